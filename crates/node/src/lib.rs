@@ -1,0 +1,5 @@
+#![no_std]
+//! stub
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
