@@ -1,5 +1,9 @@
 #![no_std]
-//! stub
+//! The replicated key-value store without I/O: commands, values, clocks, ring, replicas.
+
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+pub mod dot;
+pub mod stamp;

@@ -1,5 +1,8 @@
 #![no_std]
-//! stub
+//! Bytes to values and back: Erlang terms and distribution, EPMD, RESP, requests and replies.
+
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+pub mod etf;
