@@ -5,4 +5,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod decimal;
 pub mod etf;
+pub mod reply;
+pub mod request;

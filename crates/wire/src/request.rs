@@ -1,0 +1,253 @@
+//! [`Batch`]: the requests of one read from a socket and, on the way back, their replies.
+//!
+//! A batch is the unit that travels: a front end fills it, one message carries it (boxed) to the store, the store
+//! writes [`Batch::replies`] in the order of the requests and sends the same box back. Nothing is copied on that way:
+//! arguments are ranges of the bytes as they came from the socket. Boxes are reused, so in steady state a connection
+//! allocates nothing.
+//!
+//! ```text
+//! buffer    *2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n*2\r\n$3\r\nGE
+//! args              └0┘       1            └2┘       3            └ of the unfinished request, none yet
+//! requests  [0, 2)                [2, 4)
+//! ```
+//!
+//! Invariants:
+//! - every range lies within `buffer`, so the bytes in front of the last request's end stay as they are;
+//! - `requests` cover a prefix of `args` without gaps; what lies behind belongs to a request that is not complete;
+//! - a buffer is never longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends.
+
+use crate::reply::Replies;
+use alloc::vec::Vec;
+use core::{fmt, ops::Index};
+
+/// Most bytes of requests in one batch: what a `u32` can address. More is a bug of the reader.
+pub const BUFFER_BYTES_MAX: usize = u32::MAX as usize;
+
+/// Capacity that [`Batch::clear`] keeps in the buffer. One large value must not pin its size for ever.
+pub const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// A range of bytes in [`Batch::buffer`].
+#[derive(Clone, Copy)]
+pub(crate) struct Arg {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Arg {
+    /// The bytes `start..end` of a buffer whose length is at most [`BUFFER_BYTES_MAX`].
+    #[inline]
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        debug_assert!(
+            start <= end && end <= BUFFER_BYTES_MAX,
+            "an argument lies within its buffer"
+        );
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+}
+
+/// A slice of `args`.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+}
+
+/// Requests in the order they were asked, and their replies. See the [module](self).
+#[derive(Default)]
+pub struct Batch {
+    /// The bytes that the arguments are ranges of; a reader appends what the socket gave.
+    pub buffer: Vec<u8>,
+    pub(crate) args: Vec<Arg>,
+    pub(crate) requests: Vec<Request>,
+    /// One reply for each request, in their order, once the batch was executed.
+    pub replies: Replies,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many complete requests it holds.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether it holds no complete request.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// The arguments of request `index`, the command's name first.
+    ///
+    /// # Panics
+    /// If there is no such request.
+    #[inline]
+    pub fn request(&self, index: usize) -> Args<'_> {
+        let Request { first, count } = self.requests[index];
+        Args {
+            buffer: &self.buffer,
+            args: &self.args[first as usize..][..count as usize],
+        }
+    }
+
+    /// All requests in order.
+    pub fn requests(&self) -> impl ExactSizeIterator<Item = Args<'_>> {
+        (0..self.len()).map(|index| self.request(index))
+    }
+
+    /// Appends a request made of copies of `args`, for front ends that do not read RESP.
+    ///
+    /// # Panics
+    /// If `args` is empty, if bytes of an unfinished request stand in the buffer, or if the buffer would exceed
+    /// [`BUFFER_BYTES_MAX`].
+    pub fn push(&mut self, args: &[&[u8]]) {
+        assert!(!args.is_empty(), "a request names a command");
+        let first = self.args.len();
+        let end = self.buffer.len() + args.iter().map(|arg| arg.len()).sum::<usize>();
+        assert!(
+            first == self.args_of_requests(),
+            "a parser is in the middle of a request in this batch"
+        );
+        assert!(end <= BUFFER_BYTES_MAX, "a batch holds at most 4 GiB");
+        for arg in args {
+            let start = self.buffer.len();
+            self.buffer.extend_from_slice(arg);
+            self.args.push(Arg::new(start, self.buffer.len()));
+        }
+        self.requests.push(Request {
+            first: first as u32,
+            count: args.len() as u32,
+        });
+    }
+
+    /// Empties it. Capacity stays, but for a buffer beyond [`KEPT_BYTES_MAX`].
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.buffer.shrink_to(KEPT_BYTES_MAX);
+        self.args.clear();
+        self.args.shrink_to(KEPT_BYTES_MAX / size_of::<Arg>());
+        self.requests.clear();
+        self.replies.clear();
+    }
+
+    /// How many of `args` belong to complete requests.
+    pub(crate) fn args_of_requests(&self) -> usize {
+        self.requests
+            .last()
+            .map_or(0, |last| last.first as usize + last.count as usize)
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.requests()).finish()
+    }
+}
+
+/// The arguments of one request, borrowed from its [`Batch`]. The first is the command's name.
+#[derive(Clone, Copy)]
+pub struct Args<'a> {
+    buffer: &'a [u8],
+    args: &'a [Arg],
+}
+
+impl<'a> Args<'a> {
+    /// How many there are, the name included; what Redis calls `argc`.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.args.len()
+    }
+
+    /// Whether there are none, which only the rest of a request can be ([`Args::skip`]).
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.args.is_empty()
+    }
+
+    /// Argument `index`, if there is one. `args[index]` is the same for an index known to be good.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        self.args.get(index).map(|&arg| self.bytes(arg))
+    }
+
+    /// All but the first `count` of them; none if there are fewer.
+    #[inline]
+    #[must_use]
+    pub fn skip(&self, count: usize) -> Args<'a> {
+        Args {
+            buffer: self.buffer,
+            args: self.args.get(count..).unwrap_or_default(),
+        }
+    }
+
+    /// The arguments in order.
+    #[inline]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        let args = *self;
+        args.args.iter().map(move |&arg| args.bytes(arg))
+    }
+
+    #[inline]
+    fn bytes(&self, arg: Arg) -> &'a [u8] {
+        &self.buffer[arg.start as usize..arg.end as usize]
+    }
+}
+
+impl Index<usize> for Args<'_> {
+    type Output = [u8];
+
+    #[inline]
+    fn index(&self, index: usize) -> &[u8] {
+        self.bytes(self.args[index])
+    }
+}
+
+impl fmt::Debug for Args<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.iter().map(<[u8]>::escape_ascii))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pushed_request_reads_back() {
+        let mut batch = Batch::new();
+        batch.push(&[b"set", b"k", b""]);
+        batch.push(&[b"get", b"k"]);
+        assert_eq!(batch.len(), 2);
+        let set = batch.request(0);
+        assert_eq!(
+            (set.len(), &set[0], set.get(1), &set[2]),
+            (3, &b"set"[..], Some(&b"k"[..]), &b""[..])
+        );
+        assert_eq!(set.get(3), None);
+        assert!(set.skip(4).is_empty());
+        assert!(batch.request(1).iter().eq([&b"get"[..], b"k"]));
+        assert_eq!(std::format!("{batch:?}"), "[[set, k, ], [get, k]]");
+    }
+
+    #[test]
+    fn clear_keeps_what_is_usual_and_gives_back_what_is_not() {
+        let mut batch = Batch::new();
+        batch.push(&[b"ping"]);
+        let capacity = batch.buffer.capacity();
+        batch.clear();
+        assert!(batch.is_empty() && batch.buffer.is_empty());
+        assert_eq!(batch.buffer.capacity(), capacity);
+        batch.push(&[&std::vec![0; KEPT_BYTES_MAX * 2]]);
+        batch.clear();
+        assert!(batch.buffer.capacity() <= KEPT_BYTES_MAX);
+    }
+}
