@@ -1,13 +1,14 @@
-//! Four placements side by side: how evenly they spread the shards and what moves when one more node joins.
+//! Four placements side by side: how evenly they spread the shards and what moves when one more
+//! node joins.
 //!
 //! ```text
 //! cargo run --release -p store --example placement
 //! ```
 //!
-//! *over* and *under* are the fullest and the emptiest node against an even share. *moved* are the copies that a node
-//! has after the join and had not before; *stray* is the part of them that went to a node other than the newcomer.
-//! *turned* are the shards whose primary went from one old node to another. The best that can be is 0 for all but
-//! *moved*, and there the newcomer's even share.
+//! *over* and *under* are the fullest and the emptiest node against an even share. *moved* are the
+//! copies that a node has after the join and had not before; *stray* is the part of them that went
+//! to a node other than the newcomer. *turned* are the shards whose primary went from one old node
+//! to another. The best that can be is 0 for all but *moved*, and there the newcomer's even share.
 
 use std::time::Instant;
 
@@ -77,7 +78,8 @@ fn ring(placement: Placement, nodes: usize) -> Ring {
     Ring::placed_by(placement, &names, SHARDS, REPLICAS)
 }
 
-/// The fullest and the emptiest node against an even share, counting the first `columns` of each row.
+/// The fullest and the emptiest node against an even share, counting the first `columns` of each
+/// row.
 fn evenness(ring: &Ring, columns: usize) -> (f64, f64) {
     let mut counts = vec![0_usize; ring.nodes().len()];
     for shard in 0..SHARDS {
@@ -132,7 +134,8 @@ fn modulo(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
     (0..shards).flat_map(row).collect()
 }
 
-/// Consistent hashing: each node has tokens on a circle, and a shard goes to the nodes whose tokens follow it.
+/// Consistent hashing: each node has tokens on a circle, and a shard goes to the nodes whose tokens
+/// follow it.
 fn token_ring(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
     let mut tokens: Vec<(u64, NodeIndex)> = Vec::new();
     for (at, node) in nodes.iter().enumerate() {

@@ -1,25 +1,28 @@
 //! From a key to its slot and its shard.
 //!
-//! The slot is Redis Cluster's, so that cluster-aware clients agree with us on where a key lives: CRC16 of the key,
-//! or of its hash tag, modulo 16,384. A shard is a run of neighbouring slots; a table of shards is therefore a
-//! table of slot ranges, which is what `CLUSTER SLOTS` shows.
+//! The slot is Redis Cluster's, so that cluster-aware clients agree with us on where a key lives:
+//! CRC16 of the key, or of its hash tag, modulo 16,384. A shard is a run of neighbouring slots; a
+//! table of shards is therefore a table of slot ranges, which is what `CLUSTER SLOTS` shows.
 //!
 //! Invariants:
-//! - Both functions are pure and the same on every node and in every version: data is placed by them.
+//! - Both functions are pure and the same on every node and in every version: data is placed by
+//!   them.
 //! - Every slot lies in exactly one shard, and all shards have equally many slots.
 //!
-//! Source: *Redis cluster specification*, key distribution model and appendix A; CRC-16/XMODEM (polynomial 0x1021,
-//! initial value 0, nothing reflected).
+//! Source: *Redis cluster specification*, key distribution model and appendix A; CRC-16/XMODEM
+//! (polynomial 0x1021, initial value 0, nothing reflected).
 
 /// How many slots there are.
 pub const SLOTS: u16 = 16_384;
 
-/// The slot of `key`, below [`SLOTS`]. Keys with the same non-empty [hash tag](hash_tag) share a slot.
+/// The slot of `key`, below [`SLOTS`]. Keys with the same non-empty [hash tag](hash_tag) share a
+/// slot.
 pub fn slot(key: &[u8]) -> u16 {
     crc16(hash_tag(key)) % SLOTS
 }
 
-/// The shard of `slot` when the slots are divided over `shards`, a power of two from 1 to [`SLOTS`].
+/// The shard of `slot` when the slots are divided over `shards`, a power of two from 1 to
+/// [`SLOTS`].
 pub fn shard(slot: u16, shards: u16) -> u16 {
     assert!(slot < SLOTS, "a slot is below {SLOTS}");
     assert!(
@@ -34,8 +37,8 @@ pub const fn is_shard_count(shards: u16) -> bool {
     shards.is_power_of_two() && shards <= SLOTS
 }
 
-/// The part of `key` that is hashed: what stands between its first `{` and the first `}` behind that, or the whole
-/// key if either is missing or nothing stands between them.
+/// The part of `key` that is hashed: what stands between its first `{` and the first `}` behind
+/// that, or the whole key if either is missing or nothing stands between them.
 pub fn hash_tag(key: &[u8]) -> &[u8] {
     let Some(open) = memchr::memchr(b'{', key) else {
         return key;
