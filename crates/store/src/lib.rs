@@ -6,4 +6,6 @@ extern crate alloc;
 extern crate std;
 
 pub mod dot;
+pub mod ring;
+pub mod slot;
 pub mod stamp;

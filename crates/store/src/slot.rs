@@ -1,0 +1,179 @@
+//! From a key to its slot and its shard.
+//!
+//! The slot is Redis Cluster's, so that cluster-aware clients agree with us on where a key lives:
+//! CRC16 of the key, or of its hash tag, modulo 16,384. A shard is a run of neighbouring slots; a
+//! table of shards is therefore a table of slot ranges, which is what `CLUSTER SLOTS` shows.
+//!
+//! Invariants:
+//! - Both functions are pure and the same on every node and in every version: data is placed by
+//!   them.
+//! - Every slot lies in exactly one shard, and all shards have equally many slots.
+//!
+//! Source: *Redis cluster specification*, key distribution model and appendix A; CRC-16/XMODEM
+//! (polynomial 0x1021, initial value 0, nothing reflected).
+
+/// How many slots there are.
+pub const SLOTS: u16 = 16_384;
+
+/// The slot of `key`, below [`SLOTS`]. Keys with the same non-empty [hash tag](hash_tag) share a
+/// slot.
+pub fn slot(key: &[u8]) -> u16 {
+    crc16(hash_tag(key)) % SLOTS
+}
+
+/// The shard of `slot` when the slots are divided over `shards`, a power of two from 1 to
+/// [`SLOTS`].
+pub fn shard(slot: u16, shards: u16) -> u16 {
+    assert!(slot < SLOTS, "a slot is below {SLOTS}");
+    assert!(
+        is_shard_count(shards),
+        "the number of shards is a power of two from 1 to {SLOTS}"
+    );
+    slot / (SLOTS / shards)
+}
+
+/// Whether the slots can be divided evenly over this many shards.
+pub const fn is_shard_count(shards: u16) -> bool {
+    shards.is_power_of_two() && shards <= SLOTS
+}
+
+/// The part of `key` that is hashed: what stands between its first `{` and the first `}` behind
+/// that, or the whole key if either is missing or nothing stands between them.
+pub fn hash_tag(key: &[u8]) -> &[u8] {
+    let Some(open) = memchr::memchr(b'{', key) else {
+        return key;
+    };
+    let behind = &key[open + 1..];
+    match memchr::memchr(b'}', behind) {
+        None | Some(0) => key,
+        Some(close) => &behind[..close],
+    }
+}
+
+/// CRC-16/XMODEM of `bytes`.
+pub fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (crc << 8) ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)]
+    })
+}
+
+/// What each value of the byte shifted out does to the sum.
+const TABLE: [u16; 256] = table();
+
+const fn table() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn the_check_value_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(crc16(b""), 0);
+    }
+
+    /// Slots as `CLUSTER KEYSLOT` of a Redis server gives them.
+    #[test]
+    fn slots_agree_with_redis() {
+        for (key, expected) in [
+            ("foo", 12_182),
+            ("bar", 5_061),
+            ("hello", 866),
+            ("somekey", 11_058),
+            ("foo{hash_tag}", 2_515),
+            ("bar{hash_tag}", 2_515),
+            ("123456789", 12_739),
+        ] {
+            assert_eq!(slot(key.as_bytes()), expected, "{key}");
+        }
+    }
+
+    /// The examples of the Redis cluster specification, and its corners.
+    #[test]
+    fn hash_tags() {
+        for (key, tag) in [
+            ("{user1000}.following", "user1000"),
+            ("foo{}{bar}", "foo{}{bar}"),
+            ("foo{{bar}}zap", "{bar"),
+            ("foo{bar}{zap}", "bar"),
+            ("", ""),
+            ("{", "{"),
+            ("}{", "}{"),
+            ("}{a}", "a"),
+            ("{a", "{a"),
+        ] {
+            assert_eq!(hash_tag(key.as_bytes()), tag.as_bytes(), "{key}");
+        }
+    }
+
+    #[test]
+    fn shards_cut_the_slots_into_equal_runs() {
+        for shards in (0..=14).map(|bits| 1 << bits) {
+            let runs: Vec<u16> = (0..SLOTS).map(|slot| shard(slot, shards)).collect();
+            assert!(runs.is_sorted());
+            for run in runs.chunk_by(|a, b| a == b) {
+                assert_eq!(run.len(), usize::from(SLOTS / shards), "{shards} shards");
+            }
+            assert_eq!(runs.last(), Some(&(shards - 1)));
+        }
+    }
+
+    #[test]
+    fn only_powers_of_two_divide_the_slots() {
+        for refused in [0, 3, 1_000, 16_383, 32_768] {
+            assert!(!is_shard_count(refused), "{refused}");
+        }
+    }
+
+    /// CRC-16 straight from its definition, a bit at a time.
+    fn crc16_by_bits(bytes: &[u8]) -> u16 {
+        let mut crc = 0u16;
+        for bit in bytes
+            .iter()
+            .flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1 == 1))
+        {
+            let out = (crc >> 15 == 1) != bit;
+            crc = (crc << 1) ^ if out { 0x1021 } else { 0 };
+        }
+        crc
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_agrees_with_the_definition(bytes: Vec<u8>) {
+            prop_assert_eq!(crc16(&bytes), crc16_by_bits(&bytes));
+        }
+
+        #[test]
+        fn every_key_has_a_slot(key: Vec<u8>) {
+            prop_assert!(slot(&key) < SLOTS);
+        }
+
+        #[test]
+        fn a_tag_keeps_keys_together(tag in "[^{}]+", a in "[^{}]*", b in "[^{}]*") {
+            let slots = [std::format!("{{{tag}}}{a}"), std::format!("{b}{{{tag}}}")].map(|key| slot(key.as_bytes()));
+            prop_assert_eq!(slots[0], slots[1]);
+            prop_assert_eq!(slots[0], slot(tag.as_bytes()));
+        }
+    }
+}
