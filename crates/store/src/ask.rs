@@ -1,0 +1,201 @@
+//! What a front end and the store say to each other.
+
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use node::Member;
+use wire::{
+    etf::{Atom, Pid},
+    reply::Protocol,
+    request::Batch,
+};
+
+use crate::{message::Vitals, quorum::Level};
+
+/// Which replies of a connection are sent (`CLIENT REPLY`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Silence {
+    /// All.
+    #[default]
+    Off,
+    /// None.
+    On,
+    /// All but the one to the next request.
+    SkipNext,
+    /// All but this one.
+    Skip,
+}
+
+/// What a connection has agreed on. Travels with its batches, since commands change it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Number of the connection, from 1.
+    pub id: u64,
+    /// Has shown the password, or needs none.
+    pub authenticated: bool,
+    /// Number of its keyspace.
+    pub keyspace: u16,
+    /// What its writes wait for; `None`: as its keyspace says.
+    pub level: Option<Level>,
+    /// Version of RESP.
+    pub protocol: Protocol,
+    /// Which replies are sent.
+    pub silence: Silence,
+    /// `CLIENT SETNAME`.
+    pub name: String,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub library: String,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub library_version: String,
+    /// Peer address, for people.
+    pub address: String,
+    /// Own address, for people.
+    pub local_address: String,
+    /// Monotonic milliseconds when it connected.
+    pub since_ms: u64,
+    /// Its client asked to be let go (`QUIT`): close once the replies are out.
+    pub quit: bool,
+}
+
+impl Session {
+    /// A session of connection `id` in keyspace 0.
+    pub fn new(id: u64, authenticated: bool) -> Self {
+        Self {
+            id,
+            authenticated,
+            keyspace: 0,
+            level: None,
+            protocol: Protocol::Resp2,
+            silence: Silence::Off,
+            name: String::new(),
+            library: String::new(),
+            library_version: String::new(),
+            address: String::new(),
+            local_address: String::new(),
+            since_ms: 0,
+            quit: false,
+        }
+    }
+
+    /// What the parts of a request run under: its keyspace and level, and nothing that answers to a client.
+    pub(crate) fn for_part(&self) -> Self {
+        let mut part = Self::new(self.id, true);
+        part.keyspace = self.keyspace;
+        part.level = self.level;
+        part
+    }
+}
+
+/// A batch on its way: into the store with requests, back to its client with replies. A client has one under way at a
+/// time, so its requests are executed in order and a slow reader holds up nobody but itself.
+#[derive(Debug)]
+pub struct Ask {
+    /// Whose.
+    pub client: Pid,
+    /// What the client has agreed on.
+    pub session: Session,
+    /// Requests, and at last their replies.
+    pub batch: Batch,
+}
+
+/// The messages between the store and the front ends of its node.
+#[derive(Debug)]
+pub enum Payload {
+    /// To the store with requests; back to the client with replies.
+    Ask(Box<Ask>),
+    /// A client has connected: it shows in `CLIENT LIST`.
+    Connected(Box<Session>),
+    /// It is gone.
+    Disconnected {
+        /// Its number.
+        id: u64,
+    },
+    /// What only the shell can measure, once a second.
+    Measured(Measured),
+    /// Please send [`Payload::Status`].
+    StatusOf {
+        /// To whom.
+        to: Pid,
+    },
+    /// The cluster as this node sees it.
+    Status(Arc<Status>),
+    /// Connect to a node.
+    Add {
+        /// Its full name.
+        node: Atom,
+    },
+    /// Hand everything over and go. The node's end is told by `Event::Note { kind: "left" }`.
+    Leave,
+    /// A member that is down never comes back.
+    Forget {
+        /// Its full name.
+        node: Atom,
+    },
+}
+
+impl node::Payload for Payload {}
+
+/// What only the shell can measure.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Measured {
+    /// Allocated bytes.
+    pub memory_bytes: u64,
+    /// Resident bytes.
+    pub resident_bytes: u64,
+    /// CPU time of the process so far.
+    pub cpu_us: u64,
+}
+
+/// One node in a [`Status`].
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Who, in which state.
+    pub member: Member,
+    /// How it fares.
+    pub vitals: Vitals,
+    /// It may be stopped now without dropping below the replication factor for good: all its shards have all their
+    /// copies, and enough nodes remain to make a new one.
+    pub safe_to_stop: bool,
+}
+
+/// One shard in a [`Status`].
+#[derive(Clone, Debug)]
+pub struct ShardStatus {
+    /// Names of its replicas in ring order.
+    pub replicas: Vec<String>,
+    /// Names of its ready holders.
+    pub ready: Vec<String>,
+    /// Who serves it.
+    pub primary: Option<String>,
+    /// Live keys, as far as this node holds it.
+    pub keys: u64,
+}
+
+/// The cluster as one node sees it.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The node that looks.
+    pub name: String,
+    /// It serves every shard placed on it.
+    pub ready: bool,
+    /// It hands over and goes.
+    pub leaving: bool,
+    /// All members, this node among them, by name.
+    pub nodes: Vec<NodeStatus>,
+    /// All shards of all keyspaces, keyspace by keyspace.
+    pub shards: Vec<ShardStatus>,
+    /// Shards of one keyspace.
+    pub ring_shards: u16,
+    /// Copies of each.
+    pub replicas: u8,
+    /// Names of the keyspaces.
+    pub keyspaces: Vec<String>,
+    /// Every shard has all its copies, none is on the move, and no clocks are known to differ.
+    pub healed: bool,
+    /// Copies still to be made or handed over, cluster-wide.
+    pub moves: u64,
+    /// Shards that nobody within reach is ready for.
+    pub unavailable: u64,
+    /// Counters of this node, by their name in `/metrics`.
+    pub counters: Vec<(&'static str, u64)>,
+    /// What the shell last measured.
+    pub measured: Measured,
+}

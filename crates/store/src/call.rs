@@ -1,0 +1,117 @@
+//! What a command sees of the shard it runs on, and how values look from outside.
+
+use alloc::{borrow::Cow, string::ToString, vec::Vec};
+use bytes::Bytes;
+use wire::{
+    etf,
+    reply::{ErrorKind, Replies},
+    request::Args,
+};
+
+use crate::{
+    config::Config,
+    object::Value,
+    shard::Shard,
+    stamp::Hlc,
+};
+
+/// Format of a value: bytes as they are.
+pub const RAW: u8 = 0;
+/// Format of a value: an Erlang term in external format, its version byte included.
+pub const TERM: u8 = 1;
+/// Format of a value: a length byte, a content type of that length, and the bytes.
+pub const TYPED: u8 = 2;
+
+/// The content type of [`TERM`] values at the HTTP door.
+pub const TERM_TYPE: &str = "application/x-erlang-term";
+
+/// One request on one shard. A command writes exactly one reply.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// Its arguments, the command's name first.
+    pub args: Args<'a>,
+    /// Where its reply goes.
+    pub replies: &'a mut Replies,
+    /// Cluster time, in Unix milliseconds.
+    pub now_ms: u64,
+    /// Limits.
+    pub config: &'a Config,
+    /// For commands that choose at random.
+    pub random: u64,
+    /// What it runs on. Writes go through the methods here, since they have to be stamped and sent.
+    pub shard: &'a mut Shard,
+    pub(crate) hlc: &'a mut Hlc,
+    /// Where what other replicas have to know is gathered; none if there is no other.
+    pub(crate) delta: Option<&'a mut Vec<u8>>,
+}
+
+impl<'a> Call<'a> {
+    /// Whether a value of `bytes` may be stored; if not, the error is written.
+    pub fn admits(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.config.value_bytes_max;
+        if !fits {
+            self.replies.error(
+                ErrorKind::Err,
+                format_args!("value exceeds the maximum of {} bytes (max_value)", self.config.value_bytes_max),
+            );
+        }
+        fits
+    }
+
+    /// Overwrites a key.
+    pub fn put(&mut self, key: &[u8], format: u8, bytes: &[u8], expiry_ms: Option<u64>) {
+        let stamp = self.hlc.tick(self.now_ms);
+        self.shard.put(key, format, bytes, expiry_ms, stamp, self.delta.as_deref_mut());
+    }
+
+    /// Removes a key; false if there was none.
+    pub fn delete(&mut self, key: &[u8]) -> bool {
+        let stamp = self.hlc.tick(self.now_ms);
+        self.shard.delete(key, stamp, self.now_ms, self.delta.as_deref_mut()).is_some()
+    }
+
+    /// Adds to a number and gives the sum; `Err` if it is none, or the sum does not fit.
+    pub fn count(&mut self, key: &[u8], by: i64) -> Result<i64, crate::shard::CountError> {
+        let stamp = self.hlc.tick(self.now_ms);
+        self.shard.count(key, by, stamp, self.now_ms, self.delta.as_deref_mut()).map(|(_, sum)| sum)
+    }
+
+    /// Gives a key another deadline, or none.
+    pub fn touch(&mut self, key: &[u8], expiry_ms: Option<u64>) {
+        let stamp = self.hlc.tick(self.now_ms);
+        self.shard.touch(key, expiry_ms, stamp, self.now_ms, self.delta.as_deref_mut());
+    }
+
+    /// Removes everything.
+    pub fn wipe(&mut self) {
+        let stamp = self.hlc.tick(self.now_ms);
+        self.shard.wipe(stamp, self.delta.as_deref_mut());
+    }
+}
+
+/// A value as Redis clients see it: numbers in decimal, terms in Erlang syntax, everything else as it is.
+pub fn text<'a>(value: &Value<'a>) -> Cow<'a, [u8]> {
+    match *value {
+        Value::Integer(number) => Cow::Owned(number.to_string().into_bytes()),
+        Value::Plain { format: TERM, bytes } => match etf::decode(&Bytes::copy_from_slice(bytes)) {
+            Ok(term) => Cow::Owned(term.to_string().into_bytes()),
+            Err(_) => Cow::Borrowed(bytes),
+        },
+        Value::Plain { format: TYPED, bytes } => Cow::Borrowed(split_typed(bytes).1),
+        Value::Plain { bytes, .. } => Cow::Borrowed(bytes),
+    }
+}
+
+/// Content type and bytes of a [`TYPED`] value.
+pub fn split_typed(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let Some((&length, rest)) = bytes.split_first() else { return (b"", b"") };
+    rest.split_at_checked(usize::from(length)).unwrap_or((b"", rest))
+}
+
+/// A value as it would be stored anew: its format and bytes.
+pub fn stored<'a>(value: &Value<'a>) -> (u8, Cow<'a, [u8]>) {
+    match *value {
+        Value::Integer(number) => (RAW, Cow::Owned(number.to_string().into_bytes())),
+        Value::Plain { format, bytes } => (format, Cow::Borrowed(bytes)),
+    }
+}

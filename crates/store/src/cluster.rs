@@ -1,0 +1,426 @@
+//! Who is there, who holds what, and therefore who serves a shard: the view of one node, and every decision that follows
+//! from it alone. Nothing is sent from here.
+//!
+//! - The [`Ring`] is a function of the members that are up and not leaving. Those out of reach have no seat in it.
+//! - The *primary* of a shard is the first ready replica in ring order; if none of the replicas is ready, a ready holder
+//!   that is on its way out stands in as *fallback*.
+//! - A ready holder that is lost and not known to be dead is *missed*: while nobody else is ready for a shard, a missed
+//!   one may still come back with writes that were acknowledged, so the shard is not formed anew without it.
+
+use alloc::{string::String, sync::Arc, vec, vec::Vec};
+use node::{Member, MemberState};
+
+use crate::{
+    dot::Writer,
+    message::{Copy, Holding, Vitals},
+    peers::{PEERS_MAX, PeerSet},
+    ring::Ring,
+};
+
+/// A seat in the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// This node.
+    Me,
+    /// The peer in this slot.
+    Peer(usize),
+}
+
+/// A connected member.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its node name.
+    pub name: String,
+    /// Which life of it.
+    pub creation: u32,
+    /// Under which it writes.
+    pub writer: Writer,
+    /// It is going: it holds what it has until others do, and gets nothing new.
+    pub leaving: bool,
+    /// What it has, by shard; empty until it has told.
+    pub holdings: Vec<Holding>,
+    /// How it fares.
+    pub vitals: Vitals,
+}
+
+impl Peer {
+    fn copy(&self, shard: usize) -> Copy {
+        self.holdings.get(shard).map_or(Copy::Absent, |holding| holding.copy)
+    }
+}
+
+/// A member that is out of reach, with what it had when it was last heard of.
+#[derive(Debug)]
+struct Absent {
+    name: String,
+    creation: u32,
+    holdings: Vec<Holding>,
+}
+
+/// Who serves a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Route {
+    /// First ready replica, or a fallback; `None`: nobody that can be reached.
+    pub primary: Option<Seat>,
+    /// Peers that a write made here has to reach.
+    pub targets: PeerSet,
+    /// This node may answer reads.
+    pub readable: bool,
+}
+
+impl Default for Seat {
+    fn default() -> Self {
+        Self::Me
+    }
+}
+
+/// Whether a shard that nobody is ready for may begin its life here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formation {
+    /// Not now: somebody may still be found who has it.
+    Wait,
+    /// Another replica comes first.
+    Other,
+    /// Here, once what these peers have of it is merged.
+    Mine(PeerSet),
+}
+
+/// What a new member list changed.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Peers that are lost; their slots are free once this is handled.
+    pub lost: PeerSet,
+    /// Peers that are new.
+    pub joined: PeerSet,
+    /// Shards are placed differently.
+    pub placed_anew: bool,
+    /// A member went without leave, and may be back in a moment.
+    pub crashed: bool,
+}
+
+/// The view of one node.
+#[derive(Debug)]
+pub struct Cluster {
+    name: String,
+    replicas: u8,
+    /// Shards of one keyspace; the placement is the same in all keyspaces.
+    ring_shards: u16,
+    leaving: bool,
+    members: Arc<[Member]>,
+    peers: Vec<Option<Peer>>,
+    absent: Vec<Absent>,
+    copies: Vec<Copy>,
+    ring: Ring,
+    seats: Vec<Seat>,
+    routes: Vec<Route>,
+}
+
+impl Cluster {
+    /// A node alone, holding nothing.
+    pub fn new(name: &str, ring_shards: u16, keyspaces: usize, replicas: u8) -> Self {
+        let shards = usize::from(ring_shards) * keyspaces;
+        let mut cluster = Self {
+            name: name.into(),
+            replicas,
+            ring_shards,
+            leaving: false,
+            members: Arc::from([]),
+            peers: Vec::new(),
+            absent: Vec::new(),
+            copies: vec![Copy::Absent; shards],
+            ring: Ring::new(&[name], ring_shards, replicas),
+            seats: vec![Seat::Me],
+            routes: vec![Route::default(); shards],
+        };
+        cluster.reroute();
+        cluster
+    }
+
+    /// Shards of all keyspaces.
+    pub fn shards(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// Copies a shard should have.
+    pub fn replicas(&self) -> u8 {
+        self.replicas
+    }
+
+    /// The members as membership sees them, this node among them.
+    pub fn members(&self) -> &Arc<[Member]> {
+        &self.members
+    }
+
+    /// This node's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// This node is going.
+    pub fn leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// The connected members.
+    pub fn peers(&self) -> impl Iterator<Item = (usize, &Peer)> {
+        self.peers.iter().enumerate().filter_map(|(slot, peer)| Some((slot, peer.as_ref()?)))
+    }
+
+    /// One of them.
+    pub fn peer(&self, slot: usize) -> Option<&Peer> {
+        self.peers.get(slot)?.as_ref()
+    }
+
+    /// One of them, to note its vitals.
+    pub fn peer_mut(&mut self, slot: usize) -> Option<&mut Peer> {
+        self.peers.get_mut(slot)?.as_mut()
+    }
+
+    /// The slot of a connected member.
+    pub fn slot(&self, name: &str) -> Option<usize> {
+        self.peers().find(|(_, peer)| peer.name == name).map(|(slot, _)| slot)
+    }
+
+    /// All connected members.
+    pub fn connected(&self) -> PeerSet {
+        let mut set = PeerSet::EMPTY;
+        for (slot, _) in self.peers() {
+            set.insert(slot);
+        }
+        set
+    }
+
+    /// What this node has of `shard`.
+    pub fn copy(&self, shard: usize) -> Copy {
+        self.copies[shard]
+    }
+
+    /// Notes what this node has of `shard`.
+    pub fn set_copy(&mut self, shard: usize, copy: Copy) {
+        self.copies[shard] = copy;
+        self.routes[shard] = self.routed(shard);
+    }
+
+    /// What this node tells of itself, by shard.
+    pub fn holdings(&self) -> impl Iterator<Item = Holding> {
+        (0..self.shards()).map(|shard| Holding { copy: self.copies[shard], missed: self.misses(shard) })
+    }
+
+    /// Who serves `shard`.
+    pub fn route(&self, shard: usize) -> &Route {
+        &self.routes[shard]
+    }
+
+    /// The ring in force.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The replicas of `shard` in ring order.
+    pub fn order(&self, shard: usize) -> impl Iterator<Item = Seat> {
+        let ring_shard = (shard % usize::from(self.ring_shards)) as u16;
+        self.ring.replicas(ring_shard).iter().map(|index| self.seats[usize::from(index.0)])
+    }
+
+    /// `shard` is placed on this node.
+    pub fn placed_here(&self, shard: usize) -> bool {
+        self.order(shard).any(|seat| seat == Seat::Me)
+    }
+
+    /// What the holder of a seat has of `shard`.
+    pub fn copy_at(&self, seat: Seat, shard: usize) -> Copy {
+        match seat {
+            Seat::Me => self.copies[shard],
+            Seat::Peer(slot) => self.peer(slot).map_or(Copy::Absent, |peer| peer.copy(shard)),
+        }
+    }
+
+    /// Connected peers that hold something of `shard`.
+    pub fn holders(&self, shard: usize) -> PeerSet {
+        let mut set = PeerSet::EMPTY;
+        for (slot, peer) in self.peers() {
+            if peer.copy(shard) != Copy::Absent {
+                set.insert(slot);
+            }
+        }
+        set
+    }
+
+    /// A ready holder of `shard` is out of reach and not known to be dead.
+    pub fn misses(&self, shard: usize) -> bool {
+        self.absent
+            .iter()
+            .any(|gone| gone.holdings.get(shard).is_some_and(|holding| holding.copy == Copy::Ready))
+    }
+
+    /// Whether `shard`, which nobody within reach is ready for, may be formed. `patient`: members that were never heard of
+    /// may still turn up.
+    pub fn formation(&self, shard: usize, patient: bool) -> Formation {
+        let untold = self.peers().any(|(_, peer)| peer.holdings.is_empty());
+        let missed = self.misses(shard)
+            || self.peers().any(|(_, peer)| peer.holdings.get(shard).is_some_and(|held| held.missed));
+        if untold || missed || patient && self.awaits_members() {
+            return Formation::Wait;
+        }
+        match self.order(shard).next() {
+            Some(Seat::Me) => Formation::Mine(self.holders(shard)),
+            _ => Formation::Other,
+        }
+    }
+
+    /// A member is known that is not connected.
+    pub fn awaits_members(&self) -> bool {
+        self.members
+            .iter()
+            .any(|member| {
+                member.name.as_str() != self.name && member.state != MemberState::Gone && !member.connected
+            })
+    }
+
+    /// Takes in what a peer tells of its copies. A list of another length is none of ours: it is refused.
+    pub fn told(&mut self, slot: usize, holdings: Vec<Holding>) -> bool {
+        let shards = self.shards();
+        let Some(peer) = self.peer_mut(slot) else { return false };
+        if holdings.len() != shards {
+            return false;
+        }
+        peer.holdings = holdings;
+        self.reroute();
+        true
+    }
+
+    /// This node begins to go: it has no seat any more.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+        self.place();
+    }
+
+    /// Takes in a member list.
+    pub fn update(&mut self, members: Arc<[Member]>) -> Change {
+        let mut change = Change::default();
+        self.members = members;
+        let members = self.members.clone();
+        for slot in 0..self.peers.len() {
+            let Some(peer) = &self.peers[slot] else { continue };
+            let same = members
+                .iter()
+                .find(|m| m.name.as_str() == peer.name && m.creation == peer.creation && m.connected);
+            if same.is_none() {
+                change.lost.insert(slot);
+                let left = peer.leaving;
+                if let Some(peer) = self.peers[slot].take() {
+                    self.absent.push(Absent {
+                        name: peer.name,
+                        creation: peer.creation,
+                        holdings: peer.holdings,
+                    });
+                }
+                change.crashed |= !left;
+            }
+        }
+        for member in members.iter().filter(|m| m.name.as_str() != self.name) {
+            let name = member.name.as_str();
+            // An identity is dead once its name lives under another creation, or has said good-bye; a connected one is
+            // not absent.
+            self.absent.retain(|gone| {
+                gone.name != name
+                    || gone.creation == member.creation
+                        && member.state != MemberState::Gone
+                        && !member.connected
+            });
+            let serving = member.connected
+                && matches!(member.state, MemberState::Up | MemberState::Suspect | MemberState::Leaving);
+            if !serving {
+                continue;
+            }
+            let leaving = member.state == MemberState::Leaving;
+            if let Some(slot) = self.slot(name) {
+                if let Some(peer) = self.peer_mut(slot) {
+                    peer.leaving = leaving;
+                }
+            } else if let Some(slot) = self.seat_peer(Peer {
+                name: name.into(),
+                creation: member.creation,
+                writer: Writer::of(name, member.creation),
+                leaving,
+                holdings: Vec::new(),
+                vitals: Vitals::default(),
+            }) {
+                change.joined.insert(slot);
+            }
+        }
+        change.placed_anew = self.place();
+        change
+    }
+
+    fn seat_peer(&mut self, peer: Peer) -> Option<usize> {
+        if let Some(slot) = self.peers.iter().position(Option::is_none) {
+            self.peers[slot] = Some(peer);
+            return Some(slot);
+        }
+        (self.peers.len() < PEERS_MAX).then(|| {
+            self.peers.push(Some(peer));
+            self.peers.len() - 1
+        })
+    }
+
+    /// Computes the ring and the routes; true if the ring changed.
+    fn place(&mut self) -> bool {
+        let mut seated: Vec<(&str, Seat)> = self
+            .peers()
+            .filter(|(_, peer)| !peer.leaving)
+            .map(|(slot, peer)| (peer.name.as_str(), Seat::Peer(slot)))
+            .collect();
+        // One that leaves alone has nobody to hand over to and keeps its seat, so that it serves to the end.
+        if !self.leaving || seated.is_empty() {
+            seated.push((&self.name, Seat::Me));
+        }
+        seated.sort_unstable_by_key(|(name, _)| *name);
+        let seats = seated.iter().map(|(_, seat)| *seat).collect();
+        let names: Vec<&str> = seated.iter().map(|(name, _)| *name).collect();
+        let changed = !self.ring.nodes().eq(names.iter().copied());
+        if changed {
+            self.ring = Ring::new(&names, self.ring_shards, self.replicas);
+        }
+        self.seats = seats;
+        self.reroute();
+        changed
+    }
+
+    fn reroute(&mut self) {
+        for shard in 0..self.shards() {
+            self.routes[shard] = self.routed(shard);
+        }
+    }
+
+    fn routed(&self, shard: usize) -> Route {
+        let mut targets = PeerSet::EMPTY;
+        let mut primary = None;
+        for seat in self.order(shard) {
+            if let Seat::Peer(slot) = seat {
+                targets.insert(slot);
+            }
+            if primary.is_none() && self.copy_at(seat, shard) == Copy::Ready {
+                primary = Some(seat);
+            }
+        }
+        // By name, so that every node that sees the same picks the same fallback.
+        let mut fallback: Option<(&str, Seat)> = None;
+        if self.copies[shard] == Copy::Ready {
+            fallback = Some((&self.name, Seat::Me));
+        }
+        for (slot, peer) in self.peers() {
+            if peer.copy(shard) == Copy::Ready {
+                targets.insert(slot);
+                if fallback.is_none_or(|(name, _)| peer.name.as_str() < name) {
+                    fallback = Some((&peer.name, Seat::Peer(slot)));
+                }
+            }
+        }
+        Route {
+            primary: primary.or(fallback.map(|(_, seat)| seat)),
+            targets,
+            readable: self.copies[shard] == Copy::Ready,
+        }
+    }
+}

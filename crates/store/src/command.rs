@@ -1,0 +1,220 @@
+//! The table of commands: one row each, from which routing, arity checks, `COMMAND` and the help are read.
+//!
+//! A row says where a request runs ([`Run`]) and which of its arguments are keys ([`Keys`]). Nothing else in the code
+//! knows a command by name.
+
+use wire::{
+    reply::Replies,
+    request::Args,
+};
+
+use crate::{call::Call, commands, visit::Visit};
+
+/// How many arguments a command takes, its name included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    /// Exactly so many.
+    Exactly(u8),
+    /// So many or more.
+    AtLeast(u8),
+}
+
+impl Arity {
+    /// Whether a request of `count` arguments fits.
+    pub fn admits(self, count: usize) -> bool {
+        match self {
+            Self::Exactly(n) => count == usize::from(n),
+            Self::AtLeast(n) => count >= usize::from(n),
+        }
+    }
+
+    /// As `COMMAND INFO` writes it: negative for "or more".
+    pub fn to_int(self) -> i64 {
+        match self {
+            Self::Exactly(n) => i64::from(n),
+            Self::AtLeast(n) => -i64::from(n),
+        }
+    }
+}
+
+/// Which arguments are keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// None.
+    None,
+    /// The first.
+    First,
+    /// The first two, in one slot.
+    Two,
+    /// All.
+    All,
+    /// Every other, each followed by its value.
+    Pairs,
+    /// The second, behind a subcommand.
+    Second,
+    /// None, but the first argument is the number of a shard.
+    Shard,
+}
+
+impl Keys {
+    /// First, last and step as `COMMAND INFO` has them.
+    pub fn spec(self) -> (i64, i64, i64) {
+        match self {
+            Self::None | Self::Shard => (0, 0, 0),
+            Self::First => (1, 1, 1),
+            Self::Two => (1, 2, 1),
+            Self::All => (1, -1, 1),
+            Self::Pairs => (1, -1, 2),
+            Self::Second => (2, 2, 1),
+        }
+    }
+
+    /// The keys of a request.
+    pub fn of<'a>(self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
+        let (skip, take, step) = match self {
+            Self::None | Self::Shard => (0, 0, 1),
+            Self::First => (1, 1, 1),
+            Self::Two => (1, 2, 1),
+            Self::All => (1, usize::MAX, 1),
+            Self::Pairs => (1, usize::MAX, 2),
+            Self::Second => (2, 1, 1),
+        };
+        args.iter().skip(skip).step_by(step).take(take)
+    }
+}
+
+/// What a command does to a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Looks.
+    Read,
+    /// Changes it: decided at the primary.
+    Write,
+    /// Changes it and may make it larger: refused when memory is short.
+    Grow,
+}
+
+/// How the replies to the parts of a request become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// The sum of integers.
+    Sum,
+    /// An array of the replies.
+    Array,
+    /// An array of the elements of all replies.
+    Concat,
+    /// `OK` if all are.
+    Ok,
+    /// The first.
+    First,
+    /// The first that is not null.
+    Any,
+    /// As `SCAN` answers: the parts are `[next hash or 0, [key …]]` of consecutive shards.
+    Scan,
+}
+
+/// Where a request runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Run {
+    /// Where the one shard of its keys is served.
+    Shard(Access, fn(&mut Call<'_>)),
+    /// Each key by itself, through the row `part`, which takes the key (and for [`Keys::Pairs`] its value).
+    Each(&'static str, Fold),
+    /// Every shard by itself, through the row `part`, which takes the shard's number before the other arguments.
+    Every(&'static str, Fold),
+    /// A run of shards, chosen by the command; see `commands::scan`.
+    Scan,
+    /// At the node that the client is connected to.
+    Here(fn(&mut Visit<'_>)),
+}
+
+/// One command.
+#[derive(Debug)]
+pub struct Row {
+    /// Its name, small letters.
+    pub name: &'static str,
+    /// How many arguments.
+    pub arity: Arity,
+    /// Which are keys.
+    pub keys: Keys,
+    /// Where it runs.
+    pub run: Run,
+    /// As Redis groups it: `string`, `generic`, `connection`, `server`, `cluster`, `transactions`, or `salp`.
+    pub group: &'static str,
+    /// What it does, in one line.
+    pub doc: &'static str,
+}
+
+impl Row {
+    /// It changes what is stored.
+    pub fn writes(&self) -> bool {
+        match self.run {
+            Run::Shard(access, _) => access != Access::Read,
+            Run::Each(part, _) | Run::Every(part, _) => find(part.as_bytes()).is_some_and(Row::writes),
+            Run::Scan | Run::Here(_) => false,
+        }
+    }
+
+    /// A row that only the store itself uses, as a part of another.
+    pub fn is_internal(&self) -> bool {
+        self.name.starts_with('%')
+    }
+}
+
+/// Longest name of a command.
+const NAME_BYTES_MAX: usize = 16;
+/// Places of the hash table; a power of two several times the number of rows.
+const PLACES: usize = 512;
+
+/// FNV-1a over small letters: short names, known in advance, so spread is all that is asked.
+const fn place(name: &[u8]) -> usize {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut i = 0;
+    while i < name.len() {
+        hash = (hash ^ name[i].to_ascii_lowercase() as u64).wrapping_mul(0x0100_0000_01b3);
+        i += 1;
+    }
+    (hash ^ hash >> 32) as usize % PLACES
+}
+
+/// Row numbers plus one by hash, with linear probing.
+static INDEX: [u8; PLACES] = {
+    let rows = commands::ROWS;
+    let mut index = [0u8; PLACES];
+    let mut row = 0;
+    while row < rows.len() {
+        assert!(rows[row].name.len() <= NAME_BYTES_MAX, "a name is longer than NAME_BYTES_MAX");
+        let mut at = place(rows[row].name.as_bytes());
+        while index[at] != 0 {
+            at = (at + 1) % PLACES;
+        }
+        index[at] = row as u8 + 1;
+        row += 1;
+    }
+    index
+};
+
+/// The row of a command, in whatever letters.
+pub fn find(name: &[u8]) -> Option<&'static Row> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let mut at = place(name);
+    loop {
+        let row = &commands::ROWS[usize::from(INDEX[at].checked_sub(1)?)];
+        if row.name.as_bytes().eq_ignore_ascii_case(name) {
+            return Some(row);
+        }
+        at = (at + 1) % PLACES;
+    }
+}
+
+/// All commands that a client may use.
+pub fn public() -> impl Iterator<Item = &'static Row> {
+    commands::ROWS.iter().filter(|row| !row.is_internal())
+}
+
+/// Writes the one reply that `parts` come to into `out`. An error among them is the reply.
+pub(crate) fn fold(fold: Fold, parts: &Replies, out: &mut Replies) {
+    commands::fold::fold(fold, parts, out);
+}

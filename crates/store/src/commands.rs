@@ -1,0 +1,121 @@
+//! The rows of the command table, and the families that run them.
+//!
+//! To add a command: one row here, one function in its family. Routing, arity, `COMMAND` and its docs read the row.
+
+pub(crate) mod fold;
+pub(crate) mod scan;
+
+mod cluster;
+mod connection;
+mod expiry;
+mod glob;
+mod keys;
+mod number;
+mod salp;
+mod server;
+mod string;
+
+use crate::command::{
+    Access::{Grow, Read, Write},
+    Arity::{AtLeast, Exactly},
+    Fold, Keys, Row,
+    Run::{Each, Every, Here, Scan, Shard},
+};
+
+macro_rules! rows {
+    ($($group:literal { $($name:literal $arity:expr, $keys:ident, $run:expr, $doc:literal;)* })*) => {
+        &[$($(Row { name: $name, arity: $arity, keys: Keys::$keys, run: $run, group: $group, doc: $doc },)*)*]
+    };
+}
+
+/// Every command.
+pub const ROWS: &[Row] = rows! {
+    "string" {
+        "append" Exactly(3), First, Shard(Grow, string::append), "Appends to a value, or begins it.";
+        "decr" Exactly(2), First, Shard(Grow, number::decr), "Takes one off a number.";
+        "decrby" Exactly(3), First, Shard(Grow, number::decrby), "Takes an amount off a number.";
+        "get" Exactly(2), First, Shard(Read, string::get), "Gives the value of a key.";
+        "getdel" Exactly(2), First, Shard(Write, string::getdel), "Gives the value of a key and deletes it.";
+        "getex" AtLeast(2), First, Shard(Write, string::getex), "Gives the value of a key and sets when it expires.";
+        "getrange" Exactly(4), First, Shard(Read, string::getrange), "Gives a part of a value.";
+        "getset" Exactly(3), First, Shard(Grow, string::getset), "Sets a key and gives what it held before.";
+        "incr" Exactly(2), First, Shard(Grow, number::incr), "Adds one to a number.";
+        "incrby" Exactly(3), First, Shard(Grow, number::incrby), "Adds an amount to a number.";
+        "incrbyfloat" Exactly(3), First, Shard(Grow, number::incrbyfloat), "Adds a fraction to a number.";
+        "mget" AtLeast(2), All, Each("get", Fold::Array), "Gives the values of keys.";
+        "mset" AtLeast(3), Pairs, Each("%set", Fold::Ok), "Sets keys.";
+        "msetnx" AtLeast(3), Pairs, Shard(Grow, string::msetnx), "Sets keys of one slot if none of them is there.";
+        "psetex" Exactly(4), First, Shard(Grow, string::psetex), "Sets a key that expires, in milliseconds.";
+        "set" AtLeast(3), First, Shard(Grow, string::set), "Sets a key.";
+        "setex" Exactly(4), First, Shard(Grow, string::setex), "Sets a key that expires, in seconds.";
+        "setnx" Exactly(3), First, Shard(Grow, string::setnx), "Sets a key if it is not there.";
+        "setrange" Exactly(4), First, Shard(Grow, string::setrange), "Overwrites a part of a value.";
+        "strlen" Exactly(2), First, Shard(Read, string::strlen), "Gives the length of a value.";
+        "substr" Exactly(4), First, Shard(Read, string::getrange), "Gives a part of a value, as GETRANGE does.";
+        "%set" Exactly(3), First, Shard(Grow, string::set_pair), "One pair of MSET.";
+    }
+    "generic" {
+        "copy" AtLeast(3), Two, Shard(Grow, keys::copy), "Copies a value to another key of the slot.";
+        "del" AtLeast(2), All, Each("%del", Fold::Sum), "Deletes keys.";
+        "exists" AtLeast(2), All, Each("%exists", Fold::Sum), "Counts which of the keys are there.";
+        "expire" AtLeast(3), First, Shard(Write, expiry::expire), "Sets the seconds until a key expires.";
+        "expireat" AtLeast(3), First, Shard(Write, expiry::expireat), "Sets the Unix second at which a key expires.";
+        "expiretime" Exactly(2), First, Shard(Read, expiry::expiretime), "Gives the Unix second at which a key expires.";
+        "keys" Exactly(2), None, Every("%keys", Fold::Concat), "Gives all keys that match a pattern.";
+        "object" Exactly(3), Second, Shard(Read, keys::object), "Tells how a value is kept.";
+        "persist" Exactly(2), First, Shard(Write, expiry::persist), "Lets a key live for ever.";
+        "pexpire" AtLeast(3), First, Shard(Write, expiry::pexpire), "Sets the milliseconds until a key expires.";
+        "pexpireat" AtLeast(3), First, Shard(Write, expiry::pexpireat), "Sets the Unix millisecond at which a key expires.";
+        "pexpiretime" Exactly(2), First, Shard(Read, expiry::pexpiretime), "Gives the Unix millisecond at which a key expires.";
+        "pttl" Exactly(2), First, Shard(Read, expiry::pttl), "Gives the milliseconds a key has left.";
+        "randomkey" Exactly(1), None, Every("%randomkey", Fold::Any), "Gives a key at random.";
+        "rename" Exactly(3), Two, Shard(Grow, keys::rename), "Moves a value to another key of the slot.";
+        "renamenx" Exactly(3), Two, Shard(Grow, keys::renamenx), "Moves a value to another key of the slot if that is free.";
+        "scan" AtLeast(2), None, Scan, "Gives some keys, and where to go on.";
+        "touch" AtLeast(2), All, Each("%exists", Fold::Sum), "Counts which of the keys are there.";
+        "ttl" Exactly(2), First, Shard(Read, expiry::ttl), "Gives the seconds a key has left.";
+        "type" Exactly(2), First, Shard(Read, keys::kind), "Gives the type of a key.";
+        "unlink" AtLeast(2), All, Each("%del", Fold::Sum), "Deletes keys.";
+        "wait" Exactly(3), None, Here(server::wait), "Tells how many replicas hold the writes so far.";
+        "%del" Exactly(2), First, Shard(Write, keys::del), "One key of DEL.";
+        "%exists" Exactly(2), First, Shard(Read, keys::exists), "One key of EXISTS.";
+        "%keys" Exactly(3), Shard, Shard(Read, keys::keys), "One shard of KEYS.";
+        "%randomkey" Exactly(2), Shard, Shard(Read, keys::randomkey), "One shard of RANDOMKEY.";
+        "%scan" Exactly(5), Shard, Shard(Read, scan::scan), "One shard of SCAN.";
+    }
+    "connection" {
+        "auth" AtLeast(2), None, Here(connection::auth), "Shows the password.";
+        "client" AtLeast(2), None, Here(connection::client), "Tells of this and other connections.";
+        "echo" Exactly(2), None, Here(connection::echo), "Gives its argument back.";
+        "hello" AtLeast(1), None, Here(connection::hello), "Chooses the version of RESP.";
+        "ping" AtLeast(1), None, Here(connection::ping), "Answers PONG.";
+        "quit" AtLeast(1), None, Here(connection::quit), "Closes the connection.";
+        "reset" Exactly(1), None, Here(connection::reset), "Puts the connection back as it began.";
+        "select" Exactly(2), None, Here(connection::select), "Chooses the keyspace, by number or name.";
+    }
+    "server" {
+        "command" AtLeast(1), None, Here(server::command), "Describes commands.";
+        "config" AtLeast(2), None, Here(server::config), "Shows and changes settings.";
+        "dbsize" Exactly(1), None, Every("%dbsize", Fold::Sum), "Counts the keys.";
+        "flushall" AtLeast(1), None, Every("%flush", Fold::Ok), "Deletes all keys of the keyspace.";
+        "flushdb" AtLeast(1), None, Every("%flush", Fold::Ok), "Deletes all keys of the keyspace.";
+        "info" AtLeast(1), None, Here(server::info), "Tells how the node fares.";
+        "lastsave" Exactly(1), None, Here(server::lastsave), "Gives the Unix second of the start: nothing is saved yet.";
+        "latency" AtLeast(2), None, Here(server::latency), "Accepted; the histograms are in /metrics.";
+        "memory" Exactly(3), Second, Shard(Read, keys::memory), "Tells the bytes a key takes.";
+        "slowlog" AtLeast(2), None, Here(server::slowlog), "Accepted; nothing is logged as slow.";
+        "time" Exactly(1), None, Here(server::time), "Gives the cluster's time.";
+        "%dbsize" Exactly(2), Shard, Shard(Read, keys::dbsize), "One shard of DBSIZE.";
+        "%flush" AtLeast(2), Shard, Shard(Write, keys::flush), "One shard of FLUSHALL.";
+    }
+    "cluster" {
+        "asking" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
+        "cluster" AtLeast(2), None, Here(cluster::cluster), "Tells of nodes, slots and shards.";
+        "readonly" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
+        "readwrite" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
+    }
+    "salp" {
+        "salp.get" Exactly(2), First, Shard(Read, salp::get), "Gives value, content type, version and deadline of a key.";
+        "salp.put" AtLeast(4), First, Shard(Grow, salp::put), "Sets a key with a content type; tells whether it is new, and its version.";
+    }
+};

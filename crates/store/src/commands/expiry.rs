@@ -1,0 +1,154 @@
+//! Time to live. Deadlines are absolute and part of the value: they are worked out at the primary, so a replica never
+//! sees "in five seconds".
+
+use wire::reply::{ErrorKind, Replies};
+
+use super::number::integer;
+use crate::call::Call;
+
+/// How a time argument is meant.
+#[derive(Clone, Copy)]
+pub(super) struct Base {
+    unit_ms: i64,
+    absolute: bool,
+}
+
+impl Base {
+    pub const SECONDS: Self = Self { unit_ms: 1000, absolute: false };
+    pub const MILLISECONDS: Self = Self { unit_ms: 1, absolute: false };
+    const AT_SECONDS: Self = Self { unit_ms: 1000, absolute: true };
+    const AT_MILLISECONDS: Self = Self { unit_ms: 1, absolute: true };
+
+    /// The base of an option's word, in small letters.
+    pub fn of(word: &[u8]) -> Option<Self> {
+        Some(match word {
+            b"ex" => Self::SECONDS,
+            b"px" => Self::MILLISECONDS,
+            b"exat" => Self::AT_SECONDS,
+            b"pxat" => Self::AT_MILLISECONDS,
+            _ => return None,
+        })
+    }
+
+    /// The deadline in Unix milliseconds, which may lie in the past; `None` if it cannot be told in 64 bits.
+    fn deadline(self, time: i64, now_ms: u64) -> Option<i64> {
+        let time_ms = time.checked_mul(self.unit_ms)?;
+        if self.absolute { Some(time_ms) } else { time_ms.checked_add(i64::try_from(now_ms).ok()?) }
+    }
+}
+
+/// The deadline that a positive time argument of command `name` stands for; an error is written into the replies.
+pub(super) fn deadline(replies: &mut Replies, base: Base, time: &[u8], now_ms: u64, name: &str) -> Option<u64> {
+    let Some(time) = integer(time) else {
+        replies.not_an_integer();
+        return None;
+    };
+    let deadline = (time > 0).then(|| base.deadline(time, now_ms)).flatten();
+    if deadline.is_none() {
+        invalid(replies, name);
+    }
+    deadline.map(|deadline| deadline.max(0) as u64)
+}
+
+fn invalid(replies: &mut Replies, name: &str) {
+    replies.error(ErrorKind::Err, format_args!("invalid expire time in '{name}' command"));
+}
+
+/// `EXPIRE key time [NX|XX|GT|LT]` and its three kin.
+fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
+    let Some(time) = integer(&call.args[2]) else { return call.replies.not_an_integer() };
+    let Some(deadline) = base.deadline(time, call.now_ms) else { return invalid(call.replies, name) };
+    let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
+    for word in call.args.skip(3).iter() {
+        match word.to_ascii_lowercase().as_slice() {
+            b"nx" => nx = true,
+            b"xx" => xx = true,
+            b"gt" => gt = true,
+            b"lt" => lt = true,
+            _ => {
+                let word = alloc::string::String::from_utf8_lossy(word);
+                return call.replies.error(ErrorKind::Err, format_args!("Unsupported option {word}"));
+            }
+        }
+    }
+    if nx && (xx || gt || lt) {
+        return call.replies.error(ErrorKind::Err, "NX and XX, GT or LT options at the same time are not compatible");
+    }
+    if gt && lt {
+        return call.replies.error(ErrorKind::Err, "GT and LT options at the same time are not compatible");
+    }
+    let key = &call.args[1];
+    let Some(view) = call.shard.view(key, call.now_ms) else { return call.replies.int(0) };
+    let current = view.expiry_ms.map(|at| at as i64);
+    // A key without a deadline lives for ever, which is later than any.
+    let later = current.is_some_and(|current| deadline > current);
+    let sooner = current.is_none_or(|current| deadline < current);
+    if nx && current.is_some() || xx && current.is_none() || gt && !later || lt && !sooner {
+        return call.replies.int(0);
+    }
+    if deadline <= call.now_ms as i64 {
+        call.delete(key);
+    } else {
+        call.touch(key, Some(deadline as u64));
+    }
+    call.replies.int(1);
+}
+
+/// `EXPIRE key seconds`
+pub(super) fn expire(call: &mut Call<'_>) {
+    expire_by(call, Base::SECONDS, "expire");
+}
+
+/// `PEXPIRE key milliseconds`
+pub(super) fn pexpire(call: &mut Call<'_>) {
+    expire_by(call, Base::MILLISECONDS, "pexpire");
+}
+
+/// `EXPIREAT key unix-seconds`
+pub(super) fn expireat(call: &mut Call<'_>) {
+    expire_by(call, Base::AT_SECONDS, "expireat");
+}
+
+/// `PEXPIREAT key unix-milliseconds`
+pub(super) fn pexpireat(call: &mut Call<'_>) {
+    expire_by(call, Base::AT_MILLISECONDS, "pexpireat");
+}
+
+/// `PERSIST key`
+pub(super) fn persist(call: &mut Call<'_>) {
+    let key = &call.args[1];
+    let expires = call.shard.view(key, call.now_ms).is_some_and(|view| view.expiry_ms.is_some());
+    if expires {
+        call.touch(key, None);
+    }
+    call.replies.int(i64::from(expires));
+}
+
+/// -2 if there is no key, -1 if it lives for ever, else what `show` makes of its deadline.
+fn time_left(call: &mut Call<'_>, show: impl Fn(u64, u64) -> u64) {
+    let answer = match call.shard.view(&call.args[1], call.now_ms) {
+        None => -2,
+        Some(view) => view.expiry_ms.map_or(-1, |at| show(at, call.now_ms) as i64),
+    };
+    call.replies.int(answer);
+}
+
+/// `TTL key`
+pub(super) fn ttl(call: &mut Call<'_>) {
+    time_left(call, |at, now| (at.saturating_sub(now) + 500) / 1000);
+}
+
+/// `PTTL key`
+pub(super) fn pttl(call: &mut Call<'_>) {
+    time_left(call, u64::saturating_sub);
+}
+
+/// `EXPIRETIME key`
+pub(super) fn expiretime(call: &mut Call<'_>) {
+    time_left(call, |at, _| at / 1000);
+}
+
+/// `PEXPIRETIME key`
+pub(super) fn pexpiretime(call: &mut Call<'_>) {
+    time_left(call, |at, _| at);
+}

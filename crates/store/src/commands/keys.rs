@@ -1,0 +1,163 @@
+//! Commands on keys of whatever type.
+
+use alloc::string::String;
+use wire::reply::ErrorKind;
+
+use super::{glob, number::integer};
+use crate::{call::Call, table};
+
+/// `DEL key`, one key of it.
+pub(super) fn del(call: &mut Call<'_>) {
+    let deleted = call.delete(&call.args[1]);
+    call.replies.int(i64::from(deleted));
+}
+
+/// `EXISTS key`, one key of it.
+pub(super) fn exists(call: &mut Call<'_>) {
+    let there = call.shard.view(&call.args[1], call.now_ms).is_some();
+    call.replies.int(i64::from(there));
+}
+
+/// `TYPE key`
+pub(super) fn kind(call: &mut Call<'_>) {
+    let there = call.shard.view(&call.args[1], call.now_ms).is_some();
+    call.replies.simple(if there { "string" } else { "none" });
+}
+
+/// Puts what `args[1]` holds under `args[2]`; false if there is nothing.
+fn duplicate(call: &mut Call<'_>) -> bool {
+    let Some(view) = call.shard.view(&call.args[1], call.now_ms) else { return false };
+    let (format, bytes) = crate::call::stored(&view.value);
+    let (bytes, expiry) = (bytes.into_owned(), view.expiry_ms);
+    call.put(&call.args[2], format, &bytes, expiry);
+    true
+}
+
+fn rename_to(call: &mut Call<'_>, only_if_absent: bool) -> Option<bool> {
+    if call.shard.view(&call.args[1], call.now_ms).is_none() {
+        call.replies.error(ErrorKind::Err, "no such key");
+        return None;
+    }
+    if only_if_absent && call.shard.view(&call.args[2], call.now_ms).is_some() {
+        return Some(false);
+    }
+    if call.args[1] != call.args[2] {
+        duplicate(call);
+        call.delete(&call.args[1]);
+    }
+    Some(true)
+}
+
+/// `RENAME key newkey`
+pub(super) fn rename(call: &mut Call<'_>) {
+    if rename_to(call, false).is_some() {
+        call.replies.ok();
+    }
+}
+
+/// `RENAMENX key newkey`
+pub(super) fn renamenx(call: &mut Call<'_>) {
+    if let Some(renamed) = rename_to(call, true) {
+        call.replies.int(i64::from(renamed));
+    }
+}
+
+/// `COPY source destination [REPLACE]`
+pub(super) fn copy(call: &mut Call<'_>) {
+    let replace = match call.args.get(3) {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case(b"replace") && call.args.len() == 4 => true,
+        Some(_) => return call.replies.syntax(),
+    };
+    if call.args[1] == call.args[2] {
+        return call.replies.error(ErrorKind::Err, "source and destination objects are the same");
+    }
+    let free = replace || call.shard.view(&call.args[2], call.now_ms).is_none();
+    let copied = free && duplicate(call);
+    call.replies.int(i64::from(copied));
+}
+
+/// `%DBSIZE shard`
+pub(super) fn dbsize(call: &mut Call<'_>) {
+    let count = call.shard.len();
+    call.replies.int(count as i64);
+}
+
+/// `%FLUSH shard`
+pub(super) fn flush(call: &mut Call<'_>) {
+    call.wipe();
+    call.replies.ok();
+}
+
+/// `%KEYS shard pattern`
+pub(super) fn keys(call: &mut Call<'_>) {
+    let pattern = &call.args[2];
+    let mark = call.replies.mark();
+    call.replies.array(0);
+    let mut count = 0;
+    let replies = &mut *call.replies;
+    call.shard.each_key(call.now_ms, |key| {
+        if glob::matches(pattern, key) {
+            replies.bulk(key);
+            count += 1;
+        }
+    });
+    replies.resize(mark, count);
+}
+
+/// `%RANDOMKEY shard`
+pub(super) fn randomkey(call: &mut Call<'_>) {
+    match call.shard.random_key(call.random, call.now_ms) {
+        Some(key) => call.replies.bulk(key),
+        None => call.replies.null(),
+    }
+}
+
+/// `OBJECT ENCODING|FREQ|IDLETIME|REFCOUNT key`
+pub(super) fn object(call: &mut Call<'_>) {
+    let Some(view) = call.shard.view(&call.args[2], call.now_ms) else { return call.replies.null() };
+    match call.args[1].to_ascii_lowercase().as_slice() {
+        b"encoding" => {
+            let text = crate::call::text(&view.value);
+            let encoding = if integer(&text).is_some() {
+                "int"
+            } else if text.len() <= 44 {
+                "embstr"
+            } else {
+                "raw"
+            };
+            call.replies.bulk(encoding.as_bytes());
+        }
+        b"refcount" => call.replies.int(1),
+        b"idletime" => {
+            let idle_ms = call.now_ms.saturating_sub(view.stamp.ms());
+            call.replies.int((idle_ms / 1000) as i64);
+        }
+        b"freq" => call.replies.error(
+            ErrorKind::Err,
+            "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+             between policies at runtime LRU and LFU data will take some time to adjust.",
+        ),
+        other => {
+            let other = String::from_utf8_lossy(other).into_owned();
+            call.replies.error(ErrorKind::Err, format_args!("unknown subcommand '{other}'. Try OBJECT HELP."));
+        }
+    }
+}
+
+/// `MEMORY USAGE key`
+pub(super) fn memory(call: &mut Call<'_>) {
+    if !call.args[1].eq_ignore_ascii_case(b"usage") {
+        let other = String::from_utf8_lossy(&call.args[1]).into_owned();
+        return call.replies.error(ErrorKind::Err, format_args!("unknown subcommand '{other}'. Try MEMORY HELP."));
+    }
+    let key = &call.args[2];
+    match call.shard.view(key, call.now_ms) {
+        None => call.replies.null(),
+        Some(view) => {
+            let (_, bytes) = crate::call::stored(&view.value);
+            call.replies.int(table::entry_bytes(key.len(), bytes.len()) as i64);
+        }
+    }
+}
+

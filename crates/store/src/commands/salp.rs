@@ -1,0 +1,76 @@
+//! What the HTTP and BEAM doors need beyond Redis's commands; open to RESP clients too.
+
+use alloc::vec::Vec;
+use wire::reply::ErrorKind;
+
+use super::expiry;
+use crate::call::{Call, RAW, TERM, TERM_TYPE, TYPED, split_typed, text};
+use crate::object::Value;
+
+/// Longest content type: its length is kept in one byte.
+const TYPE_BYTES_MAX: usize = 255;
+
+/// `SALP.GET key`: `[value, content type, version, deadline or -1]`, or null. The version is 16 hexadecimal digits that
+/// change with every write. A term's value is its external format; everything else reads as with `GET`.
+pub(super) fn get(call: &mut Call<'_>) {
+    let key = &call.args[1];
+    let Some(view) = call.shard.view(key, call.now_ms) else { return call.replies.null() };
+    let version = call.shard.version(key).unwrap_or(0);
+    call.replies.array(4);
+    match view.value {
+        Value::Plain { format: TERM, bytes } => {
+            call.replies.bulk(bytes);
+            call.replies.bulk(TERM_TYPE.as_bytes());
+        }
+        Value::Plain { format: TYPED, bytes } => {
+            let (kind, bytes) = split_typed(bytes);
+            call.replies.bulk(bytes);
+            call.replies.bulk(kind);
+        }
+        value => {
+            call.replies.bulk(&text(&value));
+            call.replies.bulk(b"");
+        }
+    }
+    call.replies.bulk(alloc::format!("{version:016x}").as_bytes());
+    call.replies.int(view.expiry_ms.map_or(-1, |at| at as i64));
+}
+
+/// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms]`: `[1 if it is new, version]`. An empty content type is
+/// that of raw bytes.
+pub(super) fn put(call: &mut Call<'_>) {
+    let (key, kind, value) = (&call.args[1], &call.args[2], &call.args[3]);
+    let deadline = match (call.args.get(4), call.args.get(5)) {
+        (None, _) => None,
+        (Some(unit), Some(time)) if call.args.len() == 6 => {
+            let Some(base) = expiry::Base::of(&unit.to_ascii_lowercase()) else { return call.replies.syntax() };
+            match expiry::deadline(call.replies, base, time, call.now_ms, "salp.put") {
+                None => return,
+                deadline => deadline,
+            }
+        }
+        _ => return call.replies.syntax(),
+    };
+    if kind.len() > TYPE_BYTES_MAX {
+        return call.replies.error(ErrorKind::Err, format_args!("a content type has at most {TYPE_BYTES_MAX} bytes"));
+    }
+    if !call.admits(value.len()) {
+        return;
+    }
+    let new = call.shard.view(key, call.now_ms).is_none();
+    if kind.is_empty() {
+        call.put(key, RAW, value, deadline);
+    } else if kind == TERM_TYPE.as_bytes() {
+        call.put(key, TERM, value, deadline);
+    } else {
+        let mut typed = Vec::with_capacity(1 + kind.len() + value.len());
+        typed.push(kind.len() as u8);
+        typed.extend_from_slice(kind);
+        typed.extend_from_slice(value);
+        call.put(key, TYPED, &typed, deadline);
+    }
+    let version = call.shard.version(key).unwrap_or(0);
+    call.replies.array(2);
+    call.replies.int(i64::from(new));
+    call.replies.bulk(alloc::format!("{version:016x}").as_bytes());
+}

@@ -1,0 +1,286 @@
+//! Strings: `GET`, `SET` and their kin.
+//!
+//! A command that reads before it writes is decided at the primary: it sees every write the primary has seen. During a
+//! cut there may be a primary on either side, and then the later of two such decisions is shown (architecture.md 5).
+
+use alloc::{borrow::Cow, vec::Vec};
+use wire::{decimal, reply::Replies};
+
+use super::{expiry, number::integer};
+use crate::call::{Call, RAW, text};
+
+/// `GET key`
+pub(super) fn get(call: &mut Call<'_>) {
+    match call.shard.view(&call.args[1], call.now_ms) {
+        None => call.replies.null(),
+        Some(view) => bulk(call.replies, &text(&view.value)),
+    }
+}
+
+/// `STRLEN key`
+pub(super) fn strlen(call: &mut Call<'_>) {
+    let length = call.shard.view(&call.args[1], call.now_ms).map_or(0, |view| text(&view.value).len());
+    call.replies.int(length as i64);
+}
+
+fn bulk(replies: &mut Replies, bytes: &[u8]) {
+    replies.bulk(bytes);
+}
+
+/// What `SET` was asked for besides key and value.
+#[derive(Default)]
+struct Options {
+    expiry: Option<u64>,
+    keep_ttl: bool,
+    only_if_absent: bool,
+    only_if_present: bool,
+    get: bool,
+}
+
+impl Options {
+    /// Parses the options behind the value; an error is written into the replies.
+    fn of(call: &mut Call<'_>, first: usize) -> Option<Self> {
+        let mut options = Self::default();
+        let mut rest = call.args.skip(first);
+        while let Some(word) = rest.get(0) {
+            let mut taken = 1;
+            match word.to_ascii_lowercase().as_slice() {
+                b"nx" if !options.only_if_present => options.only_if_absent = true,
+                b"xx" if !options.only_if_absent => options.only_if_present = true,
+                b"get" => options.get = true,
+                b"keepttl" if options.expiry.is_none() => options.keep_ttl = true,
+                unit => {
+                    let (Some(base), Some(time)) = (expiry::Base::of(unit), rest.get(1)) else {
+                        call.replies.syntax();
+                        return None;
+                    };
+                    if options.expiry.is_some() || options.keep_ttl {
+                        call.replies.syntax();
+                        return None;
+                    }
+                    options.expiry = Some(expiry::deadline(call.replies, base, time, call.now_ms, "set")?);
+                    taken = 2;
+                }
+            }
+            rest = rest.skip(taken);
+        }
+        Some(options)
+    }
+}
+
+/// `SET key value [NX|XX] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]`
+pub(super) fn set(call: &mut Call<'_>) {
+    if call.args.len() == 3 {
+        if call.admits(call.args[2].len()) {
+            call.put(&call.args[1], RAW, &call.args[2], None);
+            call.replies.ok();
+        }
+        return;
+    }
+    let Some(options) = Options::of(call, 3) else { return };
+    if !call.admits(call.args[2].len()) {
+        return;
+    }
+    let key = &call.args[1];
+    let view = call.shard.view(key, call.now_ms);
+    let present = view.is_some();
+    let expiry = if options.keep_ttl { view.as_ref().and_then(|view| view.expiry_ms) } else { options.expiry };
+    let goes = !(options.only_if_absent && present || options.only_if_present && !present);
+    if options.get {
+        match &view {
+            None => call.replies.null(),
+            Some(view) => call.replies.bulk(&text(&view.value)),
+        }
+    } else if goes {
+        call.replies.ok();
+    } else {
+        call.replies.null();
+    }
+    if goes {
+        call.put(key, RAW, &call.args[2], expiry);
+    }
+}
+
+/// `%SET key value`: one pair of `MSET`.
+pub(super) fn set_pair(call: &mut Call<'_>) {
+    if call.admits(call.args[2].len()) {
+        call.put(&call.args[1], RAW, &call.args[2], None);
+        call.replies.ok();
+    }
+}
+
+/// `SETNX key value`
+pub(super) fn setnx(call: &mut Call<'_>) {
+    if !call.admits(call.args[2].len()) {
+        return;
+    }
+    let absent = call.shard.view(&call.args[1], call.now_ms).is_none();
+    if absent {
+        call.put(&call.args[1], RAW, &call.args[2], None);
+    }
+    call.replies.int(i64::from(absent));
+}
+
+fn set_for(call: &mut Call<'_>, base: expiry::Base, name: &str) {
+    let Some(deadline) = expiry::deadline(call.replies, base, &call.args[2], call.now_ms, name) else { return };
+    if call.admits(call.args[3].len()) {
+        call.put(&call.args[1], RAW, &call.args[3], Some(deadline));
+        call.replies.ok();
+    }
+}
+
+/// `SETEX key seconds value`
+pub(super) fn setex(call: &mut Call<'_>) {
+    set_for(call, expiry::Base::SECONDS, "setex");
+}
+
+/// `PSETEX key milliseconds value`
+pub(super) fn psetex(call: &mut Call<'_>) {
+    set_for(call, expiry::Base::MILLISECONDS, "psetex");
+}
+
+/// `GETSET key value`
+pub(super) fn getset(call: &mut Call<'_>) {
+    if call.admits(call.args[2].len()) {
+        get(call);
+        call.put(&call.args[1], RAW, &call.args[2], None);
+    }
+}
+
+/// `GETDEL key`
+pub(super) fn getdel(call: &mut Call<'_>) {
+    get(call);
+    call.delete(&call.args[1]);
+}
+
+/// `GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]`
+pub(super) fn getex(call: &mut Call<'_>) {
+    let deadline = match (call.args.get(2), call.args.get(3)) {
+        (None, _) => return get(call),
+        (Some(word), None) if word.eq_ignore_ascii_case(b"persist") => None,
+        (Some(unit), Some(time)) if call.args.len() == 4 => {
+            let Some(base) = expiry::Base::of(&unit.to_ascii_lowercase()) else { return call.replies.syntax() };
+            match expiry::deadline(call.replies, base, time, call.now_ms, "getex") {
+                None => return,
+                Some(deadline) => Some(deadline),
+            }
+        }
+        _ => return call.replies.syntax(),
+    };
+    let key = &call.args[1];
+    let present = call.shard.view(key, call.now_ms).is_some();
+    get(call);
+    if present {
+        call.touch(key, deadline);
+    }
+}
+
+/// `MSETNX key value [key value …]`, all in one slot.
+pub(super) fn msetnx(call: &mut Call<'_>) {
+    if call.args.len() % 2 == 0 {
+        return call.replies.wrong_arity("msetnx");
+    }
+    let pairs = || (1..call.args.len()).step_by(2);
+    if pairs().any(|at| call.shard.view(&call.args[at], call.now_ms).is_some()) {
+        return call.replies.int(0);
+    }
+    if !(1..call.args.len()).step_by(2).all(|at| call.admits(call.args[at + 1].len())) {
+        return;
+    }
+    for at in (1..call.args.len()).step_by(2) {
+        call.put(&call.args[at], RAW, &call.args[at + 1], None);
+    }
+    call.replies.int(1);
+}
+
+/// The text of the value of `args[1]`, and its expiry; empty if there is none.
+fn current(call: &Call<'_>) -> (Vec<u8>, Option<u64>) {
+    match call.shard.view(&call.args[1], call.now_ms) {
+        None => (Vec::new(), None),
+        Some(view) => (text(&view.value).into_owned(), view.expiry_ms),
+    }
+}
+
+/// `APPEND key value`
+pub(super) fn append(call: &mut Call<'_>) {
+    let (mut value, expiry) = current(call);
+    if call.admits(value.len() + call.args[2].len()) {
+        value.extend_from_slice(&call.args[2]);
+        call.put(&call.args[1], RAW, &value, expiry);
+        call.replies.int(value.len() as i64);
+    }
+}
+
+/// `SETRANGE key offset value`
+pub(super) fn setrange(call: &mut Call<'_>) {
+    let Some(offset) = integer(&call.args[2]) else { return call.replies.not_an_integer() };
+    let Ok(offset) = usize::try_from(offset) else {
+        return call.replies.error(wire::reply::ErrorKind::Err, "offset is out of range");
+    };
+    let (mut value, expiry) = current(call);
+    let patch = &call.args[3];
+    if patch.is_empty() {
+        return call.replies.int(value.len() as i64);
+    }
+    let end = offset.saturating_add(patch.len());
+    if !call.admits(end) {
+        return;
+    }
+    if value.len() < end {
+        value.resize(end, 0);
+    }
+    value[offset..end].copy_from_slice(patch);
+    call.put(&call.args[1], RAW, &value, expiry);
+    call.replies.int(value.len() as i64);
+}
+
+/// `GETRANGE key start end`
+pub(super) fn getrange(call: &mut Call<'_>) {
+    let (Some(start), Some(end)) = (integer(&call.args[2]), integer(&call.args[3])) else {
+        return call.replies.not_an_integer();
+    };
+    let value = match call.shard.view(&call.args[1], call.now_ms) {
+        None => Cow::Borrowed(&b""[..]),
+        Some(view) => text(&view.value),
+    };
+    call.replies.bulk(range(&value, start, end));
+}
+
+/// Redis's inclusive ranges, in which negative numbers count from the end.
+fn range(value: &[u8], start: i64, end: i64) -> &[u8] {
+    let length = value.len() as i64;
+    if start < 0 && end < 0 && start > end {
+        return &[];
+    }
+    let from_end = |at: i64| if at < 0 { at.saturating_add(length).max(0) } else { at };
+    let (start, end) = (from_end(start), from_end(end).min(length - 1));
+    if start > end { &[] } else { &value[start as usize..=end as usize] }
+}
+
+/// Formats a number as the client sees it.
+pub(super) fn put_int(out: &mut Vec<u8>, number: i64) {
+    decimal::put_int(out, number);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn ranges_are_those_of_redis() {
+        let value = b"This is a string";
+        for (start, end, wanted) in [
+            (0, 3, &b"This"[..]),
+            (-3, -1, b"ing"),
+            (0, -1, b"This is a string"),
+            (10, 100, b"string"),
+            (5, 3, b""),
+            (-1, -3, b""),
+            (-100, 3, b"This"),
+            (100, 200, b""),
+        ] {
+            assert_eq!(range(value, start, end), wanted, "{start}..={end}");
+        }
+        assert_eq!(range(b"", 0, -1), b"");
+    }
+}

@@ -1,0 +1,570 @@
+//! Executes batches: what is served here runs at once, what another node serves is forwarded in one parcel per peer, and
+//! a batch is answered when all of it is settled.
+//!
+//! - Requests of a batch are begun in their order. What is read of a shard behind a write that another node executes is
+//!   read at that node, so a client sees its own writes whatever the level.
+//! - A write is applied here and gathered for the other replicas before its reply is decided; the reply stands when its
+//!   [`Quorum`](crate::quorum::Quorum) is met. A primary that fails afterwards has told its peers, or nobody.
+//! - Every run has a deadline and is answered by it.
+//!
+//! Stops *resolve*, *route*, *coordinate* and *settle* of a request.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::mem;
+use wire::{
+    reply::{ErrorKind, Mark, Replies, Slot},
+    request::{Args, Batch},
+};
+
+use crate::{
+    ask::{Ask, Session, Silence},
+    call::Call,
+    cluster::Seat,
+    command::{self, Access, Fold, Keys, Row},
+    commands,
+    message::{self, Forward, Message},
+    outcome,
+    peers::PeerSet,
+    quorum::Level,
+    run::{Origin, Parcel, Run, RunId},
+    slot,
+    store::Store,
+    visit::Visit,
+};
+
+/// Times a request may be forwarded. Two nodes whose views differ for a moment must not play it back and forth for ever.
+pub(crate) const HOPS_MAX: u8 = 3;
+
+/// A parcel under way to a peer.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    run: RunId,
+    peer: usize,
+    slots: Vec<(Slot, u32)>,
+    reads_only: bool,
+}
+
+impl Store {
+    /// A batch of a client.
+    pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
+        self.counters.requests += ask.batch.len() as u64;
+        let session = ask.session.clone();
+        let batch = mem::take(&mut ask.batch);
+        let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
+        self.start(Box::new(Run::new(Origin::Client(ask), session, batch, deadline_ms)));
+    }
+
+    /// Requests that a peer takes this node to be the right one for.
+    pub(crate) fn forwarded(&mut self, slot: usize, creation: u32, forward: &Forward<'_>) -> bool {
+        let mut session = Session::new(0, true);
+        session.level = Some(forward.level);
+        session.keyspace = forward.keyspace;
+        if usize::from(forward.keyspace) >= self.config.keyspaces.len() {
+            return false;
+        }
+        let mut batch = Batch::new();
+        if message::requests(forward.requests, |args| batch.push(args)).is_err() {
+            return false;
+        }
+        let patience_ms = forward.patience_ms.min(self.config.request_timeout_ms);
+        let origin = Origin::Peer { slot, creation, token: forward.token };
+        let mut run = Run::new(origin, session, batch, self.monotonic_ms + patience_ms);
+        run.hops = forward.hops;
+        self.start(Box::new(run));
+        true
+    }
+
+    /// Begins a run and finishes it at once if nothing has to be waited for.
+    pub(crate) fn start(&mut self, mut run: Box<Run>) {
+        let id = self.runs.reserve();
+        self.execute(id, &mut run);
+        if run.is_settled() {
+            self.runs.release(id);
+            self.finish(run);
+        } else {
+            self.park(id, run);
+        }
+    }
+
+    fn park(&mut self, id: RunId, run: Box<Run>) {
+        for peer in run.awaited.iter() {
+            let number = self.outboxes[peer].number();
+            self.waiting[peer].push_back((number, id));
+        }
+        if !run.writes.is_empty() {
+            self.relax_at.push_back((self.monotonic_ms + self.config.write_timeout_ms, id));
+        }
+        self.end_at.push_back((run.deadline_ms, id));
+        self.runs.put(id, run);
+    }
+
+    fn execute(&mut self, id: RunId, run: &mut Run) {
+        let batch = mem::take(&mut run.batch);
+        let mut requests = batch;
+        let mut replies = mem::take(&mut requests.replies);
+        for index in 0..requests.len() {
+            let mark = replies.mark();
+            let args = requests.request(index);
+            self.request(id, run, args, index as u32, &mut replies);
+            match run.session.silence {
+                Silence::Off => {}
+                Silence::On => replies.silence(mark),
+                Silence::SkipNext => {
+                    replies.silence(mark);
+                    run.session.silence = Silence::Skip;
+                }
+                Silence::Skip => {
+                    replies.silence(mark);
+                    run.session.silence = Silence::Off;
+                }
+            }
+        }
+        self.dispatch(id, run);
+        requests.replies = replies;
+        run.batch = requests;
+    }
+
+    fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
+        let Some(row) = command::find(&args[0]) else {
+            replies.unknown_command(args);
+            return;
+        };
+        // A client has no business with the parts that commands are made of.
+        if row.is_internal() && matches!(run.origin, Origin::Client(_) | Origin::Beam(_)) {
+            replies.unknown_command(args);
+            return;
+        }
+        if !row.arity.admits(args.len()) {
+            replies.wrong_arity(row.name);
+            return;
+        }
+        if !run.session.authenticated && !matches!(row.name, "auth" | "hello" | "quit" | "reset") {
+            replies.no_auth();
+            return;
+        }
+        self.run_row(id, run, row, args, index, replies);
+    }
+
+    fn run_row(
+        &mut self,
+        id: RunId,
+        run: &mut Run,
+        row: &'static Row,
+        args: Args<'_>,
+        index: u32,
+        replies: &mut Replies,
+    ) {
+        match row.run {
+            command::Run::Here(visit) => {
+                visit(&mut Visit { store: self, session: &mut run.session, args, replies });
+            }
+            command::Run::Shard(access, call) => {
+                let shard = match self.locate(row.keys, args, run.session.keyspace) {
+                    Ok(shard) => shard,
+                    Err(Misplaced::CrossSlot) => {
+                        return replies.error(
+                            ErrorKind::CrossSlot,
+                            "Keys in request don't hash to the same slot",
+                        );
+                    }
+                    Err(Misplaced::KeyTooLong) => {
+                        return replies.error(
+                            ErrorKind::Err,
+                            format_args!("key is empty or longer than {} bytes", self.config.key_bytes_max),
+                        );
+                    }
+                    Err(Misplaced::NoShard) => return replies.syntax(),
+                };
+                match self.place_of(run, shard, access) {
+                    Some(Seat::Me) => self.run_here(run, shard, access, call, args, replies),
+                    Some(Seat::Peer(peer)) if run.hops < HOPS_MAX => {
+                        let slot = replies.later();
+                        parcel(run, peer, args, (slot, index), access == Access::Read);
+                        if access != Access::Read {
+                            run.written_elsewhere.push(shard as u32);
+                        }
+                    }
+                    _ => self.no_nodes(shard, replies),
+                }
+            }
+            command::Run::Each(part, fold) => self.each(id, run, row, part, fold, args, replies),
+            command::Run::Every(part, fold) => {
+                let mut batch = Batch::new();
+                let shards = usize::from(self.config.shards);
+                for number in 0..shards {
+                    push_part(&mut batch, part, number, args.skip(1));
+                }
+                self.parts(id, run, batch, fold, replies);
+            }
+            command::Run::Scan => {
+                if let Some(batch) = commands::scan::plan(self, args, replies) {
+                    self.parts(id, run, batch, Fold::Scan, replies);
+                }
+            }
+        }
+    }
+
+    /// The shard that all keys of a request lie in.
+    fn locate(&self, keys: Keys, args: Args<'_>, keyspace: u16) -> Result<usize, Misplaced> {
+        let base = usize::from(keyspace) * usize::from(self.config.shards);
+        if keys == Keys::Shard {
+            let number = core::str::from_utf8(&args[1]).ok().and_then(|text| text.parse::<usize>().ok());
+            return number
+                .filter(|&number| number < usize::from(self.config.shards))
+                .map(|number| base + number)
+                .ok_or(Misplaced::NoShard);
+        }
+        let mut found = None;
+        for key in keys.of(args) {
+            if key.is_empty() || key.len() > self.config.key_bytes_max {
+                return Err(Misplaced::KeyTooLong);
+            }
+            let slot = slot::slot(key);
+            if found.is_some_and(|other| other != slot) {
+                return Err(Misplaced::CrossSlot);
+            }
+            found = Some(slot);
+        }
+        let slot = found.ok_or(Misplaced::NoShard)?;
+        Ok(base + usize::from(slot::shard(slot, self.config.shards)))
+    }
+
+    /// Where a request on `shard` runs now.
+    fn place_of(&self, run: &Run, shard: usize, access: Access) -> Option<Seat> {
+        let route = self.cluster.route(shard);
+        let own_write_pending = run.written_elsewhere.contains(&(shard as u32));
+        if access == Access::Read && route.readable && !own_write_pending {
+            return Some(Seat::Me);
+        }
+        route.primary
+    }
+
+    fn run_here(
+        &mut self,
+        run: &mut Run,
+        shard: usize,
+        access: Access,
+        call: fn(&mut Call<'_>),
+        args: Args<'_>,
+        replies: &mut Replies,
+    ) {
+        let keyspace = &self.config.keyspaces[usize::from(run.session.keyspace)];
+        let level = run.session.level.unwrap_or(keyspace.level);
+        let mut targets = PeerSet::EMPTY;
+        if access != Access::Read {
+            targets = self.cluster.route(shard).targets.union(self.replicas[shard].followers);
+            if targets.without(self.silent).len() + 1 < keyspace.min_acks {
+                return replies.error(ErrorKind::NoReplicas, "Not enough good replicas to write.");
+            }
+            if access == Access::Grow && self.memory_is_short() {
+                return replies.error(
+                    ErrorKind::Oom,
+                    "command not allowed when used memory > 'maxmemory'.",
+                );
+            }
+        }
+        let mark = replies.mark();
+        self.delta.clear();
+        call(&mut Call {
+            args,
+            replies,
+            now_ms: self.now_ms,
+            config: &self.config,
+            random: self.random.next(),
+            shard: &mut self.replicas[shard].shard,
+            hlc: &mut self.hlc,
+            delta: (!targets.is_empty()).then_some(&mut self.delta),
+        });
+        if !self.delta.is_empty() {
+            self.send_delta(shard, targets);
+            run.wrote(mark, level, targets.without(self.silent));
+        }
+    }
+
+    /// Gathers the delta just written for `targets`.
+    fn send_delta(&mut self, shard: usize, targets: PeerSet) {
+        let message = Message::Delta { shard: shard as u32, delta: &self.delta };
+        for peer in targets.iter() {
+            self.outboxes[peer].push(&message);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one request, each of its own kind
+    fn each(
+        &mut self,
+        id: RunId,
+        run: &mut Run,
+        row: &Row,
+        part: &'static str,
+        fold: Fold,
+        args: Args<'_>,
+        replies: &mut Replies,
+    ) {
+        let step = if row.keys == Keys::Pairs { 2 } else { 1 };
+        if (args.len() - 1) % step != 0 {
+            return replies.wrong_arity(row.name);
+        }
+        let mut batch = Batch::new();
+        let mut rest = args.skip(1);
+        let mut request: [&[u8]; 3] = [part.as_bytes(), b"", b""];
+        while let Some(key) = rest.get(0) {
+            request[1] = key;
+            request[2] = rest.get(1).unwrap_or_default();
+            batch.push(&request[..=step]);
+            rest = rest.skip(step);
+        }
+        self.parts(id, run, batch, fold, replies);
+    }
+
+    /// Runs the parts of one request as a batch of its own, and folds their replies into one.
+    fn parts(&mut self, id: RunId, run: &mut Run, batch: Batch, fold: Fold, replies: &mut Replies) {
+        // What was forwarded before goes out before, since the parts may go to the same peers.
+        self.dispatch(id, run);
+        // The place is kept only if the parts do not come back at once, but the origin needs one.
+        let slot = replies.later();
+        let mut parts = Box::new(Run::new(Origin::Part { of: id, slot, fold }, run.session.for_part(), batch, run.deadline_ms));
+        parts.hops = run.hops;
+        parts.written_elsewhere.extend_from_slice(&run.written_elsewhere);
+        let parts_id = self.runs.reserve();
+        self.execute(parts_id, &mut parts);
+        run.written_elsewhere.clone_from(&parts.written_elsewhere);
+        if parts.is_settled() {
+            self.runs.release(parts_id);
+            let mut reply = Replies::new();
+            command::fold(fold, &parts.batch.replies, &mut reply);
+            replies.fill(slot, &reply);
+        } else {
+            run.open += 1;
+            self.park(parts_id, parts);
+        }
+    }
+
+    /// Sends what a run gathered for peers.
+    fn dispatch(&mut self, id: RunId, run: &mut Run) {
+        for parcel in mem::take(&mut run.parcels) {
+            let token = self.next_token;
+            self.next_token += 1;
+            let keyspace = &self.config.keyspaces[usize::from(run.session.keyspace)];
+            self.outboxes[parcel.peer].push(&Message::Forward(Forward {
+                token,
+                hops: run.hops + 1,
+                level: run.session.level.unwrap_or(keyspace.level),
+                patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
+                keyspace: run.session.keyspace,
+                requests: &parcel.requests,
+            }));
+            self.counters.forwarded += parcel.slots.len() as u64;
+            run.open += 1;
+            let Parcel { peer, slots, reads_only, .. } = parcel;
+            self.sent.insert(token, Sent { run: id, peer, slots, reads_only });
+        }
+    }
+
+    /// The replies to a parcel.
+    pub(crate) fn outcome(&mut self, peer: usize, token: u64, replies: &Replies) -> bool {
+        // A parcel that was given up meanwhile is not missed.
+        let Some(sent) = self.sent.remove(&token) else { return true };
+        if sent.peer != peer || replies.count() != sent.slots.len() || !replies.is_complete() {
+            self.sent.insert(token, sent);
+            return false;
+        }
+        if let Some(run) = self.runs.get(sent.run) {
+            run.batch.replies.fill_each(sent.slots.iter().map(|(slot, _)| *slot), replies);
+            run.open -= 1;
+            self.settle(sent.run);
+        }
+        true
+    }
+
+    /// `peer` has merged every delta up to frame `number`.
+    pub(crate) fn acknowledged(&mut self, peer: usize, number: u64) {
+        while let Some(&(waits_for, id)) = self.waiting[peer].front() {
+            if waits_for > number {
+                break;
+            }
+            self.waiting[peer].pop_front();
+            if let Some(run) = self.runs.get(id) {
+                run.acknowledge(peer);
+                self.settle(id);
+            }
+        }
+    }
+
+    /// `peer` is lost: nothing is waited for from it any more.
+    pub(crate) fn abandon(&mut self, peer: usize) {
+        self.waiting[peer].clear();
+        for id in self.runs.ids() {
+            if let Some(run) = self.runs.get(id) {
+                run.lose(peer);
+            }
+            self.settle(id);
+        }
+        let mut tokens: Vec<u64> =
+            self.sent.iter().filter(|(_, sent)| sent.peer == peer).map(|(token, _)| *token).collect();
+        tokens.sort_unstable();
+        for token in tokens {
+            if let Some(sent) = self.sent.remove(&token) {
+                self.parcel_lost(sent);
+            }
+        }
+    }
+
+    /// Reads are asked of another; whether a write was executed nobody knows.
+    fn parcel_lost(&mut self, sent: Sent) {
+        let Some(run) = self.runs.get(sent.run) else { return };
+        run.open -= 1;
+        if !sent.reads_only {
+            let mut unknown = Replies::new();
+            unknown.error(
+                ErrorKind::Timeout,
+                "the node that executed this write is lost: it may or may not have taken effect",
+            );
+            for (slot, _) in sent.slots {
+                run.batch.replies.fill(slot, &unknown);
+            }
+            return self.settle(sent.run);
+        }
+        // Counted before the first begins, since one that ends at once settles the run it is part of.
+        run.open += sent.slots.len() as u32;
+        let (session, deadline_ms) = (run.session.for_part(), run.deadline_ms);
+        for (slot, index) in sent.slots {
+            let Some(run) = self.runs.get(sent.run) else { return };
+            let mut again = Batch::new();
+            again.push(&run.batch.request(index as usize).iter().collect::<Vec<_>>());
+            let origin = Origin::Part { of: sent.run, slot, fold: Fold::First };
+            self.start(Box::new(Run::new(origin, session.clone(), again, deadline_ms)));
+        }
+    }
+
+    fn settle(&mut self, id: RunId) {
+        if self.runs.get(id).is_some_and(|run| run.is_settled())
+            && let Some(run) = self.runs.take(id)
+        {
+            self.finish(run);
+        }
+    }
+
+    /// Sends the replies of a settled run where they belong.
+    fn finish(&mut self, mut run: Box<Run>) {
+        match run.origin {
+            Origin::Client(mut ask) => {
+                ask.batch = run.batch;
+                ask.session = run.session;
+                self.answers.push(ask);
+            }
+            Origin::Peer { slot, creation, token } => {
+                if self.cluster.peer(slot).is_some_and(|peer| peer.creation == creation) {
+                    let mut replies = Vec::new();
+                    outcome::encode(&mut replies, &run.batch.replies);
+                    self.outboxes[slot].push(&Message::Outcome { token, replies: &replies });
+                }
+            }
+            Origin::Part { of, slot, fold } => {
+                let mut reply = Replies::new();
+                command::fold(fold, &run.batch.replies, &mut reply);
+                if let Some(parent) = self.runs.get(of) {
+                    parent.batch.replies.fill(slot, &reply);
+                    parent.open -= 1;
+                    self.settle(of);
+                }
+            }
+            Origin::Beam(caller) => self.beam_answers.push((caller, mem::take(&mut run.batch.replies))),
+        }
+    }
+
+    /// Contents writes that have waited long with a majority, and ends what has waited too long.
+    ///
+    /// Both queues are in the order of their entries: what a client of this node asks has the whole request timeout, and
+    /// what a peer forwarded has less and is given up by that peer if it should wait behind one of these.
+    pub(crate) fn deadlines(&mut self) {
+        while let Some(&(at_ms, id)) = self.relax_at.front() {
+            let alive = self.runs.get(id).is_some();
+            if alive && at_ms > self.monotonic_ms {
+                break;
+            }
+            self.relax_at.pop_front();
+            if alive {
+                self.relax(id);
+            }
+        }
+        while let Some(&(at_ms, id)) = self.end_at.front() {
+            let alive = self.runs.get(id).is_some();
+            if alive && at_ms > self.monotonic_ms {
+                break;
+            }
+            self.end_at.pop_front();
+            if alive {
+                self.give_up(id);
+            }
+        }
+    }
+
+    fn relax(&mut self, id: RunId) {
+        let Some(run) = self.runs.get(id) else { return };
+        // A peer that is silent for so long is not waited for again until it answers.
+        let silent = run.silent();
+        for write in &mut run.writes {
+            write.quorum.relax();
+        }
+        if !silent.is_empty() {
+            self.counters.writes_relaxed += run.writes.len() as u64;
+            self.silent = self.silent.union(silent);
+        }
+        self.settle(id);
+    }
+
+    fn give_up(&mut self, id: RunId) {
+        let Some(mut run) = self.runs.take(id) else { return };
+        self.sent.retain(|_, sent| sent.run != id);
+        self.counters.timeouts += 1;
+        for write in mem::take(&mut run.writes) {
+            if write.quorum.verdict() == crate::quorum::Verdict::Open {
+                run.batch.replies.replace(
+                    write.mark,
+                    ErrorKind::NoQuorum,
+                    format_args!("{} copies hold this write, too few confirmed it in time", write.quorum.held()),
+                );
+            }
+        }
+        run.batch.replies.fill_rest(ErrorKind::Timeout, "no answer in time: a write may or may not have taken effect");
+        self.finish(run);
+    }
+
+    fn no_nodes(&mut self, shard: usize, replies: &mut Replies) {
+        self.counters.no_nodes += 1;
+        let ring_shard = shard % usize::from(self.config.shards);
+        replies.error(
+            ErrorKind::NoNodes,
+            format_args!("no live replica of shard {ring_shard}; `salp cluster` shows who is missing"),
+        );
+    }
+
+    fn memory_is_short(&self) -> bool {
+        self.config.memory_bytes_max > 0 && self.measured.memory_bytes > self.config.memory_bytes_max
+    }
+}
+
+/// Why a request has no shard.
+enum Misplaced {
+    CrossSlot,
+    KeyTooLong,
+    NoShard,
+}
+
+fn parcel(run: &mut Run, peer: usize, args: Args<'_>, place: (Slot, u32), read: bool) {
+    let index = run.parcels.iter().position(|parcel| parcel.peer == peer).unwrap_or_else(|| {
+        run.parcels.push(Parcel { peer, requests: Vec::new(), slots: Vec::new(), reads_only: true });
+        run.parcels.len() - 1
+    });
+    let parcel = &mut run.parcels[index];
+    message::put_request(&mut parcel.requests, args.len(), args.iter());
+    parcel.slots.push(place);
+    parcel.reads_only &= read;
+}
+
+fn push_part(batch: &mut Batch, part: &str, number: usize, rest: Args<'_>) {
+    let number = alloc::format!("{number}");
+    let mut args: Vec<&[u8]> = alloc::vec![part.as_bytes(), number.as_bytes()];
+    args.extend(rest.iter());
+    batch.push(&args);
+}

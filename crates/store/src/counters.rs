@@ -1,0 +1,59 @@
+//! What is counted, for `/metrics` and `INFO`.
+
+/// Counters since the start of the node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Requests of clients of this node.
+    pub requests: u64,
+    /// Requests that another node executed.
+    pub forwarded: u64,
+    /// Client connections accepted.
+    pub connections: u64,
+    /// Requests refused because nobody within reach serves their shard.
+    pub no_nodes: u64,
+    /// Requests that were not settled by their deadline.
+    pub timeouts: u64,
+    /// Writes that were content with a majority after the write timeout.
+    pub writes_relaxed: u64,
+    /// Deltas merged.
+    pub deltas: u64,
+    /// Chunks sent to replicas that lacked something.
+    pub chunks_sent: u64,
+    /// Chunks merged.
+    pub chunks_merged: u64,
+    /// Bytes of chunks merged.
+    pub chunk_bytes: u64,
+    /// Fills and repairs that ended well.
+    pub fills: u64,
+    /// Shards that were formed without a ready holder.
+    pub formed: u64,
+    /// Shards handed over and dropped.
+    pub dropped: u64,
+    /// Keys that expired.
+    pub expired: u64,
+    /// Stamps of peers too far ahead of our calendar to be followed.
+    pub stamps_ahead: u64,
+}
+
+impl Counters {
+    /// Names as `/metrics` has them, with their values.
+    pub fn named(&self) -> [(&'static str, u64); 15] {
+        [
+            ("requests", self.requests),
+            ("forwarded", self.forwarded),
+            ("connections", self.connections),
+            ("no_nodes", self.no_nodes),
+            ("timeouts", self.timeouts),
+            ("writes_relaxed", self.writes_relaxed),
+            ("deltas", self.deltas),
+            ("chunks_sent", self.chunks_sent),
+            ("chunks_merged", self.chunks_merged),
+            ("chunk_bytes", self.chunk_bytes),
+            ("fills", self.fills),
+            ("formed", self.formed),
+            ("dropped", self.dropped),
+            ("expired", self.expired),
+            ("stamps_ahead", self.stamps_ahead),
+        ]
+    }
+}

@@ -1,0 +1,672 @@
+//! Keeps the copies: takes in deltas, fills new copies, repairs old ones, gives up those that others have.
+//!
+//! - A copy that is placed here and not ready is *filled*: from the primary; or, when nobody within reach is ready and
+//!   nobody who may have been is missed, from all that have something of it, and then it is *formed*.
+//! - A ready copy whose clock does not cover a peer's is *repaired* the same way. Clocks are compared when a peer connects
+//!   or is lost, and every [`ROUND_MS`]; in rounds they are those of the round before, so that what is merely under way
+//!   does not count as missing.
+//! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock.
+//! - Whoever pulls also gets the deltas from then on, so nothing falls between the two whatever views the nodes have.
+//!
+//! Stop *repair* of a request.
+
+use alloc::{vec, vec::Vec};
+use hashbrown::HashMap;
+use node::MembersCommand;
+
+use crate::{
+    clock::Clock,
+    cluster::{Change, Formation, Seat},
+    codec::Reader,
+    message::{self, Copy, Kind, Message},
+    peers::PeerSet,
+    shard::{Intake, Intaken, Missing, Parted, Shard},
+    store::Store,
+};
+
+/// Time between two comparisons of clocks with each peer.
+const ROUND_MS: u64 = 3_000;
+/// Shards that are filled or repaired at a time.
+const FILLS_MAX: usize = 48;
+/// Bytes of one chunk: short enough not to hold up a request behind it.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Chunks of one stream under way.
+const WINDOW: usize = 4;
+/// A fill that hears nothing for so long begins anew, maybe elsewhere.
+const STALL_MS: u64 = 5_000;
+/// Time between two requests to release the same shard.
+const RELEASE_EVERY_MS: u64 = 500;
+/// Expired keys that are freed in one shard and tick.
+const EXPIRE_MAX: usize = 64;
+
+/// What this node has of one shard, and what it does about it.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub shard: Shard,
+    /// Peers that pull or have pulled and are not ready yet: they get every delta.
+    pub followers: PeerSet,
+    fill: Option<Fill>,
+    /// Not to be filled before: its last replica may only be restarting.
+    fill_after_ms: u64,
+    /// Replicas that let us drop it, for a clock of this digest.
+    released: PeerSet,
+    released_digest: u64,
+    release_asked_ms: u64,
+}
+
+impl Replica {
+    pub fn new(shard: Shard) -> Self {
+        Self {
+            shard,
+            followers: PeerSet::EMPTY,
+            fill: None,
+            fill_after_ms: 0,
+            released: PeerSet::EMPTY,
+            released_digest: 0,
+            release_asked_ms: 0,
+        }
+    }
+}
+
+/// A copy that is being filled or repaired.
+#[derive(Debug)]
+struct Fill {
+    source: usize,
+    /// Further sources, of a copy that is being formed.
+    then: PeerSet,
+    intake: Option<Intake>,
+    heard_ms: u64,
+    /// The copy is ready when this is done.
+    makes_ready: bool,
+}
+
+/// What concerns all copies.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    /// Streams going out: to whom, and of which shard.
+    streams: HashMap<u64, (usize, usize), foldhash::fast::FixedState>,
+    next_stream: u64,
+    fills: usize,
+    /// Copies changed and the peers have not been told.
+    pub announce: bool,
+    second_at_ms: u64,
+    round_at_ms: u64,
+    /// Clocks as they were at the last round, encoded.
+    aged: Vec<Vec<u8>>,
+    /// Peers whose clocks were compared with ours since they connected.
+    compared: PeerSet,
+    expire_at: usize,
+    pub left: bool,
+    /// A further look at all copies is due.
+    pub look: bool,
+}
+
+impl Keeper {
+    pub fn new(shards: usize) -> Self {
+        Self {
+            streams: HashMap::default(),
+            next_stream: 1,
+            fills: 0,
+            announce: true,
+            second_at_ms: 0,
+            round_at_ms: 0,
+            aged: vec![Vec::new(); shards],
+            compared: PeerSet::EMPTY,
+            expire_at: 0,
+            left: false,
+            look: true,
+        }
+    }
+
+    /// Whether a second has passed since this was last true.
+    pub fn second_is_over(&mut self, now_ms: u64) -> bool {
+        let over = now_ms >= self.second_at_ms;
+        if over {
+            self.second_at_ms = now_ms + 1000;
+        }
+        over
+    }
+}
+
+impl Store {
+    // Deltas
+
+    /// Merges deltas of a peer; false if they are malformed.
+    pub(crate) fn merge(&mut self, shard: usize, deltas: &[u8]) -> bool {
+        let Some(replica) = self.replicas.get_mut(shard) else { return false };
+        let mut reader = Reader::new(deltas);
+        while !reader.is_empty() {
+            match replica.shard.receive(&mut reader) {
+                Ok(received) => {
+                    if !self.hlc.observe(received.delta.stamp, self.now_ms) {
+                        self.counters.stamps_ahead += 1;
+                    }
+                    self.counters.deltas += 1;
+                }
+                Err(_) => return false,
+            }
+        }
+        if self.cluster.copy(shard) == Copy::Absent {
+            self.set_copy(shard, Copy::Filling);
+        }
+        true
+    }
+
+    pub(crate) fn set_copy(&mut self, shard: usize, copy: Copy) {
+        if self.cluster.copy(shard) != copy {
+            self.cluster.set_copy(shard, copy);
+            self.keeper.announce = true;
+            self.keeper.look = true;
+        }
+    }
+
+    // Messages of peers
+
+    /// A message about copies; false if it breaks the protocol.
+    pub(crate) fn keep(&mut self, slot: usize, message: &Message<'_>) -> bool {
+        match *message {
+            Message::Holdings { now_ms, holdings } => self.told(slot, now_ms, holdings),
+            Message::Digest(digest) => {
+                if digest != self.shared_digest(slot) {
+                    self.outboxes[slot].push(&Message::Compare);
+                }
+                true
+            }
+            Message::Compare => {
+                self.send_clocks(slot, true);
+                true
+            }
+            Message::Clock { shard, clock } => self.clock_of(slot, shard as usize, clock),
+            Message::Pull { shard, any, clock } => self.pulled(slot, shard as usize, any, clock),
+            Message::More { shard, stream } => self.more(slot, shard as usize, stream),
+            Message::Chunk { shard, kind, chunk } => self.chunk(slot, shard as usize, kind, chunk),
+            Message::Refusal { shard } => {
+                let shard = shard as usize;
+                if self.replicas.get(shard).is_some_and(|r| r.fill.as_ref().is_some_and(|f| f.source == slot)) {
+                    self.end_fill(shard);
+                }
+                true
+            }
+            Message::Release { shard, clock } => self.release(slot, shard as usize, clock),
+            Message::Released { shard, digest } => self.released(slot, shard as usize, digest),
+            Message::Delta { .. } | Message::Forward(_) | Message::Outcome { .. } | Message::Vitals(_) => true,
+        }
+    }
+
+    fn told(&mut self, slot: usize, now_ms: u64, bytes: &[u8]) -> bool {
+        let Ok(holdings) = message::holdings(bytes) else { return false };
+        // A node that has nothing yet takes over the time of those it joins.
+        if self.cluster.is_new() && self.cluster.peers().all(|(_, peer)| peer.holdings.is_empty()) {
+            self.calendar.adopt(now_ms);
+        }
+        if !self.cluster.told(slot, holdings) {
+            return false;
+        }
+        for (shard, replica) in self.replicas.iter_mut().enumerate() {
+            if replica.followers.contains(slot)
+                && self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Filling
+            {
+                replica.followers.remove(slot);
+            }
+        }
+        if !self.keeper.compared.contains(slot) {
+            self.keeper.compared.insert(slot);
+            self.send_clocks(slot, false);
+        }
+        self.keeper.look = true;
+        true
+    }
+
+    // Anti-entropy
+
+    /// Shards of which both this node and the peer have something.
+    fn shared(&self, slot: usize) -> impl Iterator<Item = usize> {
+        (0..self.cluster.shards()).filter(move |&shard| {
+            self.cluster.copy(shard) != Copy::Absent
+                && self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Absent
+        })
+    }
+
+    fn shared_digest(&self, slot: usize) -> u64 {
+        self.shared(slot).fold(0, |sum: u64, shard| {
+            let digest = self.replicas[shard].shard.clock().digest();
+            sum.wrapping_add(digest.wrapping_mul(2 * shard as u64 + 1))
+        })
+    }
+
+    fn send_clocks(&mut self, slot: usize, aged: bool) {
+        let shards: Vec<usize> = self.shared(slot).collect();
+        let mut bytes = Vec::new();
+        for shard in shards {
+            let clock: &[u8] = if aged {
+                &self.keeper.aged[shard]
+            } else {
+                bytes.clear();
+                self.replicas[shard].shard.clock().encode(&mut bytes);
+                &bytes
+            };
+            if !clock.is_empty() {
+                self.outboxes[slot].push(&Message::Clock { shard: shard as u32, clock });
+            }
+        }
+    }
+
+    fn clock_of(&mut self, slot: usize, shard: usize, clock: &[u8]) -> bool {
+        let Some(theirs) = decode(clock) else { return false };
+        let Some(replica) = self.replicas.get(shard) else { return false };
+        let mine = replica.shard.clock();
+        if self.cluster.copy(shard) == Copy::Absent || mine.covers(&theirs) {
+            return true;
+        }
+        // One that was formed for want of others and has nothing makes way for one that has something.
+        let theirs_ready = self.cluster.copy_at(Seat::Peer(slot), shard) == Copy::Ready;
+        if mine.is_empty() && theirs_ready && self.cluster.copy(shard) == Copy::Ready {
+            self.set_copy(shard, Copy::Filling);
+        } else {
+            self.fill(shard, slot, PeerSet::EMPTY, false);
+        }
+        true
+    }
+
+    /// Compares clocks with everybody.
+    fn round(&mut self) {
+        for slot in self.cluster.connected().iter() {
+            let digest = self.shared_digest(slot);
+            self.outboxes[slot].push(&Message::Digest(digest));
+        }
+        for (shard, aged) in self.keeper.aged.iter_mut().enumerate() {
+            aged.clear();
+            if self.cluster.copy(shard) != Copy::Absent {
+                self.replicas[shard].shard.clock().encode(aged);
+            }
+        }
+    }
+
+    // Giving
+
+    fn pulled(&mut self, slot: usize, shard: usize, any: bool, clock: &[u8]) -> bool {
+        let Some(theirs) = decode(clock) else { return false };
+        if shard >= self.replicas.len() {
+            return false;
+        }
+        let copy = self.cluster.copy(shard);
+        if copy == Copy::Absent || copy == Copy::Filling && !any {
+            self.outboxes[slot].push(&Message::Refusal { shard: shard as u32 });
+            return true;
+        }
+        let replica = &mut self.replicas[shard];
+        if self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Ready {
+            replica.followers.insert(slot);
+        }
+        let mut chunk = Vec::new();
+        let kind = match replica.shard.missing(&theirs) {
+            Missing::None => Kind::Nothing,
+            Missing::Part(mut part) => {
+                part.encode(CHUNK_BYTES, &mut chunk);
+                Kind::Part
+            }
+            Missing::Whole => Kind::Stream,
+        };
+        if kind == Kind::Stream {
+            let stream = self.keeper.next_stream;
+            self.keeper.next_stream += 1;
+            self.replicas[shard].shard.open_stream(stream);
+            self.keeper.streams.insert(stream, (slot, shard));
+            for _ in 0..WINDOW {
+                if !self.send_chunk(slot, shard, stream) {
+                    break;
+                }
+            }
+        } else {
+            self.counters.chunks_sent += 1;
+            self.outboxes[slot].push(&Message::Chunk { shard: shard as u32, kind, chunk: &chunk });
+        }
+        true
+    }
+
+    fn more(&mut self, slot: usize, shard: usize, stream: u64) -> bool {
+        // A stream that has ended meanwhile has nothing more to give.
+        if self.keeper.streams.get(&stream) == Some(&(slot, shard)) {
+            self.send_chunk(slot, shard, stream);
+        }
+        true
+    }
+
+    /// Sends the next chunk; false if it was the last.
+    fn send_chunk(&mut self, slot: usize, shard: usize, stream: u64) -> bool {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+        let made = self.replicas[shard].shard.next_chunk(stream, CHUNK_BYTES, &mut chunk);
+        let Some(made) = made else {
+            self.keeper.streams.remove(&stream);
+            return false;
+        };
+        self.counters.chunks_sent += 1;
+        self.outboxes[slot].push(&Message::Chunk { shard: shard as u32, kind: Kind::Stream, chunk: &chunk });
+        let last = made == crate::shard::Chunk::Last;
+        if last {
+            self.keeper.streams.remove(&stream);
+        }
+        !last
+    }
+
+    // Taking
+
+    /// Begins to fill or repair a copy from `source`, unless that is under way or too much is.
+    fn fill(&mut self, shard: usize, source: usize, then: PeerSet, makes_ready: bool) {
+        let replica = &mut self.replicas[shard];
+        if replica.fill.is_some() || self.keeper.fills >= FILLS_MAX {
+            return;
+        }
+        replica.fill =
+            Some(Fill { source, then, intake: None, heard_ms: self.monotonic_ms, makes_ready });
+        self.keeper.fills += 1;
+        self.pull(shard);
+    }
+
+    fn pull(&mut self, shard: usize) {
+        let replica = &mut self.replicas[shard];
+        let Some(fill) = &mut replica.fill else { return };
+        fill.intake = None;
+        let mut clock = Vec::new();
+        replica.shard.clock().encode(&mut clock);
+        let any = !fill.makes_ready || !fill.then.is_empty() || self.cluster.route(shard).primary.is_none();
+        self.outboxes[fill.source].push(&Message::Pull { shard: shard as u32, any, clock: &clock });
+    }
+
+    fn chunk(&mut self, slot: usize, shard: usize, kind: Kind, bytes: &[u8]) -> bool {
+        let Some(replica) = self.replicas.get_mut(shard) else { return false };
+        // A fill that was given up may still be answered.
+        let Some(fill) = replica.fill.as_mut().filter(|fill| fill.source == slot) else { return true };
+        fill.heard_ms = self.monotonic_ms;
+        let mut reader = Reader::new(bytes);
+        self.counters.chunks_merged += 1;
+        self.counters.chunk_bytes += bytes.len() as u64;
+        match kind {
+            Kind::Nothing => self.filled(shard),
+            Kind::Part => match replica.shard.receive_part(&mut reader) {
+                Ok(Parted::Merged(_) | Parted::Strange) => self.pull(shard),
+                Err(_) => return false,
+            },
+            Kind::Stream => {
+                let Ok(stream) = Reader::new(bytes).u64() else { return false };
+                let intake = fill.intake.get_or_insert_with(|| Intake::new(stream));
+                match intake.receive(&mut reader) {
+                    Ok(Intaken::More) => {
+                        self.outboxes[slot].push(&Message::More { shard: shard as u32, stream });
+                    }
+                    Ok(Intaken::Complete) => {
+                        let whole = fill.intake.take().is_some_and(|intake| replica.shard.join(intake));
+                        if whole { self.filled(shard) } else { self.pull(shard) }
+                    }
+                    Ok(Intaken::Ignored) => {}
+                    Ok(Intaken::Gap) => self.pull(shard),
+                    Err(_) => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// What the source had is here.
+    fn filled(&mut self, shard: usize) {
+        let Some(fill) = &mut self.replicas[shard].fill else { return };
+        let next = fill.then.iter().next();
+        if let Some(next) = next {
+            fill.then.remove(next);
+            fill.source = next;
+            return self.pull(shard);
+        }
+        let makes_ready = fill.makes_ready;
+        self.end_fill(shard);
+        self.counters.fills += 1;
+        if makes_ready && self.cluster.copy(shard) == Copy::Filling {
+            self.set_copy(shard, Copy::Ready);
+        }
+    }
+
+    fn end_fill(&mut self, shard: usize) {
+        if self.replicas[shard].fill.take().is_some() {
+            self.keeper.fills -= 1;
+            self.keeper.look = true;
+        }
+    }
+
+    // Letting go
+
+    fn release(&mut self, slot: usize, shard: usize, clock: &[u8]) -> bool {
+        let Some(theirs) = decode(clock) else { return false };
+        if shard >= self.replicas.len() {
+            return false;
+        }
+        if self.cluster.copy(shard) == Copy::Absent {
+            return true;
+        }
+        if !self.replicas[shard].shard.clock().covers(&theirs) {
+            self.fill(shard, slot, PeerSet::EMPTY, false);
+        } else if self.cluster.copy(shard) == Copy::Ready {
+            self.outboxes[slot]
+                .push(&Message::Released { shard: shard as u32, digest: theirs.digest() });
+        }
+        true
+    }
+
+    fn released(&mut self, slot: usize, shard: usize, digest: u64) -> bool {
+        let Some(replica) = self.replicas.get_mut(shard) else { return false };
+        if digest != replica.shard.clock().digest() || self.cluster.placed_here(shard) {
+            return true;
+        }
+        if replica.released_digest != digest {
+            replica.released_digest = digest;
+            replica.released = PeerSet::EMPTY;
+        }
+        replica.released.insert(slot);
+        let all = self.cluster.order(shard).all(|seat| match seat {
+            Seat::Me => false,
+            Seat::Peer(slot) => {
+                replica.released.contains(slot) && self.cluster.copy_at(seat, shard) == Copy::Ready
+            }
+        });
+        if all && replica.fill.is_none() {
+            self.drop_copy(shard);
+        }
+        true
+    }
+
+    fn drop_copy(&mut self, shard: usize) {
+        let replica = &mut self.replicas[shard];
+        // Its counters are not used again, should the shard come back in this life.
+        let last = replica.shard.last();
+        *replica = Replica::new(Shard::new(self.writer, last));
+        self.keeper.streams.retain(|_, (_, of)| *of != shard);
+        self.counters.dropped += 1;
+        self.set_copy(shard, Copy::Absent);
+    }
+
+    fn ask_release(&mut self, shard: usize) {
+        let replica = &mut self.replicas[shard];
+        if self.monotonic_ms < replica.release_asked_ms + RELEASE_EVERY_MS {
+            return;
+        }
+        let ready = self.cluster.order(shard).all(|seat| {
+            seat != Seat::Me && self.cluster.copy_at(seat, shard) == Copy::Ready
+        });
+        if !ready {
+            return;
+        }
+        replica.release_asked_ms = self.monotonic_ms;
+        let mut clock = Vec::new();
+        replica.shard.clock().encode(&mut clock);
+        let seats: Vec<Seat> = self.cluster.order(shard).collect();
+        for seat in seats {
+            if let Seat::Peer(slot) = seat {
+                self.outboxes[slot].push(&Message::Release { shard: shard as u32, clock: &clock });
+            }
+        }
+    }
+
+    // Views
+
+    /// Members came or went.
+    pub(crate) fn placed(&mut self, change: &Change) {
+        let alone = self.cluster.connected().is_empty();
+        for shard in 0..self.replicas.len() {
+            let replica = &mut self.replicas[shard];
+            replica.shard.remember(!alone);
+            if change.crashed && self.cluster.copy(shard) != Copy::Ready {
+                replica.fill_after_ms = self.monotonic_ms + self.config.refill_after_ms;
+            }
+        }
+        for slot in self.cluster.connected().iter() {
+            // What died with the lost may have reached some and not others.
+            if !change.lost.is_empty() && self.keeper.compared.contains(slot) {
+                self.send_clocks(slot, false);
+            }
+        }
+        self.keeper.announce = true;
+        self.keeper.look = true;
+    }
+
+    /// Forgets what was under way with a lost peer.
+    pub(crate) fn forget_peer(&mut self, slot: usize) {
+        self.keeper.compared.remove(slot);
+        let lost: Vec<(u64, usize)> = self
+            .keeper
+            .streams
+            .iter()
+            .filter(|(_, (to, _))| *to == slot)
+            .map(|(stream, (_, shard))| (*stream, *shard))
+            .collect();
+        for (stream, shard) in lost {
+            self.keeper.streams.remove(&stream);
+            self.replicas[shard].shard.close_stream(stream);
+        }
+        for shard in 0..self.replicas.len() {
+            let replica = &mut self.replicas[shard];
+            replica.followers.remove(slot);
+            replica.released.remove(slot);
+            if replica.fill.as_ref().is_some_and(|fill| fill.source == slot || fill.then.contains(slot)) {
+                self.end_fill(shard);
+            }
+        }
+    }
+
+    /// This node did not run for a while and others went on without it: what it has may be old.
+    pub(crate) fn step_down(&mut self) {
+        for shard in 0..self.replicas.len() {
+            if self.cluster.copy(shard) == Copy::Ready {
+                self.set_copy(shard, Copy::Filling);
+            }
+            self.replicas[shard].fill_after_ms = 0;
+        }
+    }
+
+    /// Looks at all copies and does what is due.
+    pub(crate) fn review(&mut self) {
+        if self.monotonic_ms >= self.keeper.round_at_ms {
+            self.keeper.round_at_ms = self.monotonic_ms + ROUND_MS;
+            self.round();
+        }
+        let patient = (self.config.joins || self.cluster.has_known_others())
+            && self.monotonic_ms < self.started_ms + self.config.form_after_ms;
+        self.keeper.look = false;
+        for shard in 0..self.replicas.len() {
+            self.review_one(shard, patient);
+        }
+        self.expire();
+        if self.keeper.announce {
+            self.keeper.announce = false;
+            let mut holdings = Vec::new();
+            message::put_holdings(&mut holdings, self.cluster.holdings());
+            for slot in self.cluster.connected().iter() {
+                self.outboxes[slot].push(&Message::Holdings { now_ms: self.now_ms, holdings: &holdings });
+            }
+        }
+        if self.cluster.leaving() && !self.keeper.left {
+            let empty = (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent);
+            let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving);
+            if empty || nobody {
+                self.keeper.left = true;
+                self.commands.push(MembersCommand::Gone);
+                self.notes.push(("left", "every shard is handed over".into()));
+            }
+        }
+    }
+
+    fn review_one(&mut self, shard: usize, patient: bool) {
+        let placed = self.cluster.placed_here(shard);
+        let copy = self.cluster.copy(shard);
+        if let Some(fill) = &self.replicas[shard].fill {
+            if self.monotonic_ms > fill.heard_ms + STALL_MS {
+                self.end_fill(shard);
+            }
+            return;
+        }
+        match (placed, copy) {
+            (true, Copy::Absent) => self.set_copy(shard, Copy::Filling),
+            (true, Copy::Filling) => match self.cluster.route(shard).primary {
+                Some(Seat::Peer(primary)) => {
+                    if self.monotonic_ms >= self.replicas[shard].fill_after_ms {
+                        self.fill(shard, primary, PeerSet::EMPTY, true);
+                    }
+                }
+                Some(Seat::Me) => {}
+                None => self.form(shard, patient),
+            },
+            (false, Copy::Filling | Copy::Ready) => self.ask_release(shard),
+            (true, Copy::Ready) | (false, Copy::Absent) => {}
+        }
+    }
+
+    fn form(&mut self, shard: usize, patient: bool) {
+        let Formation::Mine(mut sources) = self.cluster.formation(shard, patient, self.config.joins) else { return };
+        match sources.iter().next() {
+            None => {
+                self.set_copy(shard, Copy::Ready);
+                self.counters.formed += 1;
+            }
+            Some(first) => {
+                sources.remove(first);
+                self.counters.formed += 1;
+                self.fill(shard, first, sources, true);
+            }
+        }
+    }
+
+    /// Frees what has expired, some shards at a time.
+    fn expire(&mut self) {
+        let shards = self.replicas.len();
+        for _ in 0..shards.div_ceil(16) {
+            let shard = self.keeper.expire_at % shards;
+            self.keeper.expire_at = shard + 1;
+            let freed = self.replicas[shard].shard.expire(self.now_ms, EXPIRE_MAX);
+            self.counters.expired += freed as u64;
+        }
+    }
+
+    /// Begins to hand everything over and go.
+    pub(crate) fn leave(&mut self) {
+        if !self.cluster.leaving() {
+            self.cluster.leave();
+            self.commands.push(MembersCommand::Leave);
+            self.keeper.look = true;
+        }
+    }
+
+    /// Copies that have to be made or handed over here, and shards known to differ from a peer's.
+    pub(crate) fn moves(&self) -> (u64, u64) {
+        let (mut moves, mut behind) = (0, 0);
+        for (shard, replica) in self.replicas.iter().enumerate() {
+            let placed = self.cluster.placed_here(shard);
+            let copy = self.cluster.copy(shard);
+            moves += u64::from(placed != (copy == Copy::Ready) || !placed && copy != Copy::Absent);
+            behind += u64::from(replica.fill.is_some() && copy == Copy::Ready);
+        }
+        (moves, behind)
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Clock> {
+    let mut reader = Reader::new(bytes);
+    let clock = Clock::decode(&mut reader).ok()?;
+    reader.is_empty().then_some(clock)
+}

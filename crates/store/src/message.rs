@@ -1,0 +1,489 @@
+//! What store processes say to each other: one frame per peer and flush, holding any number of messages.
+//!
+//! ```text
+//! frame   = version:u8 number:u64 applied:u64 beat:u64 echo:u64 message*
+//! message = tag:u8 body              integers are varints, byte strings are length and bytes
+//! ```
+//!
+//! Frames of a connection are numbered from 1 without a gap; `applied` is the highest number whose deltas the sender has
+//! merged, so one number acknowledges everything before it. A gap means that something was lost on the way, which a
+//! connection never does while it lives: it is cut, and anti-entropy makes up for it.
+//!
+//! `beat` is the sender's monotonic clock in milliseconds, `echo` the last beat it has had from the receiver. An echo proves
+//! that what the peer sent before it is here: whoever holds an echo younger than [`LEASE_MS`] has not missed a write that
+//! was acknowledged without it, since a primary is not content with fewer replicas before the write timeout, which is
+//! longer.
+//!
+//! The format is written by hand because deltas, forwarded requests and chunks are bytes already and are read in place.
+
+use alloc::vec::Vec;
+
+use crate::{
+    codec::{Malformed, Reader, put_bytes, put_varint},
+    quorum::Level,
+};
+
+/// Version of the frame and of all messages in it. A peer of another version is refused by the birth record.
+pub const VERSION: u8 = 1;
+const HEADER: usize = 1 + 4 * 8;
+
+/// How long an echo allows to answer reads without asking the primary.
+pub const LEASE_MS: u64 = 500;
+/// A peer hears a beat at least this often.
+pub const BEAT_MS: u64 = 150;
+
+/// What a node has of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Copy {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// Some of it: it takes writes and is being filled, and answers no reads.
+    Filling,
+    /// All of it.
+    Ready,
+}
+
+/// [`Copy`] of one shard at a peer, and whether it knows a ready holder that is out of reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Holding {
+    /// What it has.
+    pub copy: Copy,
+    /// It knows of a ready holder that is neither connected nor dead: nobody may form this shard anew meanwhile.
+    pub missed: bool,
+}
+
+impl Holding {
+    fn to_byte(self) -> u8 {
+        self.copy as u8 | u8::from(self.missed) << 2
+    }
+
+    fn from_byte(byte: u8) -> Result<Self, Malformed> {
+        let copy = match byte & 3 {
+            0 => Copy::Absent,
+            1 => Copy::Filling,
+            2 => Copy::Ready,
+            _ => return Err(Malformed("unknown copy")),
+        };
+        Ok(Self { copy, missed: byte & 4 != 0 })
+    }
+}
+
+/// What a node tells of itself each second, for `cluster`, `stats` and the dashboard of any node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Vitals {
+    /// Live keys of shards it is the primary of.
+    pub keys_primary: u64,
+    /// Live keys it holds.
+    pub keys_held: u64,
+    /// Shards it is the primary of.
+    pub shards_primary: u64,
+    /// Shards placed on it.
+    pub shards_replica: u64,
+    /// Shards it holds, those on their way out included.
+    pub shards_held: u64,
+    /// Bytes of memory allocated by the process.
+    pub memory_bytes: u64,
+    /// Requests of clients per second.
+    pub ops_per_second: u64,
+    /// Copies it still has to make or to hand over.
+    pub moves: u64,
+    /// Shards in which its clock is known to differ from a peer's.
+    pub behind: u64,
+}
+
+impl Vitals {
+    fn fields(&mut self) -> [&mut u64; 9] {
+        [
+            &mut self.keys_primary,
+            &mut self.keys_held,
+            &mut self.shards_primary,
+            &mut self.shards_replica,
+            &mut self.shards_held,
+            &mut self.memory_bytes,
+            &mut self.ops_per_second,
+            &mut self.moves,
+            &mut self.behind,
+        ]
+    }
+}
+
+/// A forwarded batch: requests whose keys the receiver is the primary of, or a ready replica for reads.
+#[derive(Debug)]
+pub struct Forward<'a> {
+    /// Names the batch in the [`Message::Outcome`].
+    pub token: u64,
+    /// Times it was forwarded before; see `coordinator::HOPS_MAX`.
+    pub hops: u8,
+    /// What its writes wait for.
+    pub level: Level,
+    /// Time its client still waits.
+    pub patience_ms: u64,
+    /// The keyspace it runs in.
+    pub keyspace: u16,
+    /// Its requests, to be read with [`requests`].
+    pub requests: &'a [u8],
+}
+
+/// What a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The clock that asked lacks nothing; no bytes.
+    Nothing,
+    /// Some keys: merge them and pull again.
+    Part,
+    /// A chunk of a stream of the whole shard.
+    Stream,
+}
+
+/// One message.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// One write (or several of one shard) that the receiver merges and acknowledges by frame number.
+    Delta {
+        /// Whose.
+        shard: u32,
+        /// As the shard wrote it.
+        delta: &'a [u8],
+    },
+    /// Requests for the receiver to execute.
+    Forward(Forward<'a>),
+    /// Their replies.
+    Outcome {
+        /// Of the forward.
+        token: u64,
+        /// As `Replies` wrote them.
+        replies: &'a [u8],
+    },
+    /// What the sender has.
+    Holdings {
+        /// Its calendar, in Unix milliseconds: a node that starts takes it over.
+        now_ms: u64,
+        /// Of every shard, in shard order; read with [`holdings`].
+        holdings: &'a [u8],
+    },
+    /// A digest over all shards both hold; an unequal one is answered with [`Message::Compare`].
+    Digest(u64),
+    /// The clocks of shards both hold did not match, or were never compared: please send [`Message::Clock`]s.
+    Compare,
+    /// The sender's clock of one shard, as it was a while ago (so that what is still under way does not count as missing).
+    Clock {
+        /// Whose.
+        shard: u32,
+        /// Encoded clock.
+        clock: &'a [u8],
+    },
+    /// Send me what this clock lacks, and all deltas of the shard from now on.
+    Pull {
+        /// Of which shard.
+        shard: u32,
+        /// A copy that is not ready will do.
+        any: bool,
+        /// What the receiver of the chunks has.
+        clock: &'a [u8],
+    },
+    /// One more chunk of a stream.
+    More {
+        /// Of which shard.
+        shard: u32,
+        /// As its chunks name it.
+        stream: u64,
+    },
+    /// An answer to [`Message::Pull`] or [`Message::More`].
+    Chunk {
+        /// Of which shard.
+        shard: u32,
+        /// What the bytes are.
+        kind: Kind,
+        /// As the shard wrote them.
+        chunk: &'a [u8],
+    },
+    /// The receiver of a pull has no ready copy (any more): ask another.
+    Refusal {
+        /// Of which shard.
+        shard: u32,
+    },
+    /// May I drop this shard? Only if you are ready and your clock covers this one.
+    Release {
+        /// Which.
+        shard: u32,
+        /// The sender's clock of it.
+        clock: &'a [u8],
+    },
+    /// You may, as far as I am concerned, as long as your clock still has this digest.
+    Released {
+        /// Which.
+        shard: u32,
+        /// Digest of the clock that was asked about.
+        digest: u64,
+    },
+    /// How the sender fares.
+    Vitals(Vitals),
+}
+
+const DELTA: u8 = 1;
+const FORWARD: u8 = 2;
+const OUTCOME: u8 = 3;
+const HOLDINGS: u8 = 4;
+const DIGEST: u8 = 5;
+const COMPARE: u8 = 6;
+const CLOCK: u8 = 7;
+const PULL: u8 = 8;
+const CHUNK_NOTHING: u8 = 9;
+const REFUSAL: u8 = 10;
+const RELEASE: u8 = 11;
+const RELEASED: u8 = 12;
+const VITALS: u8 = 13;
+const PULL_ANY: u8 = 14;
+const MORE: u8 = 15;
+const CHUNK_PART: u8 = 16;
+const CHUNK_STREAM: u8 = 17;
+
+impl Message<'_> {
+    /// Appends the message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Delta { shard, delta } => tagged(out, DELTA, *shard, delta),
+            Self::Forward(f) => {
+                out.push(FORWARD);
+                put_varint(out, f.token);
+                out.extend([f.hops, f.level.to_byte()]);
+                put_varint(out, f.patience_ms);
+                put_varint(out, u64::from(f.keyspace));
+                put_bytes(out, f.requests);
+            }
+            Self::Outcome { token, replies } => {
+                out.push(OUTCOME);
+                put_varint(out, *token);
+                put_bytes(out, replies);
+            }
+            Self::Holdings { now_ms, holdings } => {
+                out.push(HOLDINGS);
+                put_varint(out, *now_ms);
+                put_bytes(out, holdings);
+            }
+            Self::Digest(digest) => {
+                out.push(DIGEST);
+                put_varint(out, *digest);
+            }
+            Self::Compare => out.push(COMPARE),
+            Self::Clock { shard, clock } => tagged(out, CLOCK, *shard, clock),
+            Self::Pull { shard, any, clock } => {
+                out.push(if *any { PULL_ANY } else { PULL });
+                put_varint(out, u64::from(*shard));
+                put_bytes(out, clock);
+            }
+            Self::More { shard, stream } => {
+                out.push(MORE);
+                put_varint(out, u64::from(*shard));
+                put_varint(out, *stream);
+            }
+            Self::Chunk { shard, kind, chunk } => {
+                let tag = match kind {
+                    Kind::Nothing => CHUNK_NOTHING,
+                    Kind::Part => CHUNK_PART,
+                    Kind::Stream => CHUNK_STREAM,
+                };
+                tagged(out, tag, *shard, chunk);
+            }
+            Self::Refusal { shard } => {
+                out.push(REFUSAL);
+                put_varint(out, u64::from(*shard));
+            }
+            Self::Release { shard, clock } => tagged(out, RELEASE, *shard, clock),
+            Self::Released { shard, digest } => {
+                out.push(RELEASED);
+                put_varint(out, u64::from(*shard));
+                put_varint(out, *digest);
+            }
+            Self::Vitals(vitals) => {
+                out.push(VITALS);
+                for field in { *vitals }.fields() {
+                    put_varint(out, *field);
+                }
+            }
+        }
+    }
+}
+
+fn tagged(out: &mut Vec<u8>, tag: u8, shard: u32, bytes: &[u8]) {
+    out.push(tag);
+    put_varint(out, u64::from(shard));
+    put_bytes(out, bytes);
+}
+
+fn shard(input: &mut Reader<'_>) -> Result<u32, Malformed> {
+    u32::try_from(input.varint()?).map_err(|_| Malformed("shard out of range"))
+}
+
+fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
+    Ok(match input.u8()? {
+        DELTA => Message::Delta { shard: shard(input)?, delta: input.bytes()? },
+        FORWARD => Message::Forward(Forward {
+            token: input.varint()?,
+            hops: input.u8()?,
+            level: Level::from_byte(input.u8()?).ok_or(Malformed("unknown level"))?,
+            patience_ms: input.varint()?,
+            keyspace: u16::try_from(input.varint()?).map_err(|_| Malformed("keyspace out of range"))?,
+            requests: input.bytes()?,
+        }),
+        OUTCOME => Message::Outcome { token: input.varint()?, replies: input.bytes()? },
+        HOLDINGS => Message::Holdings { now_ms: input.varint()?, holdings: input.bytes()? },
+        DIGEST => Message::Digest(input.varint()?),
+        COMPARE => Message::Compare,
+        CLOCK => Message::Clock { shard: shard(input)?, clock: input.bytes()? },
+        PULL => Message::Pull { shard: shard(input)?, any: false, clock: input.bytes()? },
+        PULL_ANY => Message::Pull { shard: shard(input)?, any: true, clock: input.bytes()? },
+        MORE => Message::More { shard: shard(input)?, stream: input.varint()? },
+        CHUNK_NOTHING => Message::Chunk { shard: shard(input)?, kind: Kind::Nothing, chunk: input.bytes()? },
+        CHUNK_PART => Message::Chunk { shard: shard(input)?, kind: Kind::Part, chunk: input.bytes()? },
+        CHUNK_STREAM => Message::Chunk { shard: shard(input)?, kind: Kind::Stream, chunk: input.bytes()? },
+        REFUSAL => Message::Refusal { shard: shard(input)? },
+        RELEASE => Message::Release { shard: shard(input)?, clock: input.bytes()? },
+        RELEASED => Message::Released { shard: shard(input)?, digest: input.varint()? },
+        VITALS => {
+            let mut vitals = Vitals::default();
+            for field in vitals.fields() {
+                *field = input.varint()?;
+            }
+            Message::Vitals(vitals)
+        }
+        _ => return Err(Malformed("unknown message")),
+    })
+}
+
+/// A frame as it was received.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// Its number on this connection.
+    pub number: u64,
+    /// The highest number of ours whose deltas the peer has merged.
+    pub applied: u64,
+    /// The peer's clock when it sent the frame.
+    pub beat: u64,
+    /// Our clock as the peer last had it.
+    pub echo: u64,
+    messages: Reader<'a>,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the header.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut input = Reader::new(bytes);
+        if input.u8()? != VERSION {
+            return Err(Malformed("another version"));
+        }
+        Ok(Self {
+            number: input.u64()?,
+            applied: input.u64()?,
+            beat: input.u64()?,
+            echo: input.u64()?,
+            messages: input,
+        })
+    }
+
+    /// The next message; `None` at the end.
+    pub fn next(&mut self) -> Option<Result<Message<'a>, Malformed>> {
+        (!self.messages.is_empty()).then(|| decode(&mut self.messages))
+    }
+}
+
+/// What is gathered for one peer until the flush.
+#[derive(Debug)]
+pub struct Outbox {
+    frame: Vec<u8>,
+    /// Number the frame being gathered will have.
+    number: u64,
+    /// The peer waits to hear how far we have applied.
+    acknowledge: bool,
+    /// When the last frame was sealed.
+    sealed_ms: u64,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { frame: alloc::vec![0; HEADER], number: 1, acknowledge: false, sealed_ms: 0 }
+    }
+}
+
+impl Outbox {
+    /// Number of the frame that is being gathered.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Adds a message.
+    pub fn push(&mut self, message: &Message<'_>) {
+        message.encode(&mut self.frame);
+    }
+
+    /// Sees to it that the next flush sends a frame even without a message.
+    pub fn acknowledge(&mut self) {
+        self.acknowledge = true;
+    }
+
+    /// Bytes gathered.
+    pub fn len(&self) -> usize {
+        self.frame.len() - HEADER
+    }
+
+    /// The frame to send, if there is anything to say or a beat is due. `applied` is our side's highest number, `echo` the
+    /// peer's last beat.
+    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64) -> Option<&[u8]> {
+        let due = now_ms >= self.sealed_ms + BEAT_MS;
+        if self.frame.len() == HEADER && !self.acknowledge && !due {
+            return None;
+        }
+        self.acknowledge = false;
+        self.sealed_ms = now_ms;
+        self.frame[0] = VERSION;
+        for (index, number) in [self.number, applied, now_ms, echo].into_iter().enumerate() {
+            self.frame[1 + index * 8..][..8].copy_from_slice(&number.to_le_bytes());
+        }
+        self.number += 1;
+        Some(&self.frame)
+    }
+
+    /// To be called once what [`Outbox::seal`] gave is sent. A frame that grew large gives its memory back.
+    pub fn reset(&mut self) {
+        self.frame.truncate(HEADER);
+        self.frame.shrink_to(256 * 1024);
+    }
+}
+
+/// Appends one request to the bytes of a [`Forward`].
+pub fn put_request<'a>(out: &mut Vec<u8>, count: usize, args: impl Iterator<Item = &'a [u8]>) {
+    put_varint(out, count as u64);
+    for arg in args {
+        put_bytes(out, arg);
+    }
+}
+
+/// Reads the requests of a [`Forward`] one by one into `each`.
+pub fn requests<'a>(bytes: &'a [u8], mut each: impl FnMut(&[&'a [u8]])) -> Result<(), Malformed> {
+    let mut input = Reader::new(bytes);
+    let mut args = Vec::new();
+    while !input.is_empty() {
+        let count = input.varint()?;
+        // Each argument takes a byte at least, so a count beyond what is left is a lie.
+        if count == 0 || count > bytes.len() as u64 {
+            return Err(Malformed("arguments beyond the end"));
+        }
+        args.clear();
+        for _ in 0..count {
+            args.push(input.bytes()?);
+        }
+        each(&args);
+    }
+    Ok(())
+}
+
+/// Writes what [`Message::Holdings`] carries.
+pub fn put_holdings(out: &mut Vec<u8>, holdings: impl Iterator<Item = Holding>) {
+    out.extend(holdings.map(Holding::to_byte));
+}
+
+/// Reads what [`Message::Holdings`] carries.
+pub fn holdings(bytes: &[u8]) -> Result<Vec<Holding>, Malformed> {
+    bytes.iter().map(|&byte| Holding::from_byte(byte)).collect()
+}

@@ -1,0 +1,186 @@
+//! Batches under way: what a batch still waits for, and where its replies go.
+
+use alloc::{boxed::Box, vec::Vec};
+use wire::{
+    reply::{Mark, Slot},
+    request::Batch,
+};
+
+use crate::{
+    ask::{Ask, Session},
+    command::Fold,
+    peers::PeerSet,
+    quorum::{Level, Quorum, Verdict},
+};
+
+/// Names a run for as long as it is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RunId {
+    place: u32,
+    life: u32,
+}
+
+/// Where the replies of a run go.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// To a client of this node, whose box is kept here.
+    Client(Box<Ask>),
+    /// To the peer that forwarded it.
+    Peer { slot: usize, creation: u32, token: u64 },
+    /// Into one place of another run.
+    Part { of: RunId, slot: Slot, fold: Fold },
+    /// To a BEAM process.
+    Beam(Box<crate::beam::Caller>),
+}
+
+/// A write that is applied here and waits for others to hold it too.
+#[derive(Debug)]
+pub(crate) struct Write {
+    /// Its reply, which turns into an error if the write is not confirmed.
+    pub mark: Mark,
+    pub quorum: Quorum,
+}
+
+/// Requests of one run for one peer.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub peer: usize,
+    pub requests: Vec<u8>,
+    /// Places of their replies, with the number of each request in its batch.
+    pub slots: Vec<(Slot, u32)>,
+    /// Only reads: they may be asked of another if the peer is lost.
+    pub reads_only: bool,
+}
+
+/// A batch under way.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub origin: Origin,
+    pub session: Session,
+    pub batch: Batch,
+    /// Times its requests were forwarded before.
+    pub hops: u8,
+    /// Monotonic milliseconds by which it is answered.
+    pub deadline_ms: u64,
+    pub writes: Vec<Write>,
+    /// Peers whose acknowledgement of the frame now being gathered is waited for.
+    pub awaited: PeerSet,
+    pub parcels: Vec<Parcel>,
+    /// Shards with a write that another node executes: what is read of them afterwards is read there too.
+    pub written_elsewhere: Vec<u32>,
+    /// Parcels and parts that have not come back.
+    pub open: u32,
+}
+
+impl Run {
+    pub fn new(origin: Origin, session: Session, batch: Batch, deadline_ms: u64) -> Self {
+        Self {
+            origin,
+            session,
+            batch,
+            hops: 0,
+            deadline_ms,
+            writes: Vec::new(),
+            awaited: PeerSet::EMPTY,
+            parcels: Vec::new(),
+            written_elsewhere: Vec::new(),
+            open: 0,
+        }
+    }
+
+    /// Notes a write that was sent to `sent` and whose reply begins at `mark`.
+    pub fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet) {
+        if level != Level::One && !sent.is_empty() {
+            self.writes.push(Write { mark, quorum: Quorum::new(level, sent) });
+            self.awaited = self.awaited.union(sent);
+        }
+    }
+
+    /// `peer` holds all writes that were sent to it.
+    pub fn acknowledge(&mut self, peer: usize) {
+        for write in &mut self.writes {
+            write.quorum.ack(peer);
+        }
+    }
+
+    /// `peer` is lost.
+    pub fn lose(&mut self, peer: usize) {
+        for write in &mut self.writes {
+            write.quorum.lose(peer);
+        }
+    }
+
+    /// Peers that keep it waiting for their acknowledgement.
+    pub fn silent(&self) -> PeerSet {
+        self.writes.iter().fold(PeerSet::EMPTY, |set, write| set.union(write.quorum.silent()))
+    }
+
+    /// Nothing is waited for.
+    pub fn is_settled(&self) -> bool {
+        self.open == 0 && self.writes.iter().all(|write| write.quorum.verdict() == Verdict::Met)
+    }
+}
+
+/// All runs under way, in reused places.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    places: Vec<(u32, Option<Box<Run>>)>,
+    free: Vec<u32>,
+}
+
+impl Runs {
+    /// A name for a run that is not stored yet.
+    pub fn reserve(&mut self) -> RunId {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push((0, None));
+            (self.places.len() - 1) as u32
+        });
+        RunId { place, life: self.places[place as usize].0 }
+    }
+
+    /// Stores a run under its name.
+    pub fn put(&mut self, id: RunId, run: Box<Run>) {
+        let place = &mut self.places[id.place as usize];
+        assert!(place.0 == id.life && place.1.is_none(), "a run is stored once, under the name reserved for it");
+        place.1 = Some(run);
+    }
+
+    /// The run of this name, while it is under way.
+    pub fn get(&mut self, id: RunId) -> Option<&mut Run> {
+        let (life, run) = self.places.get_mut(id.place as usize)?;
+        if *life == id.life { run.as_deref_mut() } else { None }
+    }
+
+    /// Ends a run: its name is not used again.
+    pub fn take(&mut self, id: RunId) -> Option<Box<Run>> {
+        let (life, run) = self.places.get_mut(id.place as usize)?;
+        if *life != id.life {
+            return None;
+        }
+        let run = run.take()?;
+        *life = life.wrapping_add(1);
+        self.free.push(id.place);
+        Some(run)
+    }
+
+    /// Gives a reserved name back unused.
+    pub fn release(&mut self, id: RunId) {
+        let place = &mut self.places[id.place as usize];
+        assert!(place.0 == id.life && place.1.is_none(), "only a name without a run is given back");
+        place.0 = place.0.wrapping_add(1);
+        self.free.push(id.place);
+    }
+
+    /// Names of all runs under way.
+    pub fn ids(&self) -> Vec<RunId> {
+        let named = |(place, (life, run)): (usize, &(u32, Option<Box<Run>>))| {
+            run.is_some().then_some(RunId { place: place as u32, life: *life })
+        };
+        self.places.iter().enumerate().filter_map(named).collect()
+    }
+
+    /// How many are under way.
+    pub fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+}

@@ -1,0 +1,18 @@
+//! What a command sees that runs at the node its client is connected to: the connection and the whole store.
+
+use wire::{reply::Replies, request::Args};
+
+use crate::{ask::Session, store::Store};
+
+/// One request that touches no shard. A command writes exactly one reply.
+#[derive(Debug)]
+pub struct Visit<'a> {
+    /// Its arguments, the command's name first.
+    pub args: Args<'a>,
+    /// Where its reply goes.
+    pub replies: &'a mut Replies,
+    /// The client's session; what a command changes in it holds from the next request on.
+    pub session: &'a mut Session,
+    /// The node's store.
+    pub store: &'a mut Store,
+}
