@@ -521,3 +521,25 @@ fn parse_float(text: &[u8]) -> Result<f64, DecodeError> {
 fn finite(value: f64) -> Result<Term, DecodeError> {
     Term::float(value).ok_or(DecodeError::Float)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each count fits in what is left of the input, but not beside the count before it: the second
+    /// is refused on sight, or each of 200 containers would reserve the whole.
+    #[test]
+    fn nested_counts_share_what_is_left() {
+        for header in [
+            [108, 0, 0, 0x20, 0],
+            [105, 0, 0, 0x20, 0],
+            [116, 0, 0, 0x10, 0],
+        ] {
+            let input = Bytes::from([&header.repeat(200)[..], &[106; 0x3000]].concat());
+            let mut decoder = Decoder::new(&input, 0);
+            assert_eq!(decoder.term(0), Err(DecodeError::Truncated));
+            assert_eq!(decoder.at, 2 * header.len(), "stopped at the second");
+            assert!(decoder.owed <= input.len());
+        }
+    }
+}
