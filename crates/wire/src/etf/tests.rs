@@ -367,10 +367,14 @@ fn memory_is_one_slot_for_a_byte() {
         let term = read(&bytes).unwrap();
         assert!(footprint(&term) <= SLOT * bytes.len());
     }
-    let chain = input(&[&[108, 0, 0, 0, 1, 106].repeat(5000), &[106]]);
-    let term = read(&chain).unwrap();
-    assert_eq!(term, Term::List(vec![Term::NIL; 5000]));
-    assert!(footprint(&term) <= 2 * SLOT * chain.len());
+    let one = [108, 0, 0, 0, 1, 106];
+    let links = input(&[&one.repeat(5000), &[106]]);
+    let tail = input(&[&one, &[108, 0, 0, 0x13, 0x87], &[106; 5000]]);
+    for bytes in [links, tail] {
+        let term = read(&bytes).unwrap();
+        assert_eq!(term, Term::List(vec![Term::NIL; 5000]));
+        assert!(footprint(&term) <= 2 * SLOT * bytes.len());
+    }
 }
 
 #[test]
@@ -492,7 +496,8 @@ fn funs_are_kept_whole_or_refused() {
     assert_eq!(whole.to_string(), "#Fun<module.3.4000000>");
     assert_eq!(Term::Fun(Bytes::from_static(b"junk")).to_string(), "#Fun<>");
     let bytes = encoded(&whole);
-    for size in [0, 3, 20, bytes.len() as u8 - 3] {
+    let size = bytes.len() as u8 - 2;
+    for size in [0, 3, 20, size - 1, size + 1] {
         let mut bytes = bytes.to_vec();
         bytes[5] = size;
         bytes.push(106);
