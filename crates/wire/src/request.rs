@@ -211,9 +211,10 @@ impl Index<usize> for Args<'_> {
 
 impl fmt::Debug for Args<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(<[u8]>::escape_ascii))
-            .finish()
+        let words = self
+            .iter()
+            .map(|arg| fmt::from_fn(move |f| write!(f, "{}", arg.escape_ascii())));
+        f.debug_list().entries(words).finish()
     }
 }
 
