@@ -1,4 +1,5 @@
-//! RESP both ways on arbitrary bytes: nothing panics, and how the bytes are cut into reads makes no difference.
+//! RESP both ways on arbitrary bytes: nothing panics, and how the bytes are cut into reads makes no
+//! difference.
 //!
 //! The first two bytes say how large the reads are and whose limits hold; the rest is the stream.
 #![no_main]

@@ -1,7 +1,8 @@
 //! Nanoseconds per pipelined request parsed and per reply encoded.
 //!
-//! `cargo run --release -p wire --example resp_speed`. Each figure is the best of many rounds over a batch as one read
-//! from a socket gives it, so that caches are warm and other programs on the machine do not count.
+//! `cargo run --release -p wire --example resp_speed`. Each figure is the best of many rounds over
+//! a batch as one read from a socket gives it, so that caches are warm and other programs on the
+//! machine do not count.
 
 use std::{hint::black_box, time::Instant};
 use wire::{

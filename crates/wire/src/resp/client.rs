@@ -1,10 +1,11 @@
 //! The client's side of RESP: requests written, replies of both versions read.
 //!
-//! [`skip`] only finds where a reply ends, which is all a load generator needs. [`Decoder`] gives [`Value`]s; it keeps
-//! its place in an unfinished reply, so the work is linear in the bytes however they are cut into reads.
+//! [`skip`] only finds where a reply ends, which is all a load generator needs. [`Decoder`] gives
+//! [`Value`]s; it keeps its place in an unfinished reply, so the work is linear in the bytes
+//! however they are cut into reads.
 //!
-//! Where a reply ends follows from a count alone, without a stack: each value read is one less to come, each aggregate
-//! adds as many as its header says.
+//! Where a reply ends follows from a count alone, without a stack: each value read is one less to
+//! come, each aggregate adds as many as its header says.
 
 use crate::decimal;
 use alloc::{boxed::Box, string::String, vec::Vec};

@@ -1,7 +1,7 @@
 //! [`encode`]: replies as RESP2 or RESP3.
 //!
-//! What RESP2 lacks is shown as Redis shows it: maps, sets and pushes as arrays, doubles and texts as bulk strings,
-//! booleans as integers, nulls as a bulk string or an array of length -1.
+//! What RESP2 lacks is shown as Redis shows it: maps, sets and pushes as arrays, doubles and texts
+//! as bulk strings, booleans as integers, nulls as a bulk string or an array of length -1.
 
 use crate::{
     decimal,
@@ -9,8 +9,8 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-/// Appends all of `replies`, beginning in `protocol`. Gives the version that holds for the next batch, since a `HELLO`
-/// in this one may have changed it.
+/// Appends all of `replies`, beginning in `protocol`. Gives the version that holds for the next
+/// batch, since a `HELLO` in this one may have changed it.
 ///
 /// # Panics
 /// If a reply is still to come ([`Replies::is_complete`]).

@@ -6,7 +6,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unbalanced;
 
-/// Splits `line` and gives `word` the range of each, in order. The bytes in between are left as they may be.
+/// Splits `line` and gives `word` the range of each, in order. The bytes in between are left as
+/// they may be.
 pub(super) fn split(line: &mut [u8], mut word: impl FnMut(usize, usize)) -> Result<(), Unbalanced> {
     let mut at = 0;
     loop {
@@ -29,8 +30,8 @@ fn is_space(byte: u8) -> bool {
     byte == 0x0b || byte.is_ascii_whitespace()
 }
 
-/// Turns the word that `line` begins with into its text: the bytes it took and those of its text. Quotes may open
-/// within a word; what they close ends it.
+/// Turns the word that `line` begins with into its text: the bytes it took and those of its text.
+/// Quotes may open within a word; what they close ends it.
 fn unescape(line: &mut [u8]) -> Result<(usize, usize), Unbalanced> {
     let mut read = 0;
     let mut written = 0;

@@ -1,17 +1,18 @@
 //! [`Parser`]: finds the requests in the bytes of a connection, without copying them.
 //!
-//! It resumes where it stopped. Arguments already found stay found when more bytes arrive or when the unfinished
-//! request moves to another buffer, and a line end is searched only in bytes not yet searched, so the work is linear
-//! in the bytes however they are cut into reads.
+//! It resumes where it stopped. Arguments already found stay found when more bytes arrive or when
+//! the unfinished request moves to another buffer, and a line end is searched only in bytes not yet
+//! searched, so the work is linear in the bytes however they are cut into reads.
 //!
-//! The common case is an array of short arguments: its headers have at most four digits and are decoded without a
-//! search. Everything else takes a slower road that is written for clarity, and ends with Redis's error texts.
+//! The common case is an array of short arguments: its headers have at most four digits and are
+//! decoded without a search. Everything else takes a slower road that is written for clarity, and
+//! ends with Redis's error texts.
 //!
 //! Invariants between calls:
 //! - `start <= at <= buffer.len()`, and the requests of the batch end at or before `start`;
 //! - if a request is unfinished, `args_left > 0` or `start == at`;
-//! - a batch without complete requests begins with the unfinished one: what was skipped is dropped, so that empty
-//!   lines for ever take no memory.
+//! - a batch without complete requests begins with the unfinished one: what was skipped is dropped,
+//!   so that empty lines for ever take no memory.
 
 use super::inline;
 use crate::{
@@ -32,8 +33,8 @@ pub struct Limits {
     pub line_bytes_max: usize,
     /// Bytes of one whole request; at most [`BUFFER_BYTES_MAX`].
     pub request_bytes_max: usize,
-    /// Whether these are the limits of someone known. If not, a request that is too large waits until those in front
-    /// of it, one of which may be `AUTH`, have been executed.
+    /// Whether these are the limits of someone known. If not, a request that is too large waits
+    /// until those in front of it, one of which may be `AUTH`, have been executed.
     pub authenticated: bool,
 }
 
@@ -112,11 +113,11 @@ impl core::error::Error for ProtocolError {}
 pub struct Progress {
     /// Complete requests that the batch holds.
     pub requests: usize,
-    /// Bytes that the unfinished request still needs at least; 0 if there is none. A reader may reserve them, as far
-    /// as it trusts a length that is not covered by bytes yet.
+    /// Bytes that the unfinished request still needs at least; 0 if there is none. A reader may
+    /// reserve them, as far as it trusts a length that is not covered by bytes yet.
     pub missing: usize,
-    /// The next request is too large for someone unknown: execute these first, then parse again, even if no more bytes
-    /// came.
+    /// The next request is too large for someone unknown: execute these first, then parse again,
+    /// even if no more bytes came.
     pub blocked: bool,
 }
 
@@ -161,14 +162,16 @@ impl Parser {
 
     /// Records in `batch` all requests that are complete in its buffer.
     ///
-    /// Between calls the reader appends to the buffer, or takes the batch away after [`Parser::split_tail`].
+    /// Between calls the reader appends to the buffer, or takes the batch away after
+    /// [`Parser::split_tail`].
     ///
     /// # Errors
-    /// What follows the last complete request is no RESP or too large. The requests in `batch` are still to be
-    /// executed and answered; then the error is told and the connection closed.
+    /// What follows the last complete request is no RESP or too large. The requests in `batch` are
+    /// still to be executed and answered; then the error is told and the connection closed.
     ///
     /// # Panics
-    /// If the buffer is longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends to one batch.
+    /// If the buffer is longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends to one
+    /// batch.
     pub fn parse(&mut self, batch: &mut Batch, limits: &Limits) -> Result<Progress, ProtocolError> {
         assert!(
             batch.buffer.len() <= BUFFER_BYTES_MAX,
@@ -198,7 +201,8 @@ impl Parser {
         }
     }
 
-    /// Moves the unfinished request from behind the complete ones to the batch that is read into next, which is empty.
+    /// Moves the unfinished request from behind the complete ones to the batch that is read into
+    /// next, which is empty.
     ///
     /// # Panics
     /// If `into` is not empty.
@@ -213,7 +217,8 @@ impl Parser {
         self.rebase(&mut into.args);
     }
 
-    /// Counts from `start` on, after what was in front of it is gone. `args` are those of the unfinished request.
+    /// Counts from `start` on, after what was in front of it is gone. `args` are those of the
+    /// unfinished request.
     fn rebase(&mut self, args: &mut [Arg]) {
         for arg in args {
             *arg = Arg::new(
@@ -243,15 +248,8 @@ impl Parser {
             "only an unfinished request has stray arguments"
         );
         loop {
-            if self.args_left == 0 {
-                match self.begin(buffer, args, limits) {
-                    Ok(()) => {}
-                    Err(stop) => return self.bounded(stop, buffer.len(), limits),
-                }
-            }
-            match self.arguments(buffer, args, limits) {
-                Ok(()) => {}
-                Err(stop) => return self.bounded(stop, buffer.len(), limits),
+            if let Err(stop) = self.request(buffer, args, limits) {
+                return self.bounded(stop, buffer.len(), limits);
             }
             self.start = self.at;
             if args.len() > first {
@@ -264,7 +262,22 @@ impl Parser {
         }
     }
 
-    /// Reads the line that begins a request: the number of arguments that follow, or an inline request as a whole.
+    /// Reads one request to its end; what is empty counts too, and has no arguments.
+    #[inline]
+    fn request(
+        &mut self,
+        buffer: &mut [u8],
+        args: &mut Vec<Arg>,
+        limits: &Limits,
+    ) -> Result<(), Stop> {
+        if self.args_left == 0 {
+            self.begin(buffer, args, limits)?;
+        }
+        self.arguments(buffer, args, limits)
+    }
+
+    /// Reads the line that begins a request: the number of arguments that follow, or an inline
+    /// request as a whole.
     #[inline]
     fn begin(
         &mut self,
@@ -456,7 +469,8 @@ struct Line<'a> {
     next: usize,
 }
 
-/// A length of one to four digits and the bytes of its line, end included. `None` for all else, good or bad.
+/// A length of one to four digits and the bytes of its line, end included. `None` for all else,
+/// good or bad.
 #[inline(always)]
 fn short_length(line: &[u8]) -> Option<(usize, usize)> {
     let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));

@@ -19,7 +19,8 @@ const LIMITS: Limits = Limits {
     authenticated: true,
 };
 
-/// Parses `stream` as it arrives in `pieces`, as a connection does: whatever is complete goes away at once.
+/// Parses `stream` as it arrives in `pieces`, as a connection does: whatever is complete goes away
+/// at once.
 fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Outcome {
     let mut parser = Parser::new();
     let mut batch = Batch::new();
