@@ -1,8 +1,9 @@
 //! Numbers as decimal text, the way Redis reads and writes them.
 //!
-//! [`parse`] is as strict as Redis's `string2ll`, so that a text is an integer here exactly if it is one there:
-//! no plus sign, no leading zeros, no spaces. [`write_double`] gives the shortest digits that read back as the same
-//! number, laid out as Redis's `fpconv_dtoa` (7.2 and later) does.
+//! [`parse`] is as strict as Redis's `string2ll`, so that a text is an integer here exactly if it
+//! is one there: no plus sign, no leading zeros, no spaces. [`write_double`] gives the shortest
+//! digits that read back as the same number, laid out as Redis's `fpconv_dtoa` (7.2 and later)
+//! does.
 
 use alloc::vec::Vec;
 use core::fmt::Write as _;
@@ -95,7 +96,8 @@ pub fn write_double(out: &mut Vec<u8>, number: f64) {
     shortest.write(out);
 }
 
-/// A positive number as `0.d₁d₂… × 10^point`: its shortest digits and where the decimal point belongs.
+/// A positive number as `0.d₁d₂… × 10^point`: its shortest digits and where the decimal point
+/// belongs.
 struct Digits {
     digits: [u8; 17],
     count: usize,

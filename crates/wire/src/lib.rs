@@ -9,3 +9,4 @@ pub mod decimal;
 pub mod etf;
 pub mod reply;
 pub mod request;
+pub mod resp;

@@ -1,8 +1,9 @@
-//! [`Replies`]: what a batch of requests came to, in request order, before any front end renders it.
+//! [`Replies`]: what a batch of requests came to, in request order, before any front end renders
+//! it.
 //!
-//! An arena: one flat list of items and one buffer for their bytes. An aggregate is a header that says how many values
-//! follow, as in RESP, so writing a reply is a few appends and nothing is allocated per reply. RESP, HTTP and BEAM
-//! render the same [`Reply`] tokens.
+//! An arena: one flat list of items and one buffer for their bytes. An aggregate is a header that
+//! says how many values follow, as in RESP, so writing a reply is a few appends and nothing is
+//! allocated per reply. RESP, HTTP and BEAM render the same [`Reply`] tokens.
 //!
 //! ```text
 //! items   Ok   Array(2)  Bulk ─┐   Later        Int(7)
@@ -10,13 +11,14 @@
 //! data    ………………………… value ◄───┘
 //! ```
 //!
-//! Some replies come later than their place: a request that was forwarded ([`Replies::later`]), or a write whose
-//! quorum was lost after its reply was written ([`Replies::replace`]). Their place is kept, so the order stands
-//! whatever the order of answers. A reply that is filled in goes to `moved`, and its place points there.
+//! Some replies come later than their place: a request that was forwarded ([`Replies::later`]), or
+//! a write whose quorum was lost after its reply was written ([`Replies::replace`]). Their place is
+//! kept, so the order stands whatever the order of answers. A reply that is filled in goes to
+//! `moved`, and its place points there.
 //!
 //! Invariants:
-//! - every range lies within `data`, which holds at most [`DATA_BYTES_MAX`]; a value beyond that is answered with an
-//!   error ([`ErrorKind::Oom`]);
+//! - every range lies within `data`, which holds at most [`DATA_BYTES_MAX`]; a value beyond that is
+//!   answered with an error ([`ErrorKind::Oom`]);
 //! - `moved` holds complete values and points nowhere;
 //! - `open` counts the places still to be filled.
 
@@ -110,7 +112,8 @@ impl Reply<'_> {
     }
 }
 
-/// A place whose reply comes later. Each is settled once, by [`Replies::fill`] or [`Replies::replace`].
+/// A place whose reply comes later. Each is settled once, by [`Replies::fill`] or
+/// [`Replies::replace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a place that nobody fills keeps its batch from being answered"]
 pub struct Slot(u32);
@@ -225,7 +228,8 @@ impl Replies {
         self.items.push(item);
     }
 
-    /// Bytes that `write` appends, so that a number is formatted in its place. `write` may only append.
+    /// Bytes that `write` appends, so that a number is formatted in its place. `write` may only
+    /// append.
     #[inline]
     pub fn bulk_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let item = self.span(0, Item::Bulk, write);
@@ -296,7 +300,8 @@ impl Replies {
         self.items.push(Item::NoReply);
     }
 
-    /// RESP speaks `protocol` from the next reply on. Not a reply itself, and no matter to other front ends.
+    /// RESP speaks `protocol` from the next reply on. Not a reply itself, and no matter to other
+    /// front ends.
     pub fn switch(&mut self, protocol: Protocol) {
         self.items.push(Item::Switch(protocol));
     }
@@ -328,7 +333,8 @@ impl Replies {
         assert!(tokens.next().is_none(), "one place takes one reply");
     }
 
-    /// Puts the values of `replies` into `slots`, in their order: what came back for a forwarded batch.
+    /// Puts the values of `replies` into `slots`, in their order: what came back for a forwarded
+    /// batch.
     ///
     /// # Panics
     /// If there are not as many complete values as slots.
@@ -340,8 +346,9 @@ impl Replies {
         assert!(tokens.next().is_none(), "as many places as replies");
     }
 
-    /// Turns the reply that begins at `mark` into an error, whatever its size; what was still to come of it no longer
-    /// is. A reply that is not sent stays unsent. Without effect if nothing was written there.
+    /// Turns the reply that begins at `mark` into an error, whatever its size; what was still to
+    /// come of it no longer is. A reply that is not sent stays unsent. Without effect if nothing
+    /// was written there.
     #[cold]
     pub fn replace(&mut self, mark: Mark, kind: ErrorKind, text: impl fmt::Display) {
         let (start, end) = self.value_at(mark.0 as usize);
@@ -360,8 +367,8 @@ impl Replies {
         self.items[start] = error;
     }
 
-    /// Keeps the reply that begins at `mark` from being sent (`CLIENT REPLY OFF`). What is still to come of it is
-    /// waited for all the same.
+    /// Keeps the reply that begins at `mark` from being sent (`CLIENT REPLY OFF`). What is still to
+    /// come of it is waited for all the same.
     pub fn silence(&mut self, mark: Mark) {
         let (start, end) = self.value_at(mark.0 as usize);
         let items = &mut self.items[start..end];
@@ -380,7 +387,8 @@ impl Replies {
         }
     }
 
-    /// Sets the count of the aggregate whose header is at `mark`, for one that is counted while it is written.
+    /// Sets the count of the aggregate whose header is at `mark`, for one that is counted while it
+    /// is written.
     ///
     /// # Panics
     /// If no aggregate begins there.
@@ -443,7 +451,8 @@ impl Replies {
 }
 
 impl Replies {
-    /// The item that `wrap` makes of the bytes that `write` appends, `len` of them as far as is known before.
+    /// The item that `wrap` makes of the bytes that `write` appends, `len` of them as far as is
+    /// known before.
     #[inline]
     fn span(
         &mut self,
@@ -576,8 +585,8 @@ impl Replies {
         }
     }
 
-    /// The items of the value at `index` or behind what is no value there: its first and the one past its last. An
-    /// aggregate that is not written to its end reaches to the end of all.
+    /// The items of the value at `index` or behind what is no value there: its first and the one
+    /// past its last. An aggregate that is not written to its end reaches to the end of all.
     fn value_at(&self, index: usize) -> (usize, usize) {
         let not_a_value =
             |item: &&Item| matches!(item, Item::Gap | Item::LaterGap | Item::Switch(_));
@@ -679,7 +688,8 @@ impl<'a> Tokens<'a> {
         Some(first)
     }
 
-    /// The version of RESP that holds from the last token on, if it changed since this was last asked.
+    /// The version of RESP that holds from the last token on, if it changed since this was last
+    /// asked.
     #[inline]
     pub(crate) fn take_switch(&mut self) -> Option<Protocol> {
         self.switch.take()

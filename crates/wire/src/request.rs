@@ -1,9 +1,9 @@
 //! [`Batch`]: the requests of one read from a socket and, on the way back, their replies.
 //!
-//! A batch is the unit that travels: a front end fills it, one message carries it (boxed) to the store, the store
-//! writes [`Batch::replies`] in the order of the requests and sends the same box back. Nothing is copied on that way:
-//! arguments are ranges of the bytes as they came from the socket. Boxes are reused, so in steady state a connection
-//! allocates nothing.
+//! A batch is the unit that travels: a front end fills it, one message carries it (boxed) to the
+//! store, the store writes [`Batch::replies`] in the order of the requests and sends the same box
+//! back. Nothing is copied on that way: arguments are ranges of the bytes as they came from the
+//! socket. Boxes are reused, so in steady state a connection allocates nothing.
 //!
 //! ```text
 //! buffer    *2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n*2\r\n$3\r\nGE
@@ -12,8 +12,10 @@
 //! ```
 //!
 //! Invariants:
-//! - every range lies within `buffer`, so the bytes in front of the last request's end stay as they are;
-//! - `requests` cover a prefix of `args` without gaps; what lies behind belongs to a request that is not complete;
+//! - every range lies within `buffer`, so the bytes in front of the last request's end stay as they
+//!   are;
+//! - `requests` cover a prefix of `args` without gaps; what lies behind belongs to a request that
+//!   is not complete;
 //! - a buffer is never longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends.
 
 use crate::reply::Replies;
@@ -23,7 +25,8 @@ use core::{fmt, ops::Index};
 /// Most bytes of requests in one batch: what a `u32` can address. More is a bug of the reader.
 pub const BUFFER_BYTES_MAX: usize = u32::MAX as usize;
 
-/// Capacity that [`Batch::clear`] keeps in the buffer. One large value must not pin its size for ever.
+/// Capacity that [`Batch::clear`] keeps in the buffer. One large value must not pin its size for
+/// ever.
 pub const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// A range of bytes in [`Batch::buffer`].
@@ -105,8 +108,8 @@ impl Batch {
     /// Appends a request made of copies of `args`, for front ends that do not read RESP.
     ///
     /// # Panics
-    /// If `args` is empty, if bytes of an unfinished request stand in the buffer, or if the buffer would exceed
-    /// [`BUFFER_BYTES_MAX`].
+    /// If `args` is empty, if bytes of an unfinished request stand in the buffer, or if the buffer
+    /// would exceed [`BUFFER_BYTES_MAX`].
     pub fn push(&mut self, args: &[&[u8]]) {
         assert!(!args.is_empty(), "a request names a command");
         let first = self.args.len();
@@ -211,9 +214,10 @@ impl Index<usize> for Args<'_> {
 
 impl fmt::Debug for Args<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(<[u8]>::escape_ascii))
-            .finish()
+        let words = self
+            .iter()
+            .map(|arg| fmt::from_fn(move |f| write!(f, "{}", arg.escape_ascii())));
+        f.debug_list().entries(words).finish()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why a request was not done, and Redis's words for it.
 //!
-//! Clients match on the leading word and many on the whole text, so texts that Redis 7 has are its own to the letter.
-//! They are written here once; nothing else in the code spells them.
+//! Clients match on the leading word and many on the whole text, so texts that Redis 7 has are its
+//! own to the letter. They are written here once; nothing else in the code spells them.
 
 use super::Replies;
 use alloc::{borrow::Cow, string::String, vec::Vec};
@@ -84,7 +84,8 @@ impl ErrorKind {
         Self::ReadOnly,
     ];
 
-    /// What the text begins with in RESP: Redis's word, and behind it our own where two kinds share one.
+    /// What the text begins with in RESP: Redis's word, and behind it our own where two kinds share
+    /// one.
     pub fn word(self) -> &'static str {
         match self {
             Self::Err => "ERR",
@@ -158,8 +159,8 @@ impl ErrorKind {
         }
     }
 
-    /// The kind of an error text as RESP shows it, and the text behind its word. The longest word wins; a text that
-    /// begins with none of ours is an [`ErrorKind::Err`] as it stands.
+    /// The kind of an error text as RESP shows it, and the text behind its word. The longest word
+    /// wins; a text that begins with none of ours is an [`ErrorKind::Err`] as it stands.
     pub fn split(text: &str) -> (Self, &str) {
         let behind = |kind: Self| {
             let rest = text.strip_prefix(kind.word())?;
@@ -215,7 +216,8 @@ impl Replies {
         self.error(ErrorKind::Err, "increment or decrement would overflow");
     }
 
-    /// An expiry that is negative, zero or beyond what a clock holds; `name` as in [`Replies::wrong_arity`].
+    /// An expiry that is negative, zero or beyond what a clock holds; `name` as in
+    /// [`Replies::wrong_arity`].
     #[cold]
     pub fn invalid_expire(&mut self, name: &str) {
         self.error(

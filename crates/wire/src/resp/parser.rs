@@ -1,0 +1,496 @@
+//! [`Parser`]: finds the requests in the bytes of a connection, without copying them.
+//!
+//! It resumes where it stopped. Arguments already found stay found when more bytes arrive or when
+//! the unfinished request moves to another buffer, and a line end is searched only in bytes not yet
+//! searched, so the work is linear in the bytes however they are cut into reads.
+//!
+//! The common case is an array of short arguments: its headers have at most four digits and are
+//! decoded without a search. Everything else takes a slower road that is written for clarity, and
+//! ends with Redis's error texts.
+//!
+//! Invariants between calls:
+//! - `start <= at <= buffer.len()`, and the requests of the batch end at or before `start`;
+//! - if a request is unfinished, `args_left > 0` or `start == at`;
+//! - a batch without complete requests begins with the unfinished one: what was skipped is dropped,
+//!   so that empty lines for ever take no memory.
+
+use super::inline;
+use crate::{
+    decimal,
+    request::{Arg, BUFFER_BYTES_MAX, Batch, Request},
+};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// How large a request may be. What is larger is a [`ProtocolError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Arguments of one request, the name included.
+    pub args_max: usize,
+    /// Bytes of one argument.
+    pub bulk_bytes_max: usize,
+    /// Bytes of an inline request, and of the line in front of an argument.
+    pub line_bytes_max: usize,
+    /// Bytes of one whole request; at most [`BUFFER_BYTES_MAX`].
+    pub request_bytes_max: usize,
+    /// Whether these are the limits of someone known. If not, a request that is too large waits
+    /// until those in front of it, one of which may be `AUTH`, have been executed.
+    pub authenticated: bool,
+}
+
+impl Limits {
+    /// Before `AUTH`: enough to authenticate.
+    pub const BEFORE_AUTH: Self = Self {
+        args_max: 10,
+        bulk_bytes_max: 16 << 10,
+        line_bytes_max: 64 << 10,
+        request_bytes_max: 256 << 10,
+        authenticated: false,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            args_max: 1 << 20,
+            bulk_bytes_max: 64 << 20,
+            line_bytes_max: 64 << 10,
+            request_bytes_max: 512 << 20,
+            authenticated: true,
+        }
+    }
+}
+
+/// What a connection sent that is no RESP. The text is Redis's; the connection is told and closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// A line feed did not come within the limit.
+    TooBigInline,
+    /// Quotes of an inline request that are not closed, or not followed by a space.
+    UnbalancedQuotes,
+    /// The line in front of the arguments does not end within the limit.
+    TooBigMultibulkCount,
+    /// A number of arguments that is none or too large.
+    InvalidMultibulkLength,
+    /// Too many arguments before authentication.
+    UnauthenticatedMultibulkLength,
+    /// The line in front of an argument does not end within the limit.
+    TooBigBulkCount,
+    /// Something else than `$` in front of an argument.
+    ExpectedBulk(u8),
+    /// The length of an argument that is none, too large, or not the length of what follows.
+    InvalidBulkLength,
+    /// Too large an argument before authentication.
+    UnauthenticatedBulkLength,
+    /// All arguments together are too large.
+    TooBigRequest,
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Protocol error: ")?;
+        f.write_str(match self {
+            Self::TooBigInline => "too big inline request",
+            Self::UnbalancedQuotes => "unbalanced quotes in request",
+            Self::TooBigMultibulkCount => "too big mbulk count string",
+            Self::InvalidMultibulkLength => "invalid multibulk length",
+            Self::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
+            Self::TooBigBulkCount => "too big bulk count string",
+            Self::ExpectedBulk(got) => {
+                return write!(f, "expected '$', got '{}'", char::from(*got));
+            }
+            Self::InvalidBulkLength => "invalid bulk length",
+            Self::UnauthenticatedBulkLength => "unauthenticated bulk length",
+            Self::TooBigRequest => "too big request",
+        })
+    }
+}
+
+impl core::error::Error for ProtocolError {}
+
+/// How far a parser came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Complete requests that the batch holds.
+    pub requests: usize,
+    /// Bytes that the unfinished request still needs at least; 0 if there is none. A reader may
+    /// reserve them, as far as it trusts a length that is not covered by bytes yet.
+    pub missing: usize,
+    /// The next request is too large for someone unknown: execute these first, then parse again,
+    /// even if no more bytes came.
+    pub blocked: bool,
+}
+
+/// The state of one connection's requests. Goes with the [`Batch`] that is being read into.
+#[derive(Clone, Debug, Default)]
+pub struct Parser {
+    /// Where the unfinished request begins; the end of the last complete one.
+    start: usize,
+    /// The first byte not understood yet.
+    at: usize,
+    /// No line end lies between `at` and here.
+    searched: usize,
+    /// Arguments that the unfinished request still lacks; 0 before its first line is complete.
+    args_left: usize,
+}
+
+/// Why parsing stopped.
+enum Stop {
+    /// At least so many bytes are missing, 0 if no request has begun.
+    Missing(usize),
+    /// This request is refused, or waits for those in front of it if `unauthenticated`.
+    Refused {
+        error: ProtocolError,
+        unauthenticated: bool,
+    },
+}
+
+impl From<ProtocolError> for Stop {
+    fn from(error: ProtocolError) -> Self {
+        Self::Refused {
+            error,
+            unauthenticated: false,
+        }
+    }
+}
+
+impl Parser {
+    /// The parser of a new connection.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Records in `batch` all requests that are complete in its buffer.
+    ///
+    /// Between calls the reader appends to the buffer, or takes the batch away after
+    /// [`Parser::split_tail`].
+    ///
+    /// # Errors
+    /// What follows the last complete request is no RESP or too large. The requests in `batch` are
+    /// still to be executed and answered; then the error is told and the connection closed.
+    ///
+    /// # Panics
+    /// If the buffer is longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends to one
+    /// batch.
+    pub fn parse(&mut self, batch: &mut Batch, limits: &Limits) -> Result<Progress, ProtocolError> {
+        assert!(
+            batch.buffer.len() <= BUFFER_BYTES_MAX,
+            "a batch holds at most 4 GiB"
+        );
+        let stop = self.run(batch, limits);
+        let requests = batch.len();
+        if requests == 0 && self.start > 0 {
+            batch.buffer.drain(..self.start);
+            self.rebase(&mut batch.args);
+        }
+        match stop {
+            Stop::Missing(missing) => Ok(Progress {
+                requests,
+                missing,
+                blocked: false,
+            }),
+            Stop::Refused {
+                unauthenticated: true,
+                ..
+            } if requests > 0 => Ok(Progress {
+                requests,
+                missing: 0,
+                blocked: true,
+            }),
+            Stop::Refused { error, .. } => Err(error),
+        }
+    }
+
+    /// Moves the unfinished request from behind the complete ones to the batch that is read into
+    /// next, which is empty.
+    ///
+    /// # Panics
+    /// If `into` is not empty.
+    pub fn split_tail(&mut self, from: &mut Batch, into: &mut Batch) {
+        assert!(
+            into.is_empty() && into.buffer.is_empty(),
+            "what is unfinished begins a batch"
+        );
+        into.buffer.extend_from_slice(&from.buffer[self.start..]);
+        from.buffer.truncate(self.start);
+        into.args.extend(from.args.drain(from.args_of_requests()..));
+        self.rebase(&mut into.args);
+    }
+
+    /// Counts from `start` on, after what was in front of it is gone. `args` are those of the
+    /// unfinished request.
+    fn rebase(&mut self, args: &mut [Arg]) {
+        for arg in args {
+            *arg = Arg::new(
+                arg.start as usize - self.start,
+                arg.end as usize - self.start,
+            );
+        }
+        self.at -= self.start;
+        self.searched = self.searched.saturating_sub(self.start);
+        self.start = 0;
+    }
+
+    /// Parses request after request, to the end of the bytes or to what is wrong with them.
+    fn run(&mut self, batch: &mut Batch, limits: &Limits) -> Stop {
+        let Batch {
+            buffer,
+            args,
+            requests,
+            ..
+        } = batch;
+        let known = args.len();
+        let mut first = requests
+            .last()
+            .map_or(0, |last| (last.first + last.count) as usize);
+        debug_assert!(
+            self.args_left > 0 || first == known,
+            "only an unfinished request has stray arguments"
+        );
+        loop {
+            if let Err(stop) = self.request(buffer, args, limits) {
+                return self.bounded(stop, buffer.len(), limits);
+            }
+            self.start = self.at;
+            if args.len() > first {
+                requests.push(Request {
+                    first: first as u32,
+                    count: (args.len() - first) as u32,
+                });
+                first = args.len();
+            }
+        }
+    }
+
+    /// Reads one request to its end; what is empty counts too, and has no arguments.
+    #[inline]
+    fn request(
+        &mut self,
+        buffer: &mut [u8],
+        args: &mut Vec<Arg>,
+        limits: &Limits,
+    ) -> Result<(), Stop> {
+        if self.args_left == 0 {
+            self.begin(buffer, args, limits)?;
+        }
+        self.arguments(buffer, args, limits)
+    }
+
+    /// Reads the line that begins a request: the number of arguments that follow, or an inline
+    /// request as a whole.
+    #[inline]
+    fn begin(
+        &mut self,
+        buffer: &mut [u8],
+        args: &mut Vec<Arg>,
+        limits: &Limits,
+    ) -> Result<(), Stop> {
+        if let [b'*', rest @ ..] = &buffer[self.at..]
+            && let Some((count, line)) = short_length(rest)
+            && count <= limits.args_max
+        {
+            self.at += 1 + line;
+            self.args_left = count;
+            return Ok(());
+        }
+        self.begin_slowly(buffer, args, limits)
+    }
+
+    #[cold]
+    fn begin_slowly(
+        &mut self,
+        buffer: &mut [u8],
+        args: &mut Vec<Arg>,
+        limits: &Limits,
+    ) -> Result<(), Stop> {
+        match buffer.get(self.at) {
+            None => Err(Stop::Missing(0)),
+            Some(b'*') => {
+                let line = self.line(buffer, limits, ProtocolError::TooBigMultibulkCount)?;
+                let count = decimal::parse(line.text).filter(|&count| count <= i64::from(i32::MAX));
+                let Some(count) = count else {
+                    return Err(ProtocolError::InvalidMultibulkLength.into());
+                };
+                // An array of no elements and a null array are no request, and no error.
+                let count = usize::try_from(count).unwrap_or(0);
+                if count > limits.args_max {
+                    return Err(limits.refuse(
+                        ProtocolError::InvalidMultibulkLength,
+                        ProtocolError::UnauthenticatedMultibulkLength,
+                    ));
+                }
+                self.at = line.next;
+                self.args_left = count;
+                Ok(())
+            }
+            Some(_) => self.inline(buffer, args, limits),
+        }
+    }
+
+    /// Reads the arguments that the request still lacks.
+    #[inline]
+    fn arguments(
+        &mut self,
+        buffer: &[u8],
+        args: &mut Vec<Arg>,
+        limits: &Limits,
+    ) -> Result<(), Stop> {
+        while self.args_left > 0 {
+            let (start, len) = match &buffer[self.at..] {
+                [b'$', rest @ ..] if let Some((len, line)) = short_length(rest) => {
+                    (self.at + 1 + line, len)
+                }
+                _ => self.bulk_header(buffer, limits)?,
+            };
+            if len > limits.bulk_bytes_max {
+                return Err(limits.refuse(
+                    ProtocolError::InvalidBulkLength,
+                    ProtocolError::UnauthenticatedBulkLength,
+                ));
+            }
+            let end = start + len;
+            match buffer.get(end..end + 2) {
+                Some(b"\r\n") => {}
+                Some(_) => return Err(ProtocolError::InvalidBulkLength.into()),
+                None => return Err(Stop::Missing(end + 2 - buffer.len())),
+            }
+            args.push(Arg::new(start, end));
+            self.at = end + 2;
+            self.args_left -= 1;
+        }
+        Ok(())
+    }
+
+    /// Where an argument begins and how long it is, whatever its header looks like.
+    #[cold]
+    fn bulk_header(&mut self, buffer: &[u8], limits: &Limits) -> Result<(usize, usize), Stop> {
+        let line = self.line(buffer, limits, ProtocolError::TooBigBulkCount)?;
+        if buffer[self.at] != b'$' {
+            return Err(ProtocolError::ExpectedBulk(buffer[self.at]).into());
+        }
+        let len = decimal::parse(line.text).and_then(|len| u32::try_from(len).ok());
+        let len = len.ok_or(ProtocolError::InvalidBulkLength)?;
+        Ok((line.next, len as usize))
+    }
+
+    /// The line at `at`, without its first byte and its end.
+    fn line<'a>(
+        &mut self,
+        buffer: &'a [u8],
+        limits: &Limits,
+        too_big: ProtocolError,
+    ) -> Result<Line<'a>, Stop> {
+        let from = self.searched.max(self.at);
+        let Some(found) = memchr::memchr(b'\r', &buffer[from..]) else {
+            self.searched = buffer.len();
+            if buffer.len() - self.at > limits.line_bytes_max {
+                return Err(too_big.into());
+            }
+            // The shortest line has a tag, a digit and its end.
+            return Err(Stop::Missing(
+                (self.at + 4).saturating_sub(buffer.len()).max(2),
+            ));
+        };
+        let end = from + found;
+        self.searched = end;
+        if end - self.at > limits.line_bytes_max {
+            return Err(too_big.into());
+        }
+        match buffer.get(end + 1) {
+            None => Err(Stop::Missing(1)),
+            // Redis takes any byte here. The length is wrong then, or the client lost count.
+            Some(b'\n') => Ok(Line {
+                text: buffer.get(self.at + 1..end).unwrap_or_default(),
+                next: end + 2,
+            }),
+            Some(_) if self.args_left == 0 => Err(ProtocolError::InvalidMultibulkLength.into()),
+            Some(_) => Err(ProtocolError::InvalidBulkLength.into()),
+        }
+    }
+
+    /// Reads a request typed by hand: words on a line.
+    fn inline(
+        &mut self,
+        buffer: &mut [u8],
+        args: &mut Vec<Arg>,
+        limits: &Limits,
+    ) -> Result<(), Stop> {
+        let from = self.searched.max(self.at);
+        let found = memchr::memchr(b'\n', &buffer[from..]);
+        let end = found.map_or(buffer.len(), |found| from + found);
+        self.searched = end;
+        if end - self.at > limits.line_bytes_max {
+            return Err(ProtocolError::TooBigInline.into());
+        }
+        if found.is_none() {
+            return Err(Stop::Missing(1));
+        }
+        let known = args.len();
+        let split = inline::split(&mut buffer[self.at..end], |start, end| {
+            args.push(Arg::new(self.at + start, self.at + end));
+        });
+        if split.is_err() {
+            args.truncate(known);
+            return Err(ProtocolError::UnbalancedQuotes.into());
+        }
+        self.at = end + 1;
+        Ok(())
+    }
+
+    /// Refuses an unfinished request that is too large as a whole.
+    fn bounded(&self, stop: Stop, len: usize, limits: &Limits) -> Stop {
+        match stop {
+            Stop::Missing(missing) if len - self.start + missing > limits.request_bytes_max => {
+                limits.refuse(ProtocolError::TooBigRequest, ProtocolError::TooBigRequest)
+            }
+            stop => stop,
+        }
+    }
+}
+
+impl Limits {
+    /// The error of what is beyond these limits.
+    fn refuse(&self, authenticated: ProtocolError, unauthenticated: ProtocolError) -> Stop {
+        let error = if self.authenticated {
+            authenticated
+        } else {
+            unauthenticated
+        };
+        Stop::Refused {
+            error,
+            unauthenticated: !self.authenticated,
+        }
+    }
+}
+
+struct Line<'a> {
+    text: &'a [u8],
+    /// Where the next line begins.
+    next: usize,
+}
+
+/// A length of one to four digits and the bytes of its line, end included. `None` for all else,
+/// good or bad.
+#[inline(always)]
+fn short_length(line: &[u8]) -> Option<(usize, usize)> {
+    let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
+    match *line {
+        [a, b'\r', b'\n', ..] if digit(a) < 10 => Some((digit(a), 3)),
+        [b'0', ..] => None,
+        [a, b, b'\r', b'\n', ..] if digit(a) < 10 && digit(b) < 10 => {
+            Some((digit(a) * 10 + digit(b), 4))
+        }
+        [a, b, c, b'\r', b'\n', ..] if digit(a) < 10 && digit(b) < 10 && digit(c) < 10 => {
+            Some((digit(a) * 100 + digit(b) * 10 + digit(c), 5))
+        }
+        [a, b, c, d, b'\r', b'\n', ..]
+            if digit(a) < 10 && digit(b) < 10 && digit(c) < 10 && digit(d) < 10 =>
+        {
+            Some((
+                digit(a) * 1000 + digit(b) * 100 + digit(c) * 10 + digit(d),
+                6,
+            ))
+        }
+        _ => None,
+    }
+}
