@@ -19,6 +19,13 @@ const SHARDS: u16 = 1_024;
 const REPLICAS: u8 = 3;
 const TOKENS_PER_NODE: u64 = 128;
 
+const TITLE: &str = "\
+shards over nodes      |      copies     |    primaries    |      one node joins       |";
+const HEADING: &str = "\
+nodes  placement       |   over    under |   over    under |  moved    stray    turned | table";
+const RULE: &str = "\
+-----------------------+-----------------+-----------------+---------------------------+---------";
+
 type Placement = fn(&[&str], u16, usize) -> Vec<NodeIndex>;
 
 const PLACEMENTS: [(&str, Placement); 4] = [
@@ -31,17 +38,10 @@ const PLACEMENTS: [(&str, Placement); 4] = [
 fn main() {
     println!("{SHARDS} shards, {REPLICAS} replicas, one node joins; in per cent");
     println!();
-    println!(
-        "                       |      copies     |    primaries    |      one node joins       |"
-    );
-    println!(
-        "nodes  placement       |   over    under |   over    under |  moved    stray    turned | table in"
-    );
+    println!("{TITLE}");
+    println!("{HEADING}");
     for nodes in [3, 5, 9, 20, 50] {
-        println!(
-            "{:-<23}+{:-<17}+{:-<17}+{:-<27}+{:-<10}",
-            "", "", "", "", ""
-        );
+        println!("{RULE}");
         for (name, placement) in PLACEMENTS {
             println!("{nodes:>5}  {name:<15} {}", row(placement, nodes));
         }
@@ -165,7 +165,9 @@ fn plain(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
     let mut table = Vec::new();
     for shard in 0..shards {
         let mut ranked: Vec<NodeIndex> = (0..nodes.len()).map(index).collect();
-        ranked.sort_by_key(|node| std::cmp::Reverse(weight(nodes[usize::from(node.0)], shard)));
+        ranked.sort_by_cached_key(|node| {
+            std::cmp::Reverse(weight(nodes[usize::from(node.0)], shard))
+        });
         table.extend(&ranked[..copies]);
     }
     table

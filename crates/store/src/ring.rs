@@ -629,28 +629,29 @@ mod tests {
         }
 
         #[test]
-        fn order_and_repetition_change_nothing(
-            (names, shuffled) in members().prop_flat_map(|names| (Just(names.clone()), Just(names).prop_shuffle())),
-        ) {
-            let repeated = [&shuffled[..], &shuffled[..1]].concat();
-            prop_assert_eq!(ring_of(&repeated, 64, 3), ring_of(&names, 64, 3));
+        fn order_and_repetition_change_nothing(names in members().prop_shuffle()) {
+            let repeated = [&names[..], &names[..1]].concat();
+            let mut sorted = names;
+            sorted.sort();
+            prop_assert_eq!(ring_of(&repeated, 64, 3), ring_of(&sorted, 64, 3));
         }
 
         #[test]
-        fn a_join_moves_little_but_the_share_of_the_newcomer(names in members(), replicas in 1..=4_u8) {
+        fn a_join_moves_little_but_the_newcomers_share(names in members(), replicas in 1..=4_u8) {
             prop_assume!(names.len() > usize::from(replicas));
-            let (before, after) = (ring_of(&names[1..], SHARDS, replicas), ring_of(&names, SHARDS, replicas));
-            let joined = moves(&before, &after);
+            let before = ring_of(&names[1..], SHARDS, replicas);
+            let joined = moves(&before, &ring_of(&names, SHARDS, replicas));
             prop_assert!(joined.stray <= 50 && joined.turned <= 100, "{:?}", joined);
         }
 
         #[test]
         fn a_leave_moves_little_but_what_was_held(names in members(), replicas in 1..=4_u8) {
             prop_assume!(names.len() > usize::from(replicas));
-            let (before, after) = (ring_of(&names, SHARDS, replicas), ring_of(&names[1..], SHARDS, replicas));
-            let held = counts(&before, before.copies())[0] * 1_000 / (usize::from(SHARDS) * before.copies());
-            let left = moves(&before, &after);
-            prop_assert!(left.copies <= held + 50, "{:?}, of which {} were held by who left", left, held);
+            let before = ring_of(&names, SHARDS, replicas);
+            let held = counts(&before, before.copies())[0] * 1_000;
+            let held = held / (usize::from(SHARDS) * before.copies());
+            let left = moves(&before, &ring_of(&names[1..], SHARDS, replicas));
+            prop_assert!(left.copies <= held + 50, "{:?}, of them {} held", left, held);
         }
     }
 }

@@ -171,9 +171,9 @@ mod tests {
 
         #[test]
         fn a_tag_keeps_keys_together(tag in "[^{}]+", a in "[^{}]*", b in "[^{}]*") {
-            let slots = [std::format!("{{{tag}}}{a}"), std::format!("{b}{{{tag}}}")].map(|key| slot(key.as_bytes()));
-            prop_assert_eq!(slots[0], slots[1]);
-            prop_assert_eq!(slots[0], slot(tag.as_bytes()));
+            for key in [std::format!("{{{tag}}}{a}"), std::format!("{b}{{{tag}}}")] {
+                prop_assert_eq!(slot(key.as_bytes()), slot(tag.as_bytes()));
+            }
         }
     }
 }
