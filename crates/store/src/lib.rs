@@ -5,5 +5,14 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod calendar;
+pub mod clock;
+pub mod codec;
+pub mod delta;
 pub mod dot;
+pub mod object;
+mod objects;
+pub mod recent;
+pub mod shard;
 pub mod stamp;
+pub mod table;
