@@ -1,0 +1,238 @@
+//! All objects of one shard, each in the cheapest place that holds it.
+//!
+//! Nearly every object is one sibling without a context: a record in the [`Table`]. The few others are kept aside,
+//! sorted by the hash of their keys, until they have become simple again. A key is never in both places.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::dot::Dot;
+use crate::object::{Object, Sibling};
+use crate::table::{self, Record, Table};
+
+/// What is held of a key.
+pub(crate) enum Found<'a> {
+    Simple(Record<'a>),
+    Aside(&'a Object),
+}
+
+#[derive(Default)]
+pub(crate) struct Objects {
+    pub(crate) table: Table,
+    aside: BTreeMap<u64, Vec<(Box<[u8]>, Object)>>,
+    /// How many are aside: all, those with a sibling, those with a context.
+    count: usize,
+    living: usize,
+    waiting: usize,
+    /// What they weigh.
+    bytes: usize,
+    /// Where the sweeps of the table and of the rest go on.
+    sweep_table: u64,
+    sweep_aside: u64,
+}
+
+impl Objects {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty() && self.count == 0
+    }
+
+    /// How many keys have a sibling.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len() + self.living
+    }
+
+    /// How many objects are not simple.
+    pub(crate) fn aside(&self) -> usize {
+        self.count
+    }
+
+    /// How many objects have a context.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<Found<'_>> {
+        match self.get_aside(hash, key) {
+            Some(object) => Some(Found::Aside(object)),
+            None => self.table.get(hash, key).map(Found::Simple),
+        }
+    }
+
+    pub(crate) fn get_aside(&self, hash: u64, key: &[u8]) -> Option<&Object> {
+        if self.count == 0 {
+            return None;
+        }
+        let (_, object) = self.aside.get(&hash)?.iter().find(|(k, _)| **k == *key)?;
+        Some(object)
+    }
+
+    /// Takes what is held of a key out, wherever it is.
+    pub(crate) fn take(&mut self, hash: u64, key: &[u8]) -> Object {
+        if let Some(object) = self.take_aside(hash, key) {
+            return object;
+        }
+        let Some(record) = self.table.get(hash, key) else {
+            return Object::default();
+        };
+        let object = Object::from(Sibling::from(&record));
+        self.table.remove(hash, key);
+        object
+    }
+
+    /// Puts what a key holds in its place; nothing of the key may be held at the time.
+    pub(crate) fn store(&mut self, hash: u64, key: &[u8], object: Object) {
+        match &object.siblings[..] {
+            [] if object.context.is_empty() => {}
+            [sibling] if object.context.is_empty() => {
+                self.table.put(hash, key, &sibling.record());
+            }
+            _ => {
+                self.count(key, &object, 1);
+                self.aside
+                    .entry(hash)
+                    .or_default()
+                    .push((key.into(), object));
+            }
+        }
+    }
+
+    pub(crate) fn take_aside(&mut self, hash: u64, key: &[u8]) -> Option<Object> {
+        if self.count == 0 {
+            return None;
+        }
+        let bucket = self.aside.get_mut(&hash)?;
+        let at = bucket.iter().position(|(k, _)| **k == *key)?;
+        let (key, object) = bucket.swap_remove(at);
+        if bucket.is_empty() {
+            self.aside.remove(&hash);
+        }
+        self.count(&key, &object, -1);
+        Some(object)
+    }
+
+    /// Everything that is not simple, by hash, from hash `from` on.
+    pub(crate) fn iter_aside(&self, from: u64) -> impl Iterator<Item = (u64, &[u8], &Object)> {
+        self.aside.range(from..).flat_map(|(&hash, bucket)| {
+            bucket
+                .iter()
+                .map(move |(key, object)| (hash, &key[..], object))
+        })
+    }
+
+    /// What is held from hash `from` on, by hash: about `limit` keys, and where to go on. Keys of equal hash come
+    /// together.
+    pub(crate) fn scan(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> (Vec<(u64, &[u8], Found<'_>)>, Option<u64>) {
+        let (simple, next) = self.table.scan(from, limit);
+        let mut found: Vec<_> = simple
+            .into_iter()
+            .map(|(key, record)| (table::hash(key), key, Found::Simple(record)))
+            .collect();
+        let mut end = next;
+        for (at, (&hash, bucket)) in self.aside.range(from..).enumerate() {
+            if at == limit || end.is_some_and(|end| hash >= end) {
+                end = Some(end.map_or(hash, |end| end.min(hash)));
+                break;
+            }
+            found.extend(
+                bucket
+                    .iter()
+                    .map(|(key, object)| (hash, &key[..], Found::Aside(object))),
+            );
+        }
+        found.retain(|&(hash, ..)| end.is_none_or(|end| hash < end));
+        found.sort_unstable_by_key(|&(hash, key, _)| (hash, key));
+        (found, end)
+    }
+
+    /// The dots of all siblings.
+    pub(crate) fn dots(&self) -> impl Iterator<Item = Dot> {
+        let aside = self.iter_aside(0).flat_map(|(.., object)| &object.siblings);
+        self.table
+            .iter()
+            .map(|(_, record)| record.dot)
+            .chain(aside.map(|sibling| sibling.dot))
+    }
+
+    /// Passes everything that is not simple through `change` and puts it where it then belongs.
+    pub(crate) fn change_aside(&mut self, mut change: impl FnMut(u64, &[u8], &mut Object)) {
+        (self.count, self.living, self.waiting, self.bytes) = (0, 0, 0, 0);
+        for (hash, bucket) in core::mem::take(&mut self.aside) {
+            for (key, mut object) in bucket {
+                change(hash, &key, &mut object);
+                self.store(hash, &key, object);
+            }
+        }
+    }
+
+    /// Removes the siblings that `doomed` picks, and leaves contexts as they are.
+    pub(crate) fn remove(&mut self, doomed: impl Fn(u64, &[u8], Dot) -> bool) {
+        let simple = self.table.iter().filter_map(|(key, record)| {
+            let hash = table::hash(key);
+            doomed(hash, key, record.dot).then(|| (hash, Box::from(key)))
+        });
+        let simple: Vec<(u64, Box<[u8]>)> = simple.collect();
+        for (hash, key) in simple {
+            self.table.remove(hash, &key);
+        }
+        self.change_aside(|hash, key, object| {
+            object
+                .siblings
+                .retain(|sibling| !doomed(hash, key, sibling.dot));
+        });
+    }
+
+    /// Looks at up to `limit` objects, going on from the last call, removes the siblings of those whose deadline is
+    /// `past_ms` or earlier and names each to `gone`.
+    pub(crate) fn expire(&mut self, past_ms: u64, limit: usize, mut gone: impl FnMut(&[u8])) {
+        let (keys, next) = self.table.expired(past_ms, limit, self.sweep_table);
+        let keys: Vec<Box<[u8]>> = keys.into_iter().map(Box::from).collect();
+        self.sweep_table = next;
+        for key in keys {
+            self.table.remove(table::hash(&key), &key);
+            gone(&key);
+        }
+        let past = |object: &Object| {
+            let deadline = object.top().and_then(|top| top.expiry_ms);
+            deadline.is_some_and(|expiry_ms| expiry_ms <= past_ms)
+        };
+        let seen: Vec<_> = self.iter_aside(self.sweep_aside).take(limit).collect();
+        let next = if seen.len() < limit {
+            None
+        } else {
+            seen.last().map(|(hash, ..)| hash + 1)
+        };
+        let expired = seen.into_iter().filter(|(.., object)| past(object));
+        let expired: Vec<(u64, Box<[u8]>)> = expired.map(|(h, key, _)| (h, key.into())).collect();
+        self.sweep_aside = next.unwrap_or(0);
+        for (hash, key) in expired {
+            let mut object = self.take(hash, &key);
+            object.siblings.clear();
+            self.store(hash, &key, object);
+            gone(&key);
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.table.memory_bytes() + self.bytes
+    }
+
+    fn count(&mut self, key: &[u8], object: &Object, by: isize) {
+        let add = |count: &mut usize, by: isize| *count = count.wrapping_add_signed(by);
+        add(&mut self.count, by);
+        add(
+            &mut self.living,
+            by * isize::from(!object.siblings.is_empty()),
+        );
+        add(
+            &mut self.waiting,
+            by * isize::from(!object.context.is_empty()),
+        );
+        let bytes = size_of::<(u64, Vec<()>, Box<[u8]>)>() + key.len() + object.memory_bytes();
+        add(&mut self.bytes, by * bytes.cast_signed());
+    }
+}

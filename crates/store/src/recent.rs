@@ -1,0 +1,144 @@
+//! The recent writes of a shard: which key each of the last dots was about.
+//!
+//! A ring of bytes, one `dot key` after the other. It lets a peer that missed a little be sent just that; when it no
+//! longer reaches back far enough the whole shard is streamed. It is bounded: the oldest entries give way.
+
+use alloc::vec::Vec;
+
+use crate::clock::Clock;
+use crate::codec::{Reader, put_bytes, put_dot};
+use crate::dot::Dot;
+
+/// Room for recent writes in an empty shard, in bytes.
+pub const RECENT_BYTES_MIN: usize = 4 << 10;
+/// Room for recent writes in the largest shard, in bytes.
+pub const RECENT_BYTES_MAX: usize = 1 << 20;
+/// What part of a shard's memory recent writes may take in between.
+const SHARE: usize = 16;
+
+/// The last dots of a shard with their keys, oldest first.
+#[derive(Debug, Default)]
+pub struct Recent {
+    bytes: Vec<u8>,
+    /// Where the oldest entry begins; what lies before has given way.
+    start: usize,
+    entries: usize,
+}
+
+impl Recent {
+    /// Adds a dot that the shard has just come to cover, and makes room according to the shard's memory.
+    pub fn push(&mut self, dot: Dot, key: &[u8], shard_bytes: usize) {
+        put_dot(&mut self.bytes, dot);
+        put_bytes(&mut self.bytes, key);
+        self.entries += 1;
+        let bytes_max = (shard_bytes / SHARE).clamp(RECENT_BYTES_MIN, RECENT_BYTES_MAX);
+        while self.bytes.len() - self.start > bytes_max {
+            self.drop_oldest();
+        }
+        // Moving what is left only when as much has given way keeps a push constant on average.
+        if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.bytes.shrink_to(2 * bytes_max);
+            self.start = 0;
+        }
+    }
+
+    /// All entries, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Dot, &[u8])> {
+        let mut reader = Reader::new(&self.bytes[self.start..]);
+        core::iter::from_fn(move || Some((reader.dot().ok()?, reader.bytes().ok()?)))
+    }
+
+    /// The entries of exactly the dots in `wanted`, or none if it does not have them all.
+    pub fn find<'a>(&'a self, wanted: &Clock) -> Option<Vec<(Dot, &'a [u8])>> {
+        if wanted.count() > self.entries as u64 {
+            return None;
+        }
+        let found: Vec<_> = self
+            .iter()
+            .filter(|&(dot, _)| wanted.contains(dot))
+            .collect();
+        (found.len() as u64 == wanted.count()).then_some(found)
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Heap bytes held.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    fn drop_oldest(&mut self) {
+        let mut reader = Reader::new(&self.bytes[self.start..]);
+        let sound = reader.dot().is_ok() && reader.bytes().is_ok();
+        assert!(
+            sound,
+            "the ring of recent writes holds only what was pushed"
+        );
+        self.start = self.bytes.len() - reader.rest().len();
+        self.entries -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Span;
+    use crate::dot::Writer;
+
+    const WRITER: Writer = Writer(7);
+
+    #[test]
+    fn the_oldest_give_way_and_what_is_left_is_found() {
+        let mut recent = Recent::default();
+        for counter in 1..=5000 {
+            recent.push(
+                Dot {
+                    writer: WRITER,
+                    counter,
+                },
+                &[b'k'; 20],
+                0,
+            );
+            assert!(recent.memory_bytes() <= 4 * RECENT_BYTES_MIN);
+        }
+        let kept = recent.iter().count() as u64;
+        assert!((100..200).contains(&kept), "{kept} entries");
+        let mut wanted = Clock::new();
+        wanted.insert_span(
+            WRITER,
+            Span {
+                first: 5001 - kept,
+                last: 5000,
+            },
+        );
+        assert_eq!(
+            recent.find(&wanted).map(|found| found.len() as u64),
+            Some(kept)
+        );
+        wanted.insert(Dot {
+            writer: WRITER,
+            counter: 5000 - kept,
+        });
+        assert_eq!(recent.find(&wanted), None);
+    }
+
+    #[test]
+    fn a_large_shard_remembers_more() {
+        let mut recent = Recent::default();
+        for counter in 1..=5000 {
+            recent.push(
+                Dot {
+                    writer: WRITER,
+                    counter,
+                },
+                &[b'k'; 20],
+                64 << 20,
+            );
+        }
+        assert_eq!(recent.iter().count(), 5000);
+    }
+}

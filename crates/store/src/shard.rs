@@ -1,0 +1,635 @@
+//! One replica of one shard: its objects, its clock, and the events, merges and reads on them.
+//!
+//! Each write at a primary is a dot. It removes the siblings that the replica has seen, adds its own or none, and
+//! travels as a delta; deltas may come late, twice, in any order or never. What never came is found by comparing
+//! clocks ([`entropy`]) and sent as single keys or as the whole shard ([`stream`]). After *DottedDB: Anti-Entropy
+//! without Merkle Trees, Deletes without Tombstones* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), with one clock
+//! per shard. Invariants:
+//!
+//! - The one law: a dot enters the clock only together with what its event did to its key; so two replicas with
+//!   equal clocks hold equal siblings, but for what has expired.
+//! - Every sibling's dot is in the clock.
+//! - A key has seen its context, the clock, and `wiped`. Contexts keep only what the other two lack, so a key that
+//!   was deleted vanishes as soon as the clock covers its past.
+//! - The writer's own dots are never used twice, not even after the replica was given up and taken again: hand
+//!   [`Shard::last`] of the former replica to [`Shard::new`].
+//!
+//! *Counting* does not overwrite what others wrote. A writer's increments on a key form a run, which a put or a
+//! delete ends; the run is one sibling with the running sum, and each new dot of it overwrites all its earlier ones,
+//! so that a lost delta in between does not matter. A put or delete on one side of a cut ends the runs it has seen;
+//! a run that goes on at the other side survives it whole.
+
+mod entropy;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+
+pub use self::entropy::{Missing, Part, Parted};
+use self::stream::Feed;
+pub use self::stream::{Chunk, Intake, Intaken};
+use crate::clock::{Clock, ClockBytes, Span, encode_span};
+use crate::codec::{Malformed, Reader};
+use crate::delta::{Delta, Event, put_delete, put_wipe, put_write};
+use crate::dot::{Dot, Writer};
+use crate::object::{Object, Sibling, Stored, Value};
+use crate::objects::{Found, Objects};
+use crate::recent::Recent;
+use crate::stamp::Stamp;
+use crate::table::{self, Content, Record};
+
+/// How long an expired object is hidden before its memory is freed, in milliseconds: a delta under way may still
+/// extend a counter to which several writers contribute.
+pub const EXPIRY_GRACE_MS: u64 = 1_000;
+
+/// One replica of one shard.
+pub struct Shard {
+    writer: Writer,
+    /// Own dots up to here may have been used by a former replica.
+    floor: u64,
+    clock: Clock,
+    /// What every key of the shard has seen beyond the clock, because it was wiped.
+    wiped: Clock,
+    objects: Objects,
+    /// None while there is no other replica to send it to.
+    recent: Option<Recent>,
+    feeds: Vec<Feed>,
+    /// By how many dots the clock has grown since contexts were last shed.
+    unshed: usize,
+}
+
+/// What a key shows to a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View<'a> {
+    /// When it was last written.
+    pub stamp: Stamp,
+    /// When it ends, in milliseconds of the calendar.
+    pub expiry_ms: Option<u64>,
+    /// What it holds.
+    pub value: Value<'a>,
+}
+
+/// A delta that was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// What it said; its stamp is to be observed, its dot to be acknowledged.
+    pub delta: Delta<'a>,
+    /// Whether it was the first time.
+    pub fresh: bool,
+}
+
+/// Why a key cannot be counted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountError {
+    /// It holds something else than an integer of 64 bits.
+    NotAnInteger,
+    /// The sum would not fit into 64 bits.
+    Overflow,
+}
+
+/// What a shard holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Keys with a value, expired ones not yet freed included.
+    pub keys: usize,
+    /// Objects that are not one sibling without context.
+    pub aside: usize,
+    /// Objects that wait for the clock to cover their context.
+    pub contexts: usize,
+    /// Heap bytes, recent writes included.
+    pub memory_bytes: usize,
+    /// Streams of the whole shard under way to peers.
+    pub streams: usize,
+}
+
+impl Shard {
+    /// An empty replica that writes as `writer` and uses no dot up to `floor`: 0, or [`Shard::last`] of the replica
+    /// that the same writer gave up earlier.
+    pub fn new(writer: Writer, floor: u64) -> Self {
+        Self {
+            writer,
+            floor,
+            clock: Clock::new(),
+            wiped: Clock::new(),
+            objects: Objects::default(),
+            recent: None,
+            feeds: Vec::new(),
+            unshed: 0,
+        }
+    }
+
+    /// All dots it has seen.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The highest counter that its writer may have used here.
+    pub fn last(&self) -> u64 {
+        self.clock
+            .last(self.writer)
+            .max(self.wiped.last(self.writer))
+            .max(self.floor)
+    }
+
+    /// How many keys it holds, expired ones not yet freed included.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether it holds no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What it holds, in numbers; constant time.
+    pub fn stats(&self) -> Stats {
+        let recent = self.recent.as_ref().map_or(0, Recent::memory_bytes);
+        Stats {
+            keys: self.objects.len(),
+            aside: self.objects.aside(),
+            contexts: self.objects.waiting(),
+            memory_bytes: self.objects.memory_bytes() + recent,
+            streams: self.feeds.len(),
+        }
+    }
+
+    /// Whether to remember recent writes for peers that miss a few. Not worth the memory while there are none.
+    pub fn remember(&mut self, on: bool) {
+        match on {
+            true => self.recent.get_or_insert_default(),
+            false => return self.recent = None,
+        };
+    }
+
+    // Reads
+
+    /// What `key` shows at `now_ms` of the calendar.
+    pub fn view(&self, key: &[u8], now_ms: u64) -> Option<View<'_>> {
+        self.view_hashed(table::hash(key), key, now_ms)
+    }
+
+    /// A number that is equal on replicas where `key` holds the same writes, and changes with each of them.
+    pub fn version(&self, key: &[u8]) -> Option<u64> {
+        let of = |dot: Dot| crate::clock::mix(dot.writer.0 ^ crate::clock::mix(dot.counter));
+        match self.objects.get(table::hash(key), key)? {
+            Found::Simple(record) => Some(of(record.dot)),
+            Found::Aside(object) => object
+                .siblings
+                .iter()
+                .map(|sibling| of(sibling.dot))
+                .reduce(u64::wrapping_add),
+        }
+    }
+
+    /// Up to about `limit` keys whose hash is at least `from_hash`, in the order of their hashes, with what they show
+    /// at `now_ms`; and the hash to go on from, if there are more. A key that is there from the first call to the
+    /// last is met exactly once.
+    pub fn scan(
+        &self,
+        from_hash: u64,
+        limit: usize,
+        now_ms: u64,
+    ) -> (Vec<(&[u8], View<'_>)>, Option<u64>) {
+        let (found, next) = self.objects.scan(from_hash, limit);
+        let living = found.into_iter().filter_map(|(_, key, found)| {
+            let view = view(found).filter(|view| view.lives(now_ms))?;
+            Some((key, view))
+        });
+        (living.collect(), next)
+    }
+
+    /// A key drawn with `random`, which must be even over all of `u64`. Simple objects only, unless there are none.
+    pub fn random(&self, random: u64) -> Option<&[u8]> {
+        let simple = self.objects.table.random(random).map(|(key, _)| key);
+        simple.or_else(|| {
+            let mut aside = self.objects.iter_aside(0);
+            aside
+                .find(|(.., object)| !object.siblings.is_empty())
+                .map(|(_, key, _)| key)
+        })
+    }
+
+    fn view_hashed(&self, hash: u64, key: &[u8], now_ms: u64) -> Option<View<'_>> {
+        view(self.objects.get(hash, key)?).filter(|view| view.lives(now_ms))
+    }
+
+    // Events at a primary
+
+    /// Sets `key` to `bytes`, whatever it held. Like all events it appends what the other replicas must hear to
+    /// `delta`; give none if there are no others.
+    pub fn put(
+        &mut self,
+        key: &[u8],
+        format: u8,
+        bytes: &[u8],
+        expiry_ms: Option<u64>,
+        stamp: Stamp,
+        delta: Option<&mut Vec<u8>>,
+    ) -> Dot {
+        let content = Content::Plain { format, bytes };
+        let record = Record {
+            dot: self.next(),
+            stamp,
+            expiry_ms,
+            content,
+        };
+        self.overwrite(table::hash(key), key, &record, delta);
+        record.dot
+    }
+
+    /// Removes what `key` holds. None, and no event, if that is nothing at `now_ms`.
+    pub fn delete(
+        &mut self,
+        key: &[u8],
+        stamp: Stamp,
+        now_ms: u64,
+        delta: Option<&mut Vec<u8>>,
+    ) -> Option<Dot> {
+        let hash = table::hash(key);
+        self.view_hashed(hash, key, now_ms)?;
+        let dot = self.next();
+        let context = self.take_context(hash, key);
+        if let Some(out) = delta {
+            put_delete(out, key, dot, stamp);
+            self.encode_seen(out, &context);
+        }
+        self.saw(hash, key, dot);
+        self.objects.table.remove(hash, key);
+        self.put_back(
+            hash,
+            key,
+            Object {
+                context,
+                ..Object::default()
+            },
+        );
+        Some(dot)
+    }
+
+    /// Adds `by` to `key` and answers the sum; a key that holds nothing at `now_ms` starts from 0, and one that
+    /// expires still does.
+    pub fn count(
+        &mut self,
+        key: &[u8],
+        by: i64,
+        stamp: Stamp,
+        now_ms: u64,
+        delta: Option<&mut Vec<u8>>,
+    ) -> Result<(Dot, i64), CountError> {
+        let hash = table::hash(key);
+        let Some(view) = self.view_hashed(hash, key, now_ms) else {
+            let dot = self.next();
+            let content = Content::Counter {
+                since: dot.counter,
+                amount: by,
+            };
+            let record = Record {
+                dot,
+                stamp,
+                expiry_ms: None,
+                content,
+            };
+            self.overwrite(hash, key, &record, delta);
+            return Ok((dot, by));
+        };
+        let now = match view.value {
+            Value::Integer(now) => now,
+            Value::Plain { bytes, .. } => {
+                crate::object::integer(bytes).ok_or(CountError::NotAnInteger)?
+            }
+        };
+        let sum = now.checked_add(by).ok_or(CountError::Overflow)?;
+        let (expiry_ms, stamp) = (view.expiry_ms, stamp.max(view.stamp.next()));
+        let dot = self
+            .run(hash, key, by, expiry_ms, stamp, delta)
+            .ok_or(CountError::Overflow)?;
+        Ok((dot, sum))
+    }
+
+    /// Changes when `key` ends. None, and no event, if it holds nothing at `now_ms`.
+    pub fn touch(
+        &mut self,
+        key: &[u8],
+        expiry_ms: Option<u64>,
+        stamp: Stamp,
+        now_ms: u64,
+        delta: Option<&mut Vec<u8>>,
+    ) -> Option<Dot> {
+        let hash = table::hash(key);
+        let view = self.view_hashed(hash, key, now_ms)?;
+        let stamp = stamp.max(view.stamp.next());
+        match view.value {
+            Value::Integer(_) => self.run(hash, key, 0, expiry_ms, stamp, delta),
+            Value::Plain { format, bytes } => {
+                let bytes = bytes.to_vec();
+                Some(self.put(key, format, &bytes, expiry_ms, stamp, delta))
+            }
+        }
+    }
+
+    /// Removes all that the shard holds, with one dot.
+    pub fn wipe(&mut self, stamp: Stamp, delta: Option<&mut Vec<u8>>) -> Dot {
+        let dot = self.next();
+        if let Some(out) = delta {
+            put_wipe(out, dot, stamp);
+            self.encode_seen(out, &Clock::new());
+        }
+        self.objects.table.clear();
+        self.objects
+            .change_aside(|_, _, object| object.siblings.clear());
+        self.clock.insert(dot);
+        self.changed_all();
+        dot
+    }
+
+    fn next(&self) -> Dot {
+        Dot {
+            writer: self.writer,
+            counter: self.last() + 1,
+        }
+    }
+
+    /// An event that overwrites all that was seen of the key.
+    fn overwrite(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        record: &Record<'_>,
+        delta: Option<&mut Vec<u8>>,
+    ) {
+        let context = self.take_context(hash, key);
+        if let Some(out) = delta {
+            put_write(out, key, record);
+            self.encode_seen(out, &context);
+        }
+        self.saw(hash, key, record.dot);
+        if context.is_empty() {
+            self.objects.table.put(hash, key, record);
+        } else {
+            self.objects.table.remove(hash, key);
+            self.put_back(
+                hash,
+                key,
+                Object {
+                    context,
+                    ..Sibling::from(record).into()
+                },
+            );
+        }
+    }
+
+    /// The context of a key that is about to be overwritten; nothing of the key is left aside.
+    fn take_context(&mut self, hash: u64, key: &[u8]) -> Clock {
+        let aside = self.objects.take_aside(hash, key);
+        aside.map(|object| object.context).unwrap_or_default()
+    }
+
+    /// An event that goes on with the writer's own run, or begins one, beside what the key holds. None if the run
+    /// would not fit into 64 bits.
+    fn run(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        by: i64,
+        expiry_ms: Option<u64>,
+        stamp: Stamp,
+        delta: Option<&mut Vec<u8>>,
+    ) -> Option<Dot> {
+        let dot = self.next();
+        let (before, alone) = match self.objects.get(hash, key) {
+            Some(Found::Simple(record)) if record.dot.writer == self.writer => match record.content
+            {
+                Content::Counter { since, amount } => (Some((since, amount)), true),
+                Content::Plain { .. } => (None, false),
+            },
+            Some(Found::Aside(object)) => (object.run_of(self.writer), false),
+            Some(Found::Simple(_)) | None => (None, false),
+        };
+        let (since, amount) = before.unwrap_or((dot.counter, 0));
+        let content = Content::Counter {
+            since,
+            amount: amount.checked_add(by)?,
+        };
+        let record = Record {
+            dot,
+            stamp,
+            expiry_ms,
+            content,
+        };
+        if let Some(out) = delta {
+            put_write(out, key, &record);
+            let earlier = before.map(|_| Span {
+                first: since,
+                last: dot.counter - 1,
+            });
+            encode_span(out, self.writer, earlier);
+        }
+        self.saw(hash, key, dot);
+        if alone {
+            self.objects.table.put(hash, key, &record);
+        } else {
+            let mut object = self.objects.take(hash, key);
+            object.siblings.retain(|sibling| {
+                sibling.dot.writer != self.writer || matches!(sibling.content, Stored::Plain { .. })
+            });
+            object.siblings.push(Sibling::from(&record));
+            object.siblings.sort_unstable_by_key(|sibling| sibling.dot);
+            self.put_back(hash, key, object);
+        }
+        Some(dot)
+    }
+
+    // Deltas from other replicas
+
+    /// Takes one delta off `reader` and merges it. One that was seen before changes nothing; one that is malformed
+    /// neither.
+    pub fn receive<'a>(&mut self, reader: &mut Reader<'a>) -> Result<Received<'a>, Malformed> {
+        let delta = Delta::take(reader)?;
+        let fresh = !self.clock.contains(delta.dot);
+        if fresh {
+            match delta.event {
+                Event::Write { key, record } => self.receive_write(key, &record, delta.context),
+                Event::Delete { key } => {
+                    self.receive_object(key, delta.dot, Object::default(), delta.context);
+                }
+                Event::Wipe => self.receive_wipe(delta.dot, delta.context),
+            }
+        }
+        Ok(Received { delta, fresh })
+    }
+
+    fn receive_write(&mut self, key: &[u8], record: &Record<'_>, context: ClockBytes<'_>) {
+        let hash = table::hash(key);
+        let simple = self.wiped.is_empty()
+            && self.objects.get_aside(hash, key).is_none()
+            && context.is_covered_by(&self.clock)
+            && self
+                .objects
+                .table
+                .get(hash, key)
+                .is_none_or(|held| context.contains(held.dot));
+        if simple {
+            self.objects.table.put(hash, key, record);
+            self.saw(hash, key, record.dot);
+        } else {
+            self.receive_object(key, record.dot, Sibling::from(record).into(), context);
+        }
+    }
+
+    fn receive_object(
+        &mut self,
+        key: &[u8],
+        dot: Dot,
+        mut theirs: Object,
+        context: ClockBytes<'_>,
+    ) {
+        let hash = table::hash(key);
+        theirs.context = context.to_clock();
+        theirs.context.insert(dot);
+        let mut object = self.objects.take(hash, key);
+        object.merge(theirs, |dot| self.has_seen(dot), |_| false);
+        self.saw(hash, key, dot);
+        self.put_back(hash, key, object);
+    }
+
+    fn receive_wipe(&mut self, dot: Dot, context: ClockBytes<'_>) {
+        let context = context.to_clock();
+        if self.objects.aside() == 0 && context.covers(&self.clock) {
+            self.objects.table.clear();
+        } else {
+            self.objects.remove(|_, _, dot| context.contains(dot));
+        }
+        self.wiped.join(&context);
+        self.clock.insert(dot);
+        self.changed_all();
+    }
+
+    // Upkeep
+
+    /// Looks at up to `limit` objects, going on where the last call ended, frees those that expired
+    /// [`EXPIRY_GRACE_MS`] before `now_ms` of the calendar, and names each key to `gone`. Each replica does so by
+    /// itself; it is no event and takes no dot.
+    pub fn expire(&mut self, now_ms: u64, limit: usize, gone: impl FnMut(&[u8])) {
+        self.objects
+            .expire(now_ms.saturating_sub(EXPIRY_GRACE_MS), limit, gone);
+    }
+
+    /// Closes dots that died with their writers: adds `dead` to the clock, so that contexts need no longer wait for
+    /// them. Lawful only if no replica that may ever come back holds any of them: their writer is gone for good and
+    /// the current replicas are in sync with each other. `dead` is what they have found out together, normally all
+    /// of a writer up to the highest counter in any clock or in [`Shard::waiting`]; each of them must close the same.
+    pub fn close(&mut self, dead: &Clock) {
+        self.clock.join(dead);
+        self.shed();
+    }
+
+    /// Dots it knows to have been used and has not seen.
+    pub fn waiting(&self) -> Clock {
+        let mut waiting = self.wiped.clone();
+        for (_, _, object) in self.objects.iter_aside(0) {
+            waiting.join(&object.context);
+        }
+        waiting.subtract(&self.clock);
+        waiting
+    }
+
+    /// Rids contexts of what the clock has come to cover. Happens by itself sooner or later; not needed for reads.
+    pub fn shed(&mut self) {
+        self.unshed = 0;
+        self.wiped.subtract(&self.clock);
+        if self.objects.waiting() > 0 {
+            let (clock, wiped) = (&self.clock, &self.wiped);
+            self.objects.change_aside(|_, _, object| {
+                object.context.subtract(clock);
+                object.context.subtract(wiped);
+            });
+        }
+    }
+
+    fn has_seen(&self, dot: Dot) -> bool {
+        self.clock.contains(dot) || self.wiped.contains(dot)
+    }
+
+    /// Appends all that a key with `context` has seen.
+    fn encode_seen(&self, out: &mut Vec<u8>, context: &Clock) {
+        if context.is_empty() && self.wiped.is_empty() {
+            return self.clock.encode(out);
+        }
+        let mut seen = self.seen();
+        seen.join(context);
+        seen.encode(out);
+    }
+
+    /// What every key of the shard has seen.
+    fn seen(&self) -> Clock {
+        let mut seen = self.clock.clone();
+        seen.join(&self.wiped);
+        seen
+    }
+
+    /// Takes a dot about `key` into the clock and the recent writes.
+    fn saw(&mut self, hash: u64, key: &[u8], dot: Dot) {
+        self.clock.insert(dot);
+        if let Some(recent) = &mut self.recent {
+            recent.push(dot, key, self.objects.memory_bytes());
+        }
+        for feed in &mut self.feeds {
+            feed.changed(hash, key);
+        }
+        if self.objects.waiting() > 0 || !self.wiped.is_empty() {
+            self.unshed += 1;
+            if self.unshed > self.objects.aside() {
+                self.shed();
+            }
+        }
+    }
+
+    /// After a change of the clock that is not about one key.
+    fn changed_all(&mut self) {
+        self.feeds.iter_mut().for_each(Feed::restart);
+        self.shed();
+    }
+
+    /// Puts back what was taken of a key, without what need not be kept.
+    fn put_back(&mut self, hash: u64, key: &[u8], mut object: Object) {
+        object.context.subtract(&self.clock);
+        object.context.subtract(&self.wiped);
+        self.objects.store(hash, key, object);
+    }
+}
+
+impl View<'_> {
+    fn lives(&self, now_ms: u64) -> bool {
+        self.expiry_ms.is_none_or(|expiry_ms| now_ms < expiry_ms)
+    }
+}
+
+fn view(found: Found<'_>) -> Option<View<'_>> {
+    match found {
+        Found::Simple(Record {
+            stamp,
+            expiry_ms,
+            content,
+            ..
+        }) => {
+            let value = match content {
+                Content::Plain { format, bytes } => Value::Plain { format, bytes },
+                Content::Counter { amount, .. } => Value::Integer(amount),
+            };
+            Some(View {
+                stamp,
+                expiry_ms,
+                value,
+            })
+        }
+        Found::Aside(object) => {
+            let top = object.top()?;
+            Some(View {
+                stamp: top.stamp,
+                expiry_ms: top.expiry_ms,
+                value: object.value()?,
+            })
+        }
+    }
+}
