@@ -30,6 +30,7 @@ pub mod recent;
 pub mod ring;
 mod run;
 pub mod shard;
+mod slab;
 pub mod slot;
 pub mod stamp;
 mod status;
