@@ -12,7 +12,10 @@ pub struct Atom(Arc<str>);
 impl Atom {
     /// The atom of this text. Longer than 255 characters is a bug of the caller.
     pub fn new(text: &str) -> Self {
-        assert!(text.len() <= 255 || text.chars().count() <= 255, "an atom has at most 255 characters");
+        assert!(
+            text.len() <= 255 || text.chars().count() <= 255,
+            "an atom has at most 255 characters"
+        );
         Self(Arc::from(text))
     }
     /// Its text.
