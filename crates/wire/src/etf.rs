@@ -1,28 +1,47 @@
 //! Erlang's external term format: [`Term`], its decoder and its encoder.
 //!
+//! ```text
+//! Bytes ── decode ──> Term ── encode ──> Vec<u8>
+//!                      │
+//!                      └── Display: as `io:format("~0tp")` writes it
+//! ```
+//!
+//! Invariants of every decoded term, kept by the constructors as well (`Term::list`, `Term::map`, …):
+//! - One value has one shape. An integer that fits an `i64` is never a [`Term::Big`], a magnitude has
+//!   no trailing zeros, an improper tail is never a list, a bitstring of whole bytes is a
+//!   [`Term::Binary`], the unused bits of a [`Term::Bits`] are 0, the keys of a map are unique and
+//!   ascending. So equality and order compare shapes and yet agree with the values, in linear time.
+//! - Floats are finite; Erlang has no others.
+//! - A term lies inside at most [`DEPTH_MAX`] others, so recursion over a decoded term is bounded.
+//! - A decoded term holds at most one slot of `size_of::<Term>()` bytes for each byte of input (twice
+//!   that for lists chained tail by tail, which BEAM never writes), whatever its counts claim.
+//!
+//! An atom lives forever in a BEAM that sees it. So [`Term::atom`] takes constant text only; the
+//! other atoms are those that peers sent, and names of nodes. What a user typed is a binary.
+//!
 //! Source: *External Term Format*, ERTS reference manual.
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+mod atom;
+mod convert;
+mod decode;
+mod encode;
+mod order;
+mod show;
+mod tag;
+#[cfg(test)]
+mod tests;
+
+pub use atom::Atom;
+pub use decode::{DecodeError, decode, decode_bare};
+pub use encode::{encode, encode_bare};
+
+use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
-/// An Erlang atom: at most 255 characters of UTF-8.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Atom(Arc<str>);
-
-impl Atom {
-    /// The atom of this text. Longer than 255 characters is a bug of the caller.
-    pub fn new(text: &str) -> Self {
-        assert!(
-            text.len() <= 255 || text.chars().count() <= 255,
-            "an atom has at most 255 characters"
-        );
-        Self(Arc::from(text))
-    }
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+/// How many terms a term may lie inside of, for the decoder; BEAM knows no bound, the encoder neither.
+pub const DEPTH_MAX: usize = 256;
+/// Bytes of the magnitude of an integer that the decoder accepts.
+pub const MAGNITUDE_MAX: usize = 64 * 1024;
 
 /// A process identifier: NEW_PID_EXT.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +81,10 @@ pub struct Port {
 }
 
 /// An Erlang term. Lists of bytes (STRING_EXT) decode to [`Term::List`] like any other list.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Equality is Erlang's `=:=` as of OTP 27, where `0.0` and `-0.0` differ; order is that of the keys
+/// of a map, where every integer comes before every float.
+#[derive(Clone, Debug)]
 pub enum Term {
     /// An integer of at most 64 bits.
     Int(i64),
@@ -73,7 +95,7 @@ pub enum Term {
         /// Magnitude, little-endian.
         magnitude: Bytes,
     },
-    /// A float.
+    /// A float, finite.
     Float(f64),
     /// An atom.
     Atom(Atom),
@@ -85,14 +107,14 @@ pub enum Term {
     Improper(Vec<Term>, Box<Term>),
     /// A binary.
     Binary(Bytes),
-    /// A bitstring whose last byte has `bits` (1 to 7) valid bits.
+    /// A bitstring whose last byte has `bits` (1 to 7) valid bits, the upper ones.
     Bits {
-        /// The bytes, the last one padded.
+        /// The bytes, the last one padded with zeros.
         bytes: Bytes,
         /// Valid bits of the last byte.
         bits: u8,
     },
-    /// A map; keys are unique, in the order received.
+    /// A map; keys are unique and ascending in the order of [`Term`].
     Map(Vec<(Term, Term)>),
     /// A process identifier.
     Pid(Pid),
@@ -112,3 +134,7 @@ pub enum Term {
     /// A local fun (NEW_FUN_EXT), kept as the bytes behind the tag and resent unchanged.
     Fun(Bytes),
 }
+
+// A list of small integers costs one slot per byte of input: the slot is the price of a hostile frame.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Term>() == 48, "a term is six words");
