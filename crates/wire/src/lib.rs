@@ -5,4 +5,6 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod dist;
+pub mod epmd;
 pub mod etf;
