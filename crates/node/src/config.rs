@@ -2,29 +2,7 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use core::fmt;
-use wire::etf::Atom;
-
-/// The shared secret of the handshake. Neither printed nor compared outside of it.
-#[derive(Clone)]
-pub struct Cookie(Vec<u8>);
-
-impl Cookie {
-    /// The cookie of these bytes, as they stand in `~/.erlang.cookie` without the line end.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Cookie {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Cookie(..)")
-    }
-}
+use wire::{dist::Cookie, etf::Atom};
 
 /// Name, secret and place in the cluster of one node.
 #[derive(Clone, Debug)]
@@ -37,7 +15,7 @@ pub struct Config {
     pub cookie: Cookie,
     /// Keep out of `nodes()` of BEAM peers, and so out of their `global` and `pg`.
     pub hidden: bool,
-    /// A peer that was silent for this long, in milliseconds, is lost. At least 4.
+    /// A peer that was silent for this long, in milliseconds, is lost. At least 8.
     pub tick_ms: u64,
     /// An opaque record that every member of the cluster must share byte for byte.
     pub birth: Bytes,

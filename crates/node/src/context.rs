@@ -2,15 +2,15 @@
 
 use crate::{
     effect::Event,
-    gen_server,
-    message::{Address, MembersCommand, Message, Payload, Process},
+    gen_server, members,
+    message::{Address, Member, MembersCommand, Message, Payload, Process},
     monitors::Purpose,
     scheduler::Core,
     table::Local,
     time::Time,
     timers::TimerId,
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use wire::etf::{Atom, Pid, Ref, Term};
 
 /// Which peers to list, as in `nodes/1`.
@@ -33,7 +33,11 @@ pub struct Context<'a, P: Payload> {
 
 impl<'a, P: Payload> Context<'a, P> {
     pub(crate) fn new(core: &'a mut Core<P>, me: Local) -> Self {
-        Self { core, me, exit: None }
+        Self {
+            core,
+            me,
+            exit: None,
+        }
     }
 
     pub(crate) fn into_exit(self) -> Option<Term> {
@@ -42,7 +46,12 @@ impl<'a, P: Payload> Context<'a, P> {
 
     /// This process.
     pub fn me(&self) -> &Pid {
-        &self.core.table.get(self.me).expect("the running process has a slot").pid
+        &self
+            .core
+            .table
+            .get(self.me)
+            .expect("the running process has a slot")
+            .pid
     }
 
     /// This node's full name.
@@ -96,7 +105,11 @@ impl<'a, P: Payload> Context<'a, P> {
 
     /// From now on, exit signals are messages (`Message::Exit`); or no longer.
     pub fn trap_exit(&mut self, trap: bool) {
-        self.core.table.get_mut(self.me).expect("the running process has a slot").trap_exit = trap;
+        self.core
+            .table
+            .get_mut(self.me)
+            .expect("the running process has a slot")
+            .trap_exit = trap;
     }
 
     /// Asks for exactly one `Message::Down` when the target ends, is not there, or is lost.
@@ -166,6 +179,63 @@ impl<'a, P: Payload> Context<'a, P> {
     /// Asks for `Message::Flush` at the end of the current round of inputs.
     pub fn defer(&mut self) {
         self.core.defer(self.me);
+    }
+
+    /// Asks for `Message::NodeUp` and `Message::NodeDown` of every peer from now on.
+    pub fn monitor_nodes(&mut self) {
+        self.core.watch_nodes(self.me);
+    }
+
+    /// Asks for `Message::Members`: the view as it is, and again at each change.
+    pub fn monitor_members(&mut self) {
+        self.core.watch_members(self.me);
+    }
+
+    /// The connected peers, by name.
+    pub fn nodes(&self, kind: NodeKind) -> Vec<Atom> {
+        let listed = self.core.connections.all_up().filter(|up| match kind {
+            NodeKind::Visible => !up.hidden(),
+            NodeKind::Hidden => up.hidden(),
+            NodeKind::Connected => true,
+        });
+        listed.map(|up| up.node.clone()).collect()
+    }
+
+    /// Cuts the connection to a peer, if there is one; its NodeDown follows. If it is a member, it
+    /// will be dialled again.
+    pub fn disconnect(&mut self, node: &Atom) {
+        self.core.disconnect(node);
+    }
+
+    /// Asks something of the membership.
+    pub fn members(&mut self, command: MembersCommand) {
+        self.core.tell_membership(members::command_term(command));
+    }
+
+    /// Sends one binary term to a registered name at a connected peer: copied once, into what is
+    /// gathered for the connection. False if the peer is not connected; this never dials. The hot
+    /// path between members. To a name of this node it is an ordinary message.
+    pub fn send_bytes(&mut self, node: &Atom, name: &Atom, bytes: &[u8]) -> bool {
+        self.core.send_bytes(self.me, node, name, bytes)
+    }
+
+    /// Bytes on their way to a peer and not yet written; 0 if it is not connected.
+    pub fn queued(&self, node: &Atom) -> usize {
+        self.core.queued(node)
+    }
+
+    /// Begins to connect to a node; false if it is this one.
+    pub(crate) fn dial(&mut self, node: &Atom, port: Option<u16>) -> bool {
+        self.core.dial(node, port)
+    }
+
+    /// For how long nothing came from a connected peer, in microseconds.
+    pub(crate) fn silent_us(&self, node: &Atom) -> Option<u64> {
+        self.core.silent_us(node)
+    }
+
+    pub(crate) fn publish_members(&mut self, view: &Arc<[Member]>) {
+        self.core.publish_members(view);
     }
 
     /// Tells those who watch the node.

@@ -12,7 +12,7 @@
 //! | `[[alias\|Ref]\|MonitorRef]` | `multi_call` since OTP 26 |
 
 use alloc::{boxed::Box, vec};
-use wire::etf::{Atom, Pid, Ref, Term};
+use wire::etf::{Pid, Ref, Term};
 
 /// Whom to answer, and under which tag.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,13 +62,18 @@ pub enum Request {
 
 /// Reads a message. A malformed call or cast is an `Info`.
 pub fn parse(term: Term) -> Request {
-    let Term::Tuple(mut items) = term else { return Request::Info(term) };
+    let Term::Tuple(mut items) = term else {
+        return Request::Info(term);
+    };
     match items.as_slice() {
         [Term::Atom(word), Term::Tuple(from), _] if word.as_str() == "$gen_call" => {
             let [Term::Pid(pid), tag] = from.as_slice() else {
                 return Request::Info(Term::Tuple(items));
             };
-            let from = From { pid: pid.clone(), tag: tag.clone() };
+            let from = From {
+                pid: pid.clone(),
+                tag: tag.clone(),
+            };
             let request = items.swap_remove(2);
             Request::Call { from, request }
         }
@@ -81,15 +86,15 @@ pub fn parse(term: Term) -> Request {
 
 /// The message of a cast.
 pub fn cast_term(request: Term) -> Term {
-    Term::Tuple(vec![Term::Atom(Atom::new("$gen_cast")), request])
+    Term::Tuple(vec![Term::atom("$gen_cast"), request])
 }
 
 /// The message of a call whose monitor is also the alias of the answer.
 pub(crate) fn call_term(pid: Pid, monitor: &Ref, request: Term) -> Term {
-    let alias = vec![Term::Atom(Atom::new("alias"))];
+    let alias = vec![Term::atom("alias")];
     let tag = Term::Improper(alias, Box::new(Term::Ref(monitor.clone())));
     let from = Term::Tuple(vec![Term::Pid(pid), tag]);
-    Term::Tuple(vec![Term::Atom(Atom::new("$gen_call")), from, request])
+    Term::Tuple(vec![Term::atom("$gen_call"), from, request])
 }
 
 /// The reference of an answer to one of our calls: what `{[alias|Ref], _}` names.
@@ -102,7 +107,9 @@ pub(crate) fn answered(term: &Term) -> Option<&Ref> {
 
 /// The answer out of `{Tag, Answer}`.
 pub(crate) fn into_answer(term: Term) -> Option<Term> {
-    let Term::Tuple(mut items) = term else { return None };
+    let Term::Tuple(mut items) = term else {
+        return None;
+    };
     (items.len() == 2).then(|| items.swap_remove(1))
 }
 
@@ -114,18 +121,29 @@ pub(crate) fn answer_term(from: &From, answer: Term) -> Term {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::etf::Atom;
 
     fn reference(word: u32) -> Ref {
-        Ref { node: Atom::new("b@h"), creation: 4, len: 3, words: [word, 2, 3, 0, 0] }
+        Ref {
+            node: Atom::new("b@h"),
+            creation: 4,
+            len: 3,
+            words: [word, 2, 3, 0, 0],
+        }
     }
 
     fn alias(word: u32) -> Term {
-        let items = vec![Term::Atom(Atom::new("alias"))];
+        let items = vec![Term::atom("alias")];
         Term::Improper(items, Box::new(Term::Ref(reference(word))))
     }
 
     fn from(tag: Term) -> From {
-        let pid = Pid { node: Atom::new("b@h"), id: 1, serial: 2, creation: 4 };
+        let pid = Pid {
+            node: Atom::new("b@h"),
+            id: 1,
+            serial: 2,
+            creation: 4,
+        };
         From { pid, tag }
     }
 
@@ -144,7 +162,9 @@ mod tests {
     #[test]
     fn a_call_reads_back_and_its_answer_names_it() {
         let call = call_term(from(Term::Int(0)).pid, &reference(7), Term::Int(5));
-        let Request::Call { from, request } = parse(call) else { panic!("a call") };
+        let Request::Call { from, request } = parse(call) else {
+            panic!("a call")
+        };
         assert_eq!(request, Term::Int(5));
         let answer = answer_term(&from, Term::Int(6));
         assert_eq!(answered(&answer), Some(&reference(7)));
@@ -153,8 +173,12 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_call_is_info() {
-        let word = || Term::Atom(Atom::new("$gen_call"));
-        let no_pid = Term::Tuple(vec![word(), Term::Tuple(vec![Term::Int(1), Term::Int(2)]), word()]);
+        let word = || Term::atom("$gen_call");
+        let no_pid = Term::Tuple(vec![
+            word(),
+            Term::Tuple(vec![Term::Int(1), Term::Int(2)]),
+            word(),
+        ]);
         assert_eq!(parse(no_pid.clone()), Request::Info(no_pid));
         assert_eq!(parse(Term::Int(1)), Request::Info(Term::Int(1)));
         assert_eq!(parse(cast_term(Term::Int(1))), Request::Cast(Term::Int(1)));

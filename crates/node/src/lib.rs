@@ -13,7 +13,7 @@
 //! | `table`, `registry`, `timers`, `random` | who lives here, under which name, what is due, the dice |
 //! | `links`, `monitors` | who must hear of whose end: local and remote |
 //! | [`gen_server`] | the `gen_server` protocol: calls in and out |
-//! | `peers`, `connection`, `collision` | one connection per peer: dial, handshake, ticks, loss |
+//! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
 //! | `route` | control messages in and out |
 //! | `members`, `membership`, `hello` | who belongs to the cluster: talks, decides, encodes |
 //! | `net_kernel` | answers `net_adm:ping/1` |
@@ -26,21 +26,28 @@ extern crate alloc;
 extern crate std;
 
 mod config;
+mod connection;
 mod context;
 mod effect;
 pub mod gen_server;
+mod hello;
 mod input;
 mod links;
+mod members;
+mod membership;
 mod message;
 mod monitors;
+mod net_kernel;
+mod peers;
 mod random;
 mod registry;
+mod route;
 mod scheduler;
 mod table;
 mod time;
 mod timers;
 
-pub use config::{Config, Cookie, Limits};
+pub use config::{Config, Limits};
 pub use context::{Context, NodeKind};
 pub use effect::{Effect, Event};
 pub use input::{ConnectionId, Input};
@@ -48,4 +55,5 @@ pub use message::{Address, Member, MemberState, MembersCommand, Message, Payload
 pub use scheduler::{Node, Observer};
 pub use time::Time;
 pub use timers::TimerId;
+pub use wire::dist::Cookie;
 pub use wire::etf::{Atom, Pid, Ref, Term};

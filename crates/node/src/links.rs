@@ -28,11 +28,21 @@ struct Key {
 
 impl Key {
     fn of(pid: &Pid) -> Self {
-        Self { node: pid.node.clone(), creation: pid.creation, serial: pid.serial, id: pid.id }
+        Self {
+            node: pid.node.clone(),
+            creation: pid.creation,
+            serial: pid.serial,
+            id: pid.id,
+        }
     }
 
     fn first_of(node: &Atom) -> Self {
-        Self { node: node.clone(), creation: 0, serial: 0, id: 0 }
+        Self {
+            node: node.clone(),
+            creation: 0,
+            serial: 0,
+            id: 0,
+        }
     }
 
     fn pid(&self) -> Pid {
@@ -153,7 +163,9 @@ impl Links {
     pub(crate) fn active_with(&self, node: &Atom) -> Vec<(Local, Pid)> {
         let mut active = Vec::new();
         for (local, links) in &self.of {
-            let range = links.range(Key::first_of(node)..).take_while(|(key, _)| key.node == *node);
+            let range = links
+                .range(Key::first_of(node)..)
+                .take_while(|(key, _)| key.node == *node);
             active.extend(
                 range
                     .filter(|(_, state)| **state == State::Active)
@@ -187,7 +199,10 @@ impl Links {
     }
 
     fn uncount(&mut self, node: &Atom) {
-        let count = self.per_node.get_mut(node).expect("counted when it was inserted");
+        let count = self
+            .per_node
+            .get_mut(node)
+            .expect("counted when it was inserted");
         *count -= 1;
         if *count == 0 {
             self.per_node.remove(node);
@@ -202,14 +217,22 @@ mod tests {
     const ME: Local = Local { id: 1, serial: 0 };
 
     fn other(id: u32) -> Pid {
-        Pid { node: Atom::new("b@h"), id, serial: 0, creation: 9 }
+        Pid {
+            node: Atom::new("b@h"),
+            id,
+            serial: 0,
+            creation: 9,
+        }
     }
 
     #[test]
     fn unlink_then_exit_does_not_act() {
         let mut links = Links::default();
         assert!(links.link(ME, &other(1)));
-        assert!(!links.link(ME, &other(1)), "already active: nothing to send");
+        assert!(
+            !links.link(ME, &other(1)),
+            "already active: nothing to send"
+        );
         assert!(links.unlink(ME, &other(1)).is_some());
         assert_eq!(links.unlink(ME, &other(1)), None);
         assert!(!links.exited(ME, &other(1)));
@@ -243,7 +266,10 @@ mod tests {
         links.link(ME, &other(1));
         links.link(ME, &other(2));
         links.unlink(ME, &other(2));
-        let elsewhere = Pid { node: Atom::new("c@h"), ..other(1) };
+        let elsewhere = Pid {
+            node: Atom::new("c@h"),
+            ..other(1)
+        };
         links.link(ME, &elsewhere);
         assert_eq!(links.active_with(&other(1).node), [(ME, other(1))]);
         links.forget_unlinking_with(&other(1).node);

@@ -118,19 +118,28 @@ impl Monitors {
     /// The watches of a process.
     pub(crate) fn of_watcher(&self, watcher: Local) -> Vec<u64> {
         let range = (watcher, 0)..=(watcher, u64::MAX);
-        self.by_watcher.range(range).map(|(_, number)| *number).collect()
+        self.by_watcher
+            .range(range)
+            .map(|(_, number)| *number)
+            .collect()
     }
 
     /// The watches on a local process.
     pub(crate) fn of_target(&self, target: Local) -> Vec<u64> {
         let range = (target, 0)..=(target, u64::MAX);
-        self.by_target.range(range).map(|(_, number)| *number).collect()
+        self.by_target
+            .range(range)
+            .map(|(_, number)| *number)
+            .collect()
     }
 
     /// The watches on processes of a node.
     pub(crate) fn of_node(&self, node: &Atom) -> Vec<u64> {
         let range = (node.clone(), 0)..=(node.clone(), u64::MAX);
-        self.by_node.range(range).map(|(_, number)| *number).collect()
+        self.by_node
+            .range(range)
+            .map(|(_, number)| *number)
+            .collect()
     }
 
     /// A second monitor under the reference of a first is ignored.
@@ -163,7 +172,9 @@ impl Monitors {
             .take_while(|(of, _)| *of == target)
             .map(|(_, key)| key.clone())
             .collect();
-        keys.iter().filter_map(|key| self.remove_guest(key)).collect()
+        keys.iter()
+            .filter_map(|key| self.remove_guest(key))
+            .collect()
     }
 
     /// The peer is lost, and its watchers with it.
@@ -193,7 +204,10 @@ impl Monitors {
     fn remove_guest(&mut self, key: &GuestKey) -> Option<Guest> {
         let guest = self.guests.remove(key)?;
         self.guests_of.remove(&(guest.target, key.clone()));
-        let count = self.guests_per_peer.get_mut(&key.peer).expect("counted when invited");
+        let count = self
+            .guests_per_peer
+            .get_mut(&key.peer)
+            .expect("counted when invited");
         *count -= 1;
         if *count == 0 {
             self.guests_per_peer.remove(&key.peer);
@@ -213,8 +227,18 @@ mod tests {
     fn guest(word: u32) -> Guest {
         let node = Atom::new("b@h");
         Guest {
-            watcher: Pid { node: node.clone(), id: 5, serial: 0, creation: 9 },
-            reference: Ref { node, creation: 9, len: 3, words: [word, 0, 0, 0, 0] },
+            watcher: Pid {
+                node: node.clone(),
+                id: 5,
+                serial: 0,
+                creation: 9,
+            },
+            reference: Ref {
+                node,
+                creation: 9,
+                len: 3,
+                words: [word, 0, 0, 0, 0],
+            },
             name: None,
             target: ME,
         }
@@ -224,7 +248,12 @@ mod tests {
     fn a_watch_is_found_from_all_sides_and_gone_from_all() {
         let mut monitors = Monitors::default();
         let target = Address::Name(Atom::new("x"));
-        let watch = Watch { watcher: ME, target, at: At::Here(YOU), purpose: Purpose::Monitor };
+        let watch = Watch {
+            watcher: ME,
+            target,
+            at: At::Here(YOU),
+            purpose: Purpose::Monitor,
+        };
         monitors.watch(3, watch);
         assert_eq!(monitors.of_watcher(ME), vec![3]);
         assert_eq!(monitors.of_target(YOU), vec![3]);

@@ -44,6 +44,14 @@ mod tests {
     fn agrees_with_the_reference() {
         let mut random = Random([1, 2, 3, 4]);
         let drawn: [u64; 4] = core::array::from_fn(|_| random.next());
-        assert_eq!(drawn, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
+        assert_eq!(
+            drawn,
+            [
+                41_943_041,
+                58_720_359,
+                3_588_806_011_781_223,
+                3_591_011_842_654_386
+            ]
+        );
     }
 }

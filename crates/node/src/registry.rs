@@ -14,7 +14,9 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { names: HashMap::with_hasher(FixedState::with_seed(0)) }
+        Self {
+            names: HashMap::with_hasher(FixedState::with_seed(0)),
+        }
     }
 
     /// False if the name is taken.
@@ -37,7 +39,9 @@ impl Registry {
     }
 
     pub(crate) fn find_text(&self, name: &str) -> Option<(&Atom, Local)> {
-        self.names.get_key_value(&Text(name)).map(|(name, process)| (name, *process))
+        self.names
+            .get_key_value(&Text(name))
+            .map(|(name, process)| (name, *process))
     }
 }
 
@@ -46,7 +50,7 @@ struct Text<'a>(&'a str);
 
 impl Hash for Text<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
+        self.0.as_bytes().hash(state);
     }
 }
 

@@ -8,20 +8,31 @@
 
 use crate::{
     config::Config,
+    connection::Connections,
     context::Context,
     effect::{Effect, Event},
     gen_server::{From, answer_term, answered, call_term, into_answer},
-    input::Input,
+    hello::Told,
+    input::{ConnectionId, Input},
     links::Links,
-    message::{Address, Message, Payload, Process},
-    monitors::{At, Guest, Monitors, Purpose, Watch},
+    members::{self, Members},
+    membership::Membership,
+    message::{Address, Member, MemberState, Message, Payload, Process},
+    monitors::{At, Monitors, Purpose, Watch},
+    net_kernel::{self, NetKernel},
     random::Random,
     registry::Registry,
+    route::Waiting,
     table::{Body, Local, Table},
     time::Time,
     timers::{TimerId, Timers},
 };
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
 use core::mem;
 use wire::etf::{Atom, Pid, Ref, Term};
 
@@ -40,7 +51,9 @@ impl<P: Payload> Node<P> {
     /// A node that has not started. All its randomness comes from `seed`, the handshake challenges
     /// too: outside of a simulation the seed must be a secret drawn from the system's entropy.
     pub fn new(config: Config, seed: u64) -> Self {
-        Self { core: Core::new(config, seed) }
+        Self {
+            core: Core::new(config, seed),
+        }
     }
 
     /// Adds a process, before the first input or between two. A taken name is a bug.
@@ -99,17 +112,40 @@ impl<P: Payload> Node<P> {
 
 /// Something on its way to a local process.
 enum Signal<P> {
-    Start { to: Local },
-    Message { to: Local, message: Message<P> },
-    Exit { to: Local, from: Pid, reason: Term, link: bool },
-    Down { number: u64, reason: Term },
+    Start {
+        to: Local,
+    },
+    Message {
+        to: Local,
+        message: Message<P>,
+    },
+    Exit {
+        to: Local,
+        from: Pid,
+        reason: Term,
+        link: bool,
+    },
+    Down {
+        number: u64,
+        reason: Term,
+    },
 }
 
 /// What a timer of the node means.
 #[derive(Debug)]
 pub(crate) enum Due {
-    Process { to: Local, token: u64 },
-    Call { number: u64 },
+    Process {
+        to: Local,
+        token: u64,
+    },
+    Call {
+        number: u64,
+    },
+    /// A connection must be up by now.
+    Setup {
+        connection: ConnectionId,
+    },
+    Tick,
 }
 
 /// Where an address leads.
@@ -130,6 +166,15 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) monitors: Monitors,
     pub(crate) timers: Timers<Due>,
     pub(crate) effects: Vec<Effect<P>>,
+    pub(crate) connections: Connections,
+    /// Signals for nodes that are being dialled.
+    pub(crate) waiting: BTreeMap<Atom, Vec<Waiting>>,
+    pub(crate) node_watchers: Vec<Local>,
+    member_watchers: Vec<Local>,
+    view: Arc<[Member]>,
+    /// The process of the membership, and that in whose name the node itself sends.
+    membership: Local,
+    net_kernel: Local,
     queue: VecDeque<Signal<P>>,
     deferred: Vec<Local>,
     last_reference: u64,
@@ -139,9 +184,24 @@ pub(crate) struct Core<P: Payload> {
 
 impl<P: Payload> Core<P> {
     fn new(config: Config, seed: u64) -> Self {
-        assert!(config.tick_ms >= 4, "a tick time below 4 ms leaves no room for ticks");
-        let table = Table::new(config.name.clone(), config.creation);
-        Self {
+        assert!(
+            config.tick_ms >= 8,
+            "a tick time below 8 ms leaves no room for ticks"
+        );
+        let mut table = Table::new(config.name.clone(), config.creation);
+        let me = Told {
+            name: config.name.clone(),
+            creation: config.creation,
+            state: MemberState::Up,
+            dist_port: config.dist_port,
+        };
+        let limits = &config.limits;
+        let membership = Membership::new(me, config.birth.clone(), limits.members_max);
+        let tick_us = config.tick_ms * 1000;
+        let members = Members::new(membership, &config.join, limits.dials_max, tick_us);
+        let net_kernel = table.add(Body::Idle(Box::new(NetKernel)));
+        let membership = table.add(Body::Idle(Box::new(members)));
+        let mut core = Self {
             config,
             now: Time::default(),
             random: Random::new(seed),
@@ -151,24 +211,48 @@ impl<P: Payload> Core<P> {
             monitors: Monitors::default(),
             timers: Timers::new(),
             effects: Vec::new(),
+            connections: Connections::default(),
+            waiting: BTreeMap::new(),
+            node_watchers: Vec::new(),
+            member_watchers: Vec::new(),
+            view: Arc::from([]),
+            membership,
+            net_kernel,
             queue: VecDeque::new(),
             deferred: Vec::new(),
             last_reference: 0,
             started: false,
             observer: None,
+        };
+        for (name, process) in [(net_kernel::NAME, net_kernel), (members::NAME, membership)] {
+            core.register(Atom::new(name), process);
+            core.queue.push_back(Signal::Start { to: process });
         }
+        core
     }
 
     // Inputs
 
     /// Time first, then the input: what was due is handled before what comes.
     fn advance(&mut self, now: Time) {
+        let silent_us = now.monotonic_us.saturating_sub(self.now.monotonic_us);
         let monotonic_us = now.monotonic_us.max(self.now.monotonic_us);
-        self.now = Time { monotonic_us, wall_ms: now.wall_ms };
+        self.now = Time {
+            monotonic_us,
+            wall_ms: now.wall_ms,
+        };
+        if !self.started {
+            return;
+        }
+        if silent_us > self.config.tick_ms * 1000 {
+            self.paused(silent_us);
+        }
         while let Some(due) = self.timers.pop_due(monotonic_us) {
             match due {
                 Due::Process { to, token } => self.post(to, Message::Timer { token }),
                 Due::Call { number } => self.call_timed_out(number),
+                Due::Setup { connection } => self.setup_timed_out(connection),
+                Due::Tick => self.tick(),
             }
         }
         self.run();
@@ -177,16 +261,22 @@ impl<P: Payload> Core<P> {
     fn accept(&mut self, input: Input<P>) {
         match input {
             Input::Start => self.start(),
+            Input::Opened { connection } => self.opened(connection),
+            Input::Accepted { connection } => self.accepted(connection),
+            Input::Received { connection, bytes } => self.received(connection, bytes),
+            Input::Written { connection, bytes } => self.written(connection, bytes),
+            Input::Closed { connection } => self.closed(connection),
             Input::Message { to, message } => self.deliver(&to, message),
+            Input::Proposed { nodes } => self.tell_membership(members::propose_term(nodes)),
             Input::Alarm => {}
             Input::Flush => self.flush(),
-            _ => {}
         }
     }
 
     fn start(&mut self) {
         assert!(!self.started, "a node starts once");
         self.started = true;
+        self.tick();
     }
 
     /// A message from the shell. Local delivery moves it, at once if nothing is queued before it.
@@ -196,8 +286,49 @@ impl<P: Payload> Core<P> {
                 self.dispatch(process, message);
             }
             (Place::Here(process), message) => self.post(process, message),
-            (Place::There(_), _) | (Place::Nowhere, _) => {}
+            (Place::There(_), Message::Term { from, term }) => {
+                let from = from
+                    .and_then(|pid| self.table.find(&pid))
+                    .unwrap_or(self.net_kernel);
+                self.send(from, to, term);
+            }
+            (Place::There(_), _) => {
+                let to = self.pid(self.net_kernel);
+                self.event(Event::MessageDropped {
+                    to,
+                    reason: "only terms leave the node",
+                });
+            }
+            (Place::Nowhere, Message::Term { from: _, term }) => {
+                if let Address::Alias(alias) = to
+                    && let Some(number) = self.number(alias)
+                {
+                    self.alias_message(number, term);
+                }
+            }
+            (Place::Nowhere, _) => {}
         }
+    }
+
+    // The membership
+
+    pub(crate) fn tell_membership(&mut self, term: Term) {
+        let from = Some(self.pid(self.membership));
+        self.post(self.membership, Message::Term { from, term });
+    }
+
+    pub(crate) fn publish_members(&mut self, view: &Arc<[Member]>) {
+        self.view = view.clone();
+        for watcher in self.member_watchers.clone() {
+            self.post(watcher, Message::Members(view.clone()));
+        }
+    }
+
+    pub(crate) fn watch_members(&mut self, watcher: Local) {
+        if !self.member_watchers.contains(&watcher) {
+            self.member_watchers.push(watcher);
+        }
+        self.post(watcher, Message::Members(self.view.clone()));
     }
 
     // Flush rounds
@@ -218,10 +349,14 @@ impl<P: Payload> Core<P> {
             }
             self.run();
         }
+        self.send_all_gathered();
     }
 
     pub(crate) fn defer(&mut self, process: Local) {
-        let slot = self.table.get_mut(process).expect("a running process has a slot");
+        let slot = self
+            .table
+            .get_mut(process)
+            .expect("a running process has a slot");
         if !mem::replace(&mut slot.deferred, true) {
             self.deferred.push(process);
         }
@@ -235,11 +370,18 @@ impl<P: Payload> Core<P> {
             return;
         }
         for _ in 0..self.config.limits.steps_max {
-            let Some(signal) = self.queue.pop_front() else { return };
+            let Some(signal) = self.queue.pop_front() else {
+                return;
+            };
             match signal {
                 Signal::Start { to } => self.run_process(to, |process, ctx| process.start(ctx)),
                 Signal::Message { to, message } => self.dispatch(to, message),
-                Signal::Exit { to, from, reason, link } => self.exit_arrived(to, from, reason, link),
+                Signal::Exit {
+                    to,
+                    from,
+                    reason,
+                    link,
+                } => self.exit_arrived(to, from, reason, link),
                 Signal::Down { number, reason } => self.down_arrived(number, reason),
             }
         }
@@ -247,19 +389,29 @@ impl<P: Payload> Core<P> {
 
     /// Queues a message for a local process; hands it out if it is one of the shell's.
     pub(crate) fn post(&mut self, to: Local, message: Message<P>) {
-        let Some(slot) = self.table.get(to) else { return };
+        let Some(slot) = self.table.get(to) else {
+            return;
+        };
         if matches!(slot.body, Body::Adopted) {
             self.dispatch(to, message);
         } else if self.queue.len() < self.config.limits.queue_max {
             self.queue.push_back(Signal::Message { to, message });
         } else {
             let to = slot.pid.clone();
-            self.event(Event::MessageDropped { to, reason: "the run queue is full" });
+            self.event(Event::MessageDropped {
+                to,
+                reason: "the run queue is full",
+            });
         }
     }
 
     pub(crate) fn post_exit(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
-        self.queue.push_back(Signal::Exit { to, from, reason, link });
+        self.queue.push_back(Signal::Exit {
+            to,
+            from,
+            reason,
+            link,
+        });
     }
 
     pub(crate) fn post_down(&mut self, number: u64, reason: Term) {
@@ -267,12 +419,17 @@ impl<P: Payload> Core<P> {
     }
 
     fn dispatch(&mut self, to: Local, message: Message<P>) {
-        let Some(slot) = self.table.get(to) else { return };
+        let Some(slot) = self.table.get(to) else {
+            return;
+        };
         if let Some(observer) = &mut self.observer {
             observer.message(self.now, &slot.pid, slot.name.as_ref(), &message);
         }
         if matches!(slot.body, Body::Adopted) {
-            self.effects.push(Effect::Deliver { to: slot.pid.clone(), message });
+            self.effects.push(Effect::Deliver {
+                to: slot.pid.clone(),
+                message,
+            });
         } else {
             self.run_process(to, |process, ctx| process.handle(ctx, message));
         }
@@ -283,7 +440,9 @@ impl<P: Payload> Core<P> {
         to: Local,
         body: impl FnOnce(&mut dyn Process<P>, &mut Context<'_, P>),
     ) {
-        let Some(slot) = self.table.get_mut(to) else { return };
+        let Some(slot) = self.table.get_mut(to) else {
+            return;
+        };
         let mut process = match mem::replace(&mut slot.body, Body::Running) {
             Body::Idle(process) => process,
             other @ (Body::Free | Body::Running | Body::Adopted) => {
@@ -295,7 +454,10 @@ impl<P: Payload> Core<P> {
         body(&mut *process, &mut ctx);
         match ctx.into_exit() {
             None => {
-                let slot = self.table.get_mut(to).expect("nothing frees the slot of the running");
+                let slot = self
+                    .table
+                    .get_mut(to)
+                    .expect("nothing frees the slot of the running");
                 slot.body = Body::Idle(process);
             }
             Some(reason) => {
@@ -323,7 +485,10 @@ impl<P: Payload> Core<P> {
     pub(crate) fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
         let local = self.table.add(Body::Idle(process));
         if let Some(name) = name {
-            assert!(self.register(Atom::new(name), local), "the name {name} is taken");
+            assert!(
+                self.register(Atom::new(name), local),
+                "the name {name} is taken"
+            );
         }
         self.queue.push_back(Signal::Start { to: local });
         self.pid(local)
@@ -331,7 +496,9 @@ impl<P: Payload> Core<P> {
 
     /// False if the name is taken or the process has one.
     pub(crate) fn register(&mut self, name: Atom, process: Local) -> bool {
-        let Some(slot) = self.table.get_mut(process) else { return false };
+        let Some(slot) = self.table.get_mut(process) else {
+            return false;
+        };
         if slot.name.is_some() || !self.registry.add(name.clone(), process) {
             return false;
         }
@@ -340,7 +507,9 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn unregister(&mut self, name: &Atom) -> bool {
-        let Some(process) = self.registry.remove(name) else { return false };
+        let Some(process) = self.registry.remove(name) else {
+            return false;
+        };
         if let Some(slot) = self.table.get_mut(process) {
             slot.name = None;
         }
@@ -349,11 +518,13 @@ impl<P: Payload> Core<P> {
 
     /// The end of a process: its name is free, and all who must know are told, each once.
     fn terminate(&mut self, process: Local, reason: &Term) {
-        let Some((pid, name)) = self.table.remove(process) else { return };
+        let Some((pid, name)) = self.table.remove(process) else {
+            return;
+        };
         if let Some(name) = &name {
             self.registry.remove(name);
         }
-        if !is_atom(reason, "normal") && !is_atom(reason, "shutdown") {
+        if !reason.is_atom("normal") && !reason.is_atom("shutdown") {
             let (pid, reason) = (pid.clone(), reason.clone());
             self.event(Event::ProcessExited { pid, name, reason });
         }
@@ -364,28 +535,38 @@ impl<P: Payload> Core<P> {
             self.post_down(number, reason.clone());
         }
         for guest in self.monitors.take_guests(process) {
-            self.send_down(&pid, &guest, reason);
+            self.down_there(&pid, &guest, reason);
         }
         for number in self.monitors.of_watcher(process) {
             self.demonitor(process, number);
         }
+        self.node_watchers.retain(|watcher| *watcher != process);
+        self.member_watchers.retain(|watcher| *watcher != process);
     }
 
     fn exit_arrived(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
         if link && !self.links.exited(to, &from) {
             return;
         }
-        let Some(slot) = self.table.get(to) else { return };
+        let Some(slot) = self.table.get(to) else {
+            return;
+        };
         let adopted = matches!(slot.body, Body::Adopted);
-        if !link && is_atom(&reason, "kill") {
-            let reason = Term::Atom(Atom::new("killed"));
+        if !link && reason.is_atom("kill") {
+            let reason = Term::atom("killed");
             if adopted {
-                self.dispatch(to, Message::Exit { from, reason: reason.clone() });
+                self.dispatch(
+                    to,
+                    Message::Exit {
+                        from,
+                        reason: reason.clone(),
+                    },
+                );
             }
             self.terminate(to, &reason);
         } else if slot.trap_exit {
             self.dispatch(to, Message::Exit { from, reason });
-        } else if !is_atom(&reason, "normal") {
+        } else if !reason.is_atom("normal") {
             self.terminate(to, &reason);
         }
     }
@@ -394,12 +575,10 @@ impl<P: Payload> Core<P> {
     pub(crate) fn send_exit(&mut self, to: &Pid, from: &Pid, reason: &Term, link: bool) {
         match self.locate_pid(to) {
             Place::Here(process) => self.post_exit(process, from.clone(), reason.clone(), link),
-            Place::There(_) => {}
+            Place::There(_) => self.exit_there(to, from, reason, link),
             Place::Nowhere => {}
         }
     }
-
-    fn send_down(&mut self, _pid: &Pid, _guest: &Guest, _reason: &Term) {}
 
     // Links
 
@@ -411,10 +590,14 @@ impl<P: Payload> Core<P> {
                 self.links.link(me, other);
                 self.links.link(process, &pid);
             }
-            Place::There(_) => {}
+            Place::There(_) => {
+                if self.links.link(me, other) {
+                    self.link_there(me, other);
+                }
+            }
             Place::Nowhere => {
                 self.links.link(me, other);
-                self.post_exit(me, other.clone(), Term::Atom(Atom::new("noproc")), true);
+                self.post_exit(me, other.clone(), Term::atom("noproc"), true);
             }
         }
     }
@@ -426,7 +609,11 @@ impl<P: Payload> Core<P> {
                 self.links.remove(me, other);
                 self.links.remove(process, &pid);
             }
-            Place::There(_) => {}
+            Place::There(_) => {
+                if let Some(id) = self.links.unlink(me, other) {
+                    self.unlink_there(me, other, id);
+                }
+            }
             Place::Nowhere => self.links.remove(me, other),
         }
     }
@@ -442,11 +629,19 @@ impl<P: Payload> Core<P> {
             Place::There(node) => At::There(node.clone()),
             Place::Nowhere => At::Nowhere,
         };
-        self.monitors.watch(number, Watch { watcher, target: target.clone(), at, purpose });
+        self.monitors.watch(
+            number,
+            Watch {
+                watcher,
+                target: target.clone(),
+                at,
+                purpose,
+            },
+        );
         match place {
             Place::Here(_) => {}
-            Place::There(_) => {}
-            Place::Nowhere => self.post_down(number, Term::Atom(Atom::new("noproc"))),
+            Place::There(node) => self.monitor_there(watcher, &node, target, number),
+            Place::Nowhere => self.post_down(number, Term::atom("noproc")),
         }
         self.reference(number)
     }
@@ -471,7 +666,11 @@ impl<P: Payload> Core<P> {
 
     /// Ends a watch of this watcher; tells the other side, if it is remote.
     pub(crate) fn demonitor(&mut self, watcher: Local, number: u64) {
-        if self.monitors.get(number).is_some_and(|watch| watch.watcher == watcher) {
+        if self
+            .monitors
+            .get(number)
+            .is_some_and(|watch| watch.watcher == watcher)
+        {
             self.end_watch(number);
         }
     }
@@ -481,26 +680,36 @@ impl<P: Payload> Core<P> {
         if let Purpose::Call { timer } = watch.purpose {
             self.timers.cancel(timer);
         }
+        if let At::There(node) = &watch.at {
+            self.demonitor_there(&watch, node, number);
+        }
         Some(watch)
     }
 
     fn down_arrived(&mut self, number: u64, reason: Term) {
-        let Some(watch) = self.monitors.unwatch(number) else { return };
+        let Some(watch) = self.monitors.unwatch(number) else {
+            return;
+        };
         let reference = self.reference(number);
         let message = match watch.purpose {
-            Purpose::Monitor => {
-                Message::Down { monitor: reference, target: watch.target, reason }
-            }
+            Purpose::Monitor => Message::Down {
+                monitor: reference,
+                target: watch.target,
+                reason,
+            },
             Purpose::Call { timer } => {
                 self.timers.cancel(timer);
-                Message::Reply { call: reference, result: Err(reason) }
+                Message::Reply {
+                    call: reference,
+                    result: Err(reason),
+                }
             }
         };
         self.dispatch(watch.watcher, message);
     }
 
     fn call_timed_out(&mut self, number: u64) {
-        self.finish_call(number, Err(Term::Atom(Atom::new("timeout"))));
+        self.finish_call(number, Err(Term::atom("timeout")));
     }
 
     /// The one outcome of a call. Nothing happens if it had one.
@@ -529,7 +738,7 @@ impl<P: Payload> Core<P> {
                 let from = Some(self.pid(from));
                 self.post(process, Message::Term { from, term });
             }
-            Place::There(_) => {}
+            Place::There(node) => self.send_there(from, &node, to, term),
             Place::Nowhere => {}
         }
     }
@@ -579,13 +788,22 @@ impl<P: Payload> Core<P> {
     }
 
     /// Our reference of this number: three words, the first of at most 18 bits for older peers.
-    #[expect(clippy::cast_possible_truncation, reason = "the words are slices of the number")]
-    fn reference(&self, number: u64) -> Ref {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the words are slices of the number"
+    )]
+    pub(crate) fn reference(&self, number: u64) -> Ref {
         Ref {
             node: self.config.name.clone(),
             creation: self.config.creation,
             len: 3,
-            words: [(number & 0x3_ffff) as u32, (number >> 18) as u32, (number >> 50) as u32, 0, 0],
+            words: [
+                (number & 0x3_ffff) as u32,
+                (number >> 18) as u32,
+                (number >> 50) as u32,
+                0,
+                0,
+            ],
         }
     }
 
@@ -604,8 +822,4 @@ impl<P: Payload> Core<P> {
         let at_us = self.now.monotonic_us.saturating_add(delay_us);
         self.timers.set(at_us, Due::Process { to, token })
     }
-}
-
-pub(crate) fn is_atom(term: &Term, text: &str) -> bool {
-    matches!(term, Term::Atom(atom) if atom.as_str() == text)
 }

@@ -47,14 +47,22 @@ impl<P: Payload> Table<P> {
     const SLOTS_MAX: usize = 1 << 28;
 
     pub(crate) fn new(node: Atom, creation: u32) -> Self {
-        Self { node, creation, slots: Vec::new(), free: VecDeque::new() }
+        Self {
+            node,
+            creation,
+            slots: Vec::new(),
+            free: VecDeque::new(),
+        }
     }
 
     pub(crate) fn add(&mut self, body: Body<P>) -> Local {
         let index = match self.free.pop_front() {
             Some(index) => index,
             None => {
-                assert!(self.slots.len() < Self::SLOTS_MAX, "the process table is full");
+                assert!(
+                    self.slots.len() < Self::SLOTS_MAX,
+                    "the process table is full"
+                );
                 let index = u32::try_from(self.slots.len()).expect("checked above");
                 let pid = Pid {
                     node: self.node.clone(),
@@ -75,7 +83,10 @@ impl<P: Payload> Table<P> {
         let slot = &mut self.slots[index as usize];
         slot.trap_exit = matches!(body, Body::Adopted);
         slot.body = body;
-        Local { id: slot.pid.id, serial: slot.pid.serial }
+        Local {
+            id: slot.pid.id,
+            serial: slot.pid.serial,
+        }
     }
 
     /// Frees the slot; gives what was in it.
@@ -107,7 +118,10 @@ impl<P: Payload> Table<P> {
 
     /// The live local process of this pid.
     pub(crate) fn find(&self, pid: &Pid) -> Option<Local> {
-        let process = Local { id: pid.id, serial: pid.serial };
+        let process = Local {
+            id: pid.id,
+            serial: pid.serial,
+        };
         (pid.creation == self.creation && self.is_ours(pid) && self.get(process).is_some())
             .then_some(process)
     }
@@ -132,7 +146,20 @@ mod tests {
         let second = table.add(Body::Adopted);
         assert_eq!((second.id, second.serial), (first.id, first.serial + 1));
         assert_eq!(table.find(&pid), None);
-        assert_eq!(table.find(&Pid { serial: 1, ..pid.clone() }), Some(second));
-        assert_eq!(table.find(&Pid { serial: 1, creation: 6, ..pid }), None);
+        assert_eq!(
+            table.find(&Pid {
+                serial: 1,
+                ..pid.clone()
+            }),
+            Some(second)
+        );
+        assert_eq!(
+            table.find(&Pid {
+                serial: 1,
+                creation: 6,
+                ..pid
+            }),
+            None
+        );
     }
 }

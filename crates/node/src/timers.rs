@@ -20,12 +20,18 @@ pub(crate) struct Timers<T> {
 
 impl<T> Timers<T> {
     pub(crate) fn new() -> Self {
-        Self { queue: BTreeMap::new(), last: 0 }
+        Self {
+            queue: BTreeMap::new(),
+            last: 0,
+        }
     }
 
     pub(crate) fn set(&mut self, at_us: u64, item: T) -> TimerId {
         self.last += 1;
-        let id = TimerId { at_us, number: self.last };
+        let id = TimerId {
+            at_us,
+            number: self.last,
+        };
         self.queue.insert(id, item);
         id
     }
