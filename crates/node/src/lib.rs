@@ -1,5 +1,59 @@
 #![no_std]
-//! stub
+//! An Erlang-style node without I/O: processes, links, monitors, timers, peers, membership.
+//!
+//! A [`Node`] is a state machine with one way in, [`Node::handle`]: a shell (real sockets or the
+//! simulator) feeds it [`Input`]s and the [`Time`], and carries out the [`Effect`]s it leaves, in
+//! order. Everything with state is a [`Process`]: a plain struct with one `handle` that runs to its
+//! end and touches the world only through its [`Context`].
+//!
+//! | module | is |
+//! |---|---|
+//! | `scheduler` | the node: inputs, the run queue, deaths, flush rounds |
+//! | `context` | all a process can touch |
+//! | `table`, `registry`, `timers`, `random` | who lives here, under which name, what is due, the dice |
+//! | `links`, `monitors` | who must hear of whose end: local and remote |
+//! | [`gen_server`] | the `gen_server` protocol: calls in and out |
+//! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
+//! | `route` | control messages in and out |
+//! | `members`, `membership`, `hello` | who belongs to the cluster: talks, decides, encodes |
+//! | `net_kernel` | answers `net_adm:ping/1` |
+//!
+//! No clock, no thread, no randomness but the seed: the same inputs give the same effects, byte for
+//! byte.
+
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+mod config;
+mod connection;
+mod context;
+mod effect;
+pub mod gen_server;
+mod hello;
+mod input;
+mod links;
+mod members;
+mod membership;
+mod message;
+mod monitors;
+mod net_kernel;
+mod peers;
+mod random;
+mod registry;
+mod route;
+mod scheduler;
+mod table;
+mod time;
+mod timers;
+
+pub use config::{Config, Limits};
+pub use context::{Context, NodeKind};
+pub use effect::{Effect, Event};
+pub use input::{ConnectionId, Input};
+pub use message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process};
+pub use scheduler::{Node, Observer};
+pub use time::Time;
+pub use timers::TimerId;
+pub use wire::dist::Cookie;
+pub use wire::etf::{Atom, Pid, Ref, Term};

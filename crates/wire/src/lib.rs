@@ -6,6 +6,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod decimal;
+pub mod dist;
+pub mod epmd;
 pub mod etf;
 pub mod reply;
 pub mod request;

@@ -1,0 +1,74 @@
+//! What a node is told at birth.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use wire::{dist::Cookie, etf::Atom};
+
+/// Name, secret and place in the cluster of one node.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Full name, `name@host`.
+    pub name: Atom,
+    /// Which life of that name this is: new at every start, never reused, at least 4.
+    pub creation: u32,
+    /// The cookie of every connection.
+    pub cookie: Cookie,
+    /// Keep out of `nodes()` of BEAM peers, and so out of their `global` and `pg`.
+    pub hidden: bool,
+    /// A peer that was silent for this long, in milliseconds, is lost. At least 8.
+    pub tick_ms: u64,
+    /// An opaque record that every member of the cluster must share byte for byte.
+    pub birth: Bytes,
+    /// First nodes to dial, for as long as they do not answer.
+    pub join: Vec<Atom>,
+    /// The port this node listens on, told to members so that they can dial it without EPMD.
+    pub dist_port: Option<u16>,
+    /// Bounds of queues, buffers and tables.
+    pub limits: Limits,
+}
+
+/// Bounds of queues, buffers and tables. Each line says what happens past it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages waiting for local processes; a further one is dropped, with an event.
+    pub queue_max: usize,
+    /// Messages handled within one `Node::handle`; the rest wait for the next input.
+    pub steps_max: usize,
+    /// Bytes sent to one peer and not yet written; past it the connection is cut.
+    pub output_bytes_max: usize,
+    /// Gathered bytes that leave at once, not at the flush.
+    pub output_bytes_flush: usize,
+    /// Bytes of one message from a peer; past it the connection is cut.
+    pub message_bytes_max: usize,
+    /// Monitors one peer may hold here; past it the connection is cut.
+    pub monitors_per_peer_max: usize,
+    /// Links one peer may hold here; past it the connection is cut.
+    pub links_per_peer_max: usize,
+    /// Accepted connections that have not yet shaken hands; a further one is closed.
+    pub accepting_max: usize,
+    /// Signals that wait for one peer's connection to come up; a further one is dropped or, for
+    /// links and monitors, answered `noconnection`.
+    pub waiting_max: usize,
+    /// Dials the membership has under way at the same time; further ones wait.
+    pub dials_max: usize,
+    /// Names the membership remembers; a further one is ignored.
+    pub members_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            queue_max: 1 << 20,
+            steps_max: 1 << 18,
+            output_bytes_max: 64 << 20,
+            output_bytes_flush: 256 << 10,
+            message_bytes_max: 64 << 20,
+            monitors_per_peer_max: 100_000,
+            links_per_peer_max: 100_000,
+            accepting_max: 64,
+            waiting_max: 1024,
+            dials_max: 8,
+            members_max: 4096,
+        }
+    }
+}

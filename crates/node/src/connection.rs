@@ -1,0 +1,196 @@
+//! One connection: its phase, what is gathered for it, and how much of that is on its way.
+//!
+//! ```text
+//! dial:   Dialling ──opened──▶ Initiating ──▶ Up
+//!                                  └──nok──▶ Yielded ──▶ (the peer's connection comes, or time-out)
+//! accept: Accepting ──────────────────────▶ Up
+//! ```
+
+use crate::{input::ConnectionId, table::Local};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use bytes::Bytes;
+use core::mem;
+use wire::{
+    dist::{
+        Flags,
+        handshake::{Acceptor, Initiator},
+    },
+    etf::{Atom, Pid},
+};
+
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The shell is dialling.
+    Dialling {
+        node: Atom,
+    },
+    /// We dialled and shake hands.
+    Initiating {
+        node: Atom,
+        handshake: Box<Initiator>,
+    },
+    /// It called us; its name once it told.
+    Accepting {
+        node: Option<Atom>,
+        handshake: Box<Acceptor>,
+    },
+    /// We gave way to the peer's own dial. The socket is closed already.
+    Yielded {
+        node: Atom,
+    },
+    Up(Box<Up>),
+}
+
+impl Phase {
+    /// The peer, as far as known.
+    pub(crate) fn node(&self) -> Option<&Atom> {
+        match self {
+            Phase::Dialling { node } | Phase::Initiating { node, .. } | Phase::Yielded { node } => {
+                Some(node)
+            }
+            Phase::Accepting { node, .. } => node.as_ref(),
+            Phase::Up(up) => Some(&up.node),
+        }
+    }
+}
+
+/// What holds once a peer is connected.
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(crate) node: Atom,
+    pub(crate) creation: u32,
+    pub(crate) flags: Flags,
+    /// When bytes last came.
+    pub(crate) read_us: u64,
+    /// Beginnings of frames for `send_bytes`, by sender and name.
+    pub(crate) headers: Vec<(Local, Atom, Bytes)>,
+}
+
+impl Up {
+    /// Either side keeps out of the other's node list.
+    pub(crate) fn hidden(&self) -> bool {
+        !self.flags.contains(Flags::PUBLISHED)
+    }
+
+    /// Whether a pid is one of the peer in its present life.
+    pub(crate) fn owns(&self, pid: &Pid) -> bool {
+        pid.creation == self.creation && pid.node == self.node
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) phase: Phase,
+    pub(crate) output: Output,
+}
+
+/// Gathered bytes, and those handed to the shell but not yet written.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) gathered: Vec<u8>,
+    unwritten: usize,
+    /// When bytes were last handed to the shell.
+    pub(crate) wrote_us: u64,
+    /// On the list for the next flush.
+    pub(crate) dirty: bool,
+}
+
+impl Output {
+    /// All that is on its way.
+    pub(crate) fn bytes(&self) -> usize {
+        self.gathered.len() + self.unwritten
+    }
+
+    /// Hands out what was gathered.
+    pub(crate) fn take(&mut self, now_us: u64) -> Option<Bytes> {
+        self.dirty = false;
+        if self.gathered.is_empty() {
+            return None;
+        }
+        let bytes = Bytes::from(mem::take(&mut self.gathered));
+        self.unwritten += bytes.len();
+        self.wrote_us = now_us;
+        Some(bytes)
+    }
+
+    pub(crate) fn written(&mut self, bytes: usize) {
+        self.unwritten = self.unwritten.saturating_sub(bytes);
+    }
+}
+
+/// How we stand with one node name.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// The attempt under way: our dial, or the peer's that we gave way to.
+    pub(crate) pending: Option<ConnectionId>,
+    pub(crate) up: Option<ConnectionId>,
+    pub(crate) failures: u32,
+    /// Not before this do signals make us dial it.
+    pub(crate) retry_us: u64,
+}
+
+/// All connections, by number and by name.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    pub(crate) by_id: BTreeMap<ConnectionId, Connection>,
+    pub(crate) by_name: BTreeMap<Atom, Standing>,
+    /// Those with gathered bytes, in the order they began to gather.
+    pub(crate) dirty: Vec<ConnectionId>,
+    dials: u64,
+}
+
+impl Connections {
+    pub(crate) fn next_id(&mut self) -> ConnectionId {
+        self.dials += 1;
+        ConnectionId(self.dials * 2)
+    }
+
+    pub(crate) fn up(&self, node: &Atom) -> Option<&Up> {
+        match &self.by_id.get(&self.by_name.get(node)?.up?)?.phase {
+            Phase::Up(up) => Some(up),
+            _ => None,
+        }
+    }
+
+    /// The connection that is up with a node, with its number.
+    pub(crate) fn up_mut(&mut self, node: &Atom) -> Option<(ConnectionId, &mut Up, &mut Output)> {
+        let id = self.by_name.get(node)?.up?;
+        let connection = self.by_id.get_mut(&id)?;
+        match &mut connection.phase {
+            Phase::Up(up) => Some((id, up, &mut connection.output)),
+            _ => None,
+        }
+    }
+
+    /// All that are up, by name.
+    pub(crate) fn all_up(&self) -> impl Iterator<Item = &Up> {
+        self.by_name.keys().filter_map(|node| self.up(node))
+    }
+
+    /// Accepted and not yet through the handshake.
+    pub(crate) fn accepting(&self) -> usize {
+        let is_accepting = |c: &&Connection| matches!(c.phase, Phase::Accepting { .. });
+        self.by_id.values().filter(is_accepting).count()
+    }
+
+    /// The challenges we wait to see answered, but for that of one connection.
+    pub(crate) fn challenges_but(&self, but: ConnectionId) -> Vec<u32> {
+        let others = self.by_id.iter().filter(|(id, _)| **id != but);
+        let challenge = |phase: &Phase| match phase {
+            Phase::Initiating { handshake, .. } => Some(handshake.challenge()),
+            Phase::Accepting { handshake, .. } => Some(handshake.challenge()),
+            Phase::Dialling { .. } | Phase::Yielded { .. } | Phase::Up(_) => None,
+        };
+        others
+            .filter_map(|(_, connection)| challenge(&connection.phase))
+            .collect()
+    }
+
+    pub(crate) fn mark_dirty(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.by_id.get_mut(&id)
+            && !mem::replace(&mut connection.output.dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The process registered as `salp_members`: says hello to peers, hears theirs, and dials.
+//! [`Membership`] decides; this talks.
+//!
+//! Its mailbox: hellos from the processes of the same name at peers, as one binary; and from this
+//! node the terms of [`command_term`], `{propose, [Node]}` and `{unreachable, Node}`. A peer cannot
+//! send those: the sender of each message is proven to live where it says.
+
+use crate::{
+    context::Context,
+    effect::Event,
+    hello::{Hello, Told},
+    membership::{Heard, Membership},
+    message::{Member, MemberState, MembersCommand, Message, Payload, Process},
+    timers::TimerId,
+};
+use alloc::{string::ToString, sync::Arc, vec, vec::Vec};
+use wire::etf::{Atom, Pid, Term};
+
+pub(crate) const NAME: &str = "salp_members";
+
+pub(crate) struct Members {
+    membership: Membership,
+    dials_max: usize,
+    tick_us: u64,
+    view: Arc<[Member]>,
+    timer: Option<TimerId>,
+}
+
+impl Members {
+    pub(crate) fn new(
+        mut membership: Membership,
+        join: &[Atom],
+        dials_max: usize,
+        tick_us: u64,
+    ) -> Self {
+        for node in join {
+            membership.add(node, false);
+        }
+        Self {
+            membership,
+            dials_max,
+            tick_us,
+            view: Arc::from([]),
+            timer: None,
+        }
+    }
+
+    /// What follows from whatever just happened: dials, the view, the next look.
+    fn settle<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        let now_us = ctx.now().monotonic_us;
+        for (node, port) in self.membership.dial(now_us, self.dials_max) {
+            if !ctx.dial(&node, port) {
+                let random = ctx.random();
+                self.membership.unreachable(&node, now_us, random);
+            }
+        }
+        self.publish(ctx);
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel(timer);
+        }
+        let look_us = now_us + self.tick_us / 8;
+        let next_us = self
+            .membership
+            .next_dial_us()
+            .map_or(look_us, |due_us| due_us.min(look_us));
+        // A dial that is due and not begun waits for another to end; no need to spin.
+        let delay_us = next_us.saturating_sub(now_us).max(1000);
+        self.timer = Some(ctx.timer(delay_us, 0));
+    }
+
+    fn publish<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        let view = self.membership.view();
+        if view[..] == self.view[..] {
+            return;
+        }
+        for member in view.iter().filter(|member| !self.view.contains(member)) {
+            ctx.event(Event::MemberChanged {
+                member: member.clone(),
+            });
+        }
+        self.view = view.into();
+        ctx.publish_members(&self.view);
+    }
+
+    fn look_for_silence<P: Payload>(&mut self, ctx: &Context<'_, P>) {
+        for node in self.membership.peers() {
+            if let Some(silent_us) = ctx.silent_us(&node) {
+                self.membership.silent(&node, silent_us >= self.tick_us / 2);
+            }
+        }
+    }
+
+    // What comes
+
+    fn heard<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: &Pid, bytes: &[u8]) {
+        let hello = Hello::decode(bytes)
+            .filter(|h| h.sender.name == from.node && h.sender.creation == from.creation);
+        let Some(hello) = hello else {
+            let text = from.node.as_str().to_string();
+            ctx.event(Event::Note {
+                kind: "malformed_hello",
+                text,
+            });
+            return;
+        };
+        let theirs = hello.birth.clone();
+        match self.membership.heard(hello) {
+            Heard::News(news) if news.is_empty() => {}
+            Heard::News(news) => self.tell_others(ctx, Some(&from.node), news),
+            Heard::Refused => {
+                let ours = self.membership.hello_about(Vec::new()).birth;
+                ctx.event(Event::PeerRefused {
+                    node: from.node.clone(),
+                    ours,
+                    theirs,
+                });
+            }
+        }
+    }
+
+    fn tell_others<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        but: Option<&Atom>,
+        news: Vec<Told>,
+    ) {
+        let hello = self.membership.hello_about(news).encode();
+        for peer in self.membership.peers() {
+            if but != Some(&peer) {
+                say(ctx, &peer, &hello);
+            }
+        }
+    }
+
+    fn command<P: Payload>(&mut self, ctx: &mut Context<'_, P>, term: &Term) {
+        match term {
+            Term::Atom(word) => match word.as_str() {
+                "leave" => self.set_own(ctx, MemberState::Leaving),
+                "stay" => self.set_own(ctx, MemberState::Up),
+                "gone" => self.set_own(ctx, MemberState::Gone),
+                _ => {}
+            },
+            Term::Tuple(items) => match items.as_slice() {
+                [verb, Term::Atom(node)] if verb.is_atom("add") => self.membership.add(node, false),
+                [verb, Term::Atom(node)] if verb.is_atom("forget") => {
+                    if let Some(gone) = self.membership.forget(node) {
+                        self.tell_others(ctx, None, vec![gone]);
+                    }
+                }
+                [verb, Term::Atom(node)] if verb.is_atom("unreachable") => {
+                    let (now_us, random) = (ctx.now().monotonic_us, ctx.random());
+                    self.membership.unreachable(node, now_us, random);
+                }
+                [verb, Term::List(nodes)] if verb.is_atom("propose") => {
+                    for node in nodes.iter().filter_map(Term::as_atom) {
+                        self.membership.add(node, true);
+                    }
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn set_own<P: Payload>(&mut self, ctx: &mut Context<'_, P>, state: MemberState) {
+        if self.membership.set_own(state) {
+            self.tell_others(ctx, None, Vec::new());
+        }
+    }
+}
+
+impl<P: Payload> Process<P> for Members {
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        ctx.trap_exit(true);
+        ctx.monitor_nodes();
+        self.settle(ctx);
+    }
+
+    fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        match message {
+            Message::NodeUp { node, .. } => {
+                self.membership.connected(&node);
+                // To a BEAM too: it drops a message to a name it does not know.
+                say(ctx, &node, &self.membership.hello().encode());
+            }
+            Message::NodeDown { node, .. } => {
+                let (now_us, random) = (ctx.now().monotonic_us, ctx.random());
+                self.membership.disconnected(&node, now_us, random);
+            }
+            Message::Term {
+                from: Some(from),
+                term,
+            } => match term {
+                Term::Binary(bytes) if from.node != *ctx.node() => self.heard(ctx, &from, &bytes),
+                term if from.node == *ctx.node() => self.command(ctx, &term),
+                _ => {}
+            },
+            Message::Timer { .. } => self.look_for_silence(ctx),
+            Message::Payload(_)
+            | Message::Term { from: None, .. }
+            | Message::Exit { .. }
+            | Message::Down { .. }
+            | Message::Reply { .. }
+            | Message::Members(_)
+            | Message::Flush => return,
+        }
+        self.settle(ctx);
+    }
+}
+
+fn say<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom, hello: &[u8]) {
+    // Not connected any more: the NodeDown is on its way.
+    let _ = ctx.send_bytes(peer, &Atom::new(NAME), hello);
+}
+
+/// A command as a message to this process.
+pub(crate) fn command_term(command: MembersCommand) -> Term {
+    match command {
+        MembersCommand::Leave => Term::atom("leave"),
+        MembersCommand::Stay => Term::atom("stay"),
+        MembersCommand::Gone => Term::atom("gone"),
+        MembersCommand::Add { node } => Term::from((Term::atom("add"), node)),
+        MembersCommand::Forget { node } => Term::from((Term::atom("forget"), node)),
+    }
+}
+
+/// Names that discovery found.
+pub(crate) fn propose_term(nodes: Vec<Atom>) -> Term {
+    Term::from((Term::atom("propose"), Term::list(nodes)))
+}
+
+/// A dial that came to nothing.
+pub(crate) fn unreachable_term(node: &Atom) -> Term {
+    Term::from((Term::atom("unreachable"), node.clone()))
+}

@@ -1,0 +1,156 @@
+//! What processes send each other, and to whom.
+
+use crate::context::Context;
+use alloc::sync::Arc;
+use core::fmt;
+use wire::etf::{Atom, Pid, Ref, Term};
+
+/// The typed messages of the processes above this crate. They never leave the node.
+pub trait Payload: fmt::Debug + 'static {}
+
+/// A plain struct with one `handle`, which runs to its end and never waits.
+pub trait Process<P: Payload> {
+    /// Called once, before the first message: at `Input::Start`, or soon after a later spawn.
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        let _ = ctx;
+    }
+
+    /// One message. After `Context::exit` it is the last one.
+    fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>);
+}
+
+/// What a process is given.
+#[derive(Clone, Debug)]
+pub enum Message<P> {
+    /// Local and typed.
+    Payload(P),
+    /// From a peer, or sent as a term locally.
+    Term {
+        /// The sender. Of a peer's message it is certain that it lives on that peer.
+        from: Option<Pid>,
+        /// What was sent.
+        term: Term,
+    },
+    /// A linked process ended, and we trap exits.
+    Exit {
+        /// Which.
+        from: Pid,
+        /// Why.
+        reason: Term,
+    },
+    /// A monitored process ended, or was not there, or its node is lost. Once per monitor.
+    Down {
+        /// What `Context::monitor` gave.
+        monitor: Ref,
+        /// As it was monitored.
+        target: Address,
+        /// Why: its exit reason, `noproc` or `noconnection`.
+        reason: Term,
+    },
+    /// The answer to `Context::call`. Exactly one per call.
+    Reply {
+        /// What `Context::call` gave.
+        call: Ref,
+        /// The answer; or why there is none: `noproc`, `noconnection`, `timeout`, or the exit
+        /// reason of the one called.
+        result: Result<Term, Term>,
+    },
+    /// A timer came due.
+    Timer {
+        /// As given to `Context::timer`.
+        token: u64,
+    },
+    /// After `Context::monitor_nodes`: a peer is connected. Comes before any message from it.
+    NodeUp {
+        /// Its name.
+        node: Atom,
+        /// Its life.
+        creation: u32,
+        /// One of the two sides is hidden.
+        hidden: bool,
+    },
+    /// After `Context::monitor_nodes`: a peer is gone. Comes after the last message from it.
+    NodeDown {
+        /// Its name.
+        node: Atom,
+        /// The life that was connected.
+        creation: u32,
+        /// An atom: `connection_closed`, `net_tick_timeout`, `disconnect`, `paused`, `replaced`,
+        /// `overflow`, `quota` or `protocol`.
+        reason: Term,
+    },
+    /// After `Context::monitor_members`: the whole view by name, at once and at each change. This
+    /// node is in it.
+    Members(Arc<[Member]>),
+    /// After `Context::defer`: the current round of inputs is over.
+    Flush,
+}
+
+/// For whom a message is, or whom a monitor watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A process anywhere.
+    Pid(Pid),
+    /// A registered process here.
+    Name(Atom),
+    /// A registered process there.
+    Remote {
+        /// The node.
+        node: Atom,
+        /// The name.
+        name: Atom,
+    },
+    /// The holder of an alias. Cannot be monitored.
+    Alias(Ref),
+}
+
+/// One member of the cluster as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Full node name.
+    pub name: Atom,
+    /// Its latest known life; 0 until known.
+    pub creation: u32,
+    /// How it is.
+    pub state: MemberState,
+    /// There is a connection to it (always so for this node itself).
+    pub connected: bool,
+    /// The port it listens on, as it told.
+    pub dist_port: Option<u16>,
+}
+
+/// How a member is, as seen from one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberState {
+    /// Connected and heard of.
+    Up,
+    /// Connected, but nothing was read for half the tick time.
+    Suspect,
+    /// Not connected, and dialled until it answers or is forgotten.
+    Down,
+    /// Connected and about to go, as it said.
+    Leaving,
+    /// Said good-bye or was forgotten: not dialled, unless it says hello again.
+    Gone,
+}
+
+/// What one may ask of the membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembersCommand {
+    /// This node starts leaving.
+    Leave,
+    /// This node does not leave after all.
+    Stay,
+    /// This node says good-bye.
+    Gone,
+    /// Dial a node until it answers.
+    Add {
+        /// Its name.
+        node: Atom,
+    },
+    /// A member that is down will not come back; told to the others.
+    Forget {
+        /// Its name.
+        node: Atom,
+    },
+}

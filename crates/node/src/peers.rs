@@ -1,0 +1,587 @@
+//! Connections to peers: dial, handshake, ticks and loss.
+//!
+//! - Per node name there is at most one connection that is up. A newer one that proved the cookie
+//!   replaces it: the old one's NodeDown comes first.
+//! - NodeUp comes before any message of its connection, NodeDown after the last one.
+//! - When a connection is lost, every link and monitor over it fires once, with `noconnection`.
+//! - Output is gathered per connection and leaves at the flush, or at once past a bound.
+//!
+//! Source: *Distribution Protocol*, ERTS reference manual; net_kernel(3) for the ticks.
+
+use crate::{
+    connection::{Connection, Output, Phase, Up},
+    effect::{Effect, Event},
+    input::ConnectionId,
+    members::unreachable_term,
+    membership::backoff_us,
+    message::{Message, Payload},
+    scheduler::{Core, Due},
+    table::Local,
+};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+use bytes::Bytes;
+use wire::{
+    dist::{
+        Flags,
+        handshake::{
+            self, Acceptor, Contact, Established, HandshakeError, Initiator, Lengths, Refusal,
+            Step, Verdict,
+        },
+    },
+    etf::{Atom, Term},
+};
+
+/// A connection must be up so long after the dial or the accept, in microseconds (`net_setuptime`).
+const SETUP_US: u64 = 7_000_000;
+/// A tick is answered with a tick if we wrote nothing for so long: the peer's tick time may be
+/// shorter than ours. The bound keeps two nodes from answering each other's answers.
+const TICK_ANSWER_US: u64 = 1_000_000;
+/// A tick on the wire: a frame of no bytes.
+const TICK: [u8; 4] = [0; 4];
+
+impl<P: Payload> Core<P> {
+    fn handshake_local(&self) -> handshake::Local {
+        handshake::Local {
+            name: self.config.name.clone(),
+            creation: self.config.creation,
+            flags: if self.config.hidden {
+                Flags::HIDDEN
+            } else {
+                Flags::VISIBLE
+            },
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a challenge has 32 bits")]
+    fn challenge(&mut self) -> u32 {
+        self.random.next() as u32
+    }
+
+    // Dialling
+
+    /// Begins to connect to a node, unless that is under way or done. False if it is this node.
+    pub(crate) fn dial(&mut self, node: &Atom, port: Option<u16>) -> bool {
+        if *node == self.config.name {
+            return false;
+        }
+        let standing = self.connections.by_name.entry(node.clone()).or_default();
+        if standing.up.is_some() || standing.pending.is_some() {
+            return true;
+        }
+        let connection = self.connections.next_id();
+        self.connections
+            .by_name
+            .entry(node.clone())
+            .or_default()
+            .pending = Some(connection);
+        self.add_connection(connection, Phase::Dialling { node: node.clone() });
+        self.effects.push(Effect::Dial {
+            connection,
+            node: node.clone(),
+            port,
+        });
+        true
+    }
+
+    fn add_connection(&mut self, id: ConnectionId, phase: Phase) {
+        let at_us = self.now.monotonic_us.saturating_add(SETUP_US);
+        self.timers.set(at_us, Due::Setup { connection: id });
+        let output = Output {
+            wrote_us: self.now.monotonic_us,
+            ..Output::default()
+        };
+        self.connections
+            .by_id
+            .insert(id, Connection { phase, output });
+    }
+
+    pub(crate) fn opened(&mut self, id: ConnectionId) {
+        let (local, challenge) = (self.handshake_local(), self.challenge());
+        let cookie = self.config.cookie.clone();
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        let Phase::Dialling { node } = &connection.phase else {
+            return;
+        };
+        let node = node.clone();
+        let out = &mut connection.output.gathered;
+        let handshake = Initiator::new(local, node.clone(), cookie, Lengths::Plain, challenge, out);
+        connection.phase = Phase::Initiating {
+            node,
+            handshake: Box::new(handshake),
+        };
+        self.connections.mark_dirty(id);
+    }
+
+    pub(crate) fn accepted(&mut self, id: ConnectionId) {
+        let known = self.connections.by_id.contains_key(&id);
+        if known || self.connections.accepting() >= self.config.limits.accepting_max {
+            self.effects.push(Effect::Close { connection: id });
+            return;
+        }
+        let challenge = self.challenge();
+        let handshake = Acceptor::new(self.handshake_local(), Lengths::Plain, challenge);
+        self.add_connection(
+            id,
+            Phase::Accepting {
+                node: None,
+                handshake: Box::new(handshake),
+            },
+        );
+    }
+
+    // Bytes
+
+    pub(crate) fn received(&mut self, id: ConnectionId, bytes: Bytes) {
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        match &mut connection.phase {
+            Phase::Up(up) => {
+                up.read_us = self.now.monotonic_us;
+                self.frames(id, bytes);
+            }
+            Phase::Initiating { .. } | Phase::Accepting { .. } => self.shake_hands(id, &bytes),
+            Phase::Dialling { .. } | Phase::Yielded { .. } => {}
+        }
+    }
+
+    pub(crate) fn written(&mut self, id: ConnectionId, bytes: usize) {
+        if let Some(connection) = self.connections.by_id.get_mut(&id) {
+            connection.output.written(bytes);
+        }
+    }
+
+    pub(crate) fn closed(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.by_id.get(&id) else {
+            return;
+        };
+        match &connection.phase {
+            Phase::Up(_) => self.lose(id, "connection_closed", false),
+            Phase::Initiating { .. } => {
+                self.setup_failed(id, "closed by the peer; its cookie may differ");
+            }
+            Phase::Accepting { .. } => self.setup_failed(id, "closed by the peer"),
+            Phase::Dialling { .. } => self.drop_attempt(id),
+            // Our own close of a moment ago.
+            Phase::Yielded { .. } => {}
+        }
+    }
+
+    // The handshake
+
+    fn shake_hands(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let outstanding = self.connections.challenges_but(id);
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        let out = &mut connection.output.gathered;
+        let step = match &mut connection.phase {
+            Phase::Initiating { handshake, .. } => handshake.receive(bytes, &outstanding, out),
+            Phase::Accepting { handshake, .. } => handshake.receive(bytes, &outstanding, out),
+            Phase::Dialling { .. } | Phase::Yielded { .. } | Phase::Up(_) => return,
+        };
+        self.connections.mark_dirty(id);
+        match step {
+            Ok(Step::More) => {}
+            Ok(Step::Name(peer)) => self.answer_name(id, &peer),
+            Ok(Step::Alive) => self.answer_alive(id),
+            Ok(Step::Established(established)) => self.establish(id, established),
+            Err(HandshakeError::Refused(Refusal::Nok)) => self.yield_to_peer(id),
+            Err(error) => self.setup_failed(id, &format!("{error:?}")),
+        }
+    }
+
+    /// The peer that called told its name: is it welcome, or does it meet our own dial?
+    fn answer_name(&mut self, id: ConnectionId, peer: &handshake::Peer) {
+        let standing = self.connections.by_name.get(&peer.name);
+        let pending = standing.and_then(|standing| standing.pending);
+        let dialling = pending
+            .and_then(|pending| self.connections.by_id.get(&pending))
+            .is_some_and(|c| matches!(c.phase, Phase::Dialling { .. } | Phase::Initiating { .. }));
+        let contact = match standing {
+            Some(standing) if standing.up.is_some() => Contact::Up,
+            Some(_) if dialling => Contact::Dialling,
+            Some(_) | None => Contact::Idle,
+        };
+        let verdict = handshake::verdict(&self.config.name, peer, contact);
+
+        let cookie = self.config.cookie.clone();
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        let Phase::Accepting { node, handshake } = &mut connection.phase else {
+            return;
+        };
+        *node = Some(peer.name.clone());
+        handshake.answer(verdict.clone(), &cookie, &mut connection.output.gathered);
+        match verdict {
+            Verdict::Ok | Verdict::Alive | Verdict::Named { .. } => {}
+            Verdict::OkSimultaneous => {
+                // Who waits for our dial now waits for this connection.
+                let standing = self
+                    .connections
+                    .by_name
+                    .entry(peer.name.clone())
+                    .or_default();
+                if let Some(ours) = standing.pending.replace(id) {
+                    self.close(ours);
+                }
+            }
+            Verdict::Nok => self.close(id),
+            Verdict::NotAllowed => self.setup_failed(id, "not welcome"),
+        }
+    }
+
+    /// The peer believes it is connected to us: we insist only if we know of no connection.
+    fn answer_alive(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        let Phase::Initiating { node, handshake } = &mut connection.phase else {
+            return;
+        };
+        let standing = self.connections.by_name.get(node);
+        let go_on = standing.is_none_or(|standing| standing.up.is_none());
+        handshake.answer_alive(go_on, &mut connection.output.gathered);
+        if !go_on {
+            self.drop_attempt(id);
+        }
+    }
+
+    /// The peer connects to us at this moment, and its attempt is the one that goes on.
+    fn yield_to_peer(&mut self, id: ConnectionId) {
+        self.send_gathered(id);
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        let Phase::Initiating { node, .. } = &connection.phase else {
+            return;
+        };
+        connection.phase = Phase::Yielded { node: node.clone() };
+        self.effects.push(Effect::Close { connection: id });
+    }
+
+    fn establish(&mut self, id: ConnectionId, established: Established) {
+        let Established {
+            name: node,
+            creation,
+            flags,
+            leftover,
+        } = established;
+        let standing = self.connections.by_name.entry(node.clone()).or_default();
+        let (old, pending) = (standing.up, standing.pending);
+        if let Some(old) = old {
+            self.lose(old, "replaced", true);
+        }
+        if let Some(pending) = pending.filter(|pending| *pending != id) {
+            self.close(pending);
+        }
+        let standing = self.connections.by_name.entry(node.clone()).or_default();
+        standing.up = Some(id);
+        standing.pending = None;
+        standing.failures = 0;
+        standing.retry_us = 0;
+
+        let up = Up::new(node.clone(), creation, flags, &self.config.limits, self.now);
+        let hidden = up.hidden();
+        let connection = self
+            .connections
+            .by_id
+            .get_mut(&id)
+            .expect("it just shook hands");
+        connection.phase = Phase::Up(Box::new(up));
+        self.event(Event::NodeUp {
+            node: node.clone(),
+            creation,
+            hidden,
+        });
+        for watcher in self.node_watchers.clone() {
+            let node = node.clone();
+            self.post(
+                watcher,
+                Message::NodeUp {
+                    node,
+                    creation,
+                    hidden,
+                },
+            );
+        }
+        self.send_waiting(&node);
+        if !leftover.is_empty() {
+            self.frames(id, leftover);
+        }
+    }
+
+    // Ends
+
+    pub(crate) fn setup_timed_out(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.by_id.get(&id) else {
+            return;
+        };
+        if !matches!(connection.phase, Phase::Up(_)) {
+            self.setup_failed(id, "timed out");
+        }
+    }
+
+    fn setup_failed(&mut self, id: ConnectionId, reason: &str) {
+        let node = self
+            .connections
+            .by_id
+            .get(&id)
+            .and_then(|c| c.phase.node().cloned());
+        let reason = String::from(reason);
+        self.event(Event::HandshakeFailed {
+            connection: id,
+            node,
+            reason,
+        });
+        self.drop_attempt(id);
+    }
+
+    /// An attempt came to nothing. If others waited for it, they hear.
+    fn drop_attempt(&mut self, id: ConnectionId) {
+        let node = self
+            .connections
+            .by_id
+            .get(&id)
+            .and_then(|c| c.phase.node().cloned());
+        self.close(id);
+        let Some(node) = node else { return };
+        let random = self.random.next();
+        let Some(standing) = self.connections.by_name.get_mut(&node) else {
+            return;
+        };
+        if standing.pending != Some(id) {
+            return;
+        }
+        standing.pending = None;
+        standing.retry_us = self.now.monotonic_us + backoff_us(standing.failures, random);
+        standing.failures = standing.failures.saturating_add(1);
+        if standing.up.is_none() {
+            self.waiting.remove(&node);
+            self.disconnect_processes(&node);
+        }
+        self.tell_membership(unreachable_term(&node));
+    }
+
+    /// Sends what is gathered, closes, and forgets the connection.
+    fn close(&mut self, id: ConnectionId) {
+        self.send_gathered(id);
+        let Some(connection) = self.connections.by_id.remove(&id) else {
+            return;
+        };
+        if !matches!(connection.phase, Phase::Yielded { .. }) {
+            self.effects.push(Effect::Close { connection: id });
+        }
+    }
+
+    /// A peer broke the protocol or a bound.
+    pub(crate) fn cut(&mut self, id: ConnectionId, reason: &'static str, detail: String) {
+        if let Some(Connection {
+            phase: Phase::Up(up),
+            ..
+        }) = self.connections.by_id.get(&id)
+        {
+            let node = up.node.clone();
+            self.event(Event::PeerCut {
+                node,
+                reason: detail,
+            });
+            self.lose(id, reason, true);
+        }
+    }
+
+    /// The end of a connection that was up.
+    pub(crate) fn lose(&mut self, id: ConnectionId, reason: &'static str, close: bool) {
+        let Some(connection) = self.connections.by_id.remove(&id) else {
+            return;
+        };
+        let Phase::Up(up) = connection.phase else {
+            return;
+        };
+        if close {
+            self.effects.push(Effect::Close { connection: id });
+        }
+        let Up { node, creation, .. } = *up;
+        if let Some(standing) = self.connections.by_name.get_mut(&node) {
+            standing.up = None;
+        }
+        self.disconnect_processes(&node);
+        let reason = Term::atom(reason);
+        self.event(Event::NodeDown {
+            node: node.clone(),
+            creation,
+            reason: reason.clone(),
+        });
+        for watcher in self.node_watchers.clone() {
+            let (node, reason) = (node.clone(), reason.clone());
+            self.post(
+                watcher,
+                Message::NodeDown {
+                    node,
+                    creation,
+                    reason,
+                },
+            );
+        }
+    }
+
+    /// What links and monitors to and from a node come to when it is lost.
+    fn disconnect_processes(&mut self, node: &Atom) {
+        let noconnection = Term::atom("noconnection");
+        for (local, pid) in self.links.active_with(node) {
+            self.post_exit(local, pid, noconnection.clone(), true);
+        }
+        self.links.forget_unlinking_with(node);
+        for number in self.monitors.of_node(node) {
+            self.post_down(number, noconnection.clone());
+        }
+        self.monitors.dismiss_all(node);
+    }
+
+    /// The node did not run for a while: its peers may have given it up, and it does not know. So it
+    /// gives up all of them, and what it believes of them, before it looks at anything else.
+    pub(crate) fn paused(&mut self, silent_us: u64) {
+        let ids: Vec<ConnectionId> = self.connections.by_id.keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        self.event(Event::Paused { silent_us });
+        for id in ids {
+            match self.connections.by_id.get(&id) {
+                Some(Connection {
+                    phase: Phase::Up(_),
+                    ..
+                }) => self.lose(id, "paused", true),
+                Some(_) => self.drop_attempt(id),
+                None => {}
+            }
+        }
+    }
+
+    // Ticks
+
+    /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing
+    /// for an eighth hears a tick. So a peer that is well is
+    /// never silent for more than a quarter.
+    pub(crate) fn tick(&mut self) {
+        let now_us = self.now.monotonic_us;
+        let tick_us = self.config.tick_ms * 1000;
+        self.timers.set(now_us + tick_us / 8, Due::Tick);
+        let up: Vec<ConnectionId> = self
+            .connections
+            .by_name
+            .values()
+            .filter_map(|standing| standing.up)
+            .collect();
+        for id in up {
+            let Some(connection) = self.connections.by_id.get(&id) else {
+                continue;
+            };
+            let Phase::Up(up) = &connection.phase else {
+                continue;
+            };
+            if now_us.saturating_sub(up.read_us) >= tick_us {
+                self.lose(id, "net_tick_timeout", true);
+            } else if now_us.saturating_sub(connection.output.wrote_us) >= tick_us / 8 {
+                self.send_tick(id);
+            }
+        }
+        self.connections.by_name.retain(|_, standing| {
+            standing.up.is_some() || standing.pending.is_some() || standing.retry_us > now_us
+        });
+    }
+
+    pub(crate) fn answer_tick(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.by_id.get(&id) else {
+            return;
+        };
+        let silent_us = self
+            .now
+            .monotonic_us
+            .saturating_sub(connection.output.wrote_us);
+        if silent_us >= TICK_ANSWER_US {
+            self.send_tick(id);
+        }
+    }
+
+    fn send_tick(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        if connection.output.bytes() == 0 {
+            connection.output.gathered.extend_from_slice(&TICK);
+            self.connections.mark_dirty(id);
+        }
+    }
+
+    // Output
+
+    /// After something was gathered: sends it at once if it is much, cuts the connection if the
+    /// peer does not read.
+    pub(crate) fn gathered(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.by_id.get(&id) else {
+            return;
+        };
+        let output = &connection.output;
+        if output.bytes() > self.config.limits.output_bytes_max {
+            self.cut(
+                id,
+                "overflow",
+                String::from("it does not read what it is sent"),
+            );
+        } else if output.gathered.len() >= self.config.limits.output_bytes_flush {
+            self.send_gathered(id);
+        } else {
+            self.connections.mark_dirty(id);
+        }
+    }
+
+    pub(crate) fn send_gathered(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        if let Some(bytes) = connection.output.take(self.now.monotonic_us) {
+            self.effects.push(Effect::Send {
+                connection: id,
+                bytes,
+            });
+        }
+    }
+
+    /// One `Effect::Send` per connection with gathered bytes.
+    pub(crate) fn send_all_gathered(&mut self) {
+        for id in core::mem::take(&mut self.connections.dirty) {
+            self.send_gathered(id);
+        }
+    }
+
+    // Who is connected
+
+    pub(crate) fn watch_nodes(&mut self, watcher: Local) {
+        if !self.node_watchers.contains(&watcher) {
+            self.node_watchers.push(watcher);
+        }
+    }
+
+    /// Cuts the connection to a node, if there is one.
+    pub(crate) fn disconnect(&mut self, node: &Atom) {
+        if let Some(id) = self
+            .connections
+            .by_name
+            .get(node)
+            .and_then(|standing| standing.up)
+        {
+            self.send_gathered(id);
+            self.lose(id, "disconnect", true);
+        }
+    }
+
+    /// For how long nothing came from a connected node, in microseconds.
+    pub(crate) fn silent_us(&self, node: &Atom) -> Option<u64> {
+        let up = self.connections.up(node)?;
+        Some(self.now.monotonic_us.saturating_sub(up.read_us))
+    }
+}

@@ -1,0 +1,165 @@
+//! The process table: one slot per process, found by number in one step.
+//!
+//! - A pid's `id` is its slot plus one, its `serial` counts the lives of that slot: a pid of a dead
+//!   process finds nothing, whoever lives in its slot now.
+//! - A slot is freed only after its process is dropped.
+
+use crate::message::{Payload, Process};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use wire::etf::{Atom, Pid};
+
+/// A local process by slot and life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Local {
+    pub(crate) id: u32,
+    pub(crate) serial: u32,
+}
+
+/// What lives in a slot.
+pub(crate) enum Body<P: Payload> {
+    Free,
+    /// Taken out while it handles a message.
+    Running,
+    Idle(Box<dyn Process<P>>),
+    /// An async process of the shell.
+    Adopted,
+}
+
+pub(crate) struct Slot<P: Payload> {
+    pub(crate) pid: Pid,
+    pub(crate) body: Body<P>,
+    pub(crate) name: Option<Atom>,
+    pub(crate) trap_exit: bool,
+    /// Already on the list for the next flush.
+    pub(crate) deferred: bool,
+}
+
+pub(crate) struct Table<P: Payload> {
+    node: Atom,
+    creation: u32,
+    slots: Vec<Slot<P>>,
+    /// Oldest first, so that a slot rests as long as possible.
+    free: VecDeque<u32>,
+}
+
+impl<P: Payload> Table<P> {
+    /// Ids keep to 28 bits for the sake of older peers.
+    const SLOTS_MAX: usize = 1 << 28;
+
+    pub(crate) fn new(node: Atom, creation: u32) -> Self {
+        Self {
+            node,
+            creation,
+            slots: Vec::new(),
+            free: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, body: Body<P>) -> Local {
+        let index = match self.free.pop_front() {
+            Some(index) => index,
+            None => {
+                assert!(
+                    self.slots.len() < Self::SLOTS_MAX,
+                    "the process table is full"
+                );
+                let index = u32::try_from(self.slots.len()).expect("checked above");
+                let pid = Pid {
+                    node: self.node.clone(),
+                    id: index + 1,
+                    serial: 0,
+                    creation: self.creation,
+                };
+                self.slots.push(Slot {
+                    pid,
+                    body: Body::Free,
+                    name: None,
+                    trap_exit: false,
+                    deferred: false,
+                });
+                index
+            }
+        };
+        let slot = &mut self.slots[index as usize];
+        slot.trap_exit = matches!(body, Body::Adopted);
+        slot.body = body;
+        Local {
+            id: slot.pid.id,
+            serial: slot.pid.serial,
+        }
+    }
+
+    /// Frees the slot; gives what was in it.
+    pub(crate) fn remove(&mut self, process: Local) -> Option<(Pid, Option<Atom>)> {
+        let slot = self.get_mut(process)?;
+        let pid = slot.pid.clone();
+        let name = slot.name.take();
+        slot.body = Body::Free;
+        slot.deferred = false;
+        slot.pid.serial = slot.pid.serial.wrapping_add(1);
+        self.free.push_back(process.id - 1);
+        Some((pid, name))
+    }
+
+    pub(crate) fn get(&self, process: Local) -> Option<&Slot<P>> {
+        let slot = self.slots.get((process.id as usize).checked_sub(1)?)?;
+        (slot.pid.serial == process.serial && !matches!(slot.body, Body::Free)).then_some(slot)
+    }
+
+    pub(crate) fn get_mut(&mut self, process: Local) -> Option<&mut Slot<P>> {
+        let slot = self.slots.get_mut((process.id as usize).checked_sub(1)?)?;
+        (slot.pid.serial == process.serial && !matches!(slot.body, Body::Free)).then_some(slot)
+    }
+
+    /// Whether the pid is one of this node, in this life or another.
+    pub(crate) fn is_ours(&self, pid: &Pid) -> bool {
+        pid.node == self.node
+    }
+
+    /// The live local process of this pid.
+    pub(crate) fn find(&self, pid: &Pid) -> Option<Local> {
+        let process = Local {
+            id: pid.id,
+            serial: pid.serial,
+        };
+        (pid.creation == self.creation && self.is_ours(pid) && self.get(process).is_some())
+            .then_some(process)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nothing;
+    impl Payload for Nothing {}
+
+    #[test]
+    fn a_reused_slot_has_another_pid() {
+        let mut table = Table::<Nothing>::new(Atom::new("a@h"), 7);
+        let first = table.add(Body::Adopted);
+        let pid = table.get(first).unwrap().pid.clone();
+        assert_eq!(table.find(&pid), Some(first));
+        table.remove(first);
+        assert_eq!(table.find(&pid), None);
+        let second = table.add(Body::Adopted);
+        assert_eq!((second.id, second.serial), (first.id, first.serial + 1));
+        assert_eq!(table.find(&pid), None);
+        assert_eq!(
+            table.find(&Pid {
+                serial: 1,
+                ..pid.clone()
+            }),
+            Some(second)
+        );
+        assert_eq!(
+            table.find(&Pid {
+                serial: 1,
+                creation: 6,
+                ..pid
+            }),
+            None
+        );
+    }
+}
