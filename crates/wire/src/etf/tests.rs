@@ -1,4 +1,5 @@
-//! Laws of the codec: round trip, one shape per value, bounded memory, no panic; and each limit by name.
+//! Laws of the codec: round trip, one shape per value, bounded memory, no panic; and each limit by
+//! name.
 
 use super::*;
 use alloc::{format, string::String, vec};
@@ -70,7 +71,8 @@ fn is_canonical(term: &Term) -> bool {
             negative,
             magnitude,
         } => {
-            matches!(Term::integer(*negative, magnitude), Term::Big { magnitude: same, .. } if same == magnitude)
+            let same = Term::integer(*negative, magnitude);
+            matches!(same, Term::Big { magnitude: same, .. } if same == magnitude)
         }
         Term::Float(value) => value.is_finite(),
         Term::Tuple(items) | Term::List(items) => all(items),
@@ -176,7 +178,8 @@ fn leaf() -> impl Strategy<Value = Term> {
         }),
         1 => reference,
         1 => (atom(), any::<u64>(), 0..40_u32, any::<u32>())
-            .prop_map(|(node, id, shift, creation)| Port { node, id: id >> shift, creation }.into()),
+            .prop_map(|(node, id, shift, creation)| (node, id >> shift, creation))
+            .prop_map(|(node, id, creation)| Port { node, id, creation }.into()),
         1 => (atom(), atom(), any::<u8>())
             .prop_map(|(module, function, arity)| Term::Export { module, function, arity }),
     ]
@@ -226,7 +229,10 @@ proptest! {
     }
 
     #[test]
-    fn a_term_cut_short_or_with_more_behind_it_is_refused(term in term(), cut in any::<sample::Index>()) {
+    fn a_term_cut_short_or_with_more_behind_it_is_refused(
+        term in term(),
+        cut in any::<sample::Index>(),
+    ) {
         let bytes = encoded(&term);
         let mut at = 1;
         let cut = bytes.slice(..cut.index(bytes.len()));
