@@ -6,4 +6,6 @@ extern crate alloc;
 extern crate std;
 
 pub mod dot;
+mod slab;
 pub mod stamp;
+pub mod table;
