@@ -14,5 +14,6 @@ pub mod object;
 mod objects;
 pub mod recent;
 pub mod shard;
+mod slab;
 pub mod stamp;
 pub mod table;

@@ -193,6 +193,7 @@ struct World {
     flying: Vec<(usize, Message)>,
     moving: Vec<Moving>,
     born: u64,
+    streams: u64,
     steps: u64,
 }
 
@@ -206,6 +207,7 @@ impl World {
             flying: Vec::new(),
             moving: Vec::new(),
             born: REPLICAS as u64,
+            streams: 0,
             steps: 0,
         }
     }
@@ -350,7 +352,8 @@ impl World {
     }
 
     fn open(&mut self, source: usize, target: usize) {
-        let id = self.steps;
+        self.streams += 1;
+        let id = self.streams;
         self.shards[source].open_stream(id);
         self.moving.push(Moving {
             id,
