@@ -456,7 +456,8 @@ mod tests {
             dots.sort_by_key(|&(w, c)| mix(order ^ mix(w) ^ c));
             let mut shuffled = Clock::new();
             for (writer, counter) in dots {
-                prop_assert!(shuffled.insert(Dot { writer: Writer(writer), counter }));
+                let new = shuffled.insert(Dot { writer: Writer(writer), counter });
+                prop_assert!(new);
             }
             prop_assert_eq!(&shuffled, &x);
             prop_assert_eq!(shuffled.digest(), x.digest());
@@ -474,10 +475,10 @@ mod tests {
             prop_assert_eq!(reader.rest(), &[99]);
             prop_assert_eq!(&bytes.to_clock(), &x);
             prop_assert_eq!(bytes.is_covered_by(&y), y.covers(&x));
-            prop_assert!(b.iter().all(|&(w, counter)| {
-                let dot = Dot { writer: Writer(w), counter };
-                bytes.contains(dot) == x.contains(dot)
-            }));
+            for &(writer, counter) in &b {
+                let dot = Dot { writer: Writer(writer), counter };
+                prop_assert_eq!(bytes.contains(dot), x.contains(dot));
+            }
         }
 
         #[test]

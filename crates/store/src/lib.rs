@@ -26,12 +26,16 @@ mod objects;
 pub mod outcome;
 pub mod peers;
 pub mod quorum;
+mod random;
 pub mod recent;
 pub mod ring;
 mod run;
 pub mod shard;
 mod slab;
+<<<<<<< HEAD
 pub mod slot;
+=======
+>>>>>>> clock
 pub mod stamp;
 mod status;
 pub mod store;

@@ -1,0 +1,549 @@
+//! Random histories of three replicas against an oracle: deltas lost, reordered and sent twice, parts and whole
+//! shards on their way while writes go on, recent writes forgotten, replicas that crash with lost memory.
+//!
+//! The oracle knows only the history. An event is *known* to a replica if its dot is in the clock; a write lives at a
+//! replica if no event known there had it in its past. What an event has in its past is what its replica knew, and
+//! what the events known there about its key had in theirs; a count has just its own run. The replicas' contexts,
+//! recent writes and message formats are nothing to it.
+
+use std::collections::BTreeMap;
+use std::format;
+use std::string::{String, ToString};
+
+use super::super::*;
+use super::{show, sync};
+use crate::clock::mix;
+
+const REPLICAS: usize = 3;
+const KEYS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Faults that the oracle must see.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Planted {
+    None,
+    /// A clock is joined before all that it covers has arrived.
+    Early,
+    /// A replica that lost its memory goes on under its former identity.
+    Reuse,
+    /// What a key has seen beyond the clock is forgotten.
+    Forget,
+    /// A count does not overwrite the earlier dots of its run.
+    Double,
+    /// A sender that dies in mid-stream has what it sent merged.
+    Half,
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(1);
+        (mix(mix(self.0)) % end as u64) as usize
+    }
+
+    fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// An event as the oracle knows it.
+struct Happened {
+    dot: Dot,
+    /// The key; none for a wipe.
+    key: Option<usize>,
+    content: Option<Stored>,
+    past: Clock,
+}
+
+#[derive(Default)]
+struct Oracle {
+    history: Vec<Happened>,
+}
+
+impl Oracle {
+    fn about<'a>(
+        &'a self,
+        key: usize,
+        known: &'a Clock,
+    ) -> impl Iterator<Item = &'a Happened> + Clone {
+        let about = self
+            .history
+            .iter()
+            .filter(move |h| h.key.is_none_or(|k| k == key));
+        about.filter(|h| known.contains(h.dot))
+    }
+
+    fn living<'a>(&'a self, key: usize, known: &'a Clock) -> impl Iterator<Item = &'a Happened> {
+        let about = self.about(key, known);
+        about.clone().filter(move |h| {
+            h.content.is_some() && !about.clone().any(|other| other.past.contains(h.dot))
+        })
+    }
+
+    fn past(&self, key: Option<usize>, known: &Clock) -> Clock {
+        let mut past = known.clone();
+        for happened in self.history.iter().filter(|h| known.contains(h.dot)) {
+            // A wipe is about all keys, and has in its past what was wiped before.
+            if happened.key.is_none() || happened.key == key && key.is_some() {
+                past.join(&happened.past);
+            }
+        }
+        past
+    }
+
+    fn overwrites(&mut self, known: &Clock, dot: Dot, key: Option<usize>, content: Option<Stored>) {
+        let past = self.past(key, known);
+        self.history.push(Happened {
+            dot,
+            key,
+            content,
+            past,
+        });
+    }
+
+    fn counts(&mut self, known: &Clock, dot: Dot, key: usize, by: i64) {
+        if self.living(key, known).next().is_none() {
+            let content = Stored::Counter {
+                since: dot.counter,
+                amount: by,
+            };
+            return self.overwrites(known, dot, Some(key), Some(content));
+        }
+        let mut own = self
+            .living(key, known)
+            .filter(|h| h.dot.writer == dot.writer);
+        let run = own.find_map(|h| match h.content {
+            Some(Stored::Counter { since, amount }) => Some((since, amount)),
+            _ => None,
+        });
+        drop(own);
+        let (since, amount) = run.unwrap_or((dot.counter, 0));
+        let mut past = Clock::new();
+        if since < dot.counter {
+            past.insert_span(
+                dot.writer,
+                Span {
+                    first: since,
+                    last: dot.counter - 1,
+                },
+            );
+        }
+        let content = Some(Stored::Counter {
+            since,
+            amount: amount + by,
+        });
+        self.history.push(Happened {
+            dot,
+            key: Some(key),
+            content,
+            past,
+        });
+    }
+
+    /// Whether a replica holds exactly what lives by what it knows.
+    fn check(&self, shard: &Shard) -> Result<(), String> {
+        for (key, name) in KEYS.iter().enumerate() {
+            let expected: BTreeMap<_, _> = self
+                .living(key, &shard.clock)
+                .map(|h| (h.dot, h.content.clone()))
+                .collect();
+            let held: BTreeMap<_, _> = siblings(shard, name)
+                .into_iter()
+                .map(|sibling| (sibling.dot, Some(sibling.content)))
+                .collect();
+            if held != expected {
+                return Err(format!(
+                    "{name}: held {held:?}, but there live {expected:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn siblings(shard: &Shard, key: &str) -> Vec<Sibling> {
+    match shard
+        .objects
+        .get(table::hash(key.as_bytes()), key.as_bytes())
+    {
+        None => Vec::new(),
+        Some(Found::Simple(record)) => Vec::from([Sibling::from(&record)]),
+        Some(Found::Aside(object)) => object.siblings.to_vec(),
+    }
+}
+
+enum Message {
+    Delta(Vec<u8>),
+    Part(Vec<u8>),
+}
+
+/// A stream of a whole shard under way.
+struct Moving {
+    id: u64,
+    source: usize,
+    target: usize,
+    intake: Intake,
+}
+
+struct World {
+    random: Random,
+    planted: Planted,
+    oracle: Oracle,
+    shards: Vec<Shard>,
+    flying: Vec<(usize, Message)>,
+    moving: Vec<Moving>,
+    born: u64,
+    streams: u64,
+    steps: u64,
+}
+
+impl World {
+    fn new(seed: u64, planted: Planted) -> Self {
+        Self {
+            random: Random(mix(seed)),
+            planted,
+            oracle: Oracle::default(),
+            shards: (0..REPLICAS as u64).map(|n| super::shard(mix(n))).collect(),
+            flying: Vec::new(),
+            moving: Vec::new(),
+            born: REPLICAS as u64,
+            streams: 0,
+            steps: 0,
+        }
+    }
+
+    fn step(&mut self) {
+        self.steps += 1;
+        match self.random.below(100) {
+            0..42 => self.event(),
+            42..70 => self.deliver(),
+            70..80 => self.ask(),
+            80..93 => self.stream(),
+            93..96 => {
+                let shard = self.random.below(REPLICAS);
+                self.shards[shard].remember(false);
+                self.shards[shard].remember(true);
+            }
+            _ => self.crash(),
+        }
+    }
+
+    fn event(&mut self) {
+        let at = self.random.below(REPLICAS);
+        let key = self.random.below(KEYS.len());
+        let name = KEYS[key].as_bytes();
+        let stamp = Stamp(self.steps * 3 + self.random.below(10) as u64);
+        let shard = &mut self.shards[at];
+        let known = shard.clock.clone();
+        let mut delta = Vec::new();
+        let out = Some(&mut delta);
+        let plain = |bytes: &[u8]| {
+            Some(Stored::Plain {
+                format: 0,
+                bytes: bytes.into(),
+            })
+        };
+        match self.random.below(20) {
+            0..7 => {
+                let value = self.steps.to_string();
+                let dot = shard.put(name, 0, value.as_bytes(), None, stamp, out);
+                self.oracle
+                    .overwrites(&known, dot, Some(key), plain(value.as_bytes()));
+            }
+            7..12 => {
+                if let Some(dot) = shard.delete(name, stamp, 0, out) {
+                    self.oracle.overwrites(&known, dot, Some(key), None);
+                }
+            }
+            12..17 => {
+                let by = self.random.below(100) as i64;
+                if let Ok((dot, _)) = shard.count(name, by, stamp, 0, out) {
+                    self.oracle.counts(&known, dot, key, by);
+                }
+            }
+            17..19 => {
+                let value = shard.view(name, 0).map(|view| match view.value {
+                    Value::Integer(_) => None,
+                    Value::Plain { bytes, .. } => plain(bytes),
+                });
+                match (value, shard.touch(name, None, stamp, 0, out)) {
+                    (Some(None), Some(dot)) => self.oracle.counts(&known, dot, key, 0),
+                    (Some(put), Some(dot)) => {
+                        self.oracle.overwrites(&known, dot, Some(key), put);
+                    }
+                    (_, dot) => assert_eq!(dot, None),
+                }
+            }
+            _ => {
+                let dot = shard.wipe(stamp, out);
+                self.oracle.overwrites(&known, dot, None, None);
+            }
+        }
+        for target in (0..REPLICAS).filter(|&target| target != at && !delta.is_empty()) {
+            if self.random.percent(70) {
+                self.flying.push((target, Message::Delta(delta.clone())));
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        if self.flying.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.flying.len());
+        let (target, message) = self.flying.swap_remove(at);
+        if self.random.percent(80) {
+            self.receive(target, &message);
+        }
+        if self.random.percent(20) {
+            self.flying.push((target, message));
+        }
+    }
+
+    fn receive(&mut self, target: usize, message: &Message) {
+        let shard = &mut self.shards[target];
+        match message {
+            Message::Part(bytes) => drop(shard.receive_part(&mut Reader::new(bytes)).unwrap()),
+            Message::Delta(bytes) if self.planted == Planted::Double => {
+                shard
+                    .receive(&mut Reader::new(&without_run(bytes)))
+                    .unwrap();
+            }
+            Message::Delta(bytes) => drop(shard.receive(&mut Reader::new(bytes)).unwrap()),
+        }
+        if self.planted == Planted::Forget {
+            shard.wiped = Clock::new();
+            shard
+                .objects
+                .change_aside(|_, _, object| object.context = Clock::new());
+        }
+    }
+
+    /// One replica tells another its clock and is answered.
+    fn ask(&mut self) {
+        let (source, target) = (self.random.below(REPLICAS), self.random.below(REPLICAS));
+        if source == target {
+            return;
+        }
+        let peer = self.shards[target].clock.clone();
+        let bytes_max = 1 + self.random.below(300);
+        let mut parts = Vec::new();
+        match self.shards[source].missing(&peer) {
+            Missing::None => {}
+            Missing::Part(mut part) => {
+                while !part.is_empty() {
+                    let mut message = Vec::new();
+                    part.encode(bytes_max, &mut message);
+                    parts.push((target, Message::Part(message)));
+                }
+            }
+            Missing::Whole => self.open(source, target),
+        }
+        if self.planted == Planted::Early && parts.len() > 1 && self.random.percent(50) {
+            let (_, first) = &parts[0];
+            self.receive(target, first);
+            let clock = self.shards[source].clock.clone();
+            return self.shards[target].clock.join(&clock);
+        }
+        self.flying.append(&mut parts);
+        if self.random.percent(10) {
+            self.open(source, target);
+        }
+    }
+
+    fn open(&mut self, source: usize, target: usize) {
+        self.streams += 1;
+        let id = self.streams;
+        self.shards[source].open_stream(id);
+        self.moving.push(Moving {
+            id,
+            source,
+            target,
+            intake: Intake::new(id),
+        });
+    }
+
+    /// One chunk of a stream: it arrives, arrives twice, or is lost, and then the stream is given up.
+    fn stream(&mut self) {
+        if self.moving.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.moving.len());
+        let Moving {
+            id,
+            source,
+            target,
+            mut intake,
+        } = self.moving.swap_remove(at);
+        let mut chunk = Vec::new();
+        let bytes_max = self.random.below(60);
+        self.shards[source]
+            .next_chunk(id, bytes_max, &mut chunk)
+            .unwrap();
+        if self.planted == Planted::Half && self.random.percent(10) {
+            intake.complete_early(Clock::new());
+            self.shards[target].join(intake);
+        } else if self.planted == Planted::Early && self.random.percent(10) {
+            intake.complete_early(self.shards[source].clock.clone());
+            self.shards[target].join(intake);
+        } else if self.random.percent(90) {
+            let got = intake.receive(&mut Reader::new(&chunk)).unwrap();
+            match got {
+                Intaken::Complete => return drop(self.shards[target].join(intake)),
+                Intaken::More => {}
+                Intaken::Ignored | Intaken::Gap => panic!("{got:?} of an orderly stream"),
+            }
+            if self.random.percent(10) {
+                assert_eq!(
+                    intake.receive(&mut Reader::new(&chunk)),
+                    Ok(Intaken::Ignored)
+                );
+            }
+            return self.moving.push(Moving {
+                id,
+                source,
+                target,
+                intake,
+            });
+        }
+        self.shards[source].close_stream(id);
+    }
+
+    fn crash(&mut self) {
+        let at = self.random.below(REPLICAS);
+        let writer = match self.planted {
+            Planted::Reuse => self.shards[at].writer.0,
+            _ => mix(self.born),
+        };
+        self.born += 1;
+        self.shards[at] = super::shard(writer);
+        self.flying.retain(|(target, _)| *target != at);
+        let gone = self
+            .moving
+            .extract_if(.., |m| m.source == at || m.target == at);
+        for moving in gone {
+            self.shards[moving.source].close_stream(moving.id);
+        }
+    }
+
+    /// All faults end: what flies arrives, and everyone asks everyone.
+    fn settle(&mut self) {
+        for moving in core::mem::take(&mut self.moving) {
+            self.shards[moving.source].close_stream(moving.id);
+        }
+        for (target, message) in core::mem::take(&mut self.flying) {
+            self.receive(target, &message);
+        }
+        for _ in 0..2 {
+            for source in 0..REPLICAS {
+                for target in (0..REPLICAS).filter(|&target| target != source) {
+                    let [source, target] = self.shards.get_disjoint_mut([source, target]).unwrap();
+                    sync(source, target, 100);
+                }
+            }
+        }
+    }
+
+    /// The replicas are equal, and nothing is left over once dots that died are closed.
+    fn converged(&mut self) -> Result<(), String> {
+        let mut waiting = Clock::new();
+        self.shards
+            .iter()
+            .for_each(|shard| waiting.join(&shard.waiting()));
+        for shard in &self.shards {
+            if waiting.last(shard.writer) > 0 {
+                return Err(format!(
+                    "a dot of a living writer is waited for: {waiting:?}"
+                ));
+            }
+        }
+        let [first, others @ ..] = &mut self.shards[..] else {
+            panic!("no replicas")
+        };
+        first.close(&waiting);
+        for other in others {
+            other.close(&waiting);
+            let equal = first.clock == other.clock
+                && first.clock.digest() == other.clock.digest()
+                && first.len() == other.len();
+            if !equal {
+                return Err("clocks or numbers of keys differ".into());
+            }
+            for key in KEYS {
+                if siblings(first, key) != siblings(other, key)
+                    || first.version(key.as_bytes()) != other.version(key.as_bytes())
+                    || show(first, key, 0) != show(other, key, 0)
+                {
+                    return Err(format!("{key} differs"));
+                }
+            }
+            let several = KEYS
+                .iter()
+                .filter(|key| siblings(other, key).len() > 1)
+                .count();
+            if other.stats().contexts > 0 || other.stats().aside != several {
+                return Err("contexts are left".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The delta of a count without the earlier dots of the run in its context.
+fn without_run(bytes: &[u8]) -> Vec<u8> {
+    let delta = Delta::take(&mut Reader::new(bytes)).unwrap();
+    let Event::Write { key, record } = delta.event else {
+        return bytes.to_vec();
+    };
+    match record.content {
+        Content::Plain { .. } => bytes.to_vec(),
+        Content::Counter { .. } => {
+            let mut out = Vec::new();
+            put_write(&mut out, key, &record);
+            encode_span(&mut out, Writer(0), None);
+            out
+        }
+    }
+}
+
+/// Plays one history. With `closely` the oracle looks at every replica after every step.
+fn run(seed: u64, planted: Planted, closely: bool) -> Result<(), String> {
+    let mut world = World::new(seed, planted);
+    for _ in 0..20 + world.random.below(120) {
+        world.step();
+        if closely {
+            world
+                .shards
+                .iter()
+                .try_for_each(|shard| world.oracle.check(shard))?;
+        }
+    }
+    world.settle();
+    world
+        .shards
+        .iter()
+        .try_for_each(|shard| world.oracle.check(shard))?;
+    world.converged()
+}
+
+#[test]
+fn replicas_converge_to_what_the_oracle_says() {
+    for seed in 0..4_000 {
+        let outcome = run(seed, Planted::None, seed % 8 == 0);
+        assert_eq!(outcome, Ok(()), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_oracle_catches_each_planted_fault() {
+    use Planted::{Double, Early, Forget, Half, Reuse};
+    for planted in [Early, Reuse, Forget, Double, Half] {
+        let caught = (0..400)
+            .filter(|&seed| run(seed, planted, false).is_err())
+            .count();
+        assert!(
+            caught >= 10,
+            "{planted:?} was caught in {caught} of 400 histories"
+        );
+    }
+}

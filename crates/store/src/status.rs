@@ -1,0 +1,117 @@
+//! The cluster as one node sees it, put together when somebody asks.
+
+use alloc::{string::String, sync::Arc, vec::Vec};
+use node::{Member, MemberState};
+
+use crate::{
+    ask::{NodeStatus, ShardStatus, Status},
+    cluster::Seat,
+    message::{Copy, Vitals},
+    store::Store,
+};
+
+impl Store {
+    /// How this node fares; `ops` requests came in the last second.
+    pub(crate) fn take_vitals(&self, ops: u64) -> Vitals {
+        let mut vitals = Vitals {
+            memory_bytes: self.measured.memory_bytes,
+            ops_per_second: ops,
+            ..Vitals::default()
+        };
+        for (shard, replica) in self.replicas.iter().enumerate() {
+            let keys = replica.shard.len() as u64;
+            vitals.keys_held += keys;
+            vitals.shards_held += u64::from(self.cluster.copy(shard) != Copy::Absent);
+            vitals.shards_replica += u64::from(self.cluster.placed_here(shard));
+            if self.cluster.route(shard).primary == Some(Seat::Me) {
+                vitals.keys_primary += keys;
+                vitals.shards_primary += 1;
+            }
+        }
+        (vitals.moves, vitals.behind) = self.moves();
+        vitals
+    }
+
+    /// Keys of all shards, as the nodes last told.
+    pub(crate) fn keys_in_cluster(&self) -> u64 {
+        let theirs: u64 = self.cluster.peers().map(|(_, peer)| peer.vitals.keys_primary).sum();
+        self.vitals.keys_primary + theirs
+    }
+
+    pub(crate) fn status(&self) -> Arc<Status> {
+        let own = self.take_vitals(self.vitals.ops_per_second);
+        let shards: Vec<ShardStatus> = (0..self.replicas.len()).map(|shard| self.shard_status(shard)).collect();
+        let seats = self.cluster.peers().filter(|(_, peer)| !peer.leaving).count() + usize::from(!self.cluster.leaving());
+        let wanted = usize::from(self.cluster.replicas()).min(seats);
+        let whole = |shard: &ShardStatus| {
+            shard.replicas.len() == wanted && shard.replicas.iter().all(|name| shard.ready.contains(name))
+        };
+        let unavailable = shards.iter().filter(|shard| shard.primary.is_none()).count() as u64;
+        let known: Vec<(Member, Vitals)> = self.with_vitals(own);
+        let connected = || known.iter().filter(|(member, _)| member.connected);
+        let moves = connected().map(|(_, vitals)| vitals.moves).sum();
+        let behind: u64 = connected().map(|(_, vitals)| vitals.behind).sum();
+        let all_told = self.cluster.peers().all(|(_, peer)| !peer.holdings.is_empty());
+        let healed = all_told && moves == 0 && behind == 0 && shards.iter().all(whole);
+        let nodes = known
+            .into_iter()
+            .map(|(member, vitals)| {
+                let name = member.name.as_str();
+                let serving = matches!(member.state, MemberState::Up | MemberState::Suspect) && member.connected;
+                let spare = shards.iter().all(|shard| whole(shard) || !shard.replicas.iter().any(|n| n == name));
+                let enough_left = seats > usize::from(self.cluster.replicas());
+                NodeStatus { safe_to_stop: serving && spare && enough_left, member, vitals }
+            })
+            .collect();
+        Arc::new(Status {
+            name: self.config.name.clone(),
+            ready: (0..self.replicas.len())
+                .all(|shard| !self.cluster.placed_here(shard) || self.cluster.copy(shard) == Copy::Ready),
+            leaving: self.cluster.leaving(),
+            nodes,
+            shards,
+            ring_shards: self.config.shards,
+            replicas: self.config.replicas,
+            keyspaces: self.config.keyspaces.iter().map(|keyspace| keyspace.name.clone()).collect(),
+            healed,
+            moves,
+            unavailable,
+            counters: self.counters.named().to_vec(),
+            measured: self.measured,
+        })
+    }
+
+    fn with_vitals(&self, own: Vitals) -> Vec<(Member, Vitals)> {
+        let of = |member: &Member| {
+            if member.name.as_str() == self.config.name {
+                return own;
+            }
+            let slot = self.cluster.slot(member.name.as_str());
+            slot.and_then(|slot| self.cluster.peer(slot)).map_or_else(Vitals::default, |peer| peer.vitals)
+        };
+        self.cluster.members().iter().map(|member| (member.clone(), of(member))).collect()
+    }
+
+    fn shard_status(&self, shard: usize) -> ShardStatus {
+        let name = |seat: Seat| match seat {
+            Seat::Me => self.config.name.clone(),
+            Seat::Peer(slot) => self.cluster.peer(slot).map_or_else(String::new, |peer| peer.name.clone()),
+        };
+        let mut ready: Vec<String> = self
+            .cluster
+            .peers()
+            .filter(|(slot, _)| self.cluster.copy_at(Seat::Peer(*slot), shard) == Copy::Ready)
+            .map(|(_, peer)| peer.name.clone())
+            .collect();
+        if self.cluster.copy(shard) == Copy::Ready {
+            ready.push(self.config.name.clone());
+        }
+        ready.sort_unstable();
+        ShardStatus {
+            replicas: self.cluster.order(shard).map(name).collect(),
+            ready,
+            primary: self.cluster.route(shard).primary.map(name),
+            keys: self.replicas[shard].shard.len() as u64,
+        }
+    }
+}
