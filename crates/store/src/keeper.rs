@@ -138,9 +138,7 @@ impl Store {
         while !reader.is_empty() {
             match replica.shard.receive(&mut reader) {
                 Ok(received) => {
-                    if !self.hlc.observe(received.delta.stamp, self.now_ms) {
-                        self.counters.stamps_ahead += 1;
-                    }
+                    self.hlc.observe(received.delta.stamp, self.now_ms);
                     self.counters.deltas += 1;
                 }
                 Err(_) => return false,
@@ -196,7 +194,7 @@ impl Store {
     fn told(&mut self, slot: usize, now_ms: u64, bytes: &[u8]) -> bool {
         let Ok(holdings) = message::holdings(bytes) else { return false };
         // A node that has nothing yet takes over the time of those it joins.
-        if self.cluster.is_new() && self.cluster.peers().all(|(_, peer)| peer.holdings.is_empty()) {
+        if self.cluster.holds_nothing() && self.cluster.peers().all(|(_, peer)| peer.holdings.is_empty()) {
             self.calendar.adopt(now_ms);
         }
         if !self.cluster.told(slot, holdings) {
@@ -566,8 +564,7 @@ impl Store {
             self.keeper.round_at_ms = self.monotonic_ms + ROUND_MS;
             self.round();
         }
-        let patient = (self.config.joins || self.cluster.has_known_others())
-            && self.monotonic_ms < self.started_ms + self.config.form_after_ms;
+        let patient = self.monotonic_ms < self.started_ms + self.config.form_after_ms;
         self.keeper.look = false;
         for shard in 0..self.replicas.len() {
             self.review_one(shard, patient);
@@ -618,7 +615,7 @@ impl Store {
     }
 
     fn form(&mut self, shard: usize, patient: bool) {
-        let Formation::Mine(mut sources) = self.cluster.formation(shard, patient, self.config.joins) else { return };
+        let Formation::Mine(mut sources) = self.cluster.formation(shard, patient) else { return };
         match sources.iter().next() {
             None => {
                 self.set_copy(shard, Copy::Ready);
@@ -638,8 +635,7 @@ impl Store {
         for _ in 0..shards.div_ceil(16) {
             let shard = self.keeper.expire_at % shards;
             self.keeper.expire_at = shard + 1;
-            let freed = self.replicas[shard].shard.expire(self.now_ms, EXPIRE_MAX);
-            self.counters.expired += freed as u64;
+            self.replicas[shard].shard.expire(self.now_ms, EXPIRE_MAX, |_| self.counters.expired += 1);
         }
     }
 

@@ -103,6 +103,12 @@ pub struct Stats {
     pub streams: usize,
 }
 
+impl core::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Shard").field("clock", &self.clock).field("keys", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl Shard {
     /// An empty replica that writes as `writer` and uses no dot up to `floor`: 0, or [`Shard::last`] of the replica
     /// that the same writer gave up earlier.

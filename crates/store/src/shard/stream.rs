@@ -216,6 +216,12 @@ pub struct Intake {
     end: Option<(Clock, Clock)>,
 }
 
+impl core::fmt::Debug for Intake {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Intake").field("id", &self.id).field("seq", &self.seq).finish_non_exhaustive()
+    }
+}
+
 impl Intake {
     /// Nothing yet of the stream `id`.
     pub fn new(id: u64) -> Self {

@@ -260,11 +260,7 @@ mod tests {
             Just(u64::MAX),
             Just(0),
             0..1u64 << 34,
-<<<<<<< HEAD
-            u64::MAX << 33..u64::MAX
-=======
             0xFFFF_FFFE_0000_0000..=u64::MAX
->>>>>>> clock
         ]
     }
 
