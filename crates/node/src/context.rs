@@ -77,7 +77,7 @@ impl<'a, P: Payload> Context<'a, P> {
     /// Sends a term to any address. To nobody, or to a node that cannot be reached, it is lost
     /// without a word, as in Erlang: monitor what must be there.
     pub fn send(&mut self, to: &Address, term: Term) {
-        self.core.send(self.me, to, term);
+        self.core.send(self.me, to, term, true);
     }
 
     /// Gives a typed message to a process of this node. To any other pid it is lost.

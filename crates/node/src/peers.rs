@@ -23,6 +23,7 @@ use bytes::Bytes;
 use wire::{
     dist::{
         Flags,
+        frame::write_tick,
         handshake::{
             self, Acceptor, Contact, Established, HandshakeError, Initiator, Lengths, Refusal,
             Step, Verdict,
@@ -36,8 +37,6 @@ const SETUP_US: u64 = 7_000_000;
 /// A tick is answered with a tick if we wrote nothing for so long: the peer's tick time may be
 /// shorter than ours. The bound keeps two nodes from answering each other's answers.
 const TICK_ANSWER_US: u64 = 1_000_000;
-/// A tick on the wire: a frame of no bytes.
-const TICK: [u8; 4] = [0; 4];
 
 impl<P: Payload> Core<P> {
     fn handshake_local(&self) -> handshake::Local {
@@ -512,21 +511,21 @@ impl<P: Payload> Core<P> {
             return;
         };
         if connection.output.bytes() == 0 {
-            connection.output.gathered.extend_from_slice(&TICK);
+            write_tick(&mut connection.output.gathered);
             self.connections.mark_dirty(id);
         }
     }
 
     // Output
 
-    /// After something was gathered: sends it at once if it is much, cuts the connection if the
-    /// peer does not read.
-    pub(crate) fn gathered(&mut self, id: ConnectionId) {
+    /// After something was gathered behind `bytes_before` that are on their way: sends it at once if
+    /// it is much, cuts the connection if the peer does not read. So one message may be of any size.
+    pub(crate) fn gathered(&mut self, id: ConnectionId, bytes_before: usize) {
         let Some(connection) = self.connections.by_id.get(&id) else {
             return;
         };
         let output = &connection.output;
-        if output.bytes() > self.config.limits.output_bytes_max {
+        if bytes_before > self.config.limits.output_bytes_max {
             self.cut(
                 id,
                 "overflow",

@@ -22,7 +22,6 @@ use crate::{
     net_kernel::{self, NetKernel},
     random::Random,
     registry::Registry,
-    route::Waiting,
     table::{Body, Local, Table},
     time::Time,
     timers::{TimerId, Timers},
@@ -34,7 +33,10 @@ use alloc::{
     vec::Vec,
 };
 use core::mem;
-use wire::etf::{Atom, Pid, Ref, Term};
+use wire::{
+    dist::control::Signal,
+    etf::{Atom, Pid, Ref, Term},
+};
 
 /// Sees every message just before its process does: the one place logs and traces come from.
 pub trait Observer<P> {
@@ -111,7 +113,7 @@ impl<P: Payload> Node<P> {
 }
 
 /// Something on its way to a local process.
-enum Signal<P> {
+enum Queued<P> {
     Start {
         to: Local,
     },
@@ -168,14 +170,14 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) effects: Vec<Effect<P>>,
     pub(crate) connections: Connections,
     /// Signals for nodes that are being dialled.
-    pub(crate) waiting: BTreeMap<Atom, Vec<Waiting>>,
+    pub(crate) waiting: BTreeMap<Atom, Vec<Signal>>,
     pub(crate) node_watchers: Vec<Local>,
     member_watchers: Vec<Local>,
     view: Arc<[Member]>,
     /// The process of the membership, and that in whose name the node itself sends.
     membership: Local,
     net_kernel: Local,
-    queue: VecDeque<Signal<P>>,
+    queue: VecDeque<Queued<P>>,
     deferred: Vec<Local>,
     last_reference: u64,
     started: bool,
@@ -226,7 +228,7 @@ impl<P: Payload> Core<P> {
         };
         for (name, process) in [(net_kernel::NAME, net_kernel), (members::NAME, membership)] {
             core.register(Atom::new(name), process);
-            core.queue.push_back(Signal::Start { to: process });
+            core.queue.push_back(Queued::Start { to: process });
         }
         core
     }
@@ -290,7 +292,7 @@ impl<P: Payload> Core<P> {
                 let from = from
                     .and_then(|pid| self.table.find(&pid))
                     .unwrap_or(self.net_kernel);
-                self.send(from, to, term);
+                self.send(from, to, term, true);
             }
             (Place::There(_), _) => {
                 let to = self.pid(self.net_kernel);
@@ -370,19 +372,19 @@ impl<P: Payload> Core<P> {
             return;
         }
         for _ in 0..self.config.limits.steps_max {
-            let Some(signal) = self.queue.pop_front() else {
+            let Some(queued) = self.queue.pop_front() else {
                 return;
             };
-            match signal {
-                Signal::Start { to } => self.run_process(to, |process, ctx| process.start(ctx)),
-                Signal::Message { to, message } => self.dispatch(to, message),
-                Signal::Exit {
+            match queued {
+                Queued::Start { to } => self.run_process(to, |process, ctx| process.start(ctx)),
+                Queued::Message { to, message } => self.dispatch(to, message),
+                Queued::Exit {
                     to,
                     from,
                     reason,
                     link,
                 } => self.exit_arrived(to, from, reason, link),
-                Signal::Down { number, reason } => self.down_arrived(number, reason),
+                Queued::Down { number, reason } => self.down_arrived(number, reason),
             }
         }
     }
@@ -395,7 +397,7 @@ impl<P: Payload> Core<P> {
         if matches!(slot.body, Body::Adopted) {
             self.dispatch(to, message);
         } else if self.queue.len() < self.config.limits.queue_max {
-            self.queue.push_back(Signal::Message { to, message });
+            self.queue.push_back(Queued::Message { to, message });
         } else {
             let to = slot.pid.clone();
             self.event(Event::MessageDropped {
@@ -406,7 +408,7 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn post_exit(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
-        self.queue.push_back(Signal::Exit {
+        self.queue.push_back(Queued::Exit {
             to,
             from,
             reason,
@@ -415,7 +417,7 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn post_down(&mut self, number: u64, reason: Term) {
-        self.queue.push_back(Signal::Down { number, reason });
+        self.queue.push_back(Queued::Down { number, reason });
     }
 
     fn dispatch(&mut self, to: Local, message: Message<P>) {
@@ -490,7 +492,7 @@ impl<P: Payload> Core<P> {
                 "the name {name} is taken"
             );
         }
-        self.queue.push_back(Signal::Start { to: local });
+        self.queue.push_back(Queued::Start { to: local });
         self.pid(local)
     }
 
@@ -535,10 +537,10 @@ impl<P: Payload> Core<P> {
             self.post_down(number, reason.clone());
         }
         for guest in self.monitors.take_guests(process) {
-            self.down_there(&pid, &guest, reason);
+            self.down_there(&pid, guest, reason);
         }
         for number in self.monitors.of_watcher(process) {
-            self.demonitor(process, number);
+            self.end_watch(pid.clone(), number);
         }
         self.node_watchers.retain(|watcher| *watcher != process);
         self.member_watchers.retain(|watcher| *watcher != process);
@@ -660,28 +662,30 @@ impl<P: Payload> Core<P> {
         let reference = self.monitor(caller, target, Purpose::Call { timer });
         let from = self.pid(caller);
         let request = call_term(from, &reference, request);
-        self.send(caller, target, request);
+        self.send(caller, target, request, true);
         reference
     }
 
-    /// Ends a watch of this watcher; tells the other side, if it is remote.
+    /// Ends a watch of this watcher.
     pub(crate) fn demonitor(&mut self, watcher: Local, number: u64) {
         if self
             .monitors
             .get(number)
             .is_some_and(|watch| watch.watcher == watcher)
         {
-            self.end_watch(number);
+            let pid = self.pid(watcher);
+            self.end_watch(pid, number);
         }
     }
 
-    fn end_watch(&mut self, number: u64) -> Option<Watch> {
+    /// Ends a watch that did not fire; tells the other side, if it is remote.
+    fn end_watch(&mut self, watcher: Pid, number: u64) -> Option<Watch> {
         let watch = self.monitors.unwatch(number)?;
         if let Purpose::Call { timer } = watch.purpose {
             self.timers.cancel(timer);
         }
         if let At::There(node) = &watch.at {
-            self.demonitor_there(&watch, node, number);
+            self.demonitor_there(watcher, &watch, node, number);
         }
         Some(watch)
     }
@@ -714,11 +718,11 @@ impl<P: Payload> Core<P> {
 
     /// The one outcome of a call. Nothing happens if it had one.
     pub(crate) fn finish_call(&mut self, number: u64, result: Result<Term, Term>) {
-        let is_call = |watch: &Watch| matches!(watch.purpose, Purpose::Call { .. });
-        if !self.monitors.get(number).is_some_and(is_call) {
-            return;
-        }
-        if let Some(watch) = self.end_watch(number) {
+        let watcher = match self.monitors.get(number) {
+            Some(Watch { watcher, purpose: Purpose::Call { .. }, .. }) => self.pid(*watcher),
+            Some(_) | None => return,
+        };
+        if let Some(watch) = self.end_watch(watcher, number) {
             let call = self.reference(number);
             self.post(watch.watcher, Message::Reply { call, result });
         }
@@ -726,8 +730,9 @@ impl<P: Payload> Core<P> {
 
     // Messages
 
-    /// Sends a term to any address. Nobody there: it is dropped.
-    pub(crate) fn send(&mut self, from: Local, to: &Address, term: Term) {
+    /// Sends a term to any address, and dials its node if it must and may. Nobody there: it is
+    /// dropped.
+    pub(crate) fn send(&mut self, from: Local, to: &Address, term: Term, dial: bool) {
         if let Address::Alias(alias) = to
             && let Some(number) = self.number(alias)
         {
@@ -738,7 +743,7 @@ impl<P: Payload> Core<P> {
                 let from = Some(self.pid(from));
                 self.post(process, Message::Term { from, term });
             }
-            Place::There(node) => self.send_there(from, &node, to, term),
+            Place::There(node) => self.send_there(from, &node, to, term, dial),
             Place::Nowhere => {}
         }
     }
@@ -757,7 +762,7 @@ impl<P: Payload> Core<P> {
             Some(alias) => Address::Alias(alias.clone()),
             None => Address::Pid(from.pid.clone()),
         };
-        self.send(me, &to, answer_term(from, answer));
+        self.send(me, &to, answer_term(from, answer), false);
     }
 
     // Names and numbers
