@@ -6,15 +6,17 @@
 //!                      └── Display: as `io:format("~0tp")` writes it
 //! ```
 //!
-//! Invariants of every decoded term, kept by the constructors as well (`Term::list`, `Term::map`, …):
-//! - One value has one shape. An integer that fits an `i64` is never a [`Term::Big`], a magnitude has
-//!   no trailing zeros, an improper tail is never a list, a bitstring of whole bytes is a
+//! Invariants of every decoded term, kept by the constructors as well (`Term::list`, `Term::map`,
+//! …):
+//! - One value has one shape. An integer that fits an `i64` is never a [`Term::Big`], a magnitude
+//!   has no trailing zeros, an improper tail is never a list, a bitstring of whole bytes is a
 //!   [`Term::Binary`], the unused bits of a [`Term::Bits`] are 0, the keys of a map are unique and
 //!   ascending. So equality and order compare shapes and yet agree with the values, in linear time.
 //! - Floats are finite; Erlang has no others.
 //! - A term lies inside at most [`DEPTH_MAX`] others, so recursion over a decoded term is bounded.
-//! - A decoded term holds at most one slot of `size_of::<Term>()` bytes for each byte of input (twice
-//!   that for lists chained tail by tail, which BEAM never writes), whatever its counts claim.
+//! - A decoded term holds at most one slot of `size_of::<Term>()` bytes for each byte of input
+//!   (twice that for lists chained tail by tail, which BEAM never writes), whatever its counts
+//!   claim.
 //!
 //! An atom lives forever in a BEAM that sees it. So [`Term::atom`] takes constant text only; the
 //! other atoms are those that peers sent, and names of nodes. What a user typed is a binary.
@@ -38,7 +40,8 @@ pub use encode::{encode, encode_bare};
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
-/// How many terms a term may lie inside of, for the decoder; BEAM knows no bound, the encoder neither.
+/// How many terms a term may lie inside of, for the decoder; BEAM knows no bound, the encoder
+/// neither.
 pub const DEPTH_MAX: usize = 256;
 /// Bytes of the magnitude of an integer that the decoder accepts.
 pub const MAGNITUDE_MAX: usize = 64 * 1024;
@@ -82,8 +85,8 @@ pub struct Port {
 
 /// An Erlang term. Lists of bytes (STRING_EXT) decode to [`Term::List`] like any other list.
 ///
-/// Equality is Erlang's `=:=` as of OTP 27, where `0.0` and `-0.0` differ; order is that of the keys
-/// of a map, where every integer comes before every float.
+/// Equality is Erlang's `=:=` as of OTP 27, where `0.0` and `-0.0` differ; order is that of the
+/// keys of a map, where every integer comes before every float.
 #[derive(Clone, Debug)]
 pub enum Term {
     /// An integer of at most 64 bits.
@@ -135,6 +138,7 @@ pub enum Term {
     Fun(Bytes),
 }
 
-// A list of small integers costs one slot per byte of input: the slot is the price of a hostile frame.
+// A list of small integers costs one slot per byte of input: the slot is the price of a hostile
+// frame.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Term>() == 48, "a term is six words");

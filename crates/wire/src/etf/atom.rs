@@ -1,7 +1,8 @@
 //! Atoms: short ones inline, long ones shared, none interned.
 //!
-//! There is no table of atoms, so no peer can fill one: an atom lives as long as the terms that hold it.
-//! 14 bytes inline take in nearly every atom of the protocols; names of nodes are the usual longer ones.
+//! There is no table of atoms, so no peer can fill one: an atom lives as long as the terms that
+//! hold it. 14 bytes inline take in nearly every atom of the protocols; names of nodes are the
+//! usual longer ones.
 
 use alloc::{boxed::Box, sync::Arc};
 use core::{cmp, fmt, hash, str};

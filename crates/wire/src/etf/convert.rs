@@ -11,8 +11,8 @@ impl Term {
     /// The empty list.
     pub const NIL: Self = Self::List(Vec::new());
 
-    /// The atom of a constant. Text that is not constant goes into a binary: every new atom stays in
-    /// every BEAM that sees it.
+    /// The atom of a constant. Text that is not constant goes into a binary: every new atom stays
+    /// in every BEAM that sees it.
     pub fn atom(text: &'static str) -> Self {
         Self::Atom(Atom::new(text))
     }

@@ -2,14 +2,15 @@
 //!
 //! Invariants:
 //! - Nothing is allocated on the word of a count. Each term takes at least one byte, so the decoder
-//!   keeps what it owes: the terms that open containers still expect. A count must fit in what is left
-//!   *beside* them. Checking it against what is left alone would let 256 nested lists each reserve
-//!   the whole input.
+//!   keeps what it owes: the terms that open containers still expect. A count must fit in what is
+//!   left *beside* them. Checking it against what is left alone would let 256 nested lists each
+//!   reserve the whole input.
 //! - Recursion ends at [`DEPTH_MAX`].
-//! - What comes out has the shape that [`super`] promises; what else BEAM accepts is brought into it.
+//! - What comes out has the shape that [`super`] promises; what else BEAM accepts is brought into
+//!   it.
 //!
-//! Refused though BEAM knows them: compressed terms (80), local funs and pids of one node (121), and
-//! references to an atom cache (82), which distribution frames carry only if both sides agreed.
+//! Refused though BEAM knows them: compressed terms (80), local funs and pids of one node (121),
+//! and references to an atom cache (82), which distribution frames carry only if both sides agreed.
 
 use super::{Atom, DEPTH_MAX, MAGNITUDE_MAX, Pid, Port, Ref, Term, tag};
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -86,8 +87,8 @@ pub fn decode(input: &Bytes) -> Result<Term, DecodeError> {
     Ok(term)
 }
 
-/// The term that begins at byte `at` of `input`, without a 131. Moves `at` behind it; an error leaves
-/// `at` where it was.
+/// The term that begins at byte `at` of `input`, without a 131. Moves `at` behind it; an error
+/// leaves `at` where it was.
 ///
 /// Terms follow each other so in a distribution frame.
 pub fn decode_bare(input: &Bytes, at: &mut usize) -> Result<Term, DecodeError> {
@@ -367,7 +368,8 @@ impl<'a> Decoder<'a> {
         Ok(Term::Fun(self.bytes(head.end - start)?))
     }
 
-    /// `size:u32 arity:u8 uniq:16 index:u32 free:u32 module index uniq pid`; the size counts itself.
+    /// `size:u32 arity:u8 uniq:16 index:u32 free:u32 module index uniq pid`; the size counts
+    /// itself.
     fn fun_head(&mut self, depth: usize) -> Result<FunHead, DecodeError> {
         let start = self.at;
         let size = self.count()?;
@@ -466,7 +468,8 @@ impl<'a> Decoder<'a> {
         Ok(taken)
     }
 
-    /// The next bytes as a slice of the input, or as a copy where the slice would hold on to too much.
+    /// The next bytes as a slice of the input, or as a copy where the slice would hold on to too
+    /// much.
     fn bytes(&mut self, count: usize) -> Result<Bytes, DecodeError> {
         let start = self.at;
         let taken = self.take(count)?;
@@ -520,4 +523,26 @@ fn parse_float(text: &[u8]) -> Result<f64, DecodeError> {
 
 fn finite(value: f64) -> Result<Term, DecodeError> {
     Term::float(value).ok_or(DecodeError::Float)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each count fits in what is left of the input, but not beside the count before it: the second
+    /// is refused on sight, or each of 200 containers would reserve the whole.
+    #[test]
+    fn nested_counts_share_what_is_left() {
+        for header in [
+            [108, 0, 0, 0x20, 0],
+            [105, 0, 0, 0x20, 0],
+            [116, 0, 0, 0x10, 0],
+        ] {
+            let input = Bytes::from([&header.repeat(200)[..], &[106; 0x3000]].concat());
+            let mut decoder = Decoder::new(&input, 0);
+            assert_eq!(decoder.term(0), Err(DecodeError::Truncated));
+            assert_eq!(decoder.at, 2 * header.len(), "stopped at the second");
+            assert!(decoder.owed <= input.len());
+        }
+    }
 }

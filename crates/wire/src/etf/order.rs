@@ -5,8 +5,9 @@
 //! ```
 //!
 //! Numbers of one kind compare by value, tuples and maps first by size. It differs from `<` in one
-//! thing: `<` compares integers with floats by value, and has `1 == 1.0`. It relies on the one shape
-//! of each value (see [`super`]), which is what keeps it linear: maps are not sorted to be compared.
+//! thing: `<` compares integers with floats by value, and has `1 == 1.0`. It relies on the one
+//! shape of each value (see [`super`]), which is what keeps it linear: maps are not sorted to be
+//! compared.
 
 use super::{Pid, Port, Ref, Term};
 use core::cmp::Ordering;

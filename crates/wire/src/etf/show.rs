@@ -1,12 +1,14 @@
 //! Terms as Erlang's shell prints them: `io:format("~0tp", [Term])`, on one line.
 //!
-//! Lists and binaries of printable characters (Latin-1, BEAM's default) are shown as text, floats with
-//! the fewest digits that read back. Three things differ from BEAM:
+//! Lists and binaries of printable characters (Latin-1, BEAM's default) are shown as text, floats
+//! with the fewest digits that read back. Four things differ from BEAM:
 //! - Pids, ports and references begin with the name of their node, `<a@h.5.0>`, where BEAM puts the
 //!   place of the node in a table of its own: `<9042.5.0>`.
 //! - Maps show their keys in order, BEAM those of maps beyond 32 keys in the order of a hash.
-//! - Integers beyond [`DECIMAL_MAX`] bytes are written `16#…`, which Erlang reads too: decimal digits
-//!   take quadratic time, and what is shown may come from anyone.
+//! - Integers beyond [`DECIMAL_MAX`] bytes are written `16#…`, which Erlang reads too: decimal
+//!   digits take quadratic time, and what is shown may come from anyone.
+//! - Of two shortest floats equally near, as `33634736149693.312` and `….313`, BEAM takes the even
+//!   one, `core::fmt` the upper.
 
 use super::{Atom, Pid, Port, Ref, Term, decode::fun_name};
 use alloc::{format, string::String, vec::Vec};
@@ -125,8 +127,8 @@ fn decimal(magnitude: &[u8]) -> Vec<u64> {
     parts
 }
 
-/// Erlang takes the shorter of two notations, but always the scientific one from 2^53 on, where digits
-/// of the plain one would be made up.
+/// Erlang takes the shorter of two notations, but always the scientific one from 2^53 on, where
+/// digits of the plain one would be made up.
 fn float(f: &mut Formatter<'_>, value: f64) -> fmt::Result {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let scientific = format!("{value:e}");
