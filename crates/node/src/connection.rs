@@ -100,7 +100,12 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(now_us: u64) -> Self {
-        Self { gathered: Vec::new(), unwritten: 0, wrote_us: now_us, dirty: false }
+        Self {
+            gathered: Vec::new(),
+            unwritten: 0,
+            wrote_us: now_us,
+            dirty: false,
+        }
     }
 
     /// All that is on its way.

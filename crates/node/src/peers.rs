@@ -43,11 +43,8 @@ impl<P: Payload> Core<P> {
         handshake::Local {
             name: self.config.name.clone(),
             creation: self.config.creation,
-            flags: if self.config.hidden {
-                Flags::HIDDEN
-            } else {
-                Flags::VISIBLE
-            },
+            // A visible node that is mute on `global` makes `global:sync/0` hang at every BEAM.
+            flags: Flags::HIDDEN,
         }
     }
 
@@ -85,10 +82,7 @@ impl<P: Payload> Core<P> {
     fn add_connection(&mut self, id: ConnectionId, phase: Phase) {
         let at_us = self.now.monotonic_us.saturating_add(SETUP_US);
         self.timers.set(at_us, Due::Setup { connection: id });
-        let output = Output {
-            wrote_us: self.now.monotonic_us,
-            ..Output::default()
-        };
+        let output = Output::new(self.now.monotonic_us);
         self.connections
             .by_id
             .insert(id, Connection { phase, output });

@@ -13,8 +13,8 @@
 use crate::{
     config::Limits,
     connection::Up,
-    input::ConnectionId,
     gen_server::answered,
+    input::ConnectionId,
     message::{Address, Message, Payload},
     monitors::{Guest, Watch},
     scheduler::Core,
@@ -47,20 +47,21 @@ enum Breach {
 }
 
 impl Up {
-    pub(crate) fn new(
-        node: Atom,
-        creation: u32,
-        flags: Flags,
-        limits: &Limits,
-        now: Time,
-    ) -> Self {
+    pub(crate) fn new(node: Atom, creation: u32, flags: Flags, limits: &Limits, now: Time) -> Self {
         let limits = frame::Limits {
             message_bytes_max: limits.message_bytes_max,
             ..frame::Limits::default()
         };
         let reader = Some(Reader::new(flags, limits));
         let read_us = now.monotonic_us;
-        Self { node, creation, flags, read_us, reader, headers: Vec::new() }
+        Self {
+            node,
+            creation,
+            flags,
+            read_us,
+            reader,
+            headers: Vec::new(),
+        }
     }
 
     /// Whether a signal is for the life of the peer that is connected.
@@ -88,7 +89,10 @@ impl Up {
     }
 
     fn header(&mut self, sender: Local, from: &Pid, name: &Atom) -> &RegSendHeader {
-        let known = self.headers.iter().position(|(s, n, _)| *s == sender && n == name);
+        let known = self
+            .headers
+            .iter()
+            .position(|(s, n, _)| *s == sender && n == name);
         let at = known.unwrap_or_else(|| {
             if self.headers.len() >= HEADERS_MAX {
                 self.headers.remove(0);
@@ -117,17 +121,29 @@ impl<P: Payload> Core<P> {
             Address::Alias(alias) => Target::Alias(alias.clone()),
         };
         let from = Some(self.pid(from));
-        let signal = Signal::Send { from, to, priority: false, message: term };
+        let signal = Signal::Send {
+            from,
+            to,
+            priority: false,
+            message: term,
+        };
         self.transmit(node, signal, dial);
     }
 
     pub(crate) fn link_there(&mut self, me: Local, other: &Pid) {
-        let signal = Signal::Link { from: self.pid(me), to: other.clone() };
+        let signal = Signal::Link {
+            from: self.pid(me),
+            to: other.clone(),
+        };
         self.transmit(&other.node, signal, true);
     }
 
     pub(crate) fn unlink_there(&mut self, me: Local, other: &Pid, id: u64) {
-        let signal = Signal::UnlinkId { id, from: self.pid(me), to: other.clone() };
+        let signal = Signal::UnlinkId {
+            id,
+            from: self.pid(me),
+            to: other.clone(),
+        };
         self.transmit(&other.node, signal, false);
     }
 
@@ -135,9 +151,18 @@ impl<P: Payload> Core<P> {
     pub(crate) fn exit_there(&mut self, to: &Pid, from: &Pid, reason: &Term, link: bool) {
         let (from, reason) = (from.clone(), reason.clone());
         let signal = if link {
-            Signal::Exit { from, to: to.clone(), reason }
+            Signal::Exit {
+                from,
+                to: to.clone(),
+                reason,
+            }
         } else {
-            Signal::Exit2 { from, to: Target::Pid(to.clone()), priority: false, reason }
+            Signal::Exit2 {
+                from,
+                to: Target::Pid(to.clone()),
+                priority: false,
+                reason,
+            }
         };
         self.transmit(&to.node, signal, !link);
     }
@@ -152,7 +177,15 @@ impl<P: Payload> Core<P> {
         match monitored(target) {
             Some(to) => {
                 let (from, reference) = (self.pid(watcher), self.reference(number));
-                self.transmit(node, Signal::Monitor { from, to, reference }, true);
+                self.transmit(
+                    node,
+                    Signal::Monitor {
+                        from,
+                        to,
+                        reference,
+                    },
+                    true,
+                );
             }
             None => self.post_down(number, Term::atom("noproc")),
         }
@@ -168,7 +201,15 @@ impl<P: Payload> Core<P> {
     ) {
         if let Some(to) = monitored(&watch.target) {
             let reference = self.reference(number);
-            self.transmit(node, Signal::Demonitor { from: watcher, to, reference }, false);
+            self.transmit(
+                node,
+                Signal::Demonitor {
+                    from: watcher,
+                    to,
+                    reference,
+                },
+                false,
+            );
         }
     }
 
@@ -182,7 +223,16 @@ impl<P: Payload> Core<P> {
 
     fn down_to(&mut self, to: Pid, from: Monitored, reference: Ref, reason: Term) {
         let node = to.node.clone();
-        self.transmit(&node, Signal::Down { from, to, reference, reason }, false);
+        self.transmit(
+            &node,
+            Signal::Down {
+                from,
+                to,
+                reference,
+                reason,
+            },
+            false,
+        );
     }
 
     /// Sends a signal, or makes it wait for the dial it begins, or refuses it.
@@ -261,14 +311,21 @@ impl<P: Payload> Core<P> {
             return false;
         }
         if let Some(to) = self.registry.find(name) {
-            let (from, term) = (Some(self.pid(me)), Term::Binary(Bytes::copy_from_slice(bytes)));
+            let (from, term) = (
+                Some(self.pid(me)),
+                Term::Binary(Bytes::copy_from_slice(bytes)),
+            );
             self.post(to, Message::Term { from, term });
         }
         true
     }
 
     pub(crate) fn queued(&self, node: &Atom) -> usize {
-        let up = self.connections.by_name.get(node).and_then(|standing| standing.up);
+        let up = self
+            .connections
+            .by_name
+            .get(node)
+            .and_then(|standing| standing.up);
         let connection = up.and_then(|id| self.connections.by_id.get(&id));
         connection.map_or(0, |connection| connection.output.bytes())
     }
@@ -287,7 +344,11 @@ fn monitored(target: &Address) -> Option<Monitored> {
 impl<P: Payload> Core<P> {
     /// Bytes of a connection that is up. Processes run only after all of them are taken in.
     pub(crate) fn frames(&mut self, id: ConnectionId, mut bytes: Bytes) {
-        let Some(mut reader) = self.connections.up_by_id(id).and_then(|up| up.reader.take()) else {
+        let Some(mut reader) = self
+            .connections
+            .up_by_id(id)
+            .and_then(|up| up.reader.take())
+        else {
             return;
         };
         loop {
@@ -314,7 +375,12 @@ impl<P: Payload> Core<P> {
 
     fn signal_arrived(&mut self, id: ConnectionId, signal: Signal) -> Result<(), Breach> {
         match signal {
-            Signal::Send { from, to, priority: _, message } => {
+            Signal::Send {
+                from,
+                to,
+                priority: _,
+                message,
+            } => {
                 if let Some(from) = &from {
                     self.check_from(id, from)?;
                 }
@@ -330,36 +396,69 @@ impl<P: Payload> Core<P> {
                     self.post_exit(local, from, reason, true);
                 }
             }
-            Signal::Exit2 { from, to, priority: _, reason } => {
+            Signal::Exit2 {
+                from,
+                to,
+                priority: _,
+                reason,
+            } => {
                 self.check_from(id, &from)?;
                 if let Target::Pid(to) = to
                     && let Some(local) = self.table.find(&to)
-                    && self.table.get(local).is_some_and(|slot| slot.name.is_none())
+                    && self
+                        .table
+                        .get(local)
+                        .is_some_and(|slot| slot.name.is_none())
                 {
                     self.post_exit(local, from, reason, false);
                 }
             }
-            Signal::Monitor { from, to, reference } => {
+            Signal::Monitor {
+                from,
+                to,
+                reference,
+            } => {
                 self.check_from(id, &from)?;
                 self.monitor_arrived(from, to, reference)?;
             }
-            Signal::Demonitor { from, to: _, reference } => {
+            Signal::Demonitor {
+                from,
+                to: _,
+                reference,
+            } => {
                 self.check_from(id, &from)?;
                 self.monitors.dismiss(&from.node, &reference);
             }
-            Signal::Down { from: _, to, reference, reason } => {
+            Signal::Down {
+                from: _,
+                to,
+                reference,
+                reason,
+            } => {
                 self.down_arrived_from(id, &to, &reference, reason);
             }
-            Signal::UnlinkId { id: unlink, from, to } => {
+            Signal::UnlinkId {
+                id: unlink,
+                from,
+                to,
+            } => {
                 self.check_both(id, &from, &to)?;
                 if let Some(local) = self.table.find(&to) {
                     self.links.remove(local, &from);
                 }
                 let node = from.node.clone();
-                let answer = Signal::UnlinkIdAck { id: unlink, from: to, to: from };
+                let answer = Signal::UnlinkIdAck {
+                    id: unlink,
+                    from: to,
+                    to: from,
+                };
                 self.transmit(&node, answer, false);
             }
-            Signal::UnlinkIdAck { id: unlink, from, to } => {
+            Signal::UnlinkIdAck {
+                id: unlink,
+                from,
+                to,
+            } => {
                 self.check_both(id, &from, &to)?;
                 if let Some(local) = self.table.find(&to) {
                     self.links.acknowledged(local, &from, unlink);
@@ -370,7 +469,13 @@ impl<P: Payload> Core<P> {
                 let node = from.node.clone();
                 let outcome = Err(Atom::new("notsup"));
                 let (link, monitor) = (false, false);
-                let answer = Signal::SpawnReply { request, to: from, link, monitor, outcome };
+                let answer = Signal::SpawnReply {
+                    request,
+                    to: from,
+                    link,
+                    monitor,
+                    outcome,
+                };
                 self.transmit(&node, answer, false);
             }
             // We have no group leaders, and ask nobody to spawn.
@@ -391,7 +496,11 @@ impl<P: Payload> Core<P> {
     /// A pid of an older life of ours is nobody, but it is ours.
     fn check_both(&mut self, id: ConnectionId, from: &Pid, to: &Pid) -> Result<(), Breach> {
         self.check_from(id, from)?;
-        if self.table.is_ours(to) { Ok(()) } else { Err(Breach::Forged) }
+        if self.table.is_ours(to) {
+            Ok(())
+        } else {
+            Err(Breach::Forged)
+        }
     }
 
     fn message_arrived(&mut self, from: Option<Pid>, to: &Target, message: Term) {
@@ -408,7 +517,13 @@ impl<P: Payload> Core<P> {
             },
         };
         if let Some(to) = to {
-            self.post(to, Message::Term { from, term: message });
+            self.post(
+                to,
+                Message::Term {
+                    from,
+                    term: message,
+                },
+            );
         }
     }
 
@@ -420,7 +535,11 @@ impl<P: Payload> Core<P> {
             }
             Some(local) => self.links.linked(local, &from),
             None => {
-                let answer = Signal::Exit { from: to, to: from, reason: Term::atom("noproc") };
+                let answer = Signal::Exit {
+                    from: to,
+                    to: from,
+                    reason: Term::atom("noproc"),
+                };
                 self.transmit(&node, answer, false);
             }
         }
@@ -442,7 +561,12 @@ impl<P: Payload> Core<P> {
             Monitored::Name(name) => (self.registry.find(name), Some(name.clone())),
         };
         match target {
-            Some(target) => self.monitors.invite(Guest { watcher, reference, name, target }),
+            Some(target) => self.monitors.invite(Guest {
+                watcher,
+                reference,
+                name,
+                target,
+            }),
             None => self.down_to(watcher, to, reference, Term::atom("noproc")),
         }
         Ok(())
@@ -450,10 +574,17 @@ impl<P: Payload> Core<P> {
 
     /// Only the node that is watched may say that what is watched has ended.
     fn down_arrived_from(&mut self, id: ConnectionId, to: &Pid, reference: &Ref, reason: Term) {
-        let Some(number) = self.number(reference) else { return };
-        let Some(watch) = self.monitors.get(number) else { return };
+        let Some(number) = self.number(reference) else {
+            return;
+        };
+        let Some(watch) = self.monitors.get(number) else {
+            return;
+        };
         let (watcher, at) = (watch.watcher, watch.at.clone());
-        let is_there = self.connections.up_by_id(id).is_some_and(|up| at.is_at(&up.node));
+        let is_there = self
+            .connections
+            .up_by_id(id)
+            .is_some_and(|up| at.is_at(&up.node));
         if is_there && self.table.find(to) == Some(watcher) {
             self.post_down(number, reason);
         }

@@ -719,7 +719,11 @@ impl<P: Payload> Core<P> {
     /// The one outcome of a call. Nothing happens if it had one.
     pub(crate) fn finish_call(&mut self, number: u64, result: Result<Term, Term>) {
         let watcher = match self.monitors.get(number) {
-            Some(Watch { watcher, purpose: Purpose::Call { .. }, .. }) => self.pid(*watcher),
+            Some(Watch {
+                watcher,
+                purpose: Purpose::Call { .. },
+                ..
+            }) => self.pid(*watcher),
             Some(_) | None => return,
         };
         if let Some(watch) = self.end_watch(watcher, number) {
