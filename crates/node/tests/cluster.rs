@@ -4,7 +4,7 @@ mod net;
 
 use bytes::Bytes;
 use net::{Net, actor, at, config, name, witness};
-use node::{Address, Atom, Context, Event, MemberState, MembersCommand, Term};
+use node::{Address, Atom, Event, MemberState, MembersCommand, Term};
 
 /// A process that passes commands on to the membership: `{leave|stay|gone|add|forget, Node}`.
 fn operator() -> Box<net::Actor> {
@@ -196,7 +196,7 @@ fn a_short_silence_is_forgiven() {
 
 #[test]
 fn who_was_paused_gives_up_its_connections_first() {
-    let (seen, log) = witness(Context::monitor_nodes);
+    let (seen, log) = witness(|ctx| ctx.monitor_nodes());
     let mut net = Net::pair(vec![("seen", seen)], vec![]);
     net.stop("a");
     net.run_ms(8100);
@@ -303,7 +303,7 @@ fn proposed_names_are_dialled() {
 
 #[test]
 fn the_view_is_published_whole() {
-    let (seen, log) = witness(Context::monitor_members);
+    let (seen, log) = witness(|ctx| ctx.monitor_members());
     let mut net = Net::pair(vec![("seen", seen)], vec![]);
     net.kill("b", false);
     net.run_ms(10);

@@ -2,6 +2,7 @@
 //! order that depends on nothing but the seed.
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
     reason = "every test file uses its own part of it"
 )]
@@ -124,6 +125,7 @@ struct Machine {
     node: Node<Word>,
     /// The far end of each connection.
     far: BTreeMap<ConnectionId, (Atom, ConnectionId)>,
+
     accepts: u64,
     /// Stopped by a signal: its inputs wait.
     stopped: bool,
@@ -346,7 +348,10 @@ impl Net {
     }
 
     fn far(&self, node: &Atom, connection: ConnectionId) -> Option<(Atom, ConnectionId)> {
-        self.machines.get(node)?.far.get(&connection).cloned()
+        let far = self.machines.get(node)?.far.get(&connection)?;
+        // Not if the other side closed it, or is an earlier life of its name.
+        let back = self.machines.get(&far.0)?.far.get(&far.1)?;
+        (*back == (node.clone(), connection)).then(|| far.clone())
     }
 
     fn dial(&mut self, from: &Atom, connection: ConnectionId, to: &Atom) {
