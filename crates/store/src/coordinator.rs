@@ -50,7 +50,7 @@ impl Store {
             return self.held.push(ask);
         }
         self.counters.requests += ask.batch.len() as u64;
-        let session = ask.session.clone();
+        let session = mem::replace(&mut ask.session, Session::new(0, false));
         let batch = mem::take(&mut ask.batch);
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
         self.start(Box::new(Run::new(Origin::Client(ask), session, batch, deadline_ms)));
@@ -277,7 +277,7 @@ impl Store {
         });
         if !self.delta.is_empty() {
             self.send_delta(shard, targets);
-            run.wrote(mark, level, targets.without(self.silent));
+            run.wrote(mark, level, targets, self.silent);
         }
     }
 

@@ -39,6 +39,8 @@ pub const NAME: &str = "salp";
 /// Time between two looks at what is due.
 const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
+/// Gathered bytes that leave before the flush.
+const FRAME_BYTES: usize = 256 << 10;
 /// A node that did nothing for so long, though it ticks, stood still.
 const STILL_MS: u64 = 1_000;
 
@@ -371,6 +373,9 @@ impl Process<Payload> for Store {
             | node::Message::Reply { .. } => {}
         }
         self.carry_out(ctx);
+        if self.cluster.peers().any(|(slot, _)| self.outboxes[slot].len() > FRAME_BYTES) {
+            self.send(ctx);
+        }
         ctx.defer();
     }
 }
