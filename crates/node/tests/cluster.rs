@@ -1,4 +1,9 @@
 //! Two and three nodes: handshakes, loss, membership.
+#![allow(
+    clippy::unwrap_used,
+    clippy::redundant_closure_for_method_calls,
+    reason = "tests; and a method path is not general enough over lifetimes"
+)]
 
 mod net;
 

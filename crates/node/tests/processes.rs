@@ -1,5 +1,10 @@
 //! Processes: names, messages, links, monitors, timers, calls; on one node and across two. Each
 //! monitor fires exactly once, with the reason.
+#![allow(
+    clippy::unwrap_used,
+    clippy::redundant_closure_for_method_calls,
+    reason = "tests; and a method path is not general enough over lifetimes"
+)]
 
 mod net;
 
@@ -305,11 +310,11 @@ fn exit_signals_to_others() {
         let target = pid_of(&mut net, place);
         let me = net.adopt("a");
         net.act("a", &me, |ctx| {
-            ctx.exit_other(&target, &Term::atom("please"))
+            ctx.exit_other(&target, Term::atom("please"));
         });
         net.run_ms(5);
         assert!(log.borrow().is_empty(), "it is trapped");
-        net.act("a", &me, |ctx| ctx.exit_other(&target, &Term::atom("kill")));
+        net.act("a", &me, |ctx| ctx.exit_other(&target, Term::atom("kill")));
         net.run_ms(5);
         if place == "a" {
             assert_eq!(*log.borrow(), ["down target@a@net killed"]);

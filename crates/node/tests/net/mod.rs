@@ -1,6 +1,7 @@
 //! Nodes in one thread, joined by a network that moves their effects to the others' inputs, in an
 //! order that depends on nothing but the seed.
 #![allow(
+    clippy::type_complexity,
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
