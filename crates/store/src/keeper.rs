@@ -121,6 +121,11 @@ impl Keeper {
         }
     }
 
+    /// Copies being filled or repaired, and those that wait for it.
+    pub fn under_way(&self) -> usize {
+        self.fills + self.wanted.len()
+    }
+
     /// Whether a second has passed since this was last true.
     pub fn second_is_over(&mut self, now_ms: u64) -> bool {
         let over = now_ms >= self.second_at_ms;
