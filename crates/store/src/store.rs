@@ -7,6 +7,7 @@
 //! - Time is looked at once per message, so all that one message does has one time.
 
 use alloc::{boxed::Box, collections::VecDeque, format, vec::Vec};
+use bytes::Bytes;
 use hashbrown::HashMap;
 use node::{Context, Event, MembersCommand, Process};
 use wire::{
@@ -39,6 +40,8 @@ pub const NAME: &str = "salp";
 /// Time between two looks at what is due.
 const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
+/// Frames kept for a peer that is not known as a member yet; a further one is dropped, and the next one cuts.
+const EARLY_MAX: usize = 256;
 /// Gathered bytes that leave before the flush.
 const FRAME_BYTES: usize = 256 << 10;
 /// A node that did nothing for so long, though it ticks, stood still.
@@ -84,6 +87,8 @@ pub struct Store {
     /// Batches that wait for the end of that. One per client at most, since a client has one under way at a time.
     pub(crate) held: Vec<Box<Ask>>,
     names: Vec<Atom>,
+    /// Frames that overtook, within this node, the news that their sender is a member. Empty after each flush.
+    early: Vec<(Pid, Bytes)>,
     /// Peers that broke the protocol while the present message was handled.
     broken: PeerSet,
 
@@ -138,6 +143,7 @@ impl Store {
             resumed_ms: 0,
             held: Vec::new(),
             names: Vec::new(),
+            early: Vec::new(),
             broken: PeerSet::EMPTY,
             clients: HashMap::default(),
             answers: Vec::new(),
@@ -256,6 +262,7 @@ impl Store {
             self.names[slot] = Atom::new(&peer.name);
         }
         self.placed(&change);
+        self.take_early();
     }
 
     fn tick(&mut self) {
@@ -316,19 +323,37 @@ impl Store {
     }
 
     fn term(&mut self, ctx: &mut Context<'_, Payload>, from: Option<&Pid>, term: Term) {
-        let slot = from.and_then(|pid| {
-            self.cluster
-                .peers()
-                .find(|(_, peer)| peer.creation == pid.creation && peer.name == pid.node.as_str())
-                .map(|(slot, _)| slot)
-        });
-        match (slot, &term) {
-            (Some(slot), Term::Binary(frame)) => {
-                if !self.frame(slot, frame) {
-                    self.broken.insert(slot);
-                }
-            }
+        match (from, &term) {
+            (Some(from), Term::Binary(frame)) => match self.slot_of(from) {
+                Some(slot) => self.peer_frame(slot, frame),
+                None if self.early.len() < EARLY_MAX => self.early.push((from.clone(), frame.clone())),
+                None => {}
+            },
             _ => self.beam(ctx, term),
+        }
+    }
+
+    fn slot_of(&self, pid: &Pid) -> Option<usize> {
+        let mut peers = self.cluster.peers();
+        peers
+            .find(|(_, peer)| peer.creation == pid.creation && peer.name == pid.node.as_str())
+            .map(|(slot, _)| slot)
+    }
+
+    fn peer_frame(&mut self, slot: usize, frame: &[u8]) {
+        if !self.broken.contains(slot) && !self.frame(slot, frame) {
+            self.broken.insert(slot);
+        }
+    }
+
+    /// A hello and the frames behind it may come in one read: the frames are then here before the member list that the
+    /// hello leads to.
+    fn take_early(&mut self) {
+        for (from, frame) in core::mem::take(&mut self.early) {
+            match self.slot_of(&from) {
+                Some(slot) => self.peer_frame(slot, &frame),
+                None => self.early.push((from, frame)),
+            }
         }
     }
 }
@@ -357,6 +382,7 @@ impl Process<Payload> for Store {
                 ctx.timer(TICK_US, TICK);
             }
             node::Message::Flush => {
+                self.early.clear();
                 if self.keeper.look {
                     self.review();
                 }
