@@ -271,9 +271,11 @@ impl World {
         {
             self.happen(event);
         }
-        self.agenda.now_us = self.agenda.now_us.max(until_us);
         match self.failure.take() {
-            None => Ok(()),
+            None => {
+                self.agenda.now_us = self.agenda.now_us.max(until_us);
+                Ok(())
+            }
             Some(failure) => Err(format!("at {} ms: {failure}", self.now_us() / 1000)),
         }
     }
