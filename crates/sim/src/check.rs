@@ -25,8 +25,10 @@ const REST_US: u64 = 8_000_000;
 /// by itself: that other replicas take over without a seam is what is to be checked.
 #[derive(Debug, Default)]
 pub struct Quiet {
-    /// When it last was not.
+    /// When it last was not, as far as it was looked at.
     disturbed_us: u64,
+    /// It was at the last look, and nothing has happened since.
+    now: bool,
     /// The ready copies at the look before: by shard, the machine, the life and the clock.
     before: Vec<Vec<(usize, u64, Clock)>>,
 }
@@ -35,16 +37,21 @@ impl Quiet {
     /// Something is not as it should be.
     pub fn disturbed(&mut self, now_us: u64) {
         self.disturbed_us = self.disturbed_us.max(now_us);
+        self.now = false;
     }
 
     /// Whether it has been quiet since then.
     pub fn since(&self, from_us: u64) -> bool {
-        self.disturbed_us < from_us
+        self.now && self.disturbed_us < from_us
     }
 
     /// Looks at the world, from time to time.
     pub fn look(&mut self, world: &World) {
         let now = ready_copies(world);
+        if !self.now {
+            self.disturbed(world.now_us());
+        }
+        self.now = true;
         if !world.network.is_well() || !running_well(world) || !connected(world) || !self.is_covered_by(&now) {
             self.disturbed(world.now_us());
         }
