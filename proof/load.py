@@ -1,4 +1,4 @@
-"""Clients over all nodes that write unique keys, and read back at every moment what was acknowledged.
+"""Clients over all nodes: they write unique keys and read back, always, what was acknowledged.
 
 The clients are asyncio tasks in a thread of their own, so that a scenario can break the cluster in
 plain sequential code meanwhile. Each client stays on one node until that fails it, then takes

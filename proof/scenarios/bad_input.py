@@ -185,9 +185,6 @@ def _resp_abuses(port: int) -> Iterator[Abuse]:
 def _http_abuses(port: int) -> Iterator[Abuse]:
     yield Abuse("RESP on HTTP", port, b"*1\r\n$4\r\nPING\r\n\r\n")
     yield Abuse("a header without an end", port, b"GET / HTTP/1.1\r\nX: " + b"a" * (2 << 20))
-    yield Abuse(
-        "ten thousand headers", port, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 10_000 + b"\r\n"
-    )
     many = b"A: b\r\n" * 10_000
     put = b"PUT /kv/k HTTP/1.1\r\nHost: x\r\n"
     chunked = put + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -195,9 +192,7 @@ def _http_abuses(port: int) -> Iterator[Abuse]:
     yield Abuse("a body of a terabyte", port, put + b"Content-Length: 1099511627776\r\n\r\n")
     yield Abuse("a body of minus one", port, put + b"Content-Length: -1\r\n\r\n")
     yield Abuse("two lengths", port, put + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab")
-    yield Abuse(
-        "a chunk of 2^64", port, put + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 17 + b"\r\n"
-    )
+    yield Abuse("a chunk of 2^68", port, chunked + b"f" * 17 + b"\r\n")
 
 
 def _dist_abuses(port: int, epmd_port: int) -> Iterator[Abuse]:
@@ -317,23 +312,17 @@ def _http_refusal_fault(
 
 def _half_open(run: Run, node: Node, dist_port: int) -> None:
     """Many connections that begin something and never go on."""
-    beginnings = (
-        (node.resp_port, b"*2\r\n$3\r\nGE"),
-        (node.http_port, b"GET /kv/k HT"),
-        (dist_port, b"\x00"),
-    )
+    beginnings = {
+        node.resp_port: b"*2\r\n$3\r\nGE",
+        node.http_port: b"GET /kv/k HT",
+        dist_port: b"\x00",
+    }
     with ExitStack() as stack:
         for port, beginning in beginnings.items():
             for _ in range(HALF_OPEN):
-                connection = stack.enter_context(
-                    socket.create_connection((node.host, port), ANSWER_S)
-                )
-                connection.sendall(beginning)
-        run.report.check(
-            f"{3 * HALF_OPEN} half-open connections harm nobody",
-            not (fault := _illness(node)),
-            fault,
-        )
+                connection = socket.create_connection((node.host, port), ANSWER_S)
+                stack.enter_context(connection).sendall(beginning)
+        _check_health(run, node, f"{len(beginnings) * HALF_OPEN} half-open connections harm nobody")
 
 
 def _never_reads(run: Run, node: Node) -> None:
@@ -344,9 +333,7 @@ def _never_reads(run: Run, node: Node) -> None:
     with socket.create_connection((node.host, node.resp_port), ANSWER_S) as greedy:
         _send_until_stuck(greedy, encode(("GET", "unread")) * UNREAD_REQUESTS)
         time.sleep(1)
-        run.report.check(
-            "a client that never reads harms nobody", not (fault := _illness(node)), fault
-        )
+        _check_health(run, node, "a client that never reads harms nobody")
         growth = node.resident_bytes() - before
         run.report.count("a client that never reads costs", f"{growth / (1 << 20):,.1f} MiB")
         run.report.check("its replies are bounded", growth < GROWTH_BYTES_MAX)

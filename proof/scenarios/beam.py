@@ -37,23 +37,11 @@ def _command_line(run: Run, cluster: Cluster) -> None:
     salp_url = f"http://{four.host}:{four.http_port}"
     steps: list[tuple[str, list[str], str]] = [
         ("redis-cli sets", [*redis_one, "set", "moo", "-3.14"], "OK"),
-        (
-            "redis-cli gets elsewhere",
-            ["redis-cli", "-p", str(two.resp_port), "get", "moo"],
-            "-3.14",
-        ),
-        (
-            "redis-cli -c follows the slots",
-            ["redis-cli", "-c", "-p", str(two.resp_port), "get", "moo"],
-            "-3.14",
-        ),
+        ("redis-cli gets elsewhere", [*redis_two, "get", "moo"], "-3.14"),
+        ("redis-cli -c follows the slots", [*redis_two, "-c", "get", "moo"], "-3.14"),
         ("curl gets", [*curl, url], "-3.14"),
         ("curl puts", [*curl, "-X", "PUT", "-d", "7", url + "-curl"], ""),
-        (
-            "curl increments",
-            [*curl, "-X", "POST", url + "-curl/incr?by=35"],
-            "42",
-        ),
+        ("curl increments", [*curl, "-X", "POST", url + "-curl/incr?by=35"], "42"),
         ("redis-cli sees it", [*redis_one, "get", "moo-curl"], "42"),
         ("salp gets", [str(cluster.binary), "get", "moo", "--url", salp_url], "-3.14"),
     ]
@@ -64,7 +52,7 @@ def _command_line(run: Run, cluster: Cluster) -> None:
 
 
 def _erlang(run: Run, cluster: Cluster) -> None:
-    """The escript prints `ok NAME` or `failed NAME: REASON` for each check, and `end` at the end."""
+    """The escript prints `ok NAME` or `failed NAME: REASON` for each check, and `end` last."""
     victim = cluster.nodes[-1]
     environment = {
         **cluster.environment,
