@@ -11,6 +11,7 @@ Exits 0 if every check held. With --planted-loss it damages acknowledged data on
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,8 @@ CLUSTER_TROUBLE = (Timeout, ReplyError, DeadlineExceeded, ProtocolError, KeyErro
 def main(arguments: list[str]) -> int:
     """Runs what the command line asks for; returns the exit code."""
     options = _parser().parse_args(arguments)
+    # Unwinding ends the nodes; dying at once would leave them behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     if options.planted_loss and options.scenario not in UNDER_LOAD:
         print(f"--planted-loss goes with one of {', '.join(UNDER_LOAD)}", file=sys.stderr)
         return 2

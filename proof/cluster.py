@@ -23,7 +23,7 @@ from proof import web
 from proof.network import Loopback, Namespaces, free_port
 from proof.resp import Client
 
-START_S = 15.0
+START_S = 30.0
 """How long a node may take until `/readyz` says yes."""
 HEAL_S = 90.0
 """How long a cluster may take until `/cluster` says healed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import shutil
 import socket
 import subprocess
@@ -56,7 +57,7 @@ class Namespaces:
 
     def __init__(self, count: int) -> None:
         self._subnet = f"10.213.{random.randrange(1, 255)}"
-        self._bridge = f"slp{os.getpid() % 100_000}"
+        self._bridge = f"slp{secrets.token_hex(3)}"
         self._count = count
         try:
             self._build()
@@ -72,7 +73,7 @@ class Namespaces:
         missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
         if missing:
             return f"not installed: {', '.join(missing)}"
-        probe = f"slp{os.getpid() % 100_000}probe"
+        probe = f"slp{secrets.token_hex(3)}"
         try:
             _run("ip", "netns", "add", probe)
             try:
@@ -115,6 +116,7 @@ class Namespaces:
     def close(self) -> None:
         """Removes the namespaces and the bridge."""
         for index in range(1, self._count + 1):
+            subprocess.run(["ip", "link", "del", self._outer(index)], capture_output=True)
             subprocess.run(["ip", "netns", "del", self._namespace(index)], capture_output=True)
         subprocess.run(["ip", "link", "del", self._bridge], capture_output=True)
 
@@ -126,7 +128,7 @@ class Namespaces:
             self._add(index)
 
     def _add(self, index: int) -> None:
-        space, outer = self._namespace(index), f"{self._bridge}v{index}"
+        space, outer = self._namespace(index), self._outer(index)
         _run("ip", "netns", "add", space)
         _run("ip", "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", space)
         _run("ip", "link", "set", outer, "master", self._bridge, "up")
@@ -140,6 +142,10 @@ class Namespaces:
 
     def _namespace(self, index: int) -> str:
         return f"{self._bridge}n{index}"
+
+    def _outer(self, index: int) -> str:
+        """The end of the node's cable that hangs on the bridge."""
+        return f"{self._bridge}v{index}"
 
     def _hosts(self, indexes: Iterable[int]) -> str:
         return ", ".join(self.host(index) for index in indexes)

@@ -91,7 +91,7 @@ terms([One, Two | _]) ->
          {ok, Term} = call(Two, {get, {key, Term}})
      end} || Term <- [atom, '', -1, 1 bsl 70, -(1 bsl 70), 3.14, <<>>, <<5:3>>, "list", [], {}, [a | b],
                       #{a => [1.5, <<"x">>], {b} => #{}}, self(), make_ref(), fun lists:map/2,
-                      [{ключ, <<"значение"/utf8>>}]]].
+                      [{'ключ', <<"значение"/utf8>>}]]].
 
 remote_calls([One, Two, Three | _] = Nodes) ->
     [{"rpc", fun() ->

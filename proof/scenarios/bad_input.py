@@ -22,11 +22,13 @@ from proof.run import Run
 GROWTH_BYTES_MAX = 256 << 20
 """How much memory all the abuse together may cost: a few buffers of the largest value."""
 ANSWER_S = 5.0
-REFUSAL_S = 15.0
+GLANCE_S = 0.3
+"""How long to wait where nothing needs to come back."""
+REFUSAL_S = 8.0
 """How long `salp start` may take to refuse wrong settings."""
 KEY_BYTES_MAX = 65_536
 VALUE_BYTES_MAX = 64 << 20
-HALF_OPEN = 300
+HALF_OPEN = 250
 UNREAD_VALUE_BYTES = 1 << 20
 UNREAD_REQUESTS = 4_000
 CANARY = (b"canary", b"sings")
@@ -171,7 +173,8 @@ def _abuses(node: Node, dist_port: int, epmd_port: int) -> Iterator[Abuse]:
 
 def _resp_abuses(port: int) -> Iterator[Abuse]:
     yield Abuse("HTTP on RESP", port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    yield Abuse("an array of a billion", port, b"*1000000000\r\n")
+    yield Abuse("an array of a billion", port, b"*1000000000\r\n", ends=False)
+    yield Abuse("an array of ten billion", port, b"*10000000000\r\n")
     yield Abuse("an array of minus five", port, b"*-5\r\nPING\r\n")
     yield Abuse("a bulk of ten billion", port, b"*2\r\n$3\r\nGET\r\n$10000000000\r\n")
     yield Abuse("a bulk of minus five", port, b"*2\r\n$3\r\nGET\r\n$-5\r\n")
@@ -218,16 +221,16 @@ def _commit(run: Run, node: Node, abuse: Abuse) -> None:
 
 def _ends(host: str, abuse: Abuse) -> bool:
     """Sends the bytes; whether anything came back, be it the end of the connection."""
-    try:
-        with socket.create_connection((host, abuse.port), timeout=ANSWER_S) as connection:
-            connection.settimeout(ANSWER_S if abuse.ends else 0.3)
+    with socket.create_connection((host, abuse.port), timeout=ANSWER_S) as connection:
+        connection.settimeout(ANSWER_S if abuse.ends else GLANCE_S)
+        try:
             connection.sendall(abuse.data)
             connection.recv(1 << 16)
-    except TimeoutError:
-        return False
-    except OSError:
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
         return True
-    return True
 
 
 def _check_health(run: Run, node: Node, name: str) -> None:

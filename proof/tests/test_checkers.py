@@ -8,6 +8,7 @@ import os
 import subprocess
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from proof.cluster import Cluster, wait_for
 from proof.load import Load
@@ -39,8 +40,9 @@ class Checkers(unittest.TestCase):
         """The failed checks of a short `kill` with the given fault, one per line."""
         os.environ["STANDIN_FAULT"] = fault
         report = Report()
-        run = Run(STANDIN, seconds=1.0, planted_loss=planted_loss, report=report)
-        with contextlib.redirect_stdout(io.StringIO()):
+        run = Run(STANDIN, seconds=0.5, planted_loss=planted_loss, report=report)
+        short = mock.patch("proof.verify.COUNTS_S", 1.0)
+        with short, contextlib.redirect_stdout(io.StringIO()):
             outages.kill(run)
         self.assertGreater(report.passed, 0)
         return "\n".join(report.failures)
