@@ -13,7 +13,8 @@ pub struct Config {
     pub creation: u32,
     /// The cookie of every connection.
     pub cookie: Cookie,
-    /// Keep out of `nodes()` of BEAM peers, and so out of their `global` and `pg`.
+    /// Keep out of `nodes()` of BEAM peers, and so out of their `global` and `pg`. For now every node
+    /// does, whatever this says: a visible node must speak `global`.
     pub hidden: bool,
     /// A peer that was silent for this long, in milliseconds, is lost. At least 8.
     pub tick_ms: u64,
@@ -34,7 +35,8 @@ pub struct Limits {
     pub queue_max: usize,
     /// Messages handled within one `Node::handle`; the rest wait for the next input.
     pub steps_max: usize,
-    /// Bytes sent to one peer and not yet written; past it the connection is cut.
+    /// Bytes sent to one peer and not yet written; the next message past it cuts the
+    /// connection.
     pub output_bytes_max: usize,
     /// Gathered bytes that leave at once, not at the flush.
     pub output_bytes_flush: usize,
@@ -62,7 +64,7 @@ impl Default for Limits {
             steps_max: 1 << 18,
             output_bytes_max: 64 << 20,
             output_bytes_flush: 256 << 10,
-            message_bytes_max: 64 << 20,
+            message_bytes_max: 72 << 20,
             monitors_per_peer_max: 100_000,
             links_per_peer_max: 100_000,
             accepting_max: 64,

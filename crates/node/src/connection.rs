@@ -13,6 +13,7 @@ use core::mem;
 use wire::{
     dist::{
         Flags,
+        frame::{Reader, RegSendHeader},
         handshake::{Acceptor, Initiator},
     },
     etf::{Atom, Pid},
@@ -63,7 +64,9 @@ pub(crate) struct Up {
     /// When bytes last came.
     pub(crate) read_us: u64,
     /// Beginnings of frames for `send_bytes`, by sender and name.
-    pub(crate) headers: Vec<(Local, Atom, Bytes)>,
+    pub(crate) headers: Vec<(Local, Atom, RegSendHeader)>,
+    /// Out while it is reading.
+    pub(crate) reader: Option<Reader>,
 }
 
 impl Up {
@@ -85,7 +88,7 @@ pub(crate) struct Connection {
 }
 
 /// Gathered bytes, and those handed to the shell but not yet written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) gathered: Vec<u8>,
     unwritten: usize,
@@ -96,6 +99,15 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    pub(crate) fn new(now_us: u64) -> Self {
+        Self {
+            gathered: Vec::new(),
+            unwritten: 0,
+            wrote_us: now_us,
+            dirty: false,
+        }
+    }
+
     /// All that is on its way.
     pub(crate) fn bytes(&self) -> usize {
         self.gathered.len() + self.unwritten
@@ -158,6 +170,13 @@ impl Connections {
         let connection = self.by_id.get_mut(&id)?;
         match &mut connection.phase {
             Phase::Up(up) => Some((id, up, &mut connection.output)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn up_by_id(&mut self, id: ConnectionId) -> Option<&mut Up> {
+        match &mut self.by_id.get_mut(&id)?.phase {
+            Phase::Up(up) => Some(up),
             _ => None,
         }
     }

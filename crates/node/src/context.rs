@@ -77,7 +77,7 @@ impl<'a, P: Payload> Context<'a, P> {
     /// Sends a term to any address. To nobody, or to a node that cannot be reached, it is lost
     /// without a word, as in Erlang: monitor what must be there.
     pub fn send(&mut self, to: &Address, term: Term) {
-        self.core.send(self.me, to, term);
+        self.core.send(self.me, to, term, true);
     }
 
     /// Gives a typed message to a process of this node. To any other pid it is lost.
@@ -160,9 +160,9 @@ impl<'a, P: Payload> Context<'a, P> {
     }
 
     /// Sends an exit signal. `kill` cannot be trapped.
-    pub fn exit_other(&mut self, other: &Pid, reason: &Term) {
+    pub fn exit_other(&mut self, other: &Pid, reason: Term) {
         let me = self.me().clone();
-        self.core.send_exit(other, &me, reason, false);
+        self.core.send_exit(other, me, reason, false);
     }
 
     /// Answers a `gen_server` call.

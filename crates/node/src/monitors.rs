@@ -40,6 +40,12 @@ pub(crate) enum At {
     Nowhere,
 }
 
+impl At {
+    pub(crate) fn is_at(&self, other: &Atom) -> bool {
+        matches!(self, At::There(node) if node == other)
+    }
+}
+
 /// A process of a peer watches a local one.
 #[derive(Clone, Debug)]
 pub(crate) struct Guest {

@@ -13,7 +13,7 @@ use crate::{
     effect::{Effect, Event},
     input::ConnectionId,
     members::unreachable_term,
-    membership::backoff_us,
+    membership::{BACKOFF_MAX_US, backoff_us},
     message::{Message, Payload},
     scheduler::{Core, Due},
     table::Local,
@@ -23,6 +23,7 @@ use bytes::Bytes;
 use wire::{
     dist::{
         Flags,
+        frame::write_tick,
         handshake::{
             self, Acceptor, Contact, Established, HandshakeError, Initiator, Lengths, Refusal,
             Step, Verdict,
@@ -36,19 +37,14 @@ const SETUP_US: u64 = 7_000_000;
 /// A tick is answered with a tick if we wrote nothing for so long: the peer's tick time may be
 /// shorter than ours. The bound keeps two nodes from answering each other's answers.
 const TICK_ANSWER_US: u64 = 1_000_000;
-/// A tick on the wire: a frame of no bytes.
-const TICK: [u8; 4] = [0; 4];
 
 impl<P: Payload> Core<P> {
     fn handshake_local(&self) -> handshake::Local {
         handshake::Local {
             name: self.config.name.clone(),
             creation: self.config.creation,
-            flags: if self.config.hidden {
-                Flags::HIDDEN
-            } else {
-                Flags::VISIBLE
-            },
+            // A visible node that is mute on `global` makes `global:sync/0` hang at every BEAM.
+            flags: Flags::HIDDEN,
         }
     }
 
@@ -86,10 +82,7 @@ impl<P: Payload> Core<P> {
     fn add_connection(&mut self, id: ConnectionId, phase: Phase) {
         let at_us = self.now.monotonic_us.saturating_add(SETUP_US);
         self.timers.set(at_us, Due::Setup { connection: id });
-        let output = Output {
-            wrote_us: self.now.monotonic_us,
-            ..Output::default()
-        };
+        let output = Output::new(self.now.monotonic_us);
         self.connections
             .by_id
             .insert(id, Connection { phase, output });
@@ -489,8 +482,10 @@ impl<P: Payload> Core<P> {
                 self.send_tick(id);
             }
         }
+        // The count of failures outlives the wait it led to, or the waits would never grow.
         self.connections.by_name.retain(|_, standing| {
-            standing.up.is_some() || standing.pending.is_some() || standing.retry_us > now_us
+            let retry_us = standing.retry_us + BACKOFF_MAX_US;
+            standing.up.is_some() || standing.pending.is_some() || now_us < retry_us
         });
     }
 
@@ -512,21 +507,21 @@ impl<P: Payload> Core<P> {
             return;
         };
         if connection.output.bytes() == 0 {
-            connection.output.gathered.extend_from_slice(&TICK);
+            write_tick(&mut connection.output.gathered);
             self.connections.mark_dirty(id);
         }
     }
 
     // Output
 
-    /// After something was gathered: sends it at once if it is much, cuts the connection if the
-    /// peer does not read.
-    pub(crate) fn gathered(&mut self, id: ConnectionId) {
+    /// After something was gathered behind `bytes_before` that are on their way: sends it at once if
+    /// it is much, cuts the connection if the peer does not read. So one message may be of any size.
+    pub(crate) fn gathered(&mut self, id: ConnectionId, bytes_before: usize) {
         let Some(connection) = self.connections.by_id.get(&id) else {
             return;
         };
         let output = &connection.output;
-        if output.bytes() > self.config.limits.output_bytes_max {
+        if bytes_before > self.config.limits.output_bytes_max {
             self.cut(
                 id,
                 "overflow",

@@ -5,7 +5,7 @@
 
 use alloc::{boxed::Box, format, vec::Vec};
 use bytes::Bytes;
-use node::{Context, gen};
+use node::{Context, gen_server::{self, Request}};
 use wire::{
     etf::{self, Term},
     reply::{ErrorKind, Replies, Reply},
@@ -34,16 +34,16 @@ enum Shape {
 #[derive(Debug)]
 pub struct Caller {
     /// None for a cast.
-    from: Option<gen::From>,
+    from: Option<gen_server::From>,
     shape: Shape,
 }
 
 impl Store {
     /// A term that a process of some node sent to the store. What is neither a call nor a cast is dropped.
     pub(crate) fn beam(&mut self, ctx: &mut Context<'_, Payload>, term: Term) {
-        let (from, request) = match gen::parse(term) {
-            Some(gen::Request::Call(from, request)) => (Some(from), request),
-            Some(gen::Request::Cast(request)) => (None, request),
+        let (from, request) = match gen_server::parse(term) {
+            Request::Call { from, request } => (Some(from), request),
+            Request::Cast(request) => (None, request),
             _ => return,
         };
         self.counters.requests += 1;

@@ -46,6 +46,12 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// Argument `index`, the name being 0; empty if there is none, which the arity of the row has ruled out where it
+    /// matters.
+    pub fn arg(&self, index: usize) -> &'a [u8] {
+        self.args.get(index).unwrap_or_default()
+    }
+
     /// Whether a value of `bytes` may be stored; if not, the error is written.
     pub fn admits(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.config.value_bytes_max;

@@ -11,6 +11,7 @@ use alloc::{string::String, sync::Arc, vec, vec::Vec};
 use node::{Member, MemberState};
 
 use crate::{
+    config::Config,
     dot::Writer,
     message::{Copy, Holding, Vitals},
     peers::{PEERS_MAX, PeerSet},
@@ -106,6 +107,8 @@ pub struct Cluster {
     /// Shards of one keyspace; the placement is the same in all keyspaces.
     ring_shards: u16,
     leaving: bool,
+    /// Names it was told to join.
+    join: Vec<String>,
     members: Arc<[Member]>,
     peers: Vec<Option<Peer>>,
     absent: Vec<Absent>,
@@ -117,10 +120,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// A node alone, holding nothing.
-    pub fn new(name: &str, ring_shards: u16, keyspaces: usize, replicas: u8) -> Self {
-        let shards = usize::from(ring_shards) * keyspaces;
+    pub fn new(config: &Config) -> Self {
+        let (name, ring_shards, replicas) = (config.name.as_str(), config.shards, config.replicas);
+        let shards = config.shards_total();
         let mut cluster = Self {
             name: name.into(),
+            join: config.join.iter().filter(|other| *other != name).cloned().collect(),
             replicas,
             ring_shards,
             leaving: false,
@@ -268,13 +273,17 @@ impl Cluster {
         }
     }
 
-    /// A member is known that is not connected.
+    /// Somebody is known, or was named to join, who is not connected and has not said good-bye.
     pub fn awaits_members(&self) -> bool {
-        self.members
-            .iter()
-            .any(|member| {
-                member.name.as_str() != self.name && member.state != MemberState::Gone && !member.connected
-            })
+        let away = |member: &Member| member.state != MemberState::Gone && !member.connected;
+        let mut others = self.members.iter().filter(|member| member.name.as_str() != self.name);
+        let met = |name: &String| self.members.iter().any(|member| member.name.as_str() == name);
+        others.any(away) || !self.join.iter().all(met)
+    }
+
+    /// This node has nothing of any shard.
+    pub fn holds_nothing(&self) -> bool {
+        self.copies.iter().all(|copy| *copy != Copy::Ready)
     }
 
     /// Takes in what a peer tells of its copies. A list of another length is none of ours: it is refused.
@@ -318,8 +327,11 @@ impl Cluster {
                 change.crashed |= !left;
             }
         }
-        for member in members.iter().filter(|m| m.name.as_str() != self.name) {
+        for member in members.iter() {
             let name = member.name.as_str();
+            if name == self.name {
+                continue;
+            }
             // An identity is dead once its name lives under another creation, or has said good-bye; a connected one is
             // not absent.
             self.absent.retain(|gone| {

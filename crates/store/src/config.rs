@@ -33,8 +33,8 @@ pub struct Config {
     pub replicas: u8,
     /// At least one.
     pub keyspaces: Vec<Keyspace>,
-    /// Others were named to join: this node does not serve before it has met them, or `form_after_ms` has passed.
-    pub joins: bool,
+    /// Full names of nodes to join: this one does not serve before it has met them, or `form_after_ms` has passed.
+    pub join: Vec<String>,
     /// How long a starting node looks for members before it forms without them.
     pub form_after_ms: u64,
     /// How long the lost copies of a crashed node are left alone, in case it is only restarting.
@@ -90,7 +90,7 @@ impl Default for Config {
             shards: 1024,
             replicas: 3,
             keyspaces: alloc::vec![Keyspace { name: "default".into(), level: Level::All, min_acks: 1 }],
-            joins: false,
+            join: Vec::new(),
             form_after_ms: 10_000,
             refill_after_ms: 3_000,
             write_timeout_ms: 1_000,

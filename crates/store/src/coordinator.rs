@@ -12,7 +12,7 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::mem;
 use wire::{
-    reply::{ErrorKind, Mark, Replies, Slot},
+    reply::{ErrorKind, Replies, Slot},
     request::{Args, Batch},
 };
 
@@ -25,7 +25,6 @@ use crate::{
     message::{self, Forward, Message},
     outcome,
     peers::PeerSet,
-    quorum::Level,
     run::{Origin, Parcel, Run, RunId},
     slot,
     store::Store,
@@ -47,8 +46,11 @@ pub(crate) struct Sent {
 impl Store {
     /// A batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
+        if !self.recovering.is_empty() {
+            return self.held.push(ask);
+        }
         self.counters.requests += ask.batch.len() as u64;
-        let session = ask.session.clone();
+        let session = mem::replace(&mut ask.session, Session::new(0, false));
         let batch = mem::take(&mut ask.batch);
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
         self.start(Box::new(Run::new(Origin::Client(ask), session, batch, deadline_ms)));
@@ -126,12 +128,12 @@ impl Store {
 
     fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
         let Some(row) = command::find(&args[0]) else {
-            replies.unknown_command(args);
+            replies.unknown_command(&args[0], args.skip(1).iter());
             return;
         };
         // A client has no business with the parts that commands are made of.
         if row.is_internal() && matches!(run.origin, Origin::Client(_) | Origin::Beam(_)) {
-            replies.unknown_command(args);
+            replies.unknown_command(&args[0], args.skip(1).iter());
             return;
         }
         if !row.arity.admits(args.len()) {
@@ -162,10 +164,7 @@ impl Store {
                 let shard = match self.locate(row.keys, args, run.session.keyspace) {
                     Ok(shard) => shard,
                     Err(Misplaced::CrossSlot) => {
-                        return replies.error(
-                            ErrorKind::CrossSlot,
-                            "Keys in request don't hash to the same slot",
-                        );
+                        return replies.cross_slot();
                     }
                     Err(Misplaced::KeyTooLong) => {
                         return replies.error(
@@ -233,7 +232,11 @@ impl Store {
     fn place_of(&self, run: &Run, shard: usize, access: Access) -> Option<Seat> {
         let route = self.cluster.route(shard);
         let own_write_pending = run.written_elsewhere.contains(&(shard as u32));
-        if access == Access::Read && route.readable && !own_write_pending {
+        let current = match route.primary {
+            Some(Seat::Peer(primary)) => self.has_lease(primary),
+            Some(Seat::Me) | None => true,
+        };
+        if access == Access::Read && route.readable && current && !own_write_pending {
             return Some(Seat::Me);
         }
         route.primary
@@ -257,10 +260,7 @@ impl Store {
                 return replies.error(ErrorKind::NoReplicas, "Not enough good replicas to write.");
             }
             if access == Access::Grow && self.memory_is_short() {
-                return replies.error(
-                    ErrorKind::Oom,
-                    "command not allowed when used memory > 'maxmemory'.",
-                );
+                return replies.out_of_memory();
             }
         }
         let mark = replies.mark();
@@ -277,7 +277,7 @@ impl Store {
         });
         if !self.delta.is_empty() {
             self.send_delta(shard, targets);
-            run.wrote(mark, level, targets.without(self.silent));
+            run.wrote(mark, level, targets, self.silent);
         }
     }
 

@@ -31,13 +31,11 @@ pub struct Counters {
     pub dropped: u64,
     /// Keys that expired.
     pub expired: u64,
-    /// Stamps of peers too far ahead of our calendar to be followed.
-    pub stamps_ahead: u64,
 }
 
 impl Counters {
     /// Names as `/metrics` has them, with their values.
-    pub fn named(&self) -> [(&'static str, u64); 15] {
+    pub fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("requests", self.requests),
             ("forwarded", self.forwarded),
@@ -53,7 +51,6 @@ impl Counters {
             ("formed", self.formed),
             ("dropped", self.dropped),
             ("expired", self.expired),
-            ("stamps_ahead", self.stamps_ahead),
         ]
     }
 }

@@ -32,10 +32,7 @@ pub mod ring;
 mod run;
 pub mod shard;
 mod slab;
-<<<<<<< HEAD
 pub mod slot;
-=======
->>>>>>> clock
 pub mod stamp;
 mod status;
 pub mod store;

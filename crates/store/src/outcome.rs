@@ -3,7 +3,7 @@
 //! One tag per token, depth first, as [`Replies::tokens`] gives them. The decoder checks that the tokens are complete
 //! values, since [`Replies::fill_each`] relies on it.
 
-use alloc::{borrow::Cow, string::String, vec::Vec};
+use alloc::vec::Vec;
 use wire::reply::{ErrorKind, Replies, Reply};
 
 use crate::codec::{Malformed, Reader, put_bytes, put_signed, put_varint};
@@ -36,12 +36,12 @@ pub fn encode(out: &mut Vec<u8>, replies: &Replies) {
             Reply::Set(count) => counted(SET, count),
             Reply::Status(text) => {
                 out.push(STATUS);
-                put_bytes(out, text);
+                put_bytes(out, text.as_bytes());
             }
             Reply::Error(kind, text) => {
                 let number = ErrorKind::ALL.iter().position(|other| *other == kind);
                 out.extend([ERROR, number.expect("ALL has every kind") as u8]);
-                put_bytes(out, text);
+                put_bytes(out, text.as_bytes());
             }
             Reply::Int(number) => {
                 out.push(INT);
@@ -79,10 +79,10 @@ pub fn decode(bytes: &[u8]) -> Result<Replies, Malformed> {
 fn value(input: &mut Reader<'_>, replies: &mut Replies) -> Result<usize, Malformed> {
     match input.u8()? {
         OK => replies.ok(),
-        STATUS => replies.status(&text(input.bytes()?)),
+        STATUS => replies.status(text(input.bytes()?)?),
         ERROR => {
             let kind = ErrorKind::ALL.get(usize::from(input.u8()?)).ok_or(Malformed("unknown error"))?;
-            replies.error(*kind, text(input.bytes()?));
+            replies.error(*kind, text(input.bytes()?)?);
         }
         INT => replies.int(input.signed()?),
         DOUBLE => replies.double(f64::from_bits(input.u64()?)),
@@ -118,8 +118,8 @@ fn count(input: &mut Reader<'_>, size: usize) -> Result<usize, Malformed> {
     if fits { Ok(count) } else { Err(Malformed("values beyond the end")) }
 }
 
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
+fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+    core::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))
 }
 
 #[cfg(test)]

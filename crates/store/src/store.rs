@@ -24,11 +24,12 @@ use crate::{
     counters::Counters,
     dot::Writer,
     keeper::Replica,
-    message::{Frame, Message, Outbox, Vitals},
+    message::{Frame, LEASE_MS, Message, Outbox, Vitals},
     outcome,
     peers::{PEERS_MAX, PeerSet},
     random::Random,
     run::{RunId, Runs},
+    shard::Shard,
     stamp::Hlc,
 };
 
@@ -38,6 +39,10 @@ pub const NAME: &str = "salp";
 /// Time between two looks at what is due.
 const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
+/// Gathered bytes that leave before the flush.
+const FRAME_BYTES: usize = 256 << 10;
+/// A node that did nothing for so long, though it ticks, stood still.
+const STILL_MS: u64 = 1_000;
 
 /// One node's share of the store.
 pub struct Store {
@@ -70,6 +75,14 @@ pub struct Store {
     pub(crate) outboxes: Vec<Outbox>,
     received: Vec<u64>,
     acknowledged: Vec<u64>,
+    /// By peer: its clock, and ours as it last had it.
+    beats: Vec<u64>,
+    echoes: Vec<u64>,
+    /// Peers that have not been heard of since this node stood still: until then it may have been deposed unawares.
+    pub(crate) recovering: PeerSet,
+    resumed_ms: u64,
+    /// Batches that wait for the end of that. One per client at most, since a client has one under way at a time.
+    pub(crate) held: Vec<Box<Ask>>,
     names: Vec<Atom>,
     /// Peers that broke the protocol while the present message was handled.
     broken: PeerSet,
@@ -99,12 +112,12 @@ impl Store {
         let shards = config.shards_total();
         let writer = Writer::of(&config.name, config.creation);
         Self {
-            cluster: Cluster::new(&config.name, config.shards, config.keyspaces.len(), config.replicas),
-            replicas: (0..shards).map(|_| Replica::default()).collect(),
+            cluster: Cluster::new(&config),
+            replicas: (0..shards).map(|_| Replica::new(Shard::new(writer, 0))).collect(),
             keeper: crate::keeper::Keeper::new(shards),
             writer,
             hlc: Hlc::default(),
-            calendar: Calendar::default(),
+            calendar: Calendar::new(0, 0),
             random: Random::new(seed),
             monotonic_ms: 0,
             started_ms: 0,
@@ -119,6 +132,11 @@ impl Store {
             outboxes: (0..PEERS_MAX).map(|_| Outbox::default()).collect(),
             received: alloc::vec![0; PEERS_MAX],
             acknowledged: alloc::vec![0; PEERS_MAX],
+            beats: alloc::vec![0; PEERS_MAX],
+            echoes: alloc::vec![0; PEERS_MAX],
+            recovering: PeerSet::EMPTY,
+            resumed_ms: 0,
+            held: Vec::new(),
             names: Vec::new(),
             broken: PeerSet::EMPTY,
             clients: HashMap::default(),
@@ -138,8 +156,18 @@ impl Store {
 
     fn look_at_the_clock(&mut self, ctx: &Context<'_, Payload>) {
         let now = ctx.now();
+        let before_ms = self.monotonic_ms;
         self.monotonic_ms = now.monotonic_us / 1000;
-        self.now_ms = self.calendar.at(now.monotonic_us, now.wall_ms);
+        if self.monotonic_ms > before_ms + STILL_MS && before_ms > 0 {
+            self.recovering = self.cluster.connected();
+            self.resumed_ms = self.monotonic_ms;
+        }
+        self.now_ms = self.calendar.read(now.monotonic_us, now.wall_ms);
+    }
+
+    /// The peer in `slot` has heard of us a moment ago, and everything it sent before is here.
+    pub(crate) fn has_lease(&self, slot: usize) -> bool {
+        self.monotonic_ms < self.echoes[slot] + LEASE_MS
     }
 
     /// A frame of the peer in `slot`; false if it broke the protocol.
@@ -153,6 +181,11 @@ impl Store {
             return false;
         }
         self.received[slot] = frame.number;
+        self.beats[slot] = frame.beat;
+        self.echoes[slot] = frame.echo.min(self.monotonic_ms);
+        if frame.echo >= self.resumed_ms {
+            self.recovering.remove(slot);
+        }
         if frame.applied > self.acknowledged[slot] {
             self.acknowledged[slot] = frame.applied;
             self.silent.remove(slot);
@@ -187,11 +220,12 @@ impl Store {
                 }
                 true
             }
-            Message::Holdings(_)
+            Message::Holdings { .. }
             | Message::Digest(_)
             | Message::Compare
             | Message::Clock { .. }
             | Message::Pull { .. }
+            | Message::More { .. }
             | Message::Chunk { .. }
             | Message::Refusal { .. }
             | Message::Release { .. }
@@ -203,6 +237,7 @@ impl Store {
         let change = self.cluster.update(members);
         for slot in change.lost.iter() {
             self.silent.remove(slot);
+            self.recovering.remove(slot);
             self.abandon(slot);
             self.forget_peer(slot);
         }
@@ -210,6 +245,8 @@ impl Store {
             self.outboxes[slot] = Outbox::default();
             self.received[slot] = 0;
             self.acknowledged[slot] = 0;
+            self.beats[slot] = 0;
+            self.echoes[slot] = 0;
         }
         self.names = Vec::new();
         for (slot, peer) in self.cluster.peers() {
@@ -244,14 +281,19 @@ impl Store {
     fn send(&mut self, ctx: &mut Context<'_, Payload>) {
         let name = Atom::new(NAME);
         for slot in self.cluster.connected().iter() {
-            let applied = self.received[slot];
-            let Some(frame) = self.outboxes[slot].seal(applied) else { continue };
+            let (applied, echo) = (self.received[slot], self.beats[slot]);
+            let Some(frame) = self.outboxes[slot].seal(applied, self.monotonic_ms, echo) else { continue };
             ctx.send_bytes(&self.names[slot], &name, frame);
             self.outboxes[slot].reset();
         }
     }
 
     fn carry_out(&mut self, ctx: &mut Context<'_, Payload>) {
+        if self.recovering.is_empty() {
+            for ask in core::mem::take(&mut self.held) {
+                self.ask(ask);
+            }
+        }
         for ask in self.answers.drain(..) {
             let client = ask.client.clone();
             ctx.tell(&client, Payload::Ask(ask));
@@ -295,6 +337,8 @@ impl Process<Payload> for Store {
     fn start(&mut self, ctx: &mut Context<'_, Payload>) {
         self.look_at_the_clock(ctx);
         self.started_ms = self.monotonic_ms;
+        self.calendar = Calendar::new(ctx.now().monotonic_us, ctx.now().wall_ms);
+        ctx.monitor_nodes();
         ctx.monitor_members();
         ctx.timer(TICK_US, TICK);
         self.ticking = true;
@@ -313,11 +357,15 @@ impl Process<Payload> for Store {
                 ctx.timer(TICK_US, TICK);
             }
             node::Message::Flush => {
+                if self.keeper.look {
+                    self.review();
+                }
                 self.send(ctx);
                 self.carry_out(ctx);
                 return;
             }
             // Peers are known through membership; the rest is asked for by nobody here.
+            node::Message::NodeDown { reason, .. } if reason.is_atom("paused") => self.step_down(),
             node::Message::NodeUp { .. }
             | node::Message::NodeDown { .. }
             | node::Message::Exit { .. }
@@ -325,6 +373,9 @@ impl Process<Payload> for Store {
             | node::Message::Reply { .. } => {}
         }
         self.carry_out(ctx);
+        if self.cluster.peers().any(|(slot, _)| self.outboxes[slot].len() > FRAME_BYTES) {
+            self.send(ctx);
+        }
         ctx.defer();
     }
 }

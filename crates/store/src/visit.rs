@@ -16,3 +16,10 @@ pub struct Visit<'a> {
     /// The node's store.
     pub store: &'a mut Store,
 }
+
+impl<'a> Visit<'a> {
+    /// Argument `index`, the name being 0; empty if there is none.
+    pub fn arg(&self, index: usize) -> &'a [u8] {
+        self.args.get(index).unwrap_or_default()
+    }
+}

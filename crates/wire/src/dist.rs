@@ -11,9 +11,12 @@
 //!
 //! Source: *Distribution Protocol*, ERTS reference manual.
 
+pub mod control;
 pub mod flags;
+pub mod frame;
 pub mod handshake;
 
+pub use control::Signal;
 pub use flags::Flags;
 
 use crate::etf::Atom;

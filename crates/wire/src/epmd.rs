@@ -21,6 +21,7 @@ pub use registry::Registry;
 
 use alloc::{string::String, vec::Vec};
 use bytes::{Buf, BufMut, TryGetError};
+use core::{error, fmt};
 
 /// Where a port mapper listens unless told otherwise.
 pub const PORT: u16 = 4369;
@@ -96,6 +97,19 @@ pub enum EpmdError {
     /// Not a name.
     BadName,
 }
+
+impl fmt::Display for EpmdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "more bytes than a port mapper exchanges",
+            Self::Malformed => "not what a port mapper exchanges",
+            Self::Ended => "the port mapper hung up within its answer",
+            Self::BadName => "not the name of a node",
+        })
+    }
+}
+
+impl error::Error for EpmdError {}
 
 impl From<TryGetError> for EpmdError {
     fn from(_: TryGetError) -> Self {

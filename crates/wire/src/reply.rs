@@ -401,6 +401,40 @@ impl Replies {
         }
     }
 
+    /// Puts an error into every place that is still open: no answer is waited for any longer.
+    #[cold]
+    pub fn fill_rest(&mut self, kind: ErrorKind, text: &str) {
+        for index in 0..self.items.len() {
+            match self.items[index] {
+                Item::Later => self.items[index] = self.error_item(kind, text),
+                Item::LaterUnsent => self.items[index] = Item::NoReply,
+                _ => {}
+            }
+        }
+        self.open = 0;
+    }
+
+    /// Appends copies of all values of `other`.
+    pub fn append(&mut self, other: &Replies) {
+        for token in other.tokens() {
+            let item = self.copy(token);
+            self.items.push(item);
+        }
+    }
+
+    /// Appends a copy of the one value that `tokens` give next.
+    pub fn append_value(&mut self, tokens: &mut Tokens<'_>) {
+        let mut values = 1;
+        while values > 0
+            && let Some(token) = tokens.next()
+        {
+            values += token.children();
+            values -= 1;
+            let item = self.copy(token);
+            self.items.push(item);
+        }
+    }
+
     /// Whether no reply is still to come.
     #[inline]
     pub fn is_complete(&self) -> bool {

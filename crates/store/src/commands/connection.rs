@@ -15,7 +15,7 @@ pub(super) fn client(visit: &mut Visit<'_>) {
     visit.replies.ok();
 }
 pub(super) fn echo(visit: &mut Visit<'_>) {
-    visit.replies.bulk(&visit.args[1]);
+    visit.replies.bulk(visit.arg(1));
 }
 pub(super) fn hello(visit: &mut Visit<'_>) {
     visit.replies.ok();

@@ -56,7 +56,7 @@ fn invalid(replies: &mut Replies, name: &str) {
 
 /// `EXPIRE key time [NX|XX|GT|LT]` and its three kin.
 fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
-    let Some(time) = integer(&call.args[2]) else { return call.replies.not_an_integer() };
+    let Some(time) = integer(call.arg(2)) else { return call.replies.not_an_integer() };
     let Some(deadline) = base.deadline(time, call.now_ms) else { return invalid(call.replies, name) };
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
     for word in call.args.skip(3).iter() {
@@ -77,7 +77,7 @@ fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
     if gt && lt {
         return call.replies.error(ErrorKind::Err, "GT and LT options at the same time are not compatible");
     }
-    let key = &call.args[1];
+    let key = call.arg(1);
     let Some(view) = call.shard.view(key, call.now_ms) else { return call.replies.int(0) };
     let current = view.expiry_ms.map(|at| at as i64);
     // A key without a deadline lives for ever, which is later than any.
@@ -116,7 +116,7 @@ pub(super) fn pexpireat(call: &mut Call<'_>) {
 
 /// `PERSIST key`
 pub(super) fn persist(call: &mut Call<'_>) {
-    let key = &call.args[1];
+    let key = call.arg(1);
     let expires = call.shard.view(key, call.now_ms).is_some_and(|view| view.expiry_ms.is_some());
     if expires {
         call.touch(key, None);
@@ -126,7 +126,7 @@ pub(super) fn persist(call: &mut Call<'_>) {
 
 /// -2 if there is no key, -1 if it lives for ever, else what `show` makes of its deadline.
 fn time_left(call: &mut Call<'_>, show: impl Fn(u64, u64) -> u64) {
-    let answer = match call.shard.view(&call.args[1], call.now_ms) {
+    let answer = match call.shard.view(call.arg(1), call.now_ms) {
         None => -2,
         Some(view) => view.expiry_ms.map_or(-1, |at| show(at, call.now_ms) as i64),
     };

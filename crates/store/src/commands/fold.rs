@@ -11,7 +11,7 @@ pub(crate) fn fold(fold: Fold, parts: &Replies, out: &mut Replies) {
     if fold != Fold::Array
         && let Some(Reply::Error(kind, text)) = firsts(parts).find(|first| matches!(first, Reply::Error(..)))
     {
-        return out.error(kind, alloc::string::String::from_utf8_lossy(text));
+        return out.error(kind, text);
     }
     match fold {
         Fold::Sum => {
@@ -65,6 +65,6 @@ fn bulks(parts: &Replies) -> impl Iterator<Item = &[u8]> {
 fn scan(parts: &Replies, out: &mut Replies) {
     let last = parts.tokens().filter_map(|token| if let Reply::Int(next) = token { Some(next) } else { None }).last();
     out.array(2);
-    out.bulk_with(|data| wire::decimal::put_int(data, last.unwrap_or(0)));
+    out.bulk_with(|data| wire::decimal::write_int(data, last.unwrap_or(0)));
     concat(parts, out);
 }

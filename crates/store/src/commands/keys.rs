@@ -4,46 +4,49 @@ use alloc::string::String;
 use wire::reply::ErrorKind;
 
 use super::{glob, number::integer};
-use crate::{call::Call, table};
+use crate::call::Call;
+
+/// What an entry takes beside its key and value: dot, stamp, flags and lengths in the slab, and its place in the index.
+const ENTRY_BYTES: usize = 36;
 
 /// `DEL key`, one key of it.
 pub(super) fn del(call: &mut Call<'_>) {
-    let deleted = call.delete(&call.args[1]);
+    let deleted = call.delete(call.arg(1));
     call.replies.int(i64::from(deleted));
 }
 
 /// `EXISTS key`, one key of it.
 pub(super) fn exists(call: &mut Call<'_>) {
-    let there = call.shard.view(&call.args[1], call.now_ms).is_some();
+    let there = call.shard.view(call.arg(1), call.now_ms).is_some();
     call.replies.int(i64::from(there));
 }
 
 /// `TYPE key`
 pub(super) fn kind(call: &mut Call<'_>) {
-    let there = call.shard.view(&call.args[1], call.now_ms).is_some();
+    let there = call.shard.view(call.arg(1), call.now_ms).is_some();
     call.replies.simple(if there { "string" } else { "none" });
 }
 
 /// Puts what `args[1]` holds under `args[2]`; false if there is nothing.
 fn duplicate(call: &mut Call<'_>) -> bool {
-    let Some(view) = call.shard.view(&call.args[1], call.now_ms) else { return false };
+    let Some(view) = call.shard.view(call.arg(1), call.now_ms) else { return false };
     let (format, bytes) = crate::call::stored(&view.value);
     let (bytes, expiry) = (bytes.into_owned(), view.expiry_ms);
-    call.put(&call.args[2], format, &bytes, expiry);
+    call.put(call.arg(2), format, &bytes, expiry);
     true
 }
 
 fn rename_to(call: &mut Call<'_>, only_if_absent: bool) -> Option<bool> {
-    if call.shard.view(&call.args[1], call.now_ms).is_none() {
+    if call.shard.view(call.arg(1), call.now_ms).is_none() {
         call.replies.error(ErrorKind::Err, "no such key");
         return None;
     }
-    if only_if_absent && call.shard.view(&call.args[2], call.now_ms).is_some() {
+    if only_if_absent && call.shard.view(call.arg(2), call.now_ms).is_some() {
         return Some(false);
     }
-    if call.args[1] != call.args[2] {
+    if call.arg(1) != call.arg(2) {
         duplicate(call);
-        call.delete(&call.args[1]);
+        call.delete(call.arg(1));
     }
     Some(true)
 }
@@ -69,10 +72,10 @@ pub(super) fn copy(call: &mut Call<'_>) {
         Some(word) if word.eq_ignore_ascii_case(b"replace") && call.args.len() == 4 => true,
         Some(_) => return call.replies.syntax(),
     };
-    if call.args[1] == call.args[2] {
+    if call.arg(1) == call.arg(2) {
         return call.replies.error(ErrorKind::Err, "source and destination objects are the same");
     }
-    let free = replace || call.shard.view(&call.args[2], call.now_ms).is_none();
+    let free = replace || call.shard.view(call.arg(2), call.now_ms).is_none();
     let copied = free && duplicate(call);
     call.replies.int(i64::from(copied));
 }
@@ -91,23 +94,23 @@ pub(super) fn flush(call: &mut Call<'_>) {
 
 /// `%KEYS shard pattern`
 pub(super) fn keys(call: &mut Call<'_>) {
-    let pattern = &call.args[2];
+    let pattern = call.arg(2);
     let mark = call.replies.mark();
     call.replies.array(0);
     let mut count = 0;
-    let replies = &mut *call.replies;
-    call.shard.each_key(call.now_ms, |key| {
+    let (keys, _) = call.shard.scan(0, usize::MAX, call.now_ms);
+    for (key, _) in keys {
         if glob::matches(pattern, key) {
-            replies.bulk(key);
+            call.replies.bulk(key);
             count += 1;
         }
-    });
-    replies.resize(mark, count);
+    }
+    call.replies.resize(mark, count);
 }
 
 /// `%RANDOMKEY shard`
 pub(super) fn randomkey(call: &mut Call<'_>) {
-    match call.shard.random_key(call.random, call.now_ms) {
+    match call.shard.random(call.random).filter(|key| call.shard.view(key, call.now_ms).is_some()) {
         Some(key) => call.replies.bulk(key),
         None => call.replies.null(),
     }
@@ -115,8 +118,8 @@ pub(super) fn randomkey(call: &mut Call<'_>) {
 
 /// `OBJECT ENCODING|FREQ|IDLETIME|REFCOUNT key`
 pub(super) fn object(call: &mut Call<'_>) {
-    let Some(view) = call.shard.view(&call.args[2], call.now_ms) else { return call.replies.null() };
-    match call.args[1].to_ascii_lowercase().as_slice() {
+    let Some(view) = call.shard.view(call.arg(2), call.now_ms) else { return call.replies.null() };
+    match call.arg(1).to_ascii_lowercase().as_slice() {
         b"encoding" => {
             let text = crate::call::text(&view.value);
             let encoding = if integer(&text).is_some() {
@@ -147,16 +150,16 @@ pub(super) fn object(call: &mut Call<'_>) {
 
 /// `MEMORY USAGE key`
 pub(super) fn memory(call: &mut Call<'_>) {
-    if !call.args[1].eq_ignore_ascii_case(b"usage") {
-        let other = String::from_utf8_lossy(&call.args[1]).into_owned();
+    if !call.arg(1).eq_ignore_ascii_case(b"usage") {
+        let other = String::from_utf8_lossy(call.arg(1)).into_owned();
         return call.replies.error(ErrorKind::Err, format_args!("unknown subcommand '{other}'. Try MEMORY HELP."));
     }
-    let key = &call.args[2];
+    let key = call.arg(2);
     match call.shard.view(key, call.now_ms) {
         None => call.replies.null(),
         Some(view) => {
             let (_, bytes) = crate::call::stored(&view.value);
-            call.replies.int(table::entry_bytes(key.len(), bytes.len()) as i64);
+            call.replies.int((ENTRY_BYTES + key.len() + bytes.len()) as i64);
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
 }
 
 fn count(call: &mut Call<'_>, by: i64) {
-    match call.count(&call.args[1], by) {
+    match call.count(call.arg(1), by) {
         Ok(sum) => call.replies.int(sum),
         Err(CountError::NotAnInteger) => call.replies.not_an_integer(),
         Err(CountError::Overflow) => {
@@ -38,7 +38,7 @@ pub(super) fn decr(call: &mut Call<'_>) {
 
 /// `INCRBY key increment`
 pub(super) fn incrby(call: &mut Call<'_>) {
-    match integer(&call.args[2]) {
+    match integer(call.arg(2)) {
         Some(by) => count(call, by),
         None => call.replies.not_an_integer(),
     }
@@ -46,7 +46,7 @@ pub(super) fn incrby(call: &mut Call<'_>) {
 
 /// `DECRBY key decrement`
 pub(super) fn decrby(call: &mut Call<'_>) {
-    match integer(&call.args[2]) {
+    match integer(call.arg(2)) {
         Some(by) => match by.checked_neg() {
             Some(by) => count(call, by),
             None => call.replies.error(ErrorKind::Err, "decrement would overflow"),
@@ -63,12 +63,12 @@ fn float(text: &[u8]) -> Option<f64> {
 
 /// `INCRBYFLOAT key increment`
 pub(super) fn incrbyfloat(call: &mut Call<'_>) {
-    let key = &call.args[1];
+    let key = call.arg(1);
     let (current, expiry) = match call.shard.view(key, call.now_ms) {
         None => (Some(0.0), None),
         Some(view) => (float(&text(&view.value)), view.expiry_ms),
     };
-    let (Some(current), Some(by)) = (current, float(&call.args[2])) else {
+    let (Some(current), Some(by)) = (current, float(call.arg(2))) else {
         return call.replies.not_a_float();
     };
     let sum = current + by;

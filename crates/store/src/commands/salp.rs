@@ -13,7 +13,7 @@ const TYPE_BYTES_MAX: usize = 255;
 /// `SALP.GET key`: `[value, content type, version, deadline or -1]`, or null. The version is 16 hexadecimal digits that
 /// change with every write. A term's value is its external format; everything else reads as with `GET`.
 pub(super) fn get(call: &mut Call<'_>) {
-    let key = &call.args[1];
+    let key = call.arg(1);
     let Some(view) = call.shard.view(key, call.now_ms) else { return call.replies.null() };
     let version = call.shard.version(key).unwrap_or(0);
     call.replies.array(4);
@@ -39,7 +39,7 @@ pub(super) fn get(call: &mut Call<'_>) {
 /// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms]`: `[1 if it is new, version]`. An empty content type is
 /// that of raw bytes.
 pub(super) fn put(call: &mut Call<'_>) {
-    let (key, kind, value) = (&call.args[1], &call.args[2], &call.args[3]);
+    let (key, kind, value) = (call.arg(1), call.arg(2), call.arg(3));
     let deadline = match (call.args.get(4), call.args.get(5)) {
         (None, _) => None,
         (Some(unit), Some(time)) if call.args.len() == 6 => {

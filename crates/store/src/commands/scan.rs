@@ -77,14 +77,14 @@ pub(crate) fn plan(store: &Store, args: Args<'_>, replies: &mut Replies) -> Opti
 
 /// `%scan shard from-hash limit pattern`: `[next cursor, [key …]]`; a limit of 0 is none.
 pub(super) fn scan(call: &mut Call<'_>) {
-    let number = |index: usize| core::str::from_utf8(&call.args[index]).ok()?.parse::<u64>().ok();
+    let number = |index: usize| core::str::from_utf8(call.arg(index)).ok()?.parse::<u64>().ok();
     let (Some(shard), Some(from), Some(limit)) = (number(1), number(2), number(3)) else {
         return call.replies.syntax();
     };
     let mut limit = if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
     let step = 64 - HASH_BITS;
     let (keys, next) = loop {
-        let (keys, next) = call.shard.scan_keys(from, limit, call.now_ms);
+        let (keys, next) = call.shard.scan(from, limit, call.now_ms);
         // A cursor has fewer bits than a hash: it has to get past the keys that differ in the others only.
         if next.is_none_or(|next| next >> step > from >> step) {
             break (keys, next);
@@ -100,7 +100,8 @@ pub(super) fn scan(call: &mut Call<'_>) {
     call.replies.int(cursor as i64);
     let mark = call.replies.mark();
     call.replies.array(0);
-    let shown = keys.iter().filter(|key| super::glob::matches(&call.args[4], key));
+    let pattern = call.arg(4);
+    let shown = keys.iter().map(|(key, _)| *key).filter(|key| super::glob::matches(pattern, key));
     let mut count = 0;
     for key in shown {
         call.replies.bulk(key);

@@ -4,14 +4,14 @@
 //! cut there may be a primary on either side, and then the later of two such decisions is shown (architecture.md 5).
 
 use alloc::{borrow::Cow, vec::Vec};
-use wire::{decimal, reply::Replies};
+use wire::reply::Replies;
 
 use super::{expiry, number::integer};
 use crate::call::{Call, RAW, text};
 
 /// `GET key`
 pub(super) fn get(call: &mut Call<'_>) {
-    match call.shard.view(&call.args[1], call.now_ms) {
+    match call.shard.view(call.arg(1), call.now_ms) {
         None => call.replies.null(),
         Some(view) => bulk(call.replies, &text(&view.value)),
     }
@@ -19,7 +19,7 @@ pub(super) fn get(call: &mut Call<'_>) {
 
 /// `STRLEN key`
 pub(super) fn strlen(call: &mut Call<'_>) {
-    let length = call.shard.view(&call.args[1], call.now_ms).map_or(0, |view| text(&view.value).len());
+    let length = call.shard.view(call.arg(1), call.now_ms).map_or(0, |view| text(&view.value).len());
     call.replies.int(length as i64);
 }
 
@@ -71,17 +71,17 @@ impl Options {
 /// `SET key value [NX|XX] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]`
 pub(super) fn set(call: &mut Call<'_>) {
     if call.args.len() == 3 {
-        if call.admits(call.args[2].len()) {
-            call.put(&call.args[1], RAW, &call.args[2], None);
+        if call.admits(call.arg(2).len()) {
+            call.put(call.arg(1), RAW, call.arg(2), None);
             call.replies.ok();
         }
         return;
     }
     let Some(options) = Options::of(call, 3) else { return };
-    if !call.admits(call.args[2].len()) {
+    if !call.admits(call.arg(2).len()) {
         return;
     }
-    let key = &call.args[1];
+    let key = call.arg(1);
     let view = call.shard.view(key, call.now_ms);
     let present = view.is_some();
     let expiry = if options.keep_ttl { view.as_ref().and_then(|view| view.expiry_ms) } else { options.expiry };
@@ -97,34 +97,34 @@ pub(super) fn set(call: &mut Call<'_>) {
         call.replies.null();
     }
     if goes {
-        call.put(key, RAW, &call.args[2], expiry);
+        call.put(key, RAW, call.arg(2), expiry);
     }
 }
 
 /// `%SET key value`: one pair of `MSET`.
 pub(super) fn set_pair(call: &mut Call<'_>) {
-    if call.admits(call.args[2].len()) {
-        call.put(&call.args[1], RAW, &call.args[2], None);
+    if call.admits(call.arg(2).len()) {
+        call.put(call.arg(1), RAW, call.arg(2), None);
         call.replies.ok();
     }
 }
 
 /// `SETNX key value`
 pub(super) fn setnx(call: &mut Call<'_>) {
-    if !call.admits(call.args[2].len()) {
+    if !call.admits(call.arg(2).len()) {
         return;
     }
-    let absent = call.shard.view(&call.args[1], call.now_ms).is_none();
+    let absent = call.shard.view(call.arg(1), call.now_ms).is_none();
     if absent {
-        call.put(&call.args[1], RAW, &call.args[2], None);
+        call.put(call.arg(1), RAW, call.arg(2), None);
     }
     call.replies.int(i64::from(absent));
 }
 
 fn set_for(call: &mut Call<'_>, base: expiry::Base, name: &str) {
-    let Some(deadline) = expiry::deadline(call.replies, base, &call.args[2], call.now_ms, name) else { return };
-    if call.admits(call.args[3].len()) {
-        call.put(&call.args[1], RAW, &call.args[3], Some(deadline));
+    let Some(deadline) = expiry::deadline(call.replies, base, call.arg(2), call.now_ms, name) else { return };
+    if call.admits(call.arg(3).len()) {
+        call.put(call.arg(1), RAW, call.arg(3), Some(deadline));
         call.replies.ok();
     }
 }
@@ -141,16 +141,16 @@ pub(super) fn psetex(call: &mut Call<'_>) {
 
 /// `GETSET key value`
 pub(super) fn getset(call: &mut Call<'_>) {
-    if call.admits(call.args[2].len()) {
+    if call.admits(call.arg(2).len()) {
         get(call);
-        call.put(&call.args[1], RAW, &call.args[2], None);
+        call.put(call.arg(1), RAW, call.arg(2), None);
     }
 }
 
 /// `GETDEL key`
 pub(super) fn getdel(call: &mut Call<'_>) {
     get(call);
-    call.delete(&call.args[1]);
+    call.delete(call.arg(1));
 }
 
 /// `GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]`
@@ -167,7 +167,7 @@ pub(super) fn getex(call: &mut Call<'_>) {
         }
         _ => return call.replies.syntax(),
     };
-    let key = &call.args[1];
+    let key = call.arg(1);
     let present = call.shard.view(key, call.now_ms).is_some();
     get(call);
     if present {
@@ -181,21 +181,21 @@ pub(super) fn msetnx(call: &mut Call<'_>) {
         return call.replies.wrong_arity("msetnx");
     }
     let pairs = || (1..call.args.len()).step_by(2);
-    if pairs().any(|at| call.shard.view(&call.args[at], call.now_ms).is_some()) {
+    if pairs().any(|at| call.shard.view(call.arg(at), call.now_ms).is_some()) {
         return call.replies.int(0);
     }
-    if !(1..call.args.len()).step_by(2).all(|at| call.admits(call.args[at + 1].len())) {
+    if !(1..call.args.len()).step_by(2).all(|at| call.admits(call.arg(at + 1).len())) {
         return;
     }
     for at in (1..call.args.len()).step_by(2) {
-        call.put(&call.args[at], RAW, &call.args[at + 1], None);
+        call.put(call.arg(at), RAW, call.arg(at + 1), None);
     }
     call.replies.int(1);
 }
 
 /// The text of the value of `args[1]`, and its expiry; empty if there is none.
 fn current(call: &Call<'_>) -> (Vec<u8>, Option<u64>) {
-    match call.shard.view(&call.args[1], call.now_ms) {
+    match call.shard.view(call.arg(1), call.now_ms) {
         None => (Vec::new(), None),
         Some(view) => (text(&view.value).into_owned(), view.expiry_ms),
     }
@@ -204,21 +204,21 @@ fn current(call: &Call<'_>) -> (Vec<u8>, Option<u64>) {
 /// `APPEND key value`
 pub(super) fn append(call: &mut Call<'_>) {
     let (mut value, expiry) = current(call);
-    if call.admits(value.len() + call.args[2].len()) {
-        value.extend_from_slice(&call.args[2]);
-        call.put(&call.args[1], RAW, &value, expiry);
+    if call.admits(value.len() + call.arg(2).len()) {
+        value.extend_from_slice(call.arg(2));
+        call.put(call.arg(1), RAW, &value, expiry);
         call.replies.int(value.len() as i64);
     }
 }
 
 /// `SETRANGE key offset value`
 pub(super) fn setrange(call: &mut Call<'_>) {
-    let Some(offset) = integer(&call.args[2]) else { return call.replies.not_an_integer() };
+    let Some(offset) = integer(call.arg(2)) else { return call.replies.not_an_integer() };
     let Ok(offset) = usize::try_from(offset) else {
         return call.replies.error(wire::reply::ErrorKind::Err, "offset is out of range");
     };
     let (mut value, expiry) = current(call);
-    let patch = &call.args[3];
+    let patch = call.arg(3);
     if patch.is_empty() {
         return call.replies.int(value.len() as i64);
     }
@@ -230,16 +230,16 @@ pub(super) fn setrange(call: &mut Call<'_>) {
         value.resize(end, 0);
     }
     value[offset..end].copy_from_slice(patch);
-    call.put(&call.args[1], RAW, &value, expiry);
+    call.put(call.arg(1), RAW, &value, expiry);
     call.replies.int(value.len() as i64);
 }
 
 /// `GETRANGE key start end`
 pub(super) fn getrange(call: &mut Call<'_>) {
-    let (Some(start), Some(end)) = (integer(&call.args[2]), integer(&call.args[3])) else {
+    let (Some(start), Some(end)) = (integer(call.arg(2)), integer(call.arg(3))) else {
         return call.replies.not_an_integer();
     };
-    let value = match call.shard.view(&call.args[1], call.now_ms) {
+    let value = match call.shard.view(call.arg(1), call.now_ms) {
         None => Cow::Borrowed(&b""[..]),
         Some(view) => text(&view.value),
     };
@@ -255,11 +255,6 @@ fn range(value: &[u8], start: i64, end: i64) -> &[u8] {
     let from_end = |at: i64| if at < 0 { at.saturating_add(length).max(0) } else { at };
     let (start, end) = (from_end(start), from_end(end).min(length - 1));
     if start > end { &[] } else { &value[start as usize..=end as usize] }
-}
-
-/// Formats a number as the client sees it.
-pub(super) fn put_int(out: &mut Vec<u8>, number: i64) {
-    decimal::put_int(out, number);
 }
 
 #[cfg(test)]

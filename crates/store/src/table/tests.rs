@@ -307,19 +307,10 @@ fn a_scan_survives_growth_and_shrinking() {
     let other = |n: usize| nth_key(1_000_000 + n);
     let (mut table, _) = filled(500);
     let grown = missed(&mut table, 500, |table, round| {
-<<<<<<< HEAD
-        for n in 0..50 {
-            put(
-                table,
-                &other(round * 50 + n),
-                &Owned::plain(0, 1, vec![0; n]),
-            );
-=======
         // Ten times what the scan has to find, and then no more, or it would never end.
         for n in (0..50).filter(|_| round < 100) {
             let record = Owned::plain(0, 1, vec![0; n]);
             put(table, &other(round * 50 + n), &record);
->>>>>>> clock
         }
     });
     assert_eq!(grown, 0);

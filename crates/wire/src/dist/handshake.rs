@@ -25,7 +25,7 @@ use super::{Cookie, Flags, node_name};
 use crate::etf::Atom;
 use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes, TryGetError};
-use core::{hint::black_box, mem};
+use core::{error, fmt, hint::black_box, mem};
 
 /// Longest body of a handshake message, in bytes. The wire would allow more; no peer needs it.
 pub const BODY_BYTES_MAX: usize = 1024;
@@ -145,6 +145,27 @@ pub enum HandshakeError {
     /// The peer does not know the cookie.
     BadDigest,
 }
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong(len) => write!(f, "a handshake message of {len} bytes is too long"),
+            Self::Malformed => f.write_str("not the handshake message that was due"),
+            Self::OutOfTurn => f.write_str("the peer spoke out of turn"),
+            Self::BadName => f.write_str("the name of the peer is not of the form name@host"),
+            Self::OldPeer => f.write_str("the peer is older than OTP 25"),
+            Self::MissingFlags(flags) => write!(f, "the peer lacks mandatory flags: {flags:?}"),
+            Self::OtherPeer(name) => write!(f, "the peer dialled calls itself {}", name.as_str()),
+            Self::Refused(Refusal::Nok) => f.write_str("the peer is connecting to us itself"),
+            Self::Refused(Refusal::NotAllowed) => f.write_str("the peer does not allow us"),
+            Self::StillConnected => f.write_str("the peer keeps the connection it has"),
+            Self::Reflected => f.write_str("the peer asks our own challenge of us"),
+            Self::BadDigest => f.write_str("bad cookie"),
+        }
+    }
+}
+
+impl error::Error for HandshakeError {}
 
 impl From<TryGetError> for HandshakeError {
     fn from(_: TryGetError) -> Self {

@@ -1,0 +1,587 @@
+//! Signals between processes of two nodes, as the control terms of the distribution.
+//!
+//! One [`Signal`] is a control term with the message behind it, if its operation has one. The wire
+//! has several forms of the same signal: with the exit reason inside the control term or behind it,
+//! with or without a sender, with a trace token. Reading accepts all of them, since a BEAM uses the
+//! old forms for what was queued before the connection was up; writing picks the form that the
+//! agreed flags ask for. Trace tokens are dropped.
+//!
+//! Source: *Distribution Protocol*, ERTS reference manual; op 37 and its bits from `dist.h`.
+
+use super::Flags;
+use crate::etf::{Atom, Pid, Ref, Term};
+use alloc::vec::Vec;
+use core::{error, fmt};
+
+/// What a process of one node does to a process of the other.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Signal {
+    /// LINK: tie the two processes together.
+    Link {
+        /// Process of the sending node.
+        from: Pid,
+        /// Process of the receiving node.
+        to: Pid,
+    },
+    /// SEND, SEND_SENDER, REG_SEND, ALIAS_SEND, ALTACT_SIG_SEND: a message.
+    Send {
+        /// The sender; only a message to a pid may lack it.
+        from: Option<Pid>,
+        /// Whom it is for.
+        to: Target,
+        /// Whether it goes before what waits. Lost on peers without [`Flags::ALTACT_SIG`].
+        priority: bool,
+        /// The message.
+        message: Term,
+    },
+    /// EXIT: a linked process ended.
+    Exit {
+        /// The process that ended.
+        from: Pid,
+        /// The process linked with it.
+        to: Pid,
+        /// Why it ended.
+        reason: Term,
+    },
+    /// EXIT2: `exit(To, Reason)`.
+    Exit2 {
+        /// Who wants it.
+        from: Pid,
+        /// Who is to end. Only peers with [`Flags::ALTACT_SIG`] have other targets than pids.
+        to: Target,
+        /// Whether it goes before what waits. Lost on peers without [`Flags::ALTACT_SIG`].
+        priority: bool,
+        /// Why.
+        reason: Term,
+    },
+    /// GROUP_LEADER: `to` gets another group leader.
+    GroupLeader {
+        /// The group leader.
+        leader: Pid,
+        /// Whose it becomes.
+        to: Pid,
+    },
+    /// MONITOR_P: tell `from` when `to` ends.
+    Monitor {
+        /// The watcher.
+        from: Pid,
+        /// The watched.
+        to: Monitored,
+        /// Names this monitor.
+        reference: Ref,
+    },
+    /// DEMONITOR_P: no longer.
+    Demonitor {
+        /// The watcher.
+        from: Pid,
+        /// The watched.
+        to: Monitored,
+        /// The monitor.
+        reference: Ref,
+    },
+    /// MONITOR_P_EXIT: the watched process ended, or there is none.
+    Down {
+        /// The watched, as the monitor named it.
+        from: Monitored,
+        /// The watcher.
+        to: Pid,
+        /// The monitor.
+        reference: Ref,
+        /// Why it ended, or `noproc`.
+        reason: Term,
+    },
+    /// SPAWN_REQUEST: start a process.
+    SpawnRequest {
+        /// Names the request, and the monitor if one was asked for.
+        request: Ref,
+        /// Who asks.
+        from: Pid,
+        /// Group leader of the new process.
+        group_leader: Pid,
+        /// Module of its first function.
+        module: Atom,
+        /// Its first function.
+        function: Atom,
+        /// How many arguments that has.
+        arity: u8,
+        /// Options of the spawn: `monitor`, `link`, …
+        options: Vec<Term>,
+        /// The arguments: a list.
+        arguments: Term,
+    },
+    /// SPAWN_REPLY: what came of a request.
+    SpawnReply {
+        /// The request.
+        request: Ref,
+        /// Who asked.
+        to: Pid,
+        /// Whether a link was made.
+        link: bool,
+        /// Whether a monitor was made.
+        monitor: bool,
+        /// The new process, or why there is none.
+        outcome: Result<Pid, Atom>,
+    },
+    /// UNLINK_ID: untie the two processes.
+    UnlinkId {
+        /// Names this unlinking; at least 1.
+        id: u64,
+        /// Process of the sending node.
+        from: Pid,
+        /// Process of the receiving node.
+        to: Pid,
+    },
+    /// UNLINK_ID_ACK: untied.
+    UnlinkIdAck {
+        /// The unlinking.
+        id: u64,
+        /// Process of the sending node.
+        from: Pid,
+        /// Process of the receiving node.
+        to: Pid,
+    },
+}
+
+/// Whom a message is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// A process.
+    Pid(Pid),
+    /// Whoever is registered under this name.
+    Name(Atom),
+    /// Whoever holds this alias.
+    Alias(Ref),
+}
+
+/// What a monitor watches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Monitored {
+    /// A process.
+    Pid(Pid),
+    /// Whoever was registered under this name.
+    Name(Atom),
+}
+
+/// Why a control term is no signal. The connection is to be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalError {
+    /// Not a tuple that begins with the number of an operation.
+    Shape,
+    /// No operation of this number has so many fields, and a message or none as came.
+    Operation(i64),
+    /// A field of this operation has the wrong type.
+    Field(i64),
+}
+
+impl fmt::Display for SignalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shape => f.write_str("a control term names no operation"),
+            Self::Operation(op) => write!(f, "operation {op} is unknown or has the wrong form"),
+            Self::Field(op) => write!(f, "a field of operation {op} has the wrong type"),
+        }
+    }
+}
+
+impl error::Error for SignalError {}
+
+const PRIORITY: i64 = 1;
+const TOKEN: i64 = 2;
+const ALIAS: i64 = 4;
+const NAME: i64 = 8;
+const EXIT: i64 = 16;
+
+const SPAWN_LINK: i64 = 1;
+const SPAWN_MONITOR: i64 = 2;
+
+impl Signal {
+    /// The signal of a control term and of what came behind it.
+    pub fn decode(control: &Term, message: Option<Term>) -> Result<Self, SignalError> {
+        let Some([op, fields @ ..]) = control.as_tuple() else {
+            return Err(SignalError::Shape);
+        };
+        let op = op.as_int().ok_or(SignalError::Shape)?;
+        let parse = Fields(op);
+        Ok(match (op, fields, message) {
+            (1, [from, to], None) => Self::Link {
+                from: parse.pid(from)?,
+                to: parse.pid(to)?,
+            },
+            (2, [_, to], Some(message)) | (12, [_, to, _], Some(message)) => {
+                let to = Target::Pid(parse.pid(to)?);
+                Self::Send {
+                    from: None,
+                    to,
+                    priority: false,
+                    message,
+                }
+            }
+            (3, [from, to, reason], None) | (13, [from, to, _, reason], None) => {
+                let reason = reason.clone();
+                Self::Exit {
+                    from: parse.pid(from)?,
+                    to: parse.pid(to)?,
+                    reason,
+                }
+            }
+            (24, [from, to], Some(reason)) | (25, [from, to, _], Some(reason)) => Self::Exit {
+                from: parse.pid(from)?,
+                to: parse.pid(to)?,
+                reason,
+            },
+            (6, [from, _, name], Some(message)) | (16, [from, _, name, _], Some(message)) => {
+                let (from, to) = (Some(parse.pid(from)?), Target::Name(parse.atom(name)?));
+                Self::Send {
+                    from,
+                    to,
+                    priority: false,
+                    message,
+                }
+            }
+            (7, [leader, to], None) => Self::GroupLeader {
+                leader: parse.pid(leader)?,
+                to: parse.pid(to)?,
+            },
+            (8, [from, to, reason], None) | (18, [from, to, _, reason], None) => {
+                let (from, to) = (parse.pid(from)?, Target::Pid(parse.pid(to)?));
+                Self::Exit2 {
+                    from,
+                    to,
+                    priority: false,
+                    reason: reason.clone(),
+                }
+            }
+            (26, [from, to], Some(reason)) | (27, [from, to, _], Some(reason)) => {
+                let (from, to) = (parse.pid(from)?, Target::Pid(parse.pid(to)?));
+                Self::Exit2 {
+                    from,
+                    to,
+                    priority: false,
+                    reason,
+                }
+            }
+            (19, [from, to, reference], None) => {
+                let (from, to) = (parse.pid(from)?, parse.monitored(to)?);
+                Self::Monitor {
+                    from,
+                    to,
+                    reference: parse.reference(reference)?,
+                }
+            }
+            (20, [from, to, reference], None) => {
+                let (from, to) = (parse.pid(from)?, parse.monitored(to)?);
+                Self::Demonitor {
+                    from,
+                    to,
+                    reference: parse.reference(reference)?,
+                }
+            }
+            (21, [from, to, reference, reason], None) => {
+                let (from, to) = (parse.monitored(from)?, parse.pid(to)?);
+                let reference = parse.reference(reference)?;
+                Self::Down {
+                    from,
+                    to,
+                    reference,
+                    reason: reason.clone(),
+                }
+            }
+            (28, [from, to, reference], Some(reason)) => {
+                let (from, to) = (parse.monitored(from)?, parse.pid(to)?);
+                Self::Down {
+                    from,
+                    to,
+                    reference: parse.reference(reference)?,
+                    reason,
+                }
+            }
+            (22, [from, to], Some(message)) | (23, [from, to, _], Some(message)) => {
+                let (from, to) = (Some(parse.pid(from)?), Target::Pid(parse.pid(to)?));
+                Self::Send {
+                    from,
+                    to,
+                    priority: false,
+                    message,
+                }
+            }
+            (29, [request, from, leader, start, options], Some(arguments))
+            | (30, [request, from, leader, start, options, _], Some(arguments)) => {
+                let (module, function, arity) = parse.function(start)?;
+                arguments.as_list().ok_or(parse.error())?;
+                Self::SpawnRequest {
+                    request: parse.reference(request)?,
+                    from: parse.pid(from)?,
+                    group_leader: parse.pid(leader)?,
+                    module,
+                    function,
+                    arity,
+                    options: options.as_list().ok_or(parse.error())?.to_vec(),
+                    arguments,
+                }
+            }
+            (31, [request, to, made, outcome], None)
+            | (32, [request, to, made, outcome, _], None) => {
+                let made = made.as_int().ok_or(parse.error())?;
+                Self::SpawnReply {
+                    request: parse.reference(request)?,
+                    to: parse.pid(to)?,
+                    link: made & SPAWN_LINK != 0,
+                    monitor: made & SPAWN_MONITOR != 0,
+                    outcome: match outcome {
+                        Term::Atom(refusal) => Err(refusal.clone()),
+                        process => Ok(parse.pid(process)?),
+                    },
+                }
+            }
+            (33, [from, alias], Some(message)) | (34, [from, alias, _], Some(message)) => {
+                let (from, to) = (
+                    Some(parse.pid(from)?),
+                    Target::Alias(parse.reference(alias)?),
+                );
+                Self::Send {
+                    from,
+                    to,
+                    priority: false,
+                    message,
+                }
+            }
+            (35, [id, from, to], None) => {
+                let id = parse.id(id)?;
+                Self::UnlinkId {
+                    id,
+                    from: parse.pid(from)?,
+                    to: parse.pid(to)?,
+                }
+            }
+            (36, [id, from, to], None) => {
+                let id = parse.id(id)?;
+                Self::UnlinkIdAck {
+                    id,
+                    from: parse.pid(from)?,
+                    to: parse.pid(to)?,
+                }
+            }
+            (37, [bits, from, to, token @ ..], Some(message)) => {
+                let bits = bits.as_int().ok_or(parse.error())?;
+                if token.len() != usize::from(bits & TOKEN != 0) {
+                    return Err(SignalError::Operation(op));
+                }
+                let (from, to) = (parse.pid(from)?, parse.target(bits, to)?);
+                let priority = bits & PRIORITY != 0;
+                if bits & EXIT != 0 {
+                    Self::Exit2 {
+                        from,
+                        to,
+                        priority,
+                        reason: message,
+                    }
+                } else {
+                    Self::Send {
+                        from: Some(from),
+                        to,
+                        priority,
+                        message,
+                    }
+                }
+            }
+            _ => return Err(SignalError::Operation(op)),
+        })
+    }
+
+    /// The control term and the message behind it, in the form that fits the agreed flags.
+    pub fn encode(&self, flags: Flags) -> (Term, Option<&Term>) {
+        match self {
+            Self::Link { from, to } => (Term::from((1, from.clone(), to.clone())), None),
+            Self::Send {
+                from,
+                to,
+                priority,
+                message,
+            } => (send(from.as_ref(), to, *priority, flags), Some(message)),
+            Self::Exit { from, to, reason } => {
+                let fields = [from.clone().into(), to.clone().into()];
+                with_reason((24, 3), fields, reason, flags)
+            }
+            Self::Exit2 {
+                from,
+                to,
+                priority,
+                reason,
+            } => match to {
+                Target::Pid(to) if !(*priority && flags.contains(Flags::ALTACT_SIG)) => {
+                    let fields = [from.clone().into(), to.clone().into()];
+                    with_reason((26, 8), fields, reason, flags)
+                }
+                to => (altact(EXIT, from, to, *priority), Some(reason)),
+            },
+            Self::GroupLeader { leader, to } => (Term::from((7, leader.clone(), to.clone())), None),
+            Self::Monitor {
+                from,
+                to,
+                reference,
+            } => (
+                Term::from((19, from.clone(), to.term(), reference.clone())),
+                None,
+            ),
+            Self::Demonitor {
+                from,
+                to,
+                reference,
+            } => (
+                Term::from((20, from.clone(), to.term(), reference.clone())),
+                None,
+            ),
+            Self::Down {
+                from,
+                to,
+                reference,
+                reason,
+            } => {
+                let fields = [from.term(), to.clone().into(), reference.clone().into()];
+                with_reason((28, 21), fields, reason, flags)
+            }
+            Self::SpawnRequest {
+                request,
+                from,
+                group_leader,
+                module,
+                function,
+                arity,
+                options,
+                arguments,
+            } => {
+                let (request, from, leader) = (request.clone(), from.clone(), group_leader.clone());
+                let start = Term::from((module.clone(), function.clone(), *arity));
+                let control = Term::from((29, request, from, leader, start, options.clone()));
+                (control, Some(arguments))
+            }
+            Self::SpawnReply {
+                request,
+                to,
+                link,
+                monitor,
+                outcome,
+            } => {
+                let link = if *link { SPAWN_LINK } else { 0 };
+                let monitor = if *monitor { SPAWN_MONITOR } else { 0 };
+                let outcome = match outcome {
+                    Ok(process) => Term::Pid(process.clone()),
+                    Err(refusal) => Term::Atom(refusal.clone()),
+                };
+                (
+                    Term::from((31, request.clone(), to.clone(), link | monitor, outcome)),
+                    None,
+                )
+            }
+            Self::UnlinkId { id, from, to } => {
+                (Term::from((35, *id, from.clone(), to.clone())), None)
+            }
+            Self::UnlinkIdAck { id, from, to } => {
+                (Term::from((36, *id, from.clone(), to.clone())), None)
+            }
+        }
+    }
+}
+
+impl Monitored {
+    fn term(&self) -> Term {
+        match self {
+            Self::Pid(pid) => Term::Pid(pid.clone()),
+            Self::Name(name) => Term::Atom(name.clone()),
+        }
+    }
+}
+
+/// The control term of a message. The empty atom fills fields without a use.
+fn send(from: Option<&Pid>, to: &Target, priority: bool, flags: Flags) -> Term {
+    let altact = flags.contains(Flags::ALTACT_SIG);
+    let unused = || Term::atom("");
+    let sender = || from.expect("only a message to a pid may lack its sender");
+    match (to, from) {
+        (to, Some(from)) if priority && altact => self::altact(0, from, to, priority),
+        (Target::Alias(_), _) if altact => self::altact(0, sender(), to, priority),
+        (Target::Alias(alias), _) => Term::from((33, sender().clone(), alias.clone())),
+        (Target::Name(name), _) => Term::from((6, sender().clone(), unused(), name.clone())),
+        (Target::Pid(to), Some(from)) if flags.contains(Flags::SEND_SENDER) => {
+            Term::from((22, from.clone(), to.clone()))
+        }
+        (Target::Pid(to), _) => Term::from((2, unused(), to.clone())),
+    }
+}
+
+/// ALTACT_SIG_SEND with these bits and those of its target.
+fn altact(bits: i64, from: &Pid, to: &Target, priority: bool) -> Term {
+    let (kind, to) = match to {
+        Target::Pid(pid) => (0, Term::Pid(pid.clone())),
+        Target::Name(name) => (NAME, Term::Atom(name.clone())),
+        Target::Alias(alias) => (ALIAS, Term::Ref(alias.clone())),
+    };
+    let priority = if priority { PRIORITY } else { 0 };
+    Term::from((37, bits | kind | priority, from.clone(), to))
+}
+
+/// The newer operation with the reason behind it, or the older one with the reason inside.
+fn with_reason<const N: usize>(
+    (newer, older): (i64, i64),
+    fields: [Term; N],
+    reason: &Term,
+    flags: Flags,
+) -> (Term, Option<&Term>) {
+    let behind = flags.contains(Flags::EXIT_PAYLOAD);
+    let mut items = Vec::from([Term::Int(if behind { newer } else { older })]);
+    items.extend(fields);
+    if behind {
+        return (Term::Tuple(items), Some(reason));
+    }
+    items.push(reason.clone());
+    (Term::Tuple(items), None)
+}
+
+/// Reads the fields of one operation.
+struct Fields(i64);
+
+impl Fields {
+    fn error(&self) -> SignalError {
+        SignalError::Field(self.0)
+    }
+    fn pid(&self, term: &Term) -> Result<Pid, SignalError> {
+        term.as_pid().cloned().ok_or(self.error())
+    }
+    fn atom(&self, term: &Term) -> Result<Atom, SignalError> {
+        term.as_atom().cloned().ok_or(self.error())
+    }
+    fn reference(&self, term: &Term) -> Result<Ref, SignalError> {
+        term.as_reference().cloned().ok_or(self.error())
+    }
+    fn monitored(&self, term: &Term) -> Result<Monitored, SignalError> {
+        match term {
+            Term::Atom(name) => Ok(Monitored::Name(name.clone())),
+            process => Ok(Monitored::Pid(self.pid(process)?)),
+        }
+    }
+    fn target(&self, bits: i64, term: &Term) -> Result<Target, SignalError> {
+        match bits & (ALIAS | NAME) {
+            0 => Ok(Target::Pid(self.pid(term)?)),
+            ALIAS => Ok(Target::Alias(self.reference(term)?)),
+            NAME => Ok(Target::Name(self.atom(term)?)),
+            _ => Err(self.error()),
+        }
+    }
+    fn function(&self, term: &Term) -> Result<(Atom, Atom, u8), SignalError> {
+        let Some([module, function, arity]) = term.as_tuple() else {
+            return Err(self.error());
+        };
+        let arity = arity.as_int().and_then(|arity| u8::try_from(arity).ok());
+        Ok((
+            self.atom(module)?,
+            self.atom(function)?,
+            arity.ok_or(self.error())?,
+        ))
+    }
+    fn id(&self, term: &Term) -> Result<u64, SignalError> {
+        term.as_u64().filter(|id| *id > 0).ok_or(self.error())
+    }
+}
+
+#[cfg(test)]
+mod tests;

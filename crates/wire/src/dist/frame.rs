@@ -1,0 +1,505 @@
+//! Frames: how signals travel on a connection once the handshake is over.
+//!
+//! ```text
+//!   len:u32 = 0                                      a tick
+//!   len:u32, 131 68 0, Control [Message]             a whole signal
+//!   len:u32, 131 69 sequence:u64 n:u64 0, Control …  the first of n fragments of a signal
+//!   len:u32, 131 70 sequence:u64 i:u64, …            the others, i down to 1
+//!   len:u32, 112, 131 Control [131 Message]          a whole signal without FRAGMENTS
+//! ```
+//!
+//! Invariants:
+//! - which of these may come follows from the agreed flags; anything else ends the connection;
+//! - memory grows with the bytes received, never with a length announced;
+//! - a frame, the fragments of one signal, and all open fragments together have limits;
+//! - after an error the reader is of no more use: the connection is cut.
+//!
+//! A BEAM sends what was queued while the connection was being set up in one frame of any size. So
+//! a frame may be as long as a message, even with FRAGMENTS.
+//!
+//! Deliberately absent: the atom cache, which we never agree to.
+//!
+//! Source: *Distribution Protocol* and *External Term Format*, ERTS reference manual.
+
+use super::{
+    Flags,
+    control::{Signal, SignalError},
+};
+use crate::etf::{self, Atom, DecodeError, Pid, Term};
+use alloc::{collections::BTreeMap, vec::Vec};
+use bytes::{Buf, BufMut, Bytes};
+use core::{error, fmt, mem};
+
+/// How many bytes of a message one fragment carries.
+pub const FRAGMENT_BYTES: usize = 64 * 1024;
+
+const VERSION: u8 = 131;
+const PASS_THROUGH: u8 = 112;
+const HEADER: u8 = 68;
+const FIRST_FRAGMENT: u8 = 69;
+const FRAGMENT: u8 = 70;
+const BINARY: u8 = 109;
+/// How many atoms of the cache a header names.
+const NO_ATOMS: u8 = 0;
+
+/// What a peer may make us hold. A peer that wants more is cut off.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest frame and longest signal of fragments, in bytes. All open fragments together may
+    /// take twice as much.
+    pub message_bytes_max: usize,
+    /// Most signals whose fragments are still coming.
+    pub sequences_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 << 20,
+            sequences_max: 256,
+        }
+    }
+}
+
+/// What came.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "ticks are rare, and a signal moves on at once"
+)]
+pub enum Received {
+    /// A sign of life.
+    Tick,
+    /// A signal for a process.
+    Signal(Signal),
+}
+
+/// Why a connection must be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// A frame of so many bytes was announced.
+    TooLong(u32),
+    /// A frame does not begin as the agreed flags ask for.
+    Header,
+    /// A frame names atoms of a cache that was not agreed.
+    AtomCache,
+    /// A fragment is not the one that was due.
+    Order,
+    /// More signals in fragments than allowed.
+    Sequences,
+    /// More bytes in fragments than allowed.
+    Fragments,
+    /// A term that is none.
+    Term(DecodeError),
+    /// A control term that is no signal.
+    Signal(SignalError),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong(len) => write!(f, "a frame of {len} bytes is too long"),
+            Self::Header => f.write_str("a frame does not begin as agreed"),
+            Self::AtomCache => f.write_str("a frame uses the atom cache"),
+            Self::Order => f.write_str("a fragment came out of order"),
+            Self::Sequences => f.write_str("too many signals in fragments"),
+            Self::Fragments => f.write_str("too many bytes in fragments"),
+            Self::Term(error) => write!(f, "{error}"),
+            Self::Signal(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl error::Error for FrameError {}
+
+impl From<DecodeError> for FrameError {
+    fn from(error: DecodeError) -> Self {
+        Self::Term(error)
+    }
+}
+
+impl From<SignalError> for FrameError {
+    fn from(error: SignalError) -> Self {
+        Self::Signal(error)
+    }
+}
+
+/// Turns the bytes of one peer into its signals.
+#[derive(Debug)]
+pub struct Reader {
+    flags: Flags,
+    limits: Limits,
+    /// The beginning of a frame, its length included.
+    partial: Vec<u8>,
+    /// Signals whose fragments are still coming.
+    open: BTreeMap<u64, Assembly>,
+    /// Bytes held in `open`.
+    open_bytes: usize,
+}
+
+/// A signal of which some fragments have come.
+#[derive(Debug)]
+struct Assembly {
+    /// How many are still to come: the number of the next one.
+    left: u64,
+    bytes: Vec<u8>,
+}
+
+impl Reader {
+    /// A reader for a connection with these agreed flags.
+    pub fn new(flags: Flags, limits: Limits) -> Self {
+        Self {
+            flags,
+            limits,
+            partial: Vec::new(),
+            open: BTreeMap::new(),
+            open_bytes: 0,
+        }
+    }
+
+    /// The next tick or signal. What is used is taken off `input`; once there is none left the
+    /// answer is `None`. Large binaries of a signal share memory with `input`.
+    pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Received>, FrameError> {
+        while let Some(frame) = self.frame(input)? {
+            if frame.is_empty() {
+                return Ok(Some(Received::Tick));
+            }
+            if let Some(terms) = self.terms(frame)? {
+                return Ok(Some(Received::Signal(decode(&terms, self.flags)?)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next frame without its length, if all of it is there.
+    fn frame(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
+        if self.partial.is_empty()
+            && let Some(end) = self.frame_end(input)?
+            && end <= input.len()
+        {
+            return Ok(Some(input.split_to(end).split_off(LENGTH_BYTES)));
+        }
+        self.fill(LENGTH_BYTES, input);
+        let Some(end) = self.frame_end(&self.partial)? else {
+            return Ok(None);
+        };
+        self.fill(end, input);
+        if self.partial.len() < end {
+            return Ok(None);
+        }
+        Ok(Some(
+            Bytes::from(mem::take(&mut self.partial)).split_off(LENGTH_BYTES),
+        ))
+    }
+
+    /// Where the frame at the start of `bytes` ends, if its length is there.
+    fn frame_end(&self, bytes: &[u8]) -> Result<Option<usize>, FrameError> {
+        let Some(len) = bytes.first_chunk() else {
+            return Ok(None);
+        };
+        let len = u32::from_be_bytes(*len);
+        match usize::try_from(len) {
+            Ok(bytes) if bytes <= self.limits.message_bytes_max => Ok(Some(LENGTH_BYTES + bytes)),
+            _ => Err(FrameError::TooLong(len)),
+        }
+    }
+
+    /// Moves bytes until `len` are held, or none are left.
+    fn fill(&mut self, len: usize, input: &mut Bytes) {
+        let count = len.saturating_sub(self.partial.len()).min(input.len());
+        self.partial.extend_from_slice(&input[..count]);
+        input.advance(count);
+    }
+
+    /// The terms of a frame, or of the fragments that it completes.
+    fn terms(&mut self, mut frame: Bytes) -> Result<Option<Bytes>, FrameError> {
+        if !self.flags.contains(Flags::FRAGMENTS) {
+            expect(&mut frame, PASS_THROUGH)?;
+            return Ok(Some(frame));
+        }
+        expect(&mut frame, VERSION)?;
+        match frame.try_get_u8() {
+            Ok(HEADER) => {
+                expect_no_atoms(&mut frame)?;
+                Ok(Some(frame))
+            }
+            Ok(FIRST_FRAGMENT) => {
+                let (sequence, number) = fragment_header(&mut frame)?;
+                expect_no_atoms(&mut frame)?;
+                if self.open.len() >= self.limits.sequences_max {
+                    return Err(FrameError::Sequences);
+                }
+                let assembly = Assembly {
+                    left: number,
+                    bytes: Vec::new(),
+                };
+                if self.open.insert(sequence, assembly).is_some() {
+                    return Err(FrameError::Order);
+                }
+                self.add_fragment(sequence, number, &frame)
+            }
+            Ok(FRAGMENT) => {
+                let (sequence, number) = fragment_header(&mut frame)?;
+                self.add_fragment(sequence, number, &frame)
+            }
+            Ok(_) | Err(_) => Err(FrameError::Header),
+        }
+    }
+
+    /// All the terms, if this fragment was the last one.
+    fn add_fragment(
+        &mut self,
+        sequence: u64,
+        number: u64,
+        bytes: &[u8],
+    ) -> Result<Option<Bytes>, FrameError> {
+        let Some(assembly) = self.open.get_mut(&sequence) else {
+            return Err(FrameError::Order);
+        };
+        if number == 0 || number != assembly.left {
+            return Err(FrameError::Order);
+        }
+        assembly.left -= 1;
+        self.open_bytes += bytes.len();
+        if assembly.bytes.len() + bytes.len() > self.limits.message_bytes_max
+            || self.open_bytes > 2 * self.limits.message_bytes_max
+        {
+            return Err(FrameError::Fragments);
+        }
+        assembly.bytes.extend_from_slice(bytes);
+        if assembly.left > 0 {
+            return Ok(None);
+        }
+        let whole = self
+            .open
+            .remove(&sequence)
+            .map(|assembly| assembly.bytes)
+            .unwrap_or_default();
+        self.open_bytes -= whole.len();
+        Ok(Some(Bytes::from(whole)))
+    }
+}
+
+const LENGTH_BYTES: usize = 4;
+
+fn expect(frame: &mut Bytes, byte: u8) -> Result<(), FrameError> {
+    if frame.try_get_u8() == Ok(byte) {
+        Ok(())
+    } else {
+        Err(FrameError::Header)
+    }
+}
+
+fn expect_no_atoms(frame: &mut Bytes) -> Result<(), FrameError> {
+    match frame.try_get_u8() {
+        Ok(NO_ATOMS) => Ok(()),
+        Ok(_) => Err(FrameError::AtomCache),
+        Err(_) => Err(FrameError::Header),
+    }
+}
+
+fn fragment_header(frame: &mut Bytes) -> Result<(u64, u64), FrameError> {
+    match (frame.try_get_u64(), frame.try_get_u64()) {
+        (Ok(sequence), Ok(number)) => Ok((sequence, number)),
+        _ => Err(FrameError::Header),
+    }
+}
+
+/// One control term, at most one message, and nothing behind.
+fn decode(terms: &Bytes, flags: Flags) -> Result<Signal, FrameError> {
+    let mut at = 0;
+    let control = decode_term(terms, &mut at, flags)?;
+    let message = if at < terms.len() {
+        Some(decode_term(terms, &mut at, flags)?)
+    } else {
+        None
+    };
+    match terms.len() - at {
+        0 => Ok(Signal::decode(&control, message)?),
+        rest => Err(FrameError::Term(DecodeError::Trailing(rest))),
+    }
+}
+
+/// A term behind a header, or one that brings its own version.
+fn decode_term(terms: &Bytes, at: &mut usize, flags: Flags) -> Result<Term, FrameError> {
+    if !flags.contains(Flags::FRAGMENTS) {
+        match terms.get(*at) {
+            Some(&VERSION) => *at += 1,
+            Some(&other) => return Err(FrameError::Term(DecodeError::Version(other))),
+            None => return Err(FrameError::Term(DecodeError::Truncated)),
+        }
+    }
+    Ok(etf::decode_bare(terms, at)?)
+}
+
+/// Appends a sign of life.
+pub fn write_tick(out: &mut Vec<u8>) {
+    out.put_u32(0);
+}
+
+/// Appends a signal. What is returned is one whose message is longer than [`FRAGMENT_BYTES`] on a
+/// connection that knows fragments: nothing was appended, its fragments are to be.
+///
+/// `sequence` stands for the sending process. A process sends nothing else to this peer before its
+/// last fragment; other processes may, and ticks.
+pub fn write_signal(
+    out: &mut Vec<u8>,
+    flags: Flags,
+    sequence: u64,
+    signal: &Signal,
+) -> Option<Fragments> {
+    let (control, message) = signal.encode(flags);
+    let start = out.len();
+    let message_start = write_frame(out, flags, &control, message);
+    if out.len() - message_start <= FRAGMENT_BYTES || !flags.contains(Flags::FRAGMENTS) {
+        return None;
+    }
+    let body = Bytes::copy_from_slice(&out[message_start..]);
+    let head = out[start + LENGTH_BYTES + HEADER_BYTES..message_start].to_vec();
+    out.truncate(start);
+    Some(Fragments::new(sequence, head, body))
+}
+
+const HEADER_BYTES: usize = [VERSION, HEADER, NO_ATOMS].len();
+
+/// Appends one frame, however long, and tells where in `out` its message begins.
+pub fn write_frame(
+    out: &mut Vec<u8>,
+    flags: Flags,
+    control: &Term,
+    message: Option<&Term>,
+) -> usize {
+    let start = begin_frame(out);
+    write_control(out, flags, control);
+    let message_start = out.len();
+    if let Some(message) = message {
+        write_version(out, flags);
+        etf::encode_bare(message, out);
+    }
+    end_frame(out, start);
+    message_start
+}
+
+/// What stands before the binaries that one process sends to one registered name, encoded once.
+#[derive(Clone, Debug)]
+pub struct RegSendHeader {
+    flags: Flags,
+    /// The header of a frame, the control term, and the tag of a binary.
+    bytes: Vec<u8>,
+}
+
+impl RegSendHeader {
+    /// The header for binaries of `from` to whoever has this name at the peer.
+    pub fn new(flags: Flags, from: &Pid, name: &Atom) -> Self {
+        let control = Term::from((6_u8, from.clone(), Term::atom(""), name.clone()));
+        let mut bytes = Vec::new();
+        write_control(&mut bytes, flags, &control);
+        write_version(&mut bytes, flags);
+        bytes.put_u8(BINARY);
+        Self { flags, bytes }
+    }
+}
+
+/// Appends one frame that sends a binary to a registered name: no term is built, and the payload is
+/// copied once. A long payload is better sent by [`Fragments::of_binary`].
+pub fn write_binary_to_name(out: &mut Vec<u8>, header: &RegSendHeader, payload: &[u8]) {
+    out.reserve(2 * LENGTH_BYTES + header.bytes.len() + payload.len());
+    let start = begin_frame(out);
+    out.extend_from_slice(&header.bytes);
+    out.put_u32(length(payload));
+    out.extend_from_slice(payload);
+    end_frame(out, start);
+}
+
+/// The fragments of one signal, to be appended one by one with ticks and others between them.
+#[derive(Debug)]
+pub struct Fragments {
+    sequence: u64,
+    /// How many are left: the number of the next one.
+    left: u64,
+    /// What goes before the body: the control term, and the beginning of the message. Empty once
+    /// the first fragment is written.
+    head: Vec<u8>,
+    body: Bytes,
+}
+
+impl Fragments {
+    /// The fragments of a binary to a registered name, for a connection that knows fragments.
+    pub fn of_binary(sequence: u64, header: &RegSendHeader, payload: Bytes) -> Self {
+        assert!(
+            header.flags.contains(Flags::FRAGMENTS),
+            "fragments were not agreed"
+        );
+        let mut head = header.bytes[HEADER_BYTES..].to_vec();
+        head.put_u32(length(&payload));
+        Self::new(sequence, head, payload)
+    }
+
+    fn new(sequence: u64, head: Vec<u8>, body: Bytes) -> Self {
+        let left = body.len().div_ceil(FRAGMENT_BYTES).max(1) as u64;
+        Self {
+            sequence,
+            left,
+            head,
+            body,
+        }
+    }
+
+    /// Appends the next fragment. Whether there are more.
+    pub fn write(&mut self, out: &mut Vec<u8>) -> bool {
+        assert!(self.left > 0, "the last fragment was written");
+        let start = begin_frame(out);
+        let first = !self.head.is_empty();
+        out.put_slice(&[VERSION, if first { FIRST_FRAGMENT } else { FRAGMENT }]);
+        out.put_u64(self.sequence);
+        out.put_u64(self.left);
+        if first {
+            out.put_u8(NO_ATOMS);
+            out.append(&mut self.head);
+        }
+        let count = self.body.len().min(FRAGMENT_BYTES);
+        out.extend_from_slice(&self.body.split_to(count));
+        end_frame(out, start);
+        self.left -= 1;
+        self.left > 0
+    }
+
+    /// Bytes of the message that are still to be written.
+    pub fn bytes_left(&self) -> usize {
+        self.body.len()
+    }
+}
+
+fn write_control(out: &mut Vec<u8>, flags: Flags, control: &Term) {
+    if flags.contains(Flags::FRAGMENTS) {
+        out.put_slice(&[VERSION, HEADER, NO_ATOMS]);
+    } else {
+        out.put_slice(&[PASS_THROUGH, VERSION]);
+    }
+    etf::encode_bare(control, out);
+}
+
+fn write_version(out: &mut Vec<u8>, flags: Flags) {
+    if !flags.contains(Flags::FRAGMENTS) {
+        out.put_u8(VERSION);
+    }
+}
+
+fn begin_frame(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.put_u32(0);
+    start
+}
+
+fn end_frame(out: &mut [u8], start: usize) {
+    let body = start + LENGTH_BYTES;
+    let len = length(&out[body..]);
+    out[start..body].copy_from_slice(&len.to_be_bytes());
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("a message is shorter than 4 GiB")
+}
+
+#[cfg(test)]
+mod tests;
