@@ -15,7 +15,11 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { origin: Instant::now(), wall_ms: wall_ms(), read_us: 0 }
+        Self {
+            origin: Instant::now(),
+            wall_ms: wall_ms(),
+            read_us: 0,
+        }
     }
 
     pub(crate) fn now(&mut self) -> Time {
@@ -24,7 +28,10 @@ impl Clock {
             self.read_us = monotonic_us;
             self.wall_ms = wall_ms();
         }
-        Time { monotonic_us, wall_ms: self.wall_ms }
+        Time {
+            monotonic_us,
+            wall_ms: self.wall_ms,
+        }
     }
 
     /// The moment of a deadline.
@@ -38,5 +45,7 @@ impl Clock {
 
 /// Milliseconds since 1970; 0 on a machine that believes it is earlier.
 fn wall_ms() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as u64)
+    SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_millis() as u64)
 }

@@ -36,7 +36,11 @@ pub struct ConfigError {
 impl ConfigError {
     /// `place` is the setting, `problem` says what is wrong with it, `mend` what to do about it.
     pub(crate) fn new(place: impl fmt::Display, problem: impl fmt::Display, mend: impl fmt::Display) -> Self {
-        Self { place: place.to_string(), problem: problem.to_string(), mend: mend.to_string() }
+        Self {
+            place: place.to_string(),
+            problem: problem.to_string(),
+            mend: mend.to_string(),
+        }
     }
 }
 
@@ -151,9 +155,20 @@ impl Config {
         let is_long = |name: &Atom| host(name).contains('.');
         for join in &self.join {
             if is_long(&join.node) != is_long(&self.name) {
-                let (ours, theirs) = if is_long(&self.name) { ("long", "short") } else { ("short", "long") };
-                let problem = format!("{} is a {theirs} name and this node has a {ours} one", join.node.as_str());
-                return Err(read.error("join", problem, "use names with a dot in the host for all nodes, or for none"));
+                let (ours, theirs) = if is_long(&self.name) {
+                    ("long", "short")
+                } else {
+                    ("short", "long")
+                };
+                let problem = format!(
+                    "{} is a {theirs} name and this node has a {ours} one",
+                    join.node.as_str()
+                );
+                return Err(read.error(
+                    "join",
+                    problem,
+                    "use names with a dot in the host for all nodes, or for none",
+                ));
             }
             if !self.epmd && join.port.is_none() {
                 let problem = format!("{} has no port and EPMD is off", join.node.as_str());
@@ -191,7 +206,7 @@ impl Config {
             shards: self.shards,
             replicas: self.replicas,
             keyspaces: self.keyspaces.clone(),
-            joins: !self.join.is_empty() || self.discovery != Discovery::Static,
+            join: self.join.iter().map(|join| join.node.as_str().into()).collect(),
             form_after_ms: millis(self.form_after),
             write_timeout_ms: millis(self.write_timeout),
             request_timeout_ms: millis(self.request_timeout),
@@ -228,15 +243,18 @@ impl Reading<'_> {
         name: &'static str,
         parse: impl Fn(&str) -> value::Parsed<T>,
     ) -> Result<Option<T>, ConfigError> {
-        self.0.one(name).map(|given| understand(name, &given, parse)).transpose()
+        self.0
+            .one(name)
+            .map(|given| understand(name, &given, parse))
+            .transpose()
     }
 
-    fn many<T>(
-        &self,
-        name: &'static str,
-        parse: impl Fn(&str) -> value::Parsed<T>,
-    ) -> Result<Vec<T>, ConfigError> {
-        self.0.many(name).iter().map(|given| understand(name, given, &parse)).collect()
+    fn many<T>(&self, name: &'static str, parse: impl Fn(&str) -> value::Parsed<T>) -> Result<Vec<T>, ConfigError> {
+        self.0
+            .many(name)
+            .iter()
+            .map(|given| understand(name, given, &parse))
+            .collect()
     }
 
     fn switch(&self, name: &'static str) -> Result<bool, ConfigError> {
@@ -250,7 +268,10 @@ impl Reading<'_> {
 
     /// Settings whose names are taken and whose work is not done yet.
     fn refuse_what_is_to_come(&self) -> Result<(), ConfigError> {
-        for (name, what) in [("data-dir", "keeping data on disk"), ("facade", "other names for the store")] {
+        for (name, what) in [
+            ("data-dir", "keeping data on disk"),
+            ("facade", "other names for the store"),
+        ] {
             if self.0.source(name) != Source::Default {
                 return Err(self.error(name, format_args!("{what} is not there yet"), "leave it out"));
             }
@@ -267,20 +288,27 @@ impl Reading<'_> {
         let prefix = self.one("discovery-prefix", value::name_prefix)?;
         self.one("discovery", |kind| match kind {
             "static" => Ok(Discovery::Static),
-            "epmd" if hosts.is_empty() => {
-                Ok(Discovery::Epmd { hosts: vec![host(name).into()], prefix: prefix.clone() })
-            }
-            "epmd" => Ok(Discovery::Epmd { hosts: hosts.clone(), prefix: prefix.clone() }),
-            "dns" | "gossip" | "kubernetes" => {
-                Err((format!("{kind} is not there yet"), "use static or epmd, and --join".into()))
-            }
+            "epmd" if hosts.is_empty() => Ok(Discovery::Epmd {
+                hosts: vec![host(name).into()],
+                prefix: prefix.clone(),
+            }),
+            "epmd" => Ok(Discovery::Epmd {
+                hosts: hosts.clone(),
+                prefix: prefix.clone(),
+            }),
+            "dns" | "gossip" | "kubernetes" => Err((
+                format!("{kind} is not there yet"),
+                "use static or epmd, and --join".into(),
+            )),
             _ => Err((format!("{kind:?} is no kind of discovery"), "use static or epmd".into())),
         })
     }
 
     fn cookie(&self) -> Result<Cookie, ConfigError> {
         if let Some(given) = self.0.one("cookie") {
-            return understand("cookie", &given, |text| Ok(Cookie::new(value::cookie(text.as_bytes())?)));
+            return understand("cookie", &given, |text| {
+                Ok(Cookie::new(value::cookie(text.as_bytes())?))
+            });
         }
         let path = self.one("cookie-file", value::path)?;
         cookie::read_or_make(&path).map_err(|(problem, mend)| self.error("cookie-file", problem, mend))
@@ -293,20 +321,31 @@ impl Reading<'_> {
         let mut keyspaces: Vec<Keyspace> = Vec::new();
         for (index, table) in tables.iter().enumerate() {
             let fault = |problem: String, mend: &str| {
-                ConfigError::new(format_args!("keyspace {} in {}", index + 1, path.display()), problem, mend)
+                ConfigError::new(
+                    format_args!("keyspace {} in {}", index + 1, path.display()),
+                    problem,
+                    mend,
+                )
             };
             if index >= KEYSPACES_MAX {
                 return Err(fault("is one too many".into(), "have at most 16 keyspaces"));
             }
             let keyspace = value::keyspace(table).map_err(|(problem, mend)| fault(problem, &mend))?;
             if keyspaces.iter().any(|other| other.name == keyspace.name) {
-                return Err(fault(format!("the name {} is used twice", keyspace.name), "give each its own name"));
+                return Err(fault(
+                    format!("the name {} is used twice", keyspace.name),
+                    "give each its own name",
+                ));
             }
             keyspaces.push(keyspace);
         }
         if keyspaces.is_empty() {
             let place = format!("keyspace in {}", path.display());
-            return Err(ConfigError::new(place, "is empty", "describe at least one, or leave it out"));
+            return Err(ConfigError::new(
+                place,
+                "is empty",
+                "describe at least one, or leave it out",
+            ));
         }
         Ok(keyspaces)
     }
@@ -318,8 +357,7 @@ fn understand<T>(
     parse: impl Fn(&str) -> value::Parsed<T>,
 ) -> Result<T, ConfigError> {
     let setting = Setting::find(name).expect("only settings of the table are read");
-    parse(&given.text)
-        .map_err(|(problem, mend)| ConfigError::new(Place(setting, &given.source), problem, mend))
+    parse(&given.text).map_err(|(problem, mend)| ConfigError::new(Place(setting, &given.source), problem, mend))
 }
 
 /// The cookie file that holds unless another is named.

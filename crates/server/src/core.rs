@@ -229,13 +229,17 @@ impl Core {
 
     fn send(&mut self, connection: node::ConnectionId, bytes: Bytes) {
         if let Some(written) = self.links.send(connection, bytes) {
-            self.inputs.push_back(Input::Written { connection, bytes: written });
+            self.inputs.push_back(Input::Written {
+                connection,
+                bytes: written,
+            });
         }
     }
 
     fn dial(&mut self, connection: node::ConnectionId, node: Atom, port: Option<u16>) {
         let Some(core) = self.me.upgrade() else { return };
-        self.links.dial(Shell(core), connection, node, port, self.router.clone());
+        self.links
+            .dial(Shell(core), connection, node, port, self.router.clone());
     }
 
     fn close(&mut self, connection: node::ConnectionId) {
@@ -253,7 +257,10 @@ impl Core {
 
     fn tell_store(&mut self, payload: Payload) {
         let to = self.store.clone();
-        self.input(Input::Message { to, message: Message::Payload(payload) });
+        self.input(Input::Message {
+            to,
+            message: Message::Payload(payload),
+        });
     }
 
     // Batches
@@ -306,7 +313,11 @@ impl Core {
         session.local_address = local_address;
         session.since_ms = self.clock.now().monotonic_us / 1000;
         self.tell_store(Payload::Connected(Box::new(session.clone())));
-        Box::new(Ask { client: self.door.clone(), session, batch: Batch::new() })
+        Box::new(Ask {
+            client: self.door.clone(),
+            session,
+            batch: Batch::new(),
+        })
     }
 
     /// A client is gone.
@@ -317,12 +328,21 @@ impl Core {
 
     fn order(&mut self, order: Order) {
         match order {
-            Order::Ask { keyspace, level, batch, answer } => {
+            Order::Ask {
+                keyspace,
+                level,
+                batch,
+                answer,
+            } => {
                 let mut session = Session::new(self.next_handle, true);
                 self.next_handle += 1;
                 (session.keyspace, session.level) = (keyspace, level);
                 let id = session.id;
-                match self.execute(Box::new(Ask { client: self.door.clone(), session, batch })) {
+                match self.execute(Box::new(Ask {
+                    client: self.door.clone(),
+                    session,
+                    batch,
+                })) {
                     Some(ask) => drop(answer.send(ask.batch)),
                     None => drop(self.waiters.insert(id, Waiter::Handle(answer))),
                 }
@@ -341,9 +361,18 @@ impl Core {
             Wish::Forget(node) => self.tell_store(Payload::Forget { node }),
             Wish::Leave => self.tell_store(Payload::Leave),
             Wish::LeaveOther(node) => {
-                let to = Address::Remote { node, name: Atom::new(store::store::NAME) };
+                let to = Address::Remote {
+                    node,
+                    name: Atom::new(store::store::NAME),
+                };
                 let term = Term::tuple([Term::atom("$gen_cast"), Term::atom("leave")]);
-                self.input(Input::Message { to, message: Message::Term { from: Some(self.door.clone()), term } });
+                self.input(Input::Message {
+                    to,
+                    message: Message::Term {
+                        from: Some(self.door.clone()),
+                        term,
+                    },
+                });
             }
             Wish::Stop => self.end.ring(),
         }
@@ -353,7 +382,9 @@ impl Core {
 /// Runs a node until it ends. `serve` is given the core once the node has started, to spawn the tasks of its doors.
 pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
     let shell = Core::new(&mut parts);
-    let Parts { orders, wishes, meter, .. } = parts;
+    let Parts {
+        orders, wishes, meter, ..
+    } = parts;
     shell.core().input(Input::Start);
     tokio::task::spawn_local(flush(shell.clone()));
     tokio::task::spawn_local(alarm(shell.clone()));

@@ -71,7 +71,10 @@ impl Router {
 
     async fn ask_epmd(&self, node: &Atom, host: &str) -> Option<u16> {
         let name = node.as_str().split('@').next()?;
-        timeout(EPMD_TIME_MAX, epmd::find(host, self.epmd?, name)).await.ok()?.ok()?
+        timeout(EPMD_TIME_MAX, epmd::find(host, self.epmd?, name))
+            .await
+            .ok()?
+            .ok()?
     }
 }
 
@@ -116,7 +119,11 @@ impl Links {
     pub(crate) fn dial(&mut self, shell: Shell, id: ConnectionId, node: Atom, port: Option<u16>, router: Rc<Router>) {
         let task = spawn_local(async move {
             let input = match router.connect(&node, port).await {
-                Ok(stream) => shell.core().links.connected(&shell, id, stream).then_some(Input::Opened { connection: id }),
+                Ok(stream) => shell
+                    .core()
+                    .links
+                    .connected(&shell, id, stream)
+                    .then_some(Input::Opened { connection: id }),
                 Err(error) => {
                     tracing::debug!(node = node.as_str(), %error, "a node could not be reached");
                     None
@@ -128,8 +135,7 @@ impl Links {
             }
             shell.core().input(input.unwrap_or(Input::Closed { connection: id }));
         });
-        let link = Link { tasks: vec![task.abort_handle()], ..Link::default() };
-        self.by_id.insert(id, link);
+        self.by_id.entry(id).or_default().tasks.push(task.abort_handle());
     }
 
     /// Takes what the socket takes at once, and gives back how much that was.
@@ -169,7 +175,9 @@ impl Links {
 
     /// A stream for a link; false if nobody wants it any more.
     fn connected(&mut self, shell: &Shell, id: ConnectionId, stream: TcpStream) -> bool {
-        let Some(link) = self.by_id.get_mut(&id) else { return false };
+        let Some(link) = self.by_id.get_mut(&id) else {
+            return false;
+        };
         // Without these the link is slower, or found dead later; it works all the same.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
@@ -241,17 +249,33 @@ async fn write(shell: Shell, id: ConnectionId, half: Rc<OwnedWriteHalf>, bell: R
 /// Writes until the queue is empty.
 async fn drain(shell: &Shell, id: ConnectionId, half: &OwnedWriteHalf) -> io::Result<()> {
     loop {
-        if shell.core().links.by_id.get(&id).is_none_or(|link| link.queue.is_empty()) {
+        if shell
+            .core()
+            .links
+            .by_id
+            .get(&id)
+            .is_none_or(|link| link.queue.is_empty())
+        {
             return Ok(());
         }
         half.writable().await?;
         let mut core = shell.core();
-        let Some(link) = core.links.by_id.get_mut(&id) else { return Ok(()) };
-        let pieces: Vec<IoSlice<'_>> = link.queue.iter().take(PIECES_MAX).map(|piece| IoSlice::new(piece)).collect();
+        let Some(link) = core.links.by_id.get_mut(&id) else {
+            return Ok(());
+        };
+        let pieces: Vec<IoSlice<'_>> = link
+            .queue
+            .iter()
+            .take(PIECES_MAX)
+            .map(|piece| IoSlice::new(piece))
+            .collect();
         match half.try_write_vectored(&pieces) {
             Ok(written) => {
                 consume(&mut link.queue, written);
-                core.input(Input::Written { connection: id, bytes: written });
+                core.input(Input::Written {
+                    connection: id,
+                    bytes: written,
+                });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),

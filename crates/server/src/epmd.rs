@@ -42,7 +42,11 @@ const TRIES_MAX: u32 = 5;
 
 /// The port that EPMD has on this machine.
 pub(crate) fn port() -> u16 {
-    std::env::var("ERL_EPMD_PORT").ok().and_then(|port| port.parse().ok()).filter(|port| *port > 0).unwrap_or(PORT)
+    std::env::var("ERL_EPMD_PORT")
+        .ok()
+        .and_then(|port| port.parse().ok())
+        .filter(|port| *port > 0)
+        .unwrap_or(PORT)
 }
 
 /// Where a port mapper listens.
@@ -107,7 +111,10 @@ async fn ask<T>(
         if let Some(answer) = decoded.map_err(|error| io::Error::new(ErrorKind::InvalidData, Unlike(error)))? {
             return Ok(answer);
         }
-        debug_assert!(answer.len() <= ANSWER_BYTES_MAX + (64 << 10), "the decoders refuse what is longer");
+        debug_assert!(
+            answer.len() <= ANSWER_BYTES_MAX + (64 << 10),
+            "the decoders refuse what is longer"
+        );
     }
 }
 
@@ -144,7 +151,11 @@ pub(crate) struct Registration {
 
 /// Registers a node, and starts a port mapper if none listens.
 pub(crate) async fn register(place: Place, node: Node) -> Result<Registration, RegisterError> {
-    let mut registrar = Registrar { place, node, inside: JoinSet::new() };
+    let mut registrar = Registrar {
+        place,
+        node,
+        inside: JoinSet::new(),
+    };
     let mut wait = RETRY_MIN;
     let mut tries = 1;
     let (creation, stream) = loop {
@@ -159,7 +170,10 @@ pub(crate) async fn register(place: Place, node: Node) -> Result<Registration, R
     };
     let mut keeper = JoinSet::new();
     keeper.spawn(registrar.keep(stream));
-    Ok(Registration { creation, _keeper: keeper })
+    Ok(Registration {
+        creation,
+        _keeper: keeper,
+    })
 }
 
 struct Registrar {
@@ -181,8 +195,14 @@ impl Registrar {
         };
         let request = Request::Register(self.node.clone());
         let answer = timeout(QUESTION_TIME_MAX, ask(&mut stream, &request, Registered::decode)).await;
-        let answer = answer.map_err(io::Error::from).and_then(|answer| answer).map_err(RegisterError::Unreachable)?;
-        answer.creation.map(|creation| (creation, stream)).ok_or(RegisterError::Taken)
+        let answer = answer
+            .map_err(io::Error::from)
+            .and_then(|answer| answer)
+            .map_err(RegisterError::Unreachable)?;
+        answer
+            .creation
+            .map(|creation| (creation, stream))
+            .ok_or(RegisterError::Taken)
     }
 
     /// Listens, and connects to ourselves. Someone may have been faster, and is as good.
@@ -195,7 +215,9 @@ impl Registrar {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             Err(error) => return Err(RegisterError::Unreachable(error)),
         }
-        TcpStream::connect(self.place.local()).await.map_err(RegisterError::Unreachable)
+        TcpStream::connect(self.place.local())
+            .await
+            .map_err(RegisterError::Unreachable)
     }
 
     async fn keep(mut self, mut stream: TcpStream) {
@@ -285,7 +307,11 @@ async fn answer(mut stream: TcpStream, number: u64, server: Arc<Mutex<Server>>) 
     let mut holds = false;
     loop {
         let read = stream.read(&mut bytes);
-        let read = if holds { read.await } else { timeout(SILENT_TIME_MAX, read).await.unwrap_or(Ok(0)) };
+        let read = if holds {
+            read.await
+        } else {
+            timeout(SILENT_TIME_MAX, read).await.unwrap_or(Ok(0))
+        };
         let Ok(count @ 1..) = read else { return };
         let mut out = Vec::new();
         let after = lock(&open.server).registry.receive(number, &bytes[..count], &mut out);

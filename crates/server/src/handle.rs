@@ -31,8 +31,15 @@ impl std::error::Error for Gone {}
 /// What a handle wants an answer to.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Ask { keyspace: u16, level: Option<Level>, batch: Batch, answer: oneshot::Sender<Batch> },
-    Status { answer: oneshot::Sender<Arc<Status>> },
+    Ask {
+        keyspace: u16,
+        level: Option<Level>,
+        batch: Batch,
+        answer: oneshot::Sender<Batch>,
+    },
+    Status {
+        answer: oneshot::Sender<Arc<Status>>,
+    },
 }
 
 /// What a handle wants done.
@@ -62,7 +69,12 @@ impl Handle {
     /// The node has stopped.
     pub async fn ask(&self, keyspace: u16, level: Option<Level>, batch: Batch) -> Result<Batch, Gone> {
         let (answer, answered) = oneshot::channel();
-        let order = Order::Ask { keyspace, level, batch, answer };
+        let order = Order::Ask {
+            keyspace,
+            level,
+            batch,
+            answer,
+        };
         self.orders.send(order).await.map_err(|_| Gone)?;
         answered.await.map_err(|_| Gone)
     }
@@ -105,7 +117,10 @@ impl Handle {
     /// What happens in the node from now on. Ends with the node.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         // A node that has stopped has no more events: the channel ends at once.
-        self.events.upgrade().unwrap_or_else(|| broadcast::Sender::new(1)).subscribe()
+        self.events
+            .upgrade()
+            .unwrap_or_else(|| broadcast::Sender::new(1))
+            .subscribe()
     }
 
     fn wish(&self, node: &str, wish: impl FnOnce(Atom) -> Wish) {

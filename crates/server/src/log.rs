@@ -8,7 +8,10 @@ use crate::config::LogFormat;
 
 /// Sets up what is logged and how. Only the first call in a process has an effect.
 pub(crate) fn init(level: Level, format: LogFormat) {
-    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(false);
     // A program that embeds a node may have its own subscriber.
     let _ = match format {
         LogFormat::Text => tracing::subscriber::set_global_default(lines.with_ansi(false).finish()),
@@ -31,12 +34,26 @@ fn log(event: &Event) {
     match event {
         Event::NodeUp { node, creation, hidden } => info!(node = node.as_str(), creation, hidden, "node up"),
         Event::NodeDown { node, creation, reason } => {
-            info!(node = node.as_str(), creation, reason = reason.as_atom().map(node::Atom::as_str), "node down");
+            info!(
+                node = node.as_str(),
+                creation,
+                reason = reason.as_atom().map(node::Atom::as_str),
+                "node down"
+            );
         }
         Event::MemberChanged { member } => {
-            info!(node = member.name.as_str(), creation = member.creation, state = state(member.state), "member");
+            info!(
+                node = member.name.as_str(),
+                creation = member.creation,
+                state = state(member.state),
+                "member"
+            );
         }
-        Event::HandshakeFailed { connection, node, reason } => {
+        Event::HandshakeFailed {
+            connection,
+            node,
+            reason,
+        } => {
             let node = node.as_ref().map(node::Atom::as_str);
             warn!(connection = connection.0, node, reason, "handshake failed");
         }
@@ -47,7 +64,10 @@ fn log(event: &Event) {
         Event::PeerCut { node, reason } => warn!(node = node.as_str(), reason, "node cut off"),
         Event::Paused { silent_us } => warn!(silent_ms = silent_us / 1000, "this node did not run for a while"),
         Event::ProcessExited { name, .. } => {
-            warn!(name = name.as_ref().map(node::Atom::as_str), "process ended unexpectedly");
+            warn!(
+                name = name.as_ref().map(node::Atom::as_str),
+                "process ended unexpectedly"
+            );
         }
         Event::MessageDropped { reason, .. } => debug!(reason, "message dropped"),
         Event::Note { kind, text } => info!(kind, "{text}"),

@@ -1,6 +1,6 @@
 //! [`Mailbox`]: where a connection finds its batch when it comes back later.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use store::ask::Ask;
 
@@ -9,13 +9,13 @@ use crate::bell::Bell;
 /// Room for the one batch that a connection has under way.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
-    ask: Cell<Option<Box<Ask>>>,
+    ask: RefCell<Option<Box<Ask>>>,
     bell: Bell,
 }
 
 impl Mailbox {
     pub(crate) fn put(&self, ask: Box<Ask>) {
-        self.ask.set(Some(ask));
+        *self.ask.borrow_mut() = Some(ask);
         self.bell.ring();
     }
 

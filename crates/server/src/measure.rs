@@ -20,12 +20,21 @@ impl Meter {
             let resident = resident_bytes().unwrap_or(0);
             (resident, resident)
         });
-        Measured { memory_bytes, resident_bytes, cpu_us: cpu_time().as_micros() as u64 }
+        Measured {
+            memory_bytes,
+            resident_bytes,
+            cpu_us: cpu_time().as_micros() as u64,
+        }
     }
 }
 
 fn resident_bytes() -> Option<u64> {
-    let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let pages: u64 = fs::read_to_string("/proc/self/statm")
+        .ok()?
+        .split_ascii_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }
 
@@ -42,8 +51,14 @@ mod tests {
     #[test]
     fn a_process_uses_memory_and_time() {
         let measured = Meter::default().measure();
-        assert!(measured.resident_bytes > 1 << 16 && measured.memory_bytes > 0, "{measured:?}");
-        let told = Meter { allocator: Some(|| Some((1, 2))) }.measure();
+        assert!(
+            measured.resident_bytes > 1 << 16 && measured.memory_bytes > 0,
+            "{measured:?}"
+        );
+        let told = Meter {
+            allocator: Some(|| Some((1, 2))),
+        }
+        .measure();
         assert_eq!((told.memory_bytes, told.resident_bytes), (1, 2));
         assert!(told.cpu_us >= measured.cpu_us);
     }

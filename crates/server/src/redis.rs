@@ -234,7 +234,10 @@ impl Connection {
             mem::take(&mut self.partial)
         };
         // What a length promises is believed as far as bytes have come.
-        let room = self.missing.min(batch.buffer.len()).clamp(READ_BYTES_MAX, LARGE_READ_BYTES_MAX);
+        let room = self
+            .missing
+            .min(batch.buffer.len())
+            .clamp(READ_BYTES_MAX, LARGE_READ_BYTES_MAX);
         batch.buffer.reserve(room);
         let polled = {
             let mut space = (&mut batch.buffer).limit(room);
@@ -341,10 +344,15 @@ impl Unread {
     fn new(shell: &Shell, bytes: usize) -> io::Result<Self> {
         let mut core = shell.core();
         if core.unread_bytes + bytes > UNREAD_BYTES_MAX {
-            return Err(io::Error::other("too many replies wait for clients that do not read them"));
+            return Err(io::Error::other(
+                "too many replies wait for clients that do not read them",
+            ));
         }
         core.unread_bytes += bytes;
-        Ok(Self { shell: shell.clone(), bytes })
+        Ok(Self {
+            shell: shell.clone(),
+            bytes,
+        })
     }
 }
 

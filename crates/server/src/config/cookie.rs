@@ -19,7 +19,10 @@ const LETTERS: usize = 32;
 /// The secret in the file; makes the file if there is none. An error is what is wrong and how to mend it.
 pub(crate) fn read_or_make(path: &Path) -> Result<Cookie, (String, String)> {
     let unusable = |error: io::Error| {
-        (format!("{}: {error}", path.display()), "name a file that can be read, or a directory to make it in".into())
+        (
+            format!("{}: {error}", path.display()),
+            "name a file that can be read, or a directory to make it in".into(),
+        )
     };
     if !path.exists() {
         make(path).map_err(unusable)?;
@@ -88,7 +91,10 @@ mod tests {
         let path = dir.join("cookie");
         read_or_make(&path).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.len() == LETTERS && text.bytes().all(|b| b.is_ascii_uppercase()), "{text}");
+        assert!(
+            text.len() == LETTERS && text.bytes().all(|b| b.is_ascii_uppercase()),
+            "{text}"
+        );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o400);
         read_or_make(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), text, "a second start keeps it");
@@ -102,7 +108,10 @@ mod tests {
         fs::write(&path, "SECRET\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let (problem, mend) = read_or_make(&path).unwrap_err();
-        assert!(problem.contains("read by others") && mend.starts_with("chmod 400"), "{problem}; {mend}");
+        assert!(
+            problem.contains("read by others") && mend.starts_with("chmod 400"),
+            "{problem}; {mend}"
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         read_or_make(&path).unwrap();
     }
@@ -110,7 +119,12 @@ mod tests {
     #[test]
     fn bad_contents_are_named() {
         let dir = TestDir::new();
-        for (contents, part) in [("", "empty"), (" \n", "empty"), ("a b", "spaces"), (&"x".repeat(300), "longer")] {
+        for (contents, part) in [
+            ("", "empty"),
+            (" \n", "empty"),
+            ("a b", "spaces"),
+            (&"x".repeat(300), "longer"),
+        ] {
             let path = dir.join("bad");
             let _ = fs::remove_file(&path);
             fs::write(&path, contents).unwrap();

@@ -35,53 +35,161 @@ pub(crate) struct Setting {
 }
 
 const fn one(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Setting {
-    Setting { name, value, kind: Kind::One, default: Some(default), help }
+    Setting {
+        name,
+        value,
+        kind: Kind::One,
+        default: Some(default),
+        help,
+    }
 }
 
 const fn optional(name: &'static str, value: &'static str, help: &'static str) -> Setting {
-    Setting { name, value, kind: Kind::One, default: None, help }
+    Setting {
+        name,
+        value,
+        kind: Kind::One,
+        default: None,
+        help,
+    }
 }
 
 const fn many(name: &'static str, value: &'static str, help: &'static str) -> Setting {
-    Setting { name, value, kind: Kind::Many, default: None, help }
+    Setting {
+        name,
+        value,
+        kind: Kind::Many,
+        default: None,
+        help,
+    }
 }
 
 const fn switch(name: &'static str, help: &'static str) -> Setting {
-    Setting { name, value: "", kind: Kind::Switch, default: None, help }
+    Setting {
+        name,
+        value: "",
+        kind: Kind::Switch,
+        default: None,
+        help,
+    }
 }
 
 /// All settings of `salp start`.
 pub(crate) const SETTINGS: &[Setting] = &[
-    one("name", "NAME@HOST", "salp@127.0.0.1", "name of the node; long if the host has a dot, else short"),
-    one("cookie-file", "FILE", "~/.erlang.cookie", "file with the cluster's secret; made if missing"),
-    optional("cookie", "SECRET", "the secret itself, for tests: others on this machine can read it"),
-    one("resp", "ADDR", "127.0.0.1:6379", "where Redis clients connect, or `off`"),
-    optional("resp-password", "SECRET", "password of Redis clients; better in the file or the environment"),
+    one(
+        "name",
+        "NAME@HOST",
+        "salp@127.0.0.1",
+        "name of the node; long if the host has a dot, else short",
+    ),
+    one(
+        "cookie-file",
+        "FILE",
+        "~/.erlang.cookie",
+        "file with the cluster's secret; made if missing",
+    ),
+    optional(
+        "cookie",
+        "SECRET",
+        "the secret itself, for tests: others on this machine can read it",
+    ),
+    one(
+        "resp",
+        "ADDR",
+        "127.0.0.1:6379",
+        "where Redis clients connect, or `off`",
+    ),
+    optional(
+        "resp-password",
+        "SECRET",
+        "password of Redis clients; better in the file or the environment",
+    ),
     one("http", "ADDR", "127.0.0.1:4000", "where HTTP clients connect, or `off`"),
-    optional("http-token", "SECRET", "bearer token of HTTP clients; better in the file or the environment"),
+    optional(
+        "http-token",
+        "SECRET",
+        "bearer token of HTTP clients; better in the file or the environment",
+    ),
     one("dist-bind", "IP", "127.0.0.1", "where other nodes connect"),
-    one("dist-port", "P|A-B", "0", "port for other nodes, or a range to choose from; 0: any free one"),
-    many("join", "NODE[:PORT]", "a node to connect to; with a port, EPMD is not asked"),
-    one("discovery", "KIND", "static", "how nodes are found besides --join: static, epmd"),
-    many("discovery-host", "HOST", "host whose EPMD is asked for nodes (discovery epmd); default: that of --name"),
-    one("discovery-prefix", "TEXT", "salp", "what the names of nodes begin with (discovery epmd)"),
+    one(
+        "dist-port",
+        "P|A-B",
+        "0",
+        "port for other nodes, or a range to choose from; 0: any free one",
+    ),
+    many(
+        "join",
+        "NODE[:PORT]",
+        "a node to connect to; with a port, EPMD is not asked",
+    ),
+    one(
+        "discovery",
+        "KIND",
+        "static",
+        "how nodes are found besides --join: static, epmd",
+    ),
+    many(
+        "discovery-host",
+        "HOST",
+        "host whose EPMD is asked for nodes (discovery epmd); default: that of --name",
+    ),
+    one(
+        "discovery-prefix",
+        "TEXT",
+        "salp",
+        "what the names of nodes begin with (discovery epmd)",
+    ),
     optional("data-dir", "DIR", "where data is kept; none: in memory only"),
     switch("hidden", "do not show among the visible nodes of a BEAM"),
     switch("no-epmd", "neither ask nor run the port mapper; needs ports in --join"),
     one("tick-time", "TIME", "5s", "a node that was silent for so long is down"),
     one("replicas", "N", "3", "copies of each shard"),
-    one("shards", "N", "1024", "shards of a keyspace, a power of two; fixed for the life of a cluster"),
+    one(
+        "shards",
+        "N",
+        "1024",
+        "shards of a keyspace, a power of two; fixed for the life of a cluster",
+    ),
     one("workers", "N", "1", "threads that execute requests"),
-    one("max-memory", "SIZE", "0", "memory past which writes that need more are refused; 0: no limit"),
+    one(
+        "max-memory",
+        "SIZE",
+        "0",
+        "memory past which writes that need more are refused; 0: no limit",
+    ),
     one("max-value", "SIZE", "64mb", "largest value"),
     one("max-clients", "N", "10000", "Redis clients at a time"),
-    one("write-timeout", "TIME", "1s", "a write that waited so long for all replicas is content with a majority"),
-    one("request-timeout", "TIME", "5s", "every request is answered within this time"),
-    one("form-after", "TIME", "10s", "how long a starting node looks for the others before it serves without them"),
-    one("leave-timeout", "TIME", "60s", "how long a stopping node may take to hand its data over"),
+    one(
+        "write-timeout",
+        "TIME",
+        "1s",
+        "a write that waited so long for all replicas is content with a majority",
+    ),
+    one(
+        "request-timeout",
+        "TIME",
+        "5s",
+        "every request is answered within this time",
+    ),
+    one(
+        "form-after",
+        "TIME",
+        "10s",
+        "how long a starting node looks for the others before it serves without them",
+    ),
+    one(
+        "leave-timeout",
+        "TIME",
+        "60s",
+        "how long a stopping node may take to hand its data over",
+    ),
     one("log", "LEVEL", "info", "error, warn, info, debug or trace"),
     one("log-format", "FORMAT", "text", "text or json"),
-    many("facade", "NAME[:missing=nil]", "another module and process name for the store"),
+    many(
+        "facade",
+        "NAME[:missing=nil]",
+        "another module and process name for the store",
+    ),
     switch("insecure", "allow what is not safe on an open network"),
 ];
 
@@ -162,7 +270,9 @@ impl Settings {
         let mut settings = Self::default();
         settings.read_file(file)?;
         for setting in SETTINGS {
-            let Some(text) = variable(&setting.variable()) else { continue };
+            let Some(text) = variable(&setting.variable()) else {
+                continue;
+            };
             let texts: Vec<&str> = match setting.kind {
                 Kind::Many => text.split(',').map(str::trim).filter(|text| !text.is_empty()).collect(),
                 Kind::One | Kind::Switch => vec![&text],
@@ -188,7 +298,12 @@ impl Settings {
     pub(crate) fn one(&self, name: &str) -> Option<Given> {
         let setting = Setting::find(name).expect("only settings of the table are asked for");
         let given = self.given.get(setting.name).and_then(|given| given.last().cloned());
-        given.or_else(|| Some(Given { text: setting.default?.into(), source: Source::Default }))
+        given.or_else(|| {
+            Some(Given {
+                text: setting.default?.into(),
+                source: Source::Default,
+            })
+        })
     }
 
     /// All values of a setting that may have many.
@@ -198,11 +313,17 @@ impl Settings {
 
     /// Where a setting was given.
     pub(crate) fn source(&self, name: &str) -> Source {
-        self.given.get(name).and_then(|given| given.last()).map_or(Source::Default, |given| given.source.clone())
+        self.given
+            .get(name)
+            .and_then(|given| given.last())
+            .map_or(Source::Default, |given| given.source.clone())
     }
 
     fn replace(&mut self, setting: &'static Setting, texts: &[&str], source: &Source) {
-        let given = texts.iter().map(|&text| Given { text: text.into(), source: source.clone() });
+        let given = texts.iter().map(|&text| Given {
+            text: text.into(),
+            source: source.clone(),
+        });
         self.given.insert(setting.name, given.collect());
     }
 
@@ -220,7 +341,10 @@ impl Settings {
         };
         let table: toml::Table = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-            fault(format!("line {line}: {}", error.message().lines().next().unwrap_or_default()))
+            fault(format!(
+                "line {line}: {}",
+                error.message().lines().next().unwrap_or_default()
+            ))
         })?;
         for (key, value) in table {
             self.from_file(path, &key, value)?;
@@ -251,7 +375,11 @@ impl Settings {
         };
         let texts: Option<Vec<String>> = values.iter().map(scalar).collect();
         let Some(texts) = texts else {
-            return Err(ConfigError::new(place, "is not a plain value", "give a string, a number or true or false"));
+            return Err(ConfigError::new(
+                place,
+                "is not a plain value",
+                "give a string, a number or true or false",
+            ));
         };
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         self.replace(setting, &texts, &Source::File(path.into()));
@@ -270,7 +398,9 @@ fn scalar(value: &toml::Value) -> Option<String> {
 
 /// The key of a setting that differs in at most two letters.
 fn nearest(key: &str) -> Option<String> {
-    let keys = SETTINGS.iter().map(|setting| (distance(&setting.key(), key), setting.key()));
+    let keys = SETTINGS
+        .iter()
+        .map(|setting| (distance(&setting.key(), key), setting.key()));
     keys.filter(|(distance, _)| *distance <= 2).min().map(|(_, key)| key)
 }
 

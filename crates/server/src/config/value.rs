@@ -28,7 +28,10 @@ pub(super) fn name(text: &str) -> Parsed<Atom> {
     }
     let mend = "write NAME@HOST with letters, digits and _.- such as salp@127.0.0.1";
     match text.matches('@').count() {
-        0 => wrong(format!("{text:?} has no host"), format!("write {text}@127.0.0.1, or the name of this host")),
+        0 => wrong(
+            format!("{text:?} has no host"),
+            format!("write {text}@127.0.0.1, or the name of this host"),
+        ),
         1 => wrong(format!("{text:?} is no node name"), mend),
         _ => wrong(format!("{text:?} has more than one @"), mend),
     }
@@ -37,11 +40,20 @@ pub(super) fn name(text: &str) -> Parsed<Atom> {
 /// A node to join, with or without a port.
 pub(super) fn join(text: &str) -> Parsed<Join> {
     let Some((node, port)) = text.split_once(':') else {
-        return Ok(Join { node: name(text)?, port: None });
+        return Ok(Join {
+            node: name(text)?,
+            port: None,
+        });
     };
     match port.parse() {
-        Ok(port) if port > 0 => Ok(Join { node: name(node)?, port: Some(port) }),
-        Ok(_) | Err(_) => wrong(format!("{port:?} is no port"), "write NAME@HOST:PORT with a port from 1 to 65535"),
+        Ok(port) if port > 0 => Ok(Join {
+            node: name(node)?,
+            port: Some(port),
+        }),
+        Ok(_) | Err(_) => wrong(
+            format!("{port:?} is no port"),
+            "write NAME@HOST:PORT with a port from 1 to 65535",
+        ),
     }
 }
 
@@ -53,17 +65,30 @@ pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     if let Ok(address) = text.parse() {
         return Ok(Some(address));
     }
-    let named = text.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let named = text
+        .rsplit_once(':')
+        .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     match named.map(|_| text.to_socket_addrs()) {
-        Some(Ok(mut addresses)) if let Some(address) = addresses.next() => Ok(Some(address)),
-        Some(_) => wrong(format!("the host of {text:?} is not known"), "give an address of this machine"),
-        None => wrong(format!("{text:?} is no address"), "write IP:PORT, such as 127.0.0.1:6379, or off"),
+        Some(Ok(addresses)) if addresses.len() > 0 => Ok(addresses.into_iter().next()),
+        Some(_) => wrong(
+            format!("the host of {text:?} is not known"),
+            "give an address of this machine",
+        ),
+        None => wrong(
+            format!("{text:?} is no address"),
+            "write IP:PORT, such as 127.0.0.1:6379, or off",
+        ),
     }
 }
 
 /// An IP address.
 pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
-    text.parse().or_else(|_| wrong(format!("{text:?} is no IP address"), "write one, such as 127.0.0.1 or 0.0.0.0"))
+    text.parse().or_else(|_| {
+        wrong(
+            format!("{text:?} is no IP address"),
+            "write one, such as 127.0.0.1 or 0.0.0.0",
+        )
+    })
 }
 
 /// A port, or a range of ports.
@@ -71,13 +96,20 @@ pub(super) fn ports(text: &str) -> Parsed<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first <= last && (first > 0 || last == 0) => Ok(first..=last),
-        _ => wrong(format!("{text:?} is no port and no range"), "write a port, such as 9100, or a range, 9100-9199"),
+        _ => wrong(
+            format!("{text:?} is no port and no range"),
+            "write a port, such as 9100, or a range, 9100-9199",
+        ),
     }
 }
 
 /// A secret that is not empty.
 pub(super) fn secret(text: &str) -> Parsed<Password> {
-    if text.is_empty() { wrong("is empty", "give one, or leave it out") } else { Ok(Password::new(text.into())) }
+    if text.is_empty() {
+        wrong("is empty", "give one, or leave it out")
+    } else {
+        Ok(Password::new(text.into()))
+    }
 }
 
 /// The letters of a cookie, without the line end that an editor leaves.
@@ -93,7 +125,11 @@ pub(super) fn cookie(bytes: &[u8]) -> Parsed<&[u8]> {
 /// A path; `~` in front is the home directory.
 pub(super) fn path(text: &str) -> Parsed<PathBuf> {
     let Some(rest) = text.strip_prefix("~/") else {
-        return if text.is_empty() { wrong("is empty", "name a file") } else { Ok(text.into()) };
+        return if text.is_empty() {
+            wrong("is empty", "name a file")
+        } else {
+            Ok(text.into())
+        };
     };
     match env::var_os("HOME") {
         Some(home) if !home.is_empty() => Ok(PathBuf::from(home).join(rest)),
@@ -116,7 +152,10 @@ pub(super) fn number<T: FromStr + PartialOrd + ToString>(text: &str, min: T, max
 pub(super) fn shards(text: &str) -> Parsed<u16> {
     match text.parse::<u16>() {
         Ok(shards) if shards.is_power_of_two() && shards <= 16_384 => Ok(shards),
-        _ => wrong(format!("{text:?} is no power of two from 1 to 16384"), "use 1024 unless you know better"),
+        _ => wrong(
+            format!("{text:?} is no power of two from 1 to 16384"),
+            "use 1024 unless you know better",
+        ),
     }
 }
 
@@ -132,12 +171,18 @@ pub(super) fn time(text: &str, min: Duration) -> Parsed<Duration> {
         _ => return wrong(format!("{text:?} is no time"), mend),
     };
     let number = text[..digits].parse::<u64>().ok();
-    let Some(millis) = number.and_then(|n| n.checked_mul(unit_ms)).filter(|millis| *millis <= 1000 * 3_600_000) else {
+    let Some(millis) = number
+        .and_then(|n| n.checked_mul(unit_ms))
+        .filter(|millis| *millis <= 1000 * 3_600_000)
+    else {
         return wrong(format!("{text:?} is no time of up to 1000 hours"), mend);
     };
     let time = Duration::from_millis(millis);
     if time < min {
-        return wrong(format!("{text} is too short"), format!("give at least {}ms", min.as_millis()));
+        return wrong(
+            format!("{text} is too short"),
+            format!("give at least {}ms", min.as_millis()),
+        );
     }
     Ok(time)
 }
@@ -155,7 +200,15 @@ pub(super) fn size(text: &str) -> Parsed<u64> {
         _ => None,
     };
     let bytes = shift.and_then(|shift| lower[..digits].parse::<u64>().ok()?.checked_mul(1 << shift));
-    bytes.map_or_else(|| wrong(format!("{text:?} is no size"), "write a number with kb, mb or gb, such as 2gb"), Ok)
+    bytes.map_or_else(
+        || {
+            wrong(
+                format!("{text:?} is no size"),
+                "write a number with kb, mb or gb, such as 2gb",
+            )
+        },
+        Ok,
+    )
 }
 
 /// The size of a value.
@@ -179,7 +232,10 @@ pub(super) fn name_prefix(text: &str) -> Parsed<String> {
     if wire::dist::node_name(format!("{text}x@h").as_bytes()).is_some() {
         return Ok(text.into());
     }
-    wrong(format!("no node name begins with {text:?}"), "use letters, digits and _.-")
+    wrong(
+        format!("no node name begins with {text:?}"),
+        "use letters, digits and _.-",
+    )
 }
 
 /// Yes or no.
@@ -193,7 +249,8 @@ pub(super) fn truth(text: &str) -> Parsed<bool> {
 
 /// How much is logged.
 pub(super) fn level(text: &str) -> Parsed<tracing::Level> {
-    text.parse().or_else(|_| wrong(format!("{text:?} is no level"), "use error, warn, info, debug or trace"))
+    text.parse()
+        .or_else(|_| wrong(format!("{text:?} is no level"), "use error, warn, info, debug or trace"))
 }
 
 /// How log lines look.
@@ -207,8 +264,14 @@ pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
 
 /// One table `[[keyspace]]`.
 pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
-    let Some(table) = table.as_table() else { return wrong("is no table", "write [[keyspace]]") };
-    let mut keyspace = Keyspace { name: String::new(), level: store::quorum::Level::All, min_acks: 1 };
+    let Some(table) = table.as_table() else {
+        return wrong("is no table", "write [[keyspace]]");
+    };
+    let mut keyspace = Keyspace {
+        name: String::new(),
+        level: store::quorum::Level::All,
+        min_acks: 1,
+    };
     for (key, value) in table {
         match (key.as_str(), value) {
             ("name", toml::Value::String(name)) => keyspace.name.clone_from(name),
@@ -219,7 +282,12 @@ pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
             ("min_acks", toml::Value::Integer(number @ 1..=15)) => keyspace.min_acks = *number as u32,
             ("name" | "level", _) => return wrong(format!("{key} is no string"), "put it in quotes"),
             ("min_acks", _) => return wrong("min_acks is no number from 1 to 15", "give one within"),
-            _ => return wrong(format!("{key} is no setting of a keyspace"), "use name, level and min_acks"),
+            _ => {
+                return wrong(
+                    format!("{key} is no setting of a keyspace"),
+                    "use name, level and min_acks",
+                );
+            }
         }
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
