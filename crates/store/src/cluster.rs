@@ -275,10 +275,14 @@ impl Cluster {
 
     /// Somebody is known, or was named to join, who is not connected and has not said good-bye.
     pub fn awaits_members(&self) -> bool {
-        let away = |member: &Member| member.state != MemberState::Gone && !is_serving(member);
-        let mut others = self.members.iter().filter(|member| member.name.as_str() != self.name);
         let met = |name: &String| self.members.iter().any(|member| member.name.as_str() == name);
-        others.any(away) || !self.join.iter().all(met)
+        self.members_away() || !self.join.iter().all(met)
+    }
+
+    /// A member is not connected, and has not said good-bye.
+    pub fn members_away(&self) -> bool {
+        let away = |member: &Member| member.state != MemberState::Gone && !is_serving(member);
+        self.members.iter().any(|member| member.name.as_str() != self.name && away(member))
     }
 
     /// This node has nothing of any shard.
