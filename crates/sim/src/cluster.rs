@@ -302,6 +302,8 @@ impl World {
                 }
             }
             Event::Client(client) => self.client(client),
+            // What a fault still has in store does not strike a mended world.
+            Event::Block { .. } | Event::Unblock { .. } | Event::Start(_) if self.ending => {}
             Event::Strike(fault) => self.strike(fault),
             Event::Block { from, to } => {
                 self.disturbed();
