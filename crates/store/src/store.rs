@@ -7,6 +7,7 @@
 //! - Time is looked at once per message, so all that one message does has one time.
 
 use alloc::{boxed::Box, collections::VecDeque, format, vec::Vec};
+use bytes::Bytes;
 use hashbrown::HashMap;
 use node::{Context, Event, MembersCommand, Process};
 use wire::{
@@ -41,6 +42,8 @@ const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
 /// Gathered bytes that leave before the flush.
 const FRAME_BYTES: usize = 256 << 10;
+/// Frames that are kept for nodes that are not known as members yet.
+const EARLY_FRAMES_MAX: usize = 256;
 /// A node that did nothing for so long, though it ticks, stood still.
 const STILL_MS: u64 = 1_000;
 
@@ -85,7 +88,10 @@ pub struct Store {
     pub(crate) held: Vec<Box<Ask>>,
     names: Vec<Atom>,
     /// Peers that broke the protocol while the present message was handled.
-    broken: PeerSet,
+    broken: Vec<(usize, &'static str)>,
+    /// Frames of nodes that are not known as members yet. Past [`EARLY_FRAMES_MAX`] one is dropped, and the gap cuts the
+    /// connection.
+    early: Vec<(Atom, u32, Bytes)>,
 
     pub(crate) clients: HashMap<u64, Session, foldhash::fast::FixedState>,
     pub(crate) answers: Vec<Box<Ask>>,
@@ -138,7 +144,8 @@ impl Store {
             resumed_ms: 0,
             held: Vec::new(),
             names: Vec::new(),
-            broken: PeerSet::EMPTY,
+            broken: Vec::new(),
+            early: Vec::new(),
             clients: HashMap::default(),
             answers: Vec::new(),
             beam_answers: Vec::new(),
@@ -176,15 +183,18 @@ impl Store {
         self.monotonic_ms < self.echoes[slot] + LEASE_MS
     }
 
-    /// A frame of the peer in `slot`; false if it broke the protocol.
-    fn frame(&mut self, slot: usize, bytes: &[u8]) -> bool {
-        let Ok(mut frame) = Frame::decode(bytes) else { return false };
+    /// A frame of the peer in `slot`. An error says which rule of the protocol it broke.
+    fn frame(&mut self, slot: usize, bytes: &[u8]) -> Result<(), &'static str> {
+        let mut frame = Frame::decode(bytes).map_err(|malformed| malformed.0)?;
         // A frame that came twice says nothing new; one that is missing was lost, and what it held with it.
         if frame.number <= self.received[slot] {
-            return true;
+            return Ok(());
         }
-        if frame.number != self.received[slot] + 1 || frame.applied >= self.outboxes[slot].number() {
-            return false;
+        if frame.number != self.received[slot] + 1 {
+            return Err("a frame is missing");
+        }
+        if frame.applied >= self.outboxes[slot].number() {
+            return Err("it acknowledges what was not sent");
         }
         self.received[slot] = frame.number;
         self.beats[slot] = frame.beat;
@@ -198,12 +208,12 @@ impl Store {
             self.acknowledged(slot, frame.applied);
         }
         while let Some(message) = frame.next() {
-            let Ok(message) = message else { return false };
+            let message = message.map_err(|malformed| malformed.0)?;
             if !self.message(slot, &message) {
-                return false;
+                return Err("a message that makes no sense");
             }
         }
-        true
+        Ok(())
     }
 
     fn message(&mut self, slot: usize, message: &Message<'_>) -> bool {
@@ -224,6 +234,10 @@ impl Store {
                 if let Some(peer) = self.cluster.peer_mut(slot) {
                     peer.vitals = *vitals;
                 }
+                true
+            }
+            Message::Leave => {
+                self.leave();
                 true
             }
             Message::Holdings { .. }
@@ -262,6 +276,9 @@ impl Store {
             self.names[slot] = Atom::new(&peer.name);
         }
         self.placed(&change);
+        for slot in change.joined.iter() {
+            self.catch_up(slot);
+        }
     }
 
     fn tick(&mut self) {
@@ -313,9 +330,10 @@ impl Store {
         for (kind, text) in self.notes.drain(..) {
             ctx.event(Event::Note { kind, text });
         }
-        for slot in core::mem::take(&mut self.broken).iter() {
+        for (slot, rule) in core::mem::take(&mut self.broken) {
             if let Some(peer) = self.cluster.peer(slot) {
-                ctx.event(Event::Note { kind: "protocol", text: format!("{} broke the store's protocol", peer.name) });
+                let text = format!("{} broke the store's protocol: {rule}", peer.name);
+                ctx.event(Event::Note { kind: "protocol", text });
                 ctx.disconnect(&self.names[slot]);
             }
         }
@@ -330,11 +348,34 @@ impl Store {
         });
         match (slot, &term) {
             (Some(slot), Term::Binary(frame)) => {
-                if !self.frame(slot, frame) {
-                    self.broken.insert(slot);
+                if let Err(rule) = self.frame(slot, frame) {
+                    self.broken.push((slot, rule));
+                }
+            }
+            // A peer may see us as a member a moment before we see it as one.
+            (None, Term::Binary(frame)) if from.is_some_and(|pid| pid.node != *ctx.node()) => {
+                if let Some(from) = from
+                    && self.early.len() < EARLY_FRAMES_MAX
+                {
+                    self.early.push((from.node.clone(), from.creation, frame.clone()));
                 }
             }
             _ => self.beam(ctx, term),
+        }
+    }
+
+    /// Handles the frames of a new member that came before it was known as one.
+    fn catch_up(&mut self, slot: usize) {
+        let Some(peer) = self.cluster.peer(slot) else { return };
+        let (name, creation) = (peer.name.clone(), peer.creation);
+        let (its, others) =
+            core::mem::take(&mut self.early).into_iter().partition(|(node, life, _)| node.as_str() == name && *life == creation);
+        self.early = others;
+        let its: Vec<(Atom, u32, Bytes)> = its;
+        for (_, _, frame) in its {
+            if let Err(rule) = self.frame(slot, &frame) {
+                return self.broken.push((slot, rule));
+            }
         }
     }
 }
@@ -371,9 +412,13 @@ impl Process<Payload> for Store {
                 return;
             }
             // Peers are known through membership; the rest is asked for by nobody here.
-            node::Message::NodeDown { reason, .. } if reason.is_atom("paused") => self.step_down(),
+            node::Message::NodeDown { node, reason, .. } => {
+                self.early.retain(|(of, _, _)| *of != node);
+                if reason.is_atom("paused") {
+                    self.step_down();
+                }
+            }
             node::Message::NodeUp { .. }
-            | node::Message::NodeDown { .. }
             | node::Message::Exit { .. }
             | node::Message::Down { .. }
             | node::Message::Reply { .. } => {}
@@ -404,6 +449,11 @@ impl Store {
             }
             Payload::Add { node } => self.commands.push(MembersCommand::Add { node }),
             Payload::Leave => self.leave(),
+            Payload::LeaveOther { node } => match self.cluster.slot(node.as_str()) {
+                Some(slot) => self.outboxes[slot].push(&Message::Leave),
+                None if node.as_str() == self.config.name => self.leave(),
+                None => self.commands.push(MembersCommand::Forget { node }),
+            },
             Payload::Forget { node } => self.commands.push(MembersCommand::Forget { node }),
             Payload::Status(_) => {}
         }
