@@ -3,10 +3,7 @@
 //! A row says where a request runs ([`Run`]) and which of its arguments are keys ([`Keys`]). Nothing else in the code
 //! knows a command by name.
 
-use wire::{
-    reply::Replies,
-    request::Args,
-};
+use wire::{reply::Replies, request::Args};
 
 use crate::{call::Call, commands, visit::Visit};
 
@@ -176,7 +173,9 @@ impl Row {
     pub fn member(&self, name: Option<&[u8]>) -> Option<&'static Self> {
         match (name, self.run) {
             (None, Run::Family(rows)) => rows.iter().find(|row| row.subcommand().is_empty()),
-            (Some(name), _) => self.subcommands().find(|row| row.subcommand().as_bytes().eq_ignore_ascii_case(name)),
+            (Some(name), _) => self
+                .subcommands()
+                .find(|row| row.subcommand().as_bytes().eq_ignore_ascii_case(name)),
             (None, _) => None,
         }
     }
@@ -219,7 +218,10 @@ static INDEX: [u8; PLACES] = {
     let mut index = [0u8; PLACES];
     let mut row = 0;
     while row < rows.len() {
-        assert!(rows[row].name.len() <= NAME_BYTES_MAX, "a name is longer than NAME_BYTES_MAX");
+        assert!(
+            rows[row].name.len() <= NAME_BYTES_MAX,
+            "a name is longer than NAME_BYTES_MAX"
+        );
         let mut at = place(rows[row].name.as_bytes());
         while index[at] != 0 {
             at = (at + 1) % PLACES;

@@ -44,7 +44,9 @@ pub(super) fn setinfo(visit: &mut Visit<'_>) {
     let shown = String::from_utf8_lossy(option);
     let library = option.eq_ignore_ascii_case(b"lib-name");
     if !library && !option.eq_ignore_ascii_case(b"lib-ver") {
-        return visit.replies.error(ErrorKind::Err, format_args!("Unrecognized option '{shown}'"));
+        return visit
+            .replies
+            .error(ErrorKind::Err, format_args!("Unrecognized option '{shown}'"));
     }
     if !is_name(text) {
         let text = format_args!("{shown} cannot contain spaces, newlines or special characters.");

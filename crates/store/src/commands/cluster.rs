@@ -92,7 +92,12 @@ pub(super) fn shards(visit: &mut Visit<'_>) {
         visit.replies.bulk(b"nodes");
         visit.replies.array(seats.len());
         for (index, seat) in seats.into_iter().enumerate() {
-            node_of_shard(visit.replies, visit.store, seat, if index == 0 { "master" } else { "replica" });
+            node_of_shard(
+                visit.replies,
+                visit.store,
+                seat,
+                if index == 0 { "master" } else { "replica" },
+            );
         }
     }
 }
@@ -118,7 +123,13 @@ fn node_of_shard(replies: &mut Replies, store: &Store, seat: Seat, role: &str) {
 pub(super) fn nodes(visit: &mut Visit<'_>) {
     let ranges = ranges(visit.store, visit.session.keyspace);
     let mut out = String::new();
-    for member in visit.store.cluster.members().iter().filter(|member| member.state != MemberState::Gone) {
+    for member in visit
+        .store
+        .cluster
+        .members()
+        .iter()
+        .filter(|member| member.state != MemberState::Gone)
+    {
         out.push_str(&node_line(visit.store, member, &ranges));
     }
     visit.replies.verbatim(b"txt", out.as_bytes());
@@ -127,12 +138,20 @@ pub(super) fn nodes(visit: &mut Visit<'_>) {
 /// `id host:port@bus-port flags - ping pong epoch link slots`, in which the bus port is that of the distribution.
 fn node_line(store: &Store, member: &Member, ranges: &[Range]) -> String {
     let name = member.name.as_str();
-    let seat = if name == store.config.name { Some(Seat::Me) } else { store.cluster.slot(name).map(Seat::Peer) };
+    let seat = if name == store.config.name {
+        Some(Seat::Me)
+    } else {
+        store.cluster.slot(name).map(Seat::Peer)
+    };
     let (host, port) = seat.map_or(("", 0), |seat| {
         let (_, host, port) = address(store, seat);
         (host, port)
     });
-    let mut flags = String::from(if seat == Some(Seat::Me) { "myself,master" } else { "master" });
+    let mut flags = String::from(if seat == Some(Seat::Me) {
+        "myself,master"
+    } else {
+        "master"
+    });
     match member.state {
         MemberState::Suspect => flags.push_str(",fail?"),
         MemberState::Down | MemberState::Gone => flags.push_str(",fail"),
@@ -146,7 +165,11 @@ fn node_line(store: &Store, member: &Member, ranges: &[Range]) -> String {
     let mut line = format!("{id} {host}:{port}@{bus} {flags} - 0 0 0 {link}");
     for range in ranges.iter().filter(|range| range.seats.first().copied() == seat) {
         let (first, last) = (range.first, range.last);
-        line.push_str(&if first == last { format!(" {first}") } else { format!(" {first}-{last}") });
+        line.push_str(&if first == last {
+            format!(" {first}")
+        } else {
+            format!(" {first}-{last}")
+        });
     }
     line.push('\n');
     line
@@ -157,9 +180,20 @@ pub(super) fn info(visit: &mut Visit<'_>) {
     let ranges = ranges(visit.store, visit.session.keyspace);
     let served: u64 = ranges.iter().map(|range| u64::from(range.last - range.first) + 1).sum();
     let lost = u64::from(SLOTS) - served;
-    let members = visit.store.cluster.members().iter().filter(|member| member.state != MemberState::Gone).count();
+    let members = visit
+        .store
+        .cluster
+        .members()
+        .iter()
+        .filter(|member| member.state != MemberState::Gone)
+        .count();
     let serves = |seat: Seat| ranges.iter().any(|range| range.seats.first() == Some(&seat));
-    let peers = visit.store.cluster.peers().filter(|(slot, _)| serves(Seat::Peer(*slot))).count();
+    let peers = visit
+        .store
+        .cluster
+        .peers()
+        .filter(|(slot, _)| serves(Seat::Peer(*slot)))
+        .count();
     let size = peers + usize::from(serves(Seat::Me));
     let state = if lost == 0 { "ok" } else { "fail" };
     let text = format!(
@@ -172,7 +206,9 @@ pub(super) fn info(visit: &mut Visit<'_>) {
 
 fn keys_in_slot(shard: &Shard, now_ms: u64, wanted: u16) -> impl Iterator<Item = &[u8]> {
     let (keys, _) = shard.scan(0, usize::MAX, now_ms);
-    keys.into_iter().map(|(key, _)| key).filter(move |key| slot(key) == wanted)
+    keys.into_iter()
+        .map(|(key, _)| key)
+        .filter(move |key| slot(key) == wanted)
 }
 
 fn wanted_slot(number: i64) -> Option<u16> {
@@ -181,7 +217,9 @@ fn wanted_slot(number: i64) -> Option<u16> {
 
 /// `CLUSTER COUNTKEYSINSLOT slot`
 pub(super) fn countkeysinslot(call: &mut Call<'_>) {
-    let Some(number) = integer(call.arg(2)) else { return call.replies.not_an_integer() };
+    let Some(number) = integer(call.arg(2)) else {
+        return call.replies.not_an_integer();
+    };
     match wanted_slot(number) {
         None => call.replies.error(ErrorKind::Err, "Invalid slot"),
         Some(slot) => {
@@ -262,12 +300,27 @@ mod tests {
 
     #[test]
     fn neighbours_with_the_same_nodes_are_one_range() {
-        let (a, b) = (alloc::vec![Seat::Me, Seat::Peer(1)], alloc::vec![Seat::Peer(1), Seat::Me]);
-        let shards = [(0, a.clone()), (1, a.clone()), (2, b.clone()), (4, b.clone()), (5, a.clone())];
+        let (a, b) = (
+            alloc::vec![Seat::Me, Seat::Peer(1)],
+            alloc::vec![Seat::Peer(1), Seat::Me],
+        );
+        let shards = [
+            (0, a.clone()),
+            (1, a.clone()),
+            (2, b.clone()),
+            (4, b.clone()),
+            (5, a.clone()),
+        ];
         let ranges = merge(shards.into_iter(), 4);
         let wanted = [(0, 7, &a), (8, 11, &b), (16, 19, &b), (20, 23, &a)];
-        let wanted: Vec<Range> =
-            wanted.map(|(first, last, seats)| Range { first, last, seats: seats.clone() }).into_iter().collect();
+        let wanted: Vec<Range> = wanted
+            .map(|(first, last, seats)| Range {
+                first,
+                last,
+                seats: seats.clone(),
+            })
+            .into_iter()
+            .collect();
         assert_eq!(ranges, wanted);
     }
 
@@ -280,7 +333,10 @@ mod tests {
     #[test]
     fn ids_are_of_forty_digits_and_differ() {
         let ids = ["salp_1@127.0.0.1", "salp_2@127.0.0.1"].map(id);
-        assert!(ids.iter().all(|id| id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
+        assert!(
+            ids.iter()
+                .all(|id| id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        );
         assert_ne!(ids[0], ids[1]);
     }
 }

@@ -91,9 +91,6 @@ pub(super) fn hello(visit: &mut Visit<'_>) {
                 rest = rest.skip(3);
             }
             (b"setname", Some(given), _) => {
-                if !is_name(given) {
-                    return bad_client_name(visit);
-                }
                 name = Some(given);
                 rest = rest.skip(2);
             }
@@ -112,11 +109,14 @@ pub(super) fn hello(visit: &mut Visit<'_>) {
     if !visit.session.authenticated {
         return visit.replies.error(
             ErrorKind::NoAuth,
-            "HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> \
-             option can be used to authenticate the client and select the RESP protocol version at the same time",
+            "HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option \
+             can be used to authenticate the client and select the RESP protocol version at the same time",
         );
     }
     if let Some(name) = name {
+        if !is_name(name) {
+            return bad_client_name(visit);
+        }
         visit.session.name = String::from_utf8_lossy(name).into_owned();
     }
     visit.session.protocol = protocol;

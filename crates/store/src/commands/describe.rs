@@ -12,7 +12,7 @@ use wire::{
 
 use super::glob;
 use crate::{
-    command::{self, Access, Keys, Row, Run},
+    command::{self, Access, Row, Run},
     visit::Visit,
 };
 
@@ -50,8 +50,11 @@ pub(super) fn info(visit: &mut Visit<'_>) {
 /// `COMMAND DOCS [name …]`
 pub(super) fn docs(visit: &mut Visit<'_>) {
     let names = visit.args.skip(2);
-    let rows: Vec<&Row> =
-        if names.is_empty() { command::public().collect() } else { names.iter().filter_map(public).collect() };
+    let rows: Vec<&Row> = if names.is_empty() {
+        command::public().collect()
+    } else {
+        names.iter().filter_map(public).collect()
+    };
     visit.replies.map(rows.len());
     for row in rows {
         docs_of(visit.replies, row);
@@ -68,7 +71,9 @@ pub(super) fn list(visit: &mut Visit<'_>) {
     let rows = command::public().flat_map(|row| core::iter::once(row).chain(row.subcommands()));
     let rows: Vec<&Row> = match filter.to_ascii_lowercase().as_slice() {
         b"pattern" => rows.filter(|row| glob::matches(value, row.name.as_bytes())).collect(),
-        b"aclcat" => rows.filter(|row| categories(row).iter().any(|name| name[1..].as_bytes() == value)).collect(),
+        b"aclcat" => rows
+            .filter(|row| categories(row).iter().any(|name| name[1..].as_bytes() == value))
+            .collect(),
         b"module" => Vec::new(),
         _ => return visit.replies.syntax(),
     };
@@ -98,8 +103,7 @@ fn keys_of<'a>(row: Option<&Row>, request: Args<'a>) -> Result<Vec<&'a [u8]>, &'
     if row.keys.spec().0 == 0 {
         return Err("The command has no key arguments");
     }
-    let whole = row.keys != Keys::Pairs || request.len() % 2 == 1;
-    if !row.arity.admits(request.len()) || !whole {
+    if !row.arity.admits(request.len()) {
         return Err("Invalid number of arguments specified for command");
     }
     Ok(row.keys.of(request).collect())
@@ -107,9 +111,13 @@ fn keys_of<'a>(row: Option<&Row>, request: Args<'a>) -> Result<Vec<&'a [u8]>, &'
 
 /// `HELP` of the family that the request names.
 pub(super) fn help(visit: &mut Visit<'_>) {
-    let Some(family) = command::find(visit.arg(0)) else { return visit.replies.syntax() };
+    let Some(family) = command::find(visit.arg(0)) else {
+        return visit.replies.syntax();
+    };
     let name = family.name.to_uppercase();
-    let mut lines = alloc::vec![format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
+    let mut lines = alloc::vec![format!(
+        "{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+    )];
     for row in family.subcommands() {
         lines.push(row.subcommand().to_uppercase());
         lines.push(format!("    {}", row.doc));
@@ -153,11 +161,22 @@ fn key_spec(replies: &mut Replies, row: &Row) {
     let relative = if last < 0 { last } else { last - first };
     replies.map(3);
     replies.bulk(b"flags");
-    words(replies, if row.writes() { &["RW", "access", "update"] } else { &["RO", "access"] });
+    words(
+        replies,
+        if row.writes() {
+            &["RW", "access", "update"]
+        } else {
+            &["RO", "access"]
+        },
+    );
     replies.bulk(b"begin_search");
     spec(replies, "index", &[("index", first)]);
     replies.bulk(b"find_keys");
-    spec(replies, "range", &[("lastkey", relative), ("keystep", step), ("limit", 0)]);
+    spec(
+        replies,
+        "range",
+        &[("lastkey", relative), ("keystep", step), ("limit", 0)],
+    );
 }
 
 fn spec(replies: &mut Replies, kind: &str, numbers: &[(&str, i64)]) {

@@ -29,7 +29,10 @@ const SECTIONS: [Section; 10] = [
 /// `INFO [section …]`
 pub(super) fn info(visit: &mut Visit<'_>) {
     let wanted: BTreeSet<Vec<u8>> = visit.args.skip(1).iter().map(<[u8]>::to_ascii_lowercase).collect();
-    let all = wanted.is_empty() || ["all", "default", "everything"].iter().any(|name| wanted.contains(name.as_bytes()));
+    let all = wanted.is_empty()
+        || ["all", "default", "everything"]
+            .iter()
+            .any(|name| wanted.contains(name.as_bytes()));
     let mut out = String::new();
     for (name, write) in SECTIONS {
         if all || wanted.contains(name.to_ascii_lowercase().as_bytes()) {
@@ -59,7 +62,14 @@ fn server(store: &Store, out: &mut String) {
     line(out, format_args!("redis_mode:cluster"));
     line(out, format_args!("salp_version:{}", env!("CARGO_PKG_VERSION")));
     line(out, format_args!("arch_bits:{}", usize::BITS));
-    line(out, format_args!("run_id:{}{:08x}", super::cluster::id(&store.config.name).get(..32).unwrap_or_default(), store.config.creation));
+    line(
+        out,
+        format_args!(
+            "run_id:{}{:08x}",
+            super::cluster::id(&store.config.name).get(..32).unwrap_or_default(),
+            store.config.creation
+        ),
+    );
     number(out, "tcp_port", port);
     number(out, "server_time_usec", store.now_ms * 1000);
     number(out, "uptime_in_seconds", up_s);
@@ -117,7 +127,10 @@ fn replication(_: &Store, out: &mut String) {
 
 fn cpu(store: &Store, out: &mut String) {
     let us = store.measured.cpu_us;
-    line(out, format_args!("used_cpu_user:{}.{:06}", us / 1_000_000, us % 1_000_000));
+    line(
+        out,
+        format_args!("used_cpu_user:{}.{:06}", us / 1_000_000, us % 1_000_000),
+    );
 }
 
 fn cluster(_: &Store, out: &mut String) {
@@ -127,9 +140,10 @@ fn cluster(_: &Store, out: &mut String) {
 fn keyspace(store: &Store, out: &mut String) {
     let shards = usize::from(store.config.shards);
     for (index, replicas) in store.replicas.chunks(shards).enumerate() {
-        let own = replicas.iter().enumerate().filter(|(shard, _)| {
-            store.cluster.route(index * shards + shard).primary == Some(Seat::Me)
-        });
+        let own = replicas
+            .iter()
+            .enumerate()
+            .filter(|(shard, _)| store.cluster.route(index * shards + shard).primary == Some(Seat::Me));
         let keys: usize = own.map(|(_, replica)| replica.shard.len()).sum();
         // As in Redis, one that is empty is not named.
         if keys > 0 {
@@ -143,7 +157,11 @@ fn salp(store: &Store, out: &mut String) {
     let vitals = store.take_vitals(store.vitals.ops_per_second);
     line(out, format_args!("node:{}", status.name));
     number(out, "members", status.nodes.len() as u64);
-    number(out, "members_connected", status.nodes.iter().filter(|node| node.member.connected).count() as u64);
+    number(
+        out,
+        "members_connected",
+        status.nodes.iter().filter(|node| node.member.connected).count() as u64,
+    );
     number(out, "shards", u64::from(status.ring_shards));
     number(out, "replicas", u64::from(status.replicas));
     number(out, "keyspaces", status.keyspaces.len() as u64);
@@ -167,7 +185,13 @@ mod tests {
 
     #[test]
     fn sizes_read_as_in_redis() {
-        for (bytes, text) in [(0, "0B"), (1023, "1023B"), (1536, "1.50K"), (100 << 20, "100.00M"), (5 << 40, "5.00T")] {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1536, "1.50K"),
+            (100 << 20, "100.00M"),
+            (5 << 40, "5.00T"),
+        ] {
             assert_eq!(human(bytes), text);
         }
     }

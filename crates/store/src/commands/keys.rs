@@ -30,7 +30,9 @@ pub(super) fn kind(call: &mut Call<'_>) {
 
 /// Puts what `args[1]` holds under `args[2]`; false if there is nothing.
 fn duplicate(call: &mut Call<'_>) -> bool {
-    let Some(view) = call.shard.view(call.arg(1), call.now_ms) else { return false };
+    let Some(view) = call.shard.view(call.arg(1), call.now_ms) else {
+        return false;
+    };
     let (format, bytes) = crate::call::stored(&view.value);
     let (bytes, expiry) = (bytes.into_owned(), view.expiry_ms);
     call.put(call.arg(2), format, &bytes, expiry);
@@ -68,13 +70,15 @@ pub(super) fn renamenx(call: &mut Call<'_>) {
 
 /// `COPY source destination [REPLACE]`
 pub(super) fn copy(call: &mut Call<'_>) {
-    let replace = match call.args.get(3) {
-        None => false,
-        Some(word) if word.eq_ignore_ascii_case(b"replace") && call.args.len() == 4 => true,
-        Some(_) => return call.replies.syntax(),
-    };
+    let mut options = call.args.skip(3).iter();
+    let replace = call.args.len() > 3;
+    if !options.all(|word| word.eq_ignore_ascii_case(b"replace")) {
+        return call.replies.syntax();
+    }
     if call.arg(1) == call.arg(2) {
-        return call.replies.error(ErrorKind::Err, "source and destination objects are the same");
+        return call
+            .replies
+            .error(ErrorKind::Err, "source and destination objects are the same");
     }
     let free = replace || call.shard.view(call.arg(2), call.now_ms).is_none();
     let copied = free && duplicate(call);
@@ -87,8 +91,13 @@ pub(super) fn dbsize(call: &mut Call<'_>) {
     call.replies.int(count as i64);
 }
 
-/// `%FLUSH shard`
+/// `%FLUSH shard [ASYNC|SYNC]`: it is done at once either way.
 pub(super) fn flush(call: &mut Call<'_>) {
+    let mut options = call.args.skip(2).iter();
+    let known = |word: &[u8]| word.eq_ignore_ascii_case(b"async") || word.eq_ignore_ascii_case(b"sync");
+    if call.args.len() > 3 || !options.all(known) {
+        return call.replies.syntax();
+    }
     call.wipe();
     call.replies.ok();
 }
@@ -111,7 +120,11 @@ pub(super) fn keys(call: &mut Call<'_>) {
 
 /// `%RANDOMKEY shard`
 pub(super) fn randomkey(call: &mut Call<'_>) {
-    match call.shard.random(call.random).filter(|key| call.shard.view(key, call.now_ms).is_some()) {
+    match call
+        .shard
+        .random(call.random)
+        .filter(|key| call.shard.view(key, call.now_ms).is_some())
+    {
         Some(key) => call.replies.bulk(key),
         None => call.replies.null(),
     }
@@ -119,7 +132,9 @@ pub(super) fn randomkey(call: &mut Call<'_>) {
 
 /// `OBJECT ENCODING key`
 pub(super) fn encoding(call: &mut Call<'_>) {
-    let Some(view) = call.shard.view(call.arg(2), call.now_ms) else { return call.replies.null() };
+    let Some(view) = call.shard.view(call.arg(2), call.now_ms) else {
+        return call.replies.null();
+    };
     let text = crate::call::text(&view.value);
     let encoding = if integer(&text).is_some() {
         "int"
@@ -184,4 +199,3 @@ pub(super) fn memory(call: &mut Call<'_>) {
         }
     }
 }
-

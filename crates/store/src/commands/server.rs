@@ -13,7 +13,9 @@ pub(super) fn time(visit: &mut Visit<'_>) {
     let now_ms = visit.store.now_ms;
     visit.replies.array(2);
     for number in [now_ms / 1000, now_ms % 1000 * 1000] {
-        visit.replies.bulk_with(|data| wire::decimal::write_int(data, number.cast_signed()));
+        visit
+            .replies
+            .bulk_with(|data| wire::decimal::write_int(data, number.cast_signed()));
     }
 }
 
@@ -39,13 +41,19 @@ pub(super) fn wait(visit: &mut Visit<'_>) {
     let (replicas, timeout) = (integer(visit.arg(1)), integer(visit.arg(2)));
     match (replicas, timeout) {
         (None, _) => visit.replies.not_an_integer(),
-        (_, None) => visit.replies.error(ErrorKind::Err, "timeout is not an integer or out of range"),
+        (_, None) => visit
+            .replies
+            .error(ErrorKind::Err, "timeout is not an integer or out of range"),
         (_, Some(..=-1)) => visit.replies.error(ErrorKind::Err, "timeout is negative"),
         _ => {
             let keyspace = usize::from(visit.session.keyspace);
-            let level = visit.session.level.unwrap_or(visit.store.config.keyspaces[keyspace].level);
+            let level = visit
+                .session
+                .level
+                .unwrap_or(visit.store.config.keyspaces[keyspace].level);
             let shards = usize::from(visit.store.config.shards);
-            let held = (keyspace * shards..(keyspace + 1) * shards).map(|shard| held_elsewhere(visit.store, shard, level));
+            let held =
+                (keyspace * shards..(keyspace + 1) * shards).map(|shard| held_elsewhere(visit.store, shard, level));
             let held = held.min().unwrap_or(0);
             visit.replies.int(held as i64);
         }
@@ -55,12 +63,16 @@ pub(super) fn wait(visit: &mut Visit<'_>) {
 /// How many replicas beside the primary hold a write on `shard` that was acknowledged at `level`.
 fn held_elsewhere(store: &Store, shard: usize, level: Level) -> usize {
     let cluster = &store.cluster;
-    let Some(primary) = cluster.route(shard).primary else { return 0 };
+    let Some(primary) = cluster.route(shard).primary else {
+        return 0;
+    };
     let answers = |seat: &Seat| match *seat {
         Seat::Me => true,
         Seat::Peer(slot) => !store.silent.contains(slot),
     };
-    let ready = cluster.order(shard).filter(|&seat| seat != primary && cluster.copy_at(seat, shard) == Copy::Ready);
+    let ready = cluster
+        .order(shard)
+        .filter(|&seat| seat != primary && cluster.copy_at(seat, shard) == Copy::Ready);
     let others = ready.filter(answers).count();
     match level {
         Level::One => 0,
@@ -75,7 +87,9 @@ pub(super) fn slowlog_get(visit: &mut Visit<'_>) {
     match visit.args.len() {
         2 => visit.replies.array(0),
         3 if integer(visit.arg(2)).is_some_and(|count| count >= -1) => visit.replies.array(0),
-        3 => visit.replies.error(ErrorKind::Err, "count should be greater than or equal to -1"),
+        3 => visit
+            .replies
+            .error(ErrorKind::Err, "count should be greater than or equal to -1"),
         _ => visit.replies.wrong_arity("slowlog|get"),
     }
 }

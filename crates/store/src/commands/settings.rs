@@ -26,7 +26,10 @@ fn settings(config: &Config) -> [(&'static str, String); 14] {
         ("databases", config.keyspaces.len().to_string()),
         (MEMORY_MAX, config.memory_bytes_max.to_string()),
         ("maxmemory-policy", "noeviction".into()),
-        ("min-replicas-to-write", (config.keyspaces[0].min_acks.saturating_sub(1)).to_string()),
+        (
+            "min-replicas-to-write",
+            (config.keyspaces[0].min_acks.saturating_sub(1)).to_string(),
+        ),
         ("notify-keyspace-events", String::new()),
         ("port", port.to_string()),
         ("proto-max-bulk-len", config.value_bytes_max.to_string()),
@@ -38,7 +41,11 @@ fn settings(config: &Config) -> [(&'static str, String); 14] {
 /// `CONFIG GET pattern …`
 pub(super) fn get(visit: &mut Visit<'_>) {
     let patterns = visit.args.skip(2);
-    let wanted = |name: &str| patterns.iter().any(|it| glob::matches(&it.to_ascii_lowercase(), name.as_bytes()));
+    let wanted = |name: &str| {
+        patterns
+            .iter()
+            .any(|it| glob::matches(&it.to_ascii_lowercase(), name.as_bytes()))
+    };
     let mut found: Vec<_> = settings(&visit.store.config).into_iter().collect();
     found.retain(|(name, _)| wanted(name));
     visit.replies.map(found.len());
@@ -62,17 +69,22 @@ pub(super) fn set(visit: &mut Visit<'_>) {
 /// The memory limit after a `CONFIG SET`, or why it is refused.
 fn memory_max_of(visit: &Visit<'_>) -> Result<u64, String> {
     let pairs = visit.args.skip(2);
-    if pairs.len() % 2 != 0 {
-        return Err("wrong number of arguments for 'config|set' command".into());
+    if !pairs.len().is_multiple_of(2) {
+        return Err("syntax error".into());
     }
     let settings = settings(&visit.store.config);
     let mut memory_max = visit.store.config.memory_bytes_max;
     let mut named: Vec<&str> = Vec::new();
     for at in (0..pairs.len()).step_by(2) {
         let (given, value) = (&pairs[at], &pairs[at + 1]);
-        let Some((name, current)) = settings.iter().find(|(name, _)| given.eq_ignore_ascii_case(name.as_bytes())) else {
+        let Some((name, current)) = settings
+            .iter()
+            .find(|(name, _)| given.eq_ignore_ascii_case(name.as_bytes()))
+        else {
             let given = String::from_utf8_lossy(given);
-            return Err(format!("Unknown option or number of arguments for CONFIG SET - '{given}'"));
+            return Err(format!(
+                "Unknown option or number of arguments for CONFIG SET - '{given}'"
+            ));
         };
         let refused = |why| format!("CONFIG SET failed (possibly related to argument '{name}') - {why}");
         if named.contains(name) {
@@ -113,5 +125,7 @@ pub(super) fn resetstat(visit: &mut Visit<'_>) {
 
 /// `CONFIG REWRITE`
 pub(super) fn rewrite(visit: &mut Visit<'_>) {
-    visit.replies.error(ErrorKind::Err, "The server is running without a config file");
+    visit
+        .replies
+        .error(ErrorKind::Err, "The server is running without a config file");
 }

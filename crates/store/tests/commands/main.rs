@@ -6,9 +6,10 @@
 //! > SET a 1               a request, written as in an inline command
 //! +OK                     its reply, as RESP has it
 //! 2> CLIENT SETNAME bob   another connection, to the first node as well
+//! & CLIENT GETNAME        a further request in the same batch; the replies to all stand below the last
 //! ```
 //!
-//! Requests in lines without a gap are one batch. `UPDATE=1 cargo test -p store --test commands` writes what comes out
+//! `UPDATE=1 cargo test -p store --test commands` writes what comes out
 //! into the files, to be read before it is committed. Except where a comment says otherwise the replies are those of
 //! redis-server 7.0.
 
@@ -19,17 +20,29 @@ use std::{env, fs, path::Path};
 
 /// Runs the script `name` and compares, or writes what it printed.
 fn check(name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands").join(name).with_extension("txt");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/commands")
+        .join(name)
+        .with_extension("txt");
     let wanted = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let printed = script::run(&wanted);
     if env::var_os("UPDATE").is_some() {
         fs::write(&path, printed).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         return;
     }
-    let differs = wanted.lines().zip(printed.lines()).position(|(wanted, printed)| wanted != printed);
+    let differs = wanted
+        .lines()
+        .zip(printed.lines())
+        .position(|(wanted, printed)| wanted != printed);
     let line = differs.unwrap_or_else(|| wanted.lines().count().min(printed.lines().count()));
     let show = |text: &str| text.lines().nth(line).unwrap_or("the end").to_owned();
-    assert!(wanted == printed, "{name}.txt:{}\n  wanted: {}\n printed: {}", line + 1, show(&wanted), show(&printed));
+    assert!(
+        wanted == printed,
+        "{name}.txt:{}\n  wanted: {}\n printed: {}",
+        line + 1,
+        show(&wanted),
+        show(&printed)
+    );
 }
 
 macro_rules! scripts {
@@ -51,7 +64,10 @@ fn every_script_is_run() {
     for entry in fs::read_dir(folder).expect("the folder of this file") {
         let path = entry.expect("an entry of it").path();
         if path.extension().is_some_and(|extension| extension == "txt") {
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name in UTF-8");
+            let stem = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .expect("a name in UTF-8");
             assert!(NAMES.contains(&stem), "{stem}.txt is in no test");
         }
     }
@@ -63,16 +79,26 @@ fn every_command_has_a_script() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands");
     let text: String = NAMES
         .iter()
-        .map(|name| fs::read_to_string(folder.join(name).with_extension("txt")).expect("a script").to_lowercase())
+        .map(|name| {
+            fs::read_to_string(folder.join(name).with_extension("txt"))
+                .expect("a script")
+                .to_lowercase()
+        })
         .collect();
-    let asked = |words: &str| text.lines().any(|line| {
-        let request = line.split_once("> ").map(|(_, request)| request);
-        request.is_some_and(|request| request == words || request.starts_with(&format!("{words} ")))
-    });
+    let asked = |words: &str| {
+        text.lines().any(|line| {
+            let request = line.split_once("> ").map(|(_, request)| request);
+            request.is_some_and(|request| request == words || request.starts_with(&format!("{words} ")))
+        })
+    };
     for row in store::command::public() {
         assert!(asked(row.name), "{} is in no script", row.name);
         for subcommand in row.subcommands() {
-            assert!(asked(&subcommand.name.replace('|', " ")), "{} is in no script", subcommand.name);
+            assert!(
+                asked(&subcommand.name.replace('|', " ")),
+                "{} is in no script",
+                subcommand.name
+            );
         }
     }
 }

@@ -60,8 +60,15 @@ impl Nodes {
         let mut nodes: Vec<Node<Payload>> = nodes.collect();
         let client = nodes[0].adopt();
         let inputs = (0..count).map(|number| (number, Input::Start)).collect();
-        let mut cluster =
-            Self { nodes, elapsed_ms: 0, ends: BTreeMap::new(), accepted: 0, inputs, client, answer: None };
+        let mut cluster = Self {
+            nodes,
+            elapsed_ms: 0,
+            ends: BTreeMap::new(),
+            accepted: 0,
+            inputs,
+            client,
+            answer: None,
+        };
         cluster.settle();
         cluster.pass(if count > 1 { 10_000 } else { 100 });
         cluster
@@ -75,13 +82,23 @@ impl Nodes {
     /// Something for the store of the first node.
     pub fn tell(&mut self, payload: Payload) {
         let to = Address::Name(Atom::new(NAME));
-        self.inputs.push_back((0, Input::Message { to, message: Message::Payload(payload) }));
+        self.inputs.push_back((
+            0,
+            Input::Message {
+                to,
+                message: Message::Payload(payload),
+            },
+        ));
         self.settle();
     }
 
     /// Has a batch executed; the session is as the batch left it.
     pub fn execute(&mut self, session: &mut Session, batch: Batch) -> Replies {
-        let ask = Ask { client: self.client.clone(), session: session.clone(), batch };
+        let ask = Ask {
+            client: self.client.clone(),
+            session: session.clone(),
+            batch,
+        };
         self.tell(Payload::Ask(Box::new(ask)));
         for _ in 0..2_000 {
             if let Some(ask) = self.answer.take() {
@@ -109,7 +126,10 @@ impl Nodes {
     }
 
     fn time(&self) -> Time {
-        Time { monotonic_us: self.now_ms() * 1000, wall_ms: BEGIN_MS + self.elapsed_ms }
+        Time {
+            monotonic_us: self.now_ms() * 1000,
+            wall_ms: BEGIN_MS + self.elapsed_ms,
+        }
     }
 
     /// Gives all inputs and what follows from them, until nothing does.
@@ -141,7 +161,8 @@ impl Nodes {
     fn carry_out(&mut self, number: usize, effect: Effect<Payload>) {
         match effect {
             Effect::Dial { connection, node, .. } => {
-                let target = (0..self.nodes.len()).find(|other| node.as_str() == format!("salp_{}@127.0.0.1", other + 1));
+                let target =
+                    (0..self.nodes.len()).find(|other| node.as_str() == format!("salp_{}@127.0.0.1", other + 1));
                 let Some(target) = target else {
                     return self.inputs.push_back((number, Input::Closed { connection }));
                 };
@@ -153,7 +174,13 @@ impl Nodes {
                 self.inputs.push_back((number, Input::Opened { connection }));
             }
             Effect::Send { connection, bytes } => {
-                self.inputs.push_back((number, Input::Written { connection, bytes: bytes.len() }));
+                self.inputs.push_back((
+                    number,
+                    Input::Written {
+                        connection,
+                        bytes: bytes.len(),
+                    },
+                ));
                 if let Some(&(other, connection)) = self.ends.get(&(number, connection)) {
                     self.inputs.push_back((other, Input::Received { connection, bytes }));
                 }
@@ -164,7 +191,10 @@ impl Nodes {
                     self.inputs.push_back((other, Input::Closed { connection: theirs }));
                 }
             }
-            Effect::Deliver { message: Message::Payload(Payload::Ask(ask)), .. } => self.answer = Some(ask),
+            Effect::Deliver {
+                message: Message::Payload(Payload::Ask(ask)),
+                ..
+            } => self.answer = Some(ask),
             Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } | Effect::Event(_) => {}
         }
     }

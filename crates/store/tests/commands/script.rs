@@ -25,17 +25,26 @@ struct Stage {
 impl Stage {
     /// As the lines that begin with `%` say.
     fn new(script: &str) -> Self {
-        let mut config = Config { shards: 16, ..Config::default() };
+        let mut config = Config {
+            shards: 16,
+            ..Config::default()
+        };
         let (mut count, mut memory_bytes) = (1, None);
         for line in script.lines() {
-            let Some((name, value)) = line.strip_prefix("% ").and_then(|line| line.split_once(' ')) else { continue };
+            let Some((name, value)) = line.strip_prefix("% ").and_then(|line| line.split_once(' ')) else {
+                continue;
+            };
             let number = || value.parse::<u64>().expect("a number");
             match name {
                 "nodes" => count = number() as usize,
                 "shards" => config.shards = number() as u16,
                 "password" => config.password = Some(Password::new(value.into())),
                 "keyspaces" => {
-                    let keyspace = |name: &str| Keyspace { name: name.into(), level: Level::All, min_acks: 1 };
+                    let keyspace = |name: &str| Keyspace {
+                        name: name.into(),
+                        level: Level::All,
+                        min_acks: 1,
+                    };
                     config.keyspaces = value.split(' ').map(keyspace).collect();
                 }
                 "min_acks" => config.keyspaces[0].min_acks = number() as u32,
@@ -47,27 +56,43 @@ impl Stage {
         let password = config.password.is_some();
         let mut nodes = Nodes::new(count, &config);
         if let Some(memory_bytes) = memory_bytes {
-            let measured = Measured { memory_bytes, resident_bytes: memory_bytes * 2, cpu_us: 1_500_000 };
+            let measured = Measured {
+                memory_bytes,
+                resident_bytes: memory_bytes * 2,
+                cpu_us: 1_500_000,
+            };
             nodes.tell(Payload::Measured(measured));
         }
-        Self { nodes, sessions: BTreeMap::new(), password }
+        Self {
+            nodes,
+            sessions: BTreeMap::new(),
+            password,
+        }
     }
 
     /// Executes requests of one connection as one batch and gives the bytes of the replies.
     fn execute(&mut self, connection: u64, requests: &[&str]) -> Vec<u8> {
-        let mut session = self.sessions.remove(&connection).unwrap_or_else(|| self.connect(connection));
+        let mut session = self
+            .sessions
+            .remove(&connection)
+            .unwrap_or_else(|| self.connect(connection));
         let mut batch = Batch::new();
         for request in requests {
             batch.buffer.extend_from_slice(request.as_bytes());
             batch.buffer.extend_from_slice(b"\r\n");
         }
-        let progress = Parser::new().parse(&mut batch, &Limits::default()).expect("requests as in an inline command");
+        let progress = Parser::new()
+            .parse(&mut batch, &Limits::default())
+            .expect("requests as in an inline command");
         assert_eq!(progress.requests, requests.len(), "{requests:?}");
         let protocol = session.protocol;
         let replies = self.nodes.execute(&mut session, batch);
         let mut bytes = Vec::new();
         let protocol = resp::encode(&replies, protocol, &mut bytes);
-        assert_eq!(protocol, session.protocol, "replies and session agree on the version of RESP");
+        assert_eq!(
+            protocol, session.protocol,
+            "replies and session agree on the version of RESP"
+        );
         if session.quit {
             self.nodes.tell(Payload::Disconnected { id: connection });
         } else {
@@ -105,9 +130,10 @@ pub fn run(script: &str) -> String {
         };
         let _ = writeln!(printed, "{line}");
         let mut requests = vec![first];
-        while let Some((_, next)) = lines.peek().and_then(|line| request(line)).filter(|(other, _)| *other == connection) {
-            let _ = writeln!(printed, "{}", lines.next().expect("just seen"));
+        while let Some(next) = lines.peek().and_then(|line| line.strip_prefix("& ")) {
+            let _ = writeln!(printed, "& {next}");
             requests.push(next);
+            lines.next();
         }
         let replies = stage.execute(connection, &requests);
         let mut rest = &replies[..];
@@ -124,7 +150,11 @@ pub fn run(script: &str) -> String {
 /// The connection and the words of a line that is a request.
 fn request(line: &str) -> Option<(u64, &str)> {
     let (connection, words) = line.split_once("> ")?;
-    if connection.is_empty() { Some((1, words)) } else { Some((connection.parse().ok()?, words)) }
+    if connection.is_empty() {
+        Some((1, words))
+    } else {
+        Some((connection.parse().ok()?, words))
+    }
 }
 
 /// Prints the value that `bytes` begin with and passes over it. Bytes of more than one line are printed line by line
