@@ -122,6 +122,11 @@ pub enum Payload {
         /// Its full name.
         node: Atom,
     },
+    /// Ask another member to hand everything over and go; forget it if it is down.
+    LeaveOther {
+        /// Its full name.
+        node: Atom,
+    },
     /// Hand everything over and go. The node's end is told by `Event::Note { kind: "left" }`.
     Leave,
     /// A member that is down never comes back.

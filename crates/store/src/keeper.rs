@@ -190,7 +190,11 @@ impl Store {
             }
             Message::Release { shard, clock } => self.release(slot, shard as usize, clock),
             Message::Released { shard, digest } => self.released(slot, shard as usize, digest),
-            Message::Delta { .. } | Message::Forward(_) | Message::Outcome { .. } | Message::Vitals(_) => true,
+            Message::Delta { .. }
+            | Message::Forward(_)
+            | Message::Outcome { .. }
+            | Message::Vitals(_)
+            | Message::Leave => true,
         }
     }
 

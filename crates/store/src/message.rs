@@ -219,6 +219,8 @@ pub enum Message<'a> {
     },
     /// How the sender fares.
     Vitals(Vitals),
+    /// Please hand everything over and go: somebody asked the sender to see to it.
+    Leave,
 }
 
 const DELTA: u8 = 1;
@@ -238,6 +240,7 @@ const PULL_ANY: u8 = 14;
 const MORE: u8 = 15;
 const CHUNK_PART: u8 = 16;
 const CHUNK_STREAM: u8 = 17;
+const LEAVE: u8 = 18;
 
 impl Message<'_> {
     /// Appends the message.
@@ -267,6 +270,7 @@ impl Message<'_> {
                 put_varint(out, *digest);
             }
             Self::Compare => out.push(COMPARE),
+            Self::Leave => out.push(LEAVE),
             Self::Clock { shard, clock } => tagged(out, CLOCK, *shard, clock),
             Self::Pull { shard, any, clock } => {
                 out.push(if *any { PULL_ANY } else { PULL });
@@ -331,6 +335,7 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         HOLDINGS => Message::Holdings { now_ms: input.varint()?, holdings: input.bytes()? },
         DIGEST => Message::Digest(input.varint()?),
         COMPARE => Message::Compare,
+        LEAVE => Message::Leave,
         CLOCK => Message::Clock { shard: shard(input)?, clock: input.bytes()? },
         PULL => Message::Pull { shard: shard(input)?, any: false, clock: input.bytes()? },
         PULL_ANY => Message::Pull { shard: shard(input)?, any: true, clock: input.bytes()? },

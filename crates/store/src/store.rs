@@ -220,6 +220,10 @@ impl Store {
                 }
                 true
             }
+            Message::Leave => {
+                self.leave();
+                true
+            }
             Message::Holdings { .. }
             | Message::Digest(_)
             | Message::Compare
@@ -398,6 +402,11 @@ impl Store {
             }
             Payload::Add { node } => self.commands.push(MembersCommand::Add { node }),
             Payload::Leave => self.leave(),
+            Payload::LeaveOther { node } => match self.cluster.slot(node.as_str()) {
+                Some(slot) => self.outboxes[slot].push(&Message::Leave),
+                None if node.as_str() == self.config.name => self.leave(),
+                None => self.commands.push(MembersCommand::Forget { node }),
+            },
             Payload::Forget { node } => self.commands.push(MembersCommand::Forget { node }),
             Payload::Status(_) => {}
         }
