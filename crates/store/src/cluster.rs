@@ -40,6 +40,8 @@ pub struct Peer {
     pub leaving: bool,
     /// What it has, by shard; empty until it has told.
     pub holdings: Vec<Holding>,
+    /// Host and port at which clients reach it by RESP; `None` until it has told.
+    pub resp: Option<(String, u16)>,
     /// How it fares.
     pub vitals: Vitals,
 }
@@ -356,6 +358,7 @@ impl Cluster {
                 writer: Writer::of(name, member.creation),
                 leaving,
                 holdings: Vec::new(),
+                resp: None,
                 vitals: Vitals::default(),
             }) {
                 change.joined.insert(slot);

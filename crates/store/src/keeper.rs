@@ -166,7 +166,7 @@ impl Store {
     /// A message about copies; false if it breaks the protocol.
     pub(crate) fn keep(&mut self, slot: usize, message: &Message<'_>) -> bool {
         match *message {
-            Message::Holdings { now_ms, holdings } => self.told(slot, now_ms, holdings),
+            Message::Holdings { now_ms, resp, holdings } => self.told(slot, now_ms, resp, holdings),
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
                     self.outboxes[slot].push(&Message::Compare);
@@ -198,7 +198,7 @@ impl Store {
         }
     }
 
-    fn told(&mut self, slot: usize, now_ms: u64, bytes: &[u8]) -> bool {
+    fn told(&mut self, slot: usize, now_ms: u64, resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
         let Ok(holdings) = message::holdings(bytes) else { return false };
         // A node that has nothing yet takes over the time of those it joins.
         if self.cluster.holds_nothing() && self.cluster.peers().all(|(_, peer)| peer.holdings.is_empty()) {
@@ -206,6 +206,9 @@ impl Store {
         }
         if !self.cluster.told(slot, holdings) {
             return false;
+        }
+        if let Some(peer) = self.cluster.peer_mut(slot) {
+            peer.resp = resp.map(|(host, port)| (host.into(), port));
         }
         for (shard, replica) in self.replicas.iter_mut().enumerate() {
             if replica.followers.contains(slot)
@@ -598,8 +601,9 @@ impl Store {
             self.keeper.announce = false;
             let mut holdings = Vec::new();
             message::put_holdings(&mut holdings, self.cluster.holdings());
+            let resp = self.config.resp.as_ref().map(|(host, port)| (host.as_str(), *port));
             for slot in self.cluster.connected().iter() {
-                self.outboxes[slot].push(&Message::Holdings { now_ms: self.now_ms, holdings: &holdings });
+                self.outboxes[slot].push(&Message::Holdings { now_ms: self.now_ms, resp, holdings: &holdings });
             }
         }
         if self.cluster.leaving() && !self.keeper.left {

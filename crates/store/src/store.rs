@@ -172,6 +172,12 @@ impl Store {
         self.now_ms = self.calendar.read(now.monotonic_us, now.wall_ms);
     }
 
+    /// Counts from zero again.
+    pub(crate) fn reset_counters(&mut self) {
+        self.counters = Counters::default();
+        self.asked = 0;
+    }
+
     /// The peer in `slot` has heard of us a moment ago, and everything it sent before is here.
     pub(crate) fn has_lease(&self, slot: usize) -> bool {
         self.monotonic_ms < self.echoes[slot] + LEASE_MS
