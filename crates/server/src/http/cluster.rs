@@ -13,9 +13,6 @@ use store::ask::{NodeStatus, Status};
 
 use super::{Answer, Shared, address, header_value, json, problem::Problem};
 
-/// Longest node name: an atom has at most 255 characters.
-const NAME_CHARS_MAX: usize = 255;
-
 /// One node as `/nodes` shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct NodeView<'a> {
@@ -199,21 +196,14 @@ fn accepted(name: &str, then: &str) -> Response {
     ([(header::LOCATION, header_value(&location))], json(StatusCode::ACCEPTED, &body)).into_response()
 }
 
-/// A name as `-name` and `-sname` take it: something, one at sign, something.
-fn is_node_name(name: &str) -> bool {
-    let visible = name.chars().all(|c| !c.is_control() && !c.is_whitespace());
-    let parts = name.split_once('@').is_some_and(|(alive, host)| !alive.is_empty() && !host.is_empty());
-    visible && parts && name.matches('@').count() == 1 && name.chars().count() <= NAME_CHARS_MAX
-}
-
 /// `POST /nodes`
 pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let body = door.body(&parts.headers, body).await?;
     let Named { name } = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad(format!("the body is {{\"name\": \"…\"}}: {error}")))?;
-    if !is_node_name(&name) {
-        return Err(Problem::bad("a node's name has the form name@host"));
+    if wire::dist::node_name(name.as_bytes()).is_none() {
+        return Err(Problem::bad("a node's name is name@host, of letters, digits, dots, dashes and underscores"));
     }
     door.handle.add(&name);
     Ok(accepted(&name, "connect"))
@@ -334,15 +324,5 @@ mod tests {
         assert!(unready(&status).unwrap().starts_with("2 of the 3 shards"));
         status.leaving = true;
         assert!(unready(&status).unwrap().contains("leaves"));
-    }
-
-    #[test]
-    fn names_have_one_at_sign() {
-        for (name, good) in
-            [("salp@127.0.0.1", true), ("ä@h", true), ("salp", false), ("@h", false), ("a@", false), ("a@b@c", false), ("a @h", false)]
-        {
-            assert_eq!(is_node_name(name), good, "{name}");
-        }
-        assert!(!is_node_name(&format!("{}@h", "a".repeat(300))));
     }
 }
