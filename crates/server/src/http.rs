@@ -31,7 +31,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, any, delete, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use store::{ask::Status, config::Password, quorum::Level};

@@ -62,7 +62,7 @@ pub(super) fn bytes(count: u64) -> String {
         return format!("{count} B");
     }
     let power = (count.ilog2() / 10).min(UNITS.len() as u32);
-    let tenths = u128::from(count) * 10 >> (10 * power);
+    let tenths = (u128::from(count) * 10) >> (10 * power);
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[power as usize - 1])
 }
 

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_body_util::channel::{Channel, Sender};
-use node::Event;
+use node::{Atom, Event};
 use serde_json::{Value, json};
 use tokio::{
     sync::{
@@ -93,7 +93,7 @@ fn describe(event: &Event) -> (&'static str, Value) {
             }),
         ),
         Event::HandshakeFailed { node, reason, .. } => {
-            ("handshake_failed", json!({ "node": node.as_ref().map(|node| node.as_str()), "reason": reason }))
+            ("handshake_failed", json!({ "node": node.as_ref().map(Atom::as_str), "reason": reason }))
         }
         Event::PeerRefused { node, .. } => {
             ("peer_refused", json!({ "node": node.as_str(), "reason": "it is of another cluster" }))
@@ -102,7 +102,7 @@ fn describe(event: &Event) -> (&'static str, Value) {
         Event::Paused { silent_us } => ("paused", json!({ "silent_ms": silent_us / 1000 })),
         Event::ProcessExited { name, reason, .. } => (
             "process_exited",
-            json!({ "name": name.as_ref().map(|name| name.as_str()), "reason": reason.to_string() }),
+            json!({ "name": name.as_ref().map(Atom::as_str), "reason": reason.to_string() }),
         ),
         Event::MessageDropped { reason, .. } => ("message_dropped", json!({ "reason": reason })),
         Event::Note { kind, text } => ("note", json!({ "kind": kind, "text": text })),

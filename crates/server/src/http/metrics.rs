@@ -46,10 +46,12 @@ impl Histogram {
 /// Method and class of status (2 for 2xx).
 type Kind = (&'static str, u16);
 
-/// The histograms by route, and the requests under way.
+type ByRoute = BTreeMap<String, BTreeMap<Kind, Histogram>>;
+
+/// The histograms by route.
 #[derive(Debug, Default)]
 pub(super) struct Timings {
-    by_route: Mutex<BTreeMap<String, BTreeMap<Kind, Histogram>>>,
+    by_route: Mutex<ByRoute>,
 }
 
 impl Timings {
@@ -112,7 +114,9 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
     text.gauge("salp_cluster_healed", "1 if every shard has all its copies and they agree.", u64::from(status.healed));
     text.gauge("salp_cluster_moves", "Copies still to be made or handed over.", status.moves);
     text.gauge("salp_cluster_unavailable_shards", "Shards nobody within reach serves.", status.unavailable);
-    let gauges: [(&str, &str, fn(&NodeStatus) -> u64); 9] = [
+    /// Name, help, and where to read it.
+    type Gauge = (&'static str, &'static str, fn(&NodeStatus) -> u64);
+    let gauges: [Gauge; 9] = [
         ("salp_node_connected", "1 if this node is connected to it.", |node| u64::from(node.member.connected)),
         ("salp_node_safe_to_stop", "1 if it may be stopped now.", |node| u64::from(node.safe_to_stop)),
         ("salp_node_keys_primary", "Keys of shards it is the primary of.", |node| node.vitals.keys_primary),
@@ -136,7 +140,7 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
     }
 }
 
-fn of_http(text: &mut Text, by_route: &BTreeMap<String, BTreeMap<Kind, Histogram>>) {
+fn of_http(text: &mut Text, by_route: &ByRoute) {
     const NAME: &str = "salp_http_request_duration_seconds";
     text.family(NAME, "histogram", "Time from a request's head to its response's head.");
     for (route, kinds) in by_route {

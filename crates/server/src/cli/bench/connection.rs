@@ -46,14 +46,14 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 pub(super) enum Connection {
     Resp(Resp),
-    Http(Http),
+    Http(Box<Http>),
 }
 
 impl Connection {
     pub(super) async fn open(address: &Address) -> Result<Self, Failure> {
         Ok(match address {
             Address::Resp { address, password } => Self::Resp(Resp::open(address, password.as_deref()).await?),
-            Address::Http(target) => Self::Http(Http::open(target).await?),
+            Address::Http(target) => Self::Http(Box::new(Http::open(target).await?)),
         })
     }
 
