@@ -160,9 +160,9 @@ impl<'a, P: Payload> Context<'a, P> {
     }
 
     /// Sends an exit signal. `kill` cannot be trapped.
-    pub fn exit_other(&mut self, other: &Pid, reason: &Term) {
+    pub fn exit_other(&mut self, other: &Pid, reason: Term) {
         let me = self.me().clone();
-        self.core.send_exit(other, &me, reason, false);
+        self.core.send_exit(other, me, reason, false);
     }
 
     /// Answers a `gen_server` call.

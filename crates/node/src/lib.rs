@@ -8,7 +8,8 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | `scheduler` | the node: inputs, the run queue, deaths, flush rounds |
+//! | `scheduler` | the node: inputs, the run queue, flush rounds |
+//! | `signals` | spawn, exit, link, monitor, call, send |
 //! | `context` | all a process can touch |
 //! | `table`, `registry`, `timers`, `random` | who lives here, under which name, what is due, the dice |
 //! | `links`, `monitors` | who must hear of whose end: local and remote |
@@ -43,6 +44,7 @@ mod random;
 mod registry;
 mod route;
 mod scheduler;
+mod signals;
 mod table;
 mod time;
 mod timers;

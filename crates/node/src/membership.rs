@@ -25,7 +25,7 @@ use bytes::Bytes;
 use wire::etf::Atom;
 
 const BACKOFF_MIN_US: u64 = 100_000;
-const BACKOFF_MAX_US: u64 = 5_000_000;
+pub(crate) const BACKOFF_MAX_US: u64 = 5_000_000;
 /// A proposed candidate is dropped after so many failures in a row.
 const PROPOSED_FAILURES_MAX: u32 = 5;
 

@@ -13,7 +13,7 @@ use crate::{
     effect::{Effect, Event},
     input::ConnectionId,
     members::unreachable_term,
-    membership::backoff_us,
+    membership::{BACKOFF_MAX_US, backoff_us},
     message::{Message, Payload},
     scheduler::{Core, Due},
     table::Local,
@@ -43,11 +43,8 @@ impl<P: Payload> Core<P> {
         handshake::Local {
             name: self.config.name.clone(),
             creation: self.config.creation,
-            flags: if self.config.hidden {
-                Flags::HIDDEN
-            } else {
-                Flags::VISIBLE
-            },
+            // A visible node that is mute on `global` makes `global:sync/0` hang at every BEAM.
+            flags: Flags::HIDDEN,
         }
     }
 
@@ -485,8 +482,10 @@ impl<P: Payload> Core<P> {
                 self.send_tick(id);
             }
         }
+        // The count of failures outlives the wait it led to, or the waits would never grow.
         self.connections.by_name.retain(|_, standing| {
-            standing.up.is_some() || standing.pending.is_some() || standing.retry_us > now_us
+            let retry_us = standing.retry_us + BACKOFF_MAX_US;
+            standing.up.is_some() || standing.pending.is_some() || now_us < retry_us
         });
     }
 

@@ -148,8 +148,7 @@ impl<P: Payload> Core<P> {
     }
 
     /// Over a link nobody is dialled: without a connection the link is broken already.
-    pub(crate) fn exit_there(&mut self, to: &Pid, from: &Pid, reason: &Term, link: bool) {
-        let (from, reason) = (from.clone(), reason.clone());
+    pub(crate) fn exit_there(&mut self, to: &Pid, from: Pid, reason: Term, link: bool) {
         let signal = if link {
             Signal::Exit {
                 from,

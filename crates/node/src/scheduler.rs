@@ -11,17 +11,17 @@ use crate::{
     connection::Connections,
     context::Context,
     effect::{Effect, Event},
-    gen_server::{From, answer_term, answered, call_term, into_answer},
     hello::Told,
     input::{ConnectionId, Input},
     links::Links,
     members::{self, Members},
     membership::Membership,
     message::{Address, Member, MemberState, Message, Payload, Process},
-    monitors::{At, Monitors, Purpose, Watch},
+    monitors::Monitors,
     net_kernel::{self, NetKernel},
     random::Random,
     registry::Registry,
+    signals::Place,
     table::{Body, Local, Table},
     time::Time,
     timers::{TimerId, Timers},
@@ -35,7 +35,7 @@ use alloc::{
 use core::mem;
 use wire::{
     dist::control::Signal,
-    etf::{Atom, Pid, Ref, Term},
+    etf::{Atom, Pid, Term},
 };
 
 /// Sees every message just before its process does: the one place logs and traces come from.
@@ -150,13 +150,6 @@ pub(crate) enum Due {
     Tick,
 }
 
-/// Where an address leads.
-pub(crate) enum Place {
-    Here(Local),
-    There(Atom),
-    Nowhere,
-}
-
 /// All of a node but its running process.
 pub(crate) struct Core<P: Payload> {
     pub(crate) config: Config,
@@ -172,14 +165,14 @@ pub(crate) struct Core<P: Payload> {
     /// Signals for nodes that are being dialled.
     pub(crate) waiting: BTreeMap<Atom, Vec<Signal>>,
     pub(crate) node_watchers: Vec<Local>,
-    member_watchers: Vec<Local>,
+    pub(crate) member_watchers: Vec<Local>,
     view: Arc<[Member]>,
     /// The process of the membership, and that in whose name the node itself sends.
     membership: Local,
     net_kernel: Local,
     queue: VecDeque<Queued<P>>,
     deferred: Vec<Local>,
-    last_reference: u64,
+    pub(crate) last_reference: u64,
     started: bool,
     observer: Option<Box<dyn Observer<P>>>,
 }
@@ -228,7 +221,7 @@ impl<P: Payload> Core<P> {
         };
         for (name, process) in [(net_kernel::NAME, net_kernel), (members::NAME, membership)] {
             core.register(Atom::new(name), process);
-            core.queue.push_back(Queued::Start { to: process });
+            core.post_start(process);
         }
         core
     }
@@ -407,6 +400,10 @@ impl<P: Payload> Core<P> {
         }
     }
 
+    pub(crate) fn post_start(&mut self, to: Local) {
+        self.queue.push_back(Queued::Start { to });
+    }
+
     pub(crate) fn post_exit(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
         self.queue.push_back(Queued::Exit {
             to,
@@ -420,7 +417,12 @@ impl<P: Payload> Core<P> {
         self.queue.push_back(Queued::Down { number, reason });
     }
 
-    fn dispatch(&mut self, to: Local, message: Message<P>) {
+    /// The node's own two processes are there as long as it is: not even `kill` ends them.
+    pub(crate) fn is_own(&self, process: Local) -> bool {
+        process == self.net_kernel || process == self.membership
+    }
+
+    pub(crate) fn dispatch(&mut self, to: Local, message: Message<P>) {
         let Some(slot) = self.table.get(to) else {
             return;
         };
@@ -480,347 +482,6 @@ impl<P: Payload> Core<P> {
             self.terminate(process, &reason);
         }
         Some(result)
-    }
-
-    // Life and death
-
-    pub(crate) fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
-        let local = self.table.add(Body::Idle(process));
-        if let Some(name) = name {
-            assert!(
-                self.register(Atom::new(name), local),
-                "the name {name} is taken"
-            );
-        }
-        self.queue.push_back(Queued::Start { to: local });
-        self.pid(local)
-    }
-
-    /// False if the name is taken or the process has one.
-    pub(crate) fn register(&mut self, name: Atom, process: Local) -> bool {
-        let Some(slot) = self.table.get_mut(process) else {
-            return false;
-        };
-        if slot.name.is_some() || !self.registry.add(name.clone(), process) {
-            return false;
-        }
-        slot.name = Some(name);
-        true
-    }
-
-    pub(crate) fn unregister(&mut self, name: &Atom) -> bool {
-        let Some(process) = self.registry.remove(name) else {
-            return false;
-        };
-        if let Some(slot) = self.table.get_mut(process) {
-            slot.name = None;
-        }
-        true
-    }
-
-    /// The end of a process: its name is free, and all who must know are told, each once.
-    fn terminate(&mut self, process: Local, reason: &Term) {
-        let Some((pid, name)) = self.table.remove(process) else {
-            return;
-        };
-        if let Some(name) = &name {
-            self.registry.remove(name);
-        }
-        if !reason.is_atom("normal") && !reason.is_atom("shutdown") {
-            let (pid, reason) = (pid.clone(), reason.clone());
-            self.event(Event::ProcessExited { pid, name, reason });
-        }
-        for other in self.links.take(process) {
-            self.send_exit(&other, &pid, reason, true);
-        }
-        for number in self.monitors.of_target(process) {
-            self.post_down(number, reason.clone());
-        }
-        for guest in self.monitors.take_guests(process) {
-            self.down_there(&pid, guest, reason);
-        }
-        for number in self.monitors.of_watcher(process) {
-            self.end_watch(pid.clone(), number);
-        }
-        self.node_watchers.retain(|watcher| *watcher != process);
-        self.member_watchers.retain(|watcher| *watcher != process);
-    }
-
-    fn exit_arrived(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
-        if link && !self.links.exited(to, &from) {
-            return;
-        }
-        let Some(slot) = self.table.get(to) else {
-            return;
-        };
-        let adopted = matches!(slot.body, Body::Adopted);
-        if !link && reason.is_atom("kill") {
-            let reason = Term::atom("killed");
-            if adopted {
-                self.dispatch(
-                    to,
-                    Message::Exit {
-                        from,
-                        reason: reason.clone(),
-                    },
-                );
-            }
-            self.terminate(to, &reason);
-        } else if slot.trap_exit {
-            self.dispatch(to, Message::Exit { from, reason });
-        } else if !reason.is_atom("normal") {
-            self.terminate(to, &reason);
-        }
-    }
-
-    /// An exit signal to any process.
-    pub(crate) fn send_exit(&mut self, to: &Pid, from: &Pid, reason: &Term, link: bool) {
-        match self.locate_pid(to) {
-            Place::Here(process) => self.post_exit(process, from.clone(), reason.clone(), link),
-            Place::There(_) => self.exit_there(to, from, reason, link),
-            Place::Nowhere => {}
-        }
-    }
-
-    // Links
-
-    pub(crate) fn link(&mut self, me: Local, other: &Pid) {
-        match self.locate_pid(other) {
-            Place::Here(process) if process == me => {}
-            Place::Here(process) => {
-                let pid = self.pid(me);
-                self.links.link(me, other);
-                self.links.link(process, &pid);
-            }
-            Place::There(_) => {
-                if self.links.link(me, other) {
-                    self.link_there(me, other);
-                }
-            }
-            Place::Nowhere => {
-                self.links.link(me, other);
-                self.post_exit(me, other.clone(), Term::atom("noproc"), true);
-            }
-        }
-    }
-
-    pub(crate) fn unlink(&mut self, me: Local, other: &Pid) {
-        match self.locate_pid(other) {
-            Place::Here(process) => {
-                let pid = self.pid(me);
-                self.links.remove(me, other);
-                self.links.remove(process, &pid);
-            }
-            Place::There(_) => {
-                if let Some(id) = self.links.unlink(me, other) {
-                    self.unlink_there(me, other, id);
-                }
-            }
-            Place::Nowhere => self.links.remove(me, other),
-        }
-    }
-
-    // Monitors and calls
-
-    pub(crate) fn monitor(&mut self, watcher: Local, target: &Address, purpose: Purpose) -> Ref {
-        self.last_reference += 1;
-        let number = self.last_reference;
-        let place = self.locate(target);
-        let at = match &place {
-            Place::Here(process) => At::Here(*process),
-            Place::There(node) => At::There(node.clone()),
-            Place::Nowhere => At::Nowhere,
-        };
-        self.monitors.watch(
-            number,
-            Watch {
-                watcher,
-                target: target.clone(),
-                at,
-                purpose,
-            },
-        );
-        match place {
-            Place::Here(_) => {}
-            Place::There(node) => self.monitor_there(watcher, &node, target, number),
-            Place::Nowhere => self.post_down(number, Term::atom("noproc")),
-        }
-        self.reference(number)
-    }
-
-    /// A call: monitor, and then the request under an alias.
-    pub(crate) fn call(
-        &mut self,
-        caller: Local,
-        target: &Address,
-        request: Term,
-        timeout_us: u64,
-    ) -> Ref {
-        let number = self.last_reference + 1;
-        let at_us = self.now.monotonic_us.saturating_add(timeout_us);
-        let timer = self.timers.set(at_us, Due::Call { number });
-        let reference = self.monitor(caller, target, Purpose::Call { timer });
-        let from = self.pid(caller);
-        let request = call_term(from, &reference, request);
-        self.send(caller, target, request, true);
-        reference
-    }
-
-    /// Ends a watch of this watcher.
-    pub(crate) fn demonitor(&mut self, watcher: Local, number: u64) {
-        if self
-            .monitors
-            .get(number)
-            .is_some_and(|watch| watch.watcher == watcher)
-        {
-            let pid = self.pid(watcher);
-            self.end_watch(pid, number);
-        }
-    }
-
-    /// Ends a watch that did not fire; tells the other side, if it is remote.
-    fn end_watch(&mut self, watcher: Pid, number: u64) -> Option<Watch> {
-        let watch = self.monitors.unwatch(number)?;
-        if let Purpose::Call { timer } = watch.purpose {
-            self.timers.cancel(timer);
-        }
-        if let At::There(node) = &watch.at {
-            self.demonitor_there(watcher, &watch, node, number);
-        }
-        Some(watch)
-    }
-
-    fn down_arrived(&mut self, number: u64, reason: Term) {
-        let Some(watch) = self.monitors.unwatch(number) else {
-            return;
-        };
-        let reference = self.reference(number);
-        let message = match watch.purpose {
-            Purpose::Monitor => Message::Down {
-                monitor: reference,
-                target: watch.target,
-                reason,
-            },
-            Purpose::Call { timer } => {
-                self.timers.cancel(timer);
-                Message::Reply {
-                    call: reference,
-                    result: Err(reason),
-                }
-            }
-        };
-        self.dispatch(watch.watcher, message);
-    }
-
-    fn call_timed_out(&mut self, number: u64) {
-        self.finish_call(number, Err(Term::atom("timeout")));
-    }
-
-    /// The one outcome of a call. Nothing happens if it had one.
-    pub(crate) fn finish_call(&mut self, number: u64, result: Result<Term, Term>) {
-        let watcher = match self.monitors.get(number) {
-            Some(Watch {
-                watcher,
-                purpose: Purpose::Call { .. },
-                ..
-            }) => self.pid(*watcher),
-            Some(_) | None => return,
-        };
-        if let Some(watch) = self.end_watch(watcher, number) {
-            let call = self.reference(number);
-            self.post(watch.watcher, Message::Reply { call, result });
-        }
-    }
-
-    // Messages
-
-    /// Sends a term to any address, and dials its node if it must and may. Nobody there: it is
-    /// dropped.
-    pub(crate) fn send(&mut self, from: Local, to: &Address, term: Term, dial: bool) {
-        if let Address::Alias(alias) = to
-            && let Some(number) = self.number(alias)
-        {
-            return self.alias_message(number, term);
-        }
-        match self.locate(to) {
-            Place::Here(process) => {
-                let from = Some(self.pid(from));
-                self.post(process, Message::Term { from, term });
-            }
-            Place::There(node) => self.send_there(from, &node, to, term, dial),
-            Place::Nowhere => {}
-        }
-    }
-
-    /// A message to one of our aliases: the answer to a call, `{[alias|Ref], Answer}`.
-    pub(crate) fn alias_message(&mut self, number: u64, term: Term) {
-        let names_it = answered(&term).and_then(|named| self.number(named)) == Some(number);
-        if names_it && let Some(answer) = into_answer(term) {
-            self.finish_call(number, Ok(answer));
-        }
-    }
-
-    /// Answers a call: to the alias if there is one, so that a late answer finds nobody.
-    pub(crate) fn reply(&mut self, me: Local, from: &From, answer: Term) {
-        let to = match from.alias() {
-            Some(alias) => Address::Alias(alias.clone()),
-            None => Address::Pid(from.pid.clone()),
-        };
-        self.send(me, &to, answer_term(from, answer), false);
-    }
-
-    // Names and numbers
-
-    pub(crate) fn pid(&self, process: Local) -> Pid {
-        self.table.get(process).expect("a live process").pid.clone()
-    }
-
-    pub(crate) fn locate(&self, address: &Address) -> Place {
-        match address {
-            Address::Pid(pid) => self.locate_pid(pid),
-            Address::Name(name) => self.registry.find(name).map_or(Place::Nowhere, Place::Here),
-            Address::Remote { node, name } if *node == self.config.name => {
-                self.registry.find(name).map_or(Place::Nowhere, Place::Here)
-            }
-            Address::Remote { node, .. } => Place::There(node.clone()),
-            Address::Alias(alias) if alias.node == self.config.name => Place::Nowhere,
-            Address::Alias(alias) => Place::There(alias.node.clone()),
-        }
-    }
-
-    pub(crate) fn locate_pid(&self, pid: &Pid) -> Place {
-        if self.table.is_ours(pid) {
-            self.table.find(pid).map_or(Place::Nowhere, Place::Here)
-        } else {
-            Place::There(pid.node.clone())
-        }
-    }
-
-    /// Our reference of this number: three words, the first of at most 18 bits for older peers.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the words are slices of the number"
-    )]
-    pub(crate) fn reference(&self, number: u64) -> Ref {
-        Ref {
-            node: self.config.name.clone(),
-            creation: self.config.creation,
-            len: 3,
-            words: [
-                (number & 0x3_ffff) as u32,
-                (number >> 18) as u32,
-                (number >> 50) as u32,
-                0,
-                0,
-            ],
-        }
-    }
-
-    /// The number of a reference of ours.
-    pub(crate) fn number(&self, reference: &Ref) -> Option<u64> {
-        let [low, middle, high, ..] = reference.words.map(u64::from);
-        let number = low | middle << 18 | high << 50;
-        (*reference == self.reference(number)).then_some(number)
     }
 
     pub(crate) fn event(&mut self, event: Event) {

@@ -1,8 +1,277 @@
-//! Stand-in.
+//! The command `salp`: its subcommands and how they end.
+//!
+//! Exit codes: 0 done, 1 the operation's negative answer, 2 wrong use or configuration, 3 the cluster could not be
+//! reached. An error is one line on standard error.
 
-pub mod bench;
+mod bench;
 mod cluster;
-pub mod fill;
+mod fill;
 mod latency;
-pub mod remote;
+mod remote;
 mod table;
+
+use std::{
+    ffi::OsString,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+use clap_complete::Shell;
+
+use crate::{
+    config::{
+        ConfigError, cookie, default_cookie_file,
+        settings::{Kind, SETTINGS},
+    },
+    dev, epmd, start,
+};
+
+/// Wrong use or configuration.
+pub(crate) const WRONG: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(name = "salp", version = version(), about = "A distributed in-memory key-value store", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one node until SIGINT or SIGTERM, then leave gracefully
+    Start(StartArgs),
+    /// Run a local cluster until Ctrl-C
+    Dev(DevArgs),
+    /// Run the port mapper alone
+    Epmd(EpmdArgs),
+    /// Print the cluster's secret; make its file if there is none
+    Cookie(CookieArgs),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    #[command(flatten)]
+    Remote(remote::Remote),
+}
+
+/// Options of `salp start`, as far as they were given. The table of settings says which there are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StartArgs {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) flags: Vec<(&'static str, Vec<String>)>,
+    /// End when standard input does: a node must not outlive the command that runs it.
+    pub(crate) until_stdin_ends: bool,
+}
+
+impl FromArgMatches for StartArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let values = |name: &str, kind| match kind {
+            Kind::Switch => matches.get_flag(name).then(|| vec!["true".into()]),
+            Kind::One | Kind::Many => Some(matches.get_many::<String>(name)?.cloned().collect()),
+        };
+        let flags = SETTINGS
+            .iter()
+            .filter_map(|setting| Some((setting.name, values(setting.name, setting.kind)?)));
+        Ok(Self {
+            file: matches.get_one::<PathBuf>("config").cloned(),
+            flags: flags.collect(),
+            until_stdin_ends: matches.get_flag("until-stdin-ends"),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for StartArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let config = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .env("SALP_CONFIG")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("File with these settings [default: salp.toml, if it exists]");
+        let until_stdin_ends = Arg::new("until-stdin-ends")
+            .long("until-stdin-ends")
+            .action(ArgAction::SetTrue)
+            .hide(true);
+        SETTINGS
+            .iter()
+            .fold(command.arg(config).arg(until_stdin_ends), |command, setting| {
+                let mut help = setting.help.to_owned();
+                if let Some(default) = setting.default {
+                    help += &format!(" [default: {default}]");
+                }
+                help += &format!(" [env: {}]", setting.variable());
+                let arg = Arg::new(setting.name).long(setting.name).help(help);
+                command.arg(match setting.kind {
+                    Kind::Switch => arg.action(ArgAction::SetTrue),
+                    Kind::One => arg.value_name(setting.value).action(ArgAction::Set),
+                    Kind::Many => arg.value_name(setting.value).action(ArgAction::Append),
+                })
+            })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevArgs {
+    /// How many nodes
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) nodes: u16,
+    /// Port of the first node's Redis clients; the others follow
+    #[arg(long, default_value_t = 6379, value_name = "PORT")]
+    pub(crate) base_resp: u16,
+    /// Port of the first node's HTTP clients; the others follow
+    #[arg(long, default_value_t = 4000, value_name = "PORT")]
+    pub(crate) base_http: u16,
+    /// File with the cluster's secret [default: ~/.erlang.cookie]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cookie_file: Option<PathBuf>,
+    /// What the nodes log
+    #[arg(long, default_value = "warn", value_name = "LEVEL")]
+    pub(crate) log: String,
+    /// Further options of `salp start` for every node, behind --
+    #[arg(last = true, value_name = "OPTIONS")]
+    pub(crate) options: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct EpmdArgs {
+    /// Port to listen on
+    #[arg(long, default_value_t = epmd::port(), env = "ERL_EPMD_PORT")]
+    port: u16,
+    /// Address to listen on
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "IP")]
+    bind: IpAddr,
+}
+
+#[derive(Debug, clap::Args)]
+struct CookieArgs {
+    /// The file
+    #[arg(long, value_name = "FILE", env = "SALP_COOKIE_FILE")]
+    cookie_file: Option<PathBuf>,
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    run_with(std::env::args_os())
+}
+
+fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match Cli::try_parse_from(args) {
+        Ok(cli) => cli.command,
+        Err(error) => return explain(&error),
+    };
+    let ended = match command {
+        Command::Start(args) => start::run(&args),
+        Command::Dev(args) => dev::run(&args),
+        Command::Epmd(args) => start::run_epmd(args.port, args.bind),
+        Command::Cookie(args) => print_cookie(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "salp", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Remote(command) => Ok(remote::run(command)),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("salp: {error}");
+        ExitCode::from(WRONG)
+    })
+}
+
+/// Help and version as clap has them; an error as one line.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Nobody is left to tell if this fails.
+            let _ = error.print();
+            if error.use_stderr() {
+                ExitCode::from(WRONG)
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        _ => {
+            eprintln!("salp: {}", one_line(&error.to_string()));
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+/// What is wrong and the tip for it, without the usage.
+fn one_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let usage = text.find("Usage:").unwrap_or(text.len());
+    let more = text.find("For more information").unwrap_or(text.len());
+    let words: Vec<&str> = text[..usage.min(more)].split_whitespace().collect();
+    words.join(" ").replace(" tip: ", "; ") + "; see salp --help"
+}
+
+fn version() -> &'static str {
+    option_env!("SALP_VERSION").unwrap_or(env!("CARGO_PKG_VERSION"))
+}
+
+fn print_cookie(args: CookieArgs) -> Result<ExitCode, ConfigError> {
+    let path = args.cookie_file.unwrap_or_else(default_cookie_file);
+    let wrong = |(problem, mend): (String, String)| ConfigError::new("--cookie-file", problem, mend);
+    cookie::read_or_make(&path).map_err(wrong)?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| ConfigError::new("--cookie-file", error, "name a file that can be read"))?;
+    println!("{}", text.trim());
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from([&["salp"], args].concat())
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_those_that_were_given() {
+        let cli = parse(&["start", "--join", "a@h", "--join", "b@h", "--hidden", "--resp", "off"]).unwrap();
+        let Command::Start(args) = cli.command else {
+            panic!("another command")
+        };
+        let expected: [(&str, &[&str]); 3] = [("resp", &["off"]), ("join", &["a@h", "b@h"]), ("hidden", &["true"])];
+        let given: Vec<(&str, Vec<&str>)> = args
+            .flags
+            .iter()
+            .map(|(name, texts)| (*name, texts.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(given, expected.map(|(name, texts)| (name, texts.to_vec())));
+    }
+
+    #[test]
+    fn wrong_use_is_one_line_with_a_tip() {
+        for (args, part) in [
+            (&["start", "--rsp", "off"][..], "--resp"),
+            (&["start", "--resp"][..], "--resp"),
+            (&["strat"][..], "start"),
+            (&["dev", "--nodes", "0"][..], "--nodes"),
+        ] {
+            let line = one_line(&parse(args).unwrap_err().to_string());
+            assert!(
+                line.contains(part) && !line.contains('\n') && !line.contains("Usage"),
+                "{line}"
+            );
+        }
+    }
+}

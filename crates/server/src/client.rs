@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientError {
+pub(crate) enum ClientError {
     /// The address is none that this client can call.
     Url(String),
     /// Nobody answers there.
@@ -46,11 +46,11 @@ impl std::error::Error for ClientError {}
 
 /// What a node answered.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// The whole body.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 /// The members of a problem that people are shown.
@@ -62,7 +62,7 @@ struct Problem {
 
 impl Answer {
     /// What a refusal or failure says, in one line.
-    pub fn problem(&self) -> String {
+    pub(crate) fn problem(&self) -> String {
         match serde_json::from_slice::<Problem>(&self.body) {
             Ok(Problem { title, detail }) if title == detail => title,
             Ok(Problem { title, detail }) => format!("{title}: {detail}"),
@@ -73,7 +73,7 @@ impl Answer {
 
 /// Talks to one node. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     inner: legacy::Client<HttpConnector, Full<Bytes>>,
     /// Without a slash at the end.
     base: String,
@@ -85,7 +85,7 @@ impl Client {
     ///
     /// # Errors
     /// `url` is no `http` address.
-    pub fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
+    pub(crate) fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
         let bad = |why: &str| ClientError::Url(format!("--url {url}: {why}"));
         let uri: Uri = url.parse().map_err(|_| bad("no address; it is to look like http://127.0.0.1:4000"))?;
         match uri.scheme_str() {
@@ -104,7 +104,7 @@ impl Client {
     }
 
     /// Where it calls.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.base
     }
 
@@ -112,7 +112,7 @@ impl Client {
     ///
     /// # Errors
     /// No answer, or none in time.
-    pub async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));

@@ -1,17 +1,137 @@
-//! Stand-in.
-use std::sync::Arc;
+//! [`Handle`]: a way into the store of a running node, from any thread.
+//!
+//! Orders travel over bounded queues to the core's thread; answers come back through one-shot channels.
+
+use std::{fmt, sync::Arc};
+
+use node::{Atom, Event};
 use store::{ask::Status, quorum::Level};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use wire::request::Batch;
-#[derive(Debug)]
+
+/// Batches of handles that wait for the core; further callers wait.
+pub(crate) const ORDERS_MAX: usize = 4096;
+/// Wishes about the cluster that wait for the core; a further one is dropped.
+pub(crate) const WISHES_MAX: usize = 64;
+/// Events that wait for a slow reader; past it he is told how many he missed.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+/// The node has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the node has stopped")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+/// What a handle wants an answer to.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Ask {
+        keyspace: u16,
+        level: Option<Level>,
+        batch: Batch,
+        answer: oneshot::Sender<Batch>,
+    },
+    Status {
+        answer: oneshot::Sender<Arc<Status>>,
+    },
+}
+
+/// What a handle wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Add(Atom),
+    Forget(Atom),
+    Leave,
+    LeaveOther(Atom),
+    /// Stop at once, without handing over.
+    Stop,
+}
+
+/// A way into the store of a running node, from any thread. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Handle(tokio::sync::broadcast::Sender<node::Event>);
+pub struct Handle {
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) wishes: mpsc::Sender<Wish>,
+    pub(crate) events: broadcast::WeakSender<Event>,
+}
+
 impl Handle {
-    pub async fn ask(&self, _k: u16, _l: Option<Level>, _b: Batch) -> Result<Batch, Gone> { Err(Gone) }
-    pub async fn status(&self) -> Result<Arc<Status>, Gone> { Err(Gone) }
-    pub fn add(&self, _: &str) {}
-    pub fn forget(&self, _: &str) {}
-    pub fn leave(&self) {}
-    pub fn leave_other(&self, _: &str) {}
-    pub fn events(&self) -> tokio::sync::broadcast::Receiver<node::Event> { self.0.subscribe() }
+    /// Executes a batch; its replies are in `batch.replies`. `keyspace` is a number in the order of the settings, and
+    /// `level` what writes wait for, or `None` for what their keyspace says.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn ask(&self, keyspace: u16, level: Option<Level>, batch: Batch) -> Result<Batch, Gone> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::Ask {
+            keyspace,
+            level,
+            batch,
+            answer,
+        };
+        self.orders.send(order).await.map_err(|_| Gone)?;
+        answered.await.map_err(|_| Gone)
+    }
+
+    /// The cluster as this node sees it.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn status(&self) -> Result<Arc<Status>, Gone> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order::Status { answer }).await.map_err(|_| Gone)?;
+        answered.await.map_err(|_| Gone)
+    }
+
+    /// Connects to a node, trying until it answers. Without effect if `node` is no full node name.
+    pub fn add(&self, node: &str) {
+        self.wish(node, Wish::Add);
+    }
+
+    /// Gives up a member that is down for good.
+    pub fn forget(&self, node: &str) {
+        self.wish(node, Wish::Forget);
+    }
+
+    /// Begins to hand everything over; the node ends when that is done.
+    pub fn leave(&self) {
+        self.send(Wish::Leave);
+    }
+
+    /// Asks another member to leave.
+    pub fn leave_other(&self, node: &str) {
+        self.wish(node, Wish::LeaveOther);
+    }
+
+    /// Stops the node at once, without handing over.
+    pub fn stop(&self) {
+        self.send(Wish::Stop);
+    }
+
+    /// What happens in the node from now on. Ends with the node.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        // A node that has stopped has no more events: the channel ends at once.
+        self.events
+            .upgrade()
+            .unwrap_or_else(|| broadcast::Sender::new(1))
+            .subscribe()
+    }
+
+    fn wish(&self, node: &str, wish: impl FnOnce(Atom) -> Wish) {
+        if let Some(node) = wire::dist::node_name(node.as_bytes()) {
+            self.send(wish(node));
+        }
+    }
+
+    fn send(&self, wish: Wish) {
+        if let Err(mpsc::error::TrySendError::Full(wish)) = self.wishes.try_send(wish) {
+            tracing::warn!(?wish, "too many wishes at a time, dropped one");
+        }
+    }
 }

@@ -53,17 +53,17 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Settings of the door.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// What a client shows as `Authorization: Bearer …`; none: everybody may come in.
-    pub token: Option<Password>,
+    pub(crate) token: Option<Password>,
     /// Names of the keyspaces; the first is the default.
-    pub keyspaces: Vec<String>,
+    pub(crate) keyspaces: Vec<String>,
     /// Largest body.
-    pub value_bytes_max: usize,
+    pub(crate) value_bytes_max: usize,
     /// Largest key.
-    pub key_bytes_max: usize,
+    pub(crate) key_bytes_max: usize,
     /// Most connections at a time; one more waits until another is closed.
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
 }
 
 /// What all handlers share.
@@ -82,7 +82,7 @@ type Answer = Result<Response, Problem>;
 
 /// Serves the node behind `handle` on `listener` until `stop` ends. Returns once the last request was answered, or was
 /// given up.
-pub async fn serve(listener: TcpListener, handle: Handle, settings: Settings, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(listener: TcpListener, handle: Handle, settings: Settings, stop: impl Future<Output = ()>) {
     let connections_max = settings.connections_max;
     let (closing, _) = watch::channel(false);
     let door =

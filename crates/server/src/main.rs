@@ -1,11 +1,11 @@
-//! Stand-in.
-use clap::Parser;
-#[derive(Parser)]
-#[command(name = "salp")]
-struct Line {
-    #[command(subcommand)]
-    command: salp::cli::remote::Remote,
-}
-fn main() -> std::process::ExitCode {
-    salp::cli::remote::run(Line::parse().command)
+//! The program `salp`.
+
+use std::process::ExitCode;
+
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    salp::cli::run()
 }

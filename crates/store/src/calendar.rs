@@ -1,9 +1,10 @@
 //! The node's notion of the time of day, for expiry and stamps.
 //!
-//! It runs at the pace of the monotonic clock and leans towards the wall clock: 1 ms in every 100 ms at most. So it
-//! never goes back, and a wall clock that jumps is followed slowly: until the jump is taken back or caught up with,
-//! the node errs by less than the jump, and no value is lost or lives on for longer than that. A node that starts
-//! beside peers takes over their calendar first ([`Calendar::adopt`]), whatever its own wall clock says.
+//! It runs at the pace of the monotonic clock and leans towards the wall clock: 1 ms in every 100
+//! ms at most. So it never goes back, and a wall clock that jumps is followed slowly: until the
+//! jump is taken back or caught up with, the node errs by less than the jump, and no value is lost
+//! or lives on for longer than that. A node that starts beside peers takes over their calendar
+//! first ([`Calendar::adopt`]), whatever its own wall clock says.
 
 /// Monotonic time between two corrections, in microseconds.
 const LEAN_EVERY_US: u64 = 100_000;
@@ -50,8 +51,8 @@ impl Calendar {
         self.shown_ms
     }
 
-    /// Sets the calendar to a peer's. Only for a node that has just started and holds no data yet: the calendar may
-    /// go back.
+    /// Sets the calendar to a peer's. Only for a node that has just started and holds no data yet:
+    /// the calendar may go back.
     pub fn adopt(&mut self, peer_ms: u64) {
         self.now_us = peer_ms.saturating_mul(1000);
         self.shown_ms = 0;

@@ -1,13 +1,15 @@
-//! The set of dots that a replica has seen of a shard, and the contexts of writes, which are such sets too.
+//! The set of dots that a replica has seen of a shard, and the contexts of writes, which are such
+//! sets too.
 //!
 //! ```text
 //! writer 7a31…   [1 ──────── 8120]                     the base: all that was written while both were up
 //! writer c02f…   [1 ── 411]  [413 ── 420]  [500]       the base and what lies above a gap
 //! ```
 //!
-//! A version vector with exceptions, as in *DottedDB* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), section 3.
-//! Invariants: rows are sorted by writer and none is empty; the spans of a row are sorted, disjoint and have a gap
-//! between them. So equal sets have equal rows, equal digests and equal encodings.
+//! A version vector with exceptions, as in *DottedDB* (Gonçalves, Almeida, Baquero, Fonte, SRDS
+//! 2017), section 3. Invariants: rows are sorted by writer and none is empty; the spans of a row
+//! are sorted, disjoint and have a gap between them. So equal sets have equal rows, equal digests
+//! and equal encodings.
 
 use alloc::vec::Vec;
 
@@ -163,8 +165,9 @@ impl Clock {
             .flat_map(|row| row.spans.iter().map(|&span| (row.writer, span)))
     }
 
-    /// 64 bits that are equal for equal sets, on every node, and by all odds for no others; 0 for the empty set.
-    /// It is a sum over the writers, so the digests of several shards may be added up.
+    /// 64 bits that are equal for equal sets, on every node, and by all odds for no others; 0 for
+    /// the empty set. It is a sum over the writers, so the digests of several shards may be added
+    /// up.
     pub fn digest(&self) -> u64 {
         self.rows.iter().fold(0, |sum, row| {
             let spans = row.spans.iter();
@@ -228,9 +231,10 @@ impl<'a> ClockBytes<'a> {
 
     /// Whether `dot` is in it.
     pub fn contains(&self, dot: Dot) -> bool {
-        self.spans().any(|(writer, span)| {
-            writer == dot.writer && (span.first..=span.last).contains(&dot.counter)
-        })
+        let behind = self
+            .spans()
+            .find(|&(writer, span)| (writer, span.last) >= (dot.writer, dot.counter));
+        behind.is_some_and(|(writer, span)| writer == dot.writer && span.first <= dot.counter)
     }
 
     /// Whether `clock` has seen all of it.
@@ -262,7 +266,7 @@ impl<'a> ClockBytes<'a> {
     }
 }
 
-/// Appends a clock that is one span of one writer, or the empty one.
+/// Appends the clock that is `span` of `writer`, or the empty one.
 pub(crate) fn encode_span(out: &mut Vec<u8>, writer: Writer, span: Option<Span>) {
     put_varint(out, u64::from(span.is_some()));
     if let Some(span) = span {
@@ -299,6 +303,7 @@ impl Walk {
         })
     }
 
+    #[inline]
     fn step(&mut self, reader: &mut Reader<'_>) -> Result<Option<(Writer, Span)>, Malformed> {
         let mut gap_min = 2;
         if self.spans == 0 {
@@ -394,7 +399,8 @@ fn without(spans: &[Span], others: &[Span]) -> Spans {
     left
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), offset so that zero does not stay zero.
+/// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), offset so that zero does not stay
+/// zero.
 pub(crate) fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

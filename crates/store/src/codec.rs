@@ -1,15 +1,17 @@
 //! The few encodings that deltas, clocks and chunks are made of.
 //!
-//! Integers are LEB128 varints or eight little-endian bytes, byte strings carry their length in front. Every number
-//! has one encoding only. [`Reader`] is total: whatever the bytes, it answers a value or [`Malformed`], and it
-//! borrows instead of allocating, so a length prefix alone never costs memory.
+//! Integers are LEB128 varints or eight little-endian bytes, byte strings carry their length in
+//! front. Every number has one encoding only. [`Reader`] is total: whatever the bytes, it answers a
+//! value or [`Malformed`], and it borrows instead of allocating, so a length prefix alone never
+//! costs memory.
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::dot::{Dot, Writer};
 
-/// The highest counter taken from outside: far beyond what a writer can use up, and there is always a next one.
+/// The highest counter taken from outside: far beyond what a writer can use up, and there is always
+/// a next one.
 pub const COUNTER_MAX: u64 = u64::MAX >> 1;
 
 /// Bytes that no replica of this version would have sent; the text says what was wrong with them.
@@ -52,6 +54,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         let (&byte, rest) = self.rest.split_first().ok_or(Malformed("too short"))?;
         self.rest = rest;
@@ -59,6 +62,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Eight bytes, the lowest first.
+    #[inline]
     pub fn u64(&mut self) -> Result<u64, Malformed> {
         let (bytes, rest) = self
             .rest
@@ -69,7 +73,18 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint in its shortest form.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.rest {
+            [byte @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;

@@ -277,7 +277,7 @@ impl Store {
         });
         if !self.delta.is_empty() {
             self.send_delta(shard, targets);
-            run.wrote(mark, level, targets.without(self.silent));
+            run.wrote(mark, level, targets, self.silent);
         }
     }
 

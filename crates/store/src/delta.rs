@@ -12,10 +12,11 @@ use alloc::vec::Vec;
 
 use smallvec::SmallVec;
 
-use crate::clock::{Clock, ClockBytes};
+use crate::clock::{Clock, ClockBytes, encode_span};
 use crate::codec::{Malformed, Reader, put_bytes, put_dot, put_signed, put_varint};
-use crate::dot::Dot;
+use crate::dot::{Dot, Writer};
 use crate::object::{Object, Sibling};
+use crate::objects::Found;
 use crate::stamp::Stamp;
 use crate::table::{Content, FORMAT_MAX, Record};
 
@@ -108,40 +109,68 @@ fn put_head(out: &mut Vec<u8>, kind: u8, dot: Dot, stamp: Stamp) {
     out.extend_from_slice(&stamp.0.to_le_bytes());
 }
 
-/// Appends what a key holds; `siblings` sorted by dot.
-pub(crate) fn put_entry<'a>(
-    out: &mut Vec<u8>,
-    key: &[u8],
-    siblings: impl ExactSizeIterator<Item = Record<'a>>,
-    context: &Clock,
-) {
-    put_bytes(out, key);
-    put_varint(out, siblings.len() as u64);
-    for record in siblings {
-        put_dot(out, record.dot);
-        put_record(out, &record);
-    }
-    context.encode(out);
+/// What a key holds, on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) key: &'a [u8],
+    /// Sorted by dot.
+    pub(crate) siblings: SmallVec<[Record<'a>; 1]>,
+    pub(crate) context: Clock,
 }
 
-/// Takes what a key holds off `reader`.
-pub(crate) fn take_entry<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], Object), Malformed> {
-    let key = reader.bytes()?;
-    let mut siblings: SmallVec<[Sibling; 1]> = SmallVec::new();
-    for _ in 0..reader.varint()? {
-        let dot = reader.dot()?;
-        if siblings.last().is_some_and(|before| before.dot >= dot) {
-            return Err(Malformed("siblings not sorted by dot"));
+impl<'a> Entry<'a> {
+    /// Takes one entry off `reader`.
+    pub(crate) fn take(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let key = reader.bytes()?;
+        let mut siblings: SmallVec<[Record<'a>; 1]> = SmallVec::new();
+        for _ in 0..reader.varint()? {
+            let dot = reader.dot()?;
+            if siblings.last().is_some_and(|before| before.dot >= dot) {
+                return Err(Malformed("siblings not sorted by dot"));
+            }
+            siblings.push(take_record(reader, dot)?);
         }
-        siblings.push(Sibling::from(&take_record(reader, dot)?));
+        let context = Clock::decode(reader)?;
+        Ok(Self {
+            key,
+            siblings,
+            context,
+        })
     }
-    Ok((
-        key,
+
+    /// The same, owned.
+    pub(crate) fn into_object(self) -> Object {
+        let siblings = self.siblings.iter().map(Sibling::from).collect();
         Object {
             siblings,
-            context: Clock::decode(reader)?,
-        },
-    ))
+            context: self.context,
+        }
+    }
+}
+
+/// Appends what `key` holds as an entry.
+pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], held: Option<Found<'_>>) {
+    put_bytes(out, key);
+    match held {
+        None => {
+            put_varint(out, 0);
+            encode_span(out, Writer(0), None);
+        }
+        Some(Found::Simple(record)) => {
+            put_varint(out, 1);
+            put_dot(out, record.dot);
+            put_record(out, &record);
+            encode_span(out, Writer(0), None);
+        }
+        Some(Found::Aside(object)) => {
+            put_varint(out, object.siblings.len() as u64);
+            for record in object.siblings.iter().map(Sibling::record) {
+                put_dot(out, record.dot);
+                put_record(out, &record);
+            }
+            object.context.encode(out);
+        }
+    }
 }
 
 fn put_record(out: &mut Vec<u8>, record: &Record<'_>) {

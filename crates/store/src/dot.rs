@@ -1,7 +1,7 @@
 //! The identity of one write: who made it and its number.
 //!
-//! After *DottedDB* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), section 3. A dot is never reused: a node that
-//! restarts with its memory lost is a new [`Writer`] under an old name.
+//! After *DottedDB* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), section 3. A dot is never
+//! reused: a node that restarts with its memory lost is a new [`Writer`] under an old name.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 

@@ -10,7 +10,7 @@
 //!
 //! Stop *repair* of a request.
 
-use alloc::{vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec, vec::Vec};
 use hashbrown::HashMap;
 use node::MembersCommand;
 
@@ -87,6 +87,8 @@ pub(crate) struct Keeper {
     streams: HashMap<u64, (usize, usize), foldhash::fast::FixedState>,
     next_stream: u64,
     fills: usize,
+    /// Shards to be repaired as soon as fewer are under way, with the peer that has more.
+    wanted: BTreeMap<usize, usize>,
     /// Copies changed and the peers have not been told.
     pub announce: bool,
     second_at_ms: u64,
@@ -107,6 +109,7 @@ impl Keeper {
             streams: HashMap::default(),
             next_stream: 1,
             fills: 0,
+            wanted: BTreeMap::new(),
             announce: true,
             second_at_ms: 0,
             round_at_ms: 0,
@@ -261,7 +264,8 @@ impl Store {
         if mine.is_empty() && theirs_ready && self.cluster.copy(shard) == Copy::Ready {
             self.set_copy(shard, Copy::Filling);
         } else {
-            self.fill(shard, slot, PeerSet::EMPTY, false);
+            self.keeper.wanted.insert(shard, slot);
+            self.keeper.look = true;
         }
         true
     }
@@ -350,15 +354,28 @@ impl Store {
     // Taking
 
     /// Begins to fill or repair a copy from `source`, unless that is under way or too much is.
-    fn fill(&mut self, shard: usize, source: usize, then: PeerSet, makes_ready: bool) {
+    fn fill(&mut self, shard: usize, source: usize, then: PeerSet, makes_ready: bool) -> bool {
         let replica = &mut self.replicas[shard];
         if replica.fill.is_some() || self.keeper.fills >= FILLS_MAX {
-            return;
+            return false;
         }
         replica.fill =
             Some(Fill { source, then, intake: None, heard_ms: self.monotonic_ms, makes_ready });
         self.keeper.fills += 1;
         self.pull(shard);
+        true
+    }
+
+    /// Begins repairs that are wanted, as many as may be under way.
+    fn repair(&mut self) {
+        while self.keeper.fills < FILLS_MAX
+            && let Some((shard, source)) = self.keeper.wanted.pop_first()
+        {
+            // What is being filled will be compared again.
+            if self.cluster.copy(shard) != Copy::Absent {
+                self.fill(shard, source, PeerSet::EMPTY, false);
+            }
+        }
     }
 
     fn pull(&mut self, shard: usize) {
@@ -440,7 +457,8 @@ impl Store {
             return true;
         }
         if !self.replicas[shard].shard.clock().covers(&theirs) {
-            self.fill(shard, slot, PeerSet::EMPTY, false);
+            self.keeper.wanted.insert(shard, slot);
+            self.keeper.look = true;
         } else if self.cluster.copy(shard) == Copy::Ready {
             self.outboxes[slot]
                 .push(&Message::Released { shard: shard as u32, digest: theirs.digest() });
@@ -527,6 +545,7 @@ impl Store {
     /// Forgets what was under way with a lost peer.
     pub(crate) fn forget_peer(&mut self, slot: usize) {
         self.keeper.compared.remove(slot);
+        self.keeper.wanted.retain(|_, source| *source != slot);
         let lost: Vec<(u64, usize)> = self
             .keeper
             .streams
@@ -569,6 +588,7 @@ impl Store {
         for shard in 0..self.replicas.len() {
             self.review_one(shard, patient);
         }
+        self.repair();
         self.expire();
         if self.keeper.announce {
             self.keeper.announce = false;
@@ -623,8 +643,7 @@ impl Store {
             }
             Some(first) => {
                 sources.remove(first);
-                self.counters.formed += 1;
-                self.fill(shard, first, sources, true);
+                self.counters.formed += u64::from(self.fill(shard, first, sources, true));
             }
         }
     }
@@ -657,7 +676,7 @@ impl Store {
             moves += u64::from(placed != (copy == Copy::Ready) || !placed && copy != Copy::Absent);
             behind += u64::from(replica.fill.is_some() && copy == Copy::Ready);
         }
-        (moves, behind)
+        (moves, behind + self.keeper.wanted.len() as u64)
     }
 }
 

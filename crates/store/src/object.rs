@@ -1,12 +1,13 @@
 //! What a key holds: its live siblings and what it has seen beyond the clock of its shard.
 //!
-//! - A sibling is a write that no other write on the key had seen. There is one of them unless two replicas wrote
-//!   without knowing of each other, or a key is counted on by several writers.
-//! - The context holds dots that were overwritten or removed before the shard's clock has come to cover them. It is
-//!   empty nearly always.
+//! - A sibling is a write that no other write on the key had seen. There is one of them unless two
+//!   replicas wrote without knowing of each other, or a key is counted on by several writers.
+//! - The context holds dots that were overwritten or removed before the shard's clock has come to
+//!   cover them. It is empty nearly always.
 //!
-//! The merge is that of a dotted causal container (*DottedDB*, Gonçalves, Almeida, Baquero, Fonte, SRDS 2017, section
-//! 3): a sibling lives on if both sides have it, or if one has it and the other has not seen its dot.
+//! The merge is that of a dotted causal container (*DottedDB*, Gonçalves, Almeida, Baquero, Fonte,
+//! SRDS 2017, section 3): a sibling lives on if both sides have it, or if one has it and the other
+//! has not seen its dot.
 
 use alloc::boxed::Box;
 use core::str;
@@ -133,8 +134,9 @@ impl From<Sibling> for Object {
 }
 
 impl Object {
-    /// Merges `theirs` into this one. `seen` and `seen_by_them` tell which dots each side has seen of this key beside
-    /// its context: in the clock of its shard, or wherever else the caller knows from.
+    /// Merges `theirs` into this one. `seen` and `seen_by_them` tell which dots each side has seen
+    /// of this key beside its context: in the clock of its shard, or wherever else the caller knows
+    /// from.
     pub fn merge(
         &mut self,
         theirs: Self,
@@ -193,9 +195,9 @@ impl Object {
         })
     }
 
-    /// What a read shows: the highest plain sibling; but if someone counts on the key, that sibling's integer (0 if
-    /// it is none) and all the amounts, saturating. Bytes that are no integer hide the amounts if their stamp is the
-    /// highest.
+    /// What a read shows: the highest plain sibling; but if someone counts on the key, that
+    /// sibling's integer (0 if it is none) and all the amounts, saturating. Bytes that are no
+    /// integer hide the amounts if their stamp is the highest.
     pub fn value(&self) -> Option<Value<'_>> {
         let top = self.top()?;
         let plain = self
@@ -227,7 +229,8 @@ impl Object {
     }
 }
 
-/// The integer that `bytes` are in decimal, in the one form Redis accepts: no sign but a minus, no leading zeros.
+/// The integer that `bytes` are in decimal, in the one form Redis accepts: no sign but a minus, no
+/// leading zeros.
 pub fn integer(bytes: &[u8]) -> Option<i64> {
     let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
     let canonical = match digits {

@@ -1,26 +1,36 @@
 //! All objects of one shard, each in the cheapest place that holds it.
 //!
-//! Nearly every object is one sibling without a context: a record in the [`Table`]. The few others are kept aside,
-//! sorted by the hash of their keys, until they have become simple again. A key is never in both places.
+//! Nearly every object is one sibling without a context: a record in the [`Table`]. The few others
+//! are kept aside, sorted by the hash of their keys, until they have become simple again. A key is
+//! never in both places.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use crate::delta::Entry;
 use crate::dot::Dot;
 use crate::object::{Object, Sibling};
 use crate::table::{self, Record, Table};
 
 /// What is held of a key.
+#[derive(Clone, Copy)]
 pub(crate) enum Found<'a> {
     Simple(Record<'a>),
     Aside(&'a Object),
 }
 
+/// A key by its hash.
+type Held<'a> = (u64, &'a [u8], Found<'a>);
+
+/// Keys of equal hash.
+type Bucket = Vec<(Box<[u8]>, Object)>;
+
+/// The objects of one shard.
 #[derive(Default)]
 pub(crate) struct Objects {
     pub(crate) table: Table,
-    aside: BTreeMap<u64, Vec<(Box<[u8]>, Object)>>,
+    aside: BTreeMap<u64, Bucket>,
     /// How many are aside: all, those with a sibling, those with a context.
     count: usize,
     living: usize,
@@ -33,10 +43,6 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.table.is_empty() && self.count == 0
-    }
-
     /// How many keys have a sibling.
     pub(crate) fn len(&self) -> usize {
         self.table.len() + self.living
@@ -97,6 +103,21 @@ impl Objects {
         }
     }
 
+    /// Puts what came of a key in place of what is held of it.
+    pub(crate) fn replace(&mut self, entry: Entry<'_>) {
+        let (hash, key) = (table::hash(entry.key), entry.key);
+        self.take_aside(hash, key);
+        match &entry.siblings[..] {
+            [record] if entry.context.is_empty() => {
+                self.table.put(hash, key, record);
+            }
+            _ => {
+                self.table.remove(hash, key);
+                self.store(hash, key, entry.into_object());
+            }
+        }
+    }
+
     pub(crate) fn take_aside(&mut self, hash: u64, key: &[u8]) -> Option<Object> {
         if self.count == 0 {
             return None;
@@ -120,13 +141,9 @@ impl Objects {
         })
     }
 
-    /// What is held from hash `from` on, by hash: about `limit` keys, and where to go on. Keys of equal hash come
-    /// together.
-    pub(crate) fn scan(
-        &self,
-        from: u64,
-        limit: usize,
-    ) -> (Vec<(u64, &[u8], Found<'_>)>, Option<u64>) {
+    /// What is held from hash `from` on, by hash: about `limit` keys, and where to go on. Keys of
+    /// equal hash come together.
+    pub(crate) fn scan(&self, from: u64, limit: usize) -> (Vec<Held<'_>>, Option<u64>) {
         let (simple, next) = self.table.scan(from, limit);
         let mut found: Vec<_> = simple
             .into_iter()
@@ -159,35 +176,33 @@ impl Objects {
     }
 
     /// Passes everything that is not simple through `change` and puts it where it then belongs.
-    pub(crate) fn change_aside(&mut self, mut change: impl FnMut(u64, &[u8], &mut Object)) {
+    pub(crate) fn change_aside(&mut self, mut change: impl FnMut(&[u8], &mut Object)) {
         (self.count, self.living, self.waiting, self.bytes) = (0, 0, 0, 0);
         for (hash, bucket) in core::mem::take(&mut self.aside) {
             for (key, mut object) in bucket {
-                change(hash, &key, &mut object);
+                change(&key, &mut object);
                 self.store(hash, &key, object);
             }
         }
     }
 
     /// Removes the siblings that `doomed` picks, and leaves contexts as they are.
-    pub(crate) fn remove(&mut self, doomed: impl Fn(u64, &[u8], Dot) -> bool) {
-        let simple = self.table.iter().filter_map(|(key, record)| {
-            let hash = table::hash(key);
-            doomed(hash, key, record.dot).then(|| (hash, Box::from(key)))
-        });
-        let simple: Vec<(u64, Box<[u8]>)> = simple.collect();
-        for (hash, key) in simple {
-            self.table.remove(hash, &key);
+    pub(crate) fn remove(&mut self, doomed: impl Fn(&[u8], Dot) -> bool) {
+        let simple = self
+            .table
+            .iter()
+            .filter(|(key, record)| doomed(key, record.dot));
+        let simple: Vec<Box<[u8]>> = simple.map(|(key, _)| key.into()).collect();
+        for key in simple {
+            self.table.remove(table::hash(&key), &key);
         }
-        self.change_aside(|hash, key, object| {
-            object
-                .siblings
-                .retain(|sibling| !doomed(hash, key, sibling.dot));
+        self.change_aside(|key, object| {
+            object.siblings.retain(|sibling| !doomed(key, sibling.dot));
         });
     }
 
-    /// Looks at up to `limit` objects, going on from the last call, removes the siblings of those whose deadline is
-    /// `past_ms` or earlier and names each to `gone`.
+    /// Looks at up to `limit` objects, going on from the last call, removes the siblings of those
+    /// whose deadline is `past_ms` or earlier and names each to `gone`.
     pub(crate) fn expire(&mut self, past_ms: u64, limit: usize, mut gone: impl FnMut(&[u8])) {
         let (keys, next) = self.table.expired(past_ms, limit, self.sweep_table);
         let keys: Vec<Box<[u8]>> = keys.into_iter().map(Box::from).collect();

@@ -53,15 +53,18 @@ pub enum Verdict {
 pub struct Quorum {
     level: Level,
     sent: PeerSet,
+    /// Peers that were silent before: they count as copies, and nobody waits for them.
+    excused: PeerSet,
     acked: PeerSet,
     /// Copies the write was meant for when it was made, the primary's included: what a majority is counted from.
     copies: u32,
 }
 
 impl Quorum {
-    /// A write that the primary holds and that was sent to `sent`.
-    pub fn new(level: Level, sent: PeerSet) -> Self {
-        Self { level, sent, acked: PeerSet::EMPTY, copies: sent.len() + 1 }
+    /// A write that the primary holds and that was sent to `sent`. Those of them in `excused` are not waited for as long
+    /// as a majority holds the write without them.
+    pub fn new(level: Level, sent: PeerSet, excused: PeerSet) -> Self {
+        Self { level, sent, excused, acked: PeerSet::EMPTY, copies: sent.len() + 1 }
     }
 
     /// `peer` holds the write.
@@ -98,10 +101,11 @@ impl Quorum {
 
     /// Whether enough replicas hold the write.
     pub fn verdict(&self) -> Verdict {
+        let majority = self.held() > self.copies / 2;
         let met = match self.level {
             Level::One => true,
-            Level::Quorum => self.held() > self.copies / 2,
-            Level::All => self.silent().is_empty(),
+            Level::Quorum => majority,
+            Level::All => majority && self.silent().without(self.excused).is_empty(),
         };
         if met { Verdict::Met } else { Verdict::Open }
     }
@@ -121,7 +125,7 @@ mod tests {
 
     #[test]
     fn all_waits_for_each_and_a_lost_one_is_not_waited_for() {
-        let mut write = Quorum::new(Level::All, peers(&[3, 7]));
+        let mut write = Quorum::new(Level::All, peers(&[3, 7]), PeerSet::EMPTY);
         write.ack(3);
         assert_eq!(write.verdict(), Verdict::Open);
         write.lose(7);
@@ -131,7 +135,7 @@ mod tests {
 
     #[test]
     fn past_the_timeout_a_majority_is_enough() {
-        let mut write = Quorum::new(Level::All, peers(&[1, 2]));
+        let mut write = Quorum::new(Level::All, peers(&[1, 2]), PeerSet::EMPTY);
         write.relax();
         assert_eq!(write.verdict(), Verdict::Open, "one of three is no majority");
         write.ack(2);
@@ -141,7 +145,7 @@ mod tests {
 
     #[test]
     fn two_copies_have_no_majority_of_one() {
-        let mut write = Quorum::new(Level::Quorum, peers(&[1]));
+        let mut write = Quorum::new(Level::Quorum, peers(&[1]), PeerSet::EMPTY);
         assert_eq!(write.verdict(), Verdict::Open);
         write.ack(1);
         assert_eq!(write.verdict(), Verdict::Met);
@@ -149,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_stranger_and_a_repeat_count_for_nothing() {
-        let mut write = Quorum::new(Level::Quorum, peers(&[1, 2, 3, 4]));
+        let mut write = Quorum::new(Level::Quorum, peers(&[1, 2, 3, 4]), PeerSet::EMPTY);
         for peer in [9, 1, 1] {
             write.ack(peer);
         }
@@ -158,6 +162,16 @@ mod tests {
 
     #[test]
     fn one_is_met_at_once() {
-        assert_eq!(Quorum::new(Level::One, peers(&[1, 2])).verdict(), Verdict::Met);
+        assert_eq!(Quorum::new(Level::One, peers(&[1, 2]), PeerSet::EMPTY).verdict(), Verdict::Met);
+    }
+
+    #[test]
+    fn the_excused_are_not_waited_for_but_counted() {
+        let mut write = Quorum::new(Level::All, peers(&[1, 2]), peers(&[2]));
+        assert_eq!(write.verdict(), Verdict::Open);
+        write.ack(1);
+        assert_eq!(write.verdict(), Verdict::Met);
+        let alone = Quorum::new(Level::All, peers(&[1, 2]), peers(&[1, 2]));
+        assert_eq!(alone.verdict(), Verdict::Open, "a primary that hears nobody has no majority");
     }
 }

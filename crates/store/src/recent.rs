@@ -1,7 +1,8 @@
 //! The recent writes of a shard: which key each of the last dots was about.
 //!
-//! A ring of bytes, one `dot key` after the other. It lets a peer that missed a little be sent just that; when it no
-//! longer reaches back far enough the whole shard is streamed. It is bounded: the oldest entries give way.
+//! A ring of bytes, one `dot key` after the other. It lets a peer that missed a little be sent just
+//! that; when it no longer reaches back far enough the whole shard is streamed. It is bounded: the
+//! oldest entries give way.
 
 use alloc::vec::Vec;
 
@@ -26,7 +27,8 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Adds a dot that the shard has just come to cover, and makes room according to the shard's memory.
+    /// Adds a dot that the shard has just come to cover, and makes room according to the shard's
+    /// memory.
     pub fn push(&mut self, dot: Dot, key: &[u8], shard_bytes: usize) {
         put_dot(&mut self.bytes, dot);
         put_bytes(&mut self.bytes, key);

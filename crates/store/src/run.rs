@@ -89,9 +89,9 @@ impl Run {
     }
 
     /// Notes a write that was sent to `sent` and whose reply begins at `mark`.
-    pub fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet) {
+    pub fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet, excused: PeerSet) {
         if level != Level::One && !sent.is_empty() {
-            self.writes.push(Write { mark, quorum: Quorum::new(level, sent) });
+            self.writes.push(Write { mark, quorum: Quorum::new(level, sent, excused) });
             self.awaited = self.awaited.union(sent);
         }
     }

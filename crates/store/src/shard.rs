@@ -1,23 +1,25 @@
 //! One replica of one shard: its objects, its clock, and the events, merges and reads on them.
 //!
-//! Each write at a primary is a dot. It removes the siblings that the replica has seen, adds its own or none, and
-//! travels as a delta; deltas may come late, twice, in any order or never. What never came is found by comparing
-//! clocks ([`entropy`]) and sent as single keys or as the whole shard ([`stream`]). After *DottedDB: Anti-Entropy
-//! without Merkle Trees, Deletes without Tombstones* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), with one clock
-//! per shard. Invariants:
+//! Each write at a primary is a dot. It removes the siblings that the replica has seen, adds its
+//! own or none, and travels as a delta; deltas may come late, twice, in any order or never. What
+//! never came is found by comparing clocks (`entropy.rs`) and sent as single keys or as the whole
+//! shard (`stream.rs`). After *DottedDB: Anti-Entropy without Merkle Trees, Deletes without
+//! Tombstones* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), with one clock per shard.
+//! Invariants:
 //!
-//! - The one law: a dot enters the clock only together with what its event did to its key; so two replicas with
-//!   equal clocks hold equal siblings, but for what has expired.
+//! - The one law: a dot enters the clock only together with what its event did to its key; so two
+//!   replicas with equal clocks hold equal siblings, but for what has expired.
 //! - Every sibling's dot is in the clock.
-//! - A key has seen its context, the clock, and `wiped`. Contexts keep only what the other two lack, so a key that
-//!   was deleted vanishes as soon as the clock covers its past.
-//! - The writer's own dots are never used twice, not even after the replica was given up and taken again: hand
-//!   [`Shard::last`] of the former replica to [`Shard::new`].
+//! - A key has seen its context, the clock, and `wiped`. Contexts keep only what the other two
+//!   lack, so a key that was deleted vanishes as soon as the clock covers its past.
+//! - The writer's own dots are never used twice, not even after the replica was given up and taken
+//!   again: hand [`Shard::last`] of the former replica to [`Shard::new`].
 //!
-//! *Counting* does not overwrite what others wrote. A writer's increments on a key form a run, which a put or a
-//! delete ends; the run is one sibling with the running sum, and each new dot of it overwrites all its earlier ones,
-//! so that a lost delta in between does not matter. A put or delete on one side of a cut ends the runs it has seen;
-//! a run that goes on at the other side survives it whole.
+//! *Counting* does not overwrite what others wrote. A writer's increments on a key form a run,
+//! which a put or a delete ends; the run is one sibling with the running sum, and each new dot of
+//! it overwrites all its earlier ones, so that a lost delta in between does not matter. A put or
+//! delete on one side of a cut ends the runs it has seen; a run that goes on at the other side
+//! survives it whole.
 
 mod entropy;
 mod stream;
@@ -39,8 +41,8 @@ use crate::recent::Recent;
 use crate::stamp::Stamp;
 use crate::table::{self, Content, Record};
 
-/// How long an expired object is hidden before its memory is freed, in milliseconds: a delta under way may still
-/// extend a counter to which several writers contribute.
+/// How long an expired object is hidden before its memory is freed, in milliseconds: a delta under
+/// way may still extend a counter to which several writers contribute.
 pub const EXPIRY_GRACE_MS: u64 = 1_000;
 
 /// One replica of one shard.
@@ -110,8 +112,8 @@ impl core::fmt::Debug for Shard {
 }
 
 impl Shard {
-    /// An empty replica that writes as `writer` and uses no dot up to `floor`: 0, or [`Shard::last`] of the replica
-    /// that the same writer gave up earlier.
+    /// An empty replica that writes as `writer` and uses no dot up to `floor`: 0, or
+    /// [`Shard::last`] of the replica that the same writer gave up earlier.
     pub fn new(writer: Writer, floor: u64) -> Self {
         Self {
             writer,
@@ -160,12 +162,14 @@ impl Shard {
         }
     }
 
-    /// Whether to remember recent writes for peers that miss a few. Not worth the memory while there are none.
+    /// Whether to remember recent writes for peers that miss a few. Not worth the memory while
+    /// there are none.
     pub fn remember(&mut self, on: bool) {
-        match on {
-            true => self.recent.get_or_insert_default(),
-            false => return self.recent = None,
-        };
+        if on {
+            self.recent.get_or_insert_default();
+        } else {
+            self.recent = None;
+        }
     }
 
     // Reads
@@ -175,7 +179,8 @@ impl Shard {
         self.view_hashed(table::hash(key), key, now_ms)
     }
 
-    /// A number that is equal on replicas where `key` holds the same writes, and changes with each of them.
+    /// A number that is equal on replicas where `key` holds the same writes, and changes with each
+    /// of them.
     pub fn version(&self, key: &[u8]) -> Option<u64> {
         let of = |dot: Dot| crate::clock::mix(dot.writer.0 ^ crate::clock::mix(dot.counter));
         match self.objects.get(table::hash(key), key)? {
@@ -188,9 +193,9 @@ impl Shard {
         }
     }
 
-    /// Up to about `limit` keys whose hash is at least `from_hash`, in the order of their hashes, with what they show
-    /// at `now_ms`; and the hash to go on from, if there are more. A key that is there from the first call to the
-    /// last is met exactly once.
+    /// Up to about `limit` keys whose hash is at least `from_hash`, in the order of their hashes,
+    /// with what they show at `now_ms`; and the hash to go on from, if there are more. A key that
+    /// is there from the first call to the last is met exactly once.
     pub fn scan(
         &self,
         from_hash: u64,
@@ -205,7 +210,8 @@ impl Shard {
         (living.collect(), next)
     }
 
-    /// A key drawn with `random`, which must be even over all of `u64`. Simple objects only, unless there are none.
+    /// A key drawn with `random`, which must be even over all of `u64`. Simple objects only, unless
+    /// there are none.
     pub fn random(&self, random: u64) -> Option<&[u8]> {
         let simple = self.objects.table.random(random).map(|(key, _)| key);
         simple.or_else(|| {
@@ -222,8 +228,9 @@ impl Shard {
 
     // Events at a primary
 
-    /// Sets `key` to `bytes`, whatever it held. Like all events it appends what the other replicas must hear to
-    /// `delta`; give none if there are no others.
+    /// Sets `key` to `bytes`, which are of `format` (at most
+    /// [`FORMAT_MAX`](crate::table::FORMAT_MAX)), whatever it held. Like all events it appends what the other replicas
+    /// must hear to `delta`; give none if there are no others.
     pub fn put(
         &mut self,
         key: &[u8],
@@ -273,8 +280,8 @@ impl Shard {
         Some(dot)
     }
 
-    /// Adds `by` to `key` and answers the sum; a key that holds nothing at `now_ms` starts from 0, and one that
-    /// expires still does.
+    /// Adds `by` to `key` and answers the sum; a key that holds nothing at `now_ms` starts from 0,
+    /// and one that expires still does.
     pub fn count(
         &mut self,
         key: &[u8],
@@ -343,7 +350,7 @@ impl Shard {
         }
         self.objects.table.clear();
         self.objects
-            .change_aside(|_, _, object| object.siblings.clear());
+            .change_aside(|_, object| object.siblings.clear());
         self.clock.insert(dot);
         self.changed_all();
         dot
@@ -391,8 +398,8 @@ impl Shard {
         aside.map(|object| object.context).unwrap_or_default()
     }
 
-    /// An event that goes on with the writer's own run, or begins one, beside what the key holds. None if the run
-    /// would not fit into 64 bits.
+    /// An event that goes on with the writer's own run, or begins one, beside what the key holds.
+    /// None if the run would not fit into 64 bits.
     fn run(
         &mut self,
         hash: u64,
@@ -448,49 +455,42 @@ impl Shard {
 
     // Deltas from other replicas
 
-    /// Takes one delta off `reader` and merges it. One that was seen before changes nothing; one that is malformed
-    /// neither.
+    /// Takes one delta off `reader` and merges it. One that was seen before changes nothing; one
+    /// that is malformed neither.
     pub fn receive<'a>(&mut self, reader: &mut Reader<'a>) -> Result<Received<'a>, Malformed> {
         let delta = Delta::take(reader)?;
         let fresh = !self.clock.contains(delta.dot);
         if fresh {
             match delta.event {
-                Event::Write { key, record } => self.receive_write(key, &record, delta.context),
-                Event::Delete { key } => {
-                    self.receive_object(key, delta.dot, Object::default(), delta.context);
-                }
+                Event::Write { key, record } => self.receive_event(&delta, key, Some(&record)),
+                Event::Delete { key } => self.receive_event(&delta, key, None),
                 Event::Wipe => self.receive_wipe(delta.dot, delta.context),
             }
         }
         Ok(Received { delta, fresh })
     }
 
-    fn receive_write(&mut self, key: &[u8], record: &Record<'_>, context: ClockBytes<'_>) {
+    /// An event of a peer that leaves `record` of `key`, or nothing.
+    fn receive_event(&mut self, delta: &Delta<'_>, key: &[u8], record: Option<&Record<'_>>) {
         let hash = table::hash(key);
+        let &Delta { dot, context, .. } = delta;
+        let overwritten = |held: Record<'_>| context.contains(held.dot);
+        // The usual case: nothing came in between, and the key holds one write that is overwritten.
         let simple = self.wiped.is_empty()
-            && self.objects.get_aside(hash, key).is_none()
             && context.is_covered_by(&self.clock)
-            && self
-                .objects
-                .table
-                .get(hash, key)
-                .is_none_or(|held| context.contains(held.dot));
+            && self.objects.get_aside(hash, key).is_none()
+            && self.objects.table.get(hash, key).is_none_or(overwritten);
         if simple {
-            self.objects.table.put(hash, key, record);
-            self.saw(hash, key, record.dot);
-        } else {
-            self.receive_object(key, record.dot, Sibling::from(record).into(), context);
+            match record {
+                Some(record) => self.objects.table.put(hash, key, record),
+                None => self.objects.table.remove(hash, key),
+            };
+            return self.saw(hash, key, dot);
         }
-    }
-
-    fn receive_object(
-        &mut self,
-        key: &[u8],
-        dot: Dot,
-        mut theirs: Object,
-        context: ClockBytes<'_>,
-    ) {
-        let hash = table::hash(key);
+        let mut theirs = record
+            .map(Sibling::from)
+            .map(Object::from)
+            .unwrap_or_default();
         theirs.context = context.to_clock();
         theirs.context.insert(dot);
         let mut object = self.objects.take(hash, key);
@@ -504,7 +504,7 @@ impl Shard {
         if self.objects.aside() == 0 && context.covers(&self.clock) {
             self.objects.table.clear();
         } else {
-            self.objects.remove(|_, _, dot| context.contains(dot));
+            self.objects.remove(|_, dot| context.contains(dot));
         }
         self.wiped.join(&context);
         self.clock.insert(dot);
@@ -514,17 +514,18 @@ impl Shard {
     // Upkeep
 
     /// Looks at up to `limit` objects, going on where the last call ended, frees those that expired
-    /// [`EXPIRY_GRACE_MS`] before `now_ms` of the calendar, and names each key to `gone`. Each replica does so by
-    /// itself; it is no event and takes no dot.
+    /// [`EXPIRY_GRACE_MS`] before `now_ms` of the calendar, and names each key to `gone`. Each
+    /// replica does so by itself; it is no event and takes no dot.
     pub fn expire(&mut self, now_ms: u64, limit: usize, gone: impl FnMut(&[u8])) {
         self.objects
             .expire(now_ms.saturating_sub(EXPIRY_GRACE_MS), limit, gone);
     }
 
-    /// Closes dots that died with their writers: adds `dead` to the clock, so that contexts need no longer wait for
-    /// them. Lawful only if no replica that may ever come back holds any of them: their writer is gone for good and
-    /// the current replicas are in sync with each other. `dead` is what they have found out together, normally all
-    /// of a writer up to the highest counter in any clock or in [`Shard::waiting`]; each of them must close the same.
+    /// Closes dots that died with their writers: adds `dead` to the clock, so that contexts need no
+    /// longer wait for them. Lawful only if no replica that may ever come back holds any of them:
+    /// their writer is gone for good and the current replicas are in sync with each other. `dead`
+    /// is what they have found out together, normally all of a writer up to the highest counter in
+    /// any clock or in [`Shard::waiting`]; each of them must close the same.
     pub fn close(&mut self, dead: &Clock) {
         self.clock.join(dead);
         self.shed();
@@ -540,13 +541,14 @@ impl Shard {
         waiting
     }
 
-    /// Rids contexts of what the clock has come to cover. Happens by itself sooner or later; not needed for reads.
+    /// Rids contexts of what the clock has come to cover. Happens by itself sooner or later; not
+    /// needed for reads.
     pub fn shed(&mut self) {
         self.unshed = 0;
         self.wiped.subtract(&self.clock);
         if self.objects.waiting() > 0 {
             let (clock, wiped) = (&self.clock, &self.wiped);
-            self.objects.change_aside(|_, _, object| {
+            self.objects.change_aside(|_, object| {
                 object.context.subtract(clock);
                 object.context.subtract(wiped);
             });
@@ -593,7 +595,8 @@ impl Shard {
 
     /// After a change of the clock that is not about one key.
     fn changed_all(&mut self) {
-        self.feeds.iter_mut().for_each(Feed::restart);
+        let keys = self.objects.len();
+        self.feeds.iter_mut().for_each(|feed| feed.restart(keys));
         self.shed();
     }
 

@@ -1,10 +1,12 @@
 //! Hybrid logical time: stamps that follow the calendar and never contradict causality.
 //!
-//! After *Logical Physical Clocks* (Kulkarni, Demirbas, Madappa, Avva, Leone, OPODIS 2014). A stamp decides only which
-//! of two writes that had not seen each other is shown; which writes had seen which is the clocks' matter.
+//! After *Logical Physical Clocks* (Kulkarni, Demirbas, Madappa, Avva, Leone, OPODIS 2014). A stamp
+//! decides only which of two writes that had not seen each other is shown; which writes had seen
+//! which is the clocks' matter.
 
-/// How far ahead of our calendar a peer may drag our stamps by default, in milliseconds. Machines that keep time by
-/// NTP differ by far less; one that does not must not decide every conflict for the rest of the day.
+/// How far ahead of our calendar a peer may drag our stamps by default, in milliseconds. Machines
+/// that keep time by NTP differ by far less; one that does not must not decide every conflict for
+/// the rest of the day.
 pub const DRIFT_MS_MAX: u64 = 500;
 
 const MS_MAX: u64 = (1 << 48) - 1;
@@ -14,7 +16,8 @@ const MS_MAX: u64 = (1 << 48) - 1;
 pub struct Stamp(pub u64);
 
 impl Stamp {
-    /// The `count`-th stamp of the millisecond `ms` since 1970; later than the year 10889 is not told apart.
+    /// The `count`-th stamp of the millisecond `ms` since 1970; later than the year 10889 is not
+    /// told apart.
     pub fn new(ms: u64, count: u16) -> Self {
         Self(ms.min(MS_MAX) << 16 | u64::from(count))
     }
@@ -44,7 +47,8 @@ pub struct Hlc {
 }
 
 impl Hlc {
-    /// A source that peers can drag ahead of the calendar by `drift_ms_max` milliseconds and no further.
+    /// A source that peers can drag ahead of the calendar by `drift_ms_max` milliseconds and no
+    /// further.
     pub fn new(drift_ms_max: u64) -> Self {
         Self {
             last: Stamp(0),
@@ -59,8 +63,8 @@ impl Hlc {
         self.last
     }
 
-    /// Takes note of a peer's stamp. One that is more than the bound ahead of `now_ms` is good as data, but pulls
-    /// ours no further than the bound, and is counted.
+    /// Takes note of a peer's stamp. One that is more than the bound ahead of `now_ms` is good as
+    /// data, but pulls ours no further than the bound, and is counted.
     pub fn observe(&mut self, stamp: Stamp, now_ms: u64) {
         let bound = Stamp::new(now_ms.saturating_add(self.drift_ms_max), u16::MAX);
         if stamp > bound {

@@ -9,10 +9,10 @@
 //!                                                                      └► palette: number ↔ writer
 //! ```
 //!
-//! - [`index`]: ids in the order of hashes, so that a [`scan`](Table::scan) survives growth.
-//! - [`slab`](crate::slab): the bytes. Removing moves one other record, and tells us which.
-//! - [`layout`]: a record as bytes.
-//! - [`palette`]: eight-byte writers as one-byte numbers.
+//! - `index`: ids in the order of hashes, so that a [scan](Table::scan) survives growth.
+//! - `slab`: the bytes. Removing moves one other record, and tells us which.
+//! - `layout`: a record as bytes.
+//! - `palette`: eight-byte writers as one-byte numbers.
 //!
 //! Invariants:
 //! - Every id in the slab is in the index once, under the hash of its record's key.

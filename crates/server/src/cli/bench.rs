@@ -52,7 +52,7 @@ enum Protocol {
 
 /// Put a node under load.
 #[derive(Clone, Debug, Args)]
-pub struct Bench {
+pub(crate) struct Bench {
     /// What is asked for; several run one after the other
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Workload::Set, Workload::Get])]
     workload: Vec<Workload>,

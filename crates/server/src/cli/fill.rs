@@ -27,7 +27,7 @@ const SIZE_MAX: u64 = 64 << 20;
 
 /// Load the store with keys.
 #[derive(Debug, Args)]
-pub struct Fill {
+pub(crate) struct Fill {
     /// How many keys
     #[arg(long, default_value_t = 5000)]
     count: u64,

@@ -20,7 +20,7 @@ use crate::{
 
 /// Commands for a running cluster.
 #[derive(Debug, Subcommand)]
-pub enum Remote {
+pub(crate) enum Remote {
     /// Print the value of a key; exits 1 if there is none
     Get {
         /// The key
@@ -90,7 +90,7 @@ pub enum Remote {
 
 /// Which node to talk to.
 #[derive(Clone, Debug, Args)]
-pub struct Target {
+pub(crate) struct Target {
     /// Address of a node
     #[arg(long, env = "SALP_URL", default_value = "http://127.0.0.1:4000")]
     url: String,
@@ -120,7 +120,7 @@ impl Target {
 
 /// Which node to ask, and how to show what it says.
 #[derive(Debug, Args)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -130,7 +130,7 @@ pub struct Shown {
 
 /// Why a command did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     pub(super) code: u8,
     /// One line; empty for a negative answer that speaks for itself.
     pub(super) text: String,
@@ -173,7 +173,7 @@ impl From<ClientError> for Failure {
 }
 
 /// Runs a command to its end.
-pub fn run(command: Remote) -> ExitCode {
+pub(crate) fn run(command: Remote) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(execute(command)),

@@ -4,9 +4,10 @@
 //! part    presumed:clock seen:clock (1 entry count dot*)* 0
 //! ```
 //!
-//! The entries are what their keys hold and have seen (`seen` and their own contexts) at one instant, each with all
-//! the dots about its key that the peer is missing. The one law: those dots, and no others, enter the peer's clock.
-//! That is right only for a peer whose clock covers `presumed`, so anyone else leaves the part alone.
+//! The entries are what their keys hold and have seen (`seen` and their own contexts) at one
+//! instant, each with all the dots about its key that the peer is missing. The one law: those dots,
+//! and no others, enter the peer's clock. That is right only for a peer whose clock covers
+//! `presumed`, so anyone else leaves the part alone.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -14,11 +15,12 @@ use alloc::vec::Vec;
 use super::Shard;
 use crate::clock::{Clock, ClockBytes};
 use crate::codec::{Malformed, Reader, put_dot, put_varint};
-use crate::delta::{put_entry, take_entry};
+use crate::delta::{Entry, put_entry};
 use crate::dot::Dot;
-use crate::object::{Object, Sibling};
-use crate::objects::Found;
 use crate::table;
+
+const ENTRY: u8 = 1;
+const END: u8 = 0;
 
 /// What a peer is missing.
 pub enum Missing<'a> {
@@ -46,14 +48,9 @@ pub enum Parted {
     Strange,
 }
 
-struct Entry<'a> {
-    key: &'a [u8],
-    object: Object,
-    dots: Vec<Dot>,
-}
-
 impl Shard {
-    /// What a peer with clock `peer` is missing. What it has and we have not, it must tell us itself.
+    /// What a peer with clock `peer` is missing. What it has and we have not, it must tell us
+    /// itself.
     pub fn missing(&self, peer: &Clock) -> Missing<'_> {
         if peer.covers(&self.clock) {
             return Missing::None;
@@ -82,25 +79,25 @@ impl Shard {
         let presumed = ClockBytes::take(reader)?;
         let seen = Clock::decode(reader)?;
         let mut entries = Vec::new();
-        while reader.u8()? == 1 {
-            entries.push(take_part_entry(reader, &presumed, &seen)?);
+        loop {
+            match reader.u8()? {
+                ENTRY => entries.push(take_missing(reader, &presumed, &seen)?),
+                END => break,
+                _ => return Err(Malformed("unknown tag in a part")),
+            }
         }
         if !presumed.is_covered_by(&self.clock) {
             return Ok(Parted::Strange);
         }
         let mut after = self.clock.clone();
-        for &dot in entries.iter().flat_map(|entry| &entry.dots) {
+        for &dot in entries.iter().flat_map(|(_, dots)| dots) {
             after.insert(dot);
         }
         let beyond = seen.difference(&after);
         let count = entries.len();
-        for Entry {
-            key,
-            object: mut theirs,
-            dots,
-        } in entries
-        {
-            let hash = table::hash(key);
+        for (entry, dots) in entries {
+            let (hash, key) = (table::hash(entry.key), entry.key);
+            let mut theirs = entry.into_object();
             theirs.context.join(&beyond);
             let mut object = self.objects.take(hash, key);
             object.merge(theirs, |dot| self.has_seen(dot), |dot| seen.contains(dot));
@@ -112,22 +109,6 @@ impl Shard {
             self.put_back(hash, key, object);
         }
         Ok(Parted::Merged(count))
-    }
-
-    /// What a key holds, as its siblings' records and its context.
-    pub(super) fn put_entry(&self, out: &mut Vec<u8>, key: &[u8]) {
-        match self.objects.get(table::hash(key), key) {
-            None => put_entry(out, key, [].into_iter(), &Clock::new()),
-            Some(Found::Simple(record)) => put_entry(out, key, [record].into_iter(), &Clock::new()),
-            Some(Found::Aside(object)) => {
-                put_entry(
-                    out,
-                    key,
-                    object.siblings.iter().map(Sibling::record),
-                    &object.context,
-                );
-            }
-        }
     }
 }
 
@@ -142,8 +123,8 @@ impl Part<'_> {
         self.keys.is_empty()
     }
 
-    /// Appends one message with as many keys as fit into `bytes_max` bytes, but at least one. Call it until all is
-    /// sent, or send just this and ask again with the peer's new clock.
+    /// Appends one message with as many keys as fit into `bytes_max` bytes, but at least one. Call
+    /// it until all is sent, or send just this and ask again with the peer's new clock.
     pub fn encode(&mut self, bytes_max: usize, out: &mut Vec<u8>) {
         let start = out.len();
         self.presumed.encode(out);
@@ -151,8 +132,8 @@ impl Part<'_> {
         let first = out.len();
         while let Some((key, dots)) = self.keys.pop_first() {
             let before = out.len();
-            out.push(1);
-            self.shard.put_entry(out, key);
+            out.push(ENTRY);
+            put_entry(out, key, self.shard.objects.get(table::hash(key), key));
             put_varint(out, dots.len() as u64);
             dots.iter().for_each(|&dot| put_dot(out, dot));
             if out.len() - start >= bytes_max && before > first {
@@ -161,27 +142,27 @@ impl Part<'_> {
                 break;
             }
         }
-        out.push(0);
+        out.push(END);
     }
 }
 
-fn take_part_entry<'a>(
+/// Takes an entry and the missing dots about its key off `reader`.
+fn take_missing<'a>(
     reader: &mut Reader<'a>,
     presumed: &ClockBytes<'_>,
     seen: &Clock,
-) -> Result<Entry<'a>, Malformed> {
-    let (key, object) = take_entry(reader)?;
+) -> Result<(Entry<'a>, Vec<Dot>), Malformed> {
+    let entry = Entry::take(reader)?;
     let mut dots = Vec::new();
     for _ in 0..reader.varint()? {
-        let dot = reader.dot()?;
-        if !seen.contains(dot) {
-            return Err(Malformed("part with a dot its sender has not seen"));
-        }
-        dots.push(dot);
+        dots.push(reader.dot()?);
     }
-    let shipped = |dot: Dot| seen.contains(dot) && (presumed.contains(dot) || dots.contains(&dot));
-    match object.siblings.iter().all(|sibling| shipped(sibling.dot)) {
-        true => Ok(Entry { key, object, dots }),
+    if !dots.iter().all(|&dot| seen.contains(dot)) {
+        return Err(Malformed("part with a dot its sender has not seen"));
+    }
+    let known = |dot: Dot| dots.contains(&dot) || presumed.contains(dot) && seen.contains(dot);
+    match entry.siblings.iter().all(|record| known(record.dot)) {
+        true => Ok((entry, dots)),
         false => Err(Malformed("part with a sibling of unknown dot")),
     }
 }

@@ -4,26 +4,30 @@
 //! chunk   stream:u64 run seq (1 entry)* (0 | 2 clock wiped)
 //! ```
 //!
-//! The sender goes through its objects in the order of their hashes. A key that changes after it was sent is noted
-//! and sent again; when nothing is left to send, all that was sent is the shard as it is at that instant, and the
-//! last chunk carries the clock of that instant. What changes the whole shard (a wipe, a merged shard) starts a new
-//! run of the stream.
+//! The sender goes through its objects by hash, stripe by stripe, in an order that spreads what has
+//! been sent evenly at any time, for a table fills badly from one end of the hashes. A key that
+//! changes after it was sent is noted and sent again; when nothing is left to send, all that was
+//! sent is the shard as it is at that instant, and the last chunk carries the clock of that
+//! instant. What changes the whole shard (a wipe, a merged shard) starts a new run of the stream.
 //!
-//! The receiver keeps the chunks apart until the last one is there and then merges the two shards at one stroke. The
-//! one law: half a shard says nothing. Merging chunk by chunk would show deletes whose dots are not in the clock yet,
-//! and if the sender died then, replicas with equal clocks would differ. So a stream that breaks off is just dropped,
-//! and several at a time, from one sender or many, do no harm. The price is the memory of the shard a second time,
-//! until it has arrived, and one merge of it in one go: some milliseconds for ten thousands of keys.
+//! The receiver keeps the chunks apart until the last one is there and then merges the two shards
+//! at one stroke. The one law: half a shard says nothing. Merging chunk by chunk would show deletes
+//! whose dots are not in the clock yet, and if the sender died then, replicas with equal clocks
+//! would differ. So a stream that breaks off is just dropped, and several at a time, from one
+//! sender or many, do no harm. The price is the memory of the shard a second time, until it has
+//! arrived, and one merge of it in one go: some milliseconds for ten thousands of keys.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::mem;
+use core::ops::RangeInclusive;
 
 use super::Shard;
 use crate::clock::Clock;
 use crate::codec::{Malformed, Reader, put_varint};
-use crate::delta::take_entry;
+use crate::delta::{Entry, put_entry};
+use crate::dot::Dot;
 use crate::object::{Object, Sibling};
 use crate::objects::Objects;
 use crate::table;
@@ -32,10 +36,14 @@ const ENTRY: u8 = 1;
 const MORE: u8 = 0;
 const LAST: u8 = 2;
 
-/// How many records are looked at in one step of the sender.
-const STEP: usize = 64;
-/// How many chunks may go by with keys that changed again before the last one is made as large as it must be.
+/// About how many keys there are in a stripe of the hashes.
+const STRIPE: usize = 64;
+/// How many chunks may go by with keys that changed again before the last one is made as large as
+/// it must be.
 const TAIL_MAX: u32 = 16;
+
+/// A stripe's turn, then the hash.
+type Place = (u64, u64);
 
 /// Which chunk was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +60,10 @@ pub(super) struct Feed {
     id: u64,
     run: u64,
     seq: u64,
-    /// All keys whose hash is lower have been sent; none: all keys.
-    cursor: Option<u64>,
+    /// All keys whose place is lower have been sent; none: all keys.
+    cursor: Option<Place>,
+    /// How many bits of a hash number its stripe.
+    stripe_bits: u32,
     /// Keys that have changed since they were sent.
     changed: BTreeSet<Box<[u8]>>,
     tail: u32,
@@ -61,21 +71,43 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn changed(&mut self, hash: u64, key: &[u8]) {
-        if self.cursor.is_none_or(|cursor| hash < cursor) && !self.changed.contains(key) {
+        let sent = self.cursor.is_none_or(|cursor| self.place(hash) < cursor);
+        if sent && !self.changed.contains(key) {
             self.changed.insert(key.into());
         }
     }
 
-    pub(super) fn restart(&mut self) {
-        *self = Self::new(self.id, self.run + 1);
+    pub(super) fn restart(&mut self, keys: usize) {
+        *self = Self::new(self.id, self.run + 1, keys);
     }
 
-    fn new(id: u64, run: u64) -> Self {
+    /// Where a hash comes in the order of sending.
+    fn place(&self, hash: u64) -> Place {
+        let stripe = hash.checked_shr(64 - self.stripe_bits).unwrap_or(0);
+        (reverse(stripe, self.stripe_bits), hash)
+    }
+
+    /// The hashes at `cursor` and behind it in its stripe.
+    fn stripe(&self, (stripe, hash): Place) -> RangeInclusive<u64> {
+        let width = 64 - self.stripe_bits;
+        let first = reverse(stripe, self.stripe_bits)
+            .checked_shl(width)
+            .unwrap_or(0);
+        first.max(hash)..=first + (u64::MAX >> self.stripe_bits)
+    }
+
+    /// The cursor after a stripe.
+    fn behind(&self, (stripe, _): Place) -> Option<Place> {
+        (stripe + 1 < 1 << self.stripe_bits).then_some((stripe + 1, 0))
+    }
+
+    fn new(id: u64, run: u64, keys: usize) -> Self {
         Self {
             id,
             run,
             seq: 0,
-            cursor: Some(0),
+            cursor: Some((0, 0)),
+            stripe_bits: (keys / STRIPE).checked_ilog2().unwrap_or(0),
             changed: BTreeSet::new(),
             tail: 0,
         }
@@ -83,11 +115,11 @@ impl Feed {
 }
 
 impl Shard {
-    /// Begins a stream of the whole shard under an `id` that no other stream to the same peer has had. It costs
-    /// memory for each key written until it is closed.
+    /// Begins a stream of the whole shard under an `id` that no other stream to the same peer has
+    /// had. It costs memory for each key written until it is closed.
     pub fn open_stream(&mut self, id: u64) {
         self.close_stream(id);
-        self.feeds.push(Feed::new(id, 0));
+        self.feeds.push(Feed::new(id, 0, self.objects.len()));
     }
 
     /// Ends a stream that has not come to its last chunk.
@@ -95,8 +127,8 @@ impl Shard {
         self.feeds.retain(|feed| feed.id != id);
     }
 
-    /// Appends the next chunk of an open stream, of about `bytes_max` bytes unless a single object is larger. None
-    /// if there is no such stream.
+    /// Appends the next chunk of an open stream, of about `bytes_max` bytes unless a single object
+    /// is larger. None if there is no such stream.
     pub fn next_chunk(&mut self, id: u64, bytes_max: usize, out: &mut Vec<u8>) -> Option<Chunk> {
         let at = self.feeds.iter().position(|feed| feed.id == id)?;
         let mut feed = self.feeds.swap_remove(at);
@@ -121,59 +153,49 @@ impl Shard {
         let Some((clock, wiped)) = intake.end else {
             return false;
         };
-        let theirs = intake.objects;
-        if self.objects.is_empty() && self.clock.is_empty() && self.wiped.is_empty() {
-            (self.objects, self.clock, self.wiped) = (theirs, clock, wiped);
-            self.changed_all();
-            return true;
-        }
-        let seen_by_them = |dot| clock.contains(dot) || wiped.contains(dot);
-        // What they do not hold is decided here, what they hold below.
-        self.objects
-            .remove(|hash, key, dot| seen_by_them(dot) && theirs.get(hash, key).is_none());
-        let mut after = self.clock.clone();
-        after.join(&clock);
-        let before = mem::replace(&mut self.clock, after);
-        let before_wiped = mem::take(&mut self.wiped);
-        let seen = |dot| before.contains(dot) || before_wiped.contains(dot);
-        let mut merge = |hash, key: &[u8], object: Object| {
-            let mut mine = self.objects.take(hash, key);
-            mine.merge(object, seen, seen_by_them);
-            mine.context.subtract(&self.clock);
-            self.objects.store(hash, key, mine);
+        let theirs = Seen {
+            objects: intake.objects,
+            clock,
+            wiped,
         };
-        for (hash, key, object) in theirs.iter_aside(0) {
-            merge(hash, key, object.clone());
-        }
-        for (key, record) in theirs.table.iter() {
-            let hash = table::hash(key);
-            merge(hash, key, Object::from(Sibling::from(&record)));
-        }
-        self.wiped = before_wiped;
-        self.wiped.join(&wiped);
+        let ours = Seen {
+            objects: mem::take(&mut self.objects),
+            clock: mem::take(&mut self.clock),
+            wiped: mem::take(&mut self.wiped),
+        };
+        // Merging is symmetric: the smaller goes into the larger.
+        let merged = match ours.objects.len() < theirs.objects.len() {
+            true => theirs.merge(&ours),
+            false => ours.merge(&theirs),
+        };
+        (self.objects, self.clock, self.wiped) = (merged.objects, merged.clock, merged.wiped);
         self.changed_all();
         true
     }
 
-    /// Sends keys by hash; whether all have been.
+    /// Sends keys in the order of their places; whether all have been.
     fn send_scanned(&self, feed: &mut Feed, end: usize, out: &mut Vec<u8>) -> bool {
-        while let Some(from) = feed.cursor {
+        while let Some(cursor) = feed.cursor {
             if out.len() >= end {
                 return false;
             }
-            let (found, next) = self.objects.scan(from, STEP);
+            let stripe = feed.stripe(cursor);
+            let (held, next) = self.objects.scan(*stripe.start(), STRIPE);
             let mut sent = None;
-            for (hash, key, _) in found {
+            for (hash, key, found) in held.into_iter().filter(|(hash, ..)| stripe.contains(hash)) {
                 // Keys of equal hash go together, for the cursor cannot stand between them.
                 if out.len() >= end && sent != Some(hash) {
-                    feed.cursor = Some(hash);
+                    feed.cursor = Some((cursor.0, hash));
                     return false;
                 }
                 out.push(ENTRY);
-                self.put_entry(out, key);
+                put_entry(out, key, Some(found));
                 sent = Some(hash);
             }
-            feed.cursor = next;
+            feed.cursor = match next {
+                Some(hash) if stripe.contains(&hash) => Some((cursor.0, hash)),
+                _ => feed.behind(cursor),
+            };
         }
         true
     }
@@ -187,10 +209,54 @@ impl Shard {
                 return false;
             }
             out.push(ENTRY);
-            self.put_entry(out, &key);
+            put_entry(out, &key, self.objects.get(table::hash(&key), &key));
         }
         true
     }
+}
+
+/// A whole shard: what it holds and what all its keys have seen.
+struct Seen {
+    objects: Objects,
+    clock: Clock,
+    wiped: Clock,
+}
+
+impl Seen {
+    fn has(&self, dot: Dot) -> bool {
+        self.clock.contains(dot) || self.wiped.contains(dot)
+    }
+
+    fn holds(&self, key: &[u8]) -> bool {
+        self.objects.get(table::hash(key), key).is_some()
+    }
+
+    fn merge(mut self, other: &Self) -> Self {
+        let mut objects = mem::take(&mut self.objects);
+        // What the other does not hold is decided here, what it holds below.
+        objects.remove(|key, dot| other.has(dot) && !other.holds(key));
+        let mut merge = |key: &[u8], theirs: Object| {
+            let hash = table::hash(key);
+            let mut ours = objects.take(hash, key);
+            ours.merge(theirs, |dot| self.has(dot), |dot| other.has(dot));
+            ours.context.subtract(&self.clock);
+            ours.context.subtract(&other.clock);
+            objects.store(hash, key, ours);
+        };
+        for (_, key, object) in other.objects.iter_aside(0) {
+            merge(key, object.clone());
+        }
+        for (key, record) in other.objects.table.iter() {
+            merge(key, Sibling::from(&record).into());
+        }
+        self.clock.join(&other.clock);
+        self.wiped.join(&other.wiped);
+        Self { objects, ..self }
+    }
+}
+
+fn reverse(stripe: u64, bits: u32) -> u64 {
+    stripe.reverse_bits().checked_shr(64 - bits).unwrap_or(0)
 }
 
 /// What came of a chunk.
@@ -202,7 +268,8 @@ pub enum Intaken {
     Complete,
     /// It was kept before, or belongs to another stream or to a run that was given up.
     Ignored,
-    /// One before it is missing. The stream cannot be completed; drop the intake and ask for a new one.
+    /// One before it is missing. The stream cannot be completed; drop the intake and ask for a new
+    /// one.
     Gap,
 }
 
@@ -253,12 +320,7 @@ impl Intake {
         self.seq += 1;
         loop {
             match reader.u8()? {
-                ENTRY => {
-                    let (key, object) = take_entry(reader)?;
-                    let hash = table::hash(key);
-                    self.objects.take(hash, key);
-                    self.objects.store(hash, key, object);
-                }
+                ENTRY => self.objects.replace(Entry::take(reader)?),
                 MORE => return Ok(Intaken::More),
                 LAST => break,
                 _ => return Err(Malformed("unknown tag in a chunk")),
@@ -277,9 +339,9 @@ impl Intake {
         self.objects.memory_bytes()
     }
 
-    /// A planted fault: takes what is there for the whole shard under `clock`.
+    /// A planted fault: takes what is there for the whole shard.
     #[cfg(test)]
-    pub(super) fn complete_early(&mut self, clock: Clock) {
-        self.end = Some((clock, Clock::new()));
+    pub(super) fn complete_early(&mut self, clock: Clock, wiped: Clock) {
+        self.end = Some((clock, wiped));
     }
 }

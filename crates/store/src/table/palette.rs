@@ -2,8 +2,8 @@
 //!
 //! A writer is eight bytes and a table knows few of them, so that a record holds a number instead,
 //! which mostly takes one byte. A number stands as long as a record uses it and is then given to
-//! the next new writer: numbers stay as small as the most writers that lived at one time, and there
-//! are never more of them than records. All memory goes back with the last writer.
+//! the next new writer: numbers stay below the most writers that lived at one time, who were never
+//! more than the records. All memory goes back with the last writer.
 
 use alloc::vec::Vec;
 

@@ -1,0 +1,419 @@
+//! Two and three nodes: handshakes, loss, membership.
+#![allow(
+    clippy::unwrap_used,
+    clippy::redundant_closure_for_method_calls,
+    reason = "tests; and a method path is not general enough over lifetimes"
+)]
+
+mod net;
+
+use bytes::Bytes;
+use net::{Net, actor, at, config, name, witness};
+use node::{Address, Atom, Event, MemberState, MembersCommand, Term};
+
+/// A process that passes commands on to the membership: `{leave|stay|gone|add|forget, Node}`.
+fn operator() -> Box<net::Actor> {
+    actor(|ctx, message| {
+        let node::Message::Term { term, .. } = message else {
+            return;
+        };
+        let Some([verb, Term::Atom(node)]) = term.as_tuple() else {
+            return;
+        };
+        let node = node.clone();
+        ctx.members(match verb.to_string().as_str() {
+            "leave" => MembersCommand::Leave,
+            "stay" => MembersCommand::Stay,
+            "gone" => MembersCommand::Gone,
+            "add" => MembersCommand::Add { node },
+            _ => MembersCommand::Forget { node },
+        });
+    })
+}
+
+fn command(net: &mut Net, node: &str, verb: &'static str, other: &str) {
+    net.tell(
+        node,
+        "operator",
+        Term::from((Term::atom(verb), name(other))),
+    );
+    net.run_ms(50);
+}
+
+fn chain() -> Net {
+    let mut net = Net::new();
+    for (seed, (node, join)) in [("a", vec![]), ("b", vec!["a"]), ("c", vec!["b"])]
+        .iter()
+        .enumerate()
+    {
+        net.start(
+            config(node, join),
+            seed as u64,
+            vec![("operator", operator())],
+        );
+    }
+    net.run_ms(1000);
+    net
+}
+
+#[track_caller]
+fn check_mesh(net: &Net, nodes: &[&str]) {
+    for a in nodes {
+        for b in nodes.iter().filter(|b| *b != a) {
+            assert_eq!(net.state(a, b), Some(MemberState::Up), "{b} as {a} sees it");
+        }
+    }
+}
+
+#[test]
+fn a_chain_of_joins_becomes_a_full_mesh() {
+    let net = chain();
+    check_mesh(&net, &["a", "b", "c"]);
+    for (a, b) in [("a", "b"), ("a", "c"), ("b", "c")] {
+        assert_eq!((net.node_ups(a, b), net.node_ups(b, a)), (1, 1));
+    }
+}
+
+#[test]
+fn two_who_dial_each_other_at_once_have_one_connection() {
+    let mut net = Net::new();
+    net.start(config("a", &["b"]), 1, vec![]);
+    net.start(config("b", &["a"]), 2, vec![]);
+    net.run_ms(1000);
+    // Node a's first dial finds nobody; the second ones meet on the way.
+    for seed in 0..20 {
+        let mut net = Net::new();
+        net.start(config("b", &[]), seed, vec![("operator", operator())]);
+        net.start(config("a", &[]), seed + 100, vec![("operator", operator())]);
+        net.tell("a", "operator", Term::from((Term::atom("add"), name("b"))));
+        net.tell("b", "operator", Term::from((Term::atom("add"), name("a"))));
+        net.run_ms(1000);
+        assert_eq!(net.dials.len(), 2);
+        check_mesh(&net, &["a", "b"]);
+        assert_eq!((net.node_ups("a", "b"), net.node_ups("b", "a")), (1, 1));
+        assert!(net.node_downs("a", "b").is_empty() && net.node_downs("b", "a").is_empty());
+    }
+    check_mesh(&net, &["a", "b"]);
+}
+
+#[test]
+fn a_wrong_cookie_stays_outside() {
+    let mut net = Net::new();
+    net.start(config("a", &[]), 1, vec![]);
+    let mut wrong = config("b", &["a"]);
+    wrong.cookie = node::Cookie::new(b"pearl");
+    net.start(wrong, 2, vec![]);
+    net.run_ms(20_000);
+    assert_eq!(net.state("a", "b"), None);
+    let failed = |event: &&Event| matches!(event, Event::HandshakeFailed { .. });
+    assert!(net.events("a").iter().filter(failed).count() > 2);
+    assert!(net.events("b").iter().filter(failed).count() > 2);
+    assert_eq!(net.node_ups("a", "b") + net.node_ups("b", "a"), 0);
+}
+
+#[test]
+fn dials_back_off_and_never_end() {
+    let mut net = Net::new();
+    net.start(config("a", &["nobody"]), 1, vec![]);
+    net.run_ms(300_000);
+    let times: Vec<u64> = net.dials.iter().map(|(at_us, ..)| *at_us).collect();
+    let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(
+        gaps.iter()
+            .all(|gap_us| (50_000..5_100_000).contains(gap_us)),
+        "{gaps:?}"
+    );
+    assert!(
+        (60..150).contains(&times.len()),
+        "{} dials in 300 s",
+        times.len()
+    );
+    assert!(times.last().unwrap() > &290_000_000);
+}
+
+#[test]
+fn crash_then_the_same_name_with_a_new_creation() {
+    let mut net = chain();
+    net.kill("c", false);
+    net.run_ms(100);
+    assert_eq!(net.state("a", "c"), Some(MemberState::Down));
+    let mut again = config("c", &["a"]);
+    again.creation = 5;
+    net.start(again, 9, vec![]);
+    net.run_ms(6000);
+    check_mesh(&net, &["a", "b", "c"]);
+    assert_eq!(net.member("b", "c").unwrap().creation, 5);
+    assert_eq!(net.node_downs("a", "c"), ["connection_closed"]);
+}
+
+#[test]
+fn a_restart_that_was_not_noticed_replaces_the_old_connection() {
+    let mut net = chain();
+    net.kill("c", true);
+    let mut again = config("c", &["a", "b"]);
+    again.creation = 5;
+    net.start(again, 9, vec![]);
+    net.run_ms(1000);
+    check_mesh(&net, &["a", "b", "c"]);
+    assert_eq!(net.node_downs("a", "c"), ["replaced"]);
+    assert_eq!(net.node_ups("a", "c"), 2);
+    let order: Vec<u32> = net
+        .events("a")
+        .iter()
+        .filter_map(|event| match event {
+            Event::NodeUp { node, creation, .. } if *node == name("c") => Some(*creation),
+            Event::NodeDown { node, creation, .. } if *node == name("c") => Some(*creation + 100),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, [4, 104, 5], "the old one's NodeDown comes first");
+}
+
+#[test]
+fn silence_makes_a_suspect_and_then_a_loss() {
+    let mut net = chain();
+    net.run_ms(60_000);
+    check_mesh(&net, &["a", "b", "c"]);
+    assert!(net.node_downs("a", "c").is_empty(), "idle connections stay");
+    net.stop("c");
+    net.run_ms(5500);
+    assert_eq!(net.state("a", "c"), Some(MemberState::Suspect));
+    net.run_ms(4500);
+    assert_eq!(net.state("a", "c"), Some(MemberState::Down));
+    assert_eq!(net.node_downs("a", "c"), ["net_tick_timeout"]);
+    net.resume("c");
+    net.run_ms(10_000);
+    assert_eq!(net.node_downs("c", "a")[0], "paused");
+    check_mesh(&net, &["a", "b", "c"]);
+}
+
+#[test]
+fn a_short_silence_is_forgiven() {
+    let mut net = chain();
+    net.deafen("c", "a");
+    net.run_ms(6000);
+    assert_eq!(net.state("a", "c"), Some(MemberState::Suspect));
+    net.heal();
+    net.run_ms(2000);
+    check_mesh(&net, &["a", "b", "c"]);
+    assert!(net.node_downs("a", "c").is_empty());
+}
+
+#[test]
+fn who_was_paused_gives_up_its_connections_first() {
+    let (seen, log) = witness(|ctx| ctx.monitor_nodes());
+    let mut net = Net::pair(vec![("seen", seen)], vec![]);
+    net.stop("a");
+    net.run_ms(8100);
+    net.resume("a");
+    net.run_ms(1);
+    assert_eq!(*log.borrow(), ["nodeup b@net", "nodedown b@net paused"]);
+    assert!(
+        net.events("a")
+            .iter()
+            .any(|event| matches!(event, Event::Paused { .. }))
+    );
+    net.run_ms(1000);
+    check_mesh(&net, &["a", "b"]);
+}
+
+#[test]
+fn a_cut_heals_by_itself() {
+    let mut net = chain();
+    net.part("a", "c");
+    net.run_ms(30_000);
+    assert_eq!(net.state("a", "c"), Some(MemberState::Down));
+    assert_eq!(net.state("b", "c"), Some(MemberState::Up));
+    net.heal();
+    net.run_ms(6000);
+    check_mesh(&net, &["a", "b", "c"]);
+}
+
+#[test]
+fn leaving_is_a_state_and_a_good_bye_lasts() {
+    let mut net = chain();
+    command(&mut net, "c", "leave", "c");
+    assert_eq!(net.state("a", "c"), Some(MemberState::Leaving));
+    assert_eq!(net.state("c", "c"), Some(MemberState::Leaving));
+    command(&mut net, "c", "stay", "c");
+    assert_eq!(net.state("a", "c"), Some(MemberState::Up));
+    command(&mut net, "c", "gone", "c");
+    assert_eq!(net.state("a", "c"), Some(MemberState::Gone));
+    net.kill("c", false);
+    let dials = net.dials.len();
+    net.run_ms(30_000);
+    assert_eq!(net.state("a", "c"), Some(MemberState::Gone));
+    assert_eq!(net.state("b", "c"), Some(MemberState::Gone));
+    assert_eq!(net.dials.len(), dials, "nobody dials it");
+
+    let mut again = config("c", &["a"]);
+    again.creation = 5;
+    net.start(again, 9, vec![]);
+    net.run_ms(6000);
+    check_mesh(&net, &["a", "b", "c"]);
+}
+
+#[test]
+fn what_is_forgotten_is_forgotten_everywhere() {
+    let mut net = chain();
+    command(&mut net, "a", "forget", "c");
+    assert_eq!(
+        net.state("a", "c"),
+        Some(MemberState::Up),
+        "only who is down"
+    );
+    net.kill("c", false);
+    net.run_ms(1000);
+    command(&mut net, "a", "forget", "c");
+    assert_eq!(net.state("a", "c"), Some(MemberState::Gone));
+    assert_eq!(net.state("b", "c"), Some(MemberState::Gone));
+    let dials = net.dials.len();
+    net.run_ms(30_000);
+    assert_eq!(net.dials.len(), dials);
+}
+
+#[test]
+fn another_birth_is_refused_by_name() {
+    let mut net = Net::new();
+    net.start(config("a", &[]), 1, vec![]);
+    let mut other = config("b", &["a"]);
+    other.birth = Bytes::from_static(b"shards=64");
+    net.start(other, 2, vec![]);
+    net.run_ms(1000);
+    let refused = Event::PeerRefused {
+        node: name("b"),
+        ours: Bytes::from_static(b"shards=1024"),
+        theirs: Bytes::from_static(b"shards=64"),
+    };
+    assert!(net.events("a").contains(&refused));
+    assert_eq!(net.state("a", "b"), None);
+}
+
+#[test]
+fn proposed_names_are_dialled() {
+    let mut net = Net::new();
+    net.start(config("a", &[]), 1, vec![]);
+    net.start(config("b", &[]), 2, vec![]);
+    let nodes = vec![name("b"), name("nobody"), name("a")];
+    net.input(&name("a"), node::Input::Proposed { nodes });
+    net.run_ms(60_000);
+    check_mesh(&net, &["a", "b"]);
+    let tries = net
+        .dials
+        .iter()
+        .filter(|(_, _, to)| *to == name("nobody"))
+        .count();
+    assert_eq!(tries, 5, "a proposal is not believed for ever");
+}
+
+#[test]
+fn the_view_is_published_whole() {
+    let (seen, log) = witness(|ctx| ctx.monitor_members());
+    let mut net = Net::pair(vec![("seen", seen)], vec![]);
+    net.kill("b", false);
+    net.run_ms(10);
+    let log = log.borrow();
+    assert_eq!(log.first().unwrap(), "members 1");
+    assert_eq!(log.last().unwrap(), "members 2");
+    assert_eq!(net.state("a", "b"), Some(MemberState::Down));
+}
+
+#[test]
+fn cut_on_purpose() {
+    let cutter = actor(|ctx, _| ctx.disconnect(&name("b")));
+    let mut net = Net::pair(vec![("cutter", cutter)], vec![]);
+    net.tell("a", "cutter", Term::atom("now"));
+    net.run_ms(1);
+    assert_eq!(net.node_downs("a", "b"), ["disconnect"]);
+    net.run_ms(1000);
+    check_mesh(&net, &["a", "b"]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_effects() {
+    let run = |seed: u64| {
+        let mut net = Net::new();
+        net.start(config("a", &["b", "c"]), seed, vec![]);
+        net.start(
+            config("b", &["a"]),
+            seed + 1,
+            vec![("operator", operator())],
+        );
+        net.start(config("c", &["b", "x"]), seed + 2, vec![]);
+        net.run_ms(20_000);
+        net.part("a", "b");
+        net.run_ms(10_000);
+        net.heal();
+        command(&mut net, "b", "leave", "b");
+        net.kill("c", true);
+        net.run_ms(20_000);
+        net.trace
+    };
+    let first = run(7);
+    assert!(first.len() > 10_000);
+    assert!(first == run(7));
+    assert!(first != run(8));
+}
+
+#[test]
+fn output_leaves_once_per_flush_and_is_counted() {
+    let sender = actor(|ctx, _| {
+        for i in 0..10 {
+            assert!(ctx.send_bytes(&name("b"), &Atom::new("sink"), &[i; 100]));
+        }
+        assert!(ctx.queued(&name("b")) > 1000);
+        assert!(!ctx.send_bytes(&name("nobody"), &Atom::new("sink"), b""));
+    });
+    let (sink, log) = witness(|_| {});
+    let mut net = Net::pair(vec![("sender", sender)], vec![("sink", sink)]);
+    net.trace.clear();
+    net.tell("a", "sender", Term::atom("go"));
+    let sends = net
+        .trace
+        .lines()
+        .filter(|line| line.contains("Send"))
+        .count();
+    assert_eq!(sends, 1);
+    net.run_ms(5);
+    assert_eq!(log.borrow().len(), 10);
+}
+
+#[test]
+fn who_never_reads_is_cut() {
+    let sender = actor(|ctx, _| {
+        let bytes = vec![0; 1 << 20];
+        ctx.send_bytes(&name("b"), &Atom::new("sink"), &bytes);
+    });
+    let mut net = Net::pair(vec![("sender", sender)], vec![]);
+    for _ in 0..70 {
+        // No time passes, so nothing is written.
+        net.tell("a", "sender", Term::atom("go"));
+    }
+    assert_eq!(net.node_downs("a", "b"), ["overflow"]);
+}
+
+#[test]
+fn signals_wait_for_the_dial_they_begin() {
+    let (asker, log) = witness(|ctx| {
+        ctx.send(&at("b", "sink"), Term::Int(1));
+        ctx.monitor(&at("b", "nobody"));
+        ctx.monitor(&at("x", "nobody"));
+        ctx.monitor(&Address::Name(Atom::new("nobody")));
+    });
+    let (sink, sunk) = witness(|_| {});
+    let mut net = Net::new();
+    net.start(config("b", &[]), 2, vec![("sink", sink)]);
+    net.start(config("a", &[]), 1, vec![("asker", asker)]);
+    net.run_ms(100);
+    assert_eq!(*sunk.borrow(), ["term 1"]);
+    let mut heard = log.borrow().clone();
+    heard.sort();
+    assert_eq!(
+        heard,
+        [
+            "down nobody noproc",
+            "down nobody@b@net noproc",
+            "down nobody@x@net noconnection"
+        ]
+    );
+}

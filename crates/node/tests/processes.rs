@@ -1,0 +1,533 @@
+//! Processes: names, messages, links, monitors, timers, calls; on one node and across two. Each
+//! monitor fires exactly once, with the reason.
+#![allow(
+    clippy::unwrap_used,
+    clippy::redundant_closure_for_method_calls,
+    reason = "tests; and a method path is not general enough over lifetimes"
+)]
+
+mod net;
+
+use net::{Actor, Ctx, Log, Net, Word, actor, at, config, line, name, witness};
+use node::{Address, Atom, Context, Input, Message, NodeKind, Pid, Term, gen_server};
+
+fn local(process: &str) -> Address {
+    Address::Name(Atom::new(process))
+}
+
+/// A process that ends with the reason it is sent.
+fn mortal() -> Box<Actor> {
+    actor(|ctx, message| {
+        if let Message::Term { term, .. } = message {
+            ctx.exit(term);
+        }
+    })
+}
+
+/// Answers `pid` with its own, `die` by dying, `nothing` never, and else echoes.
+fn server() -> Box<Actor> {
+    actor(|ctx, message| {
+        let Message::Term { term, .. } = message else {
+            return;
+        };
+        let gen_server::Request::Call { from, request } = gen_server::parse(term) else {
+            return;
+        };
+        if request.is_atom("die") {
+            ctx.exit(Term::atom("died"));
+        } else if request.is_atom("pid") {
+            let me = ctx.me().clone();
+            ctx.reply(&from, Term::Pid(me));
+        } else if !request.is_atom("nothing") {
+            ctx.reply(&from, request);
+        }
+    })
+}
+
+fn one(processes: Vec<(&str, Box<Actor>)>) -> Net {
+    let mut net = Net::new();
+    net.start(config("a", &[]), 1, processes);
+    net
+}
+
+/// The node that has the other process: this one, or a peer.
+const BOTH: [&str; 2] = ["a", "b"];
+
+/// Runs `watcher` on node a and `target` on node a or b.
+fn with(place: &str, watcher: Box<Actor>, target: Box<Actor>) -> Net {
+    if place == "a" {
+        one(vec![("target", target), ("watcher", watcher)])
+    } else {
+        Net::pair(vec![("watcher", watcher)], vec![("target", target)])
+    }
+}
+
+/// A process that does `act` when it is told to, and writes down all else.
+fn told(mut act: impl FnMut(Ctx<'_, '_>) + 'static) -> (Box<Actor>, Log) {
+    let log = Log::default();
+    let written = log.clone();
+    let process = actor(move |ctx, message| match &message {
+        Message::Term { term, .. } if term.is_atom("act") => act(ctx),
+        _ => written.borrow_mut().push(line(&message)),
+    });
+    (process, log)
+}
+
+fn act(net: &mut Net) {
+    net.tell("a", "watcher", Term::atom("act"));
+    net.run_ms(5);
+}
+
+fn target_of(place: &str) -> Address {
+    at(place, "target")
+}
+
+/// The pid of `target`, asked of itself.
+fn pid_of(net: &mut Net, place: &str) -> Pid {
+    let asker = net.adopt(place);
+    let address = Address::Name(Atom::new("target"));
+    net.act(place, &asker, |ctx| {
+        let pid = ctx.whereis("target").cloned();
+        assert_eq!(pid.is_some(), matches!(address, Address::Name(_)));
+        pid.unwrap()
+    })
+}
+
+#[test]
+fn a_monitor_fires_once_with_the_reason() {
+    for place in BOTH {
+        let (watcher, log) = told(move |ctx| {
+            ctx.monitor(&target_of(place));
+        });
+        let mut net = with(place, watcher, mortal());
+        act(&mut net);
+        act(&mut net);
+        assert!(log.borrow().is_empty());
+        net.tell(place, "target", Term::atom("boom"));
+        net.run_ms(5);
+        let down = format!("down target@{place}@net boom");
+        assert_eq!(
+            *log.borrow(),
+            [down.clone(), down.clone()],
+            "two monitors, one DOWN each"
+        );
+        act(&mut net);
+        assert_eq!(
+            log.borrow().last().unwrap(),
+            &format!("down target@{place}@net noproc")
+        );
+        if place == "b" {
+            net.kill("b", false);
+            net.run_ms(20_000);
+        }
+        assert_eq!(log.borrow().len(), 3);
+    }
+}
+
+#[test]
+fn a_lost_node_ends_its_monitors_and_links_once() {
+    for quietly in [false, true] {
+        let (watcher, log) = told(|ctx| {
+            ctx.monitor(&target_of("b"));
+        });
+        let mut net = with("b", watcher, mortal());
+        act(&mut net);
+        let linked = net.adopt("a");
+        let target = pid_of(&mut net, "b");
+        net.act("a", &linked, |ctx| {
+            ctx.link(&target);
+            ctx.monitor(&Address::Pid(target.clone()));
+        });
+        net.run_ms(5);
+        net.kill("b", quietly);
+        net.run_ms(20_000);
+        assert_eq!(*log.borrow(), ["down target@b@net noconnection"]);
+        let mut delivered = net.delivered("a");
+        delivered.sort();
+        assert_eq!(
+            delivered,
+            ["down pid@b@net noconnection", "exit b@net noconnection"]
+        );
+    }
+}
+
+#[test]
+fn a_paused_node_hears_of_the_loss_itself() {
+    let (watcher, log) = told(|ctx| {
+        ctx.monitor(&target_of("b"));
+    });
+    let mut net = with("b", watcher, mortal());
+    act(&mut net);
+    net.stop("a");
+    net.run_ms(30_000);
+    net.resume("a");
+    net.run_ms(5000);
+    assert_eq!(*log.borrow(), ["down target@b@net noconnection"]);
+}
+
+#[test]
+fn after_demonitor_nothing_comes() {
+    for place in BOTH {
+        let mut monitor = None;
+        let (watcher, log) = told(move |ctx| match monitor.take() {
+            None => monitor = Some(ctx.monitor(&target_of(place))),
+            Some(monitor) => {
+                // The target's end is on its way at this moment.
+                ctx.send(&target_of(place), Term::atom("boom"));
+                ctx.demonitor(&monitor);
+            }
+        });
+        let mut net = with(place, watcher, mortal());
+        act(&mut net);
+        act(&mut net);
+        assert!(log.borrow().is_empty());
+    }
+}
+
+#[test]
+fn links_carry_exits_both_ways_and_only_once() {
+    for place in BOTH {
+        for trap in [false, true] {
+            let mut net = with(place, witness(|_| {}).0, mortal());
+            let target = pid_of(&mut net, place);
+            let (linker, log) = told(move |ctx| {
+                ctx.trap_exit(trap);
+                ctx.link(&target);
+                ctx.link(&target);
+            });
+            let observer = net.adopt("a");
+            net.act("a", &observer, |ctx| {
+                let pid = ctx.spawn(Some("linker"), linker);
+                ctx.monitor(&Address::Pid(pid));
+            });
+            net.tell("a", "linker", Term::atom("act"));
+            net.run_ms(5);
+            net.tell(place, "target", Term::atom("boom"));
+            net.run_ms(5);
+            if trap {
+                assert_eq!(*log.borrow(), [format!("exit {place}@net boom")]);
+                assert!(net.delivered("a").is_empty());
+            } else {
+                assert_eq!(net.delivered("a"), ["down pid@a@net boom"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_linked_one_dies_with_us() {
+    for place in BOTH {
+        let (watcher, log) = told(move |ctx| {
+            ctx.monitor(&target_of(place));
+        });
+        let mut net = with(place, watcher, mortal());
+        act(&mut net);
+        let target = pid_of(&mut net, place);
+        let me = net.adopt("a");
+        net.act("a", &me, |ctx| ctx.link(&target));
+        net.run_ms(5);
+        net.act("a", &me, |ctx| ctx.exit(Term::atom("gone")));
+        net.run_ms(5);
+        assert_eq!(*log.borrow(), [format!("down target@{place}@net gone")]);
+    }
+}
+
+#[test]
+fn a_normal_end_kills_nobody() {
+    let mut net = with("b", witness(|_| {}).0, mortal());
+    let target = pid_of(&mut net, "b");
+    let me = net.adopt("a");
+    net.act("a", &me, |ctx| {
+        ctx.link(&target);
+        ctx.exit(Term::atom("normal"));
+    });
+    net.run_ms(5);
+    assert_eq!(pid_of(&mut net, "b"), target);
+}
+
+#[test]
+fn after_unlink_no_exit_comes() {
+    for place in BOTH {
+        let mut net = with(place, witness(|_| {}).0, mortal());
+        let target = pid_of(&mut net, place);
+        let me = net.adopt("a");
+        net.act("a", &me, |ctx| ctx.link(&target));
+        net.run_ms(5);
+        net.act("a", &me, |ctx| {
+            ctx.unlink(&target);
+            ctx.send(&target_of(place), Term::atom("boom"));
+        });
+        net.run_ms(5);
+        assert!(net.delivered("a").is_empty());
+    }
+}
+
+#[test]
+fn links_to_nobody() {
+    let mut net = with("b", witness(|_| {}).0, mortal());
+    let target = pid_of(&mut net, "b");
+    net.tell("b", "target", Term::atom("normal"));
+    let me = net.adopt("a");
+    let stale = Pid {
+        creation: 99,
+        ..target.clone()
+    };
+    let far = Pid {
+        node: name("x"),
+        ..target.clone()
+    };
+    net.act("a", &me, |ctx| {
+        ctx.link(&target);
+        ctx.link(&stale);
+        ctx.link(&far);
+        ctx.link(&Pid {
+            node: name("a"),
+            id: 9999,
+            serial: 0,
+            creation: 4,
+        });
+    });
+    net.run_ms(50);
+    let mut exits = net.delivered("a");
+    exits.sort();
+    let expected = [
+        "exit a@net noproc",
+        "exit b@net noconnection",
+        "exit b@net noproc",
+        "exit x@net noconnection",
+    ];
+    assert_eq!(exits, expected);
+}
+
+#[test]
+fn exit_signals_to_others() {
+    for place in BOTH {
+        let (watcher, log) = told(move |ctx| {
+            ctx.monitor(&target_of(place));
+        });
+        let mut net = with(place, watcher, witness(|ctx| ctx.trap_exit(true)).0);
+        act(&mut net);
+        let target = pid_of(&mut net, place);
+        let me = net.adopt("a");
+        net.act("a", &me, |ctx| {
+            ctx.exit_other(&target, Term::atom("please"));
+        });
+        net.run_ms(5);
+        assert!(log.borrow().is_empty(), "it is trapped");
+        net.act("a", &me, |ctx| ctx.exit_other(&target, Term::atom("kill")));
+        net.run_ms(5);
+        if place == "a" {
+            assert_eq!(*log.borrow(), ["down target@a@net killed"]);
+        } else {
+            assert!(
+                log.borrow().is_empty(),
+                "a peer does not kill a named process"
+            );
+        }
+    }
+}
+
+#[test]
+fn calls_have_one_outcome() {
+    for place in BOTH {
+        for (request, outcome) in [
+            ("hello", "reply hello"),
+            ("nothing", "no reply timeout"),
+            ("die", "no reply died"),
+        ] {
+            let (watcher, log) = told(move |ctx| {
+                ctx.call(&target_of(place), Term::atom(request), 1_000_000);
+            });
+            let mut net = with(place, watcher, server());
+            act(&mut net);
+            net.run_ms(10_000);
+            assert_eq!(*log.borrow(), [outcome], "{request} at {place}");
+        }
+    }
+}
+
+#[test]
+fn calls_to_nobody_fail_at_once() {
+    let (watcher, log) = told(|ctx| {
+        ctx.call(&local("nobody"), Term::Int(1), 60_000_000);
+        ctx.call(&at("b", "nobody"), Term::Int(1), 60_000_000);
+        ctx.call(&at("x", "nobody"), Term::Int(1), 60_000_000);
+    });
+    let mut net = with("b", watcher, server());
+    act(&mut net);
+    log.borrow_mut().sort();
+    assert_eq!(
+        *log.borrow(),
+        [
+            "no reply noconnection",
+            "no reply noproc",
+            "no reply noproc"
+        ]
+    );
+    net.run_ms(70_000);
+    assert_eq!(log.borrow().len(), 3);
+}
+
+#[test]
+fn net_kernel_answers_ping() {
+    let (watcher, log) = told(|ctx| {
+        let request = Term::from((Term::atom("is_auth"), ctx.node().clone()));
+        ctx.call(&at("b", "net_kernel"), request, 1_000_000);
+    });
+    let mut net = with("b", watcher, server());
+    act(&mut net);
+    assert_eq!(*log.borrow(), ["reply yes"]);
+}
+
+#[test]
+fn names_are_unique_and_end_with_their_process() {
+    let mut net = one(vec![("target", mortal())]);
+    let (me, other) = (net.adopt("a"), net.adopt("a"));
+    net.act("a", &me, |ctx| {
+        assert!(ctx.register("me", &me));
+        assert!(!ctx.register("also_me", &me), "it has a name");
+        assert!(!ctx.register("me", &other), "the name is taken");
+        assert!(!ctx.register("target", &other));
+        assert_eq!(ctx.whereis("me"), Some(&me));
+        assert!(ctx.unregister("me"));
+        assert!(!ctx.unregister("me"));
+        assert!(ctx.register("me", &other));
+    });
+    net.tell("a", "me", Term::Int(1));
+    net.act("a", &other, |ctx| ctx.exit(Term::atom("normal")));
+    net.act("a", &me, |ctx| assert_eq!(ctx.whereis("me"), None));
+    assert_eq!(net.delivered("a"), ["term 1"]);
+}
+
+#[test]
+fn timers_fire_in_order_and_not_when_cancelled() {
+    let (watcher, log) = witness(|ctx| {
+        ctx.timer(2000, 2);
+        let cancelled = ctx.timer(1500, 9);
+        ctx.timer(1000, 1);
+        ctx.timer(2000, 3);
+        assert!(ctx.cancel(cancelled));
+        assert!(!ctx.cancel(cancelled));
+    });
+    let mut net = one(vec![("watcher", watcher)]);
+    net.run_ms(1);
+    assert_eq!(*log.borrow(), ["timer 1"]);
+    net.run_ms(10);
+    assert_eq!(*log.borrow(), ["timer 1", "timer 2", "timer 3"]);
+}
+
+#[test]
+fn typed_messages_stay_here_and_keep_their_order() {
+    let (sink, log) = witness(|_| {});
+    let source = actor(|ctx, message| {
+        let Message::Payload(Word(word)) = message else {
+            return;
+        };
+        let sink = ctx.whereis("sink").unwrap().clone();
+        ctx.tell(&sink, Word(word));
+        ctx.send(&local("sink"), Term::Int(2));
+        ctx.tell(
+            &Pid {
+                node: name("b"),
+                ..sink.clone()
+            },
+            Word("lost"),
+        );
+        ctx.tell(&sink, Word("three"));
+    });
+    let mut net = Net::pair(vec![("sink", sink), ("source", source)], vec![]);
+    let message = || Message::Payload(Word("one"));
+    net.input(
+        &name("a"),
+        Input::Message {
+            to: local("source"),
+            message: message(),
+        },
+    );
+    assert_eq!(*log.borrow(), ["word one", "term 2", "word three"]);
+    net.input(
+        &name("a"),
+        Input::Message {
+            to: at("b", "source"),
+            message: message(),
+        },
+    );
+    let dropped = |event: &node::Event| matches!(event, node::Event::MessageDropped { .. });
+    assert!(net.events("a").iter().any(dropped));
+}
+
+#[test]
+fn flush_comes_once_per_round_to_those_who_asked() {
+    let log = Log::default();
+    let written = log.clone();
+    let first = actor(move |ctx, message| {
+        if matches!(message, Message::Flush) {
+            written.borrow_mut().push("first flushes".into());
+            let second = ctx.whereis("second").unwrap().clone();
+            ctx.tell(&second, Word("batch"));
+        } else {
+            ctx.defer();
+            ctx.defer();
+        }
+    });
+    let written = log.clone();
+    let second = actor(move |ctx, message| {
+        written
+            .borrow_mut()
+            .push(format!("second {}", line(&message)));
+        if matches!(message, Message::Payload(_)) {
+            ctx.defer();
+        }
+    });
+    let mut net = one(vec![("first", first), ("second", second)]);
+    net.tell("a", "first", Term::Int(1));
+    assert_eq!(
+        *log.borrow(),
+        ["first flushes", "second word batch", "second flush"]
+    );
+    net.input(&name("a"), Input::Alarm);
+    assert_eq!(log.borrow().len(), 3);
+}
+
+#[test]
+fn an_endless_exchange_does_not_hold_the_node() {
+    let ping = |to: &'static str| {
+        actor(move |ctx, _| {
+            let to = ctx.whereis(to).unwrap().clone();
+            ctx.tell(&to, Word("again"));
+        })
+    };
+    let mut net = one(vec![("ping", ping("pong")), ("pong", ping("ping"))]);
+    net.tell("a", "ping", Term::Int(1));
+}
+
+#[test]
+fn processes_of_the_shell_are_like_others() {
+    let mut net = Net::pair(vec![("target", server())], vec![("target", server())]);
+    let me = net.adopt("a");
+    net.act("a", &me, |ctx| {
+        ctx.call(&local("target"), Term::Int(1), 1_000_000);
+        ctx.call(&at("b", "target"), Term::Int(2), 1_000_000);
+        ctx.monitor_nodes();
+        assert_eq!(ctx.nodes(NodeKind::Hidden), [name("b")]);
+        assert!(ctx.nodes(NodeKind::Visible).is_empty());
+    });
+    net.run_ms(5);
+    assert_eq!(net.delivered("a"), ["reply 1", "reply 2"]);
+    net.kill("b", false);
+    net.run_ms(5);
+    assert_eq!(net.delivered("a"), ["nodedown b@net connection_closed"]);
+}
+
+#[test]
+fn a_context_knows_where_it_is() {
+    let (seen, log) = told(|ctx: &mut Context<'_, Word>| {
+        assert_eq!((ctx.node(), ctx.creation()), (&name("a"), 4));
+        assert_eq!((&ctx.me().node, ctx.me().creation), (&name("a"), 4));
+        assert_ne!(ctx.random(), ctx.random());
+        assert!(ctx.now().monotonic_us > 0);
+    });
+    let mut net = one(vec![("watcher", seen)]);
+    act(&mut net);
+    assert!(log.borrow().is_empty());
+}

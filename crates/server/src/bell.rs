@@ -1,0 +1,40 @@
+//! [`Bell`]: wakes one task of the same thread. What is rung before anyone listens is heard at once, and ringing twice
+//! is ringing once.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    task::{Poll, Waker},
+};
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    rung: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        if !self.rung.replace(true)
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Waits for the next ring, or takes the one that was.
+    pub(crate) async fn heard(&self) {
+        poll_fn(|cx| {
+            if self.rung.take() {
+                return Poll::Ready(());
+            }
+            let mut waker = self.waker.borrow_mut();
+            if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}

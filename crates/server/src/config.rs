@@ -1,0 +1,372 @@
+//! Settings of a node: merged from flags, environment, file and defaults, understood, and checked against each other.
+//!
+//! Every error is one line that names the setting, where it was given, what is wrong and how to mend it. Secrets are
+//! never part of it.
+
+pub(crate) mod cookie;
+pub(crate) mod settings;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
+};
+
+use node::{Atom, Cookie};
+use store::{
+    config::{Keyspace, Password},
+    quorum::Level,
+};
+
+use settings::{Given, Place, Setting, Settings, Source};
+
+/// Why a node cannot be started as it was asked for: one line, without a final stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    place: String,
+    problem: String,
+    mend: String,
+}
+
+impl ConfigError {
+    /// `place` is the setting, `problem` says what is wrong with it, `mend` what to do about it.
+    pub(crate) fn new(place: impl fmt::Display, problem: impl fmt::Display, mend: impl fmt::Display) -> Self {
+        Self {
+            place: place.to_string(),
+            problem: problem.to_string(),
+            mend: mend.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = format!("{}: {}; {}", self.place, self.problem, self.mend);
+        f.write_str(&line.replace(['\n', '\r'], " "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A node to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Join {
+    pub(crate) node: Atom,
+    /// Where it listens, if EPMD is not to be asked.
+    pub(crate) port: Option<u16>,
+}
+
+/// How nodes are found besides those named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Discovery {
+    /// Not at all.
+    Static,
+    /// By the EPMD of these hosts, among the names that begin so.
+    Epmd { hosts: Vec<String>, prefix: String },
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Settings of one node, understood and checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) name: Atom,
+    pub(crate) cookie: Cookie,
+    pub(crate) resp: Option<SocketAddr>,
+    pub(crate) resp_password: Option<Password>,
+    pub(crate) http: Option<SocketAddr>,
+    pub(crate) http_token: Option<Password>,
+    pub(crate) dist_bind: IpAddr,
+    /// Ports to choose from; 0 alone: any free one.
+    pub(crate) dist_ports: RangeInclusive<u16>,
+    pub(crate) join: Vec<Join>,
+    pub(crate) discovery: Discovery,
+    pub(crate) hidden: bool,
+    pub(crate) epmd: bool,
+    pub(crate) tick: Duration,
+    pub(crate) replicas: u8,
+    pub(crate) shards: u16,
+    pub(crate) keyspaces: Vec<Keyspace>,
+    /// 0: no limit.
+    pub(crate) memory_bytes_max: u64,
+    pub(crate) value_bytes_max: usize,
+    pub(crate) clients_max: usize,
+    pub(crate) write_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) form_after: Duration,
+    pub(crate) leave_timeout: Duration,
+    pub(crate) log: tracing::Level,
+    pub(crate) log_format: LogFormat,
+}
+
+/// Most keyspaces: each takes a table of shards.
+const KEYSPACES_MAX: usize = 16;
+
+impl Config {
+    /// Understands and checks `settings`. Reads the cookie file, and makes it if it is missing.
+    pub(crate) fn resolve(settings: &Settings) -> Result<Self, ConfigError> {
+        let read = Reading(settings);
+        read.refuse_what_is_to_come()?;
+        let name = read.one("name", value::name)?;
+        let discovery = read.discovery(&name)?;
+        let config = Self {
+            resp: read.one("resp", value::listen)?,
+            resp_password: read.optional("resp-password", value::secret)?,
+            http: read.one("http", value::listen)?,
+            http_token: read.optional("http-token", value::secret)?,
+            dist_bind: read.one("dist-bind", value::ip)?,
+            dist_ports: read.one("dist-port", value::ports)?,
+            join: read.many("join", value::join)?,
+            discovery,
+            hidden: read.switch("hidden")?,
+            epmd: !read.switch("no-epmd")?,
+            tick: read.one("tick-time", |text| value::time(text, Duration::from_millis(100)))?,
+            replicas: read.one("replicas", |text| value::number(text, 1, 15))?,
+            shards: read.one("shards", value::shards)?,
+            keyspaces: read.keyspaces()?,
+            memory_bytes_max: read.one("max-memory", value::size)?,
+            value_bytes_max: read.one("max-value", value::value_size)?,
+            clients_max: read.one("max-clients", |text| value::number(text, 1, 1_000_000))?,
+            write_timeout: read.one("write-timeout", |text| value::time(text, Duration::from_millis(10)))?,
+            request_timeout: read.one("request-timeout", |text| value::time(text, Duration::from_millis(10)))?,
+            form_after: read.one("form-after", |text| value::time(text, Duration::ZERO))?,
+            leave_timeout: read.one("leave-timeout", |text| value::time(text, Duration::ZERO))?,
+            log: read.one("log", value::level)?,
+            log_format: read.one("log-format", value::log_format)?,
+            cookie: read.cookie()?,
+            name,
+        };
+        config.check(&read)?;
+        Ok(config)
+    }
+
+    /// Rules between settings.
+    fn check(&self, read: &Reading<'_>) -> Result<(), ConfigError> {
+        let is_long = |name: &Atom| host(name).contains('.');
+        for join in &self.join {
+            if is_long(&join.node) != is_long(&self.name) {
+                let (ours, theirs) = if is_long(&self.name) {
+                    ("long", "short")
+                } else {
+                    ("short", "long")
+                };
+                let problem = format!(
+                    "{} is a {theirs} name and this node has a {ours} one",
+                    join.node.as_str()
+                );
+                return Err(read.error(
+                    "join",
+                    problem,
+                    "use names with a dot in the host for all nodes, or for none",
+                ));
+            }
+            if !self.epmd && join.port.is_none() {
+                let problem = format!("{} has no port and EPMD is off", join.node.as_str());
+                return Err(read.error("join", problem, "write NAME@HOST:PORT, or leave --no-epmd out"));
+            }
+        }
+        if self.write_timeout > self.request_timeout {
+            let mend = "make it shorter than --request-timeout";
+            return Err(read.error("write-timeout", "is longer than a request may take", mend));
+        }
+        if read.switch("insecure")? {
+            return Ok(());
+        }
+        let open = |address: Option<SocketAddr>| address.is_some_and(|address| !address.ip().is_loopback());
+        if open(self.resp) && self.resp_password.is_none() {
+            let mend = "set SALP_RESP_PASSWORD, or listen on 127.0.0.1, or add --insecure";
+            return Err(read.error("resp", "is open to other machines without a password", mend));
+        }
+        if open(self.http) && self.http_token.is_none() {
+            let mend = "set SALP_HTTP_TOKEN, or listen on 127.0.0.1, or add --insecure";
+            return Err(read.error("http", "is open to other machines without a token", mend));
+        }
+        if !self.dist_bind.is_loopback() {
+            let mend = "listen on 127.0.0.1, or add --insecure if the network is yours alone";
+            return Err(read.error("dist-bind", "is open to other machines without TLS", mend));
+        }
+        Ok(())
+    }
+
+    /// What the store is told, for this life of the node.
+    pub(crate) fn store(&self, creation: u32, dev: bool) -> store::config::Config {
+        store::config::Config {
+            name: self.name.as_str().into(),
+            creation,
+            shards: self.shards,
+            replicas: self.replicas,
+            keyspaces: self.keyspaces.clone(),
+            join: self.join.iter().map(|join| join.node.as_str().into()).collect(),
+            form_after_ms: millis(self.form_after),
+            write_timeout_ms: millis(self.write_timeout),
+            request_timeout_ms: millis(self.request_timeout),
+            value_bytes_max: self.value_bytes_max,
+            password: self.resp_password.clone(),
+            memory_bytes_max: self.memory_bytes_max,
+            dev,
+            ..store::config::Config::default()
+        }
+    }
+}
+
+/// The host of a full node name.
+pub(crate) fn host(name: &Atom) -> &str {
+    name.as_str().split_once('@').map_or("", |(_, host)| host)
+}
+
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Settings on the way to a [`Config`]. What a value means is in [`value`]; each function there gives what is wrong
+/// and how to mend it, and here the place is put in front.
+struct Reading<'a>(&'a Settings);
+
+impl Reading<'_> {
+    fn one<T>(&self, name: &'static str, parse: impl Fn(&str) -> value::Parsed<T>) -> Result<T, ConfigError> {
+        let given = self.0.one(name).expect("it has a default");
+        understand(name, &given, parse)
+    }
+
+    fn optional<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> value::Parsed<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.0
+            .one(name)
+            .map(|given| understand(name, &given, parse))
+            .transpose()
+    }
+
+    fn many<T>(&self, name: &'static str, parse: impl Fn(&str) -> value::Parsed<T>) -> Result<Vec<T>, ConfigError> {
+        self.0
+            .many(name)
+            .iter()
+            .map(|given| understand(name, given, &parse))
+            .collect()
+    }
+
+    fn switch(&self, name: &'static str) -> Result<bool, ConfigError> {
+        Ok(self.optional(name, value::truth)?.unwrap_or(false))
+    }
+
+    fn error(&self, name: &'static str, problem: impl fmt::Display, mend: impl fmt::Display) -> ConfigError {
+        let setting = Setting::find(name).expect("only settings of the table are complained about");
+        ConfigError::new(Place(setting, &self.0.source(name)), problem, mend)
+    }
+
+    /// Settings whose names are taken and whose work is not done yet.
+    fn refuse_what_is_to_come(&self) -> Result<(), ConfigError> {
+        for (name, what) in [
+            ("data-dir", "keeping data on disk"),
+            ("facade", "other names for the store"),
+        ] {
+            if self.0.source(name) != Source::Default {
+                return Err(self.error(name, format_args!("{what} is not there yet"), "leave it out"));
+            }
+        }
+        let workers: u32 = self.one("workers", |text| value::number(text, 1, 1024))?;
+        if workers != 1 {
+            return Err(self.error("workers", "more than one worker is not there yet", "leave it out"));
+        }
+        Ok(())
+    }
+
+    fn discovery(&self, name: &Atom) -> Result<Discovery, ConfigError> {
+        let hosts = self.many("discovery-host", value::host_name)?;
+        let prefix = self.one("discovery-prefix", value::name_prefix)?;
+        self.one("discovery", |kind| match kind {
+            "static" => Ok(Discovery::Static),
+            "epmd" if hosts.is_empty() => Ok(Discovery::Epmd {
+                hosts: vec![host(name).into()],
+                prefix: prefix.clone(),
+            }),
+            "epmd" => Ok(Discovery::Epmd {
+                hosts: hosts.clone(),
+                prefix: prefix.clone(),
+            }),
+            "dns" | "gossip" | "kubernetes" => Err((
+                format!("{kind} is not there yet"),
+                "use static or epmd, and --join".into(),
+            )),
+            _ => Err((format!("{kind:?} is no kind of discovery"), "use static or epmd".into())),
+        })
+    }
+
+    fn cookie(&self) -> Result<Cookie, ConfigError> {
+        if let Some(given) = self.0.one("cookie") {
+            return understand("cookie", &given, |text| {
+                Ok(Cookie::new(value::cookie(text.as_bytes())?))
+            });
+        }
+        let path = self.one("cookie-file", value::path)?;
+        cookie::read_or_make(&path).map_err(|(problem, mend)| self.error("cookie-file", problem, mend))
+    }
+
+    fn keyspaces(&self) -> Result<Vec<Keyspace>, ConfigError> {
+        let Some((path, tables)) = &self.0.keyspaces else {
+            return Ok(store::config::Config::default().keyspaces);
+        };
+        let mut keyspaces: Vec<Keyspace> = Vec::new();
+        for (index, table) in tables.iter().enumerate() {
+            let fault = |problem: String, mend: &str| {
+                ConfigError::new(
+                    format_args!("keyspace {} in {}", index + 1, path.display()),
+                    problem,
+                    mend,
+                )
+            };
+            if index >= KEYSPACES_MAX {
+                return Err(fault("is one too many".into(), "have at most 16 keyspaces"));
+            }
+            let keyspace = value::keyspace(table).map_err(|(problem, mend)| fault(problem, &mend))?;
+            if keyspaces.iter().any(|other| other.name == keyspace.name) {
+                return Err(fault(
+                    format!("the name {} is used twice", keyspace.name),
+                    "give each its own name",
+                ));
+            }
+            keyspaces.push(keyspace);
+        }
+        if keyspaces.is_empty() {
+            let place = format!("keyspace in {}", path.display());
+            return Err(ConfigError::new(
+                place,
+                "is empty",
+                "describe at least one, or leave it out",
+            ));
+        }
+        Ok(keyspaces)
+    }
+}
+
+fn understand<T>(
+    name: &'static str,
+    given: &Given,
+    parse: impl Fn(&str) -> value::Parsed<T>,
+) -> Result<T, ConfigError> {
+    let setting = Setting::find(name).expect("only settings of the table are read");
+    parse(&given.text).map_err(|(problem, mend)| ConfigError::new(Place(setting, &given.source), problem, mend))
+}
+
+/// The cookie file that holds unless another is named.
+pub(crate) fn default_cookie_file() -> PathBuf {
+    let setting = Setting::find("cookie-file").expect("it is in the table");
+    value::path(setting.default.unwrap_or_default()).unwrap_or_default()
+}
+
+/// The level of this name, for keyspaces.
+fn level(name: &str) -> Option<Level> {
+    Level::of(name)
+}

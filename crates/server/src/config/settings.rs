@@ -1,0 +1,421 @@
+//! The table of settings, and what was given for each of them and where.
+//!
+//! A row drives the flag, the environment variable, the key in the file and the help. The order of precedence is
+//! flag, environment, file, default; what was given keeps its source, so that an error can name it.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::ConfigError;
+
+/// How often a setting may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// At most once.
+    One,
+    /// As often as one likes; a list in the file, separated by commas in the environment.
+    Many,
+    /// Given or not; `true` or `false` in the file and the environment.
+    Switch,
+}
+
+/// One setting of `salp start`.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// As a flag, without its dashes.
+    pub(crate) name: &'static str,
+    /// What its value is, for the help.
+    pub(crate) value: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) default: Option<&'static str>,
+    pub(crate) help: &'static str,
+}
+
+const fn one(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        value,
+        kind: Kind::One,
+        default: Some(default),
+        help,
+    }
+}
+
+const fn optional(name: &'static str, value: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        value,
+        kind: Kind::One,
+        default: None,
+        help,
+    }
+}
+
+const fn many(name: &'static str, value: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        value,
+        kind: Kind::Many,
+        default: None,
+        help,
+    }
+}
+
+const fn switch(name: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        value: "",
+        kind: Kind::Switch,
+        default: None,
+        help,
+    }
+}
+
+/// All settings of `salp start`.
+pub(crate) const SETTINGS: &[Setting] = &[
+    one(
+        "name",
+        "NAME@HOST",
+        "salp@127.0.0.1",
+        "name of the node; long if the host has a dot, else short",
+    ),
+    one(
+        "cookie-file",
+        "FILE",
+        "~/.erlang.cookie",
+        "file with the cluster's secret; made if missing",
+    ),
+    optional(
+        "cookie",
+        "SECRET",
+        "the secret itself, for tests: others on this machine can read it",
+    ),
+    one(
+        "resp",
+        "ADDR",
+        "127.0.0.1:6379",
+        "where Redis clients connect, or `off`",
+    ),
+    optional(
+        "resp-password",
+        "SECRET",
+        "password of Redis clients; better in the file or the environment",
+    ),
+    one("http", "ADDR", "127.0.0.1:4000", "where HTTP clients connect, or `off`"),
+    optional(
+        "http-token",
+        "SECRET",
+        "bearer token of HTTP clients; better in the file or the environment",
+    ),
+    one("dist-bind", "IP", "127.0.0.1", "where other nodes connect"),
+    one(
+        "dist-port",
+        "P|A-B",
+        "0",
+        "port for other nodes, or a range to choose from; 0: any free one",
+    ),
+    many(
+        "join",
+        "NODE[:PORT]",
+        "a node to connect to; with a port, EPMD is not asked",
+    ),
+    one(
+        "discovery",
+        "KIND",
+        "static",
+        "how nodes are found besides --join: static, epmd",
+    ),
+    many(
+        "discovery-host",
+        "HOST",
+        "host whose EPMD is asked for nodes (discovery epmd); default: that of --name",
+    ),
+    one(
+        "discovery-prefix",
+        "TEXT",
+        "salp",
+        "what the names of nodes begin with (discovery epmd)",
+    ),
+    optional("data-dir", "DIR", "where data is kept; none: in memory only"),
+    switch("hidden", "do not show among the visible nodes of a BEAM"),
+    switch("no-epmd", "neither ask nor run the port mapper; needs ports in --join"),
+    one("tick-time", "TIME", "5s", "a node that was silent for so long is down"),
+    one("replicas", "N", "3", "copies of each shard"),
+    one(
+        "shards",
+        "N",
+        "1024",
+        "shards of a keyspace, a power of two; fixed for the life of a cluster",
+    ),
+    one("workers", "N", "1", "threads that execute requests"),
+    one(
+        "max-memory",
+        "SIZE",
+        "0",
+        "memory past which writes that need more are refused; 0: no limit",
+    ),
+    one("max-value", "SIZE", "64mb", "largest value"),
+    one("max-clients", "N", "10000", "Redis clients at a time"),
+    one(
+        "write-timeout",
+        "TIME",
+        "1s",
+        "a write that waited so long for all replicas is content with a majority",
+    ),
+    one(
+        "request-timeout",
+        "TIME",
+        "5s",
+        "every request is answered within this time",
+    ),
+    one(
+        "form-after",
+        "TIME",
+        "10s",
+        "how long a starting node looks for the others before it serves without them",
+    ),
+    one(
+        "leave-timeout",
+        "TIME",
+        "60s",
+        "how long a stopping node may take to hand its data over",
+    ),
+    one("log", "LEVEL", "info", "error, warn, info, debug or trace"),
+    one("log-format", "FORMAT", "text", "text or json"),
+    many(
+        "facade",
+        "NAME[:missing=nil]",
+        "another module and process name for the store",
+    ),
+    switch("insecure", "allow what is not safe on an open network"),
+];
+
+impl Setting {
+    pub(crate) fn find(name: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// Its environment variable.
+    pub(crate) fn variable(&self) -> String {
+        format!("SALP_{}", self.key().to_uppercase())
+    }
+
+    /// Its key in the file.
+    pub(crate) fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A flag of the command line.
+    Flag,
+    /// An environment variable.
+    Environment,
+    /// A file.
+    File(PathBuf),
+    /// The program that embeds the node.
+    Program,
+    /// Nobody gave it.
+    Default,
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) text: String,
+    pub(crate) source: Source,
+}
+
+/// What the settings are called where they were given.
+pub(crate) struct Place<'a>(pub(crate) &'static Setting, pub(crate) &'a Source);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(setting, source) = self;
+        match source {
+            Source::Flag | Source::Default => write!(f, "--{}", setting.name),
+            Source::Environment => f.write_str(&setting.variable()),
+            Source::File(path) => write!(f, "{} in {}", setting.key(), path.display()),
+            Source::Program => f.write_str(&setting.key()),
+        }
+    }
+}
+
+/// What was given for each setting, before it is understood.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    given: BTreeMap<&'static str, Vec<Given>>,
+    /// The tables `[[keyspace]]` of the file.
+    pub(crate) keyspaces: Option<(PathBuf, Vec<toml::Value>)>,
+}
+
+/// Where the settings file is looked for if none is named.
+const FILE: &str = "salp.toml";
+
+/// Largest settings file, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+impl Settings {
+    /// Merges the sources. `flags` are those that were given; `file` is the one that was named.
+    pub(crate) fn merge(
+        flags: &[(&'static str, Vec<String>)],
+        variable: impl Fn(&str) -> Option<String>,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let mut settings = Self::default();
+        settings.read_file(file)?;
+        for setting in SETTINGS {
+            let Some(text) = variable(&setting.variable()) else {
+                continue;
+            };
+            let texts: Vec<&str> = match setting.kind {
+                Kind::Many => text.split(',').map(str::trim).filter(|text| !text.is_empty()).collect(),
+                Kind::One | Kind::Switch => vec![&text],
+            };
+            settings.replace(setting, &texts, &Source::Environment);
+        }
+        for (name, values) in flags {
+            if let Some(setting) = Setting::find(name) {
+                let texts: Vec<&str> = values.iter().map(String::as_str).collect();
+                settings.replace(setting, &texts, &Source::Flag);
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Sets one setting from the program that embeds the node.
+    pub(crate) fn set(&mut self, name: &'static str, texts: &[&str]) {
+        let setting = Setting::find(name).expect("the builder sets what is in the table");
+        self.replace(setting, texts, &Source::Program);
+    }
+
+    /// The value of a setting that has one: as given, or its default.
+    pub(crate) fn one(&self, name: &str) -> Option<Given> {
+        let setting = Setting::find(name).expect("only settings of the table are asked for");
+        let given = self.given.get(setting.name).and_then(|given| given.last().cloned());
+        given.or_else(|| {
+            Some(Given {
+                text: setting.default?.into(),
+                source: Source::Default,
+            })
+        })
+    }
+
+    /// All values of a setting that may have many.
+    pub(crate) fn many(&self, name: &str) -> &[Given] {
+        self.given.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where a setting was given.
+    pub(crate) fn source(&self, name: &str) -> Source {
+        self.given
+            .get(name)
+            .and_then(|given| given.last())
+            .map_or(Source::Default, |given| given.source.clone())
+    }
+
+    fn replace(&mut self, setting: &'static Setting, texts: &[&str], source: &Source) {
+        let given = texts.iter().map(|&text| Given {
+            text: text.into(),
+            source: source.clone(),
+        });
+        self.given.insert(setting.name, given.collect());
+    }
+
+    fn read_file(&mut self, named: Option<&Path>) -> Result<(), ConfigError> {
+        let path = named.unwrap_or(Path::new(FILE));
+        let fault = |problem: String| ConfigError::new(path.display(), problem, "correct the file, or name another");
+        let too_large = fs::metadata(path).is_ok_and(|file| file.len() > FILE_BYTES_MAX);
+        if too_large {
+            return Err(fault("is larger than a megabyte".into()));
+        }
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(ConfigError::new(path.display(), error, "name a file that can be read")),
+        };
+        let table: toml::Table = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            fault(format!(
+                "line {line}: {}",
+                error.message().lines().next().unwrap_or_default()
+            ))
+        })?;
+        for (key, value) in table {
+            self.from_file(path, &key, value)?;
+        }
+        Ok(())
+    }
+
+    fn from_file(&mut self, path: &Path, key: &str, value: toml::Value) -> Result<(), ConfigError> {
+        let place = format!("{key} in {}", path.display());
+        if key == "keyspace" {
+            let toml::Value::Array(tables) = value else {
+                return Err(ConfigError::new(place, "is not a list of tables", "write [[keyspace]]"));
+            };
+            self.keyspaces = Some((path.into(), tables));
+            return Ok(());
+        }
+        let setting = SETTINGS.iter().find(|setting| setting.key() == key);
+        let Some(setting) = setting else {
+            let mend = match nearest(key) {
+                Some(near) => format!("did you mean {near}?"),
+                None => "`salp start --help` lists the settings".into(),
+            };
+            return Err(ConfigError::new(place, "is no setting", mend));
+        };
+        let values = match (value, setting.kind) {
+            (toml::Value::Array(values), Kind::Many) => values,
+            (value, _) => vec![value],
+        };
+        let texts: Option<Vec<String>> = values.iter().map(scalar).collect();
+        let Some(texts) = texts else {
+            return Err(ConfigError::new(
+                place,
+                "is not a plain value",
+                "give a string, a number or true or false",
+            ));
+        };
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        self.replace(setting, &texts, &Source::File(path.into()));
+        Ok(())
+    }
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(truth) => Some(truth.to_string()),
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => None,
+    }
+}
+
+/// The key of a setting that differs in at most two letters.
+fn nearest(key: &str) -> Option<String> {
+    let keys = SETTINGS
+        .iter()
+        .map(|setting| (distance(&setting.key(), key), setting.key()));
+    keys.filter(|(distance, _)| *distance <= 2).min().map(|(_, key)| key)
+}
+
+/// Letters to insert, remove or exchange to make one word of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut corner = i;
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let exchanged = corner + usize::from(a != *b);
+            corner = row[j + 1];
+            row[j + 1] = exchanged.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[other.len()]
+}

@@ -1,0 +1,1 @@
+//! Precedence and errors of the settings.

@@ -1,0 +1,300 @@
+//! What the text of a setting means. An error is what is wrong and how to mend it.
+
+use std::{
+    env,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    ops::RangeInclusive,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use node::Atom;
+use store::config::{Keyspace, Password};
+
+use super::{Join, LogFormat};
+
+/// A value, or what is wrong with its text and how to mend it.
+pub(super) type Parsed<T> = Result<T, (String, String)>;
+
+fn wrong<T>(problem: impl Into<String>, mend: impl Into<String>) -> Parsed<T> {
+    Err((problem.into(), mend.into()))
+}
+
+/// A full node name.
+pub(super) fn name(text: &str) -> Parsed<Atom> {
+    if let Some(name) = wire::dist::node_name(text.as_bytes()) {
+        return Ok(name);
+    }
+    let mend = "write NAME@HOST with letters, digits and _.- such as salp@127.0.0.1";
+    match text.matches('@').count() {
+        0 => wrong(
+            format!("{text:?} has no host"),
+            format!("write {text}@127.0.0.1, or the name of this host"),
+        ),
+        1 => wrong(format!("{text:?} is no node name"), mend),
+        _ => wrong(format!("{text:?} has more than one @"), mend),
+    }
+}
+
+/// A node to join, with or without a port.
+pub(super) fn join(text: &str) -> Parsed<Join> {
+    let Some((node, port)) = text.split_once(':') else {
+        return Ok(Join {
+            node: name(text)?,
+            port: None,
+        });
+    };
+    match port.parse() {
+        Ok(port) if port > 0 => Ok(Join {
+            node: name(node)?,
+            port: Some(port),
+        }),
+        Ok(_) | Err(_) => wrong(
+            format!("{port:?} is no port"),
+            "write NAME@HOST:PORT with a port from 1 to 65535",
+        ),
+    }
+}
+
+/// Where to listen; `off`: nowhere.
+pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(Some(address));
+    }
+    let named = text
+        .rsplit_once(':')
+        .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    match named.map(|_| text.to_socket_addrs()) {
+        Some(Ok(addresses)) if addresses.len() > 0 => Ok(addresses.into_iter().next()),
+        Some(_) => wrong(
+            format!("the host of {text:?} is not known"),
+            "give an address of this machine",
+        ),
+        None => wrong(
+            format!("{text:?} is no address"),
+            "write IP:PORT, such as 127.0.0.1:6379, or off",
+        ),
+    }
+}
+
+/// An IP address.
+pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
+    text.parse().or_else(|_| {
+        wrong(
+            format!("{text:?} is no IP address"),
+            "write one, such as 127.0.0.1 or 0.0.0.0",
+        )
+    })
+}
+
+/// A port, or a range of ports.
+pub(super) fn ports(text: &str) -> Parsed<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last && (first > 0 || last == 0) => Ok(first..=last),
+        _ => wrong(
+            format!("{text:?} is no port and no range"),
+            "write a port, such as 9100, or a range, 9100-9199",
+        ),
+    }
+}
+
+/// A secret that is not empty.
+pub(super) fn secret(text: &str) -> Parsed<Password> {
+    if text.is_empty() {
+        wrong("is empty", "give one, or leave it out")
+    } else {
+        Ok(Password::new(text.into()))
+    }
+}
+
+/// The letters of a cookie, without the line end that an editor leaves.
+pub(super) fn cookie(bytes: &[u8]) -> Parsed<&[u8]> {
+    match bytes.trim_ascii() {
+        [] => wrong("is empty", "write a secret into it, such as 32 random letters"),
+        secret if secret.len() > 255 => wrong("is longer than 255 bytes", "use a shorter secret"),
+        secret if secret.iter().all(u8::is_ascii_graphic) => Ok(secret),
+        _ => wrong("has spaces or unprintable bytes", "use one line of letters and digits"),
+    }
+}
+
+/// A path; `~` in front is the home directory.
+pub(super) fn path(text: &str) -> Parsed<PathBuf> {
+    let Some(rest) = text.strip_prefix("~/") else {
+        return if text.is_empty() {
+            wrong("is empty", "name a file")
+        } else {
+            Ok(text.into())
+        };
+    };
+    match env::var_os("HOME") {
+        Some(home) if !home.is_empty() => Ok(PathBuf::from(home).join(rest)),
+        _ => wrong("HOME is not set", "name the file in full"),
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn number<T: FromStr + PartialOrd + ToString>(text: &str, min: T, max: T) -> Parsed<T> {
+    match text.parse() {
+        Ok(number) if min <= number && number <= max => Ok(number),
+        _ => wrong(
+            format!("{text:?} is no number from {} to {}", min.to_string(), max.to_string()),
+            "give one within",
+        ),
+    }
+}
+
+/// A number of shards.
+pub(super) fn shards(text: &str) -> Parsed<u16> {
+    match text.parse::<u16>() {
+        Ok(shards) if shards.is_power_of_two() && shards <= 16_384 => Ok(shards),
+        _ => wrong(
+            format!("{text:?} is no power of two from 1 to 16384"),
+            "use 1024 unless you know better",
+        ),
+    }
+}
+
+/// A time of at least `min`, in whole units.
+pub(super) fn time(text: &str, min: Duration) -> Parsed<Duration> {
+    let mend = "write a number with ms, s, m or h, such as 5s";
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let unit_ms: u64 = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return wrong(format!("{text:?} is no time"), mend),
+    };
+    let number = text[..digits].parse::<u64>().ok();
+    let Some(millis) = number
+        .and_then(|n| n.checked_mul(unit_ms))
+        .filter(|millis| *millis <= 1000 * 3_600_000)
+    else {
+        return wrong(format!("{text:?} is no time of up to 1000 hours"), mend);
+    };
+    let time = Duration::from_millis(millis);
+    if time < min {
+        return wrong(
+            format!("{text} is too short"),
+            format!("give at least {}ms", min.as_millis()),
+        );
+    }
+    Ok(time)
+}
+
+/// A number of bytes.
+pub(super) fn size(text: &str) -> Parsed<u64> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.len() - lower.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let shift = match lower[digits..].trim() {
+        "" | "b" => Some(0),
+        "kb" | "k" | "kib" => Some(10),
+        "mb" | "m" | "mib" => Some(20),
+        "gb" | "g" | "gib" => Some(30),
+        "tb" | "t" | "tib" => Some(40),
+        _ => None,
+    };
+    let bytes = shift.and_then(|shift| lower[..digits].parse::<u64>().ok()?.checked_mul(1 << shift));
+    bytes.map_or_else(
+        || {
+            wrong(
+                format!("{text:?} is no size"),
+                "write a number with kb, mb or gb, such as 2gb",
+            )
+        },
+        Ok,
+    )
+}
+
+/// The size of a value.
+pub(super) fn value_size(text: &str) -> Parsed<usize> {
+    match size(text)? {
+        bytes @ 1..=0x2000_0000 => Ok(bytes as usize),
+        _ => wrong(format!("{text} is out of range"), "give a size from 1 byte to 512mb"),
+    }
+}
+
+/// The name or address of a host.
+pub(super) fn host_name(text: &str) -> Parsed<String> {
+    if wire::dist::node_name(format!("x@{text}").as_bytes()).is_some() {
+        return Ok(text.into());
+    }
+    wrong(format!("{text:?} is no host"), "give a name or an IPv4 address")
+}
+
+/// What node names begin with.
+pub(super) fn name_prefix(text: &str) -> Parsed<String> {
+    if wire::dist::node_name(format!("{text}x@h").as_bytes()).is_some() {
+        return Ok(text.into());
+    }
+    wrong(
+        format!("no node name begins with {text:?}"),
+        "use letters, digits and _.-",
+    )
+}
+
+/// Yes or no.
+pub(super) fn truth(text: &str) -> Parsed<bool> {
+    match text {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => wrong(format!("{text:?} is neither true nor false"), "write true or false"),
+    }
+}
+
+/// How much is logged.
+pub(super) fn level(text: &str) -> Parsed<tracing::Level> {
+    text.parse()
+        .or_else(|_| wrong(format!("{text:?} is no level"), "use error, warn, info, debug or trace"))
+}
+
+/// How log lines look.
+pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => wrong(format!("{text:?} is no format"), "use text or json"),
+    }
+}
+
+/// One table `[[keyspace]]`.
+pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
+    let Some(table) = table.as_table() else {
+        return wrong("is no table", "write [[keyspace]]");
+    };
+    let mut keyspace = Keyspace {
+        name: String::new(),
+        level: store::quorum::Level::All,
+        min_acks: 1,
+    };
+    for (key, value) in table {
+        match (key.as_str(), value) {
+            ("name", toml::Value::String(name)) => keyspace.name.clone_from(name),
+            ("level", toml::Value::String(text)) => match super::level(text) {
+                Some(level) => keyspace.level = level,
+                None => return wrong(format!("level {text:?} is none"), "use one, quorum or all"),
+            },
+            ("min_acks", toml::Value::Integer(number @ 1..=15)) => keyspace.min_acks = *number as u32,
+            ("name" | "level", _) => return wrong(format!("{key} is no string"), "put it in quotes"),
+            ("min_acks", _) => return wrong("min_acks is no number from 1 to 15", "give one within"),
+            _ => {
+                return wrong(
+                    format!("{key} is no setting of a keyspace"),
+                    "use name, level and min_acks",
+                );
+            }
+        }
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let starts_well = keyspace.name.starts_with(|c: char| c.is_ascii_alphabetic());
+    if !starts_well || keyspace.name.len() > 64 || !keyspace.name.chars().all(is_plain) {
+        let mend = "begin with a letter and use letters, digits, _ and -, at most 64";
+        return wrong(format!("{:?} is no name of a keyspace", keyspace.name), mend);
+    }
+    Ok(keyspace)
+}

@@ -1,0 +1,457 @@
+//! The core: one node on one thread. It gives the node inputs and carries out the effects, in order.
+//!
+//! ```text
+//!   RESP connection ─ execute ─▶ ┌──────┐ ── Send ──▶ peers
+//!   handles ────────── orders ─▶ │ Core │ ── Deliver ─▶ the batch's owner
+//!   peers, alarm ───── input ──▶ └──────┘ ── Event ──▶ subscribers
+//! ```
+//!
+//! - Everything here runs on one thread, in tasks that borrow the core for the length of one input and never across an
+//!   `await`.
+//! - A batch that the node answers at once never leaves the task that brought it. One that takes longer finds its
+//!   owner among the [`Waiter`]s, by the number of its session.
+//! - What was gathered for peers is sent by the flush task: the first input rings it, and it runs behind the tasks that
+//!   are ready at that moment, so one round of the event loop gives one frame per peer. Without peers there is nothing
+//!   to gather, and a flush with each alarm is enough.
+//! - A panic leaves the node in an unknown state, so the next input ends it ([`Core::input`]).
+
+use std::{
+    cell::{RefCell, RefMut},
+    collections::{HashMap, VecDeque},
+    mem,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use node::{Address, Atom, Effect, Event, Input, Message, Node, Pid, Term};
+use store::{
+    ask::{Ask, Measured, Payload, Session, Status},
+    store::Store,
+};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::{Instant, interval, sleep_until, timeout},
+};
+use wire::request::Batch;
+
+use crate::{
+    bell::Bell,
+    clock::Clock,
+    dist::{Links, Router},
+    handle::{Order, Wish},
+    mailbox::Mailbox,
+    measure::Meter,
+};
+
+/// Empty batches kept for the next ones; further ones are freed.
+const BATCHES_MAX: usize = 64;
+/// Capacity of the shared output buffer that is kept.
+const OUTPUT_KEPT_BYTES_MAX: usize = 1 << 20;
+/// Numbers of sessions of handles begin here, so that those of clients have no gaps.
+const HANDLE_SESSIONS: u64 = 1 << 62;
+/// How long the last words to peers may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// A way to the core, within its thread.
+#[derive(Clone)]
+pub(crate) struct Shell(Rc<RefCell<Core>>);
+
+impl Shell {
+    /// Borrows the core. Never held across an `await`.
+    pub(crate) fn core(&self) -> RefMut<'_, Core> {
+        self.0.borrow_mut()
+    }
+}
+
+/// Who waits for a batch.
+enum Waiter {
+    /// A connection of this thread.
+    Connection(Rc<Mailbox>),
+    /// A [`crate::Handle`].
+    Handle(oneshot::Sender<Batch>),
+}
+
+/// A node, and what its shell keeps about it.
+pub(crate) struct Core {
+    me: Weak<RefCell<Core>>,
+    node: Node<Payload>,
+    clock: Clock,
+    /// The store's process.
+    store: Address,
+    /// The process in whose name this shell asks.
+    door: Pid,
+    inputs: VecDeque<Input<Payload>>,
+    effects: Vec<Effect<Payload>>,
+    /// An input is being handled; still so at the next one only after a panic.
+    busy: bool,
+
+    waiters: HashMap<u64, Waiter>,
+    status_waiters: Vec<oneshot::Sender<Arc<Status>>>,
+    next_client: u64,
+    next_handle: u64,
+    /// The batch that was answered while it was handed in.
+    answered: Option<Box<Ask>>,
+    /// Whose answer that would be.
+    asking: u64,
+
+    /// Connections to peers.
+    pub(crate) links: Links,
+    router: Rc<Router>,
+    events: broadcast::Sender<Event>,
+    flush: Rc<Bell>,
+    alarm: Rc<Bell>,
+    /// When the alarm is set for, in monotonic microseconds.
+    alarm_us: u64,
+    end: Rc<Bell>,
+
+    batches: Vec<Batch>,
+    /// Where replies are encoded.
+    pub(crate) output: Vec<u8>,
+    /// Encoded replies that wait for slow readers, all connections together.
+    pub(crate) unread_bytes: usize,
+}
+
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) node: node::Config,
+    pub(crate) store: store::config::Config,
+    pub(crate) seeds: [u64; 2],
+    pub(crate) router: Router,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) wishes: mpsc::Receiver<Wish>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) meter: Meter,
+}
+
+impl Core {
+    fn new(parts: &mut Parts) -> Shell {
+        let [node_seed, store_seed] = parts.seeds;
+        let mut node = Node::new(parts.node.clone(), node_seed);
+        let store = Store::new(parts.store.clone(), store_seed);
+        let store = Address::Pid(node.spawn(Some(store::store::NAME), Box::new(store)));
+        let door = node.adopt();
+        let router = Rc::new(mem::take(&mut parts.router));
+        Shell(Rc::new_cyclic(|me| {
+            RefCell::new(Self {
+                me: me.clone(),
+                node,
+                clock: Clock::new(),
+                store,
+                door,
+                inputs: VecDeque::new(),
+                effects: Vec::new(),
+                busy: false,
+                waiters: HashMap::new(),
+                status_waiters: Vec::new(),
+                next_client: 1,
+                next_handle: HANDLE_SESSIONS,
+                answered: None,
+                asking: 0,
+                links: Links::default(),
+                router,
+                events: parts.events.clone(),
+                flush: Rc::default(),
+                alarm: Rc::default(),
+                alarm_us: u64::MAX,
+                end: Rc::default(),
+                batches: Vec::new(),
+                output: Vec::new(),
+                unread_bytes: 0,
+            })
+        }))
+    }
+
+    // The node
+
+    /// Gives the node one input and carries out what it asks for.
+    pub(crate) fn input(&mut self, input: Input<Payload>) {
+        if mem::replace(&mut self.busy, true) {
+            // A panic went through the node: nothing it says can be trusted.
+            self.end.ring();
+            return;
+        }
+        let is_round = !matches!(input, Input::Flush);
+        let mut next = Some(input);
+        while let Some(input) = next {
+            let now = self.clock.now();
+            self.node.handle(now, input, &mut self.effects);
+            self.carry_out();
+            next = self.inputs.pop_front();
+        }
+        if let Some(deadline_us) = self.node.deadline()
+            && deadline_us < self.alarm_us
+        {
+            self.alarm_us = deadline_us;
+            self.alarm.ring();
+        }
+        if is_round && !self.links.is_empty() {
+            self.flush.ring();
+        }
+        self.busy = false;
+    }
+
+    fn carry_out(&mut self) {
+        let mut effects = mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Deliver { to: _, message } => self.deliver(message),
+                Effect::Send { connection, bytes } => self.send(connection, bytes),
+                Effect::Dial { connection, node, port } => self.dial(connection, node, port),
+                Effect::Close { connection } => self.close(connection),
+                Effect::Event(event) => self.event(event),
+                // The store keeps everything in memory: nothing is logged yet.
+                Effect::Append { .. } | Effect::Sync { .. } => {}
+            }
+        }
+        self.effects = effects;
+    }
+
+    fn deliver(&mut self, message: Message<Payload>) {
+        match message {
+            Message::Payload(Payload::Ask(ask)) if ask.session.id == self.asking => self.answered = Some(ask),
+            Message::Payload(Payload::Ask(ask)) => match self.waiters.remove(&ask.session.id) {
+                Some(Waiter::Connection(mailbox)) => mailbox.put(ask),
+                // A handle that gave up does not hear of it.
+                Some(Waiter::Handle(answer)) => drop(answer.send(ask.batch)),
+                None => {}
+            },
+            Message::Payload(Payload::Status(status)) => {
+                for waiter in self.status_waiters.drain(..) {
+                    let _ = waiter.send(status.clone());
+                }
+            }
+            // The door asks for nothing else.
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, connection: node::ConnectionId, bytes: Bytes) {
+        if let Some(written) = self.links.send(connection, bytes) {
+            self.inputs.push_back(Input::Written {
+                connection,
+                bytes: written,
+            });
+        }
+    }
+
+    fn dial(&mut self, connection: node::ConnectionId, node: Atom, port: Option<u16>) {
+        let Some(core) = self.me.upgrade() else { return };
+        self.links
+            .dial(Shell(core), connection, node, port, self.router.clone());
+    }
+
+    fn close(&mut self, connection: node::ConnectionId) {
+        let Some(core) = self.me.upgrade() else { return };
+        self.links.close(Shell(core), connection);
+    }
+
+    fn event(&mut self, event: Event) {
+        if matches!(event, Event::Note { kind: "left", .. }) {
+            self.end.ring();
+        }
+        // Nobody listening is no error.
+        let _ = self.events.send(event);
+    }
+
+    fn tell_store(&mut self, payload: Payload) {
+        let to = self.store.clone();
+        self.input(Input::Message {
+            to,
+            message: Message::Payload(payload),
+        });
+    }
+
+    // Batches
+
+    /// Hands in a batch; gives it back if it is already answered. If not, it goes to the mailbox of
+    /// [`Core::expect`].
+    pub(crate) fn execute(&mut self, ask: Box<Ask>) -> Option<Box<Ask>> {
+        self.asking = ask.session.id;
+        self.tell_store(Payload::Ask(ask));
+        self.asking = 0;
+        self.answered.take()
+    }
+
+    /// The batch of client `id`, which is under way, goes to `mailbox`.
+    pub(crate) fn expect(&mut self, id: u64, mailbox: Rc<Mailbox>) {
+        self.waiters.insert(id, Waiter::Connection(mailbox));
+    }
+
+    /// An empty batch with room.
+    #[inline]
+    pub(crate) fn take_batch(&mut self) -> Batch {
+        self.batches.pop().unwrap_or_default()
+    }
+
+    /// Takes a batch back.
+    #[inline]
+    pub(crate) fn give_batch(&mut self, mut batch: Batch) {
+        if self.batches.len() < BATCHES_MAX {
+            batch.clear();
+            self.batches.push(batch);
+        }
+    }
+
+    /// Empties the output buffer.
+    #[inline]
+    pub(crate) fn clear_output(&mut self) {
+        self.output.clear();
+        if self.output.capacity() > OUTPUT_KEPT_BYTES_MAX {
+            self.output.shrink_to(OUTPUT_KEPT_BYTES_MAX);
+        }
+    }
+
+    // Clients
+
+    /// The envelope of a new client's batches; the store lists it from now on.
+    pub(crate) fn connected(&mut self, authenticated: bool, address: String, local_address: String) -> Box<Ask> {
+        let mut session = Session::new(self.next_client, authenticated);
+        self.next_client += 1;
+        session.address = address;
+        session.local_address = local_address;
+        session.since_ms = self.clock.now().monotonic_us / 1000;
+        self.tell_store(Payload::Connected(Box::new(session.clone())));
+        Box::new(Ask {
+            client: self.door.clone(),
+            session,
+            batch: Batch::new(),
+        })
+    }
+
+    /// A client is gone.
+    pub(crate) fn disconnected(&mut self, id: u64) {
+        self.waiters.remove(&id);
+        self.tell_store(Payload::Disconnected { id });
+    }
+
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Ask {
+                keyspace,
+                level,
+                batch,
+                answer,
+            } => {
+                let mut session = Session::new(self.next_handle, true);
+                self.next_handle += 1;
+                (session.keyspace, session.level) = (keyspace, level);
+                let id = session.id;
+                match self.execute(Box::new(Ask {
+                    client: self.door.clone(),
+                    session,
+                    batch,
+                })) {
+                    Some(ask) => drop(answer.send(ask.batch)),
+                    None => drop(self.waiters.insert(id, Waiter::Handle(answer))),
+                }
+            }
+            Order::Status { answer } => {
+                self.status_waiters.push(answer);
+                let to = self.door.clone();
+                self.tell_store(Payload::StatusOf { to });
+            }
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        match wish {
+            Wish::Add(node) => self.tell_store(Payload::Add { node }),
+            Wish::Forget(node) => self.tell_store(Payload::Forget { node }),
+            Wish::Leave => self.tell_store(Payload::Leave),
+            Wish::LeaveOther(node) => {
+                let to = Address::Remote {
+                    node,
+                    name: Atom::new(store::store::NAME),
+                };
+                let term = Term::tuple([Term::atom("$gen_cast"), Term::atom("leave")]);
+                self.input(Input::Message {
+                    to,
+                    message: Message::Term {
+                        from: Some(self.door.clone()),
+                        term,
+                    },
+                });
+            }
+            Wish::Stop => self.end.ring(),
+        }
+    }
+}
+
+/// Runs a node until it ends. `serve` is given the core once the node has started, to spawn the tasks of its doors.
+pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
+    let shell = Core::new(&mut parts);
+    let Parts {
+        orders, wishes, meter, ..
+    } = parts;
+    shell.core().input(Input::Start);
+    tokio::task::spawn_local(flush(shell.clone()));
+    tokio::task::spawn_local(alarm(shell.clone()));
+    tokio::task::spawn_local(measure(shell.clone(), meter));
+    tokio::task::spawn_local(take_orders(shell.clone(), orders));
+    tokio::task::spawn_local(take_wishes(shell.clone(), wishes));
+    serve(&shell);
+    let end = shell.core().end.clone();
+    end.heard().await;
+    shell.core().input(Input::Flush);
+    let written = async {
+        while !shell.core().links.is_written() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // Who does not take our last words will notice that we are gone.
+    let _ = timeout(FAREWELL, written).await;
+}
+
+async fn flush(shell: Shell) {
+    let bell = shell.core().flush.clone();
+    loop {
+        bell.heard().await;
+        shell.core().input(Input::Flush);
+    }
+}
+
+async fn alarm(shell: Shell) {
+    let bell = shell.core().alarm.clone();
+    loop {
+        let at = {
+            let mut core = shell.core();
+            core.alarm_us = core.node.deadline().unwrap_or(u64::MAX);
+            core.clock.instant(core.alarm_us)
+        };
+        tokio::select! {
+            biased;
+            () = bell.heard() => {}
+            () = sleep_until(Instant::from_std(at)) => {
+                let mut core = shell.core();
+                core.input(Input::Alarm);
+                if core.links.is_empty() {
+                    core.input(Input::Flush);
+                }
+            }
+        }
+    }
+}
+
+async fn measure(shell: Shell, meter: Meter) {
+    let mut seconds = interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let measured: Measured = meter.measure();
+        shell.core().tell_store(Payload::Measured(measured));
+    }
+}
+
+async fn take_orders(shell: Shell, mut orders: mpsc::Receiver<Order>) {
+    while let Some(order) = orders.recv().await {
+        shell.core().order(order);
+    }
+}
+
+/// A node whose handles are all gone goes on: its sockets are ways in, too.
+async fn take_wishes(shell: Shell, mut wishes: mpsc::Receiver<Wish>) {
+    while let Some(wish) = wishes.recv().await {
+        shell.core().wish(wish);
+    }
+}

@@ -1,0 +1,318 @@
+//! Connections to peers: dials, accepts, reads, and one write for what was gathered.
+//!
+//! What the bytes mean, who is welcome and how long anything may take is decided in the node; here bytes are moved.
+//!
+//! - Bytes to a peer are written by the task that gathered them, as far as the socket takes them. The rest waits in the
+//!   link's queue for its writer; the node bounds it (`output_bytes_max`) and cuts the peer past that.
+//! - A link that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to leave.
+//! - A dial asks EPMD first and believes the port that members told only if EPMD has no answer: a node that is back on
+//!   another port is known there, and told ports grow stale.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{self, IoSlice},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use node::{Atom, ConnectionId, Input};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::AsyncReadExt,
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::{AbortHandle, spawn_local},
+    time::{sleep, timeout},
+};
+
+use crate::{bell::Bell, config, core::Shell, epmd};
+
+/// Bytes read in one go.
+const READ_BYTES: usize = 64 << 10;
+/// Reads in a row before others have their turn.
+const READS_MAX: usize = 8;
+/// Pieces in one write.
+const PIECES_MAX: usize = 64;
+/// Links at a time, dialled and accepted; past it nobody is accepted.
+const LINKS_MAX: usize = 4096;
+/// How long what was sent before a close may take to leave.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+/// A connection that cannot be made in this time is given up; the node gives up a little later.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long EPMD is asked before a told port is tried.
+const EPMD_TIME_MAX: Duration = Duration::from_secs(1);
+/// Idle time after which the system probes the peer; the node's ticks are quicker, except within a handshake.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Wait before the next accept when the process has no file descriptors left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Where the nodes of given names listen.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    /// Ports that were given with the names.
+    pub(crate) fixed: HashMap<Atom, u16>,
+    /// The port of EPMD on every host; `None`: not asked.
+    pub(crate) epmd: Option<u16>,
+}
+
+impl Router {
+    async fn connect(&self, node: &Atom, told: Option<u16>) -> io::Result<TcpStream> {
+        let host = config::host(node);
+        let port = match self.fixed.get(node) {
+            Some(port) => Some(*port),
+            None => self.ask_epmd(node, host).await.or(told),
+        };
+        let port = port.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "nobody knows its port"))?;
+        timeout(CONNECT_TIME_MAX, TcpStream::connect((host, port))).await?
+    }
+
+    async fn ask_epmd(&self, node: &Atom, host: &str) -> Option<u16> {
+        let name = node.as_str().split('@').next()?;
+        timeout(EPMD_TIME_MAX, epmd::find(host, self.epmd?, name))
+            .await
+            .ok()?
+            .ok()?
+    }
+}
+
+/// All links of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    by_id: HashMap<ConnectionId, Link>,
+    accepted: u64,
+}
+
+/// One connection, from the dial or the accept to the end.
+#[derive(Debug, Default)]
+struct Link {
+    /// Its writing side, once it is connected.
+    half: Option<Rc<OwnedWriteHalf>>,
+    queue: VecDeque<Bytes>,
+    /// Wakes its writer.
+    bell: Rc<Bell>,
+    closing: bool,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Links {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Whether all that was sent has left.
+    pub(crate) fn is_written(&self) -> bool {
+        self.by_id.values().all(|link| link.queue.is_empty())
+    }
+
+    /// Begins to connect; the node hears how it ended.
+    pub(crate) fn dial(&mut self, shell: Shell, id: ConnectionId, node: Atom, port: Option<u16>, router: Rc<Router>) {
+        let task = spawn_local(async move {
+            let input = match router.connect(&node, port).await {
+                Ok(stream) => shell
+                    .core()
+                    .links
+                    .connected(&shell, id, stream)
+                    .then_some(Input::Opened { connection: id }),
+                Err(error) => {
+                    tracing::debug!(node = node.as_str(), %error, "a node could not be reached");
+                    None
+                }
+            };
+            // The end of this task is no loss for the link any more.
+            if input.is_none() {
+                shell.core().links.by_id.remove(&id);
+            }
+            shell.core().input(input.unwrap_or(Input::Closed { connection: id }));
+        });
+        self.by_id.entry(id).or_default().tasks.push(task.abort_handle());
+    }
+
+    /// Takes what the socket takes at once, and gives back how much that was.
+    pub(crate) fn send(&mut self, id: ConnectionId, bytes: Bytes) -> Option<usize> {
+        let link = self.by_id.get_mut(&id).filter(|link| !link.closing)?;
+        let mut rest = bytes;
+        let mut written = 0;
+        if link.queue.is_empty()
+            && let Some(half) = &link.half
+        {
+            // An error shows itself to the reader, too, who ends the link.
+            written = half.try_write(&rest).unwrap_or(0);
+            rest = rest.split_off(written);
+        }
+        if !rest.is_empty() {
+            link.queue.push_back(rest);
+            link.bell.ring();
+        }
+        (written > 0).then_some(written)
+    }
+
+    /// Ends a link once what was sent before is written, or soon.
+    pub(crate) fn close(&mut self, shell: Shell, id: ConnectionId) {
+        let Some(link) = self.by_id.get_mut(&id) else { return };
+        if link.queue.is_empty() || link.half.is_none() {
+            self.by_id.remove(&id);
+            return;
+        }
+        link.closing = true;
+        link.bell.ring();
+        let reaper = spawn_local(async move {
+            sleep(CLOSE_TIME_MAX).await;
+            lost(&shell, id);
+        });
+        link.tasks.push(reaper.abort_handle());
+    }
+
+    /// A stream for a link; false if nobody wants it any more.
+    fn connected(&mut self, shell: &Shell, id: ConnectionId, stream: TcpStream) -> bool {
+        let Some(link) = self.by_id.get_mut(&id) else {
+            return false;
+        };
+        // Without these the link is slower, or found dead later; it works all the same.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        let (reading, writing) = stream.into_split();
+        let half = Rc::new(writing);
+        link.half = Some(half.clone());
+        link.tasks = vec![
+            spawn_local(read(shell.clone(), id, reading)).abort_handle(),
+            spawn_local(write(shell.clone(), id, half, link.bell.clone())).abort_handle(),
+        ];
+        true
+    }
+}
+
+/// Accepts nodes for ever.
+pub(crate) async fn listen(shell: Shell, listener: TcpListener) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a node could not be accepted");
+                sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let mut core = shell.core();
+        let links = &mut core.links;
+        if links.by_id.len() >= LINKS_MAX {
+            continue;
+        }
+        links.accepted += 1;
+        // Odd numbers are ours to give.
+        let id = ConnectionId(links.accepted * 2 - 1);
+        links.by_id.insert(id, Link::default());
+        links.connected(&shell, id, stream);
+        core.input(Input::Accepted { connection: id });
+    }
+}
+
+async fn read(shell: Shell, id: ConnectionId, mut half: OwnedReadHalf) {
+    let mut buffer = BytesMut::new();
+    loop {
+        for _ in 0..READS_MAX {
+            buffer.reserve(READ_BYTES);
+            match half.read_buf(&mut buffer).await {
+                Ok(1..) => {
+                    let bytes = buffer.split().freeze();
+                    shell.core().input(Input::Received { connection: id, bytes });
+                }
+                Ok(0) | Err(_) => return lost(&shell, id),
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Writes what the socket did not take at once.
+async fn write(shell: Shell, id: ConnectionId, half: Rc<OwnedWriteHalf>, bell: Rc<Bell>) {
+    loop {
+        bell.heard().await;
+        let drained = drain(&shell, id, &half).await;
+        let is_closing = shell.core().links.by_id.get(&id).is_none_or(|link| link.closing);
+        if is_closing || drained.is_err() {
+            return lost(&shell, id);
+        }
+    }
+}
+
+/// Writes until the queue is empty.
+async fn drain(shell: &Shell, id: ConnectionId, half: &OwnedWriteHalf) -> io::Result<()> {
+    loop {
+        if shell
+            .core()
+            .links
+            .by_id
+            .get(&id)
+            .is_none_or(|link| link.queue.is_empty())
+        {
+            return Ok(());
+        }
+        half.writable().await?;
+        let mut core = shell.core();
+        let Some(link) = core.links.by_id.get_mut(&id) else {
+            return Ok(());
+        };
+        let pieces: Vec<IoSlice<'_>> = link
+            .queue
+            .iter()
+            .take(PIECES_MAX)
+            .map(|piece| IoSlice::new(piece))
+            .collect();
+        match half.try_write_vectored(&pieces) {
+            Ok(written) => {
+                consume(&mut link.queue, written);
+                core.input(Input::Written {
+                    connection: id,
+                    bytes: written,
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Drops the first bytes of a queue.
+fn consume(queue: &mut VecDeque<Bytes>, mut bytes: usize) {
+    while let Some(first) = queue.front_mut() {
+        if first.len() > bytes {
+            let _ = first.split_to(bytes);
+            return;
+        }
+        bytes -= first.len();
+        queue.pop_front();
+    }
+}
+
+/// The connection is gone.
+fn lost(shell: &Shell, id: ConnectionId) {
+    let mut core = shell.core();
+    core.links.by_id.remove(&id);
+    core.input(Input::Closed { connection: id });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_dropped_wherever_it_ends() {
+        let pieces = [&b"abc"[..], b"", b"de"];
+        for written in 0..=5 {
+            let mut queue: VecDeque<Bytes> = pieces.into_iter().map(Bytes::from_static).collect();
+            consume(&mut queue, written);
+            assert_eq!(queue.into_iter().flatten().collect::<Vec<u8>>(), b"abcde"[written..]);
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! A node from its start to its end: its sockets, its thread, its registration.
+//!
+//! The core runs on a thread of its own; HTTP, the port mapper, look-ups and logging run on the runtime of the caller.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    ops::RangeInclusive,
+    thread,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    runtime::{self, LocalOptions},
+    sync::{broadcast, mpsc, watch},
+    task::spawn_local,
+    time::timeout,
+};
+use wire::resp::Limits;
+
+use crate::{
+    config::{self, Config, ConfigError, Discovery, Join, millis, settings::Settings},
+    core::{self, Parts, Shell},
+    discovery::Search,
+    dist::{self, Router},
+    epmd::{self, RegisterError},
+    handle::{EVENTS_MAX, Handle, ORDERS_MAX, WISHES_MAX},
+    http, log,
+    measure::Meter,
+    redis,
+};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Creations below this are reserved for older releases of Erlang.
+const CREATION_MIN: u32 = 4;
+
+/// A running node. It stops, without handing over, when this is dropped.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    handle: Handle,
+    resp: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+    dist: SocketAddr,
+    leave_timeout: Duration,
+    /// Its other side goes with the core.
+    ended: watch::Receiver<()>,
+    registration: Option<epmd::Registration>,
+}
+
+impl Node {
+    /// Settings of a new node. Those not given are as in `salp start`, but that no client's port is opened.
+    pub fn builder() -> Builder {
+        let mut settings = Settings::default();
+        settings.set("resp", &["off"]);
+        settings.set("http", &["off"]);
+        Builder { settings }
+    }
+
+    /// Its full name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A way into its store.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Where Redis clients connect, if they may.
+    pub fn resp(&self) -> Option<SocketAddr> {
+        self.resp
+    }
+
+    /// Where HTTP clients connect, if they may.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Where other nodes connect.
+    pub fn dist(&self) -> SocketAddr {
+        self.dist
+    }
+
+    /// Waits until the node has ended, for whatever reason.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
+
+    /// Hands everything over and ends. False if that took longer than the settings allow, and was cut short.
+    pub async fn leave(self) -> bool {
+        self.handle.leave();
+        let has_left = timeout(self.leave_timeout, self.ended()).await.is_ok();
+        self.stop().await;
+        has_left
+    }
+
+    /// Ends at once, without handing over.
+    pub async fn stop(mut self) {
+        self.handle.stop();
+        self.ended().await;
+        self.registration = None;
+    }
+
+    /// Starts a node. Needs a tokio runtime with I/O and time.
+    pub(crate) async fn start(mut config: Config, dev: bool, meter: Meter) -> Result<Self, ConfigError> {
+        let resp = config.resp.map(|address| listen("resp", address)).transpose()?;
+        let http = config.http.map(|address| listen("http", address)).transpose()?;
+        let (dist, dist_address) = listen_in("dist-port", config.dist_bind, config.dist_ports.clone())?;
+        let resp_address = resp.as_ref().and_then(|listener| listener.local_addr().ok());
+        let http_address = http.as_ref().and_then(|listener| listener.local_addr().ok());
+        warn_if_unreachable(&config);
+
+        let seeds = [random()?, random()?];
+        let registration = match config.epmd {
+            true => Some(register(&config, dist_address.port()).await?),
+            false => None,
+        };
+        let creation = match &registration {
+            Some(registration) => registration.creation,
+            // 2³² values: a restart draws the one it had before once in 4 billion.
+            None => (random()? as u32).max(CREATION_MIN),
+        };
+
+        let search = search(&config);
+        if let Some(search) = &search {
+            // Who is there already is waited for as if it had been named.
+            config
+                .join
+                .extend(search.look().await.into_iter().map(|node| Join { node, port: None }));
+        }
+
+        let (orders, orders_taken) = mpsc::channel(ORDERS_MAX);
+        let (wishes, wishes_taken) = mpsc::channel(WISHES_MAX);
+        let (events, logged) = broadcast::channel(EVENTS_MAX);
+        let handle = Handle {
+            orders,
+            wishes,
+            events: events.downgrade(),
+        };
+        tokio::spawn(log::events(logged));
+        let parts = Parts {
+            node: node_config(&config, creation, dist_address.port(), dev),
+            store: config.store(creation, dev),
+            seeds,
+            router: router(&config),
+            orders: orders_taken,
+            wishes: wishes_taken,
+            events,
+            meter,
+        };
+        let (alive, ended) = watch::channel(());
+        let doors = Doors {
+            resp,
+            dist,
+            search,
+            config: config.clone(),
+        };
+        run_apart(parts, doors, alive)?;
+        if let Some(listener) = http {
+            open_http(listener, &config, handle.clone(), ended.clone())?;
+        }
+        let name = config.name.as_str().to_owned();
+        tracing::info!(
+            name,
+            creation,
+            resp = resp_address.map(tracing::field::display),
+            http = http_address.map(tracing::field::display),
+            dist = %dist_address,
+            "node started"
+        );
+        let leave_timeout = config.leave_timeout;
+        Ok(Self {
+            name,
+            handle,
+            resp: resp_address,
+            http: http_address,
+            dist: dist_address,
+            leave_timeout,
+            ended,
+            registration,
+        })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.handle.stop();
+    }
+}
+
+/// The sockets of a node, on the way to its thread.
+struct Doors {
+    resp: Option<TcpListener>,
+    dist: TcpListener,
+    search: Option<Search>,
+    config: Config,
+}
+
+impl Doors {
+    /// Opens them. Runs on the core's thread.
+    fn open(self, shell: &Shell) -> io::Result<()> {
+        let Self {
+            resp,
+            dist,
+            search,
+            config,
+        } = self;
+        spawn_local(dist::listen(shell.clone(), tokio::net::TcpListener::from_std(dist)?));
+        if let Some(resp) = resp {
+            let limits = Limits {
+                bulk_bytes_max: config.value_bytes_max.max(64 << 10),
+                ..Limits::default()
+            };
+            let password = config.resp_password.is_some();
+            let options = redis::Options {
+                clients_max: config.clients_max,
+                limits,
+                password,
+            };
+            spawn_local(redis::listen(
+                shell.clone(),
+                tokio::net::TcpListener::from_std(resp)?,
+                options,
+            ));
+        }
+        if let Some(search) = search {
+            spawn_local(search.propose(shell.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Opens the HTTP door until the core ends.
+fn open_http(
+    listener: TcpListener,
+    config: &Config,
+    handle: Handle,
+    mut ended: watch::Receiver<()>,
+) -> Result<(), ConfigError> {
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(|error| ConfigError::new("--http", error, "choose another address"))?;
+    let settings = http::Settings {
+        token: config.http_token.clone(),
+        keyspaces: config.keyspaces.iter().map(|keyspace| keyspace.name.clone()).collect(),
+        value_bytes_max: config.value_bytes_max,
+        key_bytes_max: store::config::Config::default().key_bytes_max,
+        connections_max: config.clients_max,
+    };
+    let stop = async move { while ended.changed().await.is_ok() {} };
+    tokio::spawn(http::serve(listener, handle, settings, stop));
+    Ok(())
+}
+
+/// Runs the core on a thread of its own. `alive` is dropped when it ends.
+fn run_apart(parts: Parts, doors: Doors, alive: watch::Sender<()>) -> Result<(), ConfigError> {
+    let thread = thread::Builder::new().name("salp-core".into()).spawn(move || {
+        let _alive = alive;
+        let mut builder = runtime::Builder::new_current_thread();
+        let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => return tracing::error!(%error, "the node's thread has no event loop"),
+        };
+        runtime.block_on(core::run(parts, |shell| {
+            if let Err(error) = doors.open(shell) {
+                tracing::error!(%error, "the node's sockets cannot be used");
+            }
+        }));
+    });
+    thread
+        .map(drop)
+        .map_err(|error| ConfigError::new("salp", error, "allow the process more threads"))
+}
+
+fn node_config(config: &Config, creation: u32, dist_port: u16, dev: bool) -> node::Config {
+    node::Config {
+        name: config.name.clone(),
+        creation,
+        cookie: config.cookie.clone(),
+        hidden: config.hidden,
+        tick_ms: millis(config.tick),
+        birth: config.store(creation, dev).birth(),
+        join: config.join.iter().map(|join| join.node.clone()).collect(),
+        dist_port: Some(dist_port),
+        limits: node::Limits::default(),
+    }
+}
+
+fn search(config: &Config) -> Option<Search> {
+    let Discovery::Epmd { hosts, prefix } = &config.discovery else {
+        return None;
+    };
+    let (hosts, prefix) = (hosts.clone(), prefix.clone());
+    Some(Search {
+        hosts,
+        prefix,
+        port: epmd::port(),
+        me: config.name.clone(),
+    })
+}
+
+fn router(config: &Config) -> Router {
+    Router {
+        fixed: config
+            .join
+            .iter()
+            .filter_map(|join| Some((join.node.clone(), join.port?)))
+            .collect(),
+        epmd: config.epmd.then(epmd::port),
+    }
+}
+
+async fn register(config: &Config, port: u16) -> Result<epmd::Registration, ConfigError> {
+    let short = config.name.as_str().split('@').next().unwrap_or_default();
+    let place = epmd::Place::beside(config.dist_bind);
+    let epmd_port = place.port;
+    match epmd::register(place, wire::epmd::Node::new(short, port, config.hidden)).await {
+        Ok(registration) => Ok(registration),
+        Err(RegisterError::Taken) => {
+            let problem = format!("a node named {short} already runs on this machine");
+            Err(ConfigError::new(
+                "--name",
+                problem,
+                "choose another name, or stop that node",
+            ))
+        }
+        Err(RegisterError::Unreachable(error)) => {
+            let problem = format!("the port mapper on port {epmd_port} cannot be used: {error}");
+            Err(ConfigError::new(
+                "ERL_EPMD_PORT",
+                problem,
+                "set another port, or use --no-epmd with ports in --join",
+            ))
+        }
+    }
+}
+
+fn random() -> Result<u64, ConfigError> {
+    getrandom::u64().map_err(|error| ConfigError::new("salp", error, "run it on a system with a random source"))
+}
+
+fn warn_if_unreachable(config: &Config) {
+    let host = config::host(&config.name);
+    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if config.dist_bind.is_loopback() && !is_local {
+        tracing::warn!(
+            host,
+            "nodes on other machines cannot connect: --dist-bind is {}",
+            config.dist_bind
+        );
+    }
+}
+
+fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, ConfigError> {
+    bind(address).map_err(|error| {
+        let problem = format!("cannot listen on {address}: {}", reason(&error));
+        ConfigError::new(
+            format_args!("--{setting}"),
+            problem,
+            "choose another address, or stop what listens there",
+        )
+    })
+}
+
+/// Listens on the first port of a range that is free.
+fn listen_in(
+    setting: &str,
+    address: IpAddr,
+    ports: RangeInclusive<u16>,
+) -> Result<(TcpListener, SocketAddr), ConfigError> {
+    let mut last = None;
+    for port in ports.clone() {
+        match bind((address, port).into()).and_then(|listener| Ok((listener.local_addr()?, listener))) {
+            Ok((address, listener)) => return Ok((listener, address)),
+            Err(error) => last = Some(error),
+        }
+    }
+    let reason = last.map_or_else(|| "the range is empty".into(), |error| reason(&error));
+    let (first, last) = (ports.start(), ports.end());
+    let problem = format!("cannot listen on any of {address}:{first}-{last}: {reason}");
+    Err(ConfigError::new(
+        format_args!("--{setting}"),
+        problem,
+        "choose other ports, or leave it out for any free one",
+    ))
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use".into(),
+        io::ErrorKind::AddrNotAvailable => "it is no address of this machine".into(),
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A port that a stopped node had is free at once.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Settings of a node that runs inside a program. They are checked when it starts.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    settings: Settings,
+}
+
+impl Builder {
+    /// Full name, `name@host`. Unique in the cluster.
+    #[must_use]
+    pub fn name(self, name: &str) -> Self {
+        self.set("name", &[name])
+    }
+
+    /// The secret that the cluster shares. Without one it is read from `~/.erlang.cookie`.
+    #[must_use]
+    pub fn cookie(self, cookie: &str) -> Self {
+        self.set("cookie", &[cookie])
+    }
+
+    /// Nodes to connect to: `name@host`, or `name@host:port` if EPMD is not to be asked.
+    #[must_use]
+    pub fn join<N: AsRef<str>>(self, nodes: impl IntoIterator<Item = N>) -> Self {
+        let nodes: Vec<N> = nodes.into_iter().collect();
+        let texts: Vec<&str> = nodes.iter().map(AsRef::as_ref).collect();
+        self.set("join", &texts)
+    }
+
+    /// Where Redis clients connect; port 0 is any free one.
+    #[must_use]
+    pub fn resp(self, address: &str) -> Self {
+        self.set("resp", &[address])
+    }
+
+    /// Where HTTP clients connect; port 0 is any free one.
+    #[must_use]
+    pub fn http(self, address: &str) -> Self {
+        self.set("http", &[address])
+    }
+
+    /// Where other nodes connect: a port, or a range `A-B`. Without one any free port is used.
+    #[must_use]
+    pub fn dist_port(self, ports: &str) -> Self {
+        self.set("dist-port", &[ports])
+    }
+
+    /// Whether nodes are found, and find this one, by the port mapper of their machine.
+    #[must_use]
+    pub fn epmd(self, epmd: bool) -> Self {
+        self.set("no-epmd", &[if epmd { "false" } else { "true" }])
+    }
+
+    /// Copies of each shard. All nodes of a cluster must agree.
+    #[must_use]
+    pub fn replicas(self, replicas: u8) -> Self {
+        self.set("replicas", &[&replicas.to_string()])
+    }
+
+    /// How long the node looks for the others before it serves without them.
+    #[must_use]
+    pub fn form_after(self, time: Duration) -> Self {
+        self.set("form-after", &[&format!("{}ms", time.as_millis())])
+    }
+
+    /// Starts the node. Needs a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// A setting is wrong, a port is in use, or another node has the name.
+    pub async fn start(self) -> Result<Node, ConfigError> {
+        Node::start(Config::resolve(&self.settings)?, false, Meter::default()).await
+    }
+
+    fn set(mut self, name: &'static str, texts: &[&str]) -> Self {
+        self.settings.set(name, texts);
+        self
+    }
+}

@@ -1,0 +1,172 @@
+//! `salp start`: one node in the foreground, from its settings to its graceful end. And `salp epmd`.
+
+use std::{
+    env, io,
+    net::{IpAddr, SocketAddr},
+    panic,
+    process::{self, ExitCode},
+    thread,
+};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::{
+    runtime::{self, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    cli::StartArgs,
+    config::{Config, ConfigError, settings::Settings},
+    epmd, log,
+    measure::Meter,
+    running::Node,
+};
+
+/// Exit code of a program that stopped because of a bug in it.
+const BUG: i32 = 101;
+/// Threads beside that of the core: HTTP, look-ups, logs.
+const THREADS: usize = 2;
+
+/// Runs a node until it is told to stop, or has left.
+pub(crate) fn run(args: &StartArgs) -> Result<ExitCode, ConfigError> {
+    let settings = Settings::merge(&args.flags, |name| env::var(name).ok(), args.file.as_deref())?;
+    let config = Config::resolve(&settings)?;
+    log::init(config.log, config.log_format);
+    end_with_a_panic();
+    raise_the_limit_of_files();
+    if args.until_stdin_ends {
+        end_with_stdin()?;
+    }
+    runtime()?.block_on(serve(config, args.until_stdin_ends))
+}
+
+async fn serve(config: Config, dev: bool) -> Result<ExitCode, ConfigError> {
+    let mut stop = Stop::new()?;
+    let node = Node::start(config, dev, meter()).await?;
+    tokio::select! {
+        biased;
+        () = stop.asked() => {}
+        // It was asked to leave by another way, and has left.
+        () = node.ended() => return Ok(ExitCode::SUCCESS),
+    }
+    tracing::info!("leaving: everything is handed over to the other nodes; a second signal stops at once");
+    tokio::select! {
+        biased;
+        has_left = node.leave() => {
+            if has_left {
+                return Ok(ExitCode::SUCCESS);
+            }
+            tracing::warn!("not everything could be handed over in time");
+        }
+        () = stop.asked() => tracing::warn!("stopped before everything was handed over"),
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// What tells a node to stop: SIGINT or SIGTERM.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, ConfigError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| ConfigError::new("salp", error, "run it where signals can be received"))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// A node of `salp dev` must not outlive the command that runs it, however that ends.
+fn end_with_stdin() -> Result<(), ConfigError> {
+    let wait = || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        process::exit(0);
+    };
+    let waiting = thread::Builder::new().name("salp-stdin".into()).spawn(wait);
+    waiting
+        .map(drop)
+        .map_err(|error| ConfigError::new("salp", error, "allow the process more threads"))
+}
+
+/// A panic anywhere ends the process: the other nodes have what this one had, and a half-dead node helps nobody.
+fn end_with_a_panic() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        report(info);
+        process::exit(BUG);
+    }));
+}
+
+/// As many open files as the system lets us have: each client takes one.
+fn raise_the_limit_of_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+fn runtime() -> Result<Runtime, ConfigError> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build();
+    runtime.map_err(|error| ConfigError::new("salp", error, "allow the process more threads and files"))
+}
+
+#[cfg(feature = "jemalloc")]
+fn meter() -> Meter {
+    use tikv_jemalloc_ctl::{background_thread, epoch, stats};
+    // Memory that is not needed any more goes back without a request having to wait for it.
+    if let Err(error) = background_thread::write(true) {
+        tracing::debug!(%error, "memory is returned by the threads that use it");
+    }
+    let allocator = || {
+        epoch::advance().ok()?;
+        Some((
+            stats::allocated::read().ok()? as u64,
+            stats::resident::read().ok()? as u64,
+        ))
+    };
+    Meter {
+        allocator: Some(allocator),
+    }
+}
+
+#[cfg(not(feature = "jemalloc"))]
+fn meter() -> Meter {
+    Meter::default()
+}
+
+/// Runs the port mapper alone until it is told to stop.
+pub(crate) fn run_epmd(port: u16, bind: IpAddr) -> Result<ExitCode, ConfigError> {
+    log::init(tracing::Level::INFO, crate::config::LogFormat::Text);
+    runtime()?.block_on(async {
+        let mut stop = Stop::new()?;
+        let serving = epmd::serve(&epmd::Place { port, bind: vec![bind] }).await;
+        let _serving = serving.map_err(|error| {
+            let address = SocketAddr::from((bind, port));
+            let reason = match error.kind() {
+                io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
+                _ => error.to_string(),
+            };
+            let problem = format!("cannot listen on {address}: {reason}");
+            ConfigError::new("--port", problem, "choose another, or stop what listens there")
+        })?;
+        tracing::info!(port, %bind, "port mapper started");
+        stop.asked().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,104 @@
+"""Breaks real clusters under load and checks that every promise holds.
+
+    python3 -m proof.chaos all
+    python3 -m proof.chaos kill --rounds 10 --seconds 10
+    python3 -m proof.chaos kill --planted-loss
+
+Exits 0 if every check held. With --planted-loss it damages acknowledged data on purpose, and exits
+0 if that was noticed and nothing else was reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from proof.cluster import NO_ANSWER, Timeout
+from proof.resp import DeadlineExceeded, ProtocolError, ReplyError
+from proof.run import Run
+from proof.scenarios.alone import alone
+from proof.scenarios.bad_input import bad_input
+from proof.scenarios.beam import beam
+from proof.scenarios.cut import cut
+from proof.scenarios.meeting import two_bad_cases
+from proof.scenarios.outages import kill, pause, rolling, terminate
+from proof.scenarios.placement import placement
+
+SCENARIOS: dict[str, Callable[[Run], None]] = {
+    "beam": beam,
+    "placement": placement,
+    "alone": alone,
+    "kill": kill,
+    "pause": pause,
+    "term": terminate,
+    "rolling": rolling,
+    "two-bad-cases": two_bad_cases,
+    "cut": cut,
+    "bad-input": bad_input,
+}
+UNDER_LOAD = ("kill", "pause", "term", "rolling")
+"""Those that end with a comparison which a planted loss can test."""
+
+CLUSTER_TROUBLE = (Timeout, ReplyError, DeadlineExceeded, ProtocolError, KeyError, *NO_ANSWER)
+"""What a cluster can do to a scenario; it fails the scenario, and the next one goes on."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs what the command line asks for; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    # Unwinding ends the nodes; dying at once would leave them behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    if options.planted_loss and options.scenario not in UNDER_LOAD:
+        print(f"--planted-loss goes with one of {', '.join(UNDER_LOAD)}", file=sys.stderr)
+        return 2
+    if not options.salp.exists():
+        print(f"{options.salp} is missing: run `cargo build --release` first", file=sys.stderr)
+        return 2
+    run = Run(
+        binary=options.salp.resolve(),
+        seed=options.seed,
+        seconds=options.seconds,
+        rounds=options.rounds,
+        pause_s=options.pause,
+        cut_s=options.cut,
+        keys=options.keys,
+        planted_loss=options.planted_loss,
+    )
+    names = list(SCENARIOS) if options.scenario == "all" else [options.scenario]
+    for name in names:
+        _attempt(run, name)
+    return run.report.finish()
+
+
+def _attempt(run: Run, name: str) -> None:
+    run.report.step(f"== {name} (seed {run.seed})")
+    try:
+        SCENARIOS[name](run)
+    except CLUSTER_TROUBLE as error:
+        run.report.check(f"{name} runs to its end", False, f"{type(error).__name__}: {error}")
+        run.report.table(name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="proof.chaos",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", choices=[*SCENARIOS, "all"])
+    parser.add_argument("--salp", type=Path, default=Path("target/release/salp"), help="the binary")
+    parser.add_argument("--seed", type=int, default=Run.seed, help="draws victims and keys")
+    parser.add_argument("--seconds", type=float, default=Run.seconds, help="of load between events")
+    parser.add_argument("--rounds", type=int, default=Run.rounds, help="of trouble per scenario")
+    parser.add_argument("--pause", type=float, default=Run.pause_s, help="seconds of SIGSTOP")
+    parser.add_argument("--cut", type=float, default=Run.cut_s, help="seconds of a cut")
+    parser.add_argument("--keys", type=int, default=Run.keys, help="of the large meeting")
+    parser.add_argument("--planted-loss", action="store_true", help="a control run of the checker")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

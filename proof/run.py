@@ -1,0 +1,56 @@
+"""What every scenario is given: the binary, how long to go on, and where to report."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proof.cluster import Cluster
+from proof.network import Loopback, Namespaces
+from proof.report import Report
+
+
+@dataclass
+class Run:
+    """One run of one or more scenarios."""
+
+    binary: Path
+    seed: int = 1
+    seconds: float = 3.0
+    """How long the load goes on between two events."""
+    rounds: int = 1
+    pause_s: float = 30.0
+    cut_s: float = 12.0
+    """Longer than the tick time, so that both sides see each other gone."""
+    keys: int = 100_000
+    planted_loss: bool = False
+    report: Report = field(default_factory=Report)
+
+    def random(self) -> random.Random:
+        """A new generator from the seed; each scenario takes its own, to be repeatable alone."""
+        return random.Random(self.seed)
+
+    @contextmanager
+    def cluster(
+        self,
+        nodes: int,
+        network: Loopback | Namespaces | None = None,
+        replicas: int = 3,
+        options: Sequence[str] = (),
+    ) -> Iterator[Cluster]:
+        """A healed cluster of so many nodes, whose logs are shown if anything fails."""
+        failures_before = len(self.report.failures)
+        cluster = Cluster(self.binary, network, replicas, options)
+        completed = False
+        try:
+            if nodes:
+                cluster.grow(nodes)
+                cluster.wait_healed()
+                self.report.step(f"{nodes} nodes are healed")
+            yield cluster
+            completed = True
+        finally:
+            cluster.close(failed=not completed or len(self.report.failures) > failures_before)

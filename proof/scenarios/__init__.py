@@ -1,0 +1,1 @@
+"""One module per kind of trouble; each scenario is a function of a `Run`."""

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Stands in for the salp binary, so that the checkers can be tested without it.
+
+A "node" here forwards RESP to one redis-server that all nodes share (STANDIN_HUB is its port) and
+serves the JSON of the contract from it: a cluster that cannot lose anything, unless STANDIN_FAULT
+tells it to. Database 0 has the keys, database 1 the members, who say every 0.2 s that they live.
+
+Faults: `lose` acknowledges some writes without storing them, `stale` answers some reads with nil,
+`hang` leaves some requests without an answer, `miscount` says one copy too few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import Any
+from urllib.parse import unquote
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from proof.resp import Client, Decoder, Reply  # noqa: E402
+
+SHARDS = 16
+ALIVE_MS = 1_000
+FAULT = os.environ.get("STANDIN_FAULT", "")
+FAULT_ODDS = 0.02
+HUB_PORT = int(os.environ["STANDIN_HUB"])
+
+
+def hub(database: int = 0) -> Client:
+    """A connection to the shared store."""
+    client = Client("127.0.0.1", HUB_PORT)
+    client.call("SELECT", database)
+    return client
+
+
+def strikes(fault: str) -> bool:
+    """Whether this request is to suffer `fault`."""
+    return fault == FAULT and random.random() < FAULT_ODDS
+
+
+def answer_of(client: Client, command: list[bytes]) -> bytes:
+    """Runs one command, or pretends to; returns the reply as bytes for the wire."""
+    name = command[0].upper()
+    if strikes("hang"):
+        time.sleep(60)
+    if name == b"SET" and strikes("lose"):
+        return b"+OK\r\n"
+    if name == b"GET" and strikes("stale"):
+        return b"$-1\r\n"
+    (reply,) = client.pipeline([command])
+    return b"+OK\r\n" if name == b"SET" else encode_reply(reply)
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """A reply of the store, for the wire."""
+    match reply:
+        case None:
+            return b"$-1\r\n"
+        case int():
+            return b":%d\r\n" % reply
+        case bytes():
+            return b"$%d\r\n%s\r\n" % (len(reply), reply)
+        case list():
+            return b"*%d\r\n" % len(reply) + b"".join(encode_reply(item) for item in reply)
+        case _:
+            return b"-%s\r\n" % str(reply).encode()
+
+
+class RespHandler(StreamRequestHandler):
+    """One RESP connection."""
+
+    def handle(self) -> None:
+        decoder = Decoder()
+        with hub() as client:
+            while data := self.connection.recv(1 << 16):
+                decoder.feed(data)
+                for command in decoder.replies(1 << 20):
+                    assert isinstance(command, list), "only arrays of bulk strings are understood"
+                    words = [word for word in command if isinstance(word, bytes)]
+                    self.connection.sendall(answer_of(client, words))
+
+
+class HttpHandler(BaseHTTPRequestHandler):
+    """The parts of the HTTP contract that the proofs look at."""
+
+    def do_GET(self) -> None:  # noqa: N802, the name is fixed by the base class
+        if self.path == "/readyz":
+            return self._send(200, b"ready")
+        if self.path.startswith("/kv/"):
+            with hub() as client:
+                value = client.call("GET", unquote(self.path[4:]))
+            return self._send(200, value) if isinstance(value, bytes) else self._send(404, b"")
+        facts = cluster_facts()[self.path]
+        return self._send(200, json.dumps(facts).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def cluster_facts() -> dict[str, Any]:
+    """What the JSON paths say now."""
+    with hub(1) as client:
+        names = client.call("KEYS", "*")
+    with hub() as client:
+        keys = client.call("DBSIZE")
+    assert isinstance(names, list) and isinstance(keys, int)
+    up = sorted(name.decode() for name in names if isinstance(name, bytes))
+    copies = min(3, len(up))
+    held = keys * copies - (1 if FAULT == "miscount" else 0)
+    nodes = [{"name": name, "state": "up", "creation": 1, "connected": True} for name in up]
+    replicas = up[:copies]
+    shards = [
+        {"shard": n, "replicas": replicas, "ready": replicas, "keys": keys if n == 0 else 0}
+        for n in range(SHARDS)
+    ]
+    return {
+        "/nodes": nodes,
+        "/cluster": {"nodes": nodes, "healed": True, "moves": 0, "unavailable_shards": 0},
+        "/stats": {"nodes": nodes, "sum": {"keys_primary": keys, "keys_held": held}},
+        "/shards": shards,
+    }
+
+
+def say_alive(name: str) -> None:
+    """Keeps this node among the members until the process ends."""
+    with hub(1) as client:
+        while True:
+            client.pipeline([("SET", name, "up", "PX", ALIVE_MS)])
+            time.sleep(0.2)
+
+
+def main() -> None:
+    """`standin.py start …` with the options that the proofs give to salp."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("start")
+    for option in ("name", "resp", "http"):
+        parser.add_argument(f"--{option}", required=True)
+    options, _ = parser.parse_known_args()
+    ThreadingTCPServer.allow_reuse_address = True
+    ThreadingTCPServer.daemon_threads = True
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    threading.Thread(target=say_alive, args=[options.name], daemon=True).start()
+    host, port = options.http.split(":")
+    http = ThreadingHTTPServer((host, int(port)), HttpHandler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    host, port = options.resp.split(":")
+    ThreadingTCPServer((host, int(port)), RespHandler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
