@@ -121,6 +121,11 @@ impl Keeper {
         }
     }
 
+    /// Copies being filled or repaired, and those that wait for it.
+    pub fn under_way(&self) -> usize {
+        self.fills + self.wanted.len()
+    }
+
     /// Whether a second has passed since this was last true.
     pub fn second_is_over(&mut self, now_ms: u64) -> bool {
         let over = now_ms >= self.second_at_ms;
@@ -285,8 +290,12 @@ impl Store {
         }
         for (shard, aged) in self.keeper.aged.iter_mut().enumerate() {
             aged.clear();
+            let replica = &mut self.replicas[shard].shard;
             if self.cluster.copy(shard) != Copy::Absent {
-                self.replicas[shard].shard.clock().encode(aged);
+                replica.clock().encode(aged);
+            }
+            if replica.stats().contexts > 0 {
+                replica.shed();
             }
         }
     }
@@ -608,7 +617,8 @@ impl Store {
         }
         if self.cluster.leaving() && !self.keeper.left {
             let empty = (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent);
-            let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving);
+            // Members out of reach may come back and take over: what is here must not go before.
+            let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving) && !self.cluster.members_away();
             if empty || nobody {
                 self.keeper.left = true;
                 self.commands.push(MembersCommand::Gone);

@@ -40,10 +40,10 @@ pub const NAME: &str = "salp";
 /// Time between two looks at what is due.
 const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
+/// Frames kept for a peer that is not known as a member yet; a further one is dropped, and the next one cuts.
+const EARLY_MAX: usize = 256;
 /// Gathered bytes that leave before the flush.
 const FRAME_BYTES: usize = 256 << 10;
-/// Frames that are kept for nodes that are not known as members yet.
-const EARLY_FRAMES_MAX: usize = 256;
 /// A node that did nothing for so long, though it ticks, stood still.
 const STILL_MS: u64 = 1_000;
 
@@ -87,11 +87,10 @@ pub struct Store {
     /// Batches that wait for the end of that. One per client at most, since a client has one under way at a time.
     pub(crate) held: Vec<Box<Ask>>,
     names: Vec<Atom>,
+    /// Frames that overtook, within this node, the news that their sender is a member. Empty after each flush.
+    early: Vec<(Pid, Bytes)>,
     /// Peers that broke the protocol while the present message was handled.
     broken: Vec<(usize, &'static str)>,
-    /// Frames of nodes that are not known as members yet. Past [`EARLY_FRAMES_MAX`] one is dropped, and the gap cuts the
-    /// connection.
-    early: Vec<(Atom, u32, Bytes)>,
 
     pub(crate) clients: HashMap<u64, Session, foldhash::fast::FixedState>,
     pub(crate) answers: Vec<Box<Ask>>,
@@ -276,9 +275,7 @@ impl Store {
             self.names[slot] = Atom::new(&peer.name);
         }
         self.placed(&change);
-        for slot in change.joined.iter() {
-            self.catch_up(slot);
-        }
+        self.take_early();
     }
 
     fn tick(&mut self) {
@@ -340,41 +337,39 @@ impl Store {
     }
 
     fn term(&mut self, ctx: &mut Context<'_, Payload>, from: Option<&Pid>, term: Term) {
-        let slot = from.and_then(|pid| {
-            self.cluster
-                .peers()
-                .find(|(_, peer)| peer.creation == pid.creation && peer.name == pid.node.as_str())
-                .map(|(slot, _)| slot)
-        });
-        match (slot, &term) {
-            (Some(slot), Term::Binary(frame)) => {
-                if let Err(rule) = self.frame(slot, frame) {
-                    self.broken.push((slot, rule));
-                }
-            }
-            // A peer may see us as a member a moment before we see it as one.
-            (None, Term::Binary(frame)) if from.is_some_and(|pid| pid.node != *ctx.node()) => {
-                if let Some(from) = from
-                    && self.early.len() < EARLY_FRAMES_MAX
-                {
-                    self.early.push((from.node.clone(), from.creation, frame.clone()));
-                }
-            }
+        match (from, &term) {
+            (Some(from), Term::Binary(frame)) => match self.slot_of(from) {
+                Some(slot) => self.peer_frame(slot, frame),
+                None if self.early.len() < EARLY_MAX => self.early.push((from.clone(), frame.clone())),
+                None => {}
+            },
             _ => self.beam(ctx, term),
         }
     }
 
-    /// Handles the frames of a new member that came before it was known as one.
-    fn catch_up(&mut self, slot: usize) {
-        let Some(peer) = self.cluster.peer(slot) else { return };
-        let (name, creation) = (peer.name.clone(), peer.creation);
-        let (its, others) =
-            core::mem::take(&mut self.early).into_iter().partition(|(node, life, _)| node.as_str() == name && *life == creation);
-        self.early = others;
-        let its: Vec<(Atom, u32, Bytes)> = its;
-        for (_, _, frame) in its {
-            if let Err(rule) = self.frame(slot, &frame) {
-                return self.broken.push((slot, rule));
+    fn slot_of(&self, pid: &Pid) -> Option<usize> {
+        let mut peers = self.cluster.peers();
+        peers
+            .find(|(_, peer)| peer.creation == pid.creation && peer.name == pid.node.as_str())
+            .map(|(slot, _)| slot)
+    }
+
+    fn peer_frame(&mut self, slot: usize, frame: &[u8]) {
+        if self.broken.iter().any(|(broken, _)| *broken == slot) {
+            return;
+        }
+        if let Err(rule) = self.frame(slot, frame) {
+            self.broken.push((slot, rule));
+        }
+    }
+
+    /// A hello and the frames behind it may come in one read: the frames are then here before the member list that the
+    /// hello leads to.
+    fn take_early(&mut self) {
+        for (from, frame) in core::mem::take(&mut self.early) {
+            match self.slot_of(&from) {
+                Some(slot) => self.peer_frame(slot, &frame),
+                None => self.early.push((from, frame)),
             }
         }
     }
@@ -404,6 +399,7 @@ impl Process<Payload> for Store {
                 ctx.timer(TICK_US, TICK);
             }
             node::Message::Flush => {
+                self.early.clear();
                 if self.keeper.look {
                     self.review();
                 }
@@ -412,8 +408,7 @@ impl Process<Payload> for Store {
                 return;
             }
             // Peers are known through membership; the rest is asked for by nobody here.
-            node::Message::NodeDown { node, reason, .. } => {
-                self.early.retain(|(of, _, _)| *of != node);
+            node::Message::NodeDown { reason, .. } => {
                 if reason.is_atom("paused") {
                     self.step_down();
                 }
