@@ -20,8 +20,10 @@ use crate::{
 
 /// A seat in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Default)]
 pub enum Seat {
     /// This node.
+    #[default]
     Me,
     /// The peer in this slot.
     Peer(usize),
@@ -71,11 +73,6 @@ pub struct Route {
     pub readable: bool,
 }
 
-impl Default for Seat {
-    fn default() -> Self {
-        Self::Me
-    }
-}
 
 /// Whether a shard that nobody is ready for may begin its life here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

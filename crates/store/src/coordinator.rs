@@ -323,7 +323,7 @@ impl Store {
         replies: &mut Replies,
     ) {
         let step = if row.keys == Keys::Pairs { 2 } else { 1 };
-        if (args.len() - 1) % step != 0 {
+        if !(args.len() - 1).is_multiple_of(step) {
             return replies.wrong_arity(row.name);
         }
         let mut batch = Batch::new();

@@ -55,7 +55,7 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub fn new(shard: Shard) -> Self {
+    pub(crate) fn new(shard: Shard) -> Self {
         Self {
             shard,
             followers: PeerSet::EMPTY,
@@ -104,7 +104,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub fn new(shards: usize) -> Self {
+    pub(crate) fn new(shards: usize) -> Self {
         Self {
             streams: HashMap::default(),
             next_stream: 1,
@@ -122,12 +122,12 @@ impl Keeper {
     }
 
     /// Copies being filled or repaired, and those that wait for it.
-    pub fn under_way(&self) -> usize {
+    pub(crate) fn under_way(&self) -> usize {
         self.fills + self.wanted.len()
     }
 
     /// Whether a second has passed since this was last true.
-    pub fn second_is_over(&mut self, now_ms: u64) -> bool {
+    pub(crate) fn second_is_over(&mut self, now_ms: u64) -> bool {
         let over = now_ms >= self.second_at_ms;
         if over {
             self.second_at_ms = now_ms + 1000;

@@ -406,6 +406,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The next message; `None` at the end.
+    #[allow(clippy::should_implement_trait)] // nobody needs the iterator it could be
     pub fn next(&mut self) -> Option<Result<Message<'a>, Malformed>> {
         (!self.messages.is_empty()).then(|| decode(&mut self.messages))
     }
@@ -445,6 +446,11 @@ impl Outbox {
         self.acknowledge = true;
     }
 
+    /// Nothing is gathered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Bytes gathered.
     pub fn len(&self) -> usize {
         self.frame.len() - HEADER
@@ -454,7 +460,7 @@ impl Outbox {
     /// peer's last beat.
     pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64) -> Option<&[u8]> {
         let due = now_ms >= self.sealed_ms + BEAT_MS;
-        if self.frame.len() == HEADER && !self.acknowledge && !due {
+        if self.is_empty() && !self.acknowledge && !due {
             return None;
         }
         self.acknowledge = false;

@@ -85,6 +85,7 @@ pub struct Store {
     pub(crate) recovering: PeerSet,
     resumed_ms: u64,
     /// Batches that wait for the end of that. One per client at most, since a client has one under way at a time.
+    #[allow(clippy::vec_box)] // the boxes travel on
     pub(crate) held: Vec<Box<Ask>>,
     names: Vec<Atom>,
     /// Frames that overtook, within this node, the news that their sender is a member. Empty after each flush.
@@ -93,6 +94,7 @@ pub struct Store {
     broken: Vec<(usize, &'static str)>,
 
     pub(crate) clients: HashMap<u64, Session, foldhash::fast::FixedState>,
+    #[allow(clippy::vec_box)] // the boxes travel on
     pub(crate) answers: Vec<Box<Ask>>,
     pub(crate) beam_answers: Vec<(Box<beam::Caller>, Replies)>,
     pub(crate) commands: Vec<MembersCommand>,

@@ -72,26 +72,26 @@ pub(super) fn slots(visit: &mut Visit<'_>) {
 
 /// `CLUSTER SHARDS`: the same by sets of nodes.
 pub(super) fn shards(visit: &mut Visit<'_>) {
-    let mut sets: Vec<(Vec<Seat>, Vec<(u16, u16)>)> = Vec::new();
+    let mut sets: Vec<Vec<Range>> = Vec::new();
     for range in ranges(visit.store, visit.session.keyspace) {
-        let slots = (range.first, range.last);
-        match sets.iter_mut().find(|(seats, _)| *seats == range.seats) {
-            Some((_, of)) => of.push(slots),
-            None => sets.push((range.seats, alloc::vec![slots])),
+        match sets.iter_mut().find(|set| set[0].seats == range.seats) {
+            Some(set) => set.push(range),
+            None => sets.push(alloc::vec![range]),
         }
     }
     visit.replies.array(sets.len());
-    for (seats, slots) in sets {
+    for set in sets {
         visit.replies.map(2);
         visit.replies.bulk(b"slots");
-        visit.replies.array(2 * slots.len());
-        for (first, last) in slots {
-            visit.replies.int(i64::from(first));
-            visit.replies.int(i64::from(last));
+        visit.replies.array(2 * set.len());
+        for range in &set {
+            visit.replies.int(i64::from(range.first));
+            visit.replies.int(i64::from(range.last));
         }
+        let seats = &set[0].seats;
         visit.replies.bulk(b"nodes");
         visit.replies.array(seats.len());
-        for (index, seat) in seats.into_iter().enumerate() {
+        for (index, &seat) in seats.iter().enumerate() {
             node_of_shard(
                 visit.replies,
                 visit.store,

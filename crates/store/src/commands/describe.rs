@@ -72,7 +72,7 @@ pub(super) fn list(visit: &mut Visit<'_>) {
     let rows: Vec<&Row> = match filter.to_ascii_lowercase().as_slice() {
         b"pattern" => rows.filter(|row| glob::matches(value, row.name.as_bytes())).collect(),
         b"aclcat" => rows
-            .filter(|row| categories(row).iter().any(|name| name[1..].as_bytes() == value))
+            .filter(|row| categories(row).iter().any(|name| name.as_bytes()[1..] == *value))
             .collect(),
         b"module" => Vec::new(),
         _ => return visit.replies.syntax(),

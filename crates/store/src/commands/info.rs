@@ -100,7 +100,7 @@ fn human(bytes: u64) -> String {
     match units.into_iter().find(|(bits, _)| bytes >> bits > 0) {
         None => format!("{bytes}B"),
         Some((bits, unit)) => {
-            let hundredths = u128::from(bytes) * 100 >> bits;
+            let hundredths = (u128::from(bytes) * 100) >> bits;
             format!("{}.{:02}{unit}", hundredths / 100, hundredths % 100)
         }
     }

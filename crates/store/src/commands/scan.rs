@@ -74,7 +74,7 @@ pub(crate) fn plan(store: &Store, args: Args<'_>, replies: &mut Replies) -> Opti
         let from = if number == shard { hash } else { 0 };
         let numbers = [format!("{number}"), format!("{from}"), format!("{limit}")];
         let mut request: Vec<&[u8]> = alloc::vec![b"%scan"];
-        request.extend(numbers.iter().map(|number| number.as_bytes()));
+        request.extend(numbers.iter().map(alloc::string::String::as_bytes));
         request.push(pattern);
         batch.push(&request);
     }

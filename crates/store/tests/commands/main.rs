@@ -30,19 +30,28 @@ fn check(name: &str) {
         fs::write(&path, printed).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         return;
     }
+    if let Some(difference) = difference(&wanted, &printed) {
+        panic!("{name}.txt:{difference}");
+    }
+}
+
+/// The first line that differs, and how.
+fn difference(wanted: &str, printed: &str) -> Option<String> {
+    if wanted == printed {
+        return None;
+    }
     let differs = wanted
         .lines()
         .zip(printed.lines())
         .position(|(wanted, printed)| wanted != printed);
     let line = differs.unwrap_or_else(|| wanted.lines().count().min(printed.lines().count()));
     let show = |text: &str| text.lines().nth(line).unwrap_or("the end").to_owned();
-    assert!(
-        wanted == printed,
-        "{name}.txt:{}\n  wanted: {}\n printed: {}",
+    Some(format!(
+        "{}\n  wanted: {}\n printed: {}",
         line + 1,
-        show(&wanted),
-        show(&printed)
-    );
+        show(wanted),
+        show(printed)
+    ))
 }
 
 macro_rules! scripts {
@@ -104,9 +113,15 @@ fn every_command_has_a_script() {
 }
 
 #[test]
-#[should_panic(expected = "wanted: +NO")]
-fn a_wrong_reply_is_found() {
-    let wanted = "> PING\n+NO\n";
-    let printed = script::run(wanted);
-    assert!(wanted == printed, "wanted: +NO, printed: {printed}");
+fn a_wrong_reply_a_missing_one_and_one_too_many_are_found() {
+    for (script, line) in [
+        ("> PING\n+NO\n", "2"),
+        ("> PING\n> PING\n+PONG\n", "2"),
+        ("> PING\n+PONG\n+PONG\n", "3"),
+    ] {
+        let found = difference(script, &script::run(script)).expect("a difference");
+        assert!(found.starts_with(line), "{script}: {found}");
+    }
+    let right = "> PING\n+PONG\n";
+    assert_eq!(difference(right, &script::run(right)), None);
 }

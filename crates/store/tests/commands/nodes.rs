@@ -20,7 +20,7 @@ const UP_MS: u64 = 3_600_000;
 type End = (usize, ConnectionId);
 
 /// Nodes that see each other, and clients of the first of them.
-pub struct Nodes {
+pub(crate) struct Nodes {
     nodes: Vec<Node<Payload>>,
     elapsed_ms: u64,
     /// The other end of each connection.
@@ -33,7 +33,7 @@ pub struct Nodes {
 
 impl Nodes {
     /// A cluster of `count` nodes that has come to rest.
-    pub fn new(count: usize, settings: &config::Config) -> Self {
+    pub(crate) fn new(count: usize, settings: &config::Config) -> Self {
         let name = |number: usize| format!("salp_{}@127.0.0.1", number + 1);
         let nodes = (0..count).map(|number| {
             let store = config::Config {
@@ -75,12 +75,12 @@ impl Nodes {
     }
 
     /// Monotonic milliseconds.
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         UP_MS + self.elapsed_ms
     }
 
     /// Something for the store of the first node.
-    pub fn tell(&mut self, payload: Payload) {
+    pub(crate) fn tell(&mut self, payload: Payload) {
         let to = Address::Name(Atom::new(NAME));
         self.inputs.push_back((
             0,
@@ -93,7 +93,7 @@ impl Nodes {
     }
 
     /// Has a batch executed; the session is as the batch left it.
-    pub fn execute(&mut self, session: &mut Session, batch: Batch) -> Replies {
+    pub(crate) fn execute(&mut self, session: &mut Session, batch: Batch) -> Replies {
         let ask = Ask {
             client: self.client.clone(),
             session: session.clone(),
@@ -111,7 +111,7 @@ impl Nodes {
     }
 
     /// Time passes.
-    pub fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         let end_ms = self.elapsed_ms + ms;
         while self.elapsed_ms < end_ms {
             self.elapsed_ms = end_ms.min(self.elapsed_ms + STEP_MS);

@@ -112,7 +112,7 @@ impl Stage {
 }
 
 /// Runs a script and gives it back with the replies that it got.
-pub fn run(script: &str) -> String {
+pub(crate) fn run(script: &str) -> String {
     let mut stage = Stage::new(script);
     let mut printed = String::new();
     let mut lines = script.lines().peekable();
