@@ -56,6 +56,7 @@ impl<P: Payload> Core<P> {
     // Dialling
 
     /// Begins to connect to a node, unless that is under way or done. False if it is this node.
+    /// Without a `port`, the one the members told is used.
     pub(crate) fn dial(&mut self, node: &Atom, port: Option<u16>) -> bool {
         if *node == self.config.name {
             return false;
@@ -64,6 +65,7 @@ impl<P: Payload> Core<P> {
         if standing.up.is_some() || standing.pending.is_some() {
             return true;
         }
+        let port = port.or_else(|| self.told_port(node));
         let connection = self.connections.next_id();
         self.connections
             .by_name

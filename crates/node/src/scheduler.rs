@@ -319,6 +319,15 @@ impl<P: Payload> Core<P> {
         }
     }
 
+    /// The port a member listens on, as it told.
+    pub(crate) fn told_port(&self, node: &Atom) -> Option<u16> {
+        let at = self
+            .view
+            .binary_search_by(|member| member.name.cmp(node))
+            .ok()?;
+        self.view[at].dist_port
+    }
+
     pub(crate) fn watch_members(&mut self, watcher: Local) {
         if !self.member_watchers.contains(&watcher) {
             self.member_watchers.push(watcher);

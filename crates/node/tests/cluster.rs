@@ -87,8 +87,10 @@ fn two_who_dial_each_other_at_once_have_one_connection() {
         net.start(config("a", &[]), seed + 100, vec![("operator", operator())]);
         net.tell("a", "operator", Term::from((Term::atom("add"), name("b"))));
         net.tell("b", "operator", Term::from((Term::atom("add"), name("a"))));
-        net.run_ms(1000);
+        net.run_ms(10_000);
         assert_eq!(net.dials.len(), 2);
+        let failed = |event: &Event| matches!(event, Event::HandshakeFailed { .. });
+        assert!(!net.events("a").iter().chain(net.events("b")).any(failed));
         check_mesh(&net, &["a", "b"]);
         assert_eq!((net.node_ups("a", "b"), net.node_ups("b", "a")), (1, 1));
         assert!(net.node_downs("a", "b").is_empty() && net.node_downs("b", "a").is_empty());

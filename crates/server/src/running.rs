@@ -106,7 +106,7 @@ impl Node {
     }
 
     /// Starts a node. Needs a tokio runtime with I/O and time.
-    pub(crate) async fn start(mut config: Config, dev: bool, meter: Meter) -> Result<Self, ConfigError> {
+    pub(crate) async fn start(mut config: Config, meter: Meter) -> Result<Self, ConfigError> {
         let resp = config.resp.map(|address| listen("resp", address)).transpose()?;
         let http = config.http.map(|address| listen("http", address)).transpose()?;
         let (dist, dist_address) = listen_in("dist-port", config.dist_bind, config.dist_ports.clone())?;
@@ -116,8 +116,8 @@ impl Node {
 
         let seeds = [random()?, random()?];
         let registration = match config.epmd {
-            true => Some(register(&config, dist_address.port()).await?),
-            false => None,
+            Some(port) => Some(register(&config, port, dist_address.port()).await?),
+            None => None,
         };
         let creation = match &registration {
             Some(registration) => registration.creation,
@@ -143,8 +143,8 @@ impl Node {
         };
         tokio::spawn(log::events(logged));
         let parts = Parts {
-            node: node_config(&config, creation, dist_address.port(), dev),
-            store: config.store(creation, dev),
+            node: node_config(&config, creation, dist_address.port()),
+            store: config.store(creation),
             seeds,
             router: router(&config),
             orders: orders_taken,
@@ -275,14 +275,14 @@ fn run_apart(parts: Parts, doors: Doors, alive: watch::Sender<()>) -> Result<(),
         .map_err(|error| ConfigError::new("salp", error, "allow the process more threads"))
 }
 
-fn node_config(config: &Config, creation: u32, dist_port: u16, dev: bool) -> node::Config {
+fn node_config(config: &Config, creation: u32, dist_port: u16) -> node::Config {
     node::Config {
         name: config.name.clone(),
         creation,
         cookie: config.cookie.clone(),
         hidden: config.hidden,
         tick_ms: millis(config.tick),
-        birth: config.store(creation, dev).birth(),
+        birth: config.store(creation).birth(),
         join: config.join.iter().map(|join| join.node.clone()).collect(),
         dist_port: Some(dist_port),
         limits: node::Limits::default(),
@@ -309,14 +309,13 @@ fn router(config: &Config) -> Router {
             .iter()
             .filter_map(|join| Some((join.node.clone(), join.port?)))
             .collect(),
-        epmd: config.epmd.then(epmd::port),
+        epmd: config.epmd,
     }
 }
 
-async fn register(config: &Config, port: u16) -> Result<epmd::Registration, ConfigError> {
+async fn register(config: &Config, epmd: u16, port: u16) -> Result<epmd::Registration, ConfigError> {
     let short = config.name.as_str().split('@').next().unwrap_or_default();
-    let place = epmd::Place::beside(config.dist_bind);
-    let epmd_port = place.port;
+    let place = epmd::Place::beside(config.dist_bind, epmd);
     match epmd::register(place, wire::epmd::Node::new(short, port, config.hidden)).await {
         Ok(registration) => Ok(registration),
         Err(RegisterError::Taken) => {
@@ -328,7 +327,7 @@ async fn register(config: &Config, port: u16) -> Result<epmd::Registration, Conf
             ))
         }
         Err(RegisterError::Unreachable(error)) => {
-            let problem = format!("the port mapper on port {epmd_port} cannot be used: {error}");
+            let problem = format!("the port mapper on port {epmd} cannot be used: {error}");
             Err(ConfigError::new(
                 "ERL_EPMD_PORT",
                 problem,
@@ -458,6 +457,12 @@ impl Builder {
         self.set("no-epmd", &[if epmd { "false" } else { "true" }])
     }
 
+    /// The port of that port mapper, if it is not the usual one.
+    #[must_use]
+    pub fn epmd_port(self, port: u16) -> Self {
+        self.set("epmd-port", &[&port.to_string()])
+    }
+
     /// Copies of each shard. All nodes of a cluster must agree.
     #[must_use]
     pub fn replicas(self, replicas: u8) -> Self {
@@ -475,7 +480,7 @@ impl Builder {
     /// # Errors
     /// A setting is wrong, a port is in use, or another node has the name.
     pub async fn start(self) -> Result<Node, ConfigError> {
-        Node::start(Config::resolve(&self.settings)?, false, Meter::default()).await
+        Node::start(Config::resolve(&self.settings)?, Meter::default()).await
     }
 
     fn set(mut self, name: &'static str, texts: &[&str]) -> Self {

@@ -51,6 +51,8 @@ pub struct Session {
     pub local_address: String,
     /// Monotonic milliseconds when it connected.
     pub since_ms: u64,
+    /// Monotonic milliseconds of its last batch.
+    pub active_ms: u64,
     /// Its client asked to be let go (`QUIT`): close once the replies are out.
     pub quit: bool,
 }
@@ -71,6 +73,7 @@ impl Session {
             address: String::new(),
             local_address: String::new(),
             since_ms: 0,
+            active_ms: 0,
             quit: false,
         }
     }
@@ -119,6 +122,11 @@ pub enum Payload {
     Status(Arc<Status>),
     /// Connect to a node.
     Add {
+        /// Its full name.
+        node: Atom,
+    },
+    /// Ask another member to hand everything over and go; forget it if it is down.
+    LeaveOther {
         /// Its full name.
         node: Atom,
     },

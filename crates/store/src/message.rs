@@ -25,6 +25,8 @@ use crate::{
 
 /// Version of the frame and of all messages in it. A peer of another version is refused by the birth record.
 pub const VERSION: u8 = 1;
+/// Longest host name (RFC 1035, 2.3.4).
+const HOST_BYTES_MAX: usize = 255;
 const HEADER: usize = 1 + 4 * 8;
 
 /// How long an echo allows to answer reads without asking the primary.
@@ -159,6 +161,8 @@ pub enum Message<'a> {
     Holdings {
         /// Its calendar, in Unix milliseconds: a node that starts takes it over.
         now_ms: u64,
+        /// Host and port at which clients reach it by RESP.
+        resp: Option<(&'a str, u16)>,
         /// Of every shard, in shard order; read with [`holdings`].
         holdings: &'a [u8],
     },
@@ -219,6 +223,8 @@ pub enum Message<'a> {
     },
     /// How the sender fares.
     Vitals(Vitals),
+    /// Please hand everything over and go: somebody asked the sender to see to it.
+    Leave,
 }
 
 const DELTA: u8 = 1;
@@ -238,6 +244,7 @@ const PULL_ANY: u8 = 14;
 const MORE: u8 = 15;
 const CHUNK_PART: u8 = 16;
 const CHUNK_STREAM: u8 = 17;
+const LEAVE: u8 = 18;
 
 impl Message<'_> {
     /// Appends the message.
@@ -257,9 +264,12 @@ impl Message<'_> {
                 put_varint(out, *token);
                 put_bytes(out, replies);
             }
-            Self::Holdings { now_ms, holdings } => {
+            Self::Holdings { now_ms, resp, holdings } => {
                 out.push(HOLDINGS);
                 put_varint(out, *now_ms);
+                let (host, port) = resp.unwrap_or_default();
+                put_bytes(out, host.as_bytes());
+                put_varint(out, u64::from(port));
                 put_bytes(out, holdings);
             }
             Self::Digest(digest) => {
@@ -267,6 +277,7 @@ impl Message<'_> {
                 put_varint(out, *digest);
             }
             Self::Compare => out.push(COMPARE),
+            Self::Leave => out.push(LEAVE),
             Self::Clock { shard, clock } => tagged(out, CLOCK, *shard, clock),
             Self::Pull { shard, any, clock } => {
                 out.push(if *any { PULL_ANY } else { PULL });
@@ -316,6 +327,15 @@ fn shard(input: &mut Reader<'_>) -> Result<u32, Malformed> {
     u32::try_from(input.varint()?).map_err(|_| Malformed("shard out of range"))
 }
 
+/// Where a peer is reached by RESP; none if it does not tell. It is shown to clients in lines of words, so what is no
+/// word is none: a slip in the peer's settings, and no reason to part with it.
+fn resp_address<'a>(input: &mut Reader<'a>) -> Result<Option<(&'a str, u16)>, Malformed> {
+    let (host, port) = (input.bytes()?, input.varint()?);
+    let port = u16::try_from(port).map_err(|_| Malformed("port out of range"))?;
+    let is_word = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.iter().all(u8::is_ascii_graphic);
+    Ok(core::str::from_utf8(host).ok().filter(|_| is_word).map(|host| (host, port)))
+}
+
 fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
     Ok(match input.u8()? {
         DELTA => Message::Delta { shard: shard(input)?, delta: input.bytes()? },
@@ -328,9 +348,12 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             requests: input.bytes()?,
         }),
         OUTCOME => Message::Outcome { token: input.varint()?, replies: input.bytes()? },
-        HOLDINGS => Message::Holdings { now_ms: input.varint()?, holdings: input.bytes()? },
+        HOLDINGS => {
+            Message::Holdings { now_ms: input.varint()?, resp: resp_address(input)?, holdings: input.bytes()? }
+        }
         DIGEST => Message::Digest(input.varint()?),
         COMPARE => Message::Compare,
+        LEAVE => Message::Leave,
         CLOCK => Message::Clock { shard: shard(input)?, clock: input.bytes()? },
         PULL => Message::Pull { shard: shard(input)?, any: false, clock: input.bytes()? },
         PULL_ANY => Message::Pull { shard: shard(input)?, any: true, clock: input.bytes()? },

@@ -7,6 +7,7 @@
 //! - Time is looked at once per message, so all that one message does has one time.
 
 use alloc::{boxed::Box, collections::VecDeque, format, vec::Vec};
+use bytes::Bytes;
 use hashbrown::HashMap;
 use node::{Context, Event, MembersCommand, Process};
 use wire::{
@@ -39,6 +40,8 @@ pub const NAME: &str = "salp";
 /// Time between two looks at what is due.
 const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
+/// Frames kept for a peer that is not known as a member yet; a further one is dropped, and the next one cuts.
+const EARLY_MAX: usize = 256;
 /// Gathered bytes that leave before the flush.
 const FRAME_BYTES: usize = 256 << 10;
 /// A node that did nothing for so long, though it ticks, stood still.
@@ -84,8 +87,10 @@ pub struct Store {
     /// Batches that wait for the end of that. One per client at most, since a client has one under way at a time.
     pub(crate) held: Vec<Box<Ask>>,
     names: Vec<Atom>,
+    /// Frames that overtook, within this node, the news that their sender is a member. Empty after each flush.
+    early: Vec<(Pid, Bytes)>,
     /// Peers that broke the protocol while the present message was handled.
-    broken: PeerSet,
+    broken: Vec<(usize, &'static str)>,
 
     pub(crate) clients: HashMap<u64, Session, foldhash::fast::FixedState>,
     pub(crate) answers: Vec<Box<Ask>>,
@@ -138,7 +143,8 @@ impl Store {
             resumed_ms: 0,
             held: Vec::new(),
             names: Vec::new(),
-            broken: PeerSet::EMPTY,
+            broken: Vec::new(),
+            early: Vec::new(),
             clients: HashMap::default(),
             answers: Vec::new(),
             beam_answers: Vec::new(),
@@ -165,20 +171,29 @@ impl Store {
         self.now_ms = self.calendar.read(now.monotonic_us, now.wall_ms);
     }
 
+    /// Counts from zero again.
+    pub(crate) fn reset_counters(&mut self) {
+        self.counters = Counters::default();
+        self.asked = 0;
+    }
+
     /// The peer in `slot` has heard of us a moment ago, and everything it sent before is here.
     pub(crate) fn has_lease(&self, slot: usize) -> bool {
         self.monotonic_ms < self.echoes[slot] + LEASE_MS
     }
 
-    /// A frame of the peer in `slot`; false if it broke the protocol.
-    fn frame(&mut self, slot: usize, bytes: &[u8]) -> bool {
-        let Ok(mut frame) = Frame::decode(bytes) else { return false };
+    /// A frame of the peer in `slot`. An error says which rule of the protocol it broke.
+    fn frame(&mut self, slot: usize, bytes: &[u8]) -> Result<(), &'static str> {
+        let mut frame = Frame::decode(bytes).map_err(|malformed| malformed.0)?;
         // A frame that came twice says nothing new; one that is missing was lost, and what it held with it.
         if frame.number <= self.received[slot] {
-            return true;
+            return Ok(());
         }
-        if frame.number != self.received[slot] + 1 || frame.applied >= self.outboxes[slot].number() {
-            return false;
+        if frame.number != self.received[slot] + 1 {
+            return Err("a frame is missing");
+        }
+        if frame.applied >= self.outboxes[slot].number() {
+            return Err("it acknowledges what was not sent");
         }
         self.received[slot] = frame.number;
         self.beats[slot] = frame.beat;
@@ -192,12 +207,12 @@ impl Store {
             self.acknowledged(slot, frame.applied);
         }
         while let Some(message) = frame.next() {
-            let Ok(message) = message else { return false };
+            let message = message.map_err(|malformed| malformed.0)?;
             if !self.message(slot, &message) {
-                return false;
+                return Err("a message that makes no sense");
             }
         }
-        true
+        Ok(())
     }
 
     fn message(&mut self, slot: usize, message: &Message<'_>) -> bool {
@@ -218,6 +233,10 @@ impl Store {
                 if let Some(peer) = self.cluster.peer_mut(slot) {
                     peer.vitals = *vitals;
                 }
+                true
+            }
+            Message::Leave => {
+                self.leave();
                 true
             }
             Message::Holdings { .. }
@@ -256,6 +275,7 @@ impl Store {
             self.names[slot] = Atom::new(&peer.name);
         }
         self.placed(&change);
+        self.take_early();
     }
 
     fn tick(&mut self) {
@@ -307,28 +327,50 @@ impl Store {
         for (kind, text) in self.notes.drain(..) {
             ctx.event(Event::Note { kind, text });
         }
-        for slot in core::mem::take(&mut self.broken).iter() {
+        for (slot, rule) in core::mem::take(&mut self.broken) {
             if let Some(peer) = self.cluster.peer(slot) {
-                ctx.event(Event::Note { kind: "protocol", text: format!("{} broke the store's protocol", peer.name) });
+                let text = format!("{} broke the store's protocol: {rule}", peer.name);
+                ctx.event(Event::Note { kind: "protocol", text });
                 ctx.disconnect(&self.names[slot]);
             }
         }
     }
 
     fn term(&mut self, ctx: &mut Context<'_, Payload>, from: Option<&Pid>, term: Term) {
-        let slot = from.and_then(|pid| {
-            self.cluster
-                .peers()
-                .find(|(_, peer)| peer.creation == pid.creation && peer.name == pid.node.as_str())
-                .map(|(slot, _)| slot)
-        });
-        match (slot, &term) {
-            (Some(slot), Term::Binary(frame)) => {
-                if !self.frame(slot, frame) {
-                    self.broken.insert(slot);
-                }
-            }
+        match (from, &term) {
+            (Some(from), Term::Binary(frame)) => match self.slot_of(from) {
+                Some(slot) => self.peer_frame(slot, frame),
+                None if self.early.len() < EARLY_MAX => self.early.push((from.clone(), frame.clone())),
+                None => {}
+            },
             _ => self.beam(ctx, term),
+        }
+    }
+
+    fn slot_of(&self, pid: &Pid) -> Option<usize> {
+        let mut peers = self.cluster.peers();
+        peers
+            .find(|(_, peer)| peer.creation == pid.creation && peer.name == pid.node.as_str())
+            .map(|(slot, _)| slot)
+    }
+
+    fn peer_frame(&mut self, slot: usize, frame: &[u8]) {
+        if self.broken.iter().any(|(broken, _)| *broken == slot) {
+            return;
+        }
+        if let Err(rule) = self.frame(slot, frame) {
+            self.broken.push((slot, rule));
+        }
+    }
+
+    /// A hello and the frames behind it may come in one read: the frames are then here before the member list that the
+    /// hello leads to.
+    fn take_early(&mut self) {
+        for (from, frame) in core::mem::take(&mut self.early) {
+            match self.slot_of(&from) {
+                Some(slot) => self.peer_frame(slot, &frame),
+                None => self.early.push((from, frame)),
+            }
         }
     }
 }
@@ -357,6 +399,7 @@ impl Process<Payload> for Store {
                 ctx.timer(TICK_US, TICK);
             }
             node::Message::Flush => {
+                self.early.clear();
                 if self.keeper.look {
                     self.review();
                 }
@@ -365,9 +408,12 @@ impl Process<Payload> for Store {
                 return;
             }
             // Peers are known through membership; the rest is asked for by nobody here.
-            node::Message::NodeDown { reason, .. } if reason.is_atom("paused") => self.step_down(),
+            node::Message::NodeDown { reason, .. } => {
+                if reason.is_atom("paused") {
+                    self.step_down();
+                }
+            }
             node::Message::NodeUp { .. }
-            | node::Message::NodeDown { .. }
             | node::Message::Exit { .. }
             | node::Message::Down { .. }
             | node::Message::Reply { .. } => {}
@@ -398,6 +444,11 @@ impl Store {
             }
             Payload::Add { node } => self.commands.push(MembersCommand::Add { node }),
             Payload::Leave => self.leave(),
+            Payload::LeaveOther { node } => match self.cluster.slot(node.as_str()) {
+                Some(slot) => self.outboxes[slot].push(&Message::Leave),
+                None if node.as_str() == self.config.name => self.leave(),
+                None => self.commands.push(MembersCommand::Forget { node }),
+            },
             Payload::Forget { node } => self.commands.push(MembersCommand::Forget { node }),
             Payload::Status(_) => {}
         }
