@@ -2,6 +2,9 @@
 
 use store::{
     clock::Clock,
+    cluster::Seat,
+    config::Config,
+    dot::Writer,
     message::Copy,
     object::Value,
     slot,
@@ -27,6 +30,8 @@ const REST_US: u64 = 8_000_000;
 pub struct Quiet {
     /// When it last was not, as far as it was looked at.
     disturbed_us: u64,
+    /// When it last was not for another reason than that sends are lost or copies differ.
+    cut_us: u64,
     /// It was at the last look, and nothing has happened since.
     now: bool,
     /// The ready copies at the look before: by shard, the machine, the life and the clock.
@@ -37,6 +42,7 @@ impl Quiet {
     /// Something is not as it should be.
     pub fn disturbed(&mut self, now_us: u64) {
         self.disturbed_us = self.disturbed_us.max(now_us);
+        self.cut_us = self.disturbed_us;
         self.now = false;
     }
 
@@ -45,17 +51,54 @@ impl Quiet {
         self.now && self.disturbed_us < from_us
     }
 
+    /// Whether nobody was cut off or stood still since then.
+    pub fn connected_since(&self, from_us: u64) -> bool {
+        self.now && self.cut_us < from_us
+    }
+
     /// Looks at the world, from time to time.
     pub fn look(&mut self, world: &World) {
-        let now = ready_copies(world);
-        if !self.now {
-            self.disturbed(world.now_us());
+        let copies = ready_copies(world);
+        let cut = !self.now || !world.network.is_open() || !running_well(world) || !connected(world);
+        if cut {
+            self.cut_us = world.now_us();
+        }
+        if cut || !world.network.is_honest() || !self.is_covered_by(&copies) {
+            self.disturbed_us = world.now_us();
         }
         self.now = true;
-        if !world.network.is_well() || !running_well(world) || !connected(world) || !self.is_covered_by(&now) {
-            self.disturbed(world.now_us());
+        self.before = copies;
+    }
+
+    /// The law of dropping: the node on `machine` has just dropped copies; all replicas of its view must be ready and cover
+    /// what it had at the last look. Asked in a quiet world only, for in another they may have lost it since.
+    pub fn may_drop(&self, world: &World, machine: usize) -> Verdict {
+        if !self.since(world.now_us()) {
+            return Ok(());
         }
-        self.before = now;
+        let stores: Vec<_> = world.stores().collect();
+        let Some((_, own)) = stores.iter().find(|(at, _)| *at == machine) else { return Ok(()) };
+        let lives = |seat| match seat {
+            Seat::Me => None,
+            Seat::Peer(slot) => {
+                let peer = own.cluster().peer(slot)?;
+                let is_it = |config: &Config| config.name == peer.name && config.creation == peer.creation;
+                stores.iter().find(|(_, store)| is_it(store.config())).map(|(_, store)| store)
+            }
+        };
+        for (shard, before) in self.before.iter().enumerate() {
+            let Some((.., clock)) = before.iter().find(|(at, ..)| *at == machine) else { continue };
+            if own.cluster().copy(shard) != Copy::Absent {
+                continue;
+            }
+            for replica in own.cluster().order(shard).filter_map(lives) {
+                if replica.cluster().copy(shard) != Copy::Ready || !replica.shard(shard).clock().covers(clock) {
+                    let (name, other) = (own.cluster().name(), replica.cluster().name());
+                    return Err(format!("{name} dropped shard {shard} before {other} had all of it"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether each of these ready copies has all that any other had before.
@@ -127,6 +170,33 @@ pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
             let value = String::from_utf8_lossy(&value).into_owned();
             value.split('#').nth(1).and_then(|n| n.parse::<usize>().ok()).is_some_and(|shown| shown >= number)
         }
+    }
+}
+
+/// Whether every ready copy that the primary of a key is connected to holds write `number`. If two nodes take themselves
+/// for the primary, one of them must be right; if none does, there is nothing to ask.
+pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdict {
+    let stores: Vec<_> = world.stores().collect();
+    let mut lacking = None;
+    for (_, primary) in &stores {
+        let (cluster, shard) = (primary.cluster(), shard_of(primary, key));
+        if cluster.route(shard).primary != Some(Seat::Me) {
+            continue;
+        }
+        let lacks = stores.iter().find(|(_, store)| {
+            let config = store.config();
+            let sees = cluster.peers().any(|(_, peer)| peer.name == config.name && peer.creation == config.creation);
+            let concerned = config.name == cluster.name() || sees && store.cluster().copy(shard) == Copy::Ready;
+            concerned && !holds(store, key, number, deleted)
+        });
+        match lacks {
+            None => return Ok(()),
+            Some((_, store)) => lacking = Some(store.config().name.clone()),
+        }
+    }
+    match lacking {
+        None => Ok(()),
+        Some(name) => Err(format!("write {number} of {key} is acknowledged at level all, and {name} does not hold it")),
     }
 }
 
@@ -254,15 +324,18 @@ fn row_line((key, version, value): &Row) -> String {
 }
 
 fn nothing_is_left_over(world: &World) -> Verdict {
+    let writer = |config: &Config| Writer::of(&config.name, config.creation);
+    let living: Vec<Writer> = world.stores().map(|(_, store)| writer(store.config())).collect();
     for (_, store) in world.stores() {
         let (name, underway) = (&store.config().name, store.underway());
         if underway != store::inspect::Underway::default() {
             return Err(format!("{name} has left over {underway:?}"));
         }
         for shard in 0..usize::from(world.plan.shards) {
-            let stats = store.shard(shard).stats();
-            if stats.contexts > 0 {
-                let waiting = store.shard(shard).waiting();
+            // Dots that died with their writer are waited for until somebody closes them.
+            let (stats, waiting) = (store.shard(shard).stats(), store.shard(shard).waiting());
+            let dead = |(writer, _)| !living.contains(&writer);
+            if stats.contexts > 0 && (waiting.is_empty() || !waiting.spans().all(dead)) {
                 return Err(format!("{name}: {} contexts of shard {shard} wait for {waiting:?}", stats.contexts));
             }
         }

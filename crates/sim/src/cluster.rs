@@ -133,6 +133,7 @@ pub struct Life {
     /// As it last told.
     pub status: Option<Arc<Status>>,
     leaving: bool,
+    dropped: u64,
 }
 
 /// A name in the cluster.
@@ -190,7 +191,6 @@ pub struct World {
     trace: Trace,
     lives: u64,
     plant: Option<Plant>,
-    stores: Rc<RefCell<BTreeMap<String, Rc<RefCell<Store>>>>>,
     /// No more faults, no more requests.
     ending: bool,
     last_crash_us: u64,
@@ -231,7 +231,6 @@ impl World {
             trace,
             lives: 0,
             plant,
-            stores: Rc::default(),
             ending: false,
             last_crash_us: 0,
             failure: None,
@@ -302,6 +301,8 @@ impl World {
                 }
             }
             Event::Client(client) => self.client(client),
+            // What a fault still has in store does not strike a mended world.
+            Event::Block { .. } | Event::Unblock { .. } | Event::Start(_) if self.ending => {}
             Event::Strike(fault) => self.strike(fault),
             Event::Block { from, to } => {
                 self.disturbed();
@@ -392,9 +393,8 @@ impl World {
             limits: Limits::default(),
         };
         let store = Rc::new(RefCell::new(Store::new(config, self.random.next())));
-        self.stores.borrow_mut().insert(name.as_str().into(), store.clone());
         let mut node = Node::new(node_config, self.random.next());
-        node.spawn(Some(NAME), Box::new(Tampered::new(store.clone(), self.plant, self.stores.clone())));
+        node.spawn(Some(NAME), Box::new(Tampered::new(store.clone(), self.plant)));
         if let Some(observer) = self.trace.observer(&name, machine.base_us) {
             node.observe(observer);
         }
@@ -414,6 +414,7 @@ impl World {
             watcher,
             status: None,
             leaving: false,
+            dropped: 0,
         });
         self.say(|| format!("{} starts", name.as_str()));
         self.give(at, number, Input::Start);
@@ -442,6 +443,8 @@ impl World {
         let flush = matches!(input, Input::Flush);
         let mut effects = Vec::new();
         life.node.handle(time, input, &mut effects);
+        let dropped = life.store.borrow().counters().dropped;
+        let has_dropped = std::mem::replace(&mut life.dropped, dropped) != dropped;
         let base_us = machine.base_us;
         let deadline_us = life.node.deadline().map(|at_us| at_us.saturating_sub(base_us).max(now_us));
         if life.alarm_us.is_none_or(|at_us| at_us <= now_us) || deadline_us < life.alarm_us {
@@ -460,6 +463,9 @@ impl World {
         for effect in effects {
             self.trace.effect(now_us, at, &effect);
             self.carry_out(at, number, effect);
+        }
+        if has_dropped && let Err(failure) = self.quiet.may_drop(self, at) {
+            self.fail(failure);
         }
     }
 
@@ -567,11 +573,27 @@ impl World {
         self.tally.strict[0] += u64::from(strict);
         self.tally.strict[1] += 1;
         self.say(|| format!("client {client} is answered {:?}{}", ask.batch.replies, if strict { " strict" } else { "" }));
-        if let Err(failure) = self.workload.answered(client, ask, strict, now_us) {
+        let written = self.workload.written(client);
+        let judged = self.workload.answered(client, ask, strict, now_us);
+        if let Err(failure) = judged.and_then(|()| self.all_hold(&written, asked_us)) {
             self.fail(format!("client {client}: {failure}"));
         }
         let think_us = 1 + self.random.below(self.plan.think_us);
         self.agenda.after(think_us, Event::Client(client));
+    }
+
+    /// A write at level `all` that was acknowledged in time is held by every ready copy, unless there was a cut.
+    fn all_hold(&self, written: &[(usize, usize)], asked_us: u64) -> Verdict {
+        let in_time = self.now_us() < asked_us + 1000 * store::config::Config::default().write_timeout_ms;
+        if !in_time || !self.quiet.connected_since(asked_us.saturating_sub(500_000)) {
+            return Ok(());
+        }
+        for &(key, number) in written {
+            if let Some(deleted) = self.workload.shadow.must_hold(key, number) {
+                crate::check::all_hold(self, self.workload.shadow.name(key), number, deleted)?;
+            }
+        }
+        Ok(())
     }
 
     /// For how long a machine has stood still so far.
@@ -723,7 +745,6 @@ impl World {
             let at_once = self.random.chance(500);
             self.network.killed(&mut self.agenda, at, at_once);
         }
-        self.stores.borrow_mut().remove(&name);
         let now_us = self.now_us();
         for (_, client) in life.clients {
             let place = &self.workload.clients[client].place;

@@ -333,10 +333,15 @@ impl Network {
         self.slow_us[from * self.machines + to] = extra_us;
     }
 
-    /// Whether anything is out of order between any two machines.
-    pub fn is_well(&self) -> bool {
+    /// Whether nothing is blocked.
+    pub fn is_open(&self) -> bool {
+        self.blocks.iter().all(|&blocks| blocks == 0)
+    }
+
+    /// Whether sends arrive as TCP makes them arrive.
+    pub fn is_honest(&self) -> bool {
         let Hostile { lose, double, swap } = self.hostile;
-        lose + double + swap == 0 && self.blocks.iter().all(|&blocks| blocks == 0)
+        lose + double + swap == 0
     }
 
     /// Ends all that is out of order.

@@ -220,6 +220,17 @@ impl Shadow {
         if excuse { Ok(()) } else { Err("an acknowledged write is missing".into()) }
     }
 
+    /// Whether a copy of the key must show write `number` or a later one now, and whether that is a delete; none if that
+    /// cannot be told, since a write may still land or it may have expired.
+    pub fn must_hold(&self, key: usize, number: usize) -> Option<bool> {
+        let owned = &self.owned[key];
+        let last = owned.writes.len() == number;
+        let open = |write: &Write| matches!(write.state, State::Unknown | State::Pending) && !write.buried;
+        let kind = owned.writes[number - 1].kind;
+        let sure = last && !owned.writes.iter().any(open) && !matches!(kind, Kind::SetFor(_));
+        sure.then_some(kind == Kind::Del)
+    }
+
     /// A crash that was not lawful: excuses the key unless a living node satisfies `holds`, given the number of the last
     /// acknowledged write and whether it was a delete.
     pub fn excuse_unless(&mut self, key: usize, holds: impl Fn(&str, usize, bool) -> bool) {

@@ -269,6 +269,19 @@ impl Workload {
         Ok(())
     }
 
+    /// The owned keys that a client asked to write at level `all`, with the numbers of the writes.
+    pub fn written(&self, client: usize) -> Vec<(usize, usize)> {
+        let Some(asked) = self.clients[client].asked.as_ref().filter(|asked| asked.level == Level::All) else {
+            return Vec::new();
+        };
+        let pairs = asked.ops.iter().flat_map(|op| match op {
+            Op::Write { key, number } => vec![(*key, *number)],
+            Op::WriteMany(pairs) => pairs.clone(),
+            _ => Vec::new(),
+        });
+        pairs.collect()
+    }
+
     /// Its node died.
     pub fn abandoned(&mut self, client: usize, now_us: u64) {
         let Some(asked) = self.clients[client].asked.take() else { return };

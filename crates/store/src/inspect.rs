@@ -1,7 +1,7 @@
 //! What a store holds and has under way, for those who share its thread: checkers and debuggers. Nothing here changes
 //! anything.
 
-use crate::{cluster::Cluster, config::Config, shard::Shard, store::Store};
+use crate::{cluster::Cluster, config::Config, counters::Counters, shard::Shard, store::Store};
 
 /// What waits for something. All of it is 0 in a store that is at rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,11 @@ impl Store {
     /// Its calendar when it was last read, in Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// What is under way.
