@@ -19,9 +19,10 @@ use crate::{
 };
 
 /// A seat in the ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Seat {
     /// This node.
+    #[default]
     Me,
     /// The peer in this slot.
     Peer(usize),
@@ -34,6 +35,8 @@ pub struct Peer {
     pub name: String,
     /// Which life of it.
     pub creation: u32,
+    /// Counts the peers this node has met: no other, before or after, in this slot or another, has the same.
+    pub life: u64,
     /// Under which it writes.
     pub writer: Writer,
     /// It is going: it holds what it has until others do, and gets nothing new.
@@ -67,12 +70,6 @@ pub struct Route {
     pub targets: PeerSet,
     /// This node may answer reads.
     pub readable: bool,
-}
-
-impl Default for Seat {
-    fn default() -> Self {
-        Self::Me
-    }
 }
 
 /// Whether a shard that nobody is ready for may begin its life here.
@@ -111,6 +108,7 @@ pub struct Cluster {
     join: Vec<String>,
     members: Arc<[Member]>,
     peers: Vec<Option<Peer>>,
+    met: u64,
     absent: Vec<Absent>,
     copies: Vec<Copy>,
     ring: Ring,
@@ -131,6 +129,7 @@ impl Cluster {
             leaving: false,
             members: Arc::from([]),
             peers: Vec::new(),
+            met: 0,
             absent: Vec::new(),
             copies: vec![Copy::Absent; shards],
             ring: Ring::new(&[name], ring_shards, replicas),
@@ -258,13 +257,13 @@ impl Cluster {
             .any(|gone| gone.holdings.get(shard).is_some_and(|holding| holding.copy == Copy::Ready))
     }
 
-    /// Whether `shard`, which nobody within reach is ready for, may be formed. `patient`: members that were never heard of
+    /// Whether `shard`, which nobody within reach is ready for, may be formed. `awaits`: members that were never heard of
     /// may still turn up.
-    pub fn formation(&self, shard: usize, patient: bool) -> Formation {
+    pub fn formation(&self, shard: usize, awaits: bool) -> Formation {
         let untold = self.peers().any(|(_, peer)| peer.holdings.is_empty());
         let missed = self.misses(shard)
             || self.peers().any(|(_, peer)| peer.holdings.get(shard).is_some_and(|held| held.missed));
-        if untold || missed || patient && self.awaits_members() {
+        if untold || missed || awaits {
             return Formation::Wait;
         }
         match self.order(shard).next() {
@@ -350,14 +349,19 @@ impl Cluster {
                 if let Some(peer) = self.peer_mut(slot) {
                     peer.leaving = leaving;
                 }
-            } else if let Some(slot) = self.seat_peer(Peer {
+                continue;
+            }
+            self.met += 1;
+            let peer = Peer {
                 name: name.into(),
                 creation: member.creation,
+                life: self.met,
                 writer: Writer::of(name, member.creation),
                 leaving,
                 holdings: Vec::new(),
                 vitals: Vitals::default(),
-            }) {
+            };
+            if let Some(slot) = self.seat_peer(peer, change.lost) {
                 change.joined.insert(slot);
             }
         }
@@ -365,8 +369,10 @@ impl Cluster {
         change
     }
 
-    fn seat_peer(&mut self, peer: Peer) -> Option<usize> {
-        if let Some(slot) = self.peers.iter().position(Option::is_none) {
+    /// A slot for a peer, none of those `lost` just now: somebody has to let go of them first.
+    fn seat_peer(&mut self, peer: Peer, lost: PeerSet) -> Option<usize> {
+        let free = |(slot, seated): (usize, &Option<Peer>)| seated.is_none() && !lost.contains(slot);
+        if let Some(slot) = self.peers.iter().enumerate().position(free) {
             self.peers[slot] = Some(peer);
             return Some(slot);
         }

@@ -19,6 +19,7 @@ mod coordinator;
 pub mod counters;
 pub mod delta;
 pub mod dot;
+mod early;
 mod keeper;
 pub mod message;
 pub mod object;

@@ -26,6 +26,8 @@ use crate::{
 /// Version of the frame and of all messages in it. A peer of another version is refused by the birth record.
 pub const VERSION: u8 = 1;
 const HEADER: usize = 1 + 4 * 8;
+/// A frame that has grown beyond this takes no further message, so that its size is bounded by that of one message.
+const FRAME_BYTES: usize = 256 << 10;
 
 /// How long an echo allows to answer reads without asking the primary.
 pub const LEASE_MS: u64 = 500;
@@ -132,6 +134,8 @@ pub enum Kind {
     Nothing,
     /// Some keys: merge them and pull again.
     Part,
+    /// The last keys: merge them, and with the deltas that follow nothing is lacking.
+    Rest,
     /// A chunk of a stream of the whole shard.
     Stream,
 }
@@ -241,6 +245,7 @@ const MORE: u8 = 15;
 const CHUNK_PART: u8 = 16;
 const CHUNK_STREAM: u8 = 17;
 const LEAVE: u8 = 18;
+const CHUNK_REST: u8 = 19;
 
 impl Message<'_> {
     /// Appends the message.
@@ -286,6 +291,7 @@ impl Message<'_> {
                 let tag = match kind {
                     Kind::Nothing => CHUNK_NOTHING,
                     Kind::Part => CHUNK_PART,
+                    Kind::Rest => CHUNK_REST,
                     Kind::Stream => CHUNK_STREAM,
                 };
                 tagged(out, tag, *shard, chunk);
@@ -342,6 +348,7 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         MORE => Message::More { shard: shard(input)?, stream: input.varint()? },
         CHUNK_NOTHING => Message::Chunk { shard: shard(input)?, kind: Kind::Nothing, chunk: input.bytes()? },
         CHUNK_PART => Message::Chunk { shard: shard(input)?, kind: Kind::Part, chunk: input.bytes()? },
+        CHUNK_REST => Message::Chunk { shard: shard(input)?, kind: Kind::Rest, chunk: input.bytes()? },
         CHUNK_STREAM => Message::Chunk { shard: shard(input)?, kind: Kind::Stream, chunk: input.bytes()? },
         REFUSAL => Message::Refusal { shard: shard(input)? },
         RELEASE => Message::Release { shard: shard(input)?, clock: input.bytes()? },
@@ -396,6 +403,8 @@ impl<'a> Frame<'a> {
 /// What is gathered for one peer until the flush.
 #[derive(Debug)]
 pub struct Outbox {
+    /// Frames that take no more, but for their headers.
+    full: Vec<Vec<u8>>,
     frame: Vec<u8>,
     /// Number the frame being gathered will have.
     number: u64,
@@ -407,18 +416,22 @@ pub struct Outbox {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { frame: alloc::vec![0; HEADER], number: 1, acknowledge: false, sealed_ms: 0 }
+        Self { full: Vec::new(), frame: alloc::vec![0; HEADER], number: 1, acknowledge: false, sealed_ms: 0 }
     }
 }
 
 impl Outbox {
-    /// Number of the frame that is being gathered.
+    /// Number of the frame that is being gathered: the one that the last message is in, or one before.
     pub fn number(&self) -> u64 {
         self.number
     }
 
     /// Adds a message.
     pub fn push(&mut self, message: &Message<'_>) {
+        if self.frame.len() > FRAME_BYTES {
+            self.full.push(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
+            self.number += 1;
+        }
         message.encode(&mut self.frame);
     }
 
@@ -427,32 +440,33 @@ impl Outbox {
         self.acknowledge = true;
     }
 
-    /// Bytes gathered.
-    pub fn len(&self) -> usize {
-        self.frame.len() - HEADER
+    /// It is worth sending before the flush.
+    pub fn is_full(&self) -> bool {
+        self.frame.len() > FRAME_BYTES
     }
 
-    /// The frame to send, if there is anything to say or a beat is due. `applied` is our side's highest number, `echo` the
-    /// peer's last beat.
-    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64) -> Option<&[u8]> {
+    /// Gives `send` the frames to send, if there is anything to say or a beat is due. `applied` is our side's highest
+    /// number, `echo` the peer's last beat.
+    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64, mut send: impl FnMut(&[u8])) {
         let due = now_ms >= self.sealed_ms + BEAT_MS;
         if self.frame.len() == HEADER && !self.acknowledge && !due {
-            return None;
+            return;
         }
         self.acknowledge = false;
         self.sealed_ms = now_ms;
-        self.frame[0] = VERSION;
-        for (index, number) in [self.number, applied, now_ms, echo].into_iter().enumerate() {
-            self.frame[1 + index * 8..][..8].copy_from_slice(&number.to_le_bytes());
+        let first = self.number - self.full.len() as u64;
+        for (number, frame) in (first..).zip(self.full.iter_mut().chain([&mut self.frame])) {
+            frame[0] = VERSION;
+            for (index, field) in [number, applied, now_ms, echo].into_iter().enumerate() {
+                frame[1 + index * 8..][..8].copy_from_slice(&field.to_le_bytes());
+            }
+            send(frame);
         }
         self.number += 1;
-        Some(&self.frame)
-    }
-
-    /// To be called once what [`Outbox::seal`] gave is sent. A frame that grew large gives its memory back.
-    pub fn reset(&mut self) {
+        self.full = Vec::new();
         self.frame.truncate(HEADER);
-        self.frame.shrink_to(256 * 1024);
+        // A frame that grew large gives its memory back.
+        self.frame.shrink_to(FRAME_BYTES);
     }
 }
 

@@ -34,8 +34,8 @@ impl Store {
 
     /// Keys of all shards, as the nodes last told.
     pub(crate) fn keys_in_cluster(&self) -> u64 {
-        let theirs: u64 = self.cluster.peers().map(|(_, peer)| peer.vitals.keys_primary).sum();
-        self.vitals.keys_primary + theirs
+        let theirs = self.cluster.peers().map(|(_, peer)| peer.vitals.keys_primary);
+        theirs.fold(self.vitals.keys_primary, u64::saturating_add)
     }
 
     pub(crate) fn status(&self) -> Arc<Status> {
@@ -49,8 +49,8 @@ impl Store {
         let unavailable = shards.iter().filter(|shard| shard.primary.is_none()).count() as u64;
         let known: Vec<(Member, Vitals)> = self.with_vitals(own);
         let connected = || known.iter().filter(|(member, _)| member.connected);
-        let moves = connected().map(|(_, vitals)| vitals.moves).sum();
-        let behind: u64 = connected().map(|(_, vitals)| vitals.behind).sum();
+        let moves = connected().map(|(_, vitals)| vitals.moves).fold(0, u64::saturating_add);
+        let behind = connected().map(|(_, vitals)| vitals.behind).fold(0, u64::saturating_add);
         let all_told = self.cluster.peers().all(|(_, peer)| !peer.holdings.is_empty());
         let healed = all_told && moves == 0 && behind == 0 && shards.iter().all(whole);
         let nodes = known
