@@ -173,7 +173,7 @@ pub struct ShardStatus {
     pub ready: Vec<String>,
     /// Who serves it.
     pub primary: Option<String>,
-    /// Live keys, as far as this node holds it.
+    /// Live keys, as this node has them or its primary last told.
     pub keys: u64,
 }
 

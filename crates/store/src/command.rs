@@ -68,6 +68,11 @@ impl Keys {
         }
     }
 
+    /// Arguments from one key to the next.
+    pub fn step(self) -> usize {
+        if self == Self::Pairs { 2 } else { 1 }
+    }
+
     /// The keys of a request.
     pub fn of<'a>(self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
         let (skip, take, step) = match self {

@@ -28,6 +28,8 @@ pub const VERSION: u8 = 1;
 /// Longest host name (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 const HEADER: usize = 1 + 4 * 8;
+/// A frame that has grown beyond this takes no further message, so that its size is bounded by that of one message.
+const FRAME_BYTES: usize = 256 << 10;
 
 /// How long an echo allows to answer reads without asking the primary.
 pub const LEASE_MS: u64 = 500;
@@ -134,6 +136,8 @@ pub enum Kind {
     Nothing,
     /// Some keys: merge them and pull again.
     Part,
+    /// The last keys: merge them, and with the deltas that follow nothing is lacking.
+    Rest,
     /// A chunk of a stream of the whole shard.
     Stream,
 }
@@ -223,6 +227,8 @@ pub enum Message<'a> {
     },
     /// How the sender fares.
     Vitals(Vitals),
+    /// Live keys of the shards the sender is the primary of, for `/shards` of any node; read with [`key_counts`].
+    Keys(&'a [u8]),
     /// Please hand everything over and go: somebody asked the sender to see to it.
     Leave,
 }
@@ -245,6 +251,8 @@ const MORE: u8 = 15;
 const CHUNK_PART: u8 = 16;
 const CHUNK_STREAM: u8 = 17;
 const LEAVE: u8 = 18;
+const CHUNK_REST: u8 = 19;
+const KEYS: u8 = 20;
 
 impl Message<'_> {
     /// Appends the message.
@@ -278,6 +286,10 @@ impl Message<'_> {
             }
             Self::Compare => out.push(COMPARE),
             Self::Leave => out.push(LEAVE),
+            Self::Keys(counts) => {
+                out.push(KEYS);
+                put_bytes(out, counts);
+            }
             Self::Clock { shard, clock } => tagged(out, CLOCK, *shard, clock),
             Self::Pull { shard, any, clock } => {
                 out.push(if *any { PULL_ANY } else { PULL });
@@ -293,6 +305,7 @@ impl Message<'_> {
                 let tag = match kind {
                     Kind::Nothing => CHUNK_NOTHING,
                     Kind::Part => CHUNK_PART,
+                    Kind::Rest => CHUNK_REST,
                     Kind::Stream => CHUNK_STREAM,
                 };
                 tagged(out, tag, *shard, chunk);
@@ -354,12 +367,14 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         DIGEST => Message::Digest(input.varint()?),
         COMPARE => Message::Compare,
         LEAVE => Message::Leave,
+        KEYS => Message::Keys(input.bytes()?),
         CLOCK => Message::Clock { shard: shard(input)?, clock: input.bytes()? },
         PULL => Message::Pull { shard: shard(input)?, any: false, clock: input.bytes()? },
         PULL_ANY => Message::Pull { shard: shard(input)?, any: true, clock: input.bytes()? },
         MORE => Message::More { shard: shard(input)?, stream: input.varint()? },
         CHUNK_NOTHING => Message::Chunk { shard: shard(input)?, kind: Kind::Nothing, chunk: input.bytes()? },
         CHUNK_PART => Message::Chunk { shard: shard(input)?, kind: Kind::Part, chunk: input.bytes()? },
+        CHUNK_REST => Message::Chunk { shard: shard(input)?, kind: Kind::Rest, chunk: input.bytes()? },
         CHUNK_STREAM => Message::Chunk { shard: shard(input)?, kind: Kind::Stream, chunk: input.bytes()? },
         REFUSAL => Message::Refusal { shard: shard(input)? },
         RELEASE => Message::Release { shard: shard(input)?, clock: input.bytes()? },
@@ -415,6 +430,8 @@ impl<'a> Frame<'a> {
 /// What is gathered for one peer until the flush.
 #[derive(Debug)]
 pub struct Outbox {
+    /// Frames that take no more, but for their headers.
+    full: Vec<Vec<u8>>,
     frame: Vec<u8>,
     /// Number the frame being gathered will have.
     number: u64,
@@ -426,18 +443,22 @@ pub struct Outbox {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { frame: alloc::vec![0; HEADER], number: 1, acknowledge: false, sealed_ms: 0 }
+        Self { full: Vec::new(), frame: alloc::vec![0; HEADER], number: 1, acknowledge: false, sealed_ms: 0 }
     }
 }
 
 impl Outbox {
-    /// Number of the frame that is being gathered.
+    /// Number of the frame that is being gathered: the one that the last message is in, or one before.
     pub fn number(&self) -> u64 {
         self.number
     }
 
     /// Adds a message.
     pub fn push(&mut self, message: &Message<'_>) {
+        if self.frame.len() > FRAME_BYTES {
+            self.full.push(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
+            self.number += 1;
+        }
         message.encode(&mut self.frame);
     }
 
@@ -446,37 +467,33 @@ impl Outbox {
         self.acknowledge = true;
     }
 
-    /// Nothing is gathered.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// It is worth sending before the flush.
+    pub fn is_full(&self) -> bool {
+        self.frame.len() > FRAME_BYTES
     }
 
-    /// Bytes gathered.
-    pub fn len(&self) -> usize {
-        self.frame.len() - HEADER
-    }
-
-    /// The frame to send, if there is anything to say or a beat is due. `applied` is our side's highest number, `echo` the
-    /// peer's last beat.
-    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64) -> Option<&[u8]> {
+    /// Gives `send` the frames to send, if there is anything to say or a beat is due. `applied` is our side's highest
+    /// number, `echo` the peer's last beat.
+    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64, mut send: impl FnMut(&[u8])) {
         let due = now_ms >= self.sealed_ms + BEAT_MS;
-        if self.is_empty() && !self.acknowledge && !due {
-            return None;
+        if self.frame.len() == HEADER && !self.acknowledge && !due {
+            return;
         }
         self.acknowledge = false;
         self.sealed_ms = now_ms;
-        self.frame[0] = VERSION;
-        for (index, number) in [self.number, applied, now_ms, echo].into_iter().enumerate() {
-            self.frame[1 + index * 8..][..8].copy_from_slice(&number.to_le_bytes());
+        let first = self.number - self.full.len() as u64;
+        for (number, frame) in (first..).zip(self.full.iter_mut().chain([&mut self.frame])) {
+            frame[0] = VERSION;
+            for (index, field) in [number, applied, now_ms, echo].into_iter().enumerate() {
+                frame[1 + index * 8..][..8].copy_from_slice(&field.to_le_bytes());
+            }
+            send(frame);
         }
         self.number += 1;
-        Some(&self.frame)
-    }
-
-    /// To be called once what [`Outbox::seal`] gave is sent. A frame that grew large gives its memory back.
-    pub fn reset(&mut self) {
+        self.full = Vec::new();
         self.frame.truncate(HEADER);
-        self.frame.shrink_to(256 * 1024);
+        // A frame that grew large gives its memory back.
+        self.frame.shrink_to(FRAME_BYTES);
     }
 }
 
@@ -505,6 +522,25 @@ pub fn requests<'a>(bytes: &'a [u8], mut each: impl FnMut(&[&'a [u8]])) -> Resul
         each(&args);
     }
     Ok(())
+}
+
+/// Writes what [`Message::Keys`] carries: shard and count in turn.
+pub fn put_key_counts(out: &mut Vec<u8>, counts: impl Iterator<Item = (usize, u64)>) {
+    for (shard, count) in counts {
+        put_varint(out, shard as u64);
+        put_varint(out, count);
+    }
+}
+
+/// Reads what [`Message::Keys`] carries, for a node of so many shards; 0 for those not named.
+pub fn key_counts(bytes: &[u8], shards: usize) -> Result<Vec<u64>, Malformed> {
+    let mut counts = alloc::vec![0; shards];
+    let mut input = Reader::new(bytes);
+    while !input.is_empty() {
+        let shard = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
+        *counts.get_mut(shard).ok_or(Malformed("shard out of range"))? = input.varint()?;
+    }
+    Ok(counts)
 }
 
 /// Writes what [`Message::Holdings`] carries.

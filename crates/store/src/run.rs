@@ -26,11 +26,29 @@ pub(crate) enum Origin {
     /// To a client of this node, whose box is kept here.
     Client(Box<Ask>),
     /// To the peer that forwarded it.
-    Peer { slot: usize, creation: u32, token: u64 },
+    Peer { slot: usize, life: u64, token: u64 },
     /// Into one place of another run.
     Part { of: RunId, slot: Slot, fold: Fold },
     /// To a BEAM process.
     Beam(Box<crate::beam::Caller>),
+}
+
+/// A set of shards. Costs nothing as long as it is empty.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ShardSet(Vec<u64>);
+
+impl ShardSet {
+    pub fn insert(&mut self, shard: usize) {
+        let word = shard / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (shard % 64);
+    }
+
+    pub fn contains(&self, shard: usize) -> bool {
+        self.0.get(shard / 64).is_some_and(|word| word & 1 << (shard % 64) != 0)
+    }
 }
 
 /// A write that is applied here and waits for others to hold it too.
@@ -45,6 +63,7 @@ pub(crate) struct Write {
 #[derive(Debug)]
 pub(crate) struct Parcel {
     pub peer: usize,
+    pub keyspace: u16,
     pub requests: Vec<u8>,
     /// Places of their replies, with the number of each request in its batch.
     pub slots: Vec<(Slot, u32)>,
@@ -66,8 +85,10 @@ pub(crate) struct Run {
     /// Peers whose acknowledgement of the frame now being gathered is waited for.
     pub awaited: PeerSet,
     pub parcels: Vec<Parcel>,
+    /// Names of the parcels under way.
+    pub sent: Vec<u64>,
     /// Shards with a write that another node executes: what is read of them afterwards is read there too.
-    pub written_elsewhere: Vec<u32>,
+    pub written_elsewhere: ShardSet,
     /// Parcels and parts that have not come back.
     pub open: u32,
 }
@@ -83,7 +104,8 @@ impl Run {
             writes: Vec::new(),
             awaited: PeerSet::EMPTY,
             parcels: Vec::new(),
-            written_elsewhere: Vec::new(),
+            sent: Vec::new(),
+            written_elsewhere: ShardSet::default(),
             open: 0,
         }
     }
