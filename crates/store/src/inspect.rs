@@ -52,7 +52,7 @@ impl Store {
     pub fn underway(&self) -> Underway {
         Underway {
             runs: self.runs.len(),
-            waiting: self.waiting.iter().map(|queue| queue.len()).sum(),
+            waiting: self.waiting.iter().map(alloc::collections::VecDeque::len).sum(),
             parcels: self.sent.len(),
             held: self.held.len(),
             fills: self.keeper.under_way(),

@@ -20,6 +20,7 @@ pub mod counters;
 pub mod delta;
 pub mod dot;
 pub mod inspect;
+mod early;
 mod keeper;
 pub mod message;
 pub mod object;
