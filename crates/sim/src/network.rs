@@ -154,7 +154,7 @@ impl Network {
             return;
         }
         let (mut times, mut waits) = (1, false);
-        if carries_store_frames(&bytes) {
+        if !self.is_honest() && carries_store_frames(&bytes) {
             if self.random.chance(self.hostile.lose) {
                 times = 0;
                 self.hostile_sends[0] += 1;
