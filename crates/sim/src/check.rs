@@ -1,14 +1,7 @@
 //! What must hold: while it runs ([`Quiet`] says when how much may be asked), and once all is mended ([`settled`]).
 
 use store::{
-    clock::Clock,
-    cluster::Seat,
-    config::Config,
-    dot::Writer,
-    message::Copy,
-    object::Value,
-    slot,
-    store::Store,
+    clock::Clock, cluster::Seat, config::Config, dot::Writer, message::Copy, object::Value, slot, store::Store,
 };
 
 use crate::cluster::World;
@@ -82,17 +75,24 @@ impl Quiet {
             return Ok(());
         }
         let stores: Vec<_> = world.stores().collect();
-        let Some((_, own)) = stores.iter().find(|(at, _)| *at == machine) else { return Ok(()) };
+        let Some((_, own)) = stores.iter().find(|(at, _)| *at == machine) else {
+            return Ok(());
+        };
         let lives = |seat| match seat {
             Seat::Me => None,
             Seat::Peer(slot) => {
                 let peer = own.cluster().peer(slot)?;
                 let is_it = |config: &Config| config.name == peer.name && config.creation == peer.creation;
-                stores.iter().find(|(_, store)| is_it(store.config())).map(|(_, store)| store)
+                stores
+                    .iter()
+                    .find(|(_, store)| is_it(store.config()))
+                    .map(|(_, store)| store)
             }
         };
         for (shard, before) in self.before.iter().enumerate() {
-            let Some((.., clock)) = before.iter().find(|(at, ..)| *at == machine) else { continue };
+            let Some((.., clock)) = before.iter().find(|(at, ..)| *at == machine) else {
+                continue;
+            };
             if own.cluster().copy(shard) != Copy::Absent {
                 continue;
             }
@@ -109,7 +109,8 @@ impl Quiet {
     /// Whether each of these ready copies has all that any other had before.
     fn is_covered_by(&self, now: &[Vec<(usize, u64, Clock)>]) -> bool {
         self.before.iter().zip(now).all(|(before, now)| {
-            now.iter().all(|(_, _, clock)| before.iter().all(|(_, _, earlier)| clock.covers(earlier)))
+            now.iter()
+                .all(|(_, _, clock)| before.iter().all(|(_, _, earlier)| clock.covers(earlier)))
         })
     }
 
@@ -119,10 +120,15 @@ impl Quiet {
         let now = ready_copies(world);
         let left = world.running().len() - machines.len();
         self.before.iter().zip(now).all(|(before, now)| {
-            let lost: Vec<&Clock> =
-                before.iter().filter(|(at, ..)| machines.contains(at)).map(|(_, _, clock)| clock).collect();
+            let lost: Vec<&Clock> = before
+                .iter()
+                .filter(|(at, ..)| machines.contains(at))
+                .map(|(_, _, clock)| clock)
+                .collect();
             let covers = |clock: &Clock| lost.iter().all(|lost| clock.covers(lost));
-            let others = now.iter().filter(|(at, _, clock)| !machines.contains(at) && covers(clock));
+            let others = now
+                .iter()
+                .filter(|(at, _, clock)| !machines.contains(at) && covers(clock));
             left > 0 && others.count() >= copies.min(left)
         })
     }
@@ -142,12 +148,18 @@ fn ready_copies(world: &World) -> Vec<Vec<(usize, u64, Clock)>> {
 }
 
 fn running_well(world: &World) -> bool {
-    world.machines.iter().all(|machine| machine.life.as_ref().is_none_or(|life| !life.paused))
+    world
+        .machines
+        .iter()
+        .all(|machine| machine.life.as_ref().is_none_or(|life| !life.paused))
 }
 
 /// Whether every two nodes with a ready copy see each other.
 fn connected(world: &World) -> bool {
-    let serving: Vec<_> = world.stores().filter(|(_, store)| !store.cluster().holds_nothing()).collect();
+    let serving: Vec<_> = world
+        .stores()
+        .filter(|(_, store)| !store.cluster().holds_nothing())
+        .collect();
     serving.iter().all(|(_, a)| {
         serving.iter().all(|(_, b)| {
             let (a, b) = (a.cluster(), b.config());
@@ -173,7 +185,11 @@ pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
         None => deleted && store.cluster().copy(shard_of(store, key)) == Copy::Ready,
         Some(value) => {
             let value = String::from_utf8_lossy(&value).into_owned();
-            value.split('#').nth(1).and_then(|n| n.parse::<usize>().ok()).is_some_and(|shown| shown >= number)
+            value
+                .split('#')
+                .nth(1)
+                .and_then(|n| n.parse::<usize>().ok())
+                .is_some_and(|shown| shown >= number)
         }
     }
 }
@@ -190,7 +206,9 @@ pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdi
         }
         let lacks = stores.iter().find(|(_, store)| {
             let config = store.config();
-            let sees = cluster.peers().any(|(_, peer)| peer.name == config.name && peer.creation == config.creation);
+            let sees = cluster
+                .peers()
+                .any(|(_, peer)| peer.name == config.name && peer.creation == config.creation);
             let concerned = config.name == cluster.name() || sees && store.cluster().copy(shard) == Copy::Ready;
             concerned && !holds(store, key, number, deleted)
         });
@@ -201,7 +219,9 @@ pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdi
     }
     match lacking {
         None => Ok(()),
-        Some(name) => Err(format!("write {number} of {key} is acknowledged at level all, and {name} does not hold it")),
+        Some(name) => Err(format!(
+            "write {number} of {key} is acknowledged at level all, and {name} does not hold it"
+        )),
     }
 }
 
@@ -248,7 +268,9 @@ fn is_healed(world: &World) -> Verdict {
         let machine = &world.machines[at];
         let name = machine.name.as_str();
         let status = machine.life.as_ref().and_then(|life| life.status.as_ref());
-        let Some(status) = status else { return Err(format!("{name} does not tell its status")) };
+        let Some(status) = status else {
+            return Err(format!("{name} does not tell its status"));
+        };
         let met = status.nodes.iter().filter(|node| node.member.connected).count();
         if met != running.len() {
             return Err(format!("{name} sees {met} of {} nodes", running.len()));
@@ -259,7 +281,10 @@ fn is_healed(world: &World) -> Verdict {
                 "{name} is not healed: {} moves, {} shards without a primary, {behind} behind; {:?}",
                 status.moves,
                 status.unavailable,
-                world.stores().find(|(other, _)| *other == at).map(|(_, store)| store.underway()),
+                world
+                    .stores()
+                    .find(|(other, _)| *other == at)
+                    .map(|(_, store)| store.underway()),
             ));
         }
     }
@@ -277,7 +302,13 @@ fn content(store: &Store, shard: usize, now_ms: u64) -> Vec<Row> {
     let (found, _) = replica.scan(0, usize::MAX, now_ms);
     let mut rows: Vec<Row> = found
         .into_iter()
-        .map(|(key, view)| (key.to_vec(), replica.version(key), store::call::text(&view.value).into_owned()))
+        .map(|(key, view)| {
+            (
+                key.to_vec(),
+                replica.version(key),
+                store::call::text(&view.value).into_owned(),
+            )
+        })
         .collect();
     rows.sort();
     rows
@@ -301,7 +332,9 @@ fn replicas_are_equal(world: &World) -> Verdict {
                 continue;
             };
             if clock != *their_clock {
-                return Err(format!("shard {shard}: clocks of {other} and {name} differ: {their_clock:?} {clock:?}"));
+                return Err(format!(
+                    "shard {shard}: clocks of {other} and {name} differ: {their_clock:?} {clock:?}"
+                ));
             }
             if rows != *their_rows {
                 let odd = |a: &[Row], b: &[Row]| {
@@ -341,7 +374,10 @@ fn nothing_is_left_over(world: &World) -> Verdict {
             let (stats, waiting) = (store.shard(shard).stats(), store.shard(shard).waiting());
             let dead = |(writer, _)| !living.contains(&writer);
             if stats.contexts > 0 && (waiting.is_empty() || !waiting.spans().all(dead)) {
-                return Err(format!("{name}: {} contexts of shard {shard} wait for {waiting:?}", stats.contexts));
+                return Err(format!(
+                    "{name}: {} contexts of shard {shard} wait for {waiting:?}",
+                    stats.contexts
+                ));
             }
         }
     }
@@ -357,8 +393,12 @@ fn what_is_owed_is_there(world: &World) -> Verdict {
         for key in 0..shadow.len() {
             let name = shadow.name(key);
             if here(name) {
-                let shown = shown(&store, name).map(|value| world.workload.number(key, &value)).transpose()?;
-                shadow.shown(shadow.read(key), shown, true, now_us, now_us).map_err(in_store)?;
+                let shown = shown(&store, name)
+                    .map(|value| world.workload.number(key, &value))
+                    .transpose()?;
+                shadow
+                    .shown(shadow.read(key), shown, true, now_us, now_us)
+                    .map_err(in_store)?;
             }
         }
         for (number, counter) in shadow.counters.iter().enumerate() {

@@ -9,7 +9,8 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, VecDeque},
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
     rc::Rc,
     sync::Arc,
 };
@@ -47,7 +48,11 @@ pub enum Event {
     /// Something comes to an end of a connection.
     Arrive { wire: usize, end: usize, parcel: Parcel },
     /// A node is told something.
-    Give { machine: usize, life: u64, input: Input<Payload> },
+    Give {
+        machine: usize,
+        life: u64,
+        input: Input<Payload>,
+    },
     /// A node has no further input at hand.
     Flush { machine: usize, life: u64 },
     /// A node's deadline.
@@ -82,14 +87,22 @@ pub struct Agenda {
     /// Time since the beginning.
     pub now_us: u64,
     sequence: u64,
-    events: BTreeMap<(u64, u64), Event>,
+    /// When, which of its time, and the place of the event.
+    times: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Vec<Option<Event>>,
+    free: Vec<usize>,
 }
 
 impl Agenda {
     /// At a time.
     pub fn at(&mut self, at_us: u64, event: Event) {
         self.sequence += 1;
-        self.events.insert((at_us.max(self.now_us), self.sequence), event);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
+        self.times.push(Reverse((at_us.max(self.now_us), self.sequence, place)));
     }
 
     /// After a time.
@@ -99,17 +112,25 @@ impl Agenda {
 
     /// Tells a node something after a time.
     pub fn give_after(&mut self, delay_us: u64, to: Socket, input: Input<Payload>) {
-        self.after(delay_us, Event::Give { machine: to.machine, life: to.life, input });
+        self.after(
+            delay_us,
+            Event::Give {
+                machine: to.machine,
+                life: to.life,
+                input,
+            },
+        );
     }
 
     fn next(&mut self, until_us: u64) -> Option<Event> {
-        let entry = self.events.first_entry()?;
-        if entry.key().0 > until_us {
+        let &Reverse((at_us, _, place)) = self.times.peek()?;
+        if at_us > until_us {
             return None;
         }
-        let ((at_us, _), event) = entry.remove_entry();
+        self.times.pop();
+        self.free.push(place);
         self.now_us = at_us;
-        Some(event)
+        self.events[place].take()
     }
 }
 
@@ -242,11 +263,16 @@ impl World {
 
     fn begin(&mut self) {
         for machine in 0..self.plan.nodes {
-            let at_us = if self.plan.all_at_once { self.random.below(200_000) } else { 700_000 * machine as u64 };
+            let at_us = if self.plan.all_at_once {
+                self.random.below(200_000)
+            } else {
+                700_000 * machine as u64
+            };
             self.agenda.at(at_us, Event::Start(machine));
         }
         for client in 0..self.workload.clients.len() {
-            self.agenda.at(1_000_000 + self.random.below(500_000), Event::Client(client));
+            self.agenda
+                .at(1_000_000 + self.random.below(500_000), Event::Client(client));
         }
         for fault in self.plan.faults.clone() {
             let every_us = fault.every_ms() * 1000;
@@ -296,7 +322,10 @@ impl World {
             }
             Event::Alarm { machine, life } => {
                 let now_us = self.now_us();
-                if self.life(machine, life).is_some_and(|state| state.alarm_us.is_some_and(|at_us| at_us <= now_us)) {
+                if self
+                    .life(machine, life)
+                    .is_some_and(|state| state.alarm_us.is_some_and(|at_us| at_us <= now_us))
+                {
                     self.give(machine, life, Input::Alarm);
                 }
             }
@@ -345,18 +374,27 @@ impl World {
     // Nodes
 
     fn life(&mut self, machine: usize, number: u64) -> Option<&mut Life> {
-        self.machines[machine].life.as_mut().filter(|life| life.number == number)
+        self.machines[machine]
+            .life
+            .as_mut()
+            .filter(|life| life.number == number)
     }
 
     /// Machines that run.
     pub fn running(&self) -> Vec<usize> {
-        (0..self.machines.len()).filter(|&machine| self.machines[machine].life.is_some()).collect()
+        (0..self.machines.len())
+            .filter(|&machine| self.machines[machine].life.is_some())
+            .collect()
     }
 
     /// The stores of all machines that run, with their place.
     pub fn stores(&self) -> impl Iterator<Item = (usize, std::cell::Ref<'_, Store>)> {
         let life = |(at, machine): (usize, &'_ Machine)| Some((at, machine.life.as_ref()?.store.clone()));
-        let lives = self.machines.iter().enumerate().filter(move |(at, machine)| life((*at, machine)).is_some());
+        let lives = self
+            .machines
+            .iter()
+            .enumerate()
+            .filter(move |(at, machine)| life((*at, machine)).is_some());
         lives.filter_map(|(at, machine)| Some((at, machine.life.as_ref()?.store.borrow())))
     }
 
@@ -372,7 +410,11 @@ impl World {
         machine.creation += 1;
         machine.base_us = self.random.below(1 << 40);
         let name = machine.name.clone();
-        let writer = if self.plant == Some(Plant::ReusedDot) { 5 } else { machine.creation };
+        let writer = if self.plant == Some(Plant::ReusedDot) {
+            5
+        } else {
+            machine.creation
+        };
         let config = store::config::Config {
             name: name.as_str().into(),
             creation: writer,
@@ -436,7 +478,9 @@ impl World {
             monotonic_us: machine.base_us + now_us,
             wall_ms: (EPOCH_MS + now_us / 1000).saturating_add_signed(machine.wall_offset_ms),
         };
-        let Some(life) = machine.life.as_mut().filter(|life| life.number == number) else { return };
+        let Some(life) = machine.life.as_mut().filter(|life| life.number == number) else {
+            return;
+        };
         if life.paused {
             return life.waiting.push_back(input);
         }
@@ -446,19 +490,34 @@ impl World {
         let dropped = life.store.borrow().counters().dropped;
         let has_dropped = std::mem::replace(&mut life.dropped, dropped) != dropped;
         let base_us = machine.base_us;
-        let deadline_us = life.node.deadline().map(|at_us| at_us.saturating_sub(base_us).max(now_us));
+        let deadline_us = life
+            .node
+            .deadline()
+            .map(|at_us| at_us.saturating_sub(base_us).max(now_us));
         if life.alarm_us.is_none_or(|at_us| at_us <= now_us) || deadline_us < life.alarm_us {
             life.alarm_us = deadline_us;
             if let Some(at_us) = deadline_us {
                 // A deadline that is past already is one that this input did not reach.
                 let at_us = at_us.max(now_us + 1);
                 life.alarm_us = Some(at_us);
-                self.agenda.at(at_us, Event::Alarm { machine: at, life: number });
+                self.agenda.at(
+                    at_us,
+                    Event::Alarm {
+                        machine: at,
+                        life: number,
+                    },
+                );
             }
         }
         if !flush && !std::mem::replace(&mut life.flushing, true) {
             let delay_us = self.random.below(FLUSH_US);
-            self.agenda.after(delay_us, Event::Flush { machine: at, life: number });
+            self.agenda.after(
+                delay_us,
+                Event::Flush {
+                    machine: at,
+                    life: number,
+                },
+            );
         }
         for effect in effects {
             self.trace.effect(now_us, at, &effect);
@@ -470,29 +529,46 @@ impl World {
     }
 
     fn carry_out(&mut self, at: usize, life: u64, effect: Effect<Payload>) {
-        let socket = |connection: ConnectionId| Socket { machine: at, life, connection };
+        let socket = |connection: ConnectionId| Socket {
+            machine: at,
+            life,
+            connection,
+        };
         match effect {
             Effect::Dial { connection, node, .. } => {
                 let delay_us = 2 * self.plan.latency_us;
-                self.agenda.after(delay_us, Event::Connect { from: socket(connection), target: node });
+                self.agenda.after(
+                    delay_us,
+                    Event::Connect {
+                        from: socket(connection),
+                        target: node,
+                    },
+                );
             }
             Effect::Send { connection, bytes } => self.network.send(&mut self.agenda, socket(connection), bytes),
             Effect::Close { connection } => self.network.close(&mut self.agenda, socket(connection)),
-            Effect::Deliver { to, message: Message::Payload(Payload::Ask(ask)) } => {
+            Effect::Deliver {
+                to,
+                message: Message::Payload(Payload::Ask(ask)),
+            } => {
                 let life = self.life(at, life);
                 let client = life.and_then(|life| life.clients.iter().find(|(pid, _)| *pid == to).map(|(_, c)| *c));
                 if let Some(client) = client {
                     self.answered(client, &ask);
                 }
             }
-            Effect::Deliver { message: Message::Payload(Payload::Status(status)), .. } => {
+            Effect::Deliver {
+                message: Message::Payload(Payload::Status(status)),
+                ..
+            } => {
                 if let Some(life) = self.life(at, life) {
                     life.status = Some(status);
                 }
             }
             Effect::Event(Told::Note { kind: "left", .. }) => {
                 self.machines[at].wanted = false;
-                self.agenda.after(self.plan.latency_us * 4, Event::End { machine: at, life });
+                self.agenda
+                    .after(self.plan.latency_us * 4, Event::End { machine: at, life });
             }
             Effect::Event(Told::NodeDown { .. }) => self.disturbed(),
             Effect::Event(event @ (Told::MessageDropped { .. } | Told::ProcessExited { .. })) => {
@@ -505,7 +581,9 @@ impl World {
     fn connect(&mut self, from: Socket, target: &Atom) {
         let to = self.machines.iter().position(|machine| machine.name == *target);
         let Some(to) = to else { return };
-        let refused = Input::Closed { connection: from.connection };
+        let refused = Input::Closed {
+            connection: from.connection,
+        };
         if self.network.is_blocked(from.machine, to) || self.network.is_blocked(to, from.machine) {
             let patience_us = self.random.between(500_000, 3_000_000);
             return self.agenda.give_after(patience_us, from, refused);
@@ -515,7 +593,11 @@ impl World {
         };
         let connection = ConnectionId(2 * life.accepts + 1);
         life.accepts += 1;
-        let server = Socket { machine: to, life: life.number, connection };
+        let server = Socket {
+            machine: to,
+            life: life.number,
+            connection,
+        };
         self.network.connect(&mut self.agenda, from, server);
         self.give(server.machine, server.life, Input::Accepted { connection });
     }
@@ -523,11 +605,20 @@ impl World {
     /// Asks all nodes how the cluster is; the answers are in their `status` a moment later.
     pub fn ask_status(&mut self) {
         for at in self.running() {
-            let Some(life) = &mut self.machines[at].life else { continue };
+            let Some(life) = &mut self.machines[at].life else {
+                continue;
+            };
             life.status = None;
             let (number, to) = (life.number, life.watcher.clone());
             let message = Message::Payload(Payload::StatusOf { to });
-            self.give(at, number, Input::Message { to: Address::Name(Atom::new(NAME)), message });
+            self.give(
+                at,
+                number,
+                Input::Message {
+                    to: Address::Name(Atom::new(NAME)),
+                    message,
+                },
+            );
         }
     }
 
@@ -545,7 +636,8 @@ impl World {
         let running = self.running();
         let think_us = 1 + self.random.below(self.plan.think_us);
         let place = self.workload.clients[client].place.clone();
-        let stays = place.is_some_and(|place| self.life(place.machine, place.life).is_some()) && !self.random.chance(10);
+        let stays =
+            place.is_some_and(|place| self.life(place.machine, place.life).is_some()) && !self.random.chance(10);
         if !stays {
             if running.is_empty() {
                 return self.agenda.after(think_us, Event::Client(client));
@@ -554,25 +646,49 @@ impl World {
             if let Some(life) = &mut self.machines[at].life {
                 let pid = life.node.adopt();
                 life.clients.push((pid.clone(), client));
-                self.workload.clients[client].place = Some(Place { machine: at, life: life.number, pid });
+                self.workload.clients[client].place = Some(Place {
+                    machine: at,
+                    life: life.number,
+                    pid,
+                });
             }
         }
         let now_us = self.now_us();
-        let Some(Place { machine, life, .. }) = self.workload.clients[client].place.clone() else { return };
+        let Some(Place { machine, life, .. }) = self.workload.clients[client].place.clone() else {
+            return;
+        };
         let stood_us = self.stood_us(machine);
-        let Some(ask) = self.workload.ask(client, now_us, stood_us) else { return };
+        let Some(ask) = self.workload.ask(client, now_us, stood_us) else {
+            return;
+        };
         self.say(|| format!("client {client} asks {:?}", ask.batch));
         let message = Message::Payload(Payload::Ask(ask));
-        self.give(machine, life, Input::Message { to: Address::Name(Atom::new(NAME)), message });
+        self.give(
+            machine,
+            life,
+            Input::Message {
+                to: Address::Name(Atom::new(NAME)),
+                message,
+            },
+        );
     }
 
     fn answered(&mut self, client: usize, ask: &store::ask::Ask) {
         let now_us = self.now_us();
-        let asked_us = self.workload.clients[client].asked.as_ref().map_or(0, |asked| asked.at_us);
+        let asked_us = self.workload.clients[client]
+            .asked
+            .as_ref()
+            .map_or(0, |asked| asked.at_us);
         let strict = self.quiet.since(asked_us);
         self.tally.strict[0] += u64::from(strict);
         self.tally.strict[1] += 1;
-        self.say(|| format!("client {client} is answered {:?}{}", ask.batch.replies, if strict { " strict" } else { "" }));
+        self.say(|| {
+            format!(
+                "client {client} is answered {:?}{}",
+                ask.batch.replies,
+                if strict { " strict" } else { "" }
+            )
+        });
         let written = self.workload.written(client);
         let judged = self.workload.answered(client, ask, strict, now_us);
         if let Err(failure) = judged.and_then(|()| self.all_hold(&written, asked_us)) {
@@ -600,7 +716,12 @@ impl World {
     fn stood_us(&self, machine: usize) -> u64 {
         let machine = &self.machines[machine];
         let paused = machine.life.as_ref().is_some_and(|life| life.paused);
-        machine.stood_us + if paused { self.now_us() - machine.paused_at_us } else { 0 }
+        machine.stood_us
+            + if paused {
+                self.now_us() - machine.paused_at_us
+            } else {
+                0
+            }
     }
 
     fn check_deadlines(&mut self) {
@@ -608,11 +729,16 @@ impl World {
         let now_us = self.now_us();
         for client in 0..self.workload.clients.len() {
             let entry = &self.workload.clients[client];
-            let (Some(asked), Some(place)) = (&entry.asked, &entry.place) else { continue };
+            let (Some(asked), Some(place)) = (&entry.asked, &entry.place) else {
+                continue;
+            };
             let stood_us = self.stood_us(place.machine) - asked.stood_us;
             if now_us - asked.at_us > deadline_us + stood_us {
                 let name = self.machines[place.machine].name.as_str();
-                let failure = format!("client {client} at {name} waits since {} ms: {asked:?}", asked.at_us / 1000);
+                let failure = format!(
+                    "client {client} at {name} waits since {} ms: {asked:?}",
+                    asked.at_us / 1000
+                );
                 return self.fail(failure);
             }
         }
@@ -689,7 +815,12 @@ impl World {
         if struck {
             self.say(|| format!("{fault:?} strikes {machine}"));
         }
-        if struck && !matches!(fault, Fault::Crash | Fault::CrashTwo | Fault::Leave | Fault::Join | Fault::Rolling) {
+        if struck
+            && !matches!(
+                fault,
+                Fault::Crash | Fault::CrashTwo | Fault::Leave | Fault::Join | Fault::Rolling
+            )
+        {
             self.disturbed();
         }
     }
@@ -700,7 +831,9 @@ impl World {
         let now_us = self.now_us();
         let lawful = self.quiet.since(now_us.saturating_sub(1_500_000))
             && now_us > self.last_crash_us + 2_000_000
-            && self.quiet.can_lose(self, machines, if machines.len() == 1 { 2 } else { 1 });
+            && self
+                .quiet
+                .can_lose(self, machines, if machines.len() == 1 { 2 } else { 1 });
         if !lawful {
             return false;
         }
@@ -735,7 +868,9 @@ impl World {
 
     /// The process on a machine is no more.
     fn die(&mut self, at: usize, silent: bool) {
-        let Some(life) = self.machines[at].life.take() else { return };
+        let Some(life) = self.machines[at].life.take() else {
+            return;
+        };
         let name = self.machines[at].name.as_str().to_owned();
         self.say(|| format!("{name} dies"));
         if silent {
@@ -763,31 +898,46 @@ impl World {
         let mut shadow = std::mem::take(&mut self.workload.shadow);
         for key in 0..shadow.len() {
             shadow.excuse_unless(key, |name, number, deleted| {
-                self.stores().any(|(_, store)| crate::check::holds(&store, name, number, deleted))
+                self.stores()
+                    .any(|(_, store)| crate::check::holds(&store, name, number, deleted))
             });
         }
         for counter in &mut shadow.counters {
-            let most = self.stores().map(|(_, store)| crate::check::sum(&store, &counter.name)).max();
+            let most = self
+                .stores()
+                .map(|(_, store)| crate::check::sum(&store, &counter.name))
+                .max();
             counter.excused |= most.unwrap_or(0) < counter.owed;
         }
         self.workload.shadow = shadow;
     }
 
     fn leave(&mut self, at: usize) -> bool {
-        let Some(life) = &mut self.machines[at].life else { return false };
+        let Some(life) = &mut self.machines[at].life else {
+            return false;
+        };
         if life.leaving || life.paused {
             return false;
         }
         life.leaving = true;
         let number = life.number;
         let message = Message::Payload(Payload::Leave);
-        self.give(at, number, Input::Message { to: Address::Name(Atom::new(NAME)), message });
+        self.give(
+            at,
+            number,
+            Input::Message {
+                to: Address::Name(Atom::new(NAME)),
+                message,
+            },
+        );
         true
     }
 
     fn join(&mut self) -> bool {
         let idle = |machine: &usize| self.machines[*machine].life.is_none();
-        let Some(machine) = (0..self.machines.len()).find(idle) else { return false };
+        let Some(machine) = (0..self.machines.len()).find(idle) else {
+            return false;
+        };
         self.start(machine);
         true
     }
@@ -826,7 +976,13 @@ impl World {
     fn resume(&mut self, at: usize, number: u64) {
         let now_us = self.now_us();
         let machine = &mut self.machines[at];
-        let Some(life) = machine.life.as_mut().filter(|life| life.number == number && life.paused) else { return };
+        let Some(life) = machine
+            .life
+            .as_mut()
+            .filter(|life| life.number == number && life.paused)
+        else {
+            return;
+        };
         life.paused = false;
         machine.stood_us += now_us - machine.paused_at_us;
         let waiting = std::mem::take(&mut life.waiting);
@@ -861,7 +1017,11 @@ impl World {
     fn sides(&mut self, running: &[usize]) -> Vec<(usize, usize)> {
         let side: Vec<bool> = (0..self.machines.len()).map(|_| self.random.chance(500)).collect();
         let across = |&(from, to): &(usize, usize)| side[from] != side[to];
-        running.iter().flat_map(|&from| running.iter().map(move |&to| (from, to))).filter(across).collect()
+        running
+            .iter()
+            .flat_map(|&from| running.iter().map(move |&to| (from, to)))
+            .filter(across)
+            .collect()
     }
 
     fn block_for(&mut self, pairs: &[(usize, usize)], time_ms_max: u64) -> bool {
@@ -879,7 +1039,10 @@ impl World {
         for round in 0..self.random.between(2, 6) {
             for &(from, to) in &pairs {
                 self.agenda.after(round * period_us, Event::Block { from, to });
-                self.agenda.after(round * period_us + period_us / 2, Event::Unblock { from, to, cut: true });
+                self.agenda.after(
+                    round * period_us + period_us / 2,
+                    Event::Unblock { from, to, cut: true },
+                );
             }
         }
         !pairs.is_empty()

@@ -139,7 +139,11 @@ impl Plan {
         let mut random = Random::new(seed);
         let drawn_nodes = random.pick(&[3, 3, 4, 5, 5, 5, 6, 7]);
         let nodes = nodes.unwrap_or(drawn_nodes);
-        let shards = if random.chance(30) { 1024 } else { random.pick(&[16, 16, 32, 64]) };
+        let shards = if random.chance(30) {
+            1024
+        } else {
+            random.pick(&[16, 16, 32, 64])
+        };
         let replicas = random.pick(&[2, 3, 3, 3, 3]);
         let large = random.chance(100);
         let latency_us = random.pick(&[100, 500, 2_000]);
@@ -157,9 +161,9 @@ impl Plan {
             latency_us,
             jitter_us: latency_us * random.below(3),
             skew_ms: random.pick(&[0, 0, 50, 2_000]),
-            clients: random.between(3, 8) as usize,
-            think_us: random.pick(&[20_000, 60_000, 200_000]),
-            batch_max: random.pick(&[1, 4, 10]),
+            clients: random.between(3, 6) as usize,
+            think_us: random.pick(&[40_000, 100_000, 250_000]),
+            batch_max: random.pick(&[1, 4, 8]),
             value_bytes_max: if large { 8_000 } else { 40 },
             faults,
             all_at_once: random.chance(500),

@@ -69,7 +69,8 @@ fn simulate(plan: &Plan, plant: Option<Plant>, verbose: bool) -> Result<Tally, S
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a text")
 }
 
 struct Options {
@@ -84,8 +85,15 @@ struct Options {
 
 impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
-        let mut options =
-            Self { seed: None, seeds: 100, from: 1, seconds: 60, nodes: None, verbose: false, plants: false };
+        let mut options = Self {
+            seed: None,
+            seeds: 100,
+            from: 1,
+            seconds: 60,
+            nodes: None,
+            verbose: false,
+            plants: false,
+        };
         while let Some(arg) = args.next() {
             let mut number = || args.next()?.parse::<u64>().ok();
             match arg.as_str() {
@@ -104,7 +112,10 @@ impl Options {
     /// The line that repeats one seed.
     fn again(&self, seed: u64) -> String {
         let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
-        format!("cargo run --profile sim -p sim -- {seed} --seconds {}{nodes}", self.seconds)
+        format!(
+            "cargo run --profile sim -p sim -- {seed} --seconds {}{nodes}",
+            self.seconds
+        )
     }
 }
 
@@ -143,19 +154,28 @@ impl Sum {
             tally.simulated_us as f64 / 3.6e9,
             tally.healing_us as f64 / 1e6,
         );
-        println!("{} requests: {done} done, {refused} refused, {unknown} unknown", tally.requests);
+        println!(
+            "{} requests: {done} done, {refused} refused, {unknown} unknown",
+            tally.requests
+        );
         println!(
             "{} writes acknowledged; {} of {} batches answered in a quiet world",
             tally.acknowledged, tally.strict[0], tally.strict[1]
         );
-        let faults = Fault::ALL.iter().map(|fault| format!("{fault:?} {}", tally.faults[fault.index()]));
+        let faults = Fault::ALL
+            .iter()
+            .map(|fault| format!("{fault:?} {}", tally.faults[fault.index()]));
         println!("faults: {}", faults.collect::<Vec<_>>().join(", "));
     }
 }
 
 fn run(options: &Options) -> Sum {
     let (from, seeds) = options.seed.map_or((options.from, options.seeds), |seed| (seed, 1));
-    println!("seeds {from} to {}, {} s under faults each", from + seeds.max(1) - 1, options.seconds);
+    println!(
+        "seeds {from} to {}, {} s under faults each",
+        from + seeds.max(1) - 1,
+        options.seconds
+    );
     let (began, mut sum) = (Instant::now(), Sum::default());
     for seed in from..from + seeds {
         let plan = Plan::draw(seed, options.seconds, options.nodes);
@@ -169,7 +189,11 @@ fn run(options: &Options) -> Sum {
             }
             Err(failure) => {
                 sum.failed += 1;
-                println!("\rseed {seed} failed {failure}\n  faults {:?}\n  {}", plan.faults, options.again(seed));
+                println!(
+                    "\rseed {seed} failed {failure}\n  faults {:?}\n  {}",
+                    plan.faults,
+                    options.again(seed)
+                );
             }
         }
         if std::io::stdout().is_terminal() && seeds > 1 {
@@ -219,5 +243,9 @@ fn main() -> ExitCode {
     };
     let sum = if options.plants { run_plants() } else { run(&options) };
     println!("{} passed, {} failed", sum.passed, sum.failed);
-    if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if sum.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

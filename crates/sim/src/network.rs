@@ -141,7 +141,9 @@ impl Network {
 
     /// Carries out `Effect::Send`.
     pub fn send(&mut self, agenda: &mut Agenda, from: Socket, bytes: Bytes) {
-        let Some(&(wire, end)) = self.by_socket.get(&from) else { return };
+        let Some(&(wire, end)) = self.by_socket.get(&from) else {
+            return;
+        };
         let state = &mut self.wires[wire];
         if state.closed[end] {
             return;
@@ -149,7 +151,13 @@ impl Network {
         if !state.up {
             if state.resets {
                 self.close_end(wire, end);
-                agenda.give_after(2 * self.latency_us, from, Input::Closed { connection: from.connection });
+                agenda.give_after(
+                    2 * self.latency_us,
+                    from,
+                    Input::Closed {
+                        connection: from.connection,
+                    },
+                );
             }
             return;
         }
@@ -167,7 +175,10 @@ impl Network {
             }
         }
         if times == 0 {
-            let written = Input::Written { connection: from.connection, bytes: bytes.len() };
+            let written = Input::Written {
+                connection: from.connection,
+                bytes: bytes.len(),
+            };
             return agenda.give_after(self.latency_us, from, written);
         }
         let overtaken = if waits {
@@ -185,7 +196,9 @@ impl Network {
 
     /// Carries out `Effect::Close`.
     pub fn close(&mut self, agenda: &mut Agenda, socket: Socket) {
-        let Some(&(wire, end)) = self.by_socket.get(&socket) else { return };
+        let Some(&(wire, end)) = self.by_socket.get(&socket) else {
+            return;
+        };
         if !self.close_end(wire, end) && self.wires[wire].up {
             self.post(agenda, wire, end, Parcel::Fin);
         }
@@ -209,7 +222,14 @@ impl Network {
         let at_us = agenda.now_us + self.latency(from, to);
         let lane = &mut self.wires[wire].lanes[end];
         lane.last_us = lane.last_us.max(at_us);
-        agenda.at(lane.last_us, Event::Arrive { wire, end: 1 - end, parcel });
+        agenda.at(
+            lane.last_us,
+            Event::Arrive {
+                wire,
+                end: 1 - end,
+                parcel,
+            },
+        );
     }
 
     /// A parcel comes to `end` of a wire: what its machine, and that of the other end, are to be told.
@@ -223,7 +243,10 @@ impl Network {
         match parcel {
             Parcel::Opened if !state.closed[end] => vec![(socket, Input::Opened { connection })],
             Parcel::Bytes(bytes) => {
-                let written = Input::Written { connection: sender.connection, bytes: bytes.len() };
+                let written = Input::Written {
+                    connection: sender.connection,
+                    bytes: bytes.len(),
+                };
                 let mut inputs = vec![(sender, written)];
                 if state.closed[end] {
                     return inputs;
@@ -234,13 +257,23 @@ impl Network {
                     let bytes = rest.split_to(self.random.index(rest.len()));
                     inputs.push((socket, Input::Received { connection, bytes }));
                 }
-                inputs.push((socket, Input::Received { connection, bytes: rest }));
+                inputs.push((
+                    socket,
+                    Input::Received {
+                        connection,
+                        bytes: rest,
+                    },
+                ));
                 inputs
             }
             Parcel::Fin => {
                 let told = std::mem::replace(&mut state.closed[end], true);
                 self.down(wire);
-                if told { Vec::new() } else { vec![(socket, Input::Closed { connection })] }
+                if told {
+                    Vec::new()
+                } else {
+                    vec![(socket, Input::Closed { connection })]
+                }
             }
             Parcel::Opened => Vec::new(),
         }
@@ -272,7 +305,13 @@ impl Network {
         for (end, told) in told.into_iter().enumerate() {
             if told && !std::mem::replace(&mut state.closed[end], true) {
                 let socket = state.sockets[end];
-                agenda.give_after(latency_us, socket, Input::Closed { connection: socket.connection });
+                agenda.give_after(
+                    latency_us,
+                    socket,
+                    Input::Closed {
+                        connection: socket.connection,
+                    },
+                );
             }
         }
         self.down(wire);
@@ -280,7 +319,12 @@ impl Network {
 
     /// The wires of a machine that are up.
     pub fn wires_of(&self, machine: usize) -> Vec<usize> {
-        let touches = |wire: &&usize| self.wires[**wire].sockets.iter().any(|socket| socket.machine == machine);
+        let touches = |wire: &&usize| {
+            self.wires[**wire]
+                .sockets
+                .iter()
+                .any(|socket| socket.machine == machine)
+        };
         self.up.iter().filter(touches).copied().collect()
     }
 
@@ -296,7 +340,8 @@ impl Network {
     /// Who believes in a connection to a machine that is dead is not torn from anybody.
     fn bury(&mut self, machine: usize) {
         let wires = &self.wires;
-        self.torn.retain(|&wire| wires[wire].sockets.iter().all(|socket| socket.machine != machine));
+        self.torn
+            .retain(|&wire| wires[wire].sockets.iter().all(|socket| socket.machine != machine));
     }
 
     /// A process was killed, and its machine lives: the kernel closes its connections, at once or behind what was sent.

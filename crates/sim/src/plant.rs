@@ -86,21 +86,35 @@ pub struct Tampered {
 impl Tampered {
     /// The process of a store.
     pub fn new(store: Rc<RefCell<Store>>, plant: Option<Plant>) -> Self {
-        Self { store, plant, expected: BTreeMap::new() }
+        Self {
+            store,
+            plant,
+            expected: BTreeMap::new(),
+        }
     }
 
     /// The frames that the store is given instead of one.
     fn spoil(&mut self, from: &Pid, bytes: &Bytes) -> Vec<Bytes> {
-        let Ok(mut whole) = Frame::decode(bytes) else { return vec![bytes.clone()] };
+        let Ok(mut whole) = Frame::decode(bytes) else {
+            return vec![bytes.clone()];
+        };
         let mut out = bytes[..HEADER].to_vec();
         match self.plant {
             Some(Plant::IgnoredGap) => return self.close_gap(from, whole.number, bytes),
             Some(Plant::EarlyClock | Plant::ForgottenContext) => {
-                let spoil = if self.plant == Some(Plant::EarlyClock) { without_content } else { without_context };
+                let spoil = if self.plant == Some(Plant::EarlyClock) {
+                    without_content
+                } else {
+                    without_context
+                };
                 while let Some(Ok(message)) = whole.next() {
                     match message {
                         frame::Message::Delta { shard, delta } => {
-                            frame::Message::Delta { shard, delta: &spoil(delta) }.encode(&mut out);
+                            frame::Message::Delta {
+                                shard,
+                                delta: &spoil(delta),
+                            }
+                            .encode(&mut out);
                         }
                         other => other.encode(&mut out),
                     }
@@ -111,7 +125,12 @@ impl Tampered {
                     match message {
                         frame::Message::Holdings { now_ms, resp, holdings } => {
                             let holdings = all_ready(self.store.borrow().cluster(), holdings);
-                            frame::Message::Holdings { now_ms, resp, holdings: &holdings }.encode(&mut out);
+                            frame::Message::Holdings {
+                                now_ms,
+                                resp,
+                                holdings: &holdings,
+                            }
+                            .encode(&mut out);
                         }
                         other => other.encode(&mut out),
                     }
@@ -125,7 +144,10 @@ impl Tampered {
 
     /// Puts empty frames where some are missing.
     fn close_gap(&mut self, from: &Pid, number: u64, bytes: &Bytes) -> Vec<Bytes> {
-        let next = self.expected.entry((from.node.as_str().to_owned(), from.creation)).or_insert(1);
+        let next = self
+            .expected
+            .entry((from.node.as_str().to_owned(), from.creation))
+            .or_insert(1);
         // The numbers of a new connection begin anew.
         let first = if number == 1 { 1 } else { *next };
         *next = (*next).max(number + 1);
@@ -147,7 +169,11 @@ impl Tampered {
         for shard in 0..cluster.shards() {
             if !cluster.placed_here(shard) && cluster.copy(shard) != Copy::Absent {
                 let digest = store.shard(shard).clock().digest();
-                frame::Message::Released { shard: shard as u32, digest }.encode(out);
+                frame::Message::Released {
+                    shard: shard as u32,
+                    digest,
+                }
+                .encode(out);
             }
         }
     }
@@ -179,9 +205,15 @@ impl Process<Payload> for Tampered {
 
     fn handle(&mut self, ctx: &mut Context<'_, Payload>, message: Message<Payload>) {
         match message {
-            Message::Term { from: Some(from), term: Term::Binary(bytes) } if self.plant.is_some() => {
+            Message::Term {
+                from: Some(from),
+                term: Term::Binary(bytes),
+            } if self.plant.is_some() => {
                 for bytes in self.spoil(&from, &bytes) {
-                    let message = Message::Term { from: Some(from.clone()), term: Term::Binary(bytes) };
+                    let message = Message::Term {
+                        from: Some(from.clone()),
+                        term: Term::Binary(bytes),
+                    };
                     self.store.borrow_mut().handle(ctx, message);
                 }
             }
@@ -203,7 +235,9 @@ fn without_context(deltas: &[u8]) -> Vec<u8> {
     let mut reader = Reader::new(deltas);
     while !reader.is_empty() {
         let before = reader.rest();
-        let Ok(delta) = Delta::take(&mut reader) else { return deltas.to_vec() };
+        let Ok(delta) = Delta::take(&mut reader) else {
+            return deltas.to_vec();
+        };
         let mut context = Vec::new();
         delta.context.to_clock().encode(&mut context);
         let length = before.len() - reader.rest().len() - context.len();
@@ -220,7 +254,9 @@ fn without_content(deltas: &[u8]) -> Vec<u8> {
     let mut reader = Reader::new(deltas);
     while !reader.is_empty() {
         let before = reader.rest();
-        let Ok(delta) = Delta::take(&mut reader) else { return deltas.to_vec() };
+        let Ok(delta) = Delta::take(&mut reader) else {
+            return deltas.to_vec();
+        };
         if delta.dot.counter % EARLY_ONE_IN == 0 && matches!(delta.event, Event::Write { .. }) {
             out.push(DELETE);
             put_dot(&mut out, delta.dot);
@@ -240,7 +276,10 @@ fn all_ready(cluster: &Cluster, holdings: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let spoilt = told.into_iter().enumerate().map(|(shard, holding)| {
         let promised = holding.copy == Copy::Filling && !cluster.placed_here(shard);
-        Holding { copy: if promised { Copy::Ready } else { holding.copy }, ..holding }
+        Holding {
+            copy: if promised { Copy::Ready } else { holding.copy },
+            ..holding
+        }
     });
     frame::put_holdings(&mut out, spoilt);
     out

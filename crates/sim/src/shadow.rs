@@ -121,7 +121,12 @@ impl Shadow {
 
     /// A key of its own for somebody.
     pub fn new_key(&mut self, name: String) -> usize {
-        self.owned.push(Owned { name, writes: Vec::new(), floor: 0, excused: false });
+        self.owned.push(Owned {
+            name,
+            writes: Vec::new(),
+            floor: 0,
+            excused: false,
+        });
         self.owned.len() - 1
     }
 
@@ -138,7 +143,13 @@ impl Shadow {
     /// A write is asked for: its number.
     pub fn begin(&mut self, key: usize, kind: Kind, now_us: u64) -> usize {
         let writes = &mut self.owned[key].writes;
-        writes.push(Write { kind, state: State::Pending, asked_us: now_us, ended_us: 0, buried: false });
+        writes.push(Write {
+            kind,
+            state: State::Pending,
+            asked_us: now_us,
+            ended_us: 0,
+            buried: false,
+        });
         writes.len()
     }
 
@@ -160,7 +171,11 @@ impl Shadow {
     /// A read is asked for.
     pub fn read(&self, key: usize) -> Read {
         let owned = &self.owned[key];
-        Read { key, floor: owned.floor, kept: owned.kept() }
+        Read {
+            key,
+            floor: owned.floor,
+            kept: owned.kept(),
+        }
     }
 
     /// What a read showed: the number of a write, or nothing. `asked_us` and `now_us`: when it was asked for and
@@ -198,7 +213,11 @@ impl Shadow {
             return Err("it was refused".into());
         }
         let past = number < read.floor && (write.state != State::Unknown || write.buried);
-        if strict && past { Err("it was overwritten".into()) } else { Ok(()) }
+        if strict && past {
+            Err("it was overwritten".into())
+        } else {
+            Ok(())
+        }
     }
 
     fn may_be_absent(&self, owned: &Owned, read: Read, now_us: u64) -> Result<(), String> {
@@ -217,7 +236,11 @@ impl Shadow {
             counts && removes
         };
         let excuse = read.kept == 0 || owned.writes.iter().enumerate().any(removed);
-        if excuse { Ok(()) } else { Err("an acknowledged write is missing".into()) }
+        if excuse {
+            Ok(())
+        } else {
+            Err("an acknowledged write is missing".into())
+        }
     }
 
     /// Whether a copy of the key must show write `number` or a later one now, and whether that is a delete; none if that
@@ -247,7 +270,10 @@ impl Shadow {
 
     /// A key for everybody.
     pub fn new_contended(&mut self, name: String) {
-        self.contended.push(Contended { name, values: BTreeMap::new() });
+        self.contended.push(Contended {
+            name,
+            values: BTreeMap::new(),
+        });
     }
 
     /// Its text.
@@ -280,7 +306,11 @@ impl Shadow {
 impl Write {
     /// When it took effect at the latest.
     fn latest_us(&self) -> u64 {
-        if self.state == State::Acked { self.ended_us } else { self.asked_us + LATE_US }
+        if self.state == State::Acked {
+            self.ended_us
+        } else {
+            self.asked_us + LATE_US
+        }
     }
 }
 
@@ -300,7 +330,13 @@ impl Owned {
             format!("{}:{:?} {:?}{buried} at {at_ms} ms", index + 1, write.kind, write.state)
         };
         let lines: Vec<String> = self.writes.iter().enumerate().skip(first).map(line).collect();
-        format!("floor {}, kept {}, excused {}, writes {}", read.floor, read.kept, self.excused, lines.join(", "))
+        format!(
+            "floor {}, kept {}, excused {}, writes {}",
+            read.floor,
+            read.kept,
+            self.excused,
+            lines.join(", ")
+        )
     }
 }
 

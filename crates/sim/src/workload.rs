@@ -96,11 +96,18 @@ impl Workload {
         let mut shadow = Shadow::default();
         let mut clients: Vec<Client> = (0..plan.clients).map(|_| Client::default()).collect();
         for (number, client) in clients.iter_mut().enumerate() {
-            client.keys = (0..KEYS).map(|key| shadow.new_key(format!("c{number}:{key}"))).collect();
-            client.fading = (0..FADING).map(|key| shadow.new_key(format!("f{number}:{key}"))).collect();
+            client.keys = (0..KEYS)
+                .map(|key| shadow.new_key(format!("c{number}:{key}")))
+                .collect();
+            client.fading = (0..FADING)
+                .map(|key| shadow.new_key(format!("f{number}:{key}")))
+                .collect();
         }
         for counter in 0..COUNTERS {
-            shadow.counters.push(crate::shadow::Counter { name: format!("n:{counter}"), ..Default::default() });
+            shadow.counters.push(crate::shadow::Counter {
+                name: format!("n:{counter}"),
+                ..Default::default()
+            });
         }
         for key in 0..CONTENDED {
             shadow.new_contended(format!("x:{key}"));
@@ -121,15 +128,31 @@ impl Workload {
 
     /// The next batch of a client that sits somewhere and thinks no longer.
     pub fn ask(&mut self, client: usize, now_us: u64, stood_us: u64) -> Option<Box<Ask>> {
-        let level = self.random.pick(&[Level::All, Level::All, Level::All, Level::All, Level::Quorum, Level::One]);
+        let level = self.random.pick(&[
+            Level::All,
+            Level::All,
+            Level::All,
+            Level::All,
+            Level::Quorum,
+            Level::One,
+        ]);
         let mut batch = Batch::new();
         let count = self.random.between(1, self.batch_max);
         let ops = (0..count).map(|_| self.op(client, now_us, &mut batch)).collect();
         let place = self.clients[client].place.clone()?;
         let mut session = Session::new(client as u64 + 1, true);
         session.level = Some(if self.hasty { Level::One } else { level });
-        self.clients[client].asked = Some(Asked { ops, level, at_us: now_us, stood_us });
-        Some(Box::new(Ask { client: place.pid, session, batch }))
+        self.clients[client].asked = Some(Asked {
+            ops,
+            level,
+            at_us: now_us,
+            stood_us,
+        });
+        Some(Box::new(Ask {
+            client: place.pid,
+            session,
+            batch,
+        }))
     }
 
     fn op(&mut self, client: usize, now_us: u64, batch: &mut Batch) -> Op {
@@ -197,7 +220,10 @@ impl Workload {
                 let counter = self.random.index(COUNTERS);
                 let entry = &self.shadow.counters[counter];
                 batch.push(&[b"GET", entry.name.as_bytes()]);
-                Op::Sum { counter, low: entry.low }
+                Op::Sum {
+                    counter,
+                    low: entry.low,
+                }
             }
             number => self.contend(client, number, batch),
         }
@@ -213,7 +239,10 @@ impl Workload {
                 let value = format!("{client}.{}", entry.values);
                 self.shadow.contended_write(key, &value, State::Pending);
                 batch.push(&[b"SET", name.as_bytes(), value.as_bytes()]);
-                Op::Contend { key, value: Some(value) }
+                Op::Contend {
+                    key,
+                    value: Some(value),
+                }
             }
             94..96 => {
                 batch.push(&[b"DEL", name.as_bytes()]);
@@ -259,7 +288,10 @@ impl Workload {
             return Err(format!("client {client} is answered without having asked"));
         };
         if !ask.batch.replies.is_complete() || ask.batch.replies.count() != asked.ops.len() {
-            return Err(format!("client {client} got {:?} for {:?}", ask.batch.replies, ask.batch));
+            return Err(format!(
+                "client {client} got {:?} for {:?}",
+                ask.batch.replies, ask.batch
+            ));
         }
         let mut tokens = ask.batch.replies.tokens();
         for op in &asked.ops {
@@ -271,7 +303,11 @@ impl Workload {
 
     /// The owned keys that a client asked to write at level `all`, with the numbers of the writes.
     pub fn written(&self, client: usize) -> Vec<(usize, usize)> {
-        let Some(asked) = self.clients[client].asked.as_ref().filter(|asked| asked.level == Level::All) else {
+        let Some(asked) = self.clients[client]
+            .asked
+            .as_ref()
+            .filter(|asked| asked.level == Level::All)
+        else {
             return Vec::new();
         };
         let pairs = asked.ops.iter().flat_map(|op| match op {
@@ -284,7 +320,9 @@ impl Workload {
 
     /// Its node died.
     pub fn abandoned(&mut self, client: usize, now_us: u64) {
-        let Some(asked) = self.clients[client].asked.take() else { return };
+        let Some(asked) = self.clients[client].asked.take() else {
+            return;
+        };
         for op in &asked.ops {
             self.settle(op, State::Unknown, &asked, false, now_us);
         }
@@ -333,7 +371,9 @@ impl Workload {
             }
             (Op::Sum { counter, low }, Reply::Null | Reply::Bulk(_)) => {
                 let sum = match reply {
-                    Reply::Bulk(bytes) => text(bytes).parse().map_err(|_| format!("{op:?} is answered {reply:?}"))?,
+                    Reply::Bulk(bytes) => text(bytes)
+                        .parse()
+                        .map_err(|_| format!("{op:?} is answered {reply:?}"))?,
                     _ => 0,
                 };
                 self.judge_sum(*counter, if strict { *low } else { 0 }, sum)
@@ -346,18 +386,16 @@ impl Workload {
         }
     }
 
-    fn judge_read(
-        &self,
-        read: Read,
-        reply: Reply<'_>,
-        asked: &Asked,
-        strict: bool,
-        now_us: u64,
-    ) -> Result<(), String> {
+    fn judge_read(&self, read: Read, reply: Reply<'_>, asked: &Asked, strict: bool, now_us: u64) -> Result<(), String> {
         let shown = match reply {
             Reply::Null => None,
             Reply::Bulk(value) => Some(self.number(read.key, value)?),
-            _ => return Err(format!("a read of {} is answered {reply:?}", self.shadow.name(read.key))),
+            _ => {
+                return Err(format!(
+                    "a read of {} is answered {reply:?}",
+                    self.shadow.name(read.key)
+                ));
+            }
         };
         self.shadow.shown(read, shown, strict, asked.at_us, now_us)
     }
@@ -366,7 +404,10 @@ impl Workload {
     pub fn number(&self, key: usize, value: &[u8]) -> Result<usize, String> {
         let value = text(value);
         let name = self.shadow.name(key);
-        let number = value.strip_prefix(name).and_then(|rest| rest.split('#').nth(1)).and_then(|n| n.parse().ok());
+        let number = value
+            .strip_prefix(name)
+            .and_then(|rest| rest.split('#').nth(1))
+            .and_then(|n| n.parse().ok());
         number.ok_or_else(|| format!("{name} shows {value:?}, which is another key's"))
     }
 
@@ -377,12 +418,19 @@ impl Workload {
         if (low..=counter.high).contains(&sum) {
             return Ok(());
         }
-        Err(format!("{} shows {sum}, which is not between {low} and {}", counter.name, counter.high))
+        Err(format!(
+            "{} shows {sum}, which is not between {low} and {}",
+            counter.name, counter.high
+        ))
     }
 
     fn settle(&mut self, op: &Op, state: State, asked: &Asked, strict: bool, now_us: u64) {
         // What is held by one node alone may be lost with it.
-        let state = if state == State::Acked && asked.level == Level::One { State::Unknown } else { state };
+        let state = if state == State::Acked && asked.level == Level::One {
+            State::Unknown
+        } else {
+            state
+        };
         let quiet = strict && asked.level == Level::All;
         match op {
             Op::Write { key, number } => self.shadow.end(*key, *number, state, quiet, now_us),
@@ -402,7 +450,10 @@ impl Workload {
                     State::Unknown | State::Pending => {}
                 }
             }
-            Op::Contend { key, value: Some(value) } => self.shadow.contended_write(*key, value, state),
+            Op::Contend {
+                key,
+                value: Some(value),
+            } => self.shadow.contended_write(*key, value, state),
             Op::Contend { value: None, .. } | Op::Read(_) | Op::ReadMany(_) | Op::Sum { .. } | Op::Look { .. } => {}
         }
     }
