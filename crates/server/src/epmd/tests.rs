@@ -120,7 +120,8 @@ async fn we_register_with_that_of_erlang_and_replace_it() {
 async fn erlang_reads_our_names() {
     let port = free_port();
     let _registered = register(place(port), node("a", 1001)).await.unwrap();
-    let Ok(output) = Command::new("epmd").args(["-port", &port.to_string(), "-names"]).output() else { return };
+    let mut command = tokio::process::Command::new("epmd");
+    let Ok(output) = command.args(["-port", &port.to_string(), "-names"]).output().await else { return };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("name a at port 1001"), "{text}");
 }
