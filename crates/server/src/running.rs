@@ -1,6 +1,6 @@
 //! A node from its start to its end: its sockets, its thread, its registration.
 //!
-//! The core runs on a thread of its own; the port mapper, look-ups and logging run on the runtime of the caller.
+//! The core runs on a thread of its own; HTTP, the port mapper, look-ups and logging run on the runtime of the caller.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ use crate::{
     dist::{self, Router},
     epmd::{self, RegisterError},
     handle::{EVENTS_MAX, Handle, ORDERS_MAX, WISHES_MAX},
-    log,
+    http, log,
     measure::Meter,
     redis,
 };
@@ -42,6 +42,7 @@ pub struct Node {
     name: String,
     handle: Handle,
     resp: Option<SocketAddr>,
+    http: Option<SocketAddr>,
     dist: SocketAddr,
     leave_timeout: Duration,
     /// Its other side goes with the core.
@@ -73,6 +74,11 @@ impl Node {
         self.resp
     }
 
+    /// Where HTTP clients connect, if they may.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
     /// Where other nodes connect.
     pub fn dist(&self) -> SocketAddr {
         self.dist
@@ -102,8 +108,10 @@ impl Node {
     /// Starts a node. Needs a tokio runtime with I/O and time.
     pub(crate) async fn start(mut config: Config, meter: Meter) -> Result<Self, ConfigError> {
         let resp = config.resp.map(|address| listen("resp", address)).transpose()?;
+        let http = config.http.map(|address| listen("http", address)).transpose()?;
         let (dist, dist_address) = listen_in("dist-port", config.dist_bind, config.dist_ports.clone())?;
         let resp_address = resp.as_ref().and_then(|listener| listener.local_addr().ok());
+        let http_address = http.as_ref().and_then(|listener| listener.local_addr().ok());
         warn_if_unreachable(&config);
 
         let seeds = [random()?, random()?];
@@ -152,11 +160,15 @@ impl Node {
             config: config.clone(),
         };
         run_apart(parts, doors, alive)?;
+        if let Some(listener) = http {
+            open_http(listener, &config, handle.clone(), ended.clone())?;
+        }
         let name = config.name.as_str().to_owned();
         tracing::info!(
             name,
             creation,
             resp = resp_address.map(tracing::field::display),
+            http = http_address.map(tracing::field::display),
             dist = %dist_address,
             "node started"
         );
@@ -165,6 +177,7 @@ impl Node {
             name,
             handle,
             resp: resp_address,
+            http: http_address,
             dist: dist_address,
             leave_timeout,
             ended,
@@ -219,6 +232,27 @@ impl Doors {
         }
         Ok(())
     }
+}
+
+/// Opens the HTTP door until the core ends.
+fn open_http(
+    listener: TcpListener,
+    config: &Config,
+    handle: Handle,
+    mut ended: watch::Receiver<()>,
+) -> Result<(), ConfigError> {
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(|error| ConfigError::new("--http", error, "choose another address"))?;
+    let settings = http::Settings {
+        token: config.http_token.clone(),
+        keyspaces: config.keyspaces.iter().map(|keyspace| keyspace.name.clone()).collect(),
+        value_bytes_max: config.value_bytes_max,
+        key_bytes_max: store::config::Config::default().key_bytes_max,
+        connections_max: config.clients_max,
+    };
+    let stop = async move { while ended.changed().await.is_ok() {} };
+    tokio::spawn(http::serve(listener, handle, settings, stop));
+    Ok(())
 }
 
 /// Runs the core on a thread of its own. `alive` is dropped when it ends.
@@ -403,6 +437,12 @@ impl Builder {
     #[must_use]
     pub fn resp(self, address: &str) -> Self {
         self.set("resp", &[address])
+    }
+
+    /// Where HTTP clients connect; port 0 is any free one.
+    #[must_use]
+    pub fn http(self, address: &str) -> Self {
+        self.set("http", &[address])
     }
 
     /// Where other nodes connect: a port, or a range `A-B`. Without one any free port is used.

@@ -59,7 +59,7 @@ impl Store {
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
                 let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
                 let origin = Origin::Beam(Box::new(Caller { from, shape }));
-                self.start(Box::new(Run::new(origin, Session::new(0, true), batch, deadline_ms)));
+                self.admit(Box::new(Run::new(origin, Session::new(0, true), batch, deadline_ms)));
             }
             None => {
                 if let Some(from) = from {

@@ -19,9 +19,10 @@ use crate::{
 };
 
 /// A seat in the ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Seat {
     /// This node.
+    #[default]
     Me,
     /// The peer in this slot.
     Peer(usize),
@@ -34,14 +35,20 @@ pub struct Peer {
     pub name: String,
     /// Which life of it.
     pub creation: u32,
+    /// Counts the peers this node has met: no other, before or after, in this slot or another, has the same.
+    pub life: u64,
     /// Under which it writes.
     pub writer: Writer,
     /// It is going: it holds what it has until others do, and gets nothing new.
     pub leaving: bool,
     /// What it has, by shard; empty until it has told.
     pub holdings: Vec<Holding>,
+    /// Host and port at which clients reach it by RESP; `None` until it has told.
+    pub resp: Option<(String, u16)>,
     /// How it fares.
     pub vitals: Vitals,
+    /// Live keys by shard, of those it is the primary of; empty until it has told.
+    pub keys: Vec<u64>,
 }
 
 impl Peer {
@@ -67,12 +74,6 @@ pub struct Route {
     pub targets: PeerSet,
     /// This node may answer reads.
     pub readable: bool,
-}
-
-impl Default for Seat {
-    fn default() -> Self {
-        Self::Me
-    }
 }
 
 /// Whether a shard that nobody is ready for may begin its life here.
@@ -111,6 +112,7 @@ pub struct Cluster {
     join: Vec<String>,
     members: Arc<[Member]>,
     peers: Vec<Option<Peer>>,
+    met: u64,
     absent: Vec<Absent>,
     copies: Vec<Copy>,
     ring: Ring,
@@ -131,6 +133,7 @@ impl Cluster {
             leaving: false,
             members: Arc::from([]),
             peers: Vec::new(),
+            met: 0,
             absent: Vec::new(),
             copies: vec![Copy::Absent; shards],
             ring: Ring::new(&[name], ring_shards, replicas),
@@ -258,13 +261,13 @@ impl Cluster {
             .any(|gone| gone.holdings.get(shard).is_some_and(|holding| holding.copy == Copy::Ready))
     }
 
-    /// Whether `shard`, which nobody within reach is ready for, may be formed. `patient`: members that were never heard of
+    /// Whether `shard`, which nobody within reach is ready for, may be formed. `awaits`: members that were never heard of
     /// may still turn up.
-    pub fn formation(&self, shard: usize, patient: bool) -> Formation {
+    pub fn formation(&self, shard: usize, awaits: bool) -> Formation {
         let untold = self.peers().any(|(_, peer)| peer.holdings.is_empty());
         let missed = self.misses(shard)
             || self.peers().any(|(_, peer)| peer.holdings.get(shard).is_some_and(|held| held.missed));
-        if untold || missed || patient && self.awaits_members() {
+        if untold || missed || awaits {
             return Formation::Wait;
         }
         match self.order(shard).next() {
@@ -275,10 +278,14 @@ impl Cluster {
 
     /// Somebody is known, or was named to join, who is not connected and has not said good-bye.
     pub fn awaits_members(&self) -> bool {
-        let away = |member: &Member| member.state != MemberState::Gone && !member.connected;
-        let mut others = self.members.iter().filter(|member| member.name.as_str() != self.name);
         let met = |name: &String| self.members.iter().any(|member| member.name.as_str() == name);
-        others.any(away) || !self.join.iter().all(met)
+        self.members_away() || !self.join.iter().all(met)
+    }
+
+    /// A member is not connected, and has not said good-bye.
+    pub fn members_away(&self) -> bool {
+        let away = |member: &Member| member.state != MemberState::Gone && !is_serving(member);
+        self.members.iter().any(|member| member.name.as_str() != self.name && away(member))
     }
 
     /// This node has nothing of any shard.
@@ -332,16 +339,13 @@ impl Cluster {
             if name == self.name {
                 continue;
             }
-            // An identity is dead once its name lives under another creation, or has said good-bye; a connected one is
-            // not absent.
+            // An identity is dead once its name lives under another creation, or has said good-bye. One that is connected
+            // is absent until it has said hello.
+            let serving = is_serving(member);
             self.absent.retain(|gone| {
                 gone.name != name
-                    || gone.creation == member.creation
-                        && member.state != MemberState::Gone
-                        && !member.connected
+                    || gone.creation == member.creation && member.state != MemberState::Gone && !serving
             });
-            let serving = member.connected
-                && matches!(member.state, MemberState::Up | MemberState::Suspect | MemberState::Leaving);
             if !serving {
                 continue;
             }
@@ -350,14 +354,21 @@ impl Cluster {
                 if let Some(peer) = self.peer_mut(slot) {
                     peer.leaving = leaving;
                 }
-            } else if let Some(slot) = self.seat_peer(Peer {
+                continue;
+            }
+            self.met += 1;
+            let peer = Peer {
                 name: name.into(),
                 creation: member.creation,
+                life: self.met,
                 writer: Writer::of(name, member.creation),
                 leaving,
                 holdings: Vec::new(),
+                resp: None,
                 vitals: Vitals::default(),
-            }) {
+                keys: Vec::new(),
+            };
+            if let Some(slot) = self.seat_peer(peer, change.lost) {
                 change.joined.insert(slot);
             }
         }
@@ -365,8 +376,10 @@ impl Cluster {
         change
     }
 
-    fn seat_peer(&mut self, peer: Peer) -> Option<usize> {
-        if let Some(slot) = self.peers.iter().position(Option::is_none) {
+    /// A slot for a peer, none of those `lost` just now: somebody has to let go of them first.
+    fn seat_peer(&mut self, peer: Peer, lost: PeerSet) -> Option<usize> {
+        let free = |(slot, seated): (usize, &Option<Peer>)| seated.is_none() && !lost.contains(slot);
+        if let Some(slot) = self.peers.iter().enumerate().position(free) {
             self.peers[slot] = Some(peer);
             return Some(slot);
         }
@@ -435,4 +448,9 @@ impl Cluster {
             readable: self.copies[shard] == Copy::Ready,
         }
     }
+}
+
+/// It is connected and has said hello.
+fn is_serving(member: &Member) -> bool {
+    member.connected && matches!(member.state, MemberState::Up | MemberState::Suspect | MemberState::Leaving)
 }

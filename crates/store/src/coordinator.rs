@@ -22,7 +22,7 @@ use crate::{
     cluster::Seat,
     command::{self, Access, Fold, Keys, Row},
     commands,
-    message::{self, Forward, Message},
+    message::{self, Forward, LEASE_MS, Message},
     outcome,
     peers::PeerSet,
     run::{Origin, Parcel, Run, RunId},
@@ -34,30 +34,69 @@ use crate::{
 /// Times a request may be forwarded. Two nodes whose views differ for a moment must not play it back and forth for ever.
 pub(crate) const HOPS_MAX: u8 = 3;
 
+/// Bytes of requests beyond which a parcel takes no further one: with one large request in it, it still fits a frame.
+const PARCEL_BYTES: usize = 1 << 20;
+/// Most bytes of replies that travel at once; node::Limits has to let them pass, and one value of any size fits.
+const OUTCOME_BYTES_MAX: usize = 68 << 20;
+
 /// A parcel under way to a peer.
 #[derive(Debug)]
 pub(crate) struct Sent {
     run: RunId,
     peer: usize,
+    keyspace: u16,
     slots: Vec<(Slot, u32)>,
     reads_only: bool,
+}
+
+/// A run that waits until a peer has merged the frame of this number, and since when.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    number: u64,
+    run: RunId,
+    since_ms: u64,
 }
 
 impl Store {
     /// A batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
-        if !self.recovering.is_empty() {
-            return self.held.push(ask);
-        }
         self.counters.requests += ask.batch.len() as u64;
+        ask.session.active_ms = self.monotonic_ms;
+        if let Some(known) = self.clients.get_mut(&ask.session.id) {
+            known.active_ms = self.monotonic_ms;
+        }
         let session = mem::replace(&mut ask.session, Session::new(0, false));
         let batch = mem::take(&mut ask.batch);
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
-        self.start(Box::new(Run::new(Origin::Client(ask), session, batch, deadline_ms)));
+        self.admit(Box::new(Run::new(Origin::Client(ask), session, batch, deadline_ms)));
+    }
+
+    /// Begins a run, unless this node stood still and may have been deposed meanwhile: then it waits.
+    pub(crate) fn admit(&mut self, run: Box<Run>) {
+        if self.recovering.is_empty() {
+            self.start(run);
+        } else {
+            self.held.push(run);
+        }
+    }
+
+    /// Ends what has waited too long to begin.
+    pub(crate) fn refuse_held(&mut self) {
+        let (late, held) = mem::take(&mut self.held).into_iter().partition(|run| run.deadline_ms <= self.monotonic_ms);
+        self.held = held;
+        for mut run in late {
+            self.counters.timeouts += 1;
+            for _ in 0..run.batch.len() {
+                let text = "this node stood still and has not heard of all others since";
+                run.batch.replies.error(ErrorKind::NoNodes, text);
+            }
+            self.finish(run);
+        }
     }
 
     /// Requests that a peer takes this node to be the right one for.
-    pub(crate) fn forwarded(&mut self, slot: usize, creation: u32, forward: &Forward<'_>) -> bool {
+    pub(crate) fn forwarded(&mut self, slot: usize, forward: &Forward<'_>) -> bool {
+        let Some(life) = self.cluster.peer(slot).map(|peer| peer.life) else { return false };
         let mut session = Session::new(0, true);
         session.level = Some(forward.level);
         session.keyspace = forward.keyspace;
@@ -69,10 +108,10 @@ impl Store {
             return false;
         }
         let patience_ms = forward.patience_ms.min(self.config.request_timeout_ms);
-        let origin = Origin::Peer { slot, creation, token: forward.token };
+        let origin = Origin::Peer { slot, life, token: forward.token };
         let mut run = Run::new(origin, session, batch, self.monotonic_ms + patience_ms);
         run.hops = forward.hops;
-        self.start(Box::new(run));
+        self.admit(Box::new(run));
         true
     }
 
@@ -90,11 +129,11 @@ impl Store {
 
     fn park(&mut self, id: RunId, run: Box<Run>) {
         for peer in run.awaited.iter() {
-            let number = self.outboxes[peer].number();
-            self.waiting[peer].push_back((number, id));
+            let awaited = Awaited { number: self.outboxes[peer].number(), run: id, since_ms: self.monotonic_ms };
+            self.waiting[peer].push_back(awaited);
         }
         if !run.writes.is_empty() {
-            self.relax_at.push_back((self.monotonic_ms + self.config.write_timeout_ms, id));
+            self.relax_at.push_back((self.monotonic_ms + self.relax_after_ms(), id));
         }
         self.end_at.push_back((run.deadline_ms, id));
         self.runs.put(id, run);
@@ -106,6 +145,11 @@ impl Store {
         let mut replies = mem::take(&mut requests.replies);
         for index in 0..requests.len() {
             let mark = replies.mark();
+            // Nobody waits for what was sent behind a QUIT.
+            if run.session.quit {
+                replies.no_reply();
+                continue;
+            }
             let args = requests.request(index);
             self.request(id, run, args, index as u32, &mut replies);
             match run.session.silence {
@@ -127,7 +171,7 @@ impl Store {
     }
 
     fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
-        let Some(row) = command::find(&args[0]) else {
+        let Some(mut row) = command::find(&args[0]) else {
             replies.unknown_command(&args[0], args.skip(1).iter());
             return;
         };
@@ -136,11 +180,17 @@ impl Store {
             replies.unknown_command(&args[0], args.skip(1).iter());
             return;
         }
+        if matches!(row.run, command::Run::Family(_)) && row.arity.admits(args.len()) {
+            let Some(member) = row.member(args.get(1)) else {
+                return replies.unknown_subcommand(row.name, args.get(1).unwrap_or_default());
+            };
+            row = member;
+        }
         if !row.arity.admits(args.len()) {
             replies.wrong_arity(row.name);
             return;
         }
-        if !run.session.authenticated && !matches!(row.name, "auth" | "hello" | "quit" | "reset") {
+        if !run.session.authenticated && !row.needs_no_password() {
             replies.no_auth();
             return;
         }
@@ -180,11 +230,16 @@ impl Store {
                         let slot = replies.later();
                         parcel(run, peer, args, (slot, index), access == Access::Read);
                         if access != Access::Read {
-                            run.written_elsewhere.push(shard as u32);
+                            run.written_elsewhere.insert(shard);
                         }
                     }
                     _ => self.no_nodes(shard, replies),
                 }
+            }
+            // A part reads its key where the whole has its first.
+            command::Run::Each(part, Fold::Sum | Fold::Ok) if args.len() == 1 + row.keys.step() => {
+                let part = command::find(part.as_bytes()).expect("a part is a row of the table");
+                self.run_row(id, run, part, args, index, replies);
             }
             command::Run::Each(part, fold) => self.each(id, run, row, part, fold, args, replies),
             command::Run::Every(part, fold) => {
@@ -195,6 +250,7 @@ impl Store {
                 }
                 self.parts(id, run, batch, fold, replies);
             }
+            command::Run::Family(_) => unreachable!("a family is run through the rows of its members"),
             command::Run::Scan => {
                 if let Some(batch) = commands::scan::plan(self, args, replies) {
                     self.parts(id, run, batch, Fold::Scan, replies);
@@ -212,6 +268,12 @@ impl Store {
                 .filter(|&number| number < usize::from(self.config.shards))
                 .map(|number| base + number)
                 .ok_or(Misplaced::NoShard);
+        }
+        if keys == Keys::Slot {
+            // One that is no slot is refused by the command itself, wherever it runs.
+            let slot = core::str::from_utf8(&args[2]).ok().and_then(|text| text.parse::<u16>().ok());
+            let slot = slot.filter(|&slot| slot < slot::SLOTS).unwrap_or(0);
+            return Ok(base + usize::from(slot::shard(slot, self.config.shards)));
         }
         let mut found = None;
         for key in keys.of(args) {
@@ -231,12 +293,11 @@ impl Store {
     /// Where a request on `shard` runs now.
     fn place_of(&self, run: &Run, shard: usize, access: Access) -> Option<Seat> {
         let route = self.cluster.route(shard);
-        let own_write_pending = run.written_elsewhere.contains(&(shard as u32));
-        let current = match route.primary {
-            Some(Seat::Peer(primary)) => self.has_lease(primary),
-            Some(Seat::Me) | None => true,
-        };
-        if access == Access::Read && route.readable && current && !own_write_pending {
+        if let (Access::Read, Some(Seat::Peer(primary))) = (access, route.primary)
+            && route.readable
+            && self.has_lease(primary)
+            && !run.written_elsewhere.contains(shard)
+        {
             return Some(Seat::Me);
         }
         route.primary
@@ -300,8 +361,8 @@ impl Store {
         args: Args<'_>,
         replies: &mut Replies,
     ) {
-        let step = if row.keys == Keys::Pairs { 2 } else { 1 };
-        if (args.len() - 1) % step != 0 {
+        let step = row.keys.step();
+        if !(args.len() - 1).is_multiple_of(step) {
             return replies.wrong_arity(row.name);
         }
         let mut batch = Batch::new();
@@ -324,7 +385,7 @@ impl Store {
         let slot = replies.later();
         let mut parts = Box::new(Run::new(Origin::Part { of: id, slot, fold }, run.session.for_part(), batch, run.deadline_ms));
         parts.hops = run.hops;
-        parts.written_elsewhere.extend_from_slice(&run.written_elsewhere);
+        parts.written_elsewhere.clone_from(&run.written_elsewhere);
         let parts_id = self.runs.reserve();
         self.execute(parts_id, &mut parts);
         run.written_elsewhere.clone_from(&parts.written_elsewhere);
@@ -344,19 +405,20 @@ impl Store {
         for parcel in mem::take(&mut run.parcels) {
             let token = self.next_token;
             self.next_token += 1;
-            let keyspace = &self.config.keyspaces[usize::from(run.session.keyspace)];
+            let keyspace = &self.config.keyspaces[usize::from(parcel.keyspace)];
             self.outboxes[parcel.peer].push(&Message::Forward(Forward {
                 token,
                 hops: run.hops + 1,
                 level: run.session.level.unwrap_or(keyspace.level),
                 patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
-                keyspace: run.session.keyspace,
+                keyspace: parcel.keyspace,
                 requests: &parcel.requests,
             }));
             self.counters.forwarded += parcel.slots.len() as u64;
             run.open += 1;
-            let Parcel { peer, slots, reads_only, .. } = parcel;
-            self.sent.insert(token, Sent { run: id, peer, slots, reads_only });
+            run.sent.push(token);
+            let Parcel { peer, keyspace, slots, reads_only, .. } = parcel;
+            self.sent.insert(token, Sent { run: id, peer, keyspace, slots, reads_only });
         }
     }
 
@@ -378,16 +440,24 @@ impl Store {
 
     /// `peer` has merged every delta up to frame `number`.
     pub(crate) fn acknowledged(&mut self, peer: usize, number: u64) {
-        while let Some(&(waits_for, id)) = self.waiting[peer].front() {
-            if waits_for > number {
-                break;
-            }
-            self.waiting[peer].pop_front();
-            if let Some(run) = self.runs.get(id) {
+        while let Some(awaited) = self.waiting[peer].pop_front_if(|awaited| awaited.number <= number) {
+            if let Some(run) = self.runs.get(awaited.run) {
                 run.acknowledge(peer);
-                self.settle(id);
+                self.settle(awaited.run);
             }
         }
+    }
+
+    /// How long a write at level `all` waits for everybody: longer than any echo is good for.
+    fn relax_after_ms(&self) -> u64 {
+        self.config.write_timeout_ms.max(2 * LEASE_MS)
+    }
+
+    /// `peer` is so far behind that it will soon not be waited for. It is sent no more fresh echoes: those it has are used
+    /// up by the time a write is acknowledged without it.
+    pub(crate) fn lags(&self, peer: usize) -> bool {
+        let oldest = self.waiting[peer].front();
+        oldest.is_some_and(|awaited| self.monotonic_ms >= awaited.since_ms + self.relax_after_ms() - LEASE_MS)
     }
 
     /// `peer` is lost: nothing is waited for from it any more.
@@ -426,13 +496,16 @@ impl Store {
         }
         // Counted before the first begins, since one that ends at once settles the run it is part of.
         run.open += sent.slots.len() as u32;
-        let (session, deadline_ms) = (run.session.for_part(), run.deadline_ms);
+        let (mut session, deadline_ms, hops) = (run.session.for_part(), run.deadline_ms, run.hops + 1);
+        session.keyspace = sent.keyspace;
         for (slot, index) in sent.slots {
             let Some(run) = self.runs.get(sent.run) else { return };
             let mut again = Batch::new();
             again.push(&run.batch.request(index as usize).iter().collect::<Vec<_>>());
             let origin = Origin::Part { of: sent.run, slot, fold: Fold::First };
-            self.start(Box::new(Run::new(origin, session.clone(), again, deadline_ms)));
+            let mut part = Run::new(origin, session.clone(), again, deadline_ms);
+            part.hops = hops;
+            self.start(Box::new(part));
         }
     }
 
@@ -452,10 +525,9 @@ impl Store {
                 ask.session = run.session;
                 self.answers.push(ask);
             }
-            Origin::Peer { slot, creation, token } => {
-                if self.cluster.peer(slot).is_some_and(|peer| peer.creation == creation) {
-                    let mut replies = Vec::new();
-                    outcome::encode(&mut replies, &run.batch.replies);
+            Origin::Peer { slot, life, token } => {
+                if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
+                    let replies = outcome_of(&run.batch.replies);
                     self.outboxes[slot].push(&Message::Outcome { token, replies: &replies });
                 }
             }
@@ -515,7 +587,9 @@ impl Store {
 
     fn give_up(&mut self, id: RunId) {
         let Some(mut run) = self.runs.take(id) else { return };
-        self.sent.retain(|_, sent| sent.run != id);
+        for token in &run.sent {
+            self.sent.remove(token);
+        }
         self.counters.timeouts += 1;
         for write in mem::take(&mut run.writes) {
             if write.quorum.verdict() == crate::quorum::Verdict::Open {
@@ -552,14 +626,33 @@ enum Misplaced {
 }
 
 fn parcel(run: &mut Run, peer: usize, args: Args<'_>, place: (Slot, u32), read: bool) {
-    let index = run.parcels.iter().position(|parcel| parcel.peer == peer).unwrap_or_else(|| {
-        run.parcels.push(Parcel { peer, requests: Vec::new(), slots: Vec::new(), reads_only: true });
+    let keyspace = run.session.keyspace;
+    let fits = |parcel: &Parcel| {
+        parcel.peer == peer && parcel.keyspace == keyspace && parcel.requests.len() <= PARCEL_BYTES
+    };
+    let index = run.parcels.iter().rposition(fits).unwrap_or_else(|| {
+        run.parcels.push(Parcel { peer, keyspace, requests: Vec::new(), slots: Vec::new(), reads_only: true });
         run.parcels.len() - 1
     });
     let parcel = &mut run.parcels[index];
     message::put_request(&mut parcel.requests, args.len(), args.iter());
     parcel.slots.push(place);
     parcel.reads_only &= read;
+}
+
+/// Replies as they travel; errors, if they are too much to.
+fn outcome_of(replies: &Replies) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    outcome::encode(&mut bytes, replies);
+    if bytes.len() > OUTCOME_BYTES_MAX {
+        let mut refused = Replies::new();
+        for _ in 0..replies.count() {
+            refused.error(ErrorKind::Oom, "the replies are too large to travel together: ask for fewer keys at once");
+        }
+        bytes.clear();
+        outcome::encode(&mut bytes, &refused);
+    }
+    bytes
 }
 
 fn push_part(batch: &mut Batch, part: &str, number: usize, rest: Args<'_>) {

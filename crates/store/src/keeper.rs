@@ -36,6 +36,9 @@ const WINDOW: usize = 4;
 const STALL_MS: u64 = 5_000;
 /// Time between two requests to release the same shard.
 const RELEASE_EVERY_MS: u64 = 500;
+/// How long a node that starts leaves its copies unfilled while it still has members to meet: a copy is ready for those
+/// that know its holder, so it had better be known by all.
+const SETTLE_MS: u64 = 1_000;
 /// Expired keys that are freed in one shard and tick.
 const EXPIRE_MAX: usize = 64;
 
@@ -48,21 +51,21 @@ pub(crate) struct Replica {
     fill: Option<Fill>,
     /// Not to be filled before: its last replica may only be restarting.
     fill_after_ms: u64,
-    /// Replicas that let us drop it, for a clock of this digest.
+    /// Replicas that let us drop it, as asked with a clock of this digest at this time.
     released: PeerSet,
-    released_digest: u64,
+    release_digest: u64,
     release_asked_ms: u64,
 }
 
 impl Replica {
-    pub fn new(shard: Shard) -> Self {
+    pub(crate) fn new(shard: Shard) -> Self {
         Self {
             shard,
             followers: PeerSet::EMPTY,
             fill: None,
             fill_after_ms: 0,
             released: PeerSet::EMPTY,
-            released_digest: 0,
+            release_digest: 0,
             release_asked_ms: 0,
         }
     }
@@ -74,7 +77,8 @@ struct Fill {
     source: usize,
     /// Further sources, of a copy that is being formed.
     then: PeerSet,
-    intake: Option<Intake>,
+    /// What has arrived of a stream, and its number.
+    intake: Option<(u64, Intake)>,
     heard_ms: u64,
     /// The copy is ready when this is done.
     makes_ready: bool,
@@ -104,7 +108,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub fn new(shards: usize) -> Self {
+    pub(crate) fn new(shards: usize) -> Self {
         Self {
             streams: HashMap::default(),
             next_stream: 1,
@@ -121,8 +125,13 @@ impl Keeper {
         }
     }
 
+    /// Copies being filled or repaired, and those that wait for it.
+    pub(crate) fn under_way(&self) -> usize {
+        self.fills + self.wanted.len()
+    }
+
     /// Whether a second has passed since this was last true.
-    pub fn second_is_over(&mut self, now_ms: u64) -> bool {
+    pub(crate) fn second_is_over(&mut self, now_ms: u64) -> bool {
         let over = now_ms >= self.second_at_ms;
         if over {
             self.second_at_ms = now_ms + 1000;
@@ -166,7 +175,7 @@ impl Store {
     /// A message about copies; false if it breaks the protocol.
     pub(crate) fn keep(&mut self, slot: usize, message: &Message<'_>) -> bool {
         match *message {
-            Message::Holdings { now_ms, holdings } => self.told(slot, now_ms, holdings),
+            Message::Holdings { now_ms, resp, holdings } => self.told(slot, now_ms, resp, holdings),
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
                     self.outboxes[slot].push(&Message::Compare);
@@ -194,11 +203,12 @@ impl Store {
             | Message::Forward(_)
             | Message::Outcome { .. }
             | Message::Vitals(_)
+            | Message::Keys(_)
             | Message::Leave => true,
         }
     }
 
-    fn told(&mut self, slot: usize, now_ms: u64, bytes: &[u8]) -> bool {
+    fn told(&mut self, slot: usize, now_ms: u64, resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
         let Ok(holdings) = message::holdings(bytes) else { return false };
         // A node that has nothing yet takes over the time of those it joins.
         if self.cluster.holds_nothing() && self.cluster.peers().all(|(_, peer)| peer.holdings.is_empty()) {
@@ -206,6 +216,9 @@ impl Store {
         }
         if !self.cluster.told(slot, holdings) {
             return false;
+        }
+        if let Some(peer) = self.cluster.peer_mut(slot) {
+            peer.resp = resp.map(|(host, port)| (host.into(), port));
         }
         for (shard, replica) in self.replicas.iter_mut().enumerate() {
             if replica.followers.contains(slot)
@@ -282,8 +295,12 @@ impl Store {
         }
         for (shard, aged) in self.keeper.aged.iter_mut().enumerate() {
             aged.clear();
+            let replica = &mut self.replicas[shard].shard;
             if self.cluster.copy(shard) != Copy::Absent {
-                self.replicas[shard].shard.clock().encode(aged);
+                replica.clock().encode(aged);
+            }
+            if replica.stats().contexts > 0 {
+                replica.shed();
             }
         }
     }
@@ -300,6 +317,8 @@ impl Store {
             self.outboxes[slot].push(&Message::Refusal { shard: shard as u32 });
             return true;
         }
+        // What it pulled before it has given up.
+        self.close_streams(|to, of| (to, of) == (slot, shard));
         let replica = &mut self.replicas[shard];
         if self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Ready {
             replica.followers.insert(slot);
@@ -309,7 +328,7 @@ impl Store {
             Missing::None => Kind::Nothing,
             Missing::Part(mut part) => {
                 part.encode(CHUNK_BYTES, &mut chunk);
-                Kind::Part
+                if part.is_empty() { Kind::Rest } else { Kind::Part }
             }
             Missing::Whole => Kind::Stream,
         };
@@ -402,23 +421,30 @@ impl Store {
         self.counters.chunk_bytes += bytes.len() as u64;
         match kind {
             Kind::Nothing => self.filled(shard),
-            Kind::Part => match replica.shard.receive_part(&mut reader) {
+            Kind::Part | Kind::Rest => match replica.shard.receive_part(&mut reader) {
+                Ok(Parted::Merged(_)) if kind == Kind::Rest => self.filled(shard),
                 Ok(Parted::Merged(_) | Parted::Strange) => self.pull(shard),
                 Err(_) => return false,
             },
             Kind::Stream => {
                 let Ok(stream) = Reader::new(bytes).u64() else { return false };
-                let intake = fill.intake.get_or_insert_with(|| Intake::new(stream));
+                // The streams of a peer have rising numbers: of an earlier one, only what was under way still comes.
+                let (_, intake) = match &mut fill.intake {
+                    Some((number, _)) if *number > stream => return true,
+                    Some(intake) if intake.0 == stream => intake,
+                    none_or_earlier => none_or_earlier.insert((stream, Intake::new(stream))),
+                };
                 match intake.receive(&mut reader) {
                     Ok(Intaken::More) => {
                         self.outboxes[slot].push(&Message::More { shard: shard as u32, stream });
                     }
                     Ok(Intaken::Complete) => {
-                        let whole = fill.intake.take().is_some_and(|intake| replica.shard.join(intake));
+                        let whole = fill.intake.take().is_some_and(|(_, intake)| replica.shard.join(intake));
                         if whole { self.filled(shard) } else { self.pull(shard) }
                     }
                     Ok(Intaken::Ignored) => {}
-                    Ok(Intaken::Gap) => self.pull(shard),
+                    // A connection loses nothing, so it is the end of a stream of an earlier fill.
+                    Ok(Intaken::Gap) => fill.intake = None,
                     Err(_) => return false,
                 }
             }
@@ -460,6 +486,8 @@ impl Store {
         if self.cluster.copy(shard) == Copy::Absent {
             return true;
         }
+        // It is on its way out and needs no more deltas.
+        self.replicas[shard].followers.remove(slot);
         if !self.replicas[shard].shard.clock().covers(&theirs) {
             self.keeper.wanted.insert(shard, slot);
             self.keeper.look = true;
@@ -472,12 +500,8 @@ impl Store {
 
     fn released(&mut self, slot: usize, shard: usize, digest: u64) -> bool {
         let Some(replica) = self.replicas.get_mut(shard) else { return false };
-        if digest != replica.shard.clock().digest() || self.cluster.placed_here(shard) {
+        if digest != replica.release_digest || self.cluster.placed_here(shard) {
             return true;
-        }
-        if replica.released_digest != digest {
-            replica.released_digest = digest;
-            replica.released = PeerSet::EMPTY;
         }
         replica.released.insert(slot);
         let all = self.cluster.order(shard).all(|seat| match seat {
@@ -487,7 +511,13 @@ impl Store {
             }
         });
         if all && replica.fill.is_none() {
-            self.drop_copy(shard);
+            if digest == replica.shard.clock().digest() {
+                self.drop_copy(shard);
+            } else {
+                // Written to meanwhile. A copy that is not ready is sent no writes, so the next time there are none.
+                replica.release_asked_ms = 0;
+                self.set_copy(shard, Copy::Filling);
+            }
         }
         true
     }
@@ -504,7 +534,7 @@ impl Store {
 
     fn ask_release(&mut self, shard: usize) {
         let replica = &mut self.replicas[shard];
-        if self.monotonic_ms < replica.release_asked_ms + RELEASE_EVERY_MS {
+        if replica.release_asked_ms > 0 && self.monotonic_ms < replica.release_asked_ms + RELEASE_EVERY_MS {
             return;
         }
         let ready = self.cluster.order(shard).all(|seat| {
@@ -514,6 +544,8 @@ impl Store {
             return;
         }
         replica.release_asked_ms = self.monotonic_ms;
+        replica.release_digest = replica.shard.clock().digest();
+        replica.released = PeerSet::EMPTY;
         let mut clock = Vec::new();
         replica.shard.clock().encode(&mut clock);
         let seats: Vec<Seat> = self.cluster.order(shard).collect();
@@ -532,7 +564,7 @@ impl Store {
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
             replica.shard.remember(!alone);
-            if change.crashed && self.cluster.copy(shard) != Copy::Ready {
+            if change.crashed && self.cluster.copy(shard) == Copy::Absent {
                 replica.fill_after_ms = self.monotonic_ms + self.config.refill_after_ms;
             }
         }
@@ -550,17 +582,7 @@ impl Store {
     pub(crate) fn forget_peer(&mut self, slot: usize) {
         self.keeper.compared.remove(slot);
         self.keeper.wanted.retain(|_, source| *source != slot);
-        let lost: Vec<(u64, usize)> = self
-            .keeper
-            .streams
-            .iter()
-            .filter(|(_, (to, _))| *to == slot)
-            .map(|(stream, (_, shard))| (*stream, *shard))
-            .collect();
-        for (stream, shard) in lost {
-            self.keeper.streams.remove(&stream);
-            self.replicas[shard].shard.close_stream(stream);
-        }
+        self.close_streams(|to, _| to == slot);
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
             replica.followers.remove(slot);
@@ -569,6 +591,18 @@ impl Store {
                 self.end_fill(shard);
             }
         }
+    }
+
+    /// Ends the streams, to a peer and of a shard, that are `over`.
+    fn close_streams(&mut self, over: impl Fn(usize, usize) -> bool) {
+        let replicas = &mut self.replicas;
+        self.keeper.streams.retain(|stream, &mut (to, of)| {
+            let over = over(to, of);
+            if over {
+                replicas[of].shard.close_stream(*stream);
+            }
+            !over
+        });
     }
 
     /// This node did not run for a while and others went on without it: what it has may be old.
@@ -587,10 +621,12 @@ impl Store {
             self.keeper.round_at_ms = self.monotonic_ms + ROUND_MS;
             self.round();
         }
-        let patient = self.monotonic_ms < self.started_ms + self.config.form_after_ms;
+        let age_ms = self.monotonic_ms - self.started_ms;
+        let awaits = age_ms < self.config.form_after_ms && self.cluster.awaits_members();
+        let settles = awaits && age_ms < SETTLE_MS;
         self.keeper.look = false;
         for shard in 0..self.replicas.len() {
-            self.review_one(shard, patient);
+            self.review_one(shard, awaits, settles);
         }
         self.repair();
         self.expire();
@@ -598,13 +634,15 @@ impl Store {
             self.keeper.announce = false;
             let mut holdings = Vec::new();
             message::put_holdings(&mut holdings, self.cluster.holdings());
+            let resp = self.config.resp.as_ref().map(|(host, port)| (host.as_str(), *port));
             for slot in self.cluster.connected().iter() {
-                self.outboxes[slot].push(&Message::Holdings { now_ms: self.now_ms, holdings: &holdings });
+                self.outboxes[slot].push(&Message::Holdings { now_ms: self.now_ms, resp, holdings: &holdings });
             }
         }
         if self.cluster.leaving() && !self.keeper.left {
             let empty = (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent);
-            let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving);
+            // Members out of reach may come back and take over: what is here must not go before.
+            let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving) && !self.cluster.members_away();
             if empty || nobody {
                 self.keeper.left = true;
                 self.commands.push(MembersCommand::Gone);
@@ -613,7 +651,8 @@ impl Store {
         }
     }
 
-    fn review_one(&mut self, shard: usize, patient: bool) {
+    /// `awaits`: there are members still to meet. `settles`: and little time has passed to do so.
+    fn review_one(&mut self, shard: usize, awaits: bool, settles: bool) {
         let placed = self.cluster.placed_here(shard);
         let copy = self.cluster.copy(shard);
         if let Some(fill) = &self.replicas[shard].fill {
@@ -626,20 +665,20 @@ impl Store {
             (true, Copy::Absent) => self.set_copy(shard, Copy::Filling),
             (true, Copy::Filling) => match self.cluster.route(shard).primary {
                 Some(Seat::Peer(primary)) => {
-                    if self.monotonic_ms >= self.replicas[shard].fill_after_ms {
+                    if self.monotonic_ms >= self.replicas[shard].fill_after_ms && !settles {
                         self.fill(shard, primary, PeerSet::EMPTY, true);
                     }
                 }
                 Some(Seat::Me) => {}
-                None => self.form(shard, patient),
+                None => self.form(shard, awaits),
             },
             (false, Copy::Filling | Copy::Ready) => self.ask_release(shard),
             (true, Copy::Ready) | (false, Copy::Absent) => {}
         }
     }
 
-    fn form(&mut self, shard: usize, patient: bool) {
-        let Formation::Mine(mut sources) = self.cluster.formation(shard, patient) else { return };
+    fn form(&mut self, shard: usize, awaits: bool) {
+        let Formation::Mine(mut sources) = self.cluster.formation(shard, awaits) else { return };
         match sources.iter().next() {
             None => {
                 self.set_copy(shard, Copy::Ready);

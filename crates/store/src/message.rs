@@ -25,7 +25,11 @@ use crate::{
 
 /// Version of the frame and of all messages in it. A peer of another version is refused by the birth record.
 pub const VERSION: u8 = 1;
+/// Longest host name (RFC 1035, 2.3.4).
+const HOST_BYTES_MAX: usize = 255;
 const HEADER: usize = 1 + 4 * 8;
+/// A frame that has grown beyond this takes no further message, so that its size is bounded by that of one message.
+const FRAME_BYTES: usize = 256 << 10;
 
 /// How long an echo allows to answer reads without asking the primary.
 pub const LEASE_MS: u64 = 500;
@@ -132,6 +136,8 @@ pub enum Kind {
     Nothing,
     /// Some keys: merge them and pull again.
     Part,
+    /// The last keys: merge them, and with the deltas that follow nothing is lacking.
+    Rest,
     /// A chunk of a stream of the whole shard.
     Stream,
 }
@@ -159,6 +165,8 @@ pub enum Message<'a> {
     Holdings {
         /// Its calendar, in Unix milliseconds: a node that starts takes it over.
         now_ms: u64,
+        /// Host and port at which clients reach it by RESP.
+        resp: Option<(&'a str, u16)>,
         /// Of every shard, in shard order; read with [`holdings`].
         holdings: &'a [u8],
     },
@@ -219,6 +227,8 @@ pub enum Message<'a> {
     },
     /// How the sender fares.
     Vitals(Vitals),
+    /// Live keys of the shards the sender is the primary of, for `/shards` of any node; read with [`key_counts`].
+    Keys(&'a [u8]),
     /// Please hand everything over and go: somebody asked the sender to see to it.
     Leave,
 }
@@ -241,6 +251,8 @@ const MORE: u8 = 15;
 const CHUNK_PART: u8 = 16;
 const CHUNK_STREAM: u8 = 17;
 const LEAVE: u8 = 18;
+const CHUNK_REST: u8 = 19;
+const KEYS: u8 = 20;
 
 impl Message<'_> {
     /// Appends the message.
@@ -260,9 +272,12 @@ impl Message<'_> {
                 put_varint(out, *token);
                 put_bytes(out, replies);
             }
-            Self::Holdings { now_ms, holdings } => {
+            Self::Holdings { now_ms, resp, holdings } => {
                 out.push(HOLDINGS);
                 put_varint(out, *now_ms);
+                let (host, port) = resp.unwrap_or_default();
+                put_bytes(out, host.as_bytes());
+                put_varint(out, u64::from(port));
                 put_bytes(out, holdings);
             }
             Self::Digest(digest) => {
@@ -271,6 +286,10 @@ impl Message<'_> {
             }
             Self::Compare => out.push(COMPARE),
             Self::Leave => out.push(LEAVE),
+            Self::Keys(counts) => {
+                out.push(KEYS);
+                put_bytes(out, counts);
+            }
             Self::Clock { shard, clock } => tagged(out, CLOCK, *shard, clock),
             Self::Pull { shard, any, clock } => {
                 out.push(if *any { PULL_ANY } else { PULL });
@@ -286,6 +305,7 @@ impl Message<'_> {
                 let tag = match kind {
                     Kind::Nothing => CHUNK_NOTHING,
                     Kind::Part => CHUNK_PART,
+                    Kind::Rest => CHUNK_REST,
                     Kind::Stream => CHUNK_STREAM,
                 };
                 tagged(out, tag, *shard, chunk);
@@ -320,6 +340,15 @@ fn shard(input: &mut Reader<'_>) -> Result<u32, Malformed> {
     u32::try_from(input.varint()?).map_err(|_| Malformed("shard out of range"))
 }
 
+/// Where a peer is reached by RESP; none if it does not tell. It is shown to clients in lines of words, so what is no
+/// word is none: a slip in the peer's settings, and no reason to part with it.
+fn resp_address<'a>(input: &mut Reader<'a>) -> Result<Option<(&'a str, u16)>, Malformed> {
+    let (host, port) = (input.bytes()?, input.varint()?);
+    let port = u16::try_from(port).map_err(|_| Malformed("port out of range"))?;
+    let is_word = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.iter().all(u8::is_ascii_graphic);
+    Ok(core::str::from_utf8(host).ok().filter(|_| is_word).map(|host| (host, port)))
+}
+
 fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
     Ok(match input.u8()? {
         DELTA => Message::Delta { shard: shard(input)?, delta: input.bytes()? },
@@ -332,16 +361,20 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             requests: input.bytes()?,
         }),
         OUTCOME => Message::Outcome { token: input.varint()?, replies: input.bytes()? },
-        HOLDINGS => Message::Holdings { now_ms: input.varint()?, holdings: input.bytes()? },
+        HOLDINGS => {
+            Message::Holdings { now_ms: input.varint()?, resp: resp_address(input)?, holdings: input.bytes()? }
+        }
         DIGEST => Message::Digest(input.varint()?),
         COMPARE => Message::Compare,
         LEAVE => Message::Leave,
+        KEYS => Message::Keys(input.bytes()?),
         CLOCK => Message::Clock { shard: shard(input)?, clock: input.bytes()? },
         PULL => Message::Pull { shard: shard(input)?, any: false, clock: input.bytes()? },
         PULL_ANY => Message::Pull { shard: shard(input)?, any: true, clock: input.bytes()? },
         MORE => Message::More { shard: shard(input)?, stream: input.varint()? },
         CHUNK_NOTHING => Message::Chunk { shard: shard(input)?, kind: Kind::Nothing, chunk: input.bytes()? },
         CHUNK_PART => Message::Chunk { shard: shard(input)?, kind: Kind::Part, chunk: input.bytes()? },
+        CHUNK_REST => Message::Chunk { shard: shard(input)?, kind: Kind::Rest, chunk: input.bytes()? },
         CHUNK_STREAM => Message::Chunk { shard: shard(input)?, kind: Kind::Stream, chunk: input.bytes()? },
         REFUSAL => Message::Refusal { shard: shard(input)? },
         RELEASE => Message::Release { shard: shard(input)?, clock: input.bytes()? },
@@ -388,6 +421,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The next message; `None` at the end.
+    #[allow(clippy::should_implement_trait)] // nobody needs the iterator it could be
     pub fn next(&mut self) -> Option<Result<Message<'a>, Malformed>> {
         (!self.messages.is_empty()).then(|| decode(&mut self.messages))
     }
@@ -396,6 +430,8 @@ impl<'a> Frame<'a> {
 /// What is gathered for one peer until the flush.
 #[derive(Debug)]
 pub struct Outbox {
+    /// Frames that take no more, but for their headers.
+    full: Vec<Vec<u8>>,
     frame: Vec<u8>,
     /// Number the frame being gathered will have.
     number: u64,
@@ -407,18 +443,22 @@ pub struct Outbox {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { frame: alloc::vec![0; HEADER], number: 1, acknowledge: false, sealed_ms: 0 }
+        Self { full: Vec::new(), frame: alloc::vec![0; HEADER], number: 1, acknowledge: false, sealed_ms: 0 }
     }
 }
 
 impl Outbox {
-    /// Number of the frame that is being gathered.
+    /// Number of the frame that is being gathered: the one that the last message is in, or one before.
     pub fn number(&self) -> u64 {
         self.number
     }
 
     /// Adds a message.
     pub fn push(&mut self, message: &Message<'_>) {
+        if self.frame.len() > FRAME_BYTES {
+            self.full.push(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
+            self.number += 1;
+        }
         message.encode(&mut self.frame);
     }
 
@@ -427,32 +467,33 @@ impl Outbox {
         self.acknowledge = true;
     }
 
-    /// Bytes gathered.
-    pub fn len(&self) -> usize {
-        self.frame.len() - HEADER
+    /// It is worth sending before the flush.
+    pub fn is_full(&self) -> bool {
+        self.frame.len() > FRAME_BYTES
     }
 
-    /// The frame to send, if there is anything to say or a beat is due. `applied` is our side's highest number, `echo` the
-    /// peer's last beat.
-    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64) -> Option<&[u8]> {
+    /// Gives `send` the frames to send, if there is anything to say or a beat is due. `applied` is our side's highest
+    /// number, `echo` the peer's last beat.
+    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64, mut send: impl FnMut(&[u8])) {
         let due = now_ms >= self.sealed_ms + BEAT_MS;
         if self.frame.len() == HEADER && !self.acknowledge && !due {
-            return None;
+            return;
         }
         self.acknowledge = false;
         self.sealed_ms = now_ms;
-        self.frame[0] = VERSION;
-        for (index, number) in [self.number, applied, now_ms, echo].into_iter().enumerate() {
-            self.frame[1 + index * 8..][..8].copy_from_slice(&number.to_le_bytes());
+        let first = self.number - self.full.len() as u64;
+        for (number, frame) in (first..).zip(self.full.iter_mut().chain([&mut self.frame])) {
+            frame[0] = VERSION;
+            for (index, field) in [number, applied, now_ms, echo].into_iter().enumerate() {
+                frame[1 + index * 8..][..8].copy_from_slice(&field.to_le_bytes());
+            }
+            send(frame);
         }
         self.number += 1;
-        Some(&self.frame)
-    }
-
-    /// To be called once what [`Outbox::seal`] gave is sent. A frame that grew large gives its memory back.
-    pub fn reset(&mut self) {
+        self.full = Vec::new();
         self.frame.truncate(HEADER);
-        self.frame.shrink_to(256 * 1024);
+        // A frame that grew large gives its memory back.
+        self.frame.shrink_to(FRAME_BYTES);
     }
 }
 
@@ -481,6 +522,25 @@ pub fn requests<'a>(bytes: &'a [u8], mut each: impl FnMut(&[&'a [u8]])) -> Resul
         each(&args);
     }
     Ok(())
+}
+
+/// Writes what [`Message::Keys`] carries: shard and count in turn.
+pub fn put_key_counts(out: &mut Vec<u8>, counts: impl Iterator<Item = (usize, u64)>) {
+    for (shard, count) in counts {
+        put_varint(out, shard as u64);
+        put_varint(out, count);
+    }
+}
+
+/// Reads what [`Message::Keys`] carries, for a node of so many shards; 0 for those not named.
+pub fn key_counts(bytes: &[u8], shards: usize) -> Result<Vec<u64>, Malformed> {
+    let mut counts = alloc::vec![0; shards];
+    let mut input = Reader::new(bytes);
+    while !input.is_empty() {
+        let shard = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
+        *counts.get_mut(shard).ok_or(Malformed("shard out of range"))? = input.varint()?;
+    }
+    Ok(counts)
 }
 
 /// Writes what [`Message::Holdings`] carries.

@@ -26,11 +26,29 @@ pub(crate) enum Origin {
     /// To a client of this node, whose box is kept here.
     Client(Box<Ask>),
     /// To the peer that forwarded it.
-    Peer { slot: usize, creation: u32, token: u64 },
+    Peer { slot: usize, life: u64, token: u64 },
     /// Into one place of another run.
     Part { of: RunId, slot: Slot, fold: Fold },
     /// To a BEAM process.
     Beam(Box<crate::beam::Caller>),
+}
+
+/// A set of shards. Costs nothing as long as it is empty.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ShardSet(Vec<u64>);
+
+impl ShardSet {
+    pub fn insert(&mut self, shard: usize) {
+        let word = shard / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (shard % 64);
+    }
+
+    pub fn contains(&self, shard: usize) -> bool {
+        self.0.get(shard / 64).is_some_and(|word| word & 1 << (shard % 64) != 0)
+    }
 }
 
 /// A write that is applied here and waits for others to hold it too.
@@ -45,6 +63,7 @@ pub(crate) struct Write {
 #[derive(Debug)]
 pub(crate) struct Parcel {
     pub peer: usize,
+    pub keyspace: u16,
     pub requests: Vec<u8>,
     /// Places of their replies, with the number of each request in its batch.
     pub slots: Vec<(Slot, u32)>,
@@ -66,14 +85,16 @@ pub(crate) struct Run {
     /// Peers whose acknowledgement of the frame now being gathered is waited for.
     pub awaited: PeerSet,
     pub parcels: Vec<Parcel>,
+    /// Names of the parcels under way.
+    pub sent: Vec<u64>,
     /// Shards with a write that another node executes: what is read of them afterwards is read there too.
-    pub written_elsewhere: Vec<u32>,
+    pub written_elsewhere: ShardSet,
     /// Parcels and parts that have not come back.
     pub open: u32,
 }
 
 impl Run {
-    pub fn new(origin: Origin, session: Session, batch: Batch, deadline_ms: u64) -> Self {
+    pub(crate) fn new(origin: Origin, session: Session, batch: Batch, deadline_ms: u64) -> Self {
         Self {
             origin,
             session,
@@ -83,13 +104,14 @@ impl Run {
             writes: Vec::new(),
             awaited: PeerSet::EMPTY,
             parcels: Vec::new(),
-            written_elsewhere: Vec::new(),
+            sent: Vec::new(),
+            written_elsewhere: ShardSet::default(),
             open: 0,
         }
     }
 
     /// Notes a write that was sent to `sent` and whose reply begins at `mark`.
-    pub fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet, excused: PeerSet) {
+    pub(crate) fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet, excused: PeerSet) {
         if level != Level::One && !sent.is_empty() {
             self.writes.push(Write { mark, quorum: Quorum::new(level, sent, excused) });
             self.awaited = self.awaited.union(sent);
@@ -97,26 +119,26 @@ impl Run {
     }
 
     /// `peer` holds all writes that were sent to it.
-    pub fn acknowledge(&mut self, peer: usize) {
+    pub(crate) fn acknowledge(&mut self, peer: usize) {
         for write in &mut self.writes {
             write.quorum.ack(peer);
         }
     }
 
     /// `peer` is lost.
-    pub fn lose(&mut self, peer: usize) {
+    pub(crate) fn lose(&mut self, peer: usize) {
         for write in &mut self.writes {
             write.quorum.lose(peer);
         }
     }
 
     /// Peers that keep it waiting for their acknowledgement.
-    pub fn silent(&self) -> PeerSet {
+    pub(crate) fn silent(&self) -> PeerSet {
         self.writes.iter().fold(PeerSet::EMPTY, |set, write| set.union(write.quorum.silent()))
     }
 
     /// Nothing is waited for.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.open == 0 && self.writes.iter().all(|write| write.quorum.verdict() == Verdict::Met)
     }
 }
@@ -130,7 +152,7 @@ pub(crate) struct Runs {
 
 impl Runs {
     /// A name for a run that is not stored yet.
-    pub fn reserve(&mut self) -> RunId {
+    pub(crate) fn reserve(&mut self) -> RunId {
         let place = self.free.pop().unwrap_or_else(|| {
             self.places.push((0, None));
             (self.places.len() - 1) as u32
@@ -139,20 +161,20 @@ impl Runs {
     }
 
     /// Stores a run under its name.
-    pub fn put(&mut self, id: RunId, run: Box<Run>) {
+    pub(crate) fn put(&mut self, id: RunId, run: Box<Run>) {
         let place = &mut self.places[id.place as usize];
         assert!(place.0 == id.life && place.1.is_none(), "a run is stored once, under the name reserved for it");
         place.1 = Some(run);
     }
 
     /// The run of this name, while it is under way.
-    pub fn get(&mut self, id: RunId) -> Option<&mut Run> {
+    pub(crate) fn get(&mut self, id: RunId) -> Option<&mut Run> {
         let (life, run) = self.places.get_mut(id.place as usize)?;
         if *life == id.life { run.as_deref_mut() } else { None }
     }
 
     /// Ends a run: its name is not used again.
-    pub fn take(&mut self, id: RunId) -> Option<Box<Run>> {
+    pub(crate) fn take(&mut self, id: RunId) -> Option<Box<Run>> {
         let (life, run) = self.places.get_mut(id.place as usize)?;
         if *life != id.life {
             return None;
@@ -164,7 +186,7 @@ impl Runs {
     }
 
     /// Gives a reserved name back unused.
-    pub fn release(&mut self, id: RunId) {
+    pub(crate) fn release(&mut self, id: RunId) {
         let place = &mut self.places[id.place as usize];
         assert!(place.0 == id.life && place.1.is_none(), "only a name without a run is given back");
         place.0 = place.0.wrapping_add(1);
@@ -172,7 +194,7 @@ impl Runs {
     }
 
     /// Names of all runs under way.
-    pub fn ids(&self) -> Vec<RunId> {
+    pub(crate) fn ids(&self) -> Vec<RunId> {
         let named = |(place, (life, run)): (usize, &(u32, Option<Box<Run>>))| {
             run.is_some().then_some(RunId { place: place as u32, life: *life })
         };
@@ -180,7 +202,7 @@ impl Runs {
     }
 
     /// How many are under way.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
 }

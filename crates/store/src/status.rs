@@ -32,10 +32,17 @@ impl Store {
         vitals
     }
 
+    /// Live keys of each shard that this node is the primary of and that has any.
+    pub(crate) fn primary_keys(&self) -> impl Iterator<Item = (usize, u64)> {
+        let keys = |shard: usize| self.replicas[shard].shard.len() as u64;
+        let primary = |shard: &usize| self.cluster.route(*shard).primary == Some(Seat::Me);
+        (0..self.replicas.len()).filter(primary).map(move |shard| (shard, keys(shard))).filter(|(_, keys)| *keys > 0)
+    }
+
     /// Keys of all shards, as the nodes last told.
     pub(crate) fn keys_in_cluster(&self) -> u64 {
-        let theirs: u64 = self.cluster.peers().map(|(_, peer)| peer.vitals.keys_primary).sum();
-        self.vitals.keys_primary + theirs
+        let theirs = self.cluster.peers().map(|(_, peer)| peer.vitals.keys_primary);
+        theirs.fold(self.vitals.keys_primary, u64::saturating_add)
     }
 
     pub(crate) fn status(&self) -> Arc<Status> {
@@ -49,8 +56,8 @@ impl Store {
         let unavailable = shards.iter().filter(|shard| shard.primary.is_none()).count() as u64;
         let known: Vec<(Member, Vitals)> = self.with_vitals(own);
         let connected = || known.iter().filter(|(member, _)| member.connected);
-        let moves = connected().map(|(_, vitals)| vitals.moves).sum();
-        let behind: u64 = connected().map(|(_, vitals)| vitals.behind).sum();
+        let moves = connected().map(|(_, vitals)| vitals.moves).fold(0, u64::saturating_add);
+        let behind = connected().map(|(_, vitals)| vitals.behind).fold(0, u64::saturating_add);
         let all_told = self.cluster.peers().all(|(_, peer)| !peer.holdings.is_empty());
         let healed = all_told && moves == 0 && behind == 0 && shards.iter().all(whole);
         let nodes = known
@@ -111,7 +118,12 @@ impl Store {
             replicas: self.cluster.order(shard).map(name).collect(),
             ready,
             primary: self.cluster.route(shard).primary.map(name),
-            keys: self.replicas[shard].shard.len() as u64,
+            keys: match self.cluster.route(shard).primary {
+                Some(Seat::Peer(slot)) if self.cluster.copy(shard) == Copy::Absent => {
+                    self.cluster.peer(slot).and_then(|peer| peer.keys.get(shard).copied()).unwrap_or(0)
+                }
+                _ => self.replicas[shard].shard.len() as u64,
+            },
         }
     }
 }

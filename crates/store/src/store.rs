@@ -20,15 +20,16 @@ use crate::{
     calendar::Calendar,
     cluster::Cluster,
     config::Config,
-    coordinator::Sent,
+    coordinator::{Awaited, Sent},
     counters::Counters,
     dot::Writer,
     keeper::Replica,
-    message::{Frame, LEASE_MS, Message, Outbox, Vitals},
+    early::Early,
+    message::{self, Frame, LEASE_MS, Message, Outbox, Vitals},
     outcome,
     peers::{PEERS_MAX, PeerSet},
     random::Random,
-    run::{RunId, Runs},
+    run::{Run, RunId, Runs},
     shard::Shard,
     stamp::Hlc,
 };
@@ -39,8 +40,6 @@ pub const NAME: &str = "salp";
 /// Time between two looks at what is due.
 const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
-/// Gathered bytes that leave before the flush.
-const FRAME_BYTES: usize = 256 << 10;
 /// A node that did nothing for so long, though it ticks, stood still.
 const STILL_MS: u64 = 1_000;
 
@@ -63,7 +62,7 @@ pub struct Store {
 
     pub(crate) runs: Runs,
     /// By peer: runs that wait until it has merged the frame of this number.
-    pub(crate) waiting: Vec<VecDeque<(u64, RunId)>>,
+    pub(crate) waiting: Vec<VecDeque<Awaited>>,
     pub(crate) sent: HashMap<u64, Sent, foldhash::fast::FixedState>,
     pub(crate) next_token: u64,
     pub(crate) relax_at: VecDeque<(u64, RunId)>,
@@ -81,13 +80,19 @@ pub struct Store {
     /// Peers that have not been heard of since this node stood still: until then it may have been deposed unawares.
     pub(crate) recovering: PeerSet,
     resumed_ms: u64,
-    /// Batches that wait for the end of that. One per client at most, since a client has one under way at a time.
-    pub(crate) held: Vec<Box<Ask>>,
+    /// Runs that wait for the end of that. One per client at most, since a client has one batch under way at a time.
+    pub(crate) held: Vec<Box<Run>>,
+    /// The name all stores have, and by peer that of its node.
+    name: Atom,
     names: Vec<Atom>,
     /// Peers that broke the protocol while the present message was handled.
-    broken: PeerSet,
+    broken: Vec<(usize, &'static str)>,
+    /// Peers whose connection is lost, which the member list does not show yet.
+    cut: PeerSet,
+    early: Early,
 
     pub(crate) clients: HashMap<u64, Session, foldhash::fast::FixedState>,
+    #[allow(clippy::vec_box)] // the boxes travel on
     pub(crate) answers: Vec<Box<Ask>>,
     pub(crate) beam_answers: Vec<(Box<beam::Caller>, Replies)>,
     pub(crate) commands: Vec<MembersCommand>,
@@ -137,8 +142,11 @@ impl Store {
             recovering: PeerSet::EMPTY,
             resumed_ms: 0,
             held: Vec::new(),
+            name: Atom::new(NAME),
             names: Vec::new(),
-            broken: PeerSet::EMPTY,
+            broken: Vec::new(),
+            cut: PeerSet::EMPTY,
+            early: Early::default(),
             clients: HashMap::default(),
             answers: Vec::new(),
             beam_answers: Vec::new(),
@@ -165,20 +173,29 @@ impl Store {
         self.now_ms = self.calendar.read(now.monotonic_us, now.wall_ms);
     }
 
-    /// The peer in `slot` has heard of us a moment ago, and everything it sent before is here.
-    pub(crate) fn has_lease(&self, slot: usize) -> bool {
-        self.monotonic_ms < self.echoes[slot] + LEASE_MS
+    /// Counts from zero again.
+    pub(crate) fn reset_counters(&mut self) {
+        self.counters = Counters::default();
+        self.asked = 0;
     }
 
-    /// A frame of the peer in `slot`; false if it broke the protocol.
-    fn frame(&mut self, slot: usize, bytes: &[u8]) -> bool {
-        let Ok(mut frame) = Frame::decode(bytes) else { return false };
+    /// The peer in `slot` has heard of us a moment ago, and everything it sent before is here.
+    pub(crate) fn has_lease(&self, slot: usize) -> bool {
+        self.monotonic_ms < self.echoes[slot] + LEASE_MS && !self.cut.contains(slot)
+    }
+
+    /// A frame of the peer in `slot`. An error says which rule of the protocol it broke.
+    fn frame(&mut self, slot: usize, bytes: &[u8]) -> Result<(), &'static str> {
+        let mut frame = Frame::decode(bytes).map_err(|malformed| malformed.0)?;
         // A frame that came twice says nothing new; one that is missing was lost, and what it held with it.
         if frame.number <= self.received[slot] {
-            return true;
+            return Ok(());
         }
-        if frame.number != self.received[slot] + 1 || frame.applied >= self.outboxes[slot].number() {
-            return false;
+        if frame.number != self.received[slot] + 1 {
+            return Err("a frame is missing");
+        }
+        if frame.applied >= self.outboxes[slot].number() {
+            return Err("it acknowledges what was not sent");
         }
         self.received[slot] = frame.number;
         self.beats[slot] = frame.beat;
@@ -192,12 +209,12 @@ impl Store {
             self.acknowledged(slot, frame.applied);
         }
         while let Some(message) = frame.next() {
-            let Ok(message) = message else { return false };
+            let message = message.map_err(|malformed| malformed.0)?;
             if !self.message(slot, &message) {
-                return false;
+                return Err("a message that makes no sense");
             }
         }
-        true
+        Ok(())
     }
 
     fn message(&mut self, slot: usize, message: &Message<'_>) -> bool {
@@ -206,10 +223,7 @@ impl Store {
                 self.outboxes[slot].acknowledge();
                 self.merge(*shard as usize, delta)
             }
-            Message::Forward(forward) => {
-                let creation = self.cluster.peer(slot).map_or(0, |peer| peer.creation);
-                self.forwarded(slot, creation, forward)
-            }
+            Message::Forward(forward) => self.forwarded(slot, forward),
             Message::Outcome { token, replies } => match outcome::decode(replies) {
                 Ok(replies) => self.outcome(slot, *token, &replies),
                 Err(_) => false,
@@ -220,6 +234,15 @@ impl Store {
                 }
                 true
             }
+            Message::Keys(counts) => match message::key_counts(counts, self.cluster.shards()) {
+                Ok(keys) => {
+                    if let Some(peer) = self.cluster.peer_mut(slot) {
+                        peer.keys = keys;
+                    }
+                    true
+                }
+                Err(_) => false,
+            },
             Message::Leave => {
                 self.leave();
                 true
@@ -239,18 +262,15 @@ impl Store {
 
     fn members(&mut self, members: alloc::sync::Arc<[node::Member]>) {
         let change = self.cluster.update(members);
+        // A peer that was lost before it was heard of again has gone on without this node.
+        if change.lost.iter().any(|slot| self.recovering.contains(slot)) {
+            self.step_down();
+        }
         for slot in change.lost.iter() {
             self.silent.remove(slot);
             self.recovering.remove(slot);
-            self.abandon(slot);
+            self.cut.remove(slot);
             self.forget_peer(slot);
-        }
-        for slot in change.joined.iter() {
-            self.outboxes[slot] = Outbox::default();
-            self.received[slot] = 0;
-            self.acknowledged[slot] = 0;
-            self.beats[slot] = 0;
-            self.echoes[slot] = 0;
         }
         self.names = Vec::new();
         for (slot, peer) in self.cluster.peers() {
@@ -259,11 +279,48 @@ impl Store {
             }
             self.names[slot] = Atom::new(&peer.name);
         }
+        for slot in change.joined.iter() {
+            self.outboxes[slot] = Outbox::default();
+            self.received[slot] = 0;
+            self.acknowledged[slot] = 0;
+            self.beats[slot] = 0;
+            self.echoes[slot] = 0;
+        }
+        for slot in change.lost.iter() {
+            self.abandon(slot);
+        }
         self.placed(&change);
+        for slot in change.joined.iter() {
+            self.hear_early(slot);
+        }
+    }
+
+    /// A frame that came before the member list that has its sender.
+    fn hear_early(&mut self, slot: usize) {
+        let Some(peer) = self.cluster.peer(slot) else { return };
+        for frame in self.early.take(&peer.name, peer.creation) {
+            if !self.cut.contains(slot) {
+                self.frame_of(slot, &frame);
+            }
+        }
+    }
+
+    /// The connection to a peer is gone, and with it everything it sent that was not handled yet.
+    fn node_down(&mut self, node: &Atom, creation: u32, reason: &Term) {
+        self.early.take(node.as_str(), creation);
+        if let Some(slot) = self.cluster.slot(node.as_str())
+            && self.cluster.peer(slot).is_some_and(|peer| peer.creation == creation)
+        {
+            self.cut.insert(slot);
+        }
+        if reason.is_atom("paused") {
+            self.step_down();
+        }
     }
 
     fn tick(&mut self) {
         self.deadlines();
+        self.refuse_held();
         self.review();
         self.every_second();
     }
@@ -276,26 +333,30 @@ impl Store {
         self.asked = self.counters.requests;
         self.vitals = self.take_vitals(ops);
         let vitals = self.vitals;
+        let mut counts = Vec::new();
+        message::put_key_counts(&mut counts, self.primary_keys());
         for slot in self.cluster.connected().iter() {
             self.outboxes[slot].push(&Message::Vitals(vitals));
+            self.outboxes[slot].push(&Message::Keys(&counts));
         }
     }
 
     /// Sends what was gathered. Called at the flush, and when a message is done that gathered a lot.
     fn send(&mut self, ctx: &mut Context<'_, Payload>) {
-        let name = Atom::new(NAME);
-        for slot in self.cluster.connected().iter() {
-            let (applied, echo) = (self.received[slot], self.beats[slot]);
-            let Some(frame) = self.outboxes[slot].seal(applied, self.monotonic_ms, echo) else { continue };
-            ctx.send_bytes(&self.names[slot], &name, frame);
-            self.outboxes[slot].reset();
+        for slot in self.cluster.connected().without(self.cut).iter() {
+            let applied = self.received[slot];
+            let echo = if self.lags(slot) { 0 } else { self.beats[slot] };
+            let (node, name) = (&self.names[slot], &self.name);
+            self.outboxes[slot].seal(applied, self.monotonic_ms, echo, |frame| {
+                ctx.send_bytes(node, name, frame);
+            });
         }
     }
 
     fn carry_out(&mut self, ctx: &mut Context<'_, Payload>) {
         if self.recovering.is_empty() {
-            for ask in core::mem::take(&mut self.held) {
-                self.ask(ask);
+            for run in core::mem::take(&mut self.held) {
+                self.start(run);
             }
         }
         for ask in self.answers.drain(..) {
@@ -311,11 +372,20 @@ impl Store {
         for (kind, text) in self.notes.drain(..) {
             ctx.event(Event::Note { kind, text });
         }
-        for slot in core::mem::take(&mut self.broken).iter() {
+        for (slot, rule) in core::mem::take(&mut self.broken) {
             if let Some(peer) = self.cluster.peer(slot) {
-                ctx.event(Event::Note { kind: "protocol", text: format!("{} broke the store's protocol", peer.name) });
+                let text = format!("{} broke the store's protocol: {rule}", peer.name);
+                ctx.event(Event::Note { kind: "protocol", text });
                 ctx.disconnect(&self.names[slot]);
             }
+        }
+    }
+
+    /// A frame; a peer that broke the protocol with it is cut off once this message is done.
+    fn frame_of(&mut self, slot: usize, frame: &[u8]) {
+        if let Err(rule) = self.frame(slot, frame) {
+            self.broken.push((slot, rule));
+            self.cut.insert(slot);
         }
     }
 
@@ -328,9 +398,15 @@ impl Store {
         });
         match (slot, &term) {
             (Some(slot), Term::Binary(frame)) => {
-                if !self.frame(slot, frame) {
-                    self.broken.insert(slot);
+                if self.cut.contains(slot) {
+                    // Of a connection that the member list does not show yet.
+                    self.early.keep(from, frame);
+                } else {
+                    self.frame_of(slot, frame);
                 }
+            }
+            (None, Term::Binary(frame)) if Frame::decode(frame).is_ok() => {
+                self.early.keep(from.filter(|pid| pid.node != *ctx.node()), frame);
             }
             _ => self.beam(ctx, term),
         }
@@ -369,15 +445,14 @@ impl Process<Payload> for Store {
                 return;
             }
             // Peers are known through membership; the rest is asked for by nobody here.
-            node::Message::NodeDown { reason, .. } if reason.is_atom("paused") => self.step_down(),
+            node::Message::NodeDown { node, creation, reason } => self.node_down(&node, creation, &reason),
             node::Message::NodeUp { .. }
-            | node::Message::NodeDown { .. }
             | node::Message::Exit { .. }
             | node::Message::Down { .. }
             | node::Message::Reply { .. } => {}
         }
         self.carry_out(ctx);
-        if self.cluster.peers().any(|(slot, _)| self.outboxes[slot].len() > FRAME_BYTES) {
+        if self.cluster.peers().any(|(slot, _)| self.outboxes[slot].is_full()) {
             self.send(ctx);
         }
         ctx.defer();
