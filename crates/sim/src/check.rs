@@ -30,10 +30,14 @@ const REST_US: u64 = 8_000_000;
 pub struct Quiet {
     /// When it last was not, as far as it was looked at.
     disturbed_us: u64,
+    /// Something has happened since the last look.
+    struck: bool,
     /// When it last was not for another reason than that sends are lost or copies differ.
     cut_us: u64,
     /// It was at the last look, and nothing has happened since.
     now: bool,
+    /// Likewise for [`Quiet::connected_since`].
+    connected: bool,
     /// The ready copies at the look before: by shard, the machine, the life and the clock.
     before: Vec<Vec<(usize, u64, Clock)>>,
 }
@@ -43,7 +47,8 @@ impl Quiet {
     pub fn disturbed(&mut self, now_us: u64) {
         self.disturbed_us = self.disturbed_us.max(now_us);
         self.cut_us = self.disturbed_us;
-        self.now = false;
+        (self.now, self.connected) = (false, false);
+        self.struck = true;
     }
 
     /// Whether it has been quiet since then.
@@ -53,20 +58,20 @@ impl Quiet {
 
     /// Whether nobody was cut off or stood still since then.
     pub fn connected_since(&self, from_us: u64) -> bool {
-        self.now && self.cut_us < from_us
+        self.connected && self.cut_us < from_us
     }
 
     /// Looks at the world, from time to time.
     pub fn look(&mut self, world: &World) {
         let copies = ready_copies(world);
-        let cut = !self.now || !world.network.is_open() || !running_well(world) || !connected(world);
-        if cut {
+        self.connected = world.network.is_open() && running_well(world) && connected(world);
+        self.now = self.connected && world.network.is_honest() && self.is_covered_by(&copies);
+        if !self.connected || std::mem::take(&mut self.struck) {
             self.cut_us = world.now_us();
         }
-        if cut || !world.network.is_honest() || !self.is_covered_by(&copies) {
+        if !self.now || self.cut_us == world.now_us() {
             self.disturbed_us = world.now_us();
         }
-        self.now = true;
         self.before = copies;
     }
 

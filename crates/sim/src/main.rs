@@ -183,12 +183,13 @@ fn run(options: &Options) -> Sum {
     sum
 }
 
-/// The first seed that catches a planted bug, and how.
+/// The first seed that catches a planted bug, and how. A seed that fails without the bug proves nothing.
 fn catch(plant: Plant, seeds: u64) -> Option<(u64, String)> {
     (1..=seeds).find_map(|seed| {
         let mut plan = Plan::draw(seed, PLANT_SECONDS, None);
         plant.suit(&mut plan);
-        simulate(&plan, Some(plant), false).err().map(|failure| (seed, failure))
+        let failure = simulate(&plan, Some(plant), false).err()?;
+        simulate(&plan, None, false).ok().map(|_| (seed, failure))
     })
 }
 

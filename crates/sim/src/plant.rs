@@ -109,9 +109,9 @@ impl Tampered {
             Some(Plant::EarlyDrop) => {
                 while let Some(Ok(message)) = whole.next() {
                     match message {
-                        frame::Message::Holdings { now_ms, holdings } => {
+                        frame::Message::Holdings { now_ms, resp, holdings } => {
                             let holdings = all_ready(self.store.borrow().cluster(), holdings);
-                            frame::Message::Holdings { now_ms, holdings: &holdings }.encode(&mut out);
+                            frame::Message::Holdings { now_ms, resp, holdings: &holdings }.encode(&mut out);
                         }
                         other => other.encode(&mut out),
                     }

@@ -226,8 +226,8 @@ impl Shadow {
         let owned = &self.owned[key];
         let last = owned.writes.len() == number;
         let open = |write: &Write| matches!(write.state, State::Unknown | State::Pending) && !write.buried;
-        let kind = owned.writes[number - 1].kind;
-        let sure = last && !owned.writes.iter().any(open) && !matches!(kind, Kind::SetFor(_));
+        let Write { kind, state, .. } = owned.writes[number - 1];
+        let sure = last && state == State::Acked && !owned.writes.iter().any(open) && !matches!(kind, Kind::SetFor(_));
         sure.then_some(kind == Kind::Del)
     }
 

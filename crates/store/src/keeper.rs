@@ -80,6 +80,8 @@ struct Fill {
     /// What has arrived of a stream, and its number.
     intake: Option<(u64, Intake)>,
     heard_ms: u64,
+    /// A source before this one has given all it had.
+    further: bool,
     /// The copy is ready when this is done.
     makes_ready: bool,
 }
@@ -281,8 +283,7 @@ impl Store {
         if mine.is_empty() && theirs_ready && self.cluster.copy(shard) == Copy::Ready {
             self.set_copy(shard, Copy::Filling);
         } else {
-            self.keeper.wanted.insert(shard, slot);
-            self.keeper.look = true;
+            self.want(shard, slot);
         }
         true
     }
@@ -383,7 +384,7 @@ impl Store {
             return false;
         }
         replica.fill =
-            Some(Fill { source, then, intake: None, heard_ms: self.monotonic_ms, makes_ready });
+            Some(Fill { source, then, intake: None, heard_ms: self.monotonic_ms, further: false, makes_ready });
         self.keeper.fills += 1;
         self.pull(shard);
         true
@@ -401,13 +402,25 @@ impl Store {
         }
     }
 
+    /// The peer in `source` has more of `shard`: it is asked for it in its turn. A copy that is being filled is not ready
+    /// before that.
+    fn want(&mut self, shard: usize, source: usize) {
+        match &mut self.replicas[shard].fill {
+            Some(fill) => fill.then.insert(source),
+            None => {
+                self.keeper.wanted.insert(shard, source);
+                self.keeper.look = true;
+            }
+        }
+    }
+
     fn pull(&mut self, shard: usize) {
         let replica = &mut self.replicas[shard];
         let Some(fill) = &mut replica.fill else { return };
         fill.intake = None;
         let mut clock = Vec::new();
         replica.shard.clock().encode(&mut clock);
-        let any = !fill.makes_ready || !fill.then.is_empty() || self.cluster.route(shard).primary.is_none();
+        let any = !fill.makes_ready || fill.further || self.cluster.route(shard).primary.is_none();
         self.outboxes[fill.source].push(&Message::Pull { shard: shard as u32, any, clock: &clock });
     }
 
@@ -455,10 +468,19 @@ impl Store {
     /// What the source had is here.
     fn filled(&mut self, shard: usize) {
         let Some(fill) = &mut self.replicas[shard].fill else { return };
+        // The primary may be another than when the fill began, and its latest writes were not for this copy then.
+        if fill.makes_ready
+            && let Some(Seat::Peer(primary)) = self.cluster.route(shard).primary
+            && primary != fill.source
+            && fill.then.is_empty()
+        {
+            fill.then.insert(primary);
+        }
         let next = fill.then.iter().next();
         if let Some(next) = next {
             fill.then.remove(next);
             fill.source = next;
+            fill.further = true;
             return self.pull(shard);
         }
         let makes_ready = fill.makes_ready;
@@ -489,8 +511,7 @@ impl Store {
         // It is on its way out and needs no more deltas.
         self.replicas[shard].followers.remove(slot);
         if !self.replicas[shard].shard.clock().covers(&theirs) {
-            self.keeper.wanted.insert(shard, slot);
-            self.keeper.look = true;
+            self.want(shard, slot);
         } else if self.cluster.copy(shard) == Copy::Ready {
             self.outboxes[slot]
                 .push(&Message::Released { shard: shard as u32, digest: theirs.digest() });
