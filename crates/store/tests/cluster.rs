@@ -230,25 +230,51 @@ fn one_that_leaves_two_alone_leaves_everything() {
 #[test]
 fn constant_writes_hold_up_nobody() {
     let mut net = Net::cluster(&["a", "b", "c"]);
-    fill(&mut net, "a", 20);
+    let mut began = Vec::new();
+    let mut write = |net: &mut Net| {
+        began.push(net.begin("b", &["INCR hot"]));
+        net.run_us(200);
+    };
+    (0..50).for_each(|_| write(&mut net));
     net.start("d", &["a"]);
-    let mut count = 0;
-    for _ in 0..300 {
-        let began: Vec<u64> = (0..4).map(|_| net.begin("a", &["INCR hot"])).collect();
-        net.run_ms(10);
-        for id in began {
-            count += 1;
-            assert_eq!(net.wait("a", id, 10), count.to_string());
-        }
-    }
-    assert!(net.status("d").ready);
+    let ready = (0..10_000).find(|_| {
+        write(&mut net);
+        net.status("d").ready && net.status("d").nodes.len() == 4
+    });
+    assert!(ready.is_some(), "it is never ready");
     net.tell("a", Payload::Leave);
-    let ends = (0..3_000).find(|_| {
-        net.begin("b", &["INCR hot"]);
-        net.run_ms(1);
+    let left = (0..10_000).find(|_| {
+        write(&mut net);
         net.notes("a") == ["left"]
     });
-    assert!(ends.is_some(), "it never leaves");
+    assert!(left.is_some(), "it never leaves");
+    net.run_ms(100);
+    let counts: Vec<String> = began.iter().map(|id| net.answer("b", *id).unwrap()).collect();
+    let expected: Vec<String> = (1..=began.len()).map(|count| count.to_string()).collect();
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn a_deaf_replica_answers_nothing_old() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    let key = key_of(&mut net, "a");
+    let get = format!("GET {key}");
+    assert_eq!(net.ask("a", &format!("SET {key} old")), "OK");
+    net.run_ms(7);
+    net.deafen("a", "c");
+    let id = net.begin("a", &[&format!("SET {key} new")]);
+    let mut gets = Vec::new();
+    while net.answer("a", id).is_none() {
+        net.run_ms(1);
+    }
+    for _ in 0..500 {
+        gets.push(net.begin("c", &[&get]));
+        net.run_ms(1);
+    }
+    net.hear();
+    for id in gets {
+        assert_eq!(net.wait("c", id, 5_100), "new");
+    }
 }
 
 #[test]
@@ -359,7 +385,10 @@ fn connections_that_break_are_made_again_and_nothing_is_lost() {
 fn a_node_that_stood_still_answers_nothing_old() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a", 60);
-    for pause_ms in [1_500, 4_700, 4_990, 5_100, 5_600, 6_500, 9_000] {
+    // Just below 5 s the others may have given it up, or not; which of it depends on when in their ticks it begins.
+    let close = (0..25).map(|step| 4_990 + step % 2);
+    for pause_ms in [1_500, 4_700, 5_100, 5_600, 6_500, 9_000].into_iter().chain(close) {
+        net.run_ms(26);
         net.stop("a");
         let set = |number| format!("SET key:{number} later:{pause_ms}");
         net.run_ms(pause_ms / 2);
