@@ -3,6 +3,13 @@
 //! Exit codes: 0 done, 1 the operation's negative answer, 2 wrong use or configuration, 3 the cluster could not be
 //! reached. An error is one line on standard error.
 
+mod bench;
+mod cluster;
+mod fill;
+mod latency;
+mod remote;
+mod table;
+
 use std::{
     ffi::OsString,
     io,
@@ -47,6 +54,8 @@ enum Command {
         /// For which shell
         shell: Shell,
     },
+    #[command(flatten)]
+    Remote(remote::Remote),
 }
 
 /// Options of `salp start`, as far as they were given. The table of settings says which there are.
@@ -172,6 +181,7 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "salp", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Remote(command) => Ok(remote::run(command)),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("salp: {error}");

@@ -23,6 +23,8 @@ use store::{
     quorum::Level,
 };
 
+use crate::epmd;
+
 use settings::{Given, Place, Setting, Settings, Source};
 
 /// Why a node cannot be started as it was asked for: one line, without a final stop.
@@ -92,7 +94,8 @@ pub(crate) struct Config {
     pub(crate) join: Vec<Join>,
     pub(crate) discovery: Discovery,
     pub(crate) hidden: bool,
-    pub(crate) epmd: bool,
+    /// The port of EPMD on every host; `None`: neither asked nor run.
+    pub(crate) epmd: Option<u16>,
     pub(crate) tick: Duration,
     pub(crate) replicas: u8,
     pub(crate) shards: u16,
@@ -104,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) write_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) form_after: Duration,
+    /// Commands that are made for tests.
+    pub(crate) debug_commands: bool,
     pub(crate) leave_timeout: Duration,
     pub(crate) log: tracing::Level,
     pub(crate) log_format: LogFormat,
@@ -129,7 +134,7 @@ impl Config {
             join: read.many("join", value::join)?,
             discovery,
             hidden: read.switch("hidden")?,
-            epmd: !read.switch("no-epmd")?,
+            epmd: read.epmd()?,
             tick: read.one("tick-time", |text| value::time(text, Duration::from_millis(100)))?,
             replicas: read.one("replicas", |text| value::number(text, 1, 15))?,
             shards: read.one("shards", value::shards)?,
@@ -140,6 +145,7 @@ impl Config {
             write_timeout: read.one("write-timeout", |text| value::time(text, Duration::from_millis(10)))?,
             request_timeout: read.one("request-timeout", |text| value::time(text, Duration::from_millis(10)))?,
             form_after: read.one("form-after", |text| value::time(text, Duration::ZERO))?,
+            debug_commands: read.switch("debug-commands")?,
             leave_timeout: read.one("leave-timeout", |text| value::time(text, Duration::ZERO))?,
             log: read.one("log", value::level)?,
             log_format: read.one("log-format", value::log_format)?,
@@ -170,7 +176,7 @@ impl Config {
                     "use names with a dot in the host for all nodes, or for none",
                 ));
             }
-            if !self.epmd && join.port.is_none() {
+            if self.epmd.is_none() && join.port.is_none() {
                 let problem = format!("{} has no port and EPMD is off", join.node.as_str());
                 return Err(read.error("join", problem, "write NAME@HOST:PORT, or leave --no-epmd out"));
             }
@@ -199,7 +205,7 @@ impl Config {
     }
 
     /// What the store is told, for this life of the node.
-    pub(crate) fn store(&self, creation: u32, dev: bool) -> store::config::Config {
+    pub(crate) fn store(&self, creation: u32) -> store::config::Config {
         store::config::Config {
             name: self.name.as_str().into(),
             creation,
@@ -213,7 +219,7 @@ impl Config {
             value_bytes_max: self.value_bytes_max,
             password: self.resp_password.clone(),
             memory_bytes_max: self.memory_bytes_max,
-            dev,
+            dev: self.debug_commands,
             ..store::config::Config::default()
         }
     }
@@ -302,6 +308,14 @@ impl Reading<'_> {
             )),
             _ => Err((format!("{kind:?} is no kind of discovery"), "use static or epmd".into())),
         })
+    }
+
+    fn epmd(&self) -> Result<Option<u16>, ConfigError> {
+        if self.switch("no-epmd")? {
+            return Ok(None);
+        }
+        let port = self.optional("epmd-port", |text| value::number(text, 1, u16::MAX))?;
+        Ok(Some(port.unwrap_or_else(epmd::port)))
     }
 
     fn cookie(&self) -> Result<Cookie, ConfigError> {

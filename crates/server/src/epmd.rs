@@ -59,14 +59,14 @@ pub(crate) struct Place {
 
 impl Place {
     /// On all addresses if the node listens on all or on one of the network; else on loopback, and where the node is.
-    pub(crate) fn beside(node: IpAddr) -> Self {
+    pub(crate) fn beside(node: IpAddr, port: u16) -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let bind = match node {
             IpAddr::V4(_) if !node.is_loopback() => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             IpAddr::V4(_) if node != loopback => vec![loopback, node],
             IpAddr::V4(_) | IpAddr::V6(_) => vec![loopback],
         };
-        Self { port: port(), bind }
+        Self { port, bind }
     }
 
     fn local(&self) -> SocketAddr {

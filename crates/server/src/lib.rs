@@ -8,11 +8,12 @@
 //! |---|---|
 //! | `core` | the node on its thread: inputs in, effects out |
 //! | `redis` | the door for Redis clients |
+//! | `http` | the door for HTTP clients, Prometheus and browsers |
 //! | `dist`, `epmd`, `discovery` | peers: connections, ports, names |
 //! | [`Handle`] | the way in from other threads |
 //! | `running` | a node from its start to its end; [`Node::builder`] |
 //! | `config` | settings, and errors that name the mend |
-//! | [`cli`], `start`, `dev` | the command |
+//! | [`cli`], `start`, `dev`, `client` | the command |
 //!
 //! # A node inside a program
 //!
@@ -39,6 +40,7 @@
 
 mod bell;
 pub mod cli;
+mod client;
 mod clock;
 mod config;
 mod core;
@@ -47,6 +49,7 @@ mod discovery;
 mod dist;
 mod epmd;
 pub mod handle;
+mod http;
 mod log;
 mod mailbox;
 mod measure;

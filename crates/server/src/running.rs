@@ -1,6 +1,6 @@
 //! A node from its start to its end: its sockets, its thread, its registration.
 //!
-//! The core runs on a thread of its own; the port mapper, look-ups and logging run on the runtime of the caller.
+//! The core runs on a thread of its own; HTTP, the port mapper, look-ups and logging run on the runtime of the caller.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ use crate::{
     dist::{self, Router},
     epmd::{self, RegisterError},
     handle::{EVENTS_MAX, Handle, ORDERS_MAX, WISHES_MAX},
-    log,
+    http, log,
     measure::Meter,
     redis,
 };
@@ -42,6 +42,7 @@ pub struct Node {
     name: String,
     handle: Handle,
     resp: Option<SocketAddr>,
+    http: Option<SocketAddr>,
     dist: SocketAddr,
     leave_timeout: Duration,
     /// Its other side goes with the core.
@@ -73,6 +74,11 @@ impl Node {
         self.resp
     }
 
+    /// Where HTTP clients connect, if they may.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
     /// Where other nodes connect.
     pub fn dist(&self) -> SocketAddr {
         self.dist
@@ -100,16 +106,18 @@ impl Node {
     }
 
     /// Starts a node. Needs a tokio runtime with I/O and time.
-    pub(crate) async fn start(mut config: Config, dev: bool, meter: Meter) -> Result<Self, ConfigError> {
+    pub(crate) async fn start(mut config: Config, meter: Meter) -> Result<Self, ConfigError> {
         let resp = config.resp.map(|address| listen("resp", address)).transpose()?;
+        let http = config.http.map(|address| listen("http", address)).transpose()?;
         let (dist, dist_address) = listen_in("dist-port", config.dist_bind, config.dist_ports.clone())?;
         let resp_address = resp.as_ref().and_then(|listener| listener.local_addr().ok());
+        let http_address = http.as_ref().and_then(|listener| listener.local_addr().ok());
         warn_if_unreachable(&config);
 
         let seeds = [random()?, random()?];
         let registration = match config.epmd {
-            true => Some(register(&config, dist_address.port()).await?),
-            false => None,
+            Some(port) => Some(register(&config, port, dist_address.port()).await?),
+            None => None,
         };
         let creation = match &registration {
             Some(registration) => registration.creation,
@@ -135,8 +143,8 @@ impl Node {
         };
         tokio::spawn(log::events(logged));
         let parts = Parts {
-            node: node_config(&config, creation, dist_address.port(), dev),
-            store: config.store(creation, dev),
+            node: node_config(&config, creation, dist_address.port()),
+            store: config.store(creation),
             seeds,
             router: router(&config),
             orders: orders_taken,
@@ -152,11 +160,15 @@ impl Node {
             config: config.clone(),
         };
         run_apart(parts, doors, alive)?;
+        if let Some(listener) = http {
+            open_http(listener, &config, handle.clone(), ended.clone())?;
+        }
         let name = config.name.as_str().to_owned();
         tracing::info!(
             name,
             creation,
             resp = resp_address.map(tracing::field::display),
+            http = http_address.map(tracing::field::display),
             dist = %dist_address,
             "node started"
         );
@@ -165,6 +177,7 @@ impl Node {
             name,
             handle,
             resp: resp_address,
+            http: http_address,
             dist: dist_address,
             leave_timeout,
             ended,
@@ -221,6 +234,27 @@ impl Doors {
     }
 }
 
+/// Opens the HTTP door until the core ends.
+fn open_http(
+    listener: TcpListener,
+    config: &Config,
+    handle: Handle,
+    mut ended: watch::Receiver<()>,
+) -> Result<(), ConfigError> {
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(|error| ConfigError::new("--http", error, "choose another address"))?;
+    let settings = http::Settings {
+        token: config.http_token.clone(),
+        keyspaces: config.keyspaces.iter().map(|keyspace| keyspace.name.clone()).collect(),
+        value_bytes_max: config.value_bytes_max,
+        key_bytes_max: store::config::Config::default().key_bytes_max,
+        connections_max: config.clients_max,
+    };
+    let stop = async move { while ended.changed().await.is_ok() {} };
+    tokio::spawn(http::serve(listener, handle, settings, stop));
+    Ok(())
+}
+
 /// Runs the core on a thread of its own. `alive` is dropped when it ends.
 fn run_apart(parts: Parts, doors: Doors, alive: watch::Sender<()>) -> Result<(), ConfigError> {
     let thread = thread::Builder::new().name("salp-core".into()).spawn(move || {
@@ -241,14 +275,14 @@ fn run_apart(parts: Parts, doors: Doors, alive: watch::Sender<()>) -> Result<(),
         .map_err(|error| ConfigError::new("salp", error, "allow the process more threads"))
 }
 
-fn node_config(config: &Config, creation: u32, dist_port: u16, dev: bool) -> node::Config {
+fn node_config(config: &Config, creation: u32, dist_port: u16) -> node::Config {
     node::Config {
         name: config.name.clone(),
         creation,
         cookie: config.cookie.clone(),
         hidden: config.hidden,
         tick_ms: millis(config.tick),
-        birth: config.store(creation, dev).birth(),
+        birth: config.store(creation).birth(),
         join: config.join.iter().map(|join| join.node.clone()).collect(),
         dist_port: Some(dist_port),
         limits: node::Limits::default(),
@@ -275,14 +309,13 @@ fn router(config: &Config) -> Router {
             .iter()
             .filter_map(|join| Some((join.node.clone(), join.port?)))
             .collect(),
-        epmd: config.epmd.then(epmd::port),
+        epmd: config.epmd,
     }
 }
 
-async fn register(config: &Config, port: u16) -> Result<epmd::Registration, ConfigError> {
+async fn register(config: &Config, epmd: u16, port: u16) -> Result<epmd::Registration, ConfigError> {
     let short = config.name.as_str().split('@').next().unwrap_or_default();
-    let place = epmd::Place::beside(config.dist_bind);
-    let epmd_port = place.port;
+    let place = epmd::Place::beside(config.dist_bind, epmd);
     match epmd::register(place, wire::epmd::Node::new(short, port, config.hidden)).await {
         Ok(registration) => Ok(registration),
         Err(RegisterError::Taken) => {
@@ -294,7 +327,7 @@ async fn register(config: &Config, port: u16) -> Result<epmd::Registration, Conf
             ))
         }
         Err(RegisterError::Unreachable(error)) => {
-            let problem = format!("the port mapper on port {epmd_port} cannot be used: {error}");
+            let problem = format!("the port mapper on port {epmd} cannot be used: {error}");
             Err(ConfigError::new(
                 "ERL_EPMD_PORT",
                 problem,
@@ -406,6 +439,12 @@ impl Builder {
         self.set("resp", &[address])
     }
 
+    /// Where HTTP clients connect; port 0 is any free one.
+    #[must_use]
+    pub fn http(self, address: &str) -> Self {
+        self.set("http", &[address])
+    }
+
     /// Where other nodes connect: a port, or a range `A-B`. Without one any free port is used.
     #[must_use]
     pub fn dist_port(self, ports: &str) -> Self {
@@ -416,6 +455,12 @@ impl Builder {
     #[must_use]
     pub fn epmd(self, epmd: bool) -> Self {
         self.set("no-epmd", &[if epmd { "false" } else { "true" }])
+    }
+
+    /// The port of that port mapper, if it is not the usual one.
+    #[must_use]
+    pub fn epmd_port(self, port: u16) -> Self {
+        self.set("epmd-port", &[&port.to_string()])
     }
 
     /// Copies of each shard. All nodes of a cluster must agree.
@@ -435,7 +480,7 @@ impl Builder {
     /// # Errors
     /// A setting is wrong, a port is in use, or another node has the name.
     pub async fn start(self) -> Result<Node, ConfigError> {
-        Node::start(Config::resolve(&self.settings)?, false, Meter::default()).await
+        Node::start(Config::resolve(&self.settings)?, Meter::default()).await
     }
 
     fn set(mut self, name: &'static str, texts: &[&str]) -> Self {

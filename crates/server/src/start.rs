@@ -37,12 +37,12 @@ pub(crate) fn run(args: &StartArgs) -> Result<ExitCode, ConfigError> {
     if args.until_stdin_ends {
         end_with_stdin()?;
     }
-    runtime()?.block_on(serve(config, args.until_stdin_ends))
+    runtime()?.block_on(serve(config))
 }
 
-async fn serve(config: Config, dev: bool) -> Result<ExitCode, ConfigError> {
+async fn serve(config: Config) -> Result<ExitCode, ConfigError> {
     let mut stop = Stop::new()?;
-    let node = Node::start(config, dev, meter()).await?;
+    let node = Node::start(config, meter()).await?;
     tokio::select! {
         biased;
         () = stop.asked() => {}

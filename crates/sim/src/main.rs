@@ -1,2 +1,222 @@
-//! stub
-fn main() {}
+//! The simulator: many nodes, one thread, one seed.
+//!
+//! It runs exactly the production core (`node::Node` with the `store` process) over a simulated network and clocks, strikes
+//! it with faults, and checks what the clients are told; then it mends the world and checks that it heals.
+//!
+//! ```text
+//! sim [--seeds N] [--from SEED] [--seconds S] [--nodes N]    many seeds
+//! sim SEED [--seconds S] [--nodes N] [-v]                    one of them again; -v prints what happens
+//! sim --plants                                               whether each planted bug is caught
+//! ```
+//!
+//! | module | is |
+//! |---|---|
+//! | `fault` | what a run is made of, drawn from the seed |
+//! | `cluster` | machines, time, what happens when; the faults at work |
+//! | `network` | connections and what goes wrong with them |
+//! | `workload` | the clients |
+//! | `shadow` | what the clients may be told |
+//! | `check` | what must hold while it runs and once it has healed |
+//! | `plant` | planted bugs |
+//! | `trace` | what happened, as a hash and as lines |
+
+#![allow(unreachable_pub, reason = "a program has no public interface")]
+
+mod check;
+mod cluster;
+mod fault;
+mod network;
+mod plant;
+mod random;
+mod shadow;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod workload;
+
+use std::{
+    any::Any,
+    io::{IsTerminal, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    time::Instant,
+};
+
+use crate::{
+    cluster::{Tally, World},
+    fault::{Fault, Plan},
+    plant::Plant,
+    trace::Trace,
+};
+
+/// Seeds within which a planted bug must be caught.
+const PLANT_SEEDS_MAX: u64 = 60;
+const PLANT_SECONDS: u64 = 30;
+
+const USAGE: &str = "usage: sim [SEED] [--seeds N] [--from SEED] [--seconds S] [--nodes N] [-v] [--plants]";
+
+/// Runs one plan to its end.
+fn simulate(plan: &Plan, plant: Option<Plant>, verbose: bool) -> Result<Tally, String> {
+    let run = || {
+        let mut world = World::new(plan.clone(), plant, Trace::new(verbose));
+        world.run_until(plan.seconds * 1_000_000)?;
+        world.mend();
+        check::settled(&mut world)?;
+        Ok(world.sum_up())
+    };
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(format!("panic: {}", text_of(&*panic))))
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
+}
+
+struct Options {
+    seed: Option<u64>,
+    seeds: u64,
+    from: u64,
+    seconds: u64,
+    nodes: Option<usize>,
+    verbose: bool,
+    plants: bool,
+}
+
+impl Options {
+    fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
+        let mut options =
+            Self { seed: None, seeds: 100, from: 1, seconds: 60, nodes: None, verbose: false, plants: false };
+        while let Some(arg) = args.next() {
+            let mut number = || args.next()?.parse::<u64>().ok();
+            match arg.as_str() {
+                "--seeds" => options.seeds = number()?,
+                "--from" => options.from = number()?,
+                "--seconds" => options.seconds = number()?,
+                "--nodes" => options.nodes = Some(usize::try_from(number()?).ok().filter(|n| (1..=16).contains(n))?),
+                "-v" => options.verbose = true,
+                "--plants" => options.plants = true,
+                seed => options.seed = Some(seed.parse().ok()?),
+            }
+        }
+        Some(options)
+    }
+
+    /// The line that repeats one seed.
+    fn again(&self, seed: u64) -> String {
+        let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
+        format!("cargo run --profile sim -p sim -- {seed} --seconds {}{nodes}", self.seconds)
+    }
+}
+
+/// What all runs together came to.
+#[derive(Default)]
+struct Sum {
+    passed: u64,
+    failed: u64,
+    tally: Tally,
+}
+
+impl Sum {
+    fn add(&mut self, tally: &Tally) {
+        let sum = &mut self.tally;
+        sum.requests += tally.requests;
+        sum.acknowledged += tally.acknowledged;
+        sum.simulated_us += tally.simulated_us;
+        sum.healing_us = sum.healing_us.max(tally.healing_us);
+        for (sum, count) in sum.outcomes.iter_mut().zip(tally.outcomes) {
+            *sum += count;
+        }
+        for (sum, count) in sum.strict.iter_mut().zip(tally.strict) {
+            *sum += count;
+        }
+        for (sum, count) in sum.faults.iter_mut().zip(tally.faults) {
+            *sum += count;
+        }
+    }
+
+    fn print(&self, seconds: f64) {
+        let tally = &self.tally;
+        let [done, refused, unknown] = tally.outcomes;
+        println!(
+            "{:.2} seeds/s, {:.1} simulated hours, longest healing {:.1} s",
+            (self.passed + self.failed) as f64 / seconds,
+            tally.simulated_us as f64 / 3.6e9,
+            tally.healing_us as f64 / 1e6,
+        );
+        println!("{} requests: {done} done, {refused} refused, {unknown} unknown", tally.requests);
+        println!(
+            "{} writes acknowledged; {} of {} batches answered in a quiet world",
+            tally.acknowledged, tally.strict[0], tally.strict[1]
+        );
+        let faults = Fault::ALL.iter().map(|fault| format!("{fault:?} {}", tally.faults[fault.index()]));
+        println!("faults: {}", faults.collect::<Vec<_>>().join(", "));
+    }
+}
+
+fn run(options: &Options) -> Sum {
+    let (from, seeds) = options.seed.map_or((options.from, options.seeds), |seed| (seed, 1));
+    println!("seeds {from} to {}, {} s under faults each", from + seeds.max(1) - 1, options.seconds);
+    let (began, mut sum) = (Instant::now(), Sum::default());
+    for seed in from..from + seeds {
+        let plan = Plan::draw(seed, options.seconds, options.nodes);
+        if options.seed.is_some() {
+            println!("{plan:#?}");
+        }
+        match simulate(&plan, None, options.verbose) {
+            Ok(tally) => {
+                sum.passed += 1;
+                sum.add(&tally);
+            }
+            Err(failure) => {
+                sum.failed += 1;
+                println!("\rseed {seed} failed {failure}\n  faults {:?}\n  {}", plan.faults, options.again(seed));
+            }
+        }
+        if std::io::stdout().is_terminal() && seeds > 1 {
+            print!("\r{} of {seeds} seeds, {} failed", seed - from + 1, sum.failed);
+            // A terminal that is gone shows no progress.
+            let _ = std::io::stdout().flush();
+        }
+    }
+    println!();
+    sum.print(began.elapsed().as_secs_f64());
+    sum
+}
+
+/// The first seed that catches a planted bug, and how.
+fn catch(plant: Plant, seeds: u64) -> Option<(u64, String)> {
+    (1..=seeds).find_map(|seed| {
+        let mut plan = Plan::draw(seed, PLANT_SECONDS, None);
+        plant.suit(&mut plan);
+        simulate(&plan, Some(plant), false).err().map(|failure| (seed, failure))
+    })
+}
+
+fn run_plants() -> Sum {
+    let mut sum = Sum::default();
+    println!("{:<18} {:>5}  caught by", "planted", "seeds");
+    for plant in Plant::ALL {
+        match catch(plant, PLANT_SEEDS_MAX) {
+            Some((seed, failure)) => {
+                sum.passed += 1;
+                let failure: String = failure.chars().take(150).collect();
+                println!("{:<18} {seed:>5}  {failure}", format!("{plant:?}"));
+            }
+            None => {
+                sum.failed += 1;
+                println!("{:<18} {PLANT_SEEDS_MAX:>5}  nothing", format!("{plant:?}"));
+            }
+        }
+    }
+    sum
+}
+
+fn main() -> ExitCode {
+    let Some(options) = Options::parse(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let sum = if options.plants { run_plants() } else { run(&options) };
+    println!("{} passed, {} failed", sum.passed, sum.failed);
+    if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

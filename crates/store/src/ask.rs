@@ -51,6 +51,8 @@ pub struct Session {
     pub local_address: String,
     /// Monotonic milliseconds when it connected.
     pub since_ms: u64,
+    /// Monotonic milliseconds of its last batch.
+    pub active_ms: u64,
     /// Its client asked to be let go (`QUIT`): close once the replies are out.
     pub quit: bool,
 }
@@ -71,6 +73,7 @@ impl Session {
             address: String::new(),
             local_address: String::new(),
             since_ms: 0,
+            active_ms: 0,
             quit: false,
         }
     }
@@ -170,7 +173,7 @@ pub struct ShardStatus {
     pub ready: Vec<String>,
     /// Who serves it.
     pub primary: Option<String>,
-    /// Live keys, as far as this node holds it.
+    /// Live keys, as this node has them or its primary last told.
     pub keys: u64,
 }
 

@@ -43,8 +43,12 @@ pub struct Peer {
     pub leaving: bool,
     /// What it has, by shard; empty until it has told.
     pub holdings: Vec<Holding>,
+    /// Host and port at which clients reach it by RESP; `None` until it has told.
+    pub resp: Option<(String, u16)>,
     /// How it fares.
     pub vitals: Vitals,
+    /// Live keys by shard, of those it is the primary of; empty until it has told.
+    pub keys: Vec<u64>,
 }
 
 impl Peer {
@@ -274,10 +278,14 @@ impl Cluster {
 
     /// Somebody is known, or was named to join, who is not connected and has not said good-bye.
     pub fn awaits_members(&self) -> bool {
-        let away = |member: &Member| member.state != MemberState::Gone && !member.connected;
-        let mut others = self.members.iter().filter(|member| member.name.as_str() != self.name);
         let met = |name: &String| self.members.iter().any(|member| member.name.as_str() == name);
-        others.any(away) || !self.join.iter().all(met)
+        self.members_away() || !self.join.iter().all(met)
+    }
+
+    /// A member is not connected, and has not said good-bye.
+    pub fn members_away(&self) -> bool {
+        let away = |member: &Member| member.state != MemberState::Gone && !is_serving(member);
+        self.members.iter().any(|member| member.name.as_str() != self.name && away(member))
     }
 
     /// This node has nothing of any shard.
@@ -331,16 +339,13 @@ impl Cluster {
             if name == self.name {
                 continue;
             }
-            // An identity is dead once its name lives under another creation, or has said good-bye; a connected one is
-            // not absent.
+            // An identity is dead once its name lives under another creation, or has said good-bye. One that is connected
+            // is absent until it has said hello.
+            let serving = is_serving(member);
             self.absent.retain(|gone| {
                 gone.name != name
-                    || gone.creation == member.creation
-                        && member.state != MemberState::Gone
-                        && !member.connected
+                    || gone.creation == member.creation && member.state != MemberState::Gone && !serving
             });
-            let serving = member.connected
-                && matches!(member.state, MemberState::Up | MemberState::Suspect | MemberState::Leaving);
             if !serving {
                 continue;
             }
@@ -359,7 +364,9 @@ impl Cluster {
                 writer: Writer::of(name, member.creation),
                 leaving,
                 holdings: Vec::new(),
+                resp: None,
                 vitals: Vitals::default(),
+                keys: Vec::new(),
             };
             if let Some(slot) = self.seat_peer(peer, change.lost) {
                 change.joined.insert(slot);
@@ -441,4 +448,9 @@ impl Cluster {
             readable: self.copies[shard] == Copy::Ready,
         }
     }
+}
+
+/// It is connected and has said hello.
+fn is_serving(member: &Member) -> bool {
+    member.connected && matches!(member.state, MemberState::Up | MemberState::Suspect | MemberState::Leaving)
 }

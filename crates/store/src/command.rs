@@ -3,10 +3,7 @@
 //! A row says where a request runs ([`Run`]) and which of its arguments are keys ([`Keys`]). Nothing else in the code
 //! knows a command by name.
 
-use wire::{
-    reply::Replies,
-    request::Args,
-};
+use wire::{reply::Replies, request::Args};
 
 use crate::{call::Call, commands, visit::Visit};
 
@@ -54,13 +51,15 @@ pub enum Keys {
     Second,
     /// None, but the first argument is the number of a shard.
     Shard,
+    /// None, but the second argument, behind a subcommand, is the number of a slot.
+    Slot,
 }
 
 impl Keys {
     /// First, last and step as `COMMAND INFO` has them.
     pub fn spec(self) -> (i64, i64, i64) {
         match self {
-            Self::None | Self::Shard => (0, 0, 0),
+            Self::None | Self::Shard | Self::Slot => (0, 0, 0),
             Self::First => (1, 1, 1),
             Self::Two => (1, 2, 1),
             Self::All => (1, -1, 1),
@@ -77,7 +76,7 @@ impl Keys {
     /// The keys of a request.
     pub fn of<'a>(self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
         let (skip, take, step) = match self {
-            Self::None | Self::Shard => (0, 0, 1),
+            Self::None | Self::Shard | Self::Slot => (0, 0, 1),
             Self::First => (1, 1, 1),
             Self::Two => (1, 2, 1),
             Self::All => (1, usize::MAX, 1),
@@ -131,6 +130,9 @@ pub enum Run {
     Scan,
     /// At the node that the client is connected to.
     Here(fn(&mut Visit<'_>)),
+    /// By its first argument, a subcommand with a row of its own, named `command|subcommand`. The row `command|` is that
+    /// of the command alone.
+    Family(&'static [Row]),
 }
 
 /// One command.
@@ -151,13 +153,46 @@ pub struct Row {
 }
 
 impl Row {
+    /// What it does to the shards it runs on; `None` if it runs on none.
+    pub fn access(&self) -> Option<Access> {
+        match self.run {
+            Run::Shard(access, _) => Some(access),
+            Run::Each(part, _) | Run::Every(part, _) => find(part.as_bytes()).and_then(Row::access),
+            Run::Scan => Some(Access::Read),
+            Run::Here(_) | Run::Family(_) => None,
+        }
+    }
+
     /// It changes what is stored.
     pub fn writes(&self) -> bool {
-        match self.run {
-            Run::Shard(access, _) => access != Access::Read,
-            Run::Each(part, _) | Run::Every(part, _) => find(part.as_bytes()).is_some_and(Row::writes),
-            Run::Scan | Run::Here(_) => false,
+        self.access().is_some_and(|access| access != Access::Read)
+    }
+
+    /// Rows of its subcommands, without that of the command alone.
+    pub fn subcommands(&self) -> impl Iterator<Item = &'static Self> {
+        let rows = if let Run::Family(rows) = self.run { rows } else { &[] };
+        rows.iter().filter(|row| !row.subcommand().is_empty())
+    }
+
+    /// The row of subcommand `name`, in whatever letters, or of the command without one.
+    pub fn member(&self, name: Option<&[u8]>) -> Option<&'static Self> {
+        match (name, self.run) {
+            (None, Run::Family(rows)) => rows.iter().find(|row| row.subcommand().is_empty()),
+            (Some(name), _) => self
+                .subcommands()
+                .find(|row| row.subcommand().as_bytes().eq_ignore_ascii_case(name)),
+            (None, _) => None,
         }
+    }
+
+    /// The part of its name behind `|`; empty if it is no subcommand.
+    pub fn subcommand(&self) -> &'static str {
+        self.name.split_once('|').map_or("", |(_, subcommand)| subcommand)
+    }
+
+    /// It may be asked before the password is shown.
+    pub fn needs_no_password(&self) -> bool {
+        matches!(self.name, "auth" | "hello" | "quit" | "reset")
     }
 
     /// A row that only the store itself uses, as a part of another.
@@ -188,7 +223,10 @@ static INDEX: [u8; PLACES] = {
     let mut index = [0u8; PLACES];
     let mut row = 0;
     while row < rows.len() {
-        assert!(rows[row].name.len() <= NAME_BYTES_MAX, "a name is longer than NAME_BYTES_MAX");
+        assert!(
+            rows[row].name.len() <= NAME_BYTES_MAX,
+            "a name is longer than NAME_BYTES_MAX"
+        );
         let mut at = place(rows[row].name.as_bytes());
         while index[at] != 0 {
             at = (at + 1) % PLACES;
@@ -211,6 +249,14 @@ pub fn find(name: &[u8]) -> Option<&'static Row> {
             return Some(row);
         }
         at = (at + 1) % PLACES;
+    }
+}
+
+/// The row of a command, or of a subcommand as `command|subcommand`, in whatever letters.
+pub fn find_full(name: &[u8]) -> Option<&'static Row> {
+    match name.iter().position(|&byte| byte == b'|') {
+        None => find(name),
+        Some(at) => find(&name[..at])?.member(Some(&name[at + 1..])),
     }
 }
 

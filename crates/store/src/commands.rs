@@ -5,21 +5,25 @@
 pub(crate) mod fold;
 pub(crate) mod scan;
 
+mod client;
 mod cluster;
 mod connection;
+mod describe;
 mod expiry;
 mod glob;
+mod info;
 mod keys;
 mod number;
 mod salp;
 mod server;
+mod settings;
 mod string;
 
 use crate::command::{
     Access::{Grow, Read, Write},
     Arity::{AtLeast, Exactly},
     Fold, Keys, Row,
-    Run::{Each, Every, Here, Scan, Shard},
+    Run::{Each, Every, Family, Here, Scan, Shard},
 };
 
 macro_rules! rows {
@@ -62,7 +66,7 @@ pub const ROWS: &[Row] = rows! {
         "expireat" AtLeast(3), First, Shard(Write, expiry::expireat), "Sets the Unix second at which a key expires.";
         "expiretime" Exactly(2), First, Shard(Read, expiry::expiretime), "Gives the Unix second at which a key expires.";
         "keys" Exactly(2), None, Every("%keys", Fold::Concat), "Gives all keys that match a pattern.";
-        "object" Exactly(3), Second, Shard(Read, keys::object), "Tells how a value is kept.";
+        "object" AtLeast(2), None, Family(OBJECT), "Tells how a value is kept.";
         "persist" Exactly(2), First, Shard(Write, expiry::persist), "Lets a key live for ever.";
         "pexpire" AtLeast(3), First, Shard(Write, expiry::pexpire), "Sets the milliseconds until a key expires.";
         "pexpireat" AtLeast(3), First, Shard(Write, expiry::pexpireat), "Sets the Unix millisecond at which a key expires.";
@@ -85,7 +89,7 @@ pub const ROWS: &[Row] = rows! {
     }
     "connection" {
         "auth" AtLeast(2), None, Here(connection::auth), "Shows the password.";
-        "client" AtLeast(2), None, Here(connection::client), "Tells of this and other connections.";
+        "client" AtLeast(2), None, Family(CLIENT), "Tells of this and other connections.";
         "echo" Exactly(2), None, Here(connection::echo), "Gives its argument back.";
         "hello" AtLeast(1), None, Here(connection::hello), "Chooses the version of RESP.";
         "ping" AtLeast(1), None, Here(connection::ping), "Answers PONG.";
@@ -94,28 +98,125 @@ pub const ROWS: &[Row] = rows! {
         "select" Exactly(2), None, Here(connection::select), "Chooses the keyspace, by number or name.";
     }
     "server" {
-        "command" AtLeast(1), None, Here(server::command), "Describes commands.";
-        "config" AtLeast(2), None, Here(server::config), "Shows and changes settings.";
+        "command" AtLeast(1), None, Family(COMMAND), "Describes commands.";
+        "config" AtLeast(2), None, Family(CONFIG), "Shows and changes settings.";
         "dbsize" Exactly(1), None, Every("%dbsize", Fold::Sum), "Counts the keys.";
         "flushall" AtLeast(1), None, Every("%flush", Fold::Ok), "Deletes all keys of the keyspace.";
         "flushdb" AtLeast(1), None, Every("%flush", Fold::Ok), "Deletes all keys of the keyspace.";
-        "info" AtLeast(1), None, Here(server::info), "Tells how the node fares.";
+        "info" AtLeast(1), None, Here(info::info), "Tells how the node fares.";
         "lastsave" Exactly(1), None, Here(server::lastsave), "Gives the Unix second of the start: nothing is saved yet.";
-        "latency" AtLeast(2), None, Here(server::latency), "Accepted; the histograms are in /metrics.";
-        "memory" Exactly(3), Second, Shard(Read, keys::memory), "Tells the bytes a key takes.";
-        "slowlog" AtLeast(2), None, Here(server::slowlog), "Accepted; nothing is logged as slow.";
+        "latency" AtLeast(2), None, Family(LATENCY), "Accepted; the histograms are in /metrics.";
+        "memory" AtLeast(2), None, Family(MEMORY), "Tells the bytes a key takes.";
+        "module" AtLeast(2), None, Family(MODULE), "Accepted: there are no modules.";
+        "role" Exactly(1), None, Here(server::role), "Tells that this node takes writes.";
+        "slowlog" AtLeast(2), None, Family(SLOWLOG), "Accepted; nothing is logged as slow.";
         "time" Exactly(1), None, Here(server::time), "Gives the cluster's time.";
         "%dbsize" Exactly(2), Shard, Shard(Read, keys::dbsize), "One shard of DBSIZE.";
         "%flush" AtLeast(2), Shard, Shard(Write, keys::flush), "One shard of FLUSHALL.";
     }
     "cluster" {
         "asking" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
-        "cluster" AtLeast(2), None, Here(cluster::cluster), "Tells of nodes, slots and shards.";
+        "cluster" AtLeast(2), None, Family(CLUSTER), "Tells of nodes, slots and shards.";
         "readonly" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
         "readwrite" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
     }
     "salp" {
         "salp.get" Exactly(2), First, Shard(Read, salp::get), "Gives value, content type, version and deadline of a key.";
         "salp.put" AtLeast(4), First, Shard(Grow, salp::put), "Sets a key with a content type; tells whether it is new, and its version.";
+    }
+};
+
+const CLIENT: &[Row] = rows! {
+    "connection" {
+        "client|getname" Exactly(2), None, Here(client::getname), "Gives the name of this connection.";
+        "client|getredir" Exactly(2), None, Here(client::getredir), "Gives -1: nothing is tracked.";
+        "client|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "client|id" Exactly(2), None, Here(client::id), "Gives the number of this connection.";
+        "client|info" Exactly(2), None, Here(client::info), "Tells of this connection.";
+        "client|list" AtLeast(2), None, Here(client::list), "Tells of the connections of this node, all or by TYPE or ID.";
+        "client|no-evict" Exactly(3), None, Here(client::switch), "Accepted: no client is evicted.";
+        "client|no-touch" Exactly(3), None, Here(client::switch), "Accepted: reads leave no trace.";
+        "client|reply" Exactly(3), None, Here(client::reply), "Chooses which replies are sent: ON, OFF, or SKIP the next.";
+        "client|setinfo" Exactly(4), None, Here(client::setinfo), "Notes LIB-NAME or LIB-VER of the client's library.";
+        "client|setname" Exactly(3), None, Here(client::setname), "Names this connection.";
+    }
+};
+
+const COMMAND: &[Row] = rows! {
+    "server" {
+        "command|" Exactly(1), None, Here(describe::all), "Describes all commands.";
+        "command|count" Exactly(2), None, Here(describe::count), "Counts the commands.";
+        "command|docs" AtLeast(2), None, Here(describe::docs), "Tells what commands do, all or those named.";
+        "command|getkeys" AtLeast(4), None, Here(describe::getkeys), "Gives the keys in a whole request.";
+        "command|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "command|info" AtLeast(2), None, Here(describe::info), "Describes commands, all or those named.";
+        "command|list" AtLeast(2), None, Here(describe::list), "Names commands, all or FILTERBY ACLCAT or PATTERN.";
+    }
+};
+
+const CONFIG: &[Row] = rows! {
+    "server" {
+        "config|get" AtLeast(3), None, Here(settings::get), "Shows the settings whose names match a pattern.";
+        "config|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "config|resetstat" Exactly(2), None, Here(settings::resetstat), "Counts from zero again.";
+        "config|rewrite" Exactly(2), None, Here(settings::rewrite), "Refused: the settings stand in salp.toml.";
+        "config|set" AtLeast(4), None, Here(settings::set), "Changes maxmemory, on this node, until it ends.";
+    }
+};
+
+const LATENCY: &[Row] = rows! {
+    "server" {
+        "latency|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "latency|histogram" AtLeast(2), None, Here(server::nothing), "Gives no histograms.";
+        "latency|history" Exactly(3), None, Here(server::none), "Gives no samples.";
+        "latency|latest" Exactly(2), None, Here(server::none), "Gives no samples.";
+        "latency|reset" AtLeast(2), None, Here(server::zero), "Forgets nothing.";
+    }
+};
+
+const MEMORY: &[Row] = rows! {
+    "server" {
+        "memory|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "memory|usage" AtLeast(3), Second, Shard(Read, keys::memory), "Tells the bytes a key takes.";
+    }
+};
+
+const MODULE: &[Row] = rows! {
+    "server" {
+        "module|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "module|list" Exactly(2), None, Here(server::none), "Gives no modules.";
+    }
+};
+
+const OBJECT: &[Row] = rows! {
+    "generic" {
+        "object|encoding" Exactly(3), Second, Shard(Read, keys::encoding), "Tells how a value would be kept by Redis.";
+        "object|freq" Exactly(3), Second, Shard(Read, keys::freq), "Refused: how often a key is used is not counted.";
+        "object|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "object|idletime" Exactly(3), Second, Shard(Read, keys::idletime), "Gives the seconds since a key was written.";
+        "object|refcount" Exactly(3), Second, Shard(Read, keys::refcount), "Gives 1 for a key that is there.";
+    }
+};
+
+const SLOWLOG: &[Row] = rows! {
+    "server" {
+        "slowlog|get" AtLeast(2), None, Here(server::slowlog_get), "Gives no entries.";
+        "slowlog|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "slowlog|len" Exactly(2), None, Here(server::zero), "Counts no entries.";
+        "slowlog|reset" Exactly(2), None, Here(server::accepted), "Forgets nothing.";
+    }
+};
+
+const CLUSTER: &[Row] = rows! {
+    "cluster" {
+        "cluster|countkeysinslot" Exactly(3), Slot, Shard(Read, cluster::countkeysinslot), "Counts the keys in a slot.";
+        "cluster|getkeysinslot" Exactly(4), Slot, Shard(Read, cluster::getkeysinslot), "Gives keys in a slot, at most so many.";
+        "cluster|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "cluster|info" Exactly(2), None, Here(cluster::info), "Tells whether all slots are served.";
+        "cluster|keyslot" Exactly(3), None, Here(cluster::keyslot), "Gives the slot of a key.";
+        "cluster|myid" Exactly(2), None, Here(cluster::myid), "Gives the id of this node.";
+        "cluster|nodes" Exactly(2), None, Here(cluster::nodes), "Tells of the nodes, one a line.";
+        "cluster|shards" Exactly(2), None, Here(cluster::shards), "Tells which nodes serve which slots, by nodes.";
+        "cluster|slots" Exactly(2), None, Here(cluster::slots), "Tells which nodes serve which slots, by slots.";
     }
 };

@@ -47,6 +47,8 @@ pub struct Config {
     pub value_bytes_max: usize,
     /// Largest key.
     pub key_bytes_max: usize,
+    /// Host and port at which clients reach this node by RESP, as cluster-aware clients are told; `None`: not told.
+    pub resp: Option<(String, u16)>,
     /// Password of RESP clients; none: no authentication.
     pub password: Option<Password>,
     /// Allocated bytes past which writes that grow the store are refused; 0: no limit.
@@ -97,6 +99,7 @@ impl Default for Config {
             request_timeout_ms: 5_000,
             value_bytes_max: 64 << 20,
             key_bytes_max: 65_536,
+            resp: None,
             password: None,
             memory_bytes_max: 0,
             dev: false,

@@ -61,6 +61,10 @@ impl Store {
     /// A batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
         self.counters.requests += ask.batch.len() as u64;
+        ask.session.active_ms = self.monotonic_ms;
+        if let Some(known) = self.clients.get_mut(&ask.session.id) {
+            known.active_ms = self.monotonic_ms;
+        }
         let session = mem::replace(&mut ask.session, Session::new(0, false));
         let batch = mem::take(&mut ask.batch);
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
@@ -141,6 +145,11 @@ impl Store {
         let mut replies = mem::take(&mut requests.replies);
         for index in 0..requests.len() {
             let mark = replies.mark();
+            // Nobody waits for what was sent behind a QUIT.
+            if run.session.quit {
+                replies.no_reply();
+                continue;
+            }
             let args = requests.request(index);
             self.request(id, run, args, index as u32, &mut replies);
             match run.session.silence {
@@ -162,7 +171,7 @@ impl Store {
     }
 
     fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
-        let Some(row) = command::find(&args[0]) else {
+        let Some(mut row) = command::find(&args[0]) else {
             replies.unknown_command(&args[0], args.skip(1).iter());
             return;
         };
@@ -171,11 +180,17 @@ impl Store {
             replies.unknown_command(&args[0], args.skip(1).iter());
             return;
         }
+        if matches!(row.run, command::Run::Family(_)) && row.arity.admits(args.len()) {
+            let Some(member) = row.member(args.get(1)) else {
+                return replies.unknown_subcommand(row.name, args.get(1).unwrap_or_default());
+            };
+            row = member;
+        }
         if !row.arity.admits(args.len()) {
             replies.wrong_arity(row.name);
             return;
         }
-        if !run.session.authenticated && !matches!(row.name, "auth" | "hello" | "quit" | "reset") {
+        if !run.session.authenticated && !row.needs_no_password() {
             replies.no_auth();
             return;
         }
@@ -235,6 +250,7 @@ impl Store {
                 }
                 self.parts(id, run, batch, fold, replies);
             }
+            command::Run::Family(_) => unreachable!("a family is run through the rows of its members"),
             command::Run::Scan => {
                 if let Some(batch) = commands::scan::plan(self, args, replies) {
                     self.parts(id, run, batch, Fold::Scan, replies);
@@ -252,6 +268,12 @@ impl Store {
                 .filter(|&number| number < usize::from(self.config.shards))
                 .map(|number| base + number)
                 .ok_or(Misplaced::NoShard);
+        }
+        if keys == Keys::Slot {
+            // One that is no slot is refused by the command itself, wherever it runs.
+            let slot = core::str::from_utf8(&args[2]).ok().and_then(|text| text.parse::<u16>().ok());
+            let slot = slot.filter(|&slot| slot < slot::SLOTS).unwrap_or(0);
+            return Ok(base + usize::from(slot::shard(slot, self.config.shards)));
         }
         let mut found = None;
         for key in keys.of(args) {

@@ -58,7 +58,7 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub fn new(shard: Shard) -> Self {
+    pub(crate) fn new(shard: Shard) -> Self {
         Self {
             shard,
             followers: PeerSet::EMPTY,
@@ -108,7 +108,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub fn new(shards: usize) -> Self {
+    pub(crate) fn new(shards: usize) -> Self {
         Self {
             streams: HashMap::default(),
             next_stream: 1,
@@ -125,8 +125,13 @@ impl Keeper {
         }
     }
 
+    /// Copies being filled or repaired, and those that wait for it.
+    pub(crate) fn under_way(&self) -> usize {
+        self.fills + self.wanted.len()
+    }
+
     /// Whether a second has passed since this was last true.
-    pub fn second_is_over(&mut self, now_ms: u64) -> bool {
+    pub(crate) fn second_is_over(&mut self, now_ms: u64) -> bool {
         let over = now_ms >= self.second_at_ms;
         if over {
             self.second_at_ms = now_ms + 1000;
@@ -170,7 +175,7 @@ impl Store {
     /// A message about copies; false if it breaks the protocol.
     pub(crate) fn keep(&mut self, slot: usize, message: &Message<'_>) -> bool {
         match *message {
-            Message::Holdings { now_ms, holdings } => self.told(slot, now_ms, holdings),
+            Message::Holdings { now_ms, resp, holdings } => self.told(slot, now_ms, resp, holdings),
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
                     self.outboxes[slot].push(&Message::Compare);
@@ -198,11 +203,12 @@ impl Store {
             | Message::Forward(_)
             | Message::Outcome { .. }
             | Message::Vitals(_)
+            | Message::Keys(_)
             | Message::Leave => true,
         }
     }
 
-    fn told(&mut self, slot: usize, now_ms: u64, bytes: &[u8]) -> bool {
+    fn told(&mut self, slot: usize, now_ms: u64, resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
         let Ok(holdings) = message::holdings(bytes) else { return false };
         // A node that has nothing yet takes over the time of those it joins.
         if self.cluster.holds_nothing() && self.cluster.peers().all(|(_, peer)| peer.holdings.is_empty()) {
@@ -210,6 +216,9 @@ impl Store {
         }
         if !self.cluster.told(slot, holdings) {
             return false;
+        }
+        if let Some(peer) = self.cluster.peer_mut(slot) {
+            peer.resp = resp.map(|(host, port)| (host.into(), port));
         }
         for (shard, replica) in self.replicas.iter_mut().enumerate() {
             if replica.followers.contains(slot)
@@ -286,8 +295,12 @@ impl Store {
         }
         for (shard, aged) in self.keeper.aged.iter_mut().enumerate() {
             aged.clear();
+            let replica = &mut self.replicas[shard].shard;
             if self.cluster.copy(shard) != Copy::Absent {
-                self.replicas[shard].shard.clock().encode(aged);
+                replica.clock().encode(aged);
+            }
+            if replica.stats().contexts > 0 {
+                replica.shed();
             }
         }
     }
@@ -621,13 +634,15 @@ impl Store {
             self.keeper.announce = false;
             let mut holdings = Vec::new();
             message::put_holdings(&mut holdings, self.cluster.holdings());
+            let resp = self.config.resp.as_ref().map(|(host, port)| (host.as_str(), *port));
             for slot in self.cluster.connected().iter() {
-                self.outboxes[slot].push(&Message::Holdings { now_ms: self.now_ms, holdings: &holdings });
+                self.outboxes[slot].push(&Message::Holdings { now_ms: self.now_ms, resp, holdings: &holdings });
             }
         }
         if self.cluster.leaving() && !self.keeper.left {
             let empty = (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent);
-            let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving);
+            // Members out of reach may come back and take over: what is here must not go before.
+            let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving) && !self.cluster.members_away();
             if empty || nobody {
                 self.keeper.left = true;
                 self.commands.push(MembersCommand::Gone);

@@ -19,6 +19,7 @@ mod coordinator;
 pub mod counters;
 pub mod delta;
 pub mod dot;
+pub mod inspect;
 mod early;
 mod keeper;
 pub mod message;

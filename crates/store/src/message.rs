@@ -25,6 +25,8 @@ use crate::{
 
 /// Version of the frame and of all messages in it. A peer of another version is refused by the birth record.
 pub const VERSION: u8 = 1;
+/// Longest host name (RFC 1035, 2.3.4).
+const HOST_BYTES_MAX: usize = 255;
 const HEADER: usize = 1 + 4 * 8;
 /// A frame that has grown beyond this takes no further message, so that its size is bounded by that of one message.
 const FRAME_BYTES: usize = 256 << 10;
@@ -163,6 +165,8 @@ pub enum Message<'a> {
     Holdings {
         /// Its calendar, in Unix milliseconds: a node that starts takes it over.
         now_ms: u64,
+        /// Host and port at which clients reach it by RESP.
+        resp: Option<(&'a str, u16)>,
         /// Of every shard, in shard order; read with [`holdings`].
         holdings: &'a [u8],
     },
@@ -223,6 +227,8 @@ pub enum Message<'a> {
     },
     /// How the sender fares.
     Vitals(Vitals),
+    /// Live keys of the shards the sender is the primary of, for `/shards` of any node; read with [`key_counts`].
+    Keys(&'a [u8]),
     /// Please hand everything over and go: somebody asked the sender to see to it.
     Leave,
 }
@@ -246,6 +252,7 @@ const CHUNK_PART: u8 = 16;
 const CHUNK_STREAM: u8 = 17;
 const LEAVE: u8 = 18;
 const CHUNK_REST: u8 = 19;
+const KEYS: u8 = 20;
 
 impl Message<'_> {
     /// Appends the message.
@@ -265,9 +272,12 @@ impl Message<'_> {
                 put_varint(out, *token);
                 put_bytes(out, replies);
             }
-            Self::Holdings { now_ms, holdings } => {
+            Self::Holdings { now_ms, resp, holdings } => {
                 out.push(HOLDINGS);
                 put_varint(out, *now_ms);
+                let (host, port) = resp.unwrap_or_default();
+                put_bytes(out, host.as_bytes());
+                put_varint(out, u64::from(port));
                 put_bytes(out, holdings);
             }
             Self::Digest(digest) => {
@@ -276,6 +286,10 @@ impl Message<'_> {
             }
             Self::Compare => out.push(COMPARE),
             Self::Leave => out.push(LEAVE),
+            Self::Keys(counts) => {
+                out.push(KEYS);
+                put_bytes(out, counts);
+            }
             Self::Clock { shard, clock } => tagged(out, CLOCK, *shard, clock),
             Self::Pull { shard, any, clock } => {
                 out.push(if *any { PULL_ANY } else { PULL });
@@ -326,6 +340,15 @@ fn shard(input: &mut Reader<'_>) -> Result<u32, Malformed> {
     u32::try_from(input.varint()?).map_err(|_| Malformed("shard out of range"))
 }
 
+/// Where a peer is reached by RESP; none if it does not tell. It is shown to clients in lines of words, so what is no
+/// word is none: a slip in the peer's settings, and no reason to part with it.
+fn resp_address<'a>(input: &mut Reader<'a>) -> Result<Option<(&'a str, u16)>, Malformed> {
+    let (host, port) = (input.bytes()?, input.varint()?);
+    let port = u16::try_from(port).map_err(|_| Malformed("port out of range"))?;
+    let is_word = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.iter().all(u8::is_ascii_graphic);
+    Ok(core::str::from_utf8(host).ok().filter(|_| is_word).map(|host| (host, port)))
+}
+
 fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
     Ok(match input.u8()? {
         DELTA => Message::Delta { shard: shard(input)?, delta: input.bytes()? },
@@ -338,10 +361,13 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             requests: input.bytes()?,
         }),
         OUTCOME => Message::Outcome { token: input.varint()?, replies: input.bytes()? },
-        HOLDINGS => Message::Holdings { now_ms: input.varint()?, holdings: input.bytes()? },
+        HOLDINGS => {
+            Message::Holdings { now_ms: input.varint()?, resp: resp_address(input)?, holdings: input.bytes()? }
+        }
         DIGEST => Message::Digest(input.varint()?),
         COMPARE => Message::Compare,
         LEAVE => Message::Leave,
+        KEYS => Message::Keys(input.bytes()?),
         CLOCK => Message::Clock { shard: shard(input)?, clock: input.bytes()? },
         PULL => Message::Pull { shard: shard(input)?, any: false, clock: input.bytes()? },
         PULL_ANY => Message::Pull { shard: shard(input)?, any: true, clock: input.bytes()? },
@@ -395,6 +421,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The next message; `None` at the end.
+    #[allow(clippy::should_implement_trait)] // nobody needs the iterator it could be
     pub fn next(&mut self) -> Option<Result<Message<'a>, Malformed>> {
         (!self.messages.is_empty()).then(|| decode(&mut self.messages))
     }
@@ -495,6 +522,25 @@ pub fn requests<'a>(bytes: &'a [u8], mut each: impl FnMut(&[&'a [u8]])) -> Resul
         each(&args);
     }
     Ok(())
+}
+
+/// Writes what [`Message::Keys`] carries: shard and count in turn.
+pub fn put_key_counts(out: &mut Vec<u8>, counts: impl Iterator<Item = (usize, u64)>) {
+    for (shard, count) in counts {
+        put_varint(out, shard as u64);
+        put_varint(out, count);
+    }
+}
+
+/// Reads what [`Message::Keys`] carries, for a node of so many shards; 0 for those not named.
+pub fn key_counts(bytes: &[u8], shards: usize) -> Result<Vec<u64>, Malformed> {
+    let mut counts = alloc::vec![0; shards];
+    let mut input = Reader::new(bytes);
+    while !input.is_empty() {
+        let shard = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
+        *counts.get_mut(shard).ok_or(Malformed("shard out of range"))? = input.varint()?;
+    }
+    Ok(counts)
 }
 
 /// Writes what [`Message::Holdings`] carries.

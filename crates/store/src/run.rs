@@ -94,7 +94,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub fn new(origin: Origin, session: Session, batch: Batch, deadline_ms: u64) -> Self {
+    pub(crate) fn new(origin: Origin, session: Session, batch: Batch, deadline_ms: u64) -> Self {
         Self {
             origin,
             session,
@@ -111,7 +111,7 @@ impl Run {
     }
 
     /// Notes a write that was sent to `sent` and whose reply begins at `mark`.
-    pub fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet, excused: PeerSet) {
+    pub(crate) fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet, excused: PeerSet) {
         if level != Level::One && !sent.is_empty() {
             self.writes.push(Write { mark, quorum: Quorum::new(level, sent, excused) });
             self.awaited = self.awaited.union(sent);
@@ -119,26 +119,26 @@ impl Run {
     }
 
     /// `peer` holds all writes that were sent to it.
-    pub fn acknowledge(&mut self, peer: usize) {
+    pub(crate) fn acknowledge(&mut self, peer: usize) {
         for write in &mut self.writes {
             write.quorum.ack(peer);
         }
     }
 
     /// `peer` is lost.
-    pub fn lose(&mut self, peer: usize) {
+    pub(crate) fn lose(&mut self, peer: usize) {
         for write in &mut self.writes {
             write.quorum.lose(peer);
         }
     }
 
     /// Peers that keep it waiting for their acknowledgement.
-    pub fn silent(&self) -> PeerSet {
+    pub(crate) fn silent(&self) -> PeerSet {
         self.writes.iter().fold(PeerSet::EMPTY, |set, write| set.union(write.quorum.silent()))
     }
 
     /// Nothing is waited for.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.open == 0 && self.writes.iter().all(|write| write.quorum.verdict() == Verdict::Met)
     }
 }
@@ -152,7 +152,7 @@ pub(crate) struct Runs {
 
 impl Runs {
     /// A name for a run that is not stored yet.
-    pub fn reserve(&mut self) -> RunId {
+    pub(crate) fn reserve(&mut self) -> RunId {
         let place = self.free.pop().unwrap_or_else(|| {
             self.places.push((0, None));
             (self.places.len() - 1) as u32
@@ -161,20 +161,20 @@ impl Runs {
     }
 
     /// Stores a run under its name.
-    pub fn put(&mut self, id: RunId, run: Box<Run>) {
+    pub(crate) fn put(&mut self, id: RunId, run: Box<Run>) {
         let place = &mut self.places[id.place as usize];
         assert!(place.0 == id.life && place.1.is_none(), "a run is stored once, under the name reserved for it");
         place.1 = Some(run);
     }
 
     /// The run of this name, while it is under way.
-    pub fn get(&mut self, id: RunId) -> Option<&mut Run> {
+    pub(crate) fn get(&mut self, id: RunId) -> Option<&mut Run> {
         let (life, run) = self.places.get_mut(id.place as usize)?;
         if *life == id.life { run.as_deref_mut() } else { None }
     }
 
     /// Ends a run: its name is not used again.
-    pub fn take(&mut self, id: RunId) -> Option<Box<Run>> {
+    pub(crate) fn take(&mut self, id: RunId) -> Option<Box<Run>> {
         let (life, run) = self.places.get_mut(id.place as usize)?;
         if *life != id.life {
             return None;
@@ -186,7 +186,7 @@ impl Runs {
     }
 
     /// Gives a reserved name back unused.
-    pub fn release(&mut self, id: RunId) {
+    pub(crate) fn release(&mut self, id: RunId) {
         let place = &mut self.places[id.place as usize];
         assert!(place.0 == id.life && place.1.is_none(), "only a name without a run is given back");
         place.0 = place.0.wrapping_add(1);
@@ -194,10 +194,15 @@ impl Runs {
     }
 
     /// Names of all runs under way.
-    pub fn ids(&self) -> Vec<RunId> {
+    pub(crate) fn ids(&self) -> Vec<RunId> {
         let named = |(place, (life, run)): (usize, &(u32, Option<Box<Run>>))| {
             run.is_some().then_some(RunId { place: place as u32, life: *life })
         };
         self.places.iter().enumerate().filter_map(named).collect()
+    }
+
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
     }
 }

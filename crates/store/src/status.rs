@@ -32,6 +32,13 @@ impl Store {
         vitals
     }
 
+    /// Live keys of each shard that this node is the primary of and that has any.
+    pub(crate) fn primary_keys(&self) -> impl Iterator<Item = (usize, u64)> {
+        let keys = |shard: usize| self.replicas[shard].shard.len() as u64;
+        let primary = |shard: &usize| self.cluster.route(*shard).primary == Some(Seat::Me);
+        (0..self.replicas.len()).filter(primary).map(move |shard| (shard, keys(shard))).filter(|(_, keys)| *keys > 0)
+    }
+
     /// Keys of all shards, as the nodes last told.
     pub(crate) fn keys_in_cluster(&self) -> u64 {
         let theirs = self.cluster.peers().map(|(_, peer)| peer.vitals.keys_primary);
@@ -111,7 +118,12 @@ impl Store {
             replicas: self.cluster.order(shard).map(name).collect(),
             ready,
             primary: self.cluster.route(shard).primary.map(name),
-            keys: self.replicas[shard].shard.len() as u64,
+            keys: match self.cluster.route(shard).primary {
+                Some(Seat::Peer(slot)) if self.cluster.copy(shard) == Copy::Absent => {
+                    self.cluster.peer(slot).and_then(|peer| peer.keys.get(shard).copied()).unwrap_or(0)
+                }
+                _ => self.replicas[shard].shard.len() as u64,
+            },
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     dot::Writer,
     keeper::Replica,
     early::Early,
-    message::{Frame, LEASE_MS, Message, Outbox, Vitals},
+    message::{self, Frame, LEASE_MS, Message, Outbox, Vitals},
     outcome,
     peers::{PEERS_MAX, PeerSet},
     random::Random,
@@ -86,12 +86,13 @@ pub struct Store {
     name: Atom,
     names: Vec<Atom>,
     /// Peers that broke the protocol while the present message was handled.
-    broken: PeerSet,
+    broken: Vec<(usize, &'static str)>,
     /// Peers whose connection is lost, which the member list does not show yet.
     cut: PeerSet,
     early: Early,
 
     pub(crate) clients: HashMap<u64, Session, foldhash::fast::FixedState>,
+    #[allow(clippy::vec_box)] // the boxes travel on
     pub(crate) answers: Vec<Box<Ask>>,
     pub(crate) beam_answers: Vec<(Box<beam::Caller>, Replies)>,
     pub(crate) commands: Vec<MembersCommand>,
@@ -143,7 +144,7 @@ impl Store {
             held: Vec::new(),
             name: Atom::new(NAME),
             names: Vec::new(),
-            broken: PeerSet::EMPTY,
+            broken: Vec::new(),
             cut: PeerSet::EMPTY,
             early: Early::default(),
             clients: HashMap::default(),
@@ -172,20 +173,29 @@ impl Store {
         self.now_ms = self.calendar.read(now.monotonic_us, now.wall_ms);
     }
 
+    /// Counts from zero again.
+    pub(crate) fn reset_counters(&mut self) {
+        self.counters = Counters::default();
+        self.asked = 0;
+    }
+
     /// The peer in `slot` has heard of us a moment ago, and everything it sent before is here.
     pub(crate) fn has_lease(&self, slot: usize) -> bool {
         self.monotonic_ms < self.echoes[slot] + LEASE_MS && !self.cut.contains(slot)
     }
 
-    /// A frame of the peer in `slot`; false if it broke the protocol.
-    fn frame(&mut self, slot: usize, bytes: &[u8]) -> bool {
-        let Ok(mut frame) = Frame::decode(bytes) else { return false };
+    /// A frame of the peer in `slot`. An error says which rule of the protocol it broke.
+    fn frame(&mut self, slot: usize, bytes: &[u8]) -> Result<(), &'static str> {
+        let mut frame = Frame::decode(bytes).map_err(|malformed| malformed.0)?;
         // A frame that came twice says nothing new; one that is missing was lost, and what it held with it.
         if frame.number <= self.received[slot] {
-            return true;
+            return Ok(());
         }
-        if frame.number != self.received[slot] + 1 || frame.applied >= self.outboxes[slot].number() {
-            return false;
+        if frame.number != self.received[slot] + 1 {
+            return Err("a frame is missing");
+        }
+        if frame.applied >= self.outboxes[slot].number() {
+            return Err("it acknowledges what was not sent");
         }
         self.received[slot] = frame.number;
         self.beats[slot] = frame.beat;
@@ -199,12 +209,12 @@ impl Store {
             self.acknowledged(slot, frame.applied);
         }
         while let Some(message) = frame.next() {
-            let Ok(message) = message else { return false };
+            let message = message.map_err(|malformed| malformed.0)?;
             if !self.message(slot, &message) {
-                return false;
+                return Err("a message that makes no sense");
             }
         }
-        true
+        Ok(())
     }
 
     fn message(&mut self, slot: usize, message: &Message<'_>) -> bool {
@@ -224,6 +234,15 @@ impl Store {
                 }
                 true
             }
+            Message::Keys(counts) => match message::key_counts(counts, self.cluster.shards()) {
+                Ok(keys) => {
+                    if let Some(peer) = self.cluster.peer_mut(slot) {
+                        peer.keys = keys;
+                    }
+                    true
+                }
+                Err(_) => false,
+            },
             Message::Leave => {
                 self.leave();
                 true
@@ -314,8 +333,11 @@ impl Store {
         self.asked = self.counters.requests;
         self.vitals = self.take_vitals(ops);
         let vitals = self.vitals;
+        let mut counts = Vec::new();
+        message::put_key_counts(&mut counts, self.primary_keys());
         for slot in self.cluster.connected().iter() {
             self.outboxes[slot].push(&Message::Vitals(vitals));
+            self.outboxes[slot].push(&Message::Keys(&counts));
         }
     }
 
@@ -350,9 +372,10 @@ impl Store {
         for (kind, text) in self.notes.drain(..) {
             ctx.event(Event::Note { kind, text });
         }
-        for slot in core::mem::take(&mut self.broken).iter() {
+        for (slot, rule) in core::mem::take(&mut self.broken) {
             if let Some(peer) = self.cluster.peer(slot) {
-                ctx.event(Event::Note { kind: "protocol", text: format!("{} broke the store's protocol", peer.name) });
+                let text = format!("{} broke the store's protocol: {rule}", peer.name);
+                ctx.event(Event::Note { kind: "protocol", text });
                 ctx.disconnect(&self.names[slot]);
             }
         }
@@ -360,8 +383,8 @@ impl Store {
 
     /// A frame; a peer that broke the protocol with it is cut off once this message is done.
     fn frame_of(&mut self, slot: usize, frame: &[u8]) {
-        if !self.frame(slot, frame) {
-            self.broken.insert(slot);
+        if let Err(rule) = self.frame(slot, frame) {
+            self.broken.push((slot, rule));
             self.cut.insert(slot);
         }
     }

@@ -22,4 +22,11 @@ impl<'a> Visit<'a> {
     pub fn arg(&self, index: usize) -> &'a [u8] {
         self.args.get(index).unwrap_or_default()
     }
+
+    /// To be called when the session was changed, so that `CLIENT LIST` shows it as it is.
+    pub fn session_changed(&mut self) {
+        if let Some(known) = self.store.clients.get_mut(&self.session.id) {
+            known.clone_from(self.session);
+        }
+    }
 }

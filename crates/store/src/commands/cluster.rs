@@ -1,10 +1,342 @@
-//! `CLUSTER` and what cluster-aware clients send.
+//! `CLUSTER`: who serves which slots, for clients that send each request to the right node at once. The others need none
+//! of it: any node answers for any key.
+//!
+//! - A slot is listed under the primary of its shard, with the other ready replicas behind it. A slot that nobody within
+//!   reach serves is not listed.
+//! - A node is a primary of some shards and a replica of others, so in `CLUSTER NODES` all are masters.
+//! - The map is that of the keyspace which the connection has selected.
 
-use crate::visit::Visit;
+use alloc::{format, string::String, vec::Vec};
+use node::{Member, MemberState};
+use wire::reply::{ErrorKind, Replies};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
+use super::number::integer;
+use crate::{
+    call::Call,
+    cluster::Seat,
+    message::Copy,
+    shard::Shard,
+    slot::{SLOTS, slot},
+    store::Store,
+    visit::Visit,
+};
+
+/// Neighbouring slots with the same primary, which comes first, and the same other ready replicas.
+#[derive(Debug, PartialEq, Eq)]
+struct Range {
+    first: u16,
+    last: u16,
+    seats: Vec<Seat>,
+}
+
+/// The id of a node: 40 hexadecimal digits that depend on its name alone, so that it is known before the node is.
+pub(super) fn id(name: &str) -> String {
+    let name = name.as_bytes();
+    format!("{:032x}{:08x}", xxh3_128(name), xxh3_64_with_seed(name, 1) >> 32)
+}
+
+/// `ASKING`, `READONLY`, `READWRITE`
 pub(super) fn accepted(visit: &mut Visit<'_>) {
     visit.replies.ok();
 }
-pub(super) fn cluster(visit: &mut Visit<'_>) {
-    visit.replies.ok();
+
+/// `CLUSTER MYID`
+pub(super) fn myid(visit: &mut Visit<'_>) {
+    visit.replies.bulk(id(&visit.store.config.name).as_bytes());
+}
+
+/// `CLUSTER KEYSLOT key`
+pub(super) fn keyslot(visit: &mut Visit<'_>) {
+    visit.replies.int(i64::from(slot(visit.arg(2))));
+}
+
+/// `CLUSTER SLOTS`
+pub(super) fn slots(visit: &mut Visit<'_>) {
+    let ranges = ranges(visit.store, visit.session.keyspace);
+    visit.replies.array(ranges.len());
+    for range in ranges {
+        visit.replies.array(2 + range.seats.len());
+        visit.replies.int(i64::from(range.first));
+        visit.replies.int(i64::from(range.last));
+        for seat in range.seats {
+            let (name, host, port) = address(visit.store, seat);
+            visit.replies.array(4);
+            visit.replies.bulk(host.as_bytes());
+            visit.replies.int(i64::from(port));
+            visit.replies.bulk(id(name).as_bytes());
+            visit.replies.array(0);
+        }
+    }
+}
+
+/// `CLUSTER SHARDS`: the same by sets of nodes.
+pub(super) fn shards(visit: &mut Visit<'_>) {
+    let mut sets: Vec<Vec<Range>> = Vec::new();
+    for range in ranges(visit.store, visit.session.keyspace) {
+        match sets.iter_mut().find(|set| set[0].seats == range.seats) {
+            Some(set) => set.push(range),
+            None => sets.push(alloc::vec![range]),
+        }
+    }
+    visit.replies.array(sets.len());
+    for set in sets {
+        visit.replies.map(2);
+        visit.replies.bulk(b"slots");
+        visit.replies.array(2 * set.len());
+        for range in &set {
+            visit.replies.int(i64::from(range.first));
+            visit.replies.int(i64::from(range.last));
+        }
+        let seats = &set[0].seats;
+        visit.replies.bulk(b"nodes");
+        visit.replies.array(seats.len());
+        for (index, &seat) in seats.iter().enumerate() {
+            node_of_shard(
+                visit.replies,
+                visit.store,
+                seat,
+                if index == 0 { "master" } else { "replica" },
+            );
+        }
+    }
+}
+
+fn node_of_shard(replies: &mut Replies, store: &Store, seat: Seat, role: &str) {
+    let (name, host, port) = address(store, seat);
+    replies.map(7);
+    replies.bulk(b"id");
+    replies.bulk(id(name).as_bytes());
+    replies.bulk(b"port");
+    replies.int(i64::from(port));
+    for (name, text) in [("ip", host), ("endpoint", host), ("role", role)] {
+        replies.bulk(name.as_bytes());
+        replies.bulk(text.as_bytes());
+    }
+    replies.bulk(b"replication-offset");
+    replies.int(0);
+    replies.bulk(b"health");
+    replies.bulk(b"online");
+}
+
+/// `CLUSTER NODES`
+pub(super) fn nodes(visit: &mut Visit<'_>) {
+    let ranges = ranges(visit.store, visit.session.keyspace);
+    let mut out = String::new();
+    for member in visit
+        .store
+        .cluster
+        .members()
+        .iter()
+        .filter(|member| member.state != MemberState::Gone)
+    {
+        out.push_str(&node_line(visit.store, member, &ranges));
+    }
+    visit.replies.verbatim(b"txt", out.as_bytes());
+}
+
+/// `id host:port@bus-port flags - ping pong epoch link slots`, in which the bus port is that of the distribution.
+fn node_line(store: &Store, member: &Member, ranges: &[Range]) -> String {
+    let name = member.name.as_str();
+    let seat = if name == store.config.name {
+        Some(Seat::Me)
+    } else {
+        store.cluster.slot(name).map(Seat::Peer)
+    };
+    let (host, port) = seat.map_or(("", 0), |seat| {
+        let (_, host, port) = address(store, seat);
+        (host, port)
+    });
+    let mut flags = String::from(if seat == Some(Seat::Me) {
+        "myself,master"
+    } else {
+        "master"
+    });
+    match member.state {
+        MemberState::Suspect => flags.push_str(",fail?"),
+        MemberState::Down | MemberState::Gone => flags.push_str(",fail"),
+        MemberState::Up | MemberState::Leaving => {}
+    }
+    if port == 0 {
+        flags.push_str(",noaddr");
+    }
+    let link = if member.connected { "connected" } else { "disconnected" };
+    let (id, bus) = (id(name), member.dist_port.unwrap_or(0));
+    let mut line = format!("{id} {host}:{port}@{bus} {flags} - 0 0 0 {link}");
+    for range in ranges.iter().filter(|range| range.seats.first().copied() == seat) {
+        let (first, last) = (range.first, range.last);
+        line.push_str(&if first == last {
+            format!(" {first}")
+        } else {
+            format!(" {first}-{last}")
+        });
+    }
+    line.push('\n');
+    line
+}
+
+/// `CLUSTER INFO`
+pub(super) fn info(visit: &mut Visit<'_>) {
+    let ranges = ranges(visit.store, visit.session.keyspace);
+    let served: u64 = ranges.iter().map(|range| u64::from(range.last - range.first) + 1).sum();
+    let lost = u64::from(SLOTS) - served;
+    let members = visit
+        .store
+        .cluster
+        .members()
+        .iter()
+        .filter(|member| member.state != MemberState::Gone)
+        .count();
+    let serves = |seat: Seat| ranges.iter().any(|range| range.seats.first() == Some(&seat));
+    let peers = visit
+        .store
+        .cluster
+        .peers()
+        .filter(|(slot, _)| serves(Seat::Peer(*slot)))
+        .count();
+    let size = peers + usize::from(serves(Seat::Me));
+    let state = if lost == 0 { "ok" } else { "fail" };
+    let text = format!(
+        "cluster_state:{state}\r\ncluster_slots_assigned:{SLOTS}\r\ncluster_slots_ok:{served}\r\n\
+         cluster_slots_pfail:0\r\ncluster_slots_fail:{lost}\r\ncluster_known_nodes:{members}\r\ncluster_size:{size}\r\n\
+         cluster_current_epoch:0\r\ncluster_my_epoch:0\r\n"
+    );
+    visit.replies.verbatim(b"txt", text.as_bytes());
+}
+
+fn keys_in_slot(shard: &Shard, now_ms: u64, wanted: u16) -> impl Iterator<Item = &[u8]> {
+    let (keys, _) = shard.scan(0, usize::MAX, now_ms);
+    keys.into_iter()
+        .map(|(key, _)| key)
+        .filter(move |key| slot(key) == wanted)
+}
+
+fn wanted_slot(number: i64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|&slot| slot < SLOTS)
+}
+
+/// `CLUSTER COUNTKEYSINSLOT slot`
+pub(super) fn countkeysinslot(call: &mut Call<'_>) {
+    let Some(number) = integer(call.arg(2)) else {
+        return call.replies.not_an_integer();
+    };
+    match wanted_slot(number) {
+        None => call.replies.error(ErrorKind::Err, "Invalid slot"),
+        Some(slot) => {
+            let count = keys_in_slot(call.shard, call.now_ms, slot).count();
+            call.replies.int(count as i64);
+        }
+    }
+}
+
+/// `CLUSTER GETKEYSINSLOT slot count`
+pub(super) fn getkeysinslot(call: &mut Call<'_>) {
+    let (Some(number), Some(count)) = (integer(call.arg(2)), integer(call.arg(3))) else {
+        return call.replies.not_an_integer();
+    };
+    let (Some(slot), Ok(count)) = (wanted_slot(number), usize::try_from(count)) else {
+        return call.replies.error(ErrorKind::Err, "Invalid slot or number of keys");
+    };
+    let keys: Vec<&[u8]> = keys_in_slot(call.shard, call.now_ms, slot).take(count).collect();
+    call.replies.array(keys.len());
+    for key in keys {
+        call.replies.bulk(key);
+    }
+}
+
+/// Name, host and RESP port of a node; host as in its name and port 0 if it has not told.
+fn address(store: &Store, seat: Seat) -> (&str, &str, u16) {
+    let (name, told) = match seat {
+        Seat::Me => (store.config.name.as_str(), &store.config.resp),
+        Seat::Peer(peer) => match store.cluster.peer(peer) {
+            Some(peer) => (peer.name.as_str(), &peer.resp),
+            None => return ("", "", 0),
+        },
+    };
+    match told {
+        Some((host, port)) => (name, host, *port),
+        None => (name, name.split_once('@').map_or("", |(_, host)| host), 0),
+    }
+}
+
+fn ranges(store: &Store, keyspace: u16) -> Vec<Range> {
+    let shards = store.config.shards;
+    let served = (0..shards).filter_map(|shard| {
+        let number = usize::from(keyspace) * usize::from(shards) + usize::from(shard);
+        Some((shard, seats(store, number)?))
+    });
+    merge(served, SLOTS / shards)
+}
+
+/// The primary of a shard and behind it the other ready replicas, in one order wherever there are the same.
+fn seats(store: &Store, shard: usize) -> Option<Vec<Seat>> {
+    let cluster = &store.cluster;
+    let primary = cluster.route(shard).primary?;
+    let mut seats: Vec<Seat> = cluster
+        .order(shard)
+        .filter(|&seat| seat != primary && cluster.copy_at(seat, shard) == Copy::Ready)
+        .collect();
+    seats.sort_unstable_by_key(|&seat| address(store, seat).0);
+    seats.insert(0, primary);
+    Some(seats)
+}
+
+/// Shards of `width` slots as ranges of slots, neighbours with the same nodes in one.
+fn merge(shards: impl Iterator<Item = (u16, Vec<Seat>)>, width: u16) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    for (shard, seats) in shards {
+        let (first, last) = (shard * width, shard * width + (width - 1));
+        match ranges.last_mut() {
+            Some(range) if range.seats == seats && range.last + 1 == first => range.last = last,
+            _ => ranges.push(Range { first, last, seats }),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_with_the_same_nodes_are_one_range() {
+        let (a, b) = (
+            alloc::vec![Seat::Me, Seat::Peer(1)],
+            alloc::vec![Seat::Peer(1), Seat::Me],
+        );
+        let shards = [
+            (0, a.clone()),
+            (1, a.clone()),
+            (2, b.clone()),
+            (4, b.clone()),
+            (5, a.clone()),
+        ];
+        let ranges = merge(shards.into_iter(), 4);
+        let wanted = [(0, 7, &a), (8, 11, &b), (16, 19, &b), (20, 23, &a)];
+        let wanted: Vec<Range> = wanted
+            .map(|(first, last, seats)| Range {
+                first,
+                last,
+                seats: seats.clone(),
+            })
+            .into_iter()
+            .collect();
+        assert_eq!(ranges, wanted);
+    }
+
+    #[test]
+    fn the_last_slot_is_in_a_range() {
+        let ranges = merge([(SLOTS - 1, alloc::vec![Seat::Me])].into_iter(), 1);
+        assert_eq!((ranges[0].first, ranges[0].last), (SLOTS - 1, SLOTS - 1));
+    }
+
+    #[test]
+    fn ids_are_of_forty_digits_and_differ() {
+        let ids = ["salp_1@127.0.0.1", "salp_2@127.0.0.1"].map(id);
+        assert!(
+            ids.iter()
+                .all(|id| id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        );
+        assert_ne!(ids[0], ids[1]);
+    }
 }

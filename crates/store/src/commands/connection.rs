@@ -1,32 +1,208 @@
-//! The connection itself: protocol, authentication, keyspace.
+//! The connection itself: protocol, authentication, keyspace. What concerns `CLIENT` is in [`super::client`].
 
-use crate::visit::Visit;
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use wire::reply::{ErrorKind, Protocol};
 
+use super::number::integer;
+use crate::{
+    ask::{Session, Silence},
+    visit::Visit,
+};
+
+/// The one user there is.
+const USER: &[u8] = b"default";
+
+/// What `HELLO` and `INFO` give as version of Redis. Clients decide by it which commands and which forms of replies to
+/// expect; ours are those of 7.0. Salp's own version stands in `INFO` beside it.
+pub(super) const REDIS_VERSION: &str = "7.0.0";
+
+/// Whether clients may give this as the name of something: it is shown in lists that are split at blanks.
+pub(super) fn is_name(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_graphic)
+}
+
+/// `PING [text]`
 pub(super) fn ping(visit: &mut Visit<'_>) {
     match visit.args.get(1) {
         None => visit.replies.simple("PONG"),
-        Some(text) => visit.replies.bulk(text),
+        Some(text) if visit.args.len() == 2 => visit.replies.bulk(text),
+        Some(_) => visit.replies.wrong_arity("ping"),
     }
 }
-pub(super) fn auth(visit: &mut Visit<'_>) {
-    visit.replies.ok();
-}
-pub(super) fn client(visit: &mut Visit<'_>) {
-    visit.replies.ok();
-}
+
+/// `ECHO text`
 pub(super) fn echo(visit: &mut Visit<'_>) {
     visit.replies.bulk(visit.arg(1));
 }
-pub(super) fn hello(visit: &mut Visit<'_>) {
-    visit.replies.ok();
+
+/// `AUTH [user] password`
+pub(super) fn auth(visit: &mut Visit<'_>) {
+    let (user, password) = match visit.args.len() {
+        2 if visit.store.config.password.is_none() => {
+            return visit.replies.error(
+                ErrorKind::Err,
+                "AUTH <password> called without any password configured for the default user. Are you sure your \
+                 configuration is correct?",
+            );
+        }
+        2 => (USER, visit.arg(1)),
+        3 => (visit.arg(1), visit.arg(2)),
+        _ => return visit.replies.syntax(),
+    };
+    if authenticate(visit, user, password) {
+        visit.session_changed();
+        visit.replies.ok();
+    } else {
+        visit.replies.wrong_pass();
+    }
 }
+
+/// Without a password set, the default user is let in with any. One who fails stays what he was.
+fn authenticate(visit: &mut Visit<'_>, user: &[u8], password: &[u8]) -> bool {
+    let secret = visit.store.config.password.as_ref();
+    let right = user == USER && secret.is_none_or(|secret| secret.is(password));
+    visit.session.authenticated |= right;
+    right
+}
+
+/// `HELLO [version [AUTH user password] [SETNAME name]]`
+pub(super) fn hello(visit: &mut Visit<'_>) {
+    let mut protocol = visit.session.protocol;
+    if let Some(version) = visit.args.get(1) {
+        protocol = match integer(version) {
+            Some(2) => Protocol::Resp2,
+            Some(3) => Protocol::Resp3,
+            Some(_) => return visit.replies.no_proto(),
+            None => {
+                let text = "Protocol version is not an integer or out of range";
+                return visit.replies.error(ErrorKind::Err, text);
+            }
+        };
+    }
+    let (mut user, mut name) = (None, None);
+    let mut rest = visit.args.skip(2);
+    while let Some(word) = rest.get(0) {
+        match (word.to_ascii_lowercase().as_slice(), rest.get(1), rest.get(2)) {
+            (b"auth", Some(given), Some(password)) => {
+                user = Some((given, password));
+                rest = rest.skip(3);
+            }
+            (b"setname", Some(given), _) => {
+                name = Some(given);
+                rest = rest.skip(2);
+            }
+            _ => {
+                let word = String::from_utf8_lossy(word);
+                let text = format_args!("Syntax error in HELLO option '{word}'");
+                return visit.replies.error(ErrorKind::Err, text);
+            }
+        }
+    }
+    if let Some((user, password)) = user
+        && !authenticate(visit, user, password)
+    {
+        return visit.replies.wrong_pass();
+    }
+    if !visit.session.authenticated {
+        return visit.replies.error(
+            ErrorKind::NoAuth,
+            "HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option \
+             can be used to authenticate the client and select the RESP protocol version at the same time",
+        );
+    }
+    if let Some(name) = name {
+        if !is_name(name) {
+            return bad_client_name(visit);
+        }
+        visit.session.name = String::from_utf8_lossy(name).into_owned();
+    }
+    visit.session.protocol = protocol;
+    visit.session_changed();
+    visit.replies.switch(protocol);
+    introduce(visit);
+}
+
+/// The answer to `HELLO`. The mode is that of a cluster, since `CLUSTER SLOTS` tells the truth; nobody has to care.
+fn introduce(visit: &mut Visit<'_>) {
+    let replies = &mut *visit.replies;
+    replies.map(7);
+    for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        replies.bulk(name.as_bytes());
+        replies.bulk(value.as_bytes());
+    }
+    replies.bulk(b"proto");
+    replies.int(version(visit.session.protocol));
+    replies.bulk(b"id");
+    replies.int(visit.session.id.cast_signed());
+    for (name, value) in [("mode", "cluster"), ("role", "master")] {
+        replies.bulk(name.as_bytes());
+        replies.bulk(value.as_bytes());
+    }
+    replies.bulk(b"modules");
+    replies.array(0);
+}
+
+/// The number of a version of RESP.
+pub(super) fn version(protocol: Protocol) -> i64 {
+    match protocol {
+        Protocol::Resp2 => 2,
+        Protocol::Resp3 => 3,
+    }
+}
+
+/// The refusal of a name with blanks in it.
+pub(super) fn bad_client_name(visit: &mut Visit<'_>) {
+    let text = "Client names cannot contain spaces, newlines or special characters.";
+    visit.replies.error(ErrorKind::Err, text);
+}
+
+/// `SELECT number|name`
+pub(super) fn select(visit: &mut Visit<'_>) {
+    let (keyspaces, wanted) = (&visit.store.config.keyspaces, visit.arg(1));
+    let number = match integer(wanted) {
+        Some(number) => usize::try_from(number).ok().filter(|&number| number < keyspaces.len()),
+        None => match keyspaces.iter().position(|keyspace| keyspace.name.as_bytes() == wanted) {
+            None => {
+                let text = format!("no keyspace has the name '{}'", String::from_utf8_lossy(wanted));
+                return visit.replies.error(ErrorKind::Err, text);
+            }
+            number => number,
+        },
+    };
+    match number.and_then(|number| u16::try_from(number).ok()) {
+        Some(number) => {
+            visit.session.keyspace = number;
+            visit.session_changed();
+            visit.replies.ok();
+        }
+        None => visit.replies.error(ErrorKind::Err, "DB index is out of range"),
+    }
+}
+
+/// `RESET`: as it was when it connected.
+pub(super) fn reset(visit: &mut Visit<'_>) {
+    let authenticated = visit.store.config.password.is_none();
+    let old = &*visit.session;
+    *visit.session = Session {
+        address: old.address.to_string(),
+        local_address: old.local_address.to_string(),
+        since_ms: old.since_ms,
+        active_ms: old.active_ms,
+        library: old.library.to_string(),
+        library_version: old.library_version.to_string(),
+        silence: Silence::Off,
+        ..Session::new(old.id, authenticated)
+    };
+    visit.session_changed();
+    visit.replies.switch(Protocol::Resp2);
+    visit.replies.simple("RESET");
+}
+
+/// `QUIT`: the connection is closed behind the reply.
 pub(super) fn quit(visit: &mut Visit<'_>) {
     visit.session.quit = true;
-    visit.replies.ok();
-}
-pub(super) fn reset(visit: &mut Visit<'_>) {
-    visit.replies.ok();
-}
-pub(super) fn select(visit: &mut Visit<'_>) {
     visit.replies.ok();
 }

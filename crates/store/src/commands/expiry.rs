@@ -7,20 +7,32 @@ use super::number::integer;
 use crate::call::Call;
 
 /// How a time argument is meant.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Base {
     unit_ms: i64,
     absolute: bool,
 }
 
 impl Base {
-    pub const SECONDS: Self = Self { unit_ms: 1000, absolute: false };
-    pub const MILLISECONDS: Self = Self { unit_ms: 1, absolute: false };
-    const AT_SECONDS: Self = Self { unit_ms: 1000, absolute: true };
-    const AT_MILLISECONDS: Self = Self { unit_ms: 1, absolute: true };
+    pub(super) const SECONDS: Self = Self {
+        unit_ms: 1000,
+        absolute: false,
+    };
+    pub(super) const MILLISECONDS: Self = Self {
+        unit_ms: 1,
+        absolute: false,
+    };
+    const AT_SECONDS: Self = Self {
+        unit_ms: 1000,
+        absolute: true,
+    };
+    const AT_MILLISECONDS: Self = Self {
+        unit_ms: 1,
+        absolute: true,
+    };
 
     /// The base of an option's word, in small letters.
-    pub fn of(word: &[u8]) -> Option<Self> {
+    pub(super) fn of(word: &[u8]) -> Option<Self> {
         Some(match word {
             b"ex" => Self::SECONDS,
             b"px" => Self::MILLISECONDS,
@@ -33,7 +45,11 @@ impl Base {
     /// The deadline in Unix milliseconds, which may lie in the past; `None` if it cannot be told in 64 bits.
     fn deadline(self, time: i64, now_ms: u64) -> Option<i64> {
         let time_ms = time.checked_mul(self.unit_ms)?;
-        if self.absolute { Some(time_ms) } else { time_ms.checked_add(i64::try_from(now_ms).ok()?) }
+        if self.absolute {
+            Some(time_ms)
+        } else {
+            time_ms.checked_add(i64::try_from(now_ms).ok()?)
+        }
     }
 }
 
@@ -45,19 +61,19 @@ pub(super) fn deadline(replies: &mut Replies, base: Base, time: &[u8], now_ms: u
     };
     let deadline = (time > 0).then(|| base.deadline(time, now_ms)).flatten();
     if deadline.is_none() {
-        invalid(replies, name);
+        replies.invalid_expire(name);
     }
     deadline.map(|deadline| deadline.max(0) as u64)
 }
 
-fn invalid(replies: &mut Replies, name: &str) {
-    replies.error(ErrorKind::Err, format_args!("invalid expire time in '{name}' command"));
-}
-
 /// `EXPIRE key time [NX|XX|GT|LT]` and its three kin.
 fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
-    let Some(time) = integer(call.arg(2)) else { return call.replies.not_an_integer() };
-    let Some(deadline) = base.deadline(time, call.now_ms) else { return invalid(call.replies, name) };
+    let Some(time) = integer(call.arg(2)) else {
+        return call.replies.not_an_integer();
+    };
+    let Some(deadline) = base.deadline(time, call.now_ms) else {
+        return call.replies.invalid_expire(name);
+    };
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
     for word in call.args.skip(3).iter() {
         match word.to_ascii_lowercase().as_slice() {
@@ -67,18 +83,27 @@ fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
             b"lt" => lt = true,
             _ => {
                 let word = alloc::string::String::from_utf8_lossy(word);
-                return call.replies.error(ErrorKind::Err, format_args!("Unsupported option {word}"));
+                return call
+                    .replies
+                    .error(ErrorKind::Err, format_args!("Unsupported option {word}"));
             }
         }
     }
     if nx && (xx || gt || lt) {
-        return call.replies.error(ErrorKind::Err, "NX and XX, GT or LT options at the same time are not compatible");
+        return call.replies.error(
+            ErrorKind::Err,
+            "NX and XX, GT or LT options at the same time are not compatible",
+        );
     }
     if gt && lt {
-        return call.replies.error(ErrorKind::Err, "GT and LT options at the same time are not compatible");
+        return call
+            .replies
+            .error(ErrorKind::Err, "GT and LT options at the same time are not compatible");
     }
     let key = call.arg(1);
-    let Some(view) = call.shard.view(key, call.now_ms) else { return call.replies.int(0) };
+    let Some(view) = call.shard.view(key, call.now_ms) else {
+        return call.replies.int(0);
+    };
     let current = view.expiry_ms.map(|at| at as i64);
     // A key without a deadline lives for ever, which is later than any.
     let later = current.is_some_and(|current| deadline > current);
@@ -117,7 +142,10 @@ pub(super) fn pexpireat(call: &mut Call<'_>) {
 /// `PERSIST key`
 pub(super) fn persist(call: &mut Call<'_>) {
     let key = call.arg(1);
-    let expires = call.shard.view(key, call.now_ms).is_some_and(|view| view.expiry_ms.is_some());
+    let expires = call
+        .shard
+        .view(key, call.now_ms)
+        .is_some_and(|view| view.expiry_ms.is_some());
     if expires {
         call.touch(key, None);
     }
@@ -133,9 +161,14 @@ fn time_left(call: &mut Call<'_>, show: impl Fn(u64, u64) -> u64) {
     call.replies.int(answer);
 }
 
+/// Milliseconds as seconds, half ones up, as Redis rounds them.
+fn seconds(ms: u64) -> u64 {
+    ms.saturating_add(500) / 1000
+}
+
 /// `TTL key`
 pub(super) fn ttl(call: &mut Call<'_>) {
-    time_left(call, |at, now| (at.saturating_sub(now) + 500) / 1000);
+    time_left(call, |at, now| seconds(at.saturating_sub(now)));
 }
 
 /// `PTTL key`
@@ -145,7 +178,7 @@ pub(super) fn pttl(call: &mut Call<'_>) {
 
 /// `EXPIRETIME key`
 pub(super) fn expiretime(call: &mut Call<'_>) {
-    time_left(call, |at, _| at / 1000);
+    time_left(call, |at, _| seconds(at));
 }
 
 /// `PEXPIRETIME key`

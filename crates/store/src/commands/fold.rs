@@ -58,12 +58,21 @@ fn concat(parts: &Replies, out: &mut Replies) {
 }
 
 fn bulks(parts: &Replies) -> impl Iterator<Item = &[u8]> {
-    parts.tokens().filter_map(|token| if let Reply::Bulk(bytes) = token { Some(bytes) } else { None })
+    parts.tokens().filter_map(|token| {
+        if let Reply::Bulk(bytes) = token {
+            Some(bytes)
+        } else {
+            None
+        }
+    })
 }
 
 /// The last shard alone may not be scanned to its end; see [`super::scan`].
 fn scan(parts: &Replies, out: &mut Replies) {
-    let last = parts.tokens().filter_map(|token| if let Reply::Int(next) = token { Some(next) } else { None }).last();
+    let last = parts
+        .tokens()
+        .filter_map(|token| if let Reply::Int(next) = token { Some(next) } else { None })
+        .last();
     out.array(2);
     out.bulk_with(|data| wire::decimal::write_int(data, last.unwrap_or(0)));
     concat(parts, out);

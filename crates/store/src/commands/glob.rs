@@ -2,7 +2,7 @@
 
 /// Whether `text` as a whole matches `pattern`. Takes at most length of pattern times length of text steps: after a
 /// mismatch only the last `*` is tried further, which is enough, since an earlier one could not match more.
-pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {

@@ -1,6 +1,5 @@
 //! Commands on keys of whatever type.
 
-use alloc::string::String;
 use wire::reply::ErrorKind;
 
 use super::{glob, number::integer};
@@ -8,6 +7,8 @@ use crate::call::Call;
 
 /// What an entry takes beside its key and value: dot, stamp, flags and lengths in the slab, and its place in the index.
 const ENTRY_BYTES: usize = 36;
+/// Longest text that Redis keeps in one piece with its object.
+const EMBEDDED_BYTES_MAX: usize = 44;
 
 /// `DEL key`, one key of it.
 pub(super) fn del(call: &mut Call<'_>) {
@@ -29,7 +30,9 @@ pub(super) fn kind(call: &mut Call<'_>) {
 
 /// Puts what `args[1]` holds under `args[2]`; false if there is nothing.
 fn duplicate(call: &mut Call<'_>) -> bool {
-    let Some(view) = call.shard.view(call.arg(1), call.now_ms) else { return false };
+    let Some(view) = call.shard.view(call.arg(1), call.now_ms) else {
+        return false;
+    };
     let (format, bytes) = crate::call::stored(&view.value);
     let (bytes, expiry) = (bytes.into_owned(), view.expiry_ms);
     call.put(call.arg(2), format, &bytes, expiry);
@@ -67,13 +70,15 @@ pub(super) fn renamenx(call: &mut Call<'_>) {
 
 /// `COPY source destination [REPLACE]`
 pub(super) fn copy(call: &mut Call<'_>) {
-    let replace = match call.args.get(3) {
-        None => false,
-        Some(word) if word.eq_ignore_ascii_case(b"replace") && call.args.len() == 4 => true,
-        Some(_) => return call.replies.syntax(),
-    };
+    let mut options = call.args.skip(3).iter();
+    let replace = call.args.len() > 3;
+    if !options.all(|word| word.eq_ignore_ascii_case(b"replace")) {
+        return call.replies.syntax();
+    }
     if call.arg(1) == call.arg(2) {
-        return call.replies.error(ErrorKind::Err, "source and destination objects are the same");
+        return call
+            .replies
+            .error(ErrorKind::Err, "source and destination objects are the same");
     }
     let free = replace || call.shard.view(call.arg(2), call.now_ms).is_none();
     let copied = free && duplicate(call);
@@ -86,8 +91,13 @@ pub(super) fn dbsize(call: &mut Call<'_>) {
     call.replies.int(count as i64);
 }
 
-/// `%FLUSH shard`
+/// `%FLUSH shard [ASYNC|SYNC]`: it is done at once either way.
 pub(super) fn flush(call: &mut Call<'_>) {
+    let mut options = call.args.skip(2).iter();
+    let known = |word: &[u8]| word.eq_ignore_ascii_case(b"async") || word.eq_ignore_ascii_case(b"sync");
+    if call.args.len() > 3 || !options.all(known) {
+        return call.replies.syntax();
+    }
     call.wipe();
     call.replies.ok();
 }
@@ -110,49 +120,75 @@ pub(super) fn keys(call: &mut Call<'_>) {
 
 /// `%RANDOMKEY shard`
 pub(super) fn randomkey(call: &mut Call<'_>) {
-    match call.shard.random(call.random).filter(|key| call.shard.view(key, call.now_ms).is_some()) {
+    match call
+        .shard
+        .random(call.random)
+        .filter(|key| call.shard.view(key, call.now_ms).is_some())
+    {
         Some(key) => call.replies.bulk(key),
         None => call.replies.null(),
     }
 }
 
-/// `OBJECT ENCODING|FREQ|IDLETIME|REFCOUNT key`
-pub(super) fn object(call: &mut Call<'_>) {
-    let Some(view) = call.shard.view(call.arg(2), call.now_ms) else { return call.replies.null() };
-    match call.arg(1).to_ascii_lowercase().as_slice() {
-        b"encoding" => {
-            let text = crate::call::text(&view.value);
-            let encoding = if integer(&text).is_some() {
-                "int"
-            } else if text.len() <= 44 {
-                "embstr"
-            } else {
-                "raw"
-            };
-            call.replies.bulk(encoding.as_bytes());
-        }
-        b"refcount" => call.replies.int(1),
-        b"idletime" => {
+/// `OBJECT ENCODING key`
+pub(super) fn encoding(call: &mut Call<'_>) {
+    let Some(view) = call.shard.view(call.arg(2), call.now_ms) else {
+        return call.replies.null();
+    };
+    let text = crate::call::text(&view.value);
+    let encoding = if integer(&text).is_some() {
+        "int"
+    } else if text.len() <= EMBEDDED_BYTES_MAX {
+        "embstr"
+    } else {
+        "raw"
+    };
+    call.replies.bulk(encoding.as_bytes());
+}
+
+/// `OBJECT REFCOUNT key`
+pub(super) fn refcount(call: &mut Call<'_>) {
+    match call.shard.view(call.arg(2), call.now_ms) {
+        None => call.replies.null(),
+        Some(_) => call.replies.int(1),
+    }
+}
+
+/// `OBJECT IDLETIME key`: since it was written, for reads leave no trace.
+pub(super) fn idletime(call: &mut Call<'_>) {
+    match call.shard.view(call.arg(2), call.now_ms) {
+        None => call.replies.null(),
+        Some(view) => {
             let idle_ms = call.now_ms.saturating_sub(view.stamp.ms());
             call.replies.int((idle_ms / 1000) as i64);
-        }
-        b"freq" => call.replies.error(
-            ErrorKind::Err,
-            "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
-             between policies at runtime LRU and LFU data will take some time to adjust.",
-        ),
-        other => {
-            let other = String::from_utf8_lossy(other).into_owned();
-            call.replies.error(ErrorKind::Err, format_args!("unknown subcommand '{other}'. Try OBJECT HELP."));
         }
     }
 }
 
-/// `MEMORY USAGE key`
+/// `OBJECT FREQ key`
+pub(super) fn freq(call: &mut Call<'_>) {
+    match call.shard.view(call.arg(2), call.now_ms) {
+        None => call.replies.null(),
+        Some(_) => call.replies.error(
+            ErrorKind::Err,
+            "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+             between policies at runtime LRU and LFU data will take some time to adjust.",
+        ),
+    }
+}
+
+/// `MEMORY USAGE key [SAMPLES count]`; a string is measured whole, so the count is checked and not used.
 pub(super) fn memory(call: &mut Call<'_>) {
-    if !call.arg(1).eq_ignore_ascii_case(b"usage") {
-        let other = String::from_utf8_lossy(call.arg(1)).into_owned();
-        return call.replies.error(ErrorKind::Err, format_args!("unknown subcommand '{other}'. Try MEMORY HELP."));
+    match (call.args.get(3), call.args.get(4)) {
+        (None, _) => {}
+        (Some(word), Some(count)) if word.eq_ignore_ascii_case(b"samples") && call.args.len() == 5 => {
+            match integer(count) {
+                None => return call.replies.not_an_integer(),
+                Some(..=-1) => return call.replies.syntax(),
+                Some(_) => {}
+            }
+        }
+        _ => return call.replies.syntax(),
     }
     let key = call.arg(2);
     match call.shard.view(key, call.now_ms) {
@@ -163,4 +199,3 @@ pub(super) fn memory(call: &mut Call<'_>) {
         }
     }
 }
-

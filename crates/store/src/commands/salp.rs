@@ -14,7 +14,9 @@ const TYPE_BYTES_MAX: usize = 255;
 /// change with every write. A term's value is its external format; everything else reads as with `GET`.
 pub(super) fn get(call: &mut Call<'_>) {
     let key = call.arg(1);
-    let Some(view) = call.shard.view(key, call.now_ms) else { return call.replies.null() };
+    let Some(view) = call.shard.view(key, call.now_ms) else {
+        return call.replies.null();
+    };
     let version = call.shard.version(key).unwrap_or(0);
     call.replies.array(4);
     match view.value {
@@ -43,7 +45,9 @@ pub(super) fn put(call: &mut Call<'_>) {
     let deadline = match (call.args.get(4), call.args.get(5)) {
         (None, _) => None,
         (Some(unit), Some(time)) if call.args.len() == 6 => {
-            let Some(base) = expiry::Base::of(&unit.to_ascii_lowercase()) else { return call.replies.syntax() };
+            let Some(base) = expiry::Base::of(&unit.to_ascii_lowercase()) else {
+                return call.replies.syntax();
+            };
             match expiry::deadline(call.replies, base, time, call.now_ms, "salp.put") {
                 None => return,
                 deadline => deadline,
@@ -52,7 +56,10 @@ pub(super) fn put(call: &mut Call<'_>) {
         _ => return call.replies.syntax(),
     };
     if kind.len() > TYPE_BYTES_MAX {
-        return call.replies.error(ErrorKind::Err, format_args!("a content type has at most {TYPE_BYTES_MAX} bytes"));
+        return call.replies.error(
+            ErrorKind::Err,
+            format_args!("a content type has at most {TYPE_BYTES_MAX} bytes"),
+        );
     }
     if !call.admits(value.len()) {
         return;

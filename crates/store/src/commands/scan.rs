@@ -19,7 +19,10 @@ const COUNT_DEFAULT: u64 = 10;
 
 /// The batch of parts that a `SCAN` comes to; `None` if its reply is written already.
 pub(crate) fn plan(store: &Store, args: Args<'_>, replies: &mut Replies) -> Option<Batch> {
-    let Some(cursor) = core::str::from_utf8(&args[1]).ok().and_then(|text| text.parse::<u64>().ok()) else {
+    let Some(cursor) = core::str::from_utf8(&args[1])
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok())
+    else {
         replies.error(ErrorKind::Err, "invalid cursor");
         return None;
     };
@@ -52,7 +55,10 @@ pub(crate) fn plan(store: &Store, args: Args<'_>, replies: &mut Replies) -> Opti
         rest = rest.skip(2);
     }
     let shards = u64::from(store.config.shards);
-    let (shard, hash) = (cursor >> HASH_BITS, (cursor & ((1 << HASH_BITS) - 1)) << (64 - HASH_BITS));
+    let (shard, hash) = (
+        cursor >> HASH_BITS,
+        (cursor & ((1 << HASH_BITS) - 1)) << (64 - HASH_BITS),
+    );
     if shard >= shards || !strings {
         replies.array(2);
         replies.bulk(b"0");
@@ -68,7 +74,7 @@ pub(crate) fn plan(store: &Store, args: Args<'_>, replies: &mut Replies) -> Opti
         let from = if number == shard { hash } else { 0 };
         let numbers = [format!("{number}"), format!("{from}"), format!("{limit}")];
         let mut request: Vec<&[u8]> = alloc::vec![b"%scan"];
-        request.extend(numbers.iter().map(|number| number.as_bytes()));
+        request.extend(numbers.iter().map(alloc::string::String::as_bytes));
         request.push(pattern);
         batch.push(&request);
     }
@@ -81,7 +87,11 @@ pub(super) fn scan(call: &mut Call<'_>) {
     let (Some(shard), Some(from), Some(limit)) = (number(1), number(2), number(3)) else {
         return call.replies.syntax();
     };
-    let mut limit = if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
+    let mut limit = if limit == 0 {
+        usize::MAX
+    } else {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    };
     let step = 64 - HASH_BITS;
     let (keys, next) = loop {
         let (keys, next) = call.shard.scan(from, limit, call.now_ms);
@@ -101,7 +111,10 @@ pub(super) fn scan(call: &mut Call<'_>) {
     let mark = call.replies.mark();
     call.replies.array(0);
     let pattern = call.arg(4);
-    let shown = keys.iter().map(|(key, _)| *key).filter(|key| super::glob::matches(pattern, key));
+    let shown = keys
+        .iter()
+        .map(|(key, _)| *key)
+        .filter(|key| super::glob::matches(pattern, key));
     let mut count = 0;
     for key in shown {
         call.replies.bulk(key);

@@ -4,7 +4,7 @@
 //! cut there may be a primary on either side, and then the later of two such decisions is shown (architecture.md 5).
 
 use alloc::{borrow::Cow, vec::Vec};
-use wire::reply::Replies;
+use wire::{reply::ErrorKind, request::Args};
 
 use super::{expiry, number::integer};
 use crate::call::{Call, RAW, text};
@@ -13,52 +13,46 @@ use crate::call::{Call, RAW, text};
 pub(super) fn get(call: &mut Call<'_>) {
     match call.shard.view(call.arg(1), call.now_ms) {
         None => call.replies.null(),
-        Some(view) => bulk(call.replies, &text(&view.value)),
+        Some(view) => call.replies.bulk(&text(&view.value)),
     }
 }
 
 /// `STRLEN key`
 pub(super) fn strlen(call: &mut Call<'_>) {
-    let length = call.shard.view(call.arg(1), call.now_ms).map_or(0, |view| text(&view.value).len());
+    let length = call
+        .shard
+        .view(call.arg(1), call.now_ms)
+        .map_or(0, |view| text(&view.value).len());
     call.replies.int(length as i64);
-}
-
-fn bulk(replies: &mut Replies, bytes: &[u8]) {
-    replies.bulk(bytes);
 }
 
 /// What `SET` was asked for besides key and value.
 #[derive(Default)]
-struct Options {
-    expiry: Option<u64>,
+struct Options<'a> {
+    time: Option<(expiry::Base, &'a [u8])>,
     keep_ttl: bool,
     only_if_absent: bool,
     only_if_present: bool,
     get: bool,
 }
 
-impl Options {
-    /// Parses the options behind the value; an error is written into the replies.
-    fn of(call: &mut Call<'_>, first: usize) -> Option<Self> {
+impl<'a> Options<'a> {
+    /// Parses what stands behind the value; `None` if options do not exist or do not go together.
+    fn of(mut rest: Args<'a>) -> Option<Self> {
         let mut options = Self::default();
-        let mut rest = call.args.skip(first);
         while let Some(word) = rest.get(0) {
             let mut taken = 1;
             match word.to_ascii_lowercase().as_slice() {
                 b"nx" if !options.only_if_present => options.only_if_absent = true,
                 b"xx" if !options.only_if_absent => options.only_if_present = true,
                 b"get" => options.get = true,
-                b"keepttl" if options.expiry.is_none() => options.keep_ttl = true,
+                b"keepttl" if options.time.is_none() => options.keep_ttl = true,
                 unit => {
-                    let (Some(base), Some(time)) = (expiry::Base::of(unit), rest.get(1)) else {
-                        call.replies.syntax();
-                        return None;
-                    };
-                    if options.expiry.is_some() || options.keep_ttl {
-                        call.replies.syntax();
+                    let (base, time) = (expiry::Base::of(unit)?, rest.get(1)?);
+                    if options.keep_ttl || options.time.is_some_and(|(other, _)| other != base) {
                         return None;
                     }
-                    options.expiry = Some(expiry::deadline(call.replies, base, time, call.now_ms, "set")?);
+                    options.time = Some((base, time));
                     taken = 2;
                 }
             }
@@ -77,14 +71,25 @@ pub(super) fn set(call: &mut Call<'_>) {
         }
         return;
     }
-    let Some(options) = Options::of(call, 3) else { return };
+    let Some(options) = Options::of(call.args.skip(3)) else {
+        return call.replies.syntax();
+    };
+    let mut deadline = None;
+    if let Some((base, time)) = options.time {
+        deadline = expiry::deadline(call.replies, base, time, call.now_ms, "set");
+        if deadline.is_none() {
+            return;
+        }
+    }
     if !call.admits(call.arg(2).len()) {
         return;
     }
     let key = call.arg(1);
     let view = call.shard.view(key, call.now_ms);
     let present = view.is_some();
-    let expiry = if options.keep_ttl { view.as_ref().and_then(|view| view.expiry_ms) } else { options.expiry };
+    if options.keep_ttl {
+        deadline = view.as_ref().and_then(|view| view.expiry_ms);
+    }
     let goes = !(options.only_if_absent && present || options.only_if_present && !present);
     if options.get {
         match &view {
@@ -97,7 +102,7 @@ pub(super) fn set(call: &mut Call<'_>) {
         call.replies.null();
     }
     if goes {
-        call.put(key, RAW, call.arg(2), expiry);
+        call.put(key, RAW, call.arg(2), deadline);
     }
 }
 
@@ -122,7 +127,9 @@ pub(super) fn setnx(call: &mut Call<'_>) {
 }
 
 fn set_for(call: &mut Call<'_>, base: expiry::Base, name: &str) {
-    let Some(deadline) = expiry::deadline(call.replies, base, call.arg(2), call.now_ms, name) else { return };
+    let Some(deadline) = expiry::deadline(call.replies, base, call.arg(2), call.now_ms, name) else {
+        return;
+    };
     if call.admits(call.arg(3).len()) {
         call.put(call.arg(1), RAW, call.arg(3), Some(deadline));
         call.replies.ok();
@@ -155,39 +162,47 @@ pub(super) fn getdel(call: &mut Call<'_>) {
 
 /// `GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]`
 pub(super) fn getex(call: &mut Call<'_>) {
-    let deadline = match (call.args.get(2), call.args.get(3)) {
+    let time = match (call.args.get(2), call.args.get(3)) {
         (None, _) => return get(call),
         (Some(word), None) if word.eq_ignore_ascii_case(b"persist") => None,
-        (Some(unit), Some(time)) if call.args.len() == 4 => {
-            let Some(base) = expiry::Base::of(&unit.to_ascii_lowercase()) else { return call.replies.syntax() };
-            match expiry::deadline(call.replies, base, time, call.now_ms, "getex") {
-                None => return,
-                Some(deadline) => Some(deadline),
-            }
-        }
+        (Some(unit), Some(time)) if call.args.len() == 4 => match expiry::Base::of(&unit.to_ascii_lowercase()) {
+            Some(base) => Some((base, time)),
+            None => return call.replies.syntax(),
+        },
         _ => return call.replies.syntax(),
     };
     let key = call.arg(1);
-    let present = call.shard.view(key, call.now_ms).is_some();
-    get(call);
-    if present {
-        call.touch(key, deadline);
+    if call.shard.view(key, call.now_ms).is_none() {
+        return call.replies.null();
     }
+    let mut deadline = None;
+    if let Some((base, time)) = time {
+        deadline = expiry::deadline(call.replies, base, time, call.now_ms, "getex");
+        if deadline.is_none() {
+            return;
+        }
+    }
+    get(call);
+    call.touch(key, deadline);
 }
 
 /// `MSETNX key value [key value …]`, all in one slot.
 pub(super) fn msetnx(call: &mut Call<'_>) {
-    if call.args.len() % 2 == 0 {
+    let count = call.args.len();
+    if count.is_multiple_of(2) {
         return call.replies.wrong_arity("msetnx");
     }
-    let pairs = || (1..call.args.len()).step_by(2);
-    if pairs().any(|at| call.shard.view(call.arg(at), call.now_ms).is_some()) {
+    let pairs = (1..count).step_by(2);
+    if pairs
+        .clone()
+        .any(|at| call.shard.view(call.arg(at), call.now_ms).is_some())
+    {
         return call.replies.int(0);
     }
-    if !(1..call.args.len()).step_by(2).all(|at| call.admits(call.arg(at + 1).len())) {
+    if !pairs.clone().all(|at| call.admits(call.arg(at + 1).len())) {
         return;
     }
-    for at in (1..call.args.len()).step_by(2) {
+    for at in pairs {
         call.put(call.arg(at), RAW, call.arg(at + 1), None);
     }
     call.replies.int(1);
@@ -213,9 +228,11 @@ pub(super) fn append(call: &mut Call<'_>) {
 
 /// `SETRANGE key offset value`
 pub(super) fn setrange(call: &mut Call<'_>) {
-    let Some(offset) = integer(call.arg(2)) else { return call.replies.not_an_integer() };
+    let Some(offset) = integer(call.arg(2)) else {
+        return call.replies.not_an_integer();
+    };
     let Ok(offset) = usize::try_from(offset) else {
-        return call.replies.error(wire::reply::ErrorKind::Err, "offset is out of range");
+        return call.replies.error(ErrorKind::Err, "offset is out of range");
     };
     let (mut value, expiry) = current(call);
     let patch = call.arg(3);
@@ -254,7 +271,11 @@ fn range(value: &[u8], start: i64, end: i64) -> &[u8] {
     }
     let from_end = |at: i64| if at < 0 { at.saturating_add(length).max(0) } else { at };
     let (start, end) = (from_end(start), from_end(end).min(length - 1));
-    if start > end { &[] } else { &value[start as usize..=end as usize] }
+    if start > end {
+        &[]
+    } else {
+        &value[start as usize..=end as usize]
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,194 @@
+//! `stats`, `cluster`, `add`, `leave`.
+
+use std::fmt::Write as _;
+
+use axum::http::Method;
+use hyper::body::Bytes;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{
+    remote::{Failure, Shown, print, succeed},
+    table::{Column, Table, bytes},
+};
+use crate::{client::Client, http::encode};
+
+/// What is shown of a node.
+#[derive(Debug, Deserialize)]
+struct Node {
+    name: String,
+    state: String,
+    keys_primary: u64,
+    keys_held: u64,
+    shards_primary: u64,
+    shards_replica: u64,
+    shards_held: u64,
+    memory_bytes: u64,
+    ops_per_second: u64,
+    safe_to_stop: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sum {
+    keys_primary: u64,
+    keys_held: u64,
+    memory_bytes: u64,
+    ops_per_second: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Stats {
+    nodes: Vec<Node>,
+    sum: Sum,
+}
+
+#[derive(Debug, Deserialize)]
+struct Cluster {
+    nodes: Vec<Node>,
+    shards: u64,
+    replicas: u64,
+    healed: bool,
+    moves: u64,
+    unavailable_shards: u64,
+    keyspaces: Vec<String>,
+}
+
+/// Prints what is at `path`: as it came, or as `render` shows it.
+async fn show<T: DeserializeOwned>(shown: &Shown, path: &str, render: fn(&T) -> String) -> Result<(), Failure> {
+    let client = shown.target.client()?;
+    let body = succeed(&client, Method::GET, path, Bytes::new()).await?;
+    if shown.json {
+        print(&body)?;
+        return print("\n");
+    }
+    let value = serde_json::from_slice(&body)
+        .map_err(|error| Failure::unreachable(format!("{} is no salp node: {error}", client.url())))?;
+    print(render(&value))
+}
+
+/// `salp stats`
+pub(super) async fn stats(shown: &Shown) -> Result<(), Failure> {
+    show(shown, "/stats", render_stats).await
+}
+
+/// `salp cluster`
+pub(super) async fn cluster(shown: &Shown) -> Result<(), Failure> {
+    show(shown, "/cluster", render_cluster).await
+}
+
+/// `salp add NODE`
+pub(super) async fn add(client: &Client, node: &str) -> Result<(), Failure> {
+    let body = serde_json::json!({ "name": node }).to_string();
+    succeed(client, Method::POST, "/nodes", body.into()).await?;
+    print(format!("{node} is being connected to; `salp cluster` shows when it is up\n"))
+}
+
+/// `salp leave NODE`
+pub(super) async fn leave(client: &Client, node: &str) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Accepted {
+        accepted: String,
+    }
+    let path = format!("/nodes/{}", encode(node.as_bytes()));
+    let body = succeed(client, Method::DELETE, &path, Bytes::new()).await?;
+    let forgotten = serde_json::from_slice(&body).is_ok_and(|accepted: Accepted| accepted.accepted == "forget");
+    print(match forgotten {
+        true => format!("{node} is down and was forgotten\n"),
+        false => format!("{node} hands over its shards and goes; `salp cluster` shows how far it is\n"),
+    })
+}
+
+fn render_stats(stats: &Stats) -> String {
+    let mut table = Table::new([
+        Column::Left("node"),
+        Column::Left("state"),
+        Column::Right("primary keys"),
+        Column::Right("keys held"),
+        Column::Right("memory"),
+        Column::Right("ops/s"),
+    ]);
+    for node in &stats.nodes {
+        table.row([
+            node.name.clone(),
+            node.state.clone(),
+            node.keys_primary.to_string(),
+            node.keys_held.to_string(),
+            bytes(node.memory_bytes),
+            node.ops_per_second.to_string(),
+        ]);
+    }
+    let sum = &stats.sum;
+    table.row([
+        "sum".into(),
+        String::new(),
+        sum.keys_primary.to_string(),
+        sum.keys_held.to_string(),
+        bytes(sum.memory_bytes),
+        sum.ops_per_second.to_string(),
+    ]);
+    table.render()
+}
+
+fn render_cluster(cluster: &Cluster) -> String {
+    let mut table = Table::new([
+        Column::Left("node"),
+        Column::Left("state"),
+        Column::Right("primaries"),
+        Column::Right("replicas"),
+        Column::Right("held"),
+        Column::Right("keys held"),
+        Column::Left("safe to stop"),
+    ]);
+    for node in &cluster.nodes {
+        table.row([
+            node.name.clone(),
+            node.state.clone(),
+            node.shards_primary.to_string(),
+            node.shards_replica.to_string(),
+            node.shards_held.to_string(),
+            node.keys_held.to_string(),
+            if node.safe_to_stop { "yes" } else { "no" }.into(),
+        ]);
+    }
+    let mut text = table.render();
+    let _ = writeln!(text, "\nkeyspaces  {} ({} shards, {} replicas)", cluster.keyspaces.join(", "), cluster.shards, cluster.replicas);
+    let _ = match (cluster.healed, cluster.unavailable_shards) {
+        (true, _) => writeln!(text, "healed     yes: every shard has all its copies"),
+        (false, 0) => writeln!(text, "healed     no: {} copies still to be made or handed over", cluster.moves),
+        (false, unavailable) => {
+            writeln!(text, "healed     no: {unavailable} shards are unavailable, {} copies to be made", cluster.moves)
+        }
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = r#"{"name":"a@h","creation":4,"state":"up","connected":true,"keys_primary":5,"keys_held":15,
+        "shards_primary":2,"shards_replica":6,"shards_held":6,"memory_bytes":2048,"ops_per_second":7,"safe_to_stop":true}"#;
+
+    #[test]
+    fn the_last_line_has_the_sums() {
+        let sum = r#"{"keys_primary":5,"keys_held":15,"memory_bytes":2048,"ops_per_second":7}"#;
+        let stats = serde_json::from_str(&format!(r#"{{"nodes":[{NODE}],"sum":{sum}}}"#)).unwrap();
+        let wanted = "node  state  primary keys  keys held   memory  ops/s\n\
+                      a@h   up                5         15  2.0 KiB      7\n\
+                      sum                     5         15  2.0 KiB      7\n";
+        assert_eq!(render_stats(&stats), wanted);
+    }
+
+    #[test]
+    fn the_cluster_says_whether_it_is_healed() {
+        let of = |healed: bool, unavailable: u64| {
+            let rest = format!(
+                r#""name":"a@h","shards":1024,"replicas":3,"healed":{healed},"moves":4,"unavailable_shards":{unavailable},
+                "keyspaces":["default"],"leaving":false"#
+            );
+            render_cluster(&serde_json::from_str(&format!(r#"{{"nodes":[{NODE}],{rest}}}"#)).unwrap())
+        };
+        assert!(of(true, 0).ends_with("healed     yes: every shard has all its copies\n"));
+        assert!(of(false, 0).contains("no: 4 copies"));
+        assert!(of(false, 2).contains("2 shards are unavailable"));
+    }
+}

@@ -1,0 +1,271 @@
+//! The commands that talk to a running node over HTTP.
+//!
+//! Exit codes: 0 done, 1 the operation's negative answer, 2 wrong use, 3 the cluster could not be reached. An error is
+//! one line on stderr.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use axum::http::{Method, StatusCode};
+use clap::{Args, Subcommand};
+use hyper::body::Bytes;
+
+use super::{bench, cluster, fill};
+use crate::{
+    client::{Answer, Client, ClientError},
+    http::encode,
+};
+
+/// Commands for a running cluster.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Remote {
+    /// Print the value of a key; exits 1 if there is none
+    Get {
+        /// The key
+        key: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Set a key
+    Set {
+        /// The key
+        key: String,
+        /// The value
+        value: String,
+        /// Time to live, such as 60s, 1500ms, 5m, 12h or 7d [default: for ever]
+        #[arg(long, value_parser = ttl)]
+        ttl: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Delete keys and print how many there were; exits 1 if there were none
+    Del {
+        /// The keys
+        #[arg(required = true)]
+        keys: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Add to a number and print the sum
+    Incr {
+        /// The key
+        key: String,
+        /// How much
+        #[arg(default_value_t = 1, allow_negative_numbers = true)]
+        by: i64,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Load the store with keys and print rate and latencies
+    Fill(fill::Fill),
+    /// Show keys, memory and requests of each node, and their sums
+    Stats {
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Show members, shards, moves under way, and which node may be stopped now
+    Cluster {
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Connect a running node to the cluster
+    Add {
+        /// Its full name, such as salp@10.0.0.7
+        node: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Have a node hand over its data and go; one that is down is forgotten
+    Leave {
+        /// Its full name
+        node: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Put a node under load and print rate and latencies
+    Bench(bench::Bench),
+}
+
+/// Which node to talk to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Target {
+    /// Address of a node
+    #[arg(long, env = "SALP_URL", default_value = "http://127.0.0.1:4000")]
+    url: String,
+    /// Token of the HTTP door
+    #[arg(long, env = "SALP_HTTP_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Target {
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(&self.url, self.token.clone())?)
+    }
+
+    /// Host and port, for who makes his own connections.
+    pub(super) fn host(&self) -> Result<String, Failure> {
+        let client = self.client()?;
+        let host = client.url().trim_start_matches("http://");
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        Ok(if has_port { host.to_owned() } else { format!("{host}:80") })
+    }
+
+    /// The value of the header `Authorization`.
+    pub(super) fn authorization(&self) -> Option<String> {
+        self.token.as_ref().map(|token| format!("Bearer {token}"))
+    }
+}
+
+/// Which node to ask, and how to show what it says.
+#[derive(Debug, Args)]
+pub(crate) struct Shown {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) target: Target,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(super) code: u8,
+    /// One line; empty for a negative answer that speaks for itself.
+    pub(super) text: String,
+}
+
+impl Failure {
+    /// The operation's negative answer.
+    pub(super) fn negative(text: impl Into<String>) -> Self {
+        Self { code: 1, text: text.into() }
+    }
+
+    /// Wrong use or configuration.
+    pub(super) fn usage(text: impl Into<String>) -> Self {
+        Self { code: 2, text: text.into() }
+    }
+
+    /// The cluster could not be reached.
+    pub(super) fn unreachable(text: impl Into<String>) -> Self {
+        Self { code: 3, text: text.into() }
+    }
+
+    /// What an answer that is no success means: our fault, or the cluster's.
+    pub(super) fn of(answer: &Answer) -> Self {
+        let text = answer.problem();
+        match answer.status {
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::INSUFFICIENT_STORAGE => Self::negative(text),
+            status if status.is_client_error() => Self::usage(text),
+            _ => Self::unreachable(text),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Url(text) => Self::usage(text),
+            ClientError::Unreachable(text) | ClientError::Broken(text) => Self::unreachable(text),
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: Remote) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(execute(command)),
+        Err(error) => Err(Failure::usage(format!("no runtime: {error}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                let _ = writeln!(io::stderr(), "salp: {}", failure.text);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+async fn execute(command: Remote) -> Result<(), Failure> {
+    match command {
+        Remote::Get { key, target } => get(&target.client()?, &key).await,
+        Remote::Set { key, value, ttl, target } => set(&target.client()?, &key, value, ttl).await,
+        Remote::Del { keys, target } => del(&target.client()?, &keys).await,
+        Remote::Incr { key, by, target } => incr(&target.client()?, &key, by).await,
+        Remote::Fill(fill) => fill.run().await,
+        Remote::Stats { shown } => cluster::stats(&shown).await,
+        Remote::Cluster { shown } => cluster::cluster(&shown).await,
+        Remote::Add { node, target } => cluster::add(&target.client()?, &node).await,
+        Remote::Leave { node, target } => cluster::leave(&target.client()?, &node).await,
+        Remote::Bench(bench) => bench.run().await,
+    }
+}
+
+/// Writes to stdout. A reader that has seen enough is no failure.
+pub(super) fn print(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes.as_ref()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::negative(format!("stdout: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Sends a request that is to succeed.
+pub(super) async fn succeed(client: &Client, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+    let answer = client.send(method, path, body).await?;
+    if answer.status.is_success() { Ok(answer.body) } else { Err(Failure::of(&answer)) }
+}
+
+fn ttl(text: &str) -> Result<String, String> {
+    match crate::http::duration_ms(text) {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err("it is a time above zero such as 60s, 1500ms, 5m, 12h or 7d".to_owned()),
+    }
+}
+
+fn path_of(key: &str) -> String {
+    format!("/kv/{}", encode(key.as_bytes()))
+}
+
+async fn get(client: &Client, key: &str) -> Result<(), Failure> {
+    let answer = client.send(Method::GET, &path_of(key), Bytes::new()).await?;
+    match answer.status {
+        StatusCode::OK => {
+            print(&answer.body)?;
+            // A value in a file or a pipe is to be that value and no byte more.
+            if io::stdout().is_terminal() { print("\n") } else { Ok(()) }
+        }
+        StatusCode::NOT_FOUND => Err(Failure::negative("")),
+        _ => Err(Failure::of(&answer)),
+    }
+}
+
+async fn set(client: &Client, key: &str, value: String, ttl: Option<String>) -> Result<(), Failure> {
+    let query = ttl.map_or(String::new(), |ttl| format!("?ttl={ttl}"));
+    succeed(client, Method::PUT, &format!("{}{query}", path_of(key)), value.into()).await?;
+    print("OK\n")
+}
+
+async fn del(client: &Client, keys: &[String]) -> Result<(), Failure> {
+    let mut deleted = 0;
+    for key in keys {
+        let answer = client.send(Method::DELETE, &path_of(key), Bytes::new()).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => {}
+            status if status.is_success() => deleted += 1,
+            _ => return Err(Failure::of(&answer)),
+        }
+    }
+    print(format!("{deleted}\n"))?;
+    if deleted == 0 { Err(Failure::negative("")) } else { Ok(()) }
+}
+
+async fn incr(client: &Client, key: &str, by: i64) -> Result<(), Failure> {
+    let sum = succeed(client, Method::POST, &format!("{}/incr?by={by}", path_of(key)), Bytes::new()).await?;
+    print(&sum)?;
+    print("\n")
+}

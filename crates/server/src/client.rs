@@ -1,0 +1,167 @@
+//! A small HTTP client: what the command line talks to a node with.
+//!
+//! Connections are kept and shared; every request has a deadline. Only `http` is spoken.
+
+use std::{fmt, time::Duration};
+
+use axum::http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde::Deserialize;
+use tokio::time;
+
+/// Time in which a connection has to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time in which a request has to be answered. A node answers within 5 s by default.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ClientError {
+    /// The address is none that this client can call.
+    Url(String),
+    /// Nobody answers there.
+    Unreachable(String),
+    /// What came is no answer.
+    Broken(String),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(text) | Self::Unreachable(text) | Self::Broken(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// What a node answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: StatusCode,
+    /// The whole body.
+    pub(crate) body: Bytes,
+}
+
+/// The members of a problem that people are shown.
+#[derive(Deserialize)]
+struct Problem {
+    title: String,
+    detail: String,
+}
+
+impl Answer {
+    /// What a refusal or failure says, in one line.
+    pub(crate) fn problem(&self) -> String {
+        match serde_json::from_slice::<Problem>(&self.body) {
+            Ok(Problem { title, detail }) if title == detail => title,
+            Ok(Problem { title, detail }) => format!("{title}: {detail}"),
+            Err(_) => format!("the answer was {}", self.status),
+        }
+    }
+}
+
+/// Talks to one node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    inner: legacy::Client<HttpConnector, Full<Bytes>>,
+    /// Without a slash at the end.
+    base: String,
+    token: Option<String>,
+}
+
+impl Client {
+    /// A client of the node at `url`, which shows `token` if there is one.
+    ///
+    /// # Errors
+    /// `url` is no `http` address.
+    pub(crate) fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
+        let bad = |why: &str| ClientError::Url(format!("--url {url}: {why}"));
+        let uri: Uri = url.parse().map_err(|_| bad("no address; it is to look like http://127.0.0.1:4000"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(bad("https is not spoken; put a TLS proxy in between")),
+            _ => return Err(bad("it is to begin with http://")),
+        }
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(bad("it is to end behind host and port"));
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let inner = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { inner, base: url.trim_end_matches('/').into(), token })
+    }
+
+    /// Where it calls.
+    pub(crate) fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// Sends a request and reads its whole answer. `path` begins with a slash and is encoded already.
+    ///
+    /// # Errors
+    /// No answer, or none in time.
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(body)).map_err(|error| ClientError::Url(error.to_string()))?;
+        let exchange = async {
+            let response = self.inner.request(request).await.map_err(|error| self.unreachable(&error))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| ClientError::Broken(format!("{} broke off: {error}", self.base)))?;
+            Ok(Answer { status, body: body.to_bytes() })
+        };
+        let late = || ClientError::Unreachable(format!("{} did not answer within {REQUEST_TIMEOUT:?}", self.base));
+        time::timeout(REQUEST_TIMEOUT, exchange).await.map_err(|_| late())?
+    }
+
+    /// The innermost cause says most: "connection refused" rather than "client error".
+    fn unreachable(&self, error: &dyn std::error::Error) -> ClientError {
+        let mut cause = error;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        ClientError::Unreachable(format!("{} cannot be reached: {cause}", self.base))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_addresses_are_called() {
+        for (url, good) in [
+            ("http://127.0.0.1:4000", true),
+            ("http://[::1]:4000/", true),
+            ("https://a:1", false),
+            ("127.0.0.1:4000", false),
+            ("http://a/b", false),
+            ("http://a/?b", false),
+            ("", false),
+        ] {
+            assert_eq!(Client::new(url, None).is_ok(), good, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_problem_is_one_line() {
+        let answer = |body: &'static str| Answer { status: StatusCode::NOT_FOUND, body: Bytes::from_static(body.as_bytes()) };
+        assert_eq!(answer(r#"{"type":"x","title":"T","status":404,"detail":"d"}"#).problem(), "T: d");
+        assert_eq!(answer("<html>").problem(), "the answer was 404 Not Found");
+    }
+}

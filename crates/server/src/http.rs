@@ -1,0 +1,263 @@
+//! The HTTP door: its routes, what every request passes through on the way to them, and its listener.
+//!
+//! ```text
+//! listener → observe (time, count) → admit (token, origin) → remember (Idempotency-Key) → a handler → Handle
+//! ```
+//!
+//! - Handlers ask the store through [`Handle`] and decide nothing about data.
+//! - Whatever goes wrong is answered with a [`Problem`], unknown routes and methods included.
+//! - Nothing of a body is read before the request is admitted, and never more than the largest value.
+//! - Connections, the time a request may take to arrive, and remembered answers are bounded.
+//!
+//! To add a route: a line in [`routes`] and an entry in `http/openapi.json`; a test holds them together.
+
+mod address;
+mod answers;
+mod batch;
+mod cluster;
+mod events;
+mod guard;
+mod kv;
+mod listener;
+mod metrics;
+mod problem;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, delete, get, post},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use store::{ask::Status, config::Password, quorum::Level};
+use tokio::{net::TcpListener, sync::watch};
+use wire::{
+    reply::{Replies, Reply},
+    request::Batch,
+};
+
+pub(crate) use address::{duration_ms, encode};
+use answers::Answers;
+use metrics::Timings;
+use problem::Problem;
+
+use crate::handle::Handle;
+
+/// Time in which a body has to arrive whole.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Settings of the door.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What a client shows as `Authorization: Bearer …`; none: everybody may come in.
+    pub(crate) token: Option<Password>,
+    /// Names of the keyspaces; the first is the default.
+    pub(crate) keyspaces: Vec<String>,
+    /// Largest body.
+    pub(crate) value_bytes_max: usize,
+    /// Largest key.
+    pub(crate) key_bytes_max: usize,
+    /// Most connections at a time; one more waits until another is closed.
+    pub(crate) connections_max: usize,
+}
+
+/// What all handlers share.
+#[derive(Debug)]
+struct Door {
+    handle: Handle,
+    settings: Settings,
+    answers: Answers,
+    timings: Timings,
+    /// Becomes true when the node stops: streams end.
+    closing: watch::Sender<bool>,
+}
+
+type Shared = Arc<Door>;
+type Answer = Result<Response, Problem>;
+
+/// Serves the node behind `handle` on `listener` until `stop` ends. Returns once the last request was answered, or was
+/// given up.
+pub(crate) async fn serve(listener: TcpListener, handle: Handle, settings: Settings, stop: impl Future<Output = ()>) {
+    let connections_max = settings.connections_max;
+    let (closing, _) = watch::channel(false);
+    let door =
+        Arc::new(Door { handle, settings, answers: Answers::default(), timings: Timings::default(), closing });
+    let stop = async {
+        stop.await;
+        door.closing.send_replace(true);
+    };
+    listener::serve(listener, router(&door), connections_max, stop).await;
+}
+
+fn router(door: &Shared) -> Router {
+    let mut router = Router::new();
+    for (path, methods) in routes() {
+        router = router.route(&pattern(&path), methods);
+    }
+    router
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn_with_state(door.clone(), answers::remember))
+        .layer(from_fn_with_state(door.clone(), guard::admit))
+        .layer(from_fn_with_state(door.clone(), metrics::observe))
+        .layer(from_fn(guard::harden))
+        .with_state(door.clone())
+}
+
+/// Each path as `openapi.json` has it, and what it does.
+fn routes() -> Vec<(String, MethodRouter<Shared>)> {
+    let of_keyspace = || {
+        [
+            ("/kv", get(kv::list)),
+            ("/kv/{key}", get(kv::get).put(kv::put).delete(kv::delete)),
+            ("/kv/{key}/incr", post(kv::incr)),
+            ("/batch", post(batch::execute)),
+            ("/watch", get(kv::watch)),
+        ]
+    };
+    let of_node = [
+        ("/", get(async || page("text/html; charset=utf-8", include_str!("http/dashboard.html")))),
+        ("/openapi.json", get(async || page("application/json", include_str!("http/openapi.json")))),
+        ("/healthz", get(async || "ok\n")),
+        ("/readyz", get(cluster::ready)),
+        ("/metrics", get(metrics::show)),
+        ("/cluster", get(cluster::cluster)),
+        ("/nodes", get(cluster::nodes).post(cluster::add)),
+        ("/nodes/{name}", delete(cluster::remove)),
+        ("/shards", get(cluster::shards)),
+        ("/stats", get(cluster::stats)),
+        ("/events", get(events::stream)),
+    ];
+    let default = of_keyspace().map(|(path, methods)| (path.to_owned(), methods));
+    let named = of_keyspace().map(|(path, methods)| (format!("/ks/{{keyspace}}{path}"), methods));
+    let of_node = of_node.map(|(path, methods)| (path.to_owned(), methods));
+    of_node.into_iter().chain(default).chain(named).collect()
+}
+
+/// A path as the router takes it. A key may have slashes, so it reaches to the end of the path, and the two routes that
+/// begin with a key are one to the router.
+fn pattern(path: &str) -> String {
+    path.strip_suffix("/incr").unwrap_or(path).replace("{key}", "{*key}")
+}
+
+fn page(kind: &'static str, text: &'static str) -> Response {
+    // The dashboard runs its own script and style, talks to its own node, and is shown in nobody's frame.
+    const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                          connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, POLICY)];
+    (headers, text).into_response()
+}
+
+async fn unknown_route(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    let detail = format!("there is nothing at {path}; /openapi.json lists what there is");
+    Problem::refused(StatusCode::NOT_FOUND, "no_route", "No such route", detail)
+}
+
+async fn unknown_method(request: Request) -> Problem {
+    let method: String = request.method().as_str().chars().take(32).collect();
+    let detail = format!("{method} is not for this path; see the header Allow");
+    Problem::refused(StatusCode::METHOD_NOT_ALLOWED, "no_method", "Method not allowed", detail)
+}
+
+/// Where a request goes: its keyspace, and what its writes wait for.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    keyspace: u16,
+    level: Option<Level>,
+}
+
+impl Door {
+    /// The place that `request` names, and its path below the keyspace.
+    fn place<'a>(&self, request: &'a Request) -> Result<(Place, &'a str), Problem> {
+        let (name, path) = address::split_keyspace(request.uri().path());
+        let keyspace = match name {
+            None => 0,
+            Some(name) => self.keyspace(&address::decode(name)?)?,
+        };
+        let level = match request.headers().get("salp-consistency") {
+            None => None,
+            Some(name) => Some(
+                name.to_str()
+                    .ok()
+                    .and_then(Level::of)
+                    .ok_or_else(|| Problem::bad("the header Salp-Consistency is one, quorum or all"))?,
+            ),
+        };
+        Ok((Place { keyspace, level }, path))
+    }
+
+    fn keyspace(&self, name: &[u8]) -> Result<u16, Problem> {
+        let names = &self.settings.keyspaces;
+        let number = names.iter().position(|other| other.as_bytes() == name);
+        number.map(|number| number as u16).ok_or_else(|| {
+            let detail = format!("the keyspaces are [{}]", names.join(", "));
+            Problem::refused(StatusCode::NOT_FOUND, "no_keyspace", "No such keyspace", detail)
+        })
+    }
+
+    /// A key as bytes, of a length that the store takes.
+    fn checked_key(&self, key: Vec<u8>) -> Result<Vec<u8>, Problem> {
+        let bytes_max = self.settings.key_bytes_max;
+        if (1..=bytes_max).contains(&key.len()) {
+            Ok(key)
+        } else {
+            Err(Problem::bad(format!("a key has 1 to {bytes_max} bytes, this one has {}", key.len())))
+        }
+    }
+
+    /// The whole body, if it is not larger than a value may be.
+    async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+        let bytes_max = self.settings.value_bytes_max;
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if length.is_some_and(|length: u64| length > bytes_max as u64) {
+            return Err(Problem::too_large(bytes_max));
+        }
+        let collected = Limited::new(body, bytes_max).collect();
+        match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large(bytes_max)),
+            Ok(Err(error)) => Err(Problem::bad(format!("the body did not arrive whole: {error}"))),
+            Err(_) => {
+                let detail = format!("the body has to arrive within {} s", BODY_TIMEOUT.as_secs());
+                Err(Problem::refused(StatusCode::REQUEST_TIMEOUT, "slow_body", "Body too slow", detail))
+            }
+        }
+    }
+
+    async fn ask(&self, place: Place, batch: Batch) -> Result<Replies, Problem> {
+        let batch = self.handle.ask(place.keyspace, place.level, batch).await.map_err(|_| Problem::gone())?;
+        Ok(batch.replies)
+    }
+
+    /// The replies to the one request `args`; an error becomes a problem.
+    async fn ask_one(&self, place: Place, args: &[&[u8]]) -> Result<Replies, Problem> {
+        let mut batch = Batch::new();
+        batch.push(args);
+        let replies = self.ask(place, batch).await?;
+        match replies.tokens().next() {
+            Some(Reply::Error(kind, text)) => Err(Problem::of(kind, text)),
+            _ => Ok(replies),
+        }
+    }
+
+    async fn status(&self) -> Result<Arc<Status>, Problem> {
+        self.handle.status().await.map_err(|_| Problem::gone())
+    }
+}
+
+/// A header's value from text that has no control characters by construction.
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    let body = serde_json::to_vec(value).expect("maps with text keys and finite numbers are JSON");
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, body).into_response()
+}

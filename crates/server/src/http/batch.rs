@@ -1,0 +1,230 @@
+//! `POST /batch`: a list of operations in one request, a list of results in the same order.
+//!
+//! The operations are executed in their order and each for itself: one that fails does not undo or stop the others.
+//! A batch that is malformed anywhere is refused as a whole, before anything is done. Bytes that are no UTF-8 cannot
+//! stand in JSON; such a key or value is percent-encoded in `key_encoded` or `value_encoded`.
+
+use axum::{
+    extract::{Request, State},
+    http::{StatusCode, header},
+};
+use serde::{Deserialize, Serialize};
+use wire::{
+    reply::{Reply, Tokens},
+    request::Batch,
+};
+
+use super::{
+    Answer, Door, Shared,
+    address::{self, Query},
+    json,
+    kv::{self, Found},
+    problem::Problem,
+};
+
+/// Most operations in one batch.
+const OPERATIONS_MAX: usize = 1_000;
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Verb {
+    Get,
+    Put,
+    Delete,
+    Incr,
+}
+
+/// One operation as it is sent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Operation {
+    op: Verb,
+    key: Option<String>,
+    key_encoded: Option<String>,
+    value: Option<String>,
+    value_encoded: Option<String>,
+    content_type: Option<String>,
+    ttl: Option<String>,
+    by: Option<i64>,
+}
+
+/// One result.
+#[derive(Debug, Default, Serialize)]
+struct Outcome {
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_encoded: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+}
+
+impl Outcome {
+    fn of(status: StatusCode) -> Self {
+        Self { status: status.as_u16(), ..Self::default() }
+    }
+}
+
+/// `POST /batch`
+pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Answer {
+    let (place, _) = door.place(&request)?;
+    Query::of(request.uri(), &[])?;
+    let (parts, body) = request.into_parts();
+    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if !kind.is_some_and(|kind| kind.trim().to_ascii_lowercase().starts_with("application/json")) {
+        let detail = "a batch has the content type application/json";
+        let title = "Unsupported content type";
+        return Err(Problem::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", title, detail));
+    }
+    let body = door.body(&parts.headers, body).await?;
+    let operations: Vec<Operation> =
+        serde_json::from_slice(&body).map_err(|error| Problem::bad(format!("not a list of operations: {error}")))?;
+    if operations.len() > OPERATIONS_MAX {
+        return Err(Problem::bad(format!("a batch has at most {OPERATIONS_MAX} operations")));
+    }
+    let mut batch = Batch::new();
+    for (index, operation) in operations.iter().enumerate() {
+        operation.push(&door, &mut batch).map_err(|mut problem| {
+            problem.detail = format!("operation {index}: {}", problem.detail);
+            problem
+        })?;
+    }
+    if batch.is_empty() {
+        return Ok(json(StatusCode::OK, &[(); 0]));
+    }
+    let replies = door.ask(place, batch).await?;
+    let mut tokens = replies.tokens();
+    let outcomes: Vec<Outcome> = operations.iter().map(|operation| outcome(operation.op, &mut tokens)).collect();
+    Ok(json(StatusCode::OK, &outcomes))
+}
+
+impl Operation {
+    /// Appends the request that this comes to.
+    fn push(&self, door: &Door, batch: &mut Batch) -> Result<(), Problem> {
+        self.check_members()?;
+        let key = bytes("key", self.key.as_deref(), self.key_encoded.as_deref())?;
+        let key = door.checked_key(key)?;
+        match self.op {
+            Verb::Get => batch.push(&[b"SALP.GET", &key]),
+            Verb::Delete => batch.push(&[b"DEL", &key]),
+            Verb::Incr => batch.push(&[b"INCRBY", &key, self.by.unwrap_or(1).to_string().as_bytes()]),
+            Verb::Put => {
+                let value = bytes("value", self.value.as_deref(), self.value_encoded.as_deref())?;
+                let kind = self.content_type.as_deref().unwrap_or_default();
+                let (kind, value) = kv::checked_value(kind.as_bytes(), value.into())?;
+                let expiry = kv::expiry(self.ttl.as_deref())?;
+                let mut args: Vec<&[u8]> = vec![b"SALP.PUT", &key, &kind, &value];
+                args.extend(expiry.iter().map(Vec::as_slice));
+                batch.push(&args);
+            }
+        }
+        Ok(())
+    }
+
+    /// A member that an operation has no use for was meant for another one.
+    fn check_members(&self) -> Result<(), Problem> {
+        let for_put = self.value.is_some() || self.value_encoded.is_some() || self.content_type.is_some() || self.ttl.is_some();
+        if for_put && self.op != Verb::Put {
+            return Err(Problem::bad("value, content_type and ttl are for put"));
+        }
+        if self.by.is_some() && self.op != Verb::Incr {
+            return Err(Problem::bad("by is for incr"));
+        }
+        Ok(())
+    }
+}
+
+/// What one of two members says.
+fn bytes(name: &str, text: Option<&str>, encoded: Option<&str>) -> Result<Vec<u8>, Problem> {
+    match (text, encoded) {
+        (Some(text), None) => Ok(text.as_bytes().to_vec()),
+        (None, Some(encoded)) => address::decode(encoded),
+        _ => Err(Problem::bad(format!("it takes either {name} or {name}_encoded"))),
+    }
+}
+
+/// What the next reply means for an operation.
+fn outcome(op: Verb, tokens: &mut Tokens<'_>) -> Outcome {
+    let mut reply = tokens.clone();
+    // The whole reply is passed over even if it is not of the form expected, so that the next one is read from its start.
+    tokens.skip_value();
+    read(op, &mut reply).unwrap_or_else(|problem| Outcome {
+        problem: Some(problem.clone()),
+        ..Outcome::of(problem.status)
+    })
+}
+
+fn read<'a>(op: Verb, reply: &mut impl Iterator<Item = Reply<'a>>) -> Result<Outcome, Problem> {
+    Ok(match op {
+        Verb::Get => {
+            let found = Found::of(reply)?.ok_or_else(Problem::no_key)?;
+            let mut outcome = Outcome::of(StatusCode::OK);
+            match str::from_utf8(found.value) {
+                Ok(value) => outcome.value = Some(value.into()),
+                Err(_) => outcome.value_encoded = Some(address::encode(found.value)),
+            }
+            let kind = String::from_utf8_lossy(found.content_type);
+            outcome.content_type = (!kind.is_empty()).then(|| kind.into_owned());
+            outcome.version = Some(found.version.into());
+            outcome
+        }
+        Verb::Put => {
+            let (new, version) = kv::stored(reply)?;
+            let status = if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+            Outcome { version: Some(version.into()), ..Outcome::of(status) }
+        }
+        Verb::Delete => match kv::integer(reply)? {
+            0 => return Err(Problem::no_key()),
+            _ => Outcome::of(StatusCode::NO_CONTENT),
+        },
+        Verb::Incr => Outcome { value: Some(kv::integer(reply)?.to_string()), ..Outcome::of(StatusCode::OK) },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::reply::{ErrorKind, Replies};
+
+    #[test]
+    fn each_reply_is_read_from_its_start() {
+        let mut replies = Replies::new();
+        replies.array(2); // not what a get is answered with
+        replies.int(1);
+        replies.int(2);
+        replies.error(ErrorKind::NoNodes, "shard 3");
+        replies.int(5);
+        let mut tokens = replies.tokens();
+        assert_eq!(outcome(Verb::Get, &mut tokens).status, 500);
+        let lost = outcome(Verb::Delete, &mut tokens);
+        assert_eq!((lost.status, lost.problem.map(|problem| problem.kind)), (503, Some("no_nodes")));
+        assert_eq!(outcome(Verb::Incr, &mut tokens).value.as_deref(), Some("5"));
+        assert_eq!(outcome(Verb::Incr, &mut tokens).status, 500);
+    }
+
+    #[test]
+    fn members_have_to_fit_the_operation() {
+        for (text, good) in [
+            (r#"{"op":"get","key":"a"}"#, true),
+            (r#"{"op":"get","key":"a","value":"v"}"#, false),
+            (r#"{"op":"put","key":"a","value":"v","ttl":"1s","content_type":"text/plain"}"#, true),
+            (r#"{"op":"put","key":"a","by":1}"#, false),
+            (r#"{"op":"incr","key":"a","by":-1}"#, true),
+            (r#"{"op":"delete","key":"a","ttl":"1s"}"#, false),
+        ] {
+            let operation: Operation = serde_json::from_str(text).unwrap();
+            assert_eq!(operation.check_members().is_ok(), good, "{text}");
+        }
+        for text in [r#"{"key":"a"}"#, r#"{"op":"put","key":"a","vaule":""}"#, r#"{"op":"incr","key":"a","by":1.5}"#] {
+            assert!(serde_json::from_str::<Operation>(text).is_err(), "{text}");
+        }
+        assert!(bytes("key", Some("a"), Some("a")).is_err());
+        assert!(bytes("key", None, None).is_err());
+        assert_eq!(bytes("key", None, Some("%ff")).unwrap(), b"\xff");
+    }
+}

@@ -1,0 +1,328 @@
+//! The cluster over HTTP: how it is, and who is to join or go.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use node::MemberState;
+use serde::{Deserialize, Serialize};
+use store::ask::{NodeStatus, Status};
+
+use super::{Answer, Shared, address, header_value, json, problem::Problem};
+
+/// One node as `/nodes` shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeView<'a> {
+    name: &'a str,
+    creation: u32,
+    state: &'static str,
+    connected: bool,
+    keys_primary: u64,
+    keys_held: u64,
+    shards_primary: u64,
+    shards_replica: u64,
+    shards_held: u64,
+    memory_bytes: u64,
+    ops_per_second: u64,
+    safe_to_stop: bool,
+}
+
+impl<'a> NodeView<'a> {
+    fn of(node: &'a NodeStatus) -> Self {
+        let (member, vitals) = (&node.member, &node.vitals);
+        Self {
+            name: member.name.as_str(),
+            creation: member.creation,
+            state: state(member.state),
+            connected: member.connected,
+            keys_primary: vitals.keys_primary,
+            keys_held: vitals.keys_held,
+            shards_primary: vitals.shards_primary,
+            shards_replica: vitals.shards_replica,
+            shards_held: vitals.shards_held,
+            memory_bytes: vitals.memory_bytes,
+            ops_per_second: vitals.ops_per_second,
+            safe_to_stop: node.safe_to_stop,
+        }
+    }
+}
+
+fn views(status: &Status) -> Vec<NodeView<'_>> {
+    status.nodes.iter().map(NodeView::of).collect()
+}
+
+/// A state as everything that shows it has it.
+pub(super) fn state(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Up => "up",
+        MemberState::Suspect => "suspect",
+        MemberState::Down => "down",
+        MemberState::Leaving => "leaving",
+        MemberState::Gone => "gone",
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ClusterView<'a> {
+    name: &'a str,
+    nodes: Vec<NodeView<'a>>,
+    shards: u16,
+    replicas: u8,
+    healed: bool,
+    moves: u64,
+    unavailable_shards: u64,
+    keyspaces: &'a [String],
+    leaving: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardView<'a> {
+    shard: usize,
+    keyspace: &'a str,
+    replicas: &'a [String],
+    ready: &'a [String],
+    primary: Option<&'a str>,
+    keys: u64,
+}
+
+/// Sums over all nodes.
+#[derive(Debug, Default, Serialize)]
+struct Sum {
+    keys_primary: u64,
+    keys_held: u64,
+    memory_bytes: u64,
+    ops_per_second: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct StatsView<'a> {
+    nodes: Vec<NodeView<'a>>,
+    sum: Sum,
+}
+
+/// `GET /cluster`
+pub(super) async fn cluster(State(door): State<Shared>) -> Answer {
+    let status = door.status().await?;
+    let view = ClusterView {
+        name: &status.name,
+        nodes: views(&status),
+        shards: status.ring_shards,
+        replicas: status.replicas,
+        healed: status.healed,
+        moves: status.moves,
+        unavailable_shards: status.unavailable,
+        keyspaces: &status.keyspaces,
+        leaving: status.leaving,
+    };
+    Ok(json(StatusCode::OK, &view))
+}
+
+/// `GET /nodes`
+pub(super) async fn nodes(State(door): State<Shared>) -> Answer {
+    Ok(json(StatusCode::OK, &views(&*door.status().await?)))
+}
+
+/// `GET /stats`
+pub(super) async fn stats(State(door): State<Shared>) -> Answer {
+    let status = door.status().await?;
+    let mut sum = Sum::default();
+    for node in &status.nodes {
+        sum.keys_primary += node.vitals.keys_primary;
+        sum.keys_held += node.vitals.keys_held;
+        sum.memory_bytes += node.vitals.memory_bytes;
+        sum.ops_per_second += node.vitals.ops_per_second;
+    }
+    Ok(json(StatusCode::OK, &StatsView { nodes: views(&status), sum }))
+}
+
+/// `GET /shards`
+pub(super) async fn shards(State(door): State<Shared>) -> Answer {
+    let status = door.status().await?;
+    let per_keyspace = usize::from(status.ring_shards).max(1);
+    let views = status.shards.iter().enumerate().map(|(index, shard)| ShardView {
+        shard: index % per_keyspace,
+        keyspace: status.keyspaces.get(index / per_keyspace).map_or("", String::as_str),
+        replicas: &shard.replicas,
+        ready: &shard.ready,
+        primary: shard.primary.as_deref(),
+        keys: shard.keys,
+    });
+    Ok(json(StatusCode::OK, &views.collect::<Vec<_>>()))
+}
+
+/// `GET /readyz`
+pub(super) async fn ready(State(door): State<Shared>) -> Answer {
+    match unready(&*door.status().await?) {
+        None => Ok("ready\n".into_response()),
+        Some(reason) => {
+            Err(Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "The node is not ready", reason))
+        }
+    }
+}
+
+/// Why the node should be given no requests.
+fn unready(status: &Status) -> Option<String> {
+    if status.leaving {
+        return Some("the node hands over its shards and leaves".into());
+    }
+    if status.ready {
+        return None;
+    }
+    let me = status.name.as_str();
+    let mine = status.shards.iter().filter(|shard| shard.replicas.iter().any(|name| name == me));
+    let (mut placed, mut filling) = (0, 0);
+    for shard in mine {
+        placed += 1;
+        filling += u64::from(shard.ready.iter().all(|name| name != me));
+    }
+    Some(match placed {
+        0 => "the node has not found its place in the cluster yet".into(),
+        _ => format!("{filling} of the {placed} shards placed here are still to be synchronised"),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    name: String,
+}
+
+fn accepted(name: &str, then: &str) -> Response {
+    let location = format!("/nodes/{}", address::encode(name.as_bytes()));
+    let body = serde_json::json!({ "name": name, "accepted": then });
+    ([(header::LOCATION, header_value(&location))], json(StatusCode::ACCEPTED, &body)).into_response()
+}
+
+/// `POST /nodes`
+pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let body = door.body(&parts.headers, body).await?;
+    let Named { name } = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad(format!("the body is {{\"name\": \"…\"}}: {error}")))?;
+    if wire::dist::node_name(name.as_bytes()).is_none() {
+        return Err(Problem::bad("a node's name is name@host, of letters, digits, dots, dashes and underscores"));
+    }
+    door.handle.add(&name);
+    Ok(accepted(&name, "connect"))
+}
+
+/// What a node that is to be removed is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Removal {
+    /// This node hands over and goes.
+    Leave,
+    /// Another one is asked to.
+    LeaveOther,
+    /// It is down and not to be waited for any more.
+    Forget,
+}
+
+/// How `name` is removed, if it is a member.
+fn removal(status: &Status, name: &str) -> Option<Removal> {
+    if name == status.name {
+        return Some(Removal::Leave);
+    }
+    let node = status.nodes.iter().find(|node| node.member.name.as_str() == name)?;
+    match node.member.state {
+        MemberState::Up | MemberState::Suspect | MemberState::Leaving => Some(Removal::LeaveOther),
+        MemberState::Down => Some(Removal::Forget),
+        MemberState::Gone => None,
+    }
+}
+
+/// `DELETE /nodes/{name}`
+pub(super) async fn remove(State(door): State<Shared>, request: Request) -> Answer {
+    let name = request.uri().path().strip_prefix("/nodes/").ok_or_else(Problem::unexpected)?;
+    let name = String::from_utf8(address::decode(name)?).map_err(|_| Problem::bad("a node's name is text"))?;
+    let status: Arc<Status> = door.status().await?;
+    let Some(removal) = removal(&status, &name) else {
+        let detail = format!("{name} is no member of this cluster");
+        return Err(Problem::refused(StatusCode::NOT_FOUND, "no_node", "No such node", detail));
+    };
+    let then = match removal {
+        Removal::Leave => {
+            door.handle.leave();
+            "leave"
+        }
+        Removal::LeaveOther => {
+            door.handle.leave_other(&name);
+            "leave"
+        }
+        Removal::Forget => {
+            door.handle.forget(&name);
+            "forget"
+        }
+    };
+    Ok(accepted(&name, then))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use node::Member;
+    use store::{ask::ShardStatus, message::Vitals};
+    use wire::etf::Atom;
+
+    fn status(states: &[(&str, MemberState)]) -> Status {
+        let node = |(name, state): &(&str, MemberState)| NodeStatus {
+            member: Member { name: Atom::new(name), creation: 4, state: *state, connected: true, dist_port: None },
+            vitals: Vitals::default(),
+            safe_to_stop: false,
+        };
+        Status {
+            name: "a@h".into(),
+            ready: true,
+            leaving: false,
+            nodes: states.iter().map(node).collect(),
+            shards: Vec::new(),
+            ring_shards: 2,
+            replicas: 3,
+            keyspaces: vec!["default".into()],
+            healed: true,
+            moves: 0,
+            unavailable: 0,
+            counters: Vec::new(),
+            measured: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_node_goes_by_the_way_its_state_allows() {
+        let status = status(&[
+            ("a@h", MemberState::Up),
+            ("b@h", MemberState::Suspect),
+            ("c@h", MemberState::Down),
+            ("d@h", MemberState::Gone),
+        ]);
+        for (name, way) in [
+            ("a@h", Some(Removal::Leave)),
+            ("b@h", Some(Removal::LeaveOther)),
+            ("c@h", Some(Removal::Forget)),
+            ("d@h", None),
+            ("e@h", None),
+        ] {
+            assert_eq!(removal(&status, name), way, "{name}");
+        }
+    }
+
+    #[test]
+    fn readiness_says_what_is_missing() {
+        let mut status = status(&[]);
+        assert_eq!(unready(&status), None);
+        status.ready = false;
+        assert!(unready(&status).unwrap().contains("its place"));
+        let shard = |ready: &[&str]| ShardStatus {
+            replicas: vec!["a@h".into(), "b@h".into()],
+            ready: ready.iter().map(|name| (*name).into()).collect(),
+            primary: None,
+            keys: 0,
+        };
+        status.shards = vec![shard(&["a@h"]), shard(&["b@h"]), shard(&[])];
+        assert!(unready(&status).unwrap().starts_with("2 of the 3 shards"));
+        status.leaving = true;
+        assert!(unready(&status).unwrap().contains("leaves"));
+    }
+}

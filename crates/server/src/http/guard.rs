@@ -1,0 +1,91 @@
+//! Who may come in, and what a browser is told about what it gets.
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use wire::reply::ErrorKind;
+
+use super::{Shared, problem::Problem};
+
+/// What tells nothing about data: the page without its figures, the API's description, and the probes of a supervisor
+/// that has no token.
+const OPEN: [&str; 4] = ["/", "/openapi.json", "/healthz", "/readyz"];
+
+/// Lets a request pass that shows the token, if there is one, and was not made by somebody else's web page.
+pub(super) async fn admit(State(door): State<Shared>, request: Request, next: Next) -> Response {
+    if crosses_sites(&request) {
+        let detail = "a page of another site may not write here";
+        return Problem::refused(StatusCode::FORBIDDEN, "cross_site", "Request of another site", detail).into_response();
+    }
+    let admitted = match &door.settings.token {
+        None => true,
+        Some(token) => OPEN.contains(&request.uri().path()) || bearer(&request).is_some_and(|given| token.is(given)),
+    };
+    if admitted {
+        next.run(request).await
+    } else {
+        Problem::of(ErrorKind::NoAuth, "show the token as 'Authorization: Bearer …'").into_response()
+    }
+}
+
+fn bearer(request: &Request) -> Option<&[u8]> {
+    let value = request.headers().get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+}
+
+/// A write that a browser says was begun by another site. Without this, any page that a developer visits could write to
+/// the node on the same machine, which has no token. Clients that are no browsers do not send this header.
+fn crosses_sites(request: &Request) -> bool {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+    !reads && !matches!(site, None | Some(b"same-origin" | b"none"))
+}
+
+/// Values come from anybody, with any content type: no browser is to guess another one, or to run one as a page of this
+/// origin. A handler that serves a page of ours has set its own policy.
+pub(super) async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; sandbox; frame-ancestors 'none'"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn request(method: Method, name: &'static str, value: &'static str) -> Request {
+        Request::builder().method(method).header(name, value).body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn the_scheme_is_bearer_in_any_case() {
+        for (value, token) in [("Bearer abc", Some(&b"abc"[..])), ("bEARER abc", Some(b"abc")), ("Basic abc", None), ("B", None)]
+        {
+            assert_eq!(bearer(&request(Method::GET, "authorization", value)), token, "{value}");
+        }
+    }
+
+    #[test]
+    fn only_writes_of_other_sites_are_refused() {
+        for (method, site, crosses) in [
+            (Method::GET, "cross-site", false),
+            (Method::PUT, "cross-site", true),
+            (Method::POST, "same-site", true),
+            (Method::POST, "same-origin", false),
+            (Method::DELETE, "none", false),
+        ] {
+            assert_eq!(crosses_sites(&request(method, "sec-fetch-site", site)), crosses, "{site}");
+        }
+        assert!(!crosses_sites(&request(Method::PUT, "accept", "*/*")));
+    }
+}

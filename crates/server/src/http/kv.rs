@@ -1,0 +1,347 @@
+//! Keys over HTTP: read, write, delete, count, list.
+
+use axum::{
+    body::Bytes,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::IntoResponse,
+};
+use serde::Serialize;
+use wire::{
+    etf::{self, Term},
+    reply::{Replies, Reply},
+};
+
+use super::{
+    Answer, Door, Place, Shared,
+    address::{self, Query},
+    header_value, json,
+    problem::Problem,
+};
+
+/// The content type of a value that was given none.
+const BYTES_TYPE: &str = "application/octet-stream";
+
+/// The content type of an Erlang term in external format.
+const TERM_TYPE: &str = "application/x-erlang-term";
+
+/// Keys that a page aims at, and the most it may be asked for.
+const PAGE_KEYS: usize = 100;
+const PAGE_KEYS_MAX: usize = 10_000;
+
+/// Steps of a scan for one page. A rare prefix gives short pages, even empty ones, rather than slow ones.
+const PAGE_STEPS_MAX: usize = 32;
+
+/// A value as `SALP.GET` gives it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found<'a> {
+    pub(super) value: &'a [u8],
+    /// Empty if it was given none.
+    pub(super) content_type: &'a [u8],
+    pub(super) version: &'a str,
+    /// Unix milliseconds.
+    pub(super) deadline_ms: Option<i64>,
+}
+
+impl<'a> Found<'a> {
+    /// Reads one value's tokens; `None` is a missing key.
+    pub(super) fn of(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Result<Option<Self>, Problem> {
+        match tokens.next() {
+            Some(Reply::Null) => return Ok(None),
+            Some(Reply::Array(4)) => {}
+            Some(Reply::Error(kind, text)) => return Err(Problem::of(kind, text)),
+            _ => return Err(Problem::unexpected()),
+        }
+        match [tokens.next(), tokens.next(), tokens.next(), tokens.next()] {
+            [
+                Some(Reply::Bulk(value)),
+                Some(Reply::Bulk(content_type)),
+                Some(Reply::Bulk(version)),
+                Some(Reply::Int(deadline)),
+            ] => Ok(Some(Self {
+                value,
+                content_type,
+                version: str::from_utf8(version).map_err(|_| Problem::unexpected())?,
+                deadline_ms: (deadline >= 0).then_some(deadline),
+            })),
+            _ => Err(Problem::unexpected()),
+        }
+    }
+}
+
+/// Reads the tokens of a `SALP.PUT`: whether the key is new, and its version.
+pub(super) fn stored<'a>(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Result<(bool, &'a str), Problem> {
+    match tokens.next() {
+        Some(Reply::Array(2)) => {}
+        Some(Reply::Error(kind, text)) => return Err(Problem::of(kind, text)),
+        _ => return Err(Problem::unexpected()),
+    }
+    match [tokens.next(), tokens.next()] {
+        [Some(Reply::Int(new)), Some(Reply::Bulk(version))] => {
+            Ok((new != 0, str::from_utf8(version).map_err(|_| Problem::unexpected())?))
+        }
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+/// Reads the one integer that a reply is.
+pub(super) fn integer<'a>(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Result<i64, Problem> {
+    match tokens.next() {
+        Some(Reply::Int(number)) => Ok(number),
+        Some(Reply::Error(kind, text)) => Err(Problem::of(kind, text)),
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+/// Value and content type as the store takes them. A term has to be one, since a BEAM client will be given it as such;
+/// a binary term is the same value as its bytes.
+pub(super) fn checked_value(content_type: &[u8], value: Bytes) -> Result<(Vec<u8>, Bytes), Problem> {
+    if content_type != TERM_TYPE.as_bytes() {
+        return Ok((content_type.to_vec(), value));
+    }
+    match etf::decode(&value) {
+        Ok(Term::Binary(bytes)) => Ok((Vec::new(), bytes)),
+        Ok(_) => Ok((content_type.to_vec(), value)),
+        Err(error) => Err(Problem::bad(format!("the body is no Erlang term: {error}"))),
+    }
+}
+
+/// Arguments of `SALP.PUT` behind the value: when it expires.
+pub(super) fn expiry(ttl: Option<&str>) -> Result<Vec<Vec<u8>>, Problem> {
+    Ok(match ttl {
+        None => Vec::new(),
+        Some(text) => vec![b"PX".to_vec(), address::ttl_ms(text)?.to_string().into_bytes()],
+    })
+}
+
+/// Eventual keyspaces have no order of writes that a condition could be checked against.
+fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH) {
+        let detail = "compare-and-set needs a strong keyspace; this one is eventual";
+        return Err(Problem::refused(StatusCode::CONFLICT, "eventual", "The keyspace is eventual", detail));
+    }
+    Ok(())
+}
+
+/// Whether an `If-None-Match` of `given` names the version (RFC 9110, 13.1.2; weak comparison).
+fn names_version(given: &HeaderValue, version: &str) -> bool {
+    given.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|tag| {
+        let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
+        tag == b"*" || tag.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\"")) == Some(version.as_bytes())
+    })
+}
+
+fn etag(version: &str) -> HeaderValue {
+    header_value(&format!("\"{version}\""))
+}
+
+/// Place and key of a request whose path is `/kv/{key}`, with `suffix` behind it.
+fn place_and_key(door: &Door, request: &Request, suffix: &str) -> Result<(Place, Vec<u8>), Problem> {
+    let (place, path) = door.place(request)?;
+    let key = path.strip_prefix("/kv/").and_then(|rest| rest.strip_suffix(suffix));
+    let key = door.checked_key(address::decode(key.ok_or_else(Problem::unexpected)?)?)?;
+    Ok((place, key))
+}
+
+/// `GET /kv/{key}`, and `HEAD`, for which the body is left out further down.
+pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer {
+    let (place, key) = place_and_key(&door, &request, "")?;
+    Query::of(request.uri(), &[])?;
+    let replies = door.ask_one(place, &[b"SALP.GET", &key]).await?;
+    let found = Found::of(&mut replies.tokens())?.ok_or_else(Problem::no_key)?;
+    let unchanged =
+        request.headers().get_all(header::IF_NONE_MATCH).iter().any(|given| names_version(given, found.version));
+    let mut response = if unchanged {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let content_type = HeaderValue::from_bytes(found.content_type).ok().filter(|kind| !kind.is_empty());
+        let content_type = content_type.unwrap_or(HeaderValue::from_static(BYTES_TYPE));
+        ([(header::CONTENT_TYPE, content_type)], Bytes::copy_from_slice(found.value)).into_response()
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, etag(found.version));
+    // May be kept, but is to be asked for again: the next write may come at any moment.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if let Some(deadline_ms) = found.deadline_ms {
+        headers.insert("salp-expires-ms", deadline_ms.into());
+    }
+    Ok(response)
+}
+
+/// `PUT /kv/{key}?ttl=60s`
+pub(super) async fn put(State(door): State<Shared>, request: Request) -> Answer {
+    let (place, key) = place_and_key(&door, &request, "")?;
+    unconditional(request.headers())?;
+    let query = Query::of(request.uri(), &["ttl"])?;
+    let ttl: Option<String> = query.parse("ttl", "a time such as 60s")?;
+    let expiry = expiry(ttl.as_deref())?;
+    let (parts, body) = request.into_parts();
+    let content_type = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let (content_type, value) = checked_value(content_type, door.body(&parts.headers, body).await?)?;
+    let mut args: Vec<&[u8]> = vec![b"SALP.PUT", &key, &content_type, &value];
+    args.extend(expiry.iter().map(Vec::as_slice));
+    let replies = door.ask_one(place, &args).await?;
+    let (new, version) = stored(&mut replies.tokens())?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+    Ok((status, [(header::ETAG, etag(version))]).into_response())
+}
+
+/// `DELETE /kv/{key}`
+pub(super) async fn delete(State(door): State<Shared>, request: Request) -> Answer {
+    let (place, key) = place_and_key(&door, &request, "")?;
+    unconditional(request.headers())?;
+    Query::of(request.uri(), &[])?;
+    let replies = door.ask_one(place, &[b"DEL", &key]).await?;
+    match integer(&mut replies.tokens())? {
+        0 => Err(Problem::no_key()),
+        _ => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// `POST /kv/{key}/incr?by=1`
+pub(super) async fn incr(State(door): State<Shared>, request: Request) -> Answer {
+    if !request.uri().path().ends_with("/incr") {
+        let detail = "POST is for /kv/{key}/incr; a key itself takes GET, HEAD, PUT and DELETE";
+        let problem =
+            Problem::refused(StatusCode::METHOD_NOT_ALLOWED, "no_method", "Method not allowed", detail).into_response();
+        return Ok(([(header::ALLOW, "GET, HEAD, PUT, DELETE")], problem).into_response());
+    }
+    let (place, key) = place_and_key(&door, &request, "/incr")?;
+    unconditional(request.headers())?;
+    let by: i64 = Query::of(request.uri(), &["by"])?.parse("by", "an integer of 64 bits")?.unwrap_or(1);
+    let replies = door.ask_one(place, &[b"INCRBY", &key, by.to_string().as_bytes()]).await?;
+    let number = integer(&mut replies.tokens())?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], number.to_string()).into_response())
+}
+
+/// A page of keys.
+#[derive(Debug, Default, Serialize)]
+struct Page {
+    /// Keys that are text.
+    keys: Vec<String>,
+    /// The other keys, percent-encoded.
+    keys_encoded: Vec<String>,
+    /// Where to go on; nothing behind the last page.
+    cursor: Option<String>,
+}
+
+impl Page {
+    fn len(&self) -> usize {
+        self.keys.len() + self.keys_encoded.len()
+    }
+
+    /// Takes in what one `SCAN` gave; returns its cursor.
+    fn add(&mut self, replies: &Replies) -> Result<String, Problem> {
+        let mut tokens = replies.tokens();
+        let (Some(Reply::Array(2)), Some(cursor), Some(Reply::Array(count))) =
+            (tokens.next(), tokens.next(), tokens.next())
+        else {
+            return Err(Problem::unexpected());
+        };
+        for token in tokens.by_ref().take(count) {
+            let Reply::Bulk(key) = token else { return Err(Problem::unexpected()) };
+            match str::from_utf8(key) {
+                Ok(key) => self.keys.push(key.to_owned()),
+                Err(_) => self.keys_encoded.push(address::encode(key)),
+            }
+        }
+        match cursor {
+            Reply::Bulk(cursor) => str::from_utf8(cursor).map(str::to_owned).map_err(|_| Problem::unexpected()),
+            Reply::Int(cursor) => Ok(cursor.to_string()),
+            _ => Err(Problem::unexpected()),
+        }
+    }
+}
+
+/// The pattern that matches what begins with `prefix`.
+fn begins_with(prefix: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(prefix.len() + 1);
+    for &byte in prefix {
+        if b"*?[]\\^-".contains(&byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(byte);
+    }
+    pattern.push(b'*');
+    pattern
+}
+
+/// `GET /kv?prefix=&cursor=&limit=`
+pub(super) async fn list(State(door): State<Shared>, request: Request) -> Answer {
+    let (place, _) = door.place(&request)?;
+    let query = Query::of(request.uri(), &["prefix", "cursor", "limit"])?;
+    let limit = query.parse("limit", "a number of keys")?.unwrap_or(PAGE_KEYS);
+    if !(1..=PAGE_KEYS_MAX).contains(&limit) {
+        return Err(Problem::bad(format!("'limit' is 1 to {PAGE_KEYS_MAX}")));
+    }
+    let cursor: Option<u64> = query.parse("cursor", "what the last page gave as its cursor")?;
+    let mut cursor = cursor.unwrap_or(0).to_string();
+    let pattern = begins_with(query.bytes("prefix").unwrap_or_default());
+    let mut page = Page::default();
+    for _ in 0..PAGE_STEPS_MAX {
+        let count = (limit - page.len()).to_string();
+        let args: [&[u8]; 6] = [b"SCAN", cursor.as_bytes(), b"MATCH", &pattern, b"COUNT", count.as_bytes()];
+        cursor = page.add(&door.ask_one(place, &args).await?)?;
+        if cursor == "0" || page.len() >= limit {
+            break;
+        }
+    }
+    page.cursor = (cursor != "0").then_some(cursor);
+    Ok(json(StatusCode::OK, &page))
+}
+
+/// `GET /watch?prefix=`
+pub(super) async fn watch(State(door): State<Shared>, request: Request) -> Answer {
+    door.place(&request)?;
+    let detail = "changes of keys cannot be watched yet";
+    Err(Problem::refused(StatusCode::NOT_IMPLEMENTED, "not_yet", "Not yet", detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_match_as_the_rfc_says() {
+        for (given, same) in [
+            ("\"ab\"", true),
+            ("W/\"ab\"", true),
+            ("\"x\", \"ab\" ,\"y\"", true),
+            ("*", true),
+            ("ab", false),
+            ("\"abc\"", false),
+            ("", false),
+        ] {
+            assert_eq!(names_version(&HeaderValue::from_static(given), "ab"), same, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_no_pattern() {
+        assert_eq!(begins_with(b"a*[b]\\?\xff"), b"a\\*\\[b\\]\\\\\\?\xff*");
+    }
+
+    #[test]
+    fn terms_are_checked_and_binaries_are_bytes() {
+        let put = |body: &'static [u8]| checked_value(TERM_TYPE.as_bytes(), Bytes::from_static(body));
+        assert_eq!(put(b"\x83a\x05").unwrap(), (TERM_TYPE.into(), Bytes::from_static(b"\x83a\x05")));
+        assert_eq!(put(b"\x83m\0\0\0\x02hi").unwrap(), (Vec::new(), Bytes::from_static(b"hi")));
+        assert_eq!(put(b"\x83m\0\0\0\xffhi").unwrap_err().status, 400);
+        assert_eq!(checked_value(b"text/plain", Bytes::from_static(b"\x83")).unwrap().1, &b"\x83"[..]);
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_not_trusted() {
+        let mut replies = Replies::new();
+        replies.array(4);
+        replies.bulk(b"v");
+        replies.bulk(b"");
+        replies.bulk(b"0000000000000001");
+        replies.int(-1);
+        let found = Found::of(&mut replies.tokens()).unwrap().unwrap();
+        assert_eq!((found.value, found.deadline_ms), (&b"v"[..], None));
+        for length in 0..5 {
+            assert_eq!(Found::of(&mut replies.tokens().take(length)).unwrap_err().status, 500);
+        }
+    }
+}

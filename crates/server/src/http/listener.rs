@@ -1,0 +1,61 @@
+//! Accepts connections, at most so many at a time, and lets their requests end when the node stops.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time};
+
+/// Time in which the head of a request has to arrive; an idle connection is closed after it.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time that requests under way have left when the node stops. Event streams end with it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause after an accept that failed, as it does when the process has no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `router` on `listener` until `stop` ends, at most `connections_max` connections at a time; more of them wait in
+/// the listener's queue.
+pub(super) async fn serve(listener: TcpListener, router: Router, connections_max: usize, stop: impl Future<Output = ()>) {
+    let seats = Arc::new(Semaphore::new(connections_max));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = async {
+            let seat = seats.clone().acquire_owned().await.expect("the semaphore is never closed");
+            (listener.accept().await, seat)
+        };
+        let (accepted, seat) = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accepted => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        // Answers are small and written at once; waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        connections.spawn(async move {
+            // A connection that breaks concerns its client alone.
+            let _ = connection.await;
+            drop(seat);
+        });
+    }
+    drop(listener);
+    let _ = time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await;
+}

@@ -1,0 +1,183 @@
+//! Problem details (RFC 9457): how every refusal and failure looks over HTTP.
+//!
+//! `type` is the name of the kind, the same word as the atom a BEAM client gets ([`ErrorKind::name`]). The member
+//! `retry` says whether asking again is `safe`, `unsafe` (it may have been done already) or `useless`.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use wire::reply::{ErrorKind, Retry};
+
+/// Seconds after which a client may ask again what could not be served: a fail-over takes about as long.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request was not done.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Problem {
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) title: &'static str,
+    #[serde(serialize_with = "number")]
+    pub(crate) status: StatusCode,
+    pub(crate) detail: String,
+    #[serde(rename = "retry", serialize_with = "word")]
+    pub(crate) retry: Retry,
+}
+
+/// Set on a response that tells that nothing was done, so that a repeated request is to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NothingDone;
+
+impl Problem {
+    /// A refusal that stays one when asked again.
+    pub(crate) fn refused(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { kind, title, status, detail: detail.into(), retry: Retry::Useless }
+    }
+
+    /// A request that makes no sense as it is.
+    pub(crate) fn bad(detail: impl Into<String>) -> Self {
+        Self::refused(StatusCode::BAD_REQUEST, "bad_request", "Malformed request", detail)
+    }
+
+    /// No such key.
+    pub(crate) fn no_key() -> Self {
+        Self::refused(StatusCode::NOT_FOUND, "no_key", "No such key", "the keyspace does not hold this key")
+    }
+
+    /// A body above `bytes_max`.
+    pub(crate) fn too_large(bytes_max: usize) -> Self {
+        let detail = format!("the body may have {bytes_max} bytes at most");
+        Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Body too large", detail)
+    }
+
+    /// The node stops and answers no more.
+    pub(crate) fn gone() -> Self {
+        Self {
+            kind: "stopped",
+            title: "The node is stopping",
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            detail: "this node no longer answers; whether it did what was asked is unknown".into(),
+            retry: Retry::Unsafe,
+        }
+    }
+
+    /// The store answered in a form that this version does not know.
+    pub(crate) fn unexpected() -> Self {
+        Self {
+            kind: "internal",
+            title: "Internal error",
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            detail: "the store gave an answer of an unexpected form".into(),
+            retry: Retry::Unsafe,
+        }
+    }
+
+    /// An error of the store.
+    pub(crate) fn of(kind: ErrorKind, text: &str) -> Self {
+        let (status, title) = describe(kind);
+        let detail = if text.is_empty() { title } else { text };
+        Self { kind: kind.name(), title, status, detail: detail.into(), retry: kind.retry() }
+    }
+}
+
+/// Status and title of an error of the store.
+fn describe(kind: ErrorKind) -> (StatusCode, &'static str) {
+    use StatusCode as S;
+    match kind {
+        ErrorKind::Err => (S::BAD_REQUEST, "Malformed request"),
+        ErrorKind::WrongType => (S::CONFLICT, "The key holds a value of another type"),
+        ErrorKind::NoAuth => (S::UNAUTHORIZED, "Authentication required"),
+        ErrorKind::WrongPass => (S::UNAUTHORIZED, "Wrong credentials"),
+        ErrorKind::NoPerm => (S::FORBIDDEN, "Not permitted"),
+        ErrorKind::NoProto => (S::BAD_REQUEST, "Unknown protocol version"),
+        ErrorKind::ExecAbort => (S::CONFLICT, "Transaction discarded"),
+        ErrorKind::CrossSlot => (S::BAD_REQUEST, "Keys of different slots"),
+        ErrorKind::Moved => (S::SERVICE_UNAVAILABLE, "Another node owns the key"),
+        ErrorKind::TryAgain => (S::SERVICE_UNAVAILABLE, "The key is being moved"),
+        ErrorKind::ClusterDown => (S::SERVICE_UNAVAILABLE, "The cluster does not serve"),
+        ErrorKind::NoNodes => (S::SERVICE_UNAVAILABLE, "No live replica for this key"),
+        ErrorKind::NoReplicas => (S::SERVICE_UNAVAILABLE, "Too few replicas to begin"),
+        ErrorKind::NoQuorum => (S::GATEWAY_TIMEOUT, "Too few replicas confirmed"),
+        ErrorKind::Timeout => (S::GATEWAY_TIMEOUT, "No outcome within the deadline"),
+        ErrorKind::Loading => (S::SERVICE_UNAVAILABLE, "The node is still synchronising"),
+        ErrorKind::Busy => (S::SERVICE_UNAVAILABLE, "Too many requests under way"),
+        ErrorKind::Oom => (S::INSUFFICIENT_STORAGE, "The memory limit is reached"),
+        ErrorKind::ReadOnly => (S::FORBIDDEN, "Reads only"),
+    }
+}
+
+fn number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u16(status.as_u16())
+}
+
+fn word<S: serde::Serializer>(retry: &Retry, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match retry {
+        Retry::Safe => "safe",
+        Retry::Unsafe => "unsafe",
+        Retry::Useless => "useless",
+    })
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).expect("strings and a number are JSON");
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"salp\""));
+        }
+        if self.retry == Retry::Safe {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
+            response.extensions_mut().insert(NothingDone);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_nodes_asks_to_come_back() {
+        let response = Problem::of(ErrorKind::NoNodes, "shard 7").into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert!(response.extensions().get::<NothingDone>().is_some());
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_no_invitation_to_repeat() {
+        let response = Problem::of(ErrorKind::Timeout, "").into_response();
+        assert_eq!(response.status(), 504);
+        assert!(response.headers().get(header::RETRY_AFTER).is_none());
+        assert!(response.extensions().get::<NothingDone>().is_none());
+    }
+
+    #[test]
+    fn the_members_are_those_of_the_rfc() {
+        let json = serde_json::to_value(Problem::of(ErrorKind::NoNodes, "shard 7")).unwrap();
+        let wanted = serde_json::json!({
+            "type": "no_nodes", "title": "No live replica for this key", "status": 503,
+            "detail": "shard 7", "retry": "safe",
+        });
+        assert_eq!(json, wanted);
+    }
+
+    #[test]
+    fn every_kind_is_an_error() {
+        for kind in ErrorKind::ALL {
+            let status = Problem::of(kind, "").status;
+            assert!(status.is_client_error() || status.is_server_error(), "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! What must hold: while it runs ([`Quiet`] says when how much may be asked), and once all is mended ([`settled`]).
+
+use store::{
+    clock::Clock,
+    cluster::Seat,
+    config::Config,
+    dot::Writer,
+    message::Copy,
+    object::Value,
+    slot,
+    store::Store,
+};
+
+use crate::cluster::World;
+
+/// Nothing, or what is wrong.
+pub type Verdict = Result<(), String>;
+
+/// Longest time until all is healed once nothing goes wrong any more.
+const HEAL_US_MAX: u64 = 120_000_000;
+/// Time the healed cluster is left alone before it is checked: two rounds of anti-entropy and the grace of expiry.
+const REST_US: u64 = 8_000_000;
+
+/// Whether the world is *quiet*: nothing is blocked, cut, slow or hostile, no node stands still; every two nodes with a
+/// ready copy are connected; and every ready copy covers what any other ready copy of its shard had at the look before.
+///
+/// The last two are read off the stores themselves, not believed. A crash and what follows from it does not end the quiet
+/// by itself: that other replicas take over without a seam is what is to be checked.
+#[derive(Debug, Default)]
+pub struct Quiet {
+    /// When it last was not, as far as it was looked at.
+    disturbed_us: u64,
+    /// When it last was not for another reason than that sends are lost or copies differ.
+    cut_us: u64,
+    /// It was at the last look, and nothing has happened since.
+    now: bool,
+    /// The ready copies at the look before: by shard, the machine, the life and the clock.
+    before: Vec<Vec<(usize, u64, Clock)>>,
+}
+
+impl Quiet {
+    /// Something is not as it should be.
+    pub fn disturbed(&mut self, now_us: u64) {
+        self.disturbed_us = self.disturbed_us.max(now_us);
+        self.cut_us = self.disturbed_us;
+        self.now = false;
+    }
+
+    /// Whether it has been quiet since then.
+    pub fn since(&self, from_us: u64) -> bool {
+        self.now && self.disturbed_us < from_us
+    }
+
+    /// Whether nobody was cut off or stood still since then.
+    pub fn connected_since(&self, from_us: u64) -> bool {
+        self.now && self.cut_us < from_us
+    }
+
+    /// Looks at the world, from time to time.
+    pub fn look(&mut self, world: &World) {
+        let copies = ready_copies(world);
+        let cut = !self.now || !world.network.is_open() || !running_well(world) || !connected(world);
+        if cut {
+            self.cut_us = world.now_us();
+        }
+        if cut || !world.network.is_honest() || !self.is_covered_by(&copies) {
+            self.disturbed_us = world.now_us();
+        }
+        self.now = true;
+        self.before = copies;
+    }
+
+    /// The law of dropping: the node on `machine` has just dropped copies; all replicas of its view must be ready and cover
+    /// what it had at the last look. Asked in a quiet world only, for in another they may have lost it since.
+    pub fn may_drop(&self, world: &World, machine: usize) -> Verdict {
+        if !self.since(world.now_us()) {
+            return Ok(());
+        }
+        let stores: Vec<_> = world.stores().collect();
+        let Some((_, own)) = stores.iter().find(|(at, _)| *at == machine) else { return Ok(()) };
+        let lives = |seat| match seat {
+            Seat::Me => None,
+            Seat::Peer(slot) => {
+                let peer = own.cluster().peer(slot)?;
+                let is_it = |config: &Config| config.name == peer.name && config.creation == peer.creation;
+                stores.iter().find(|(_, store)| is_it(store.config())).map(|(_, store)| store)
+            }
+        };
+        for (shard, before) in self.before.iter().enumerate() {
+            let Some((.., clock)) = before.iter().find(|(at, ..)| *at == machine) else { continue };
+            if own.cluster().copy(shard) != Copy::Absent {
+                continue;
+            }
+            for replica in own.cluster().order(shard).filter_map(lives) {
+                if replica.cluster().copy(shard) != Copy::Ready || !replica.shard(shard).clock().covers(clock) {
+                    let (name, other) = (own.cluster().name(), replica.cluster().name());
+                    return Err(format!("{name} dropped shard {shard} before {other} had all of it"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each of these ready copies has all that any other had before.
+    fn is_covered_by(&self, now: &[Vec<(usize, u64, Clock)>]) -> bool {
+        self.before.iter().zip(now).all(|(before, now)| {
+            now.iter().all(|(_, _, clock)| before.iter().all(|(_, _, earlier)| clock.covers(earlier)))
+        })
+    }
+
+    /// Whether without some machines each shard still has so many ready copies, or all that there are machines for, which
+    /// cover what those machines had at the last look.
+    pub fn can_lose(&self, world: &World, machines: &[usize], copies: usize) -> bool {
+        let now = ready_copies(world);
+        let left = world.running().len() - machines.len();
+        self.before.iter().zip(now).all(|(before, now)| {
+            let lost: Vec<&Clock> =
+                before.iter().filter(|(at, ..)| machines.contains(at)).map(|(_, _, clock)| clock).collect();
+            let covers = |clock: &Clock| lost.iter().all(|lost| clock.covers(lost));
+            let others = now.iter().filter(|(at, _, clock)| !machines.contains(at) && covers(clock));
+            left > 0 && others.count() >= copies.min(left)
+        })
+    }
+}
+
+fn ready_copies(world: &World) -> Vec<Vec<(usize, u64, Clock)>> {
+    let mut copies = vec![Vec::new(); usize::from(world.plan.shards)];
+    for (at, store) in world.stores() {
+        let life = world.machines[at].life.as_ref().map_or(0, |life| life.number);
+        for (shard, copies) in copies.iter_mut().enumerate() {
+            if store.cluster().copy(shard) == Copy::Ready {
+                copies.push((at, life, store.shard(shard).clock().clone()));
+            }
+        }
+    }
+    copies
+}
+
+fn running_well(world: &World) -> bool {
+    world.machines.iter().all(|machine| machine.life.as_ref().is_none_or(|life| !life.paused))
+}
+
+/// Whether every two nodes with a ready copy see each other.
+fn connected(world: &World) -> bool {
+    let serving: Vec<_> = world.stores().filter(|(_, store)| !store.cluster().holds_nothing()).collect();
+    serving.iter().all(|(_, a)| {
+        serving.iter().all(|(_, b)| {
+            let (a, b) = (a.cluster(), b.config());
+            a.name() == b.name || a.peers().any(|(_, peer)| peer.name == b.name)
+        })
+    })
+}
+
+// Single stores
+
+fn shard_of(store: &Store, key: &str) -> usize {
+    usize::from(slot::shard(slot::slot(key.as_bytes()), store.config().shards))
+}
+
+fn shown(store: &Store, key: &str) -> Option<Vec<u8>> {
+    let view = store.shard(shard_of(store, key)).view(key.as_bytes(), store.now_ms())?;
+    Some(store::call::text(&view.value).into_owned())
+}
+
+/// Whether a store shows write `number` of a key, or a later one; or nothing, if that was a delete.
+pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
+    match shown(store, key) {
+        None => deleted && store.cluster().copy(shard_of(store, key)) == Copy::Ready,
+        Some(value) => {
+            let value = String::from_utf8_lossy(&value).into_owned();
+            value.split('#').nth(1).and_then(|n| n.parse::<usize>().ok()).is_some_and(|shown| shown >= number)
+        }
+    }
+}
+
+/// Whether every ready copy that the primary of a key is connected to holds write `number`. If two nodes take themselves
+/// for the primary, one of them must be right; if none does, there is nothing to ask.
+pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdict {
+    let stores: Vec<_> = world.stores().collect();
+    let mut lacking = None;
+    for (_, primary) in &stores {
+        let (cluster, shard) = (primary.cluster(), shard_of(primary, key));
+        if cluster.route(shard).primary != Some(Seat::Me) {
+            continue;
+        }
+        let lacks = stores.iter().find(|(_, store)| {
+            let config = store.config();
+            let sees = cluster.peers().any(|(_, peer)| peer.name == config.name && peer.creation == config.creation);
+            let concerned = config.name == cluster.name() || sees && store.cluster().copy(shard) == Copy::Ready;
+            concerned && !holds(store, key, number, deleted)
+        });
+        match lacks {
+            None => return Ok(()),
+            Some((_, store)) => lacking = Some(store.config().name.clone()),
+        }
+    }
+    match lacking {
+        None => Ok(()),
+        Some(name) => Err(format!("write {number} of {key} is acknowledged at level all, and {name} does not hold it")),
+    }
+}
+
+/// What a store has of a counter.
+pub fn sum(store: &Store, key: &str) -> i64 {
+    let view = store.shard(shard_of(store, key)).view(key.as_bytes(), store.now_ms());
+    match view.map(|view| view.value) {
+        Some(Value::Integer(sum)) => sum,
+        Some(Value::Plain { bytes, .. }) => store::object::integer(bytes).unwrap_or(0),
+        None => 0,
+    }
+}
+
+// The end
+
+/// Lets a mended world heal, and checks what must hold then.
+pub fn settled(world: &mut World) -> Verdict {
+    let began_us = world.now_us();
+    loop {
+        world.ask_status();
+        let next_us = world.now_us() + 500_000;
+        world.run_until(next_us)?;
+        let healed = is_healed(world);
+        if healed.is_ok() {
+            break;
+        }
+        if world.now_us() > began_us + HEAL_US_MAX {
+            return healed.map_err(|why| format!("not healed within {} s: {why}", HEAL_US_MAX / 1_000_000));
+        }
+    }
+    world.tally.healing_us = world.now_us() - began_us;
+    let rested_us = world.now_us() + REST_US;
+    world.run_until(rested_us)?;
+    world.ask_status();
+    is_healed(world).map_err(|why| format!("healed, and then not any more: {why}"))?;
+    replicas_are_equal(world)?;
+    nothing_is_left_over(world)?;
+    what_is_owed_is_there(world)
+}
+
+fn is_healed(world: &World) -> Verdict {
+    let running = world.running();
+    for &at in &running {
+        let machine = &world.machines[at];
+        let name = machine.name.as_str();
+        let status = machine.life.as_ref().and_then(|life| life.status.as_ref());
+        let Some(status) = status else { return Err(format!("{name} does not tell its status")) };
+        let met = status.nodes.iter().filter(|node| node.member.connected).count();
+        if met != running.len() {
+            return Err(format!("{name} sees {met} of {} nodes", running.len()));
+        }
+        if !status.healed {
+            let behind: u64 = status.nodes.iter().map(|node| node.vitals.behind).sum();
+            return Err(format!(
+                "{name} is not healed: {} moves, {} shards without a primary, {behind} behind; {:?}",
+                status.moves,
+                status.unavailable,
+                world.stores().find(|(other, _)| *other == at).map(|(_, store)| store.underway()),
+            ));
+        }
+    }
+    match world.workload.clients.iter().position(|client| client.asked.is_some()) {
+        Some(client) => Err(format!("client {client} still waits")),
+        None => Ok(()),
+    }
+}
+
+type Row = (Vec<u8>, Option<u64>, Vec<u8>);
+
+/// Keys of a shard with their versions and what they show, but for what is about to expire.
+fn content(store: &Store, shard: usize, now_ms: u64) -> Vec<Row> {
+    let replica = store.shard(shard);
+    let (found, _) = replica.scan(0, usize::MAX, now_ms);
+    let mut rows: Vec<Row> = found
+        .into_iter()
+        .map(|(key, view)| (key.to_vec(), replica.version(key), store::call::text(&view.value).into_owned()))
+        .collect();
+    rows.sort();
+    rows
+}
+
+fn replicas_are_equal(world: &World) -> Verdict {
+    // Late enough for everything that ever expires.
+    let now_ms = world.stores().map(|(_, store)| store.now_ms()).max().unwrap_or(0) + 20_000;
+    for shard in 0..usize::from(world.plan.shards) {
+        let mut first: Option<(String, Clock, Vec<Row>)> = None;
+        let mut holders = 0;
+        for (_, store) in world.stores() {
+            if store.cluster().copy(shard) == Copy::Absent {
+                continue;
+            }
+            holders += 1;
+            let name = store.config().name.clone();
+            let (clock, rows) = (store.shard(shard).clock().clone(), content(&store, shard, now_ms));
+            let Some((other, their_clock, their_rows)) = &first else {
+                first = Some((name, clock, rows));
+                continue;
+            };
+            if clock != *their_clock {
+                return Err(format!("shard {shard}: clocks of {other} and {name} differ: {their_clock:?} {clock:?}"));
+            }
+            if rows != *their_rows {
+                let odd = |a: &[Row], b: &[Row]| {
+                    let rows: Vec<String> = a.iter().filter(|row| !b.contains(row)).map(row_line).collect();
+                    rows.join(", ")
+                };
+                return Err(format!(
+                    "shard {shard}: {other} alone holds [{}], {name} alone [{}]",
+                    odd(their_rows, &rows),
+                    odd(&rows, their_rows)
+                ));
+            }
+        }
+        let wanted = usize::from(world.plan.replicas).min(world.running().len());
+        if holders != wanted {
+            return Err(format!("shard {shard} has {holders} copies, not {wanted}"));
+        }
+    }
+    Ok(())
+}
+
+fn row_line((key, version, value): &Row) -> String {
+    let value = String::from_utf8_lossy(&value[..value.len().min(30)]).into_owned();
+    format!("{} = {value} version {version:?}", String::from_utf8_lossy(key))
+}
+
+fn nothing_is_left_over(world: &World) -> Verdict {
+    let writer = |config: &Config| Writer::of(&config.name, config.creation);
+    let living: Vec<Writer> = world.stores().map(|(_, store)| writer(store.config())).collect();
+    for (_, store) in world.stores() {
+        let (name, underway) = (&store.config().name, store.underway());
+        if underway != store::inspect::Underway::default() {
+            return Err(format!("{name} has left over {underway:?}"));
+        }
+        for shard in 0..usize::from(world.plan.shards) {
+            // Dots that died with their writer are waited for until somebody closes them.
+            let (stats, waiting) = (store.shard(shard).stats(), store.shard(shard).waiting());
+            let dead = |(writer, _)| !living.contains(&writer);
+            if stats.contexts > 0 && (waiting.is_empty() || !waiting.spans().all(dead)) {
+                return Err(format!("{name}: {} contexts of shard {shard} wait for {waiting:?}", stats.contexts));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn what_is_owed_is_there(world: &World) -> Verdict {
+    let shadow = &world.workload.shadow;
+    let now_us = world.now_us();
+    for (_, store) in world.stores() {
+        let here = |key: &str| store.cluster().copy(shard_of(&store, key)) == Copy::Ready;
+        let in_store = |why: String| format!("in the end, at {}: {why}", store.config().name);
+        for key in 0..shadow.len() {
+            let name = shadow.name(key);
+            if here(name) {
+                let shown = shown(&store, name).map(|value| world.workload.number(key, &value)).transpose()?;
+                shadow.shown(shadow.read(key), shown, true, now_us, now_us).map_err(in_store)?;
+            }
+        }
+        for (number, counter) in shadow.counters.iter().enumerate() {
+            if here(&counter.name) {
+                let sum = sum(&store, &counter.name);
+                world.workload.judge_sum(number, counter.owed, sum).map_err(in_store)?;
+            }
+        }
+        for key in 0..shadow.contended_len() {
+            let name = shadow.contended_name(key);
+            if here(name) {
+                let value = shown(&store, name).map(|value| String::from_utf8_lossy(&value).into_owned());
+                shadow.contended_shown(key, value.as_deref()).map_err(in_store)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,922 @@
+//! The world of one run: machines with nodes on them, the network between them, time, and what strikes them.
+//!
+//! - One queue of events, by time and order of origin, drives everything. The same seed gives the same events.
+//! - A *machine* is a name. Its *lives* are the processes that ran on it; each has a creation of its own, its own
+//!   monotonic clock, and no memory of the one before. Events for a life that is over come to nothing.
+//! - Nodes are driven as the server drives them: inputs one by one, effects carried out in order, an `Alarm` at the
+//!   deadline, a `Flush` when no further input is at hand.
+//! - A paused life takes no input; what comes meanwhile waits in the order in which it came.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+};
+
+use node::{Address, Atom, ConnectionId, Cookie, Effect, Event as Told, Input, Limits, Message, Node, Pid, Time};
+use store::{
+    ask::{Payload, Status},
+    store::{NAME, Store},
+};
+
+use crate::{
+    check::{Quiet, Verdict},
+    fault::{Fault, Plan},
+    network::{Hostile, Network, Parcel, Socket},
+    plant::{Plant, Tampered},
+    random::Random,
+    trace::Trace,
+    workload::{Place, Workload},
+};
+
+/// Wall time at the beginning of a run, in Unix milliseconds.
+const EPOCH_MS: u64 = 1_700_000_000_000;
+/// Time between two looks at the whole.
+const LOOK_US: u64 = 250_000;
+/// Longest wait for the shell's next input before it flushes.
+const FLUSH_US: u64 = 60;
+/// What a request may take beyond its deadline: a tick of the store, and the way.
+const SLACK_US: u64 = 250_000;
+
+/// Something that happens at a time.
+#[derive(Debug)]
+pub enum Event {
+    /// A dial reaches its target, or does not.
+    Connect { from: Socket, target: Atom },
+    /// Something comes to an end of a connection.
+    Arrive { wire: usize, end: usize, parcel: Parcel },
+    /// A node is told something.
+    Give { machine: usize, life: u64, input: Input<Payload> },
+    /// A node has no further input at hand.
+    Flush { machine: usize, life: u64 },
+    /// A node's deadline.
+    Alarm { machine: usize, life: u64 },
+    /// A client stops thinking.
+    Client(usize),
+    /// Something goes wrong.
+    Strike(Fault),
+    /// A direction is blocked, or no longer; connections may be cut then.
+    Block { from: usize, to: usize },
+    /// See [`Event::Block`].
+    Unblock { from: usize, to: usize, cut: bool },
+    /// A node goes on.
+    Resume { machine: usize, life: u64 },
+    /// A machine starts its node.
+    Start(usize),
+    /// The next node of a rolling restart.
+    Roll(usize),
+    /// A node that has left ends.
+    End { machine: usize, life: u64 },
+    /// Sends are as TCP makes them again.
+    Calm,
+    /// A machine's lines are as fast as they were.
+    Hasten(usize),
+    /// A look at the whole.
+    Look,
+}
+
+/// What will happen.
+#[derive(Debug, Default)]
+pub struct Agenda {
+    /// Time since the beginning.
+    pub now_us: u64,
+    sequence: u64,
+    events: BTreeMap<(u64, u64), Event>,
+}
+
+impl Agenda {
+    /// At a time.
+    pub fn at(&mut self, at_us: u64, event: Event) {
+        self.sequence += 1;
+        self.events.insert((at_us.max(self.now_us), self.sequence), event);
+    }
+
+    /// After a time.
+    pub fn after(&mut self, delay_us: u64, event: Event) {
+        self.at(self.now_us + delay_us, event);
+    }
+
+    /// Tells a node something after a time.
+    pub fn give_after(&mut self, delay_us: u64, to: Socket, input: Input<Payload>) {
+        self.after(delay_us, Event::Give { machine: to.machine, life: to.life, input });
+    }
+
+    fn next(&mut self, until_us: u64) -> Option<Event> {
+        let entry = self.events.first_entry()?;
+        if entry.key().0 > until_us {
+            return None;
+        }
+        let ((at_us, _), event) = entry.remove_entry();
+        self.now_us = at_us;
+        Some(event)
+    }
+}
+
+/// A process that runs on a machine.
+pub struct Life {
+    node: Node<Payload>,
+    /// The store inside the node.
+    pub store: Rc<RefCell<Store>>,
+    /// No other life has this number.
+    pub number: u64,
+    /// When it started.
+    pub started_us: u64,
+    /// It stands still.
+    pub paused: bool,
+    waiting: VecDeque<Input<Payload>>,
+    flushing: bool,
+    alarm_us: Option<u64>,
+    accepts: u64,
+    clients: Vec<(Pid, usize)>,
+    watcher: Pid,
+    /// As it last told.
+    pub status: Option<Arc<Status>>,
+    leaving: bool,
+    dropped: u64,
+}
+
+/// A name in the cluster.
+pub struct Machine {
+    /// The node's full name.
+    pub name: Atom,
+    /// What runs on it now.
+    pub life: Option<Life>,
+    /// It is to run at the end.
+    pub wanted: bool,
+    creation: u32,
+    wall_offset_ms: i64,
+    /// Its monotonic clock began at another time in each life.
+    base_us: u64,
+    paused_at_us: u64,
+    stood_us: u64,
+}
+
+/// What a run came to, in numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Requests answered.
+    pub requests: u64,
+    /// Done, refused, unknown.
+    pub outcomes: [u64; 3],
+    /// Writes acknowledged.
+    pub acknowledged: u64,
+    /// Replies that were judged strictly, and all.
+    pub strict: [u64; 2],
+    /// Times each fault struck.
+    pub faults: [u64; Fault::ALL.len()],
+    /// Simulated time, in microseconds.
+    pub simulated_us: u64,
+    /// Time it took to heal after the faults, in microseconds.
+    pub healing_us: u64,
+    /// Hash of all effects.
+    pub trace: u64,
+}
+
+/// Everything.
+pub struct World {
+    /// What the run is made of.
+    pub plan: Plan,
+    /// Names.
+    pub machines: Vec<Machine>,
+    /// The clients.
+    pub workload: Workload,
+    /// Whether all is well, and since when.
+    pub quiet: Quiet,
+    /// In numbers.
+    pub tally: Tally,
+    pub(crate) network: Network,
+    agenda: Agenda,
+    random: Random,
+    trace: Trace,
+    lives: u64,
+    plant: Option<Plant>,
+    /// No more faults, no more requests.
+    ending: bool,
+    last_crash_us: u64,
+    failure: Option<String>,
+}
+
+impl World {
+    /// The world of a plan, before anything has happened.
+    pub fn new(plan: Plan, plant: Option<Plant>, trace: Trace) -> Self {
+        let mut random = Random::new(plan.seed.wrapping_mul(3));
+        let count = plan.nodes + plan.spare;
+        let machines = (0..count).map(|number| {
+            let skew_ms = random.below(2 * plan.skew_ms + 1).cast_signed() - plan.skew_ms.cast_signed();
+            Machine {
+                name: Atom::new(&format!("n{number}@sim")),
+                life: None,
+                wanted: number < plan.nodes,
+                creation: 4,
+                wall_offset_ms: skew_ms,
+                base_us: 0,
+                paused_at_us: 0,
+                stood_us: 0,
+            }
+        });
+        let machines = machines.collect();
+        let network = Network::new(count, plan.latency_us, plan.jitter_us, random.fork());
+        let mut workload = Workload::new(&plan, random.fork());
+        workload.hasty = plant == Some(Plant::HastyAck);
+        workload.shadow.calendar_error_us = 1_000_000 + 4_000 * plan.skew_ms;
+        let mut world = Self {
+            machines,
+            workload,
+            quiet: Quiet::default(),
+            tally: Tally::default(),
+            network,
+            agenda: Agenda::default(),
+            random,
+            trace,
+            lives: 0,
+            plant,
+            ending: false,
+            last_crash_us: 0,
+            failure: None,
+            plan,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for machine in 0..self.plan.nodes {
+            let at_us = if self.plan.all_at_once { self.random.below(200_000) } else { 700_000 * machine as u64 };
+            self.agenda.at(at_us, Event::Start(machine));
+        }
+        for client in 0..self.workload.clients.len() {
+            self.agenda.at(1_000_000 + self.random.below(500_000), Event::Client(client));
+        }
+        for fault in self.plan.faults.clone() {
+            let every_us = fault.every_ms() * 1000;
+            let at_us = 3_000_000 + self.random.below(every_us);
+            self.agenda.at(at_us, Event::Strike(fault));
+        }
+        self.agenda.at(LOOK_US, Event::Look);
+    }
+
+    // Time
+
+    /// Time since the beginning.
+    pub fn now_us(&self) -> u64 {
+        self.agenda.now_us
+    }
+
+    /// Runs until the given time, or until something is wrong.
+    pub fn run_until(&mut self, until_us: u64) -> Verdict {
+        while self.failure.is_none()
+            && let Some(event) = self.agenda.next(until_us)
+        {
+            self.happen(event);
+        }
+        match self.failure.take() {
+            None => {
+                self.agenda.now_us = self.agenda.now_us.max(until_us);
+                Ok(())
+            }
+            Some(failure) => Err(format!("at {} ms: {failure}", self.now_us() / 1000)),
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Connect { from, target } => self.connect(from, &target),
+            Event::Arrive { wire, end, parcel } => {
+                for (socket, input) in self.network.arrive(wire, end, parcel) {
+                    self.give(socket.machine, socket.life, input);
+                }
+            }
+            Event::Give { machine, life, input } => self.give(machine, life, input),
+            Event::Flush { machine, life } => {
+                if let Some(state) = self.life(machine, life) {
+                    state.flushing = false;
+                    self.give(machine, life, Input::Flush);
+                }
+            }
+            Event::Alarm { machine, life } => {
+                let now_us = self.now_us();
+                if self.life(machine, life).is_some_and(|state| state.alarm_us.is_some_and(|at_us| at_us <= now_us)) {
+                    self.give(machine, life, Input::Alarm);
+                }
+            }
+            Event::Client(client) => self.client(client),
+            // What a fault still has in store does not strike a mended world.
+            Event::Block { .. } | Event::Unblock { .. } | Event::Start(_) if self.ending => {}
+            Event::Strike(fault) => self.strike(fault),
+            Event::Block { from, to } => {
+                self.disturbed();
+                self.network.block(from, to);
+            }
+            Event::Unblock { from, to, cut } => {
+                self.disturbed();
+                self.network.unblock(&mut self.agenda, from, to, cut);
+            }
+            Event::Resume { machine, life } => self.resume(machine, life),
+            Event::Start(machine) => self.start(machine),
+            Event::Roll(machine) => self.roll(machine),
+            Event::End { machine, life } => {
+                if self.life(machine, life).is_some() {
+                    self.die(machine, false);
+                }
+            }
+            Event::Calm => self.network.hostile = Hostile::default(),
+            Event::Hasten(machine) => self.set_pace(machine, 0),
+            Event::Look => self.look(),
+        }
+    }
+
+    fn look(&mut self) {
+        let mut quiet = std::mem::take(&mut self.quiet);
+        quiet.look(self);
+        self.quiet = quiet;
+        self.check_deadlines();
+        self.agenda.after(LOOK_US, Event::Look);
+    }
+
+    fn disturbed(&mut self) {
+        self.quiet.disturbed(self.agenda.now_us);
+    }
+
+    fn fail(&mut self, failure: String) {
+        self.failure.get_or_insert(failure);
+    }
+
+    // Nodes
+
+    fn life(&mut self, machine: usize, number: u64) -> Option<&mut Life> {
+        self.machines[machine].life.as_mut().filter(|life| life.number == number)
+    }
+
+    /// Machines that run.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.machines.len()).filter(|&machine| self.machines[machine].life.is_some()).collect()
+    }
+
+    /// The stores of all machines that run, with their place.
+    pub fn stores(&self) -> impl Iterator<Item = (usize, std::cell::Ref<'_, Store>)> {
+        let life = |(at, machine): (usize, &'_ Machine)| Some((at, machine.life.as_ref()?.store.clone()));
+        let lives = self.machines.iter().enumerate().filter(move |(at, machine)| life((*at, machine)).is_some());
+        lives.filter_map(|(at, machine)| Some((at, machine.life.as_ref()?.store.borrow())))
+    }
+
+    fn start(&mut self, at: usize) {
+        if self.machines[at].life.is_some() {
+            return;
+        }
+        self.lives += 1;
+        let others = self.names_to_join(at);
+        let now_us = self.now_us();
+        let machine = &mut self.machines[at];
+        machine.wanted = true;
+        machine.creation += 1;
+        machine.base_us = self.random.below(1 << 40);
+        let name = machine.name.clone();
+        let writer = if self.plant == Some(Plant::ReusedDot) { 5 } else { machine.creation };
+        let config = store::config::Config {
+            name: name.as_str().into(),
+            creation: writer,
+            shards: self.plan.shards,
+            replicas: self.plan.replicas,
+            join: others.iter().map(|other| other.as_str().into()).collect(),
+            ..store::config::Config::default()
+        };
+        let node_config = node::Config {
+            name: name.clone(),
+            creation: machine.creation,
+            cookie: Cookie::new(b"oyster"),
+            hidden: true,
+            tick_ms: self.plan.tick_ms,
+            birth: config.birth(),
+            join: others,
+            dist_port: Some(4000),
+            limits: Limits::default(),
+        };
+        let store = Rc::new(RefCell::new(Store::new(config, self.random.next())));
+        let mut node = Node::new(node_config, self.random.next());
+        node.spawn(Some(NAME), Box::new(Tampered::new(store.clone(), self.plant)));
+        if let Some(observer) = self.trace.observer(&name, machine.base_us) {
+            node.observe(observer);
+        }
+        let watcher = node.adopt();
+        let number = self.lives;
+        machine.life = Some(Life {
+            node,
+            store,
+            number,
+            started_us: now_us,
+            paused: false,
+            waiting: VecDeque::new(),
+            flushing: false,
+            alarm_us: None,
+            accepts: 0,
+            clients: Vec::new(),
+            watcher,
+            status: None,
+            leaving: false,
+            dropped: 0,
+        });
+        self.say(|| format!("{} starts", name.as_str()));
+        self.give(at, number, Input::Start);
+    }
+
+    /// The first node of a cluster that grows from one is told of nobody; all others of all that are or were there.
+    fn names_to_join(&self, at: usize) -> Vec<Atom> {
+        let others = (0..self.machines.len()).filter(|&other| {
+            let known = self.plan.all_at_once && other < self.plan.nodes || self.machines[other].creation > 4;
+            other != at && known
+        });
+        others.map(|other| self.machines[other].name.clone()).collect()
+    }
+
+    fn give(&mut self, at: usize, number: u64, input: Input<Payload>) {
+        let now_us = self.now_us();
+        let machine = &mut self.machines[at];
+        let time = Time {
+            monotonic_us: machine.base_us + now_us,
+            wall_ms: (EPOCH_MS + now_us / 1000).saturating_add_signed(machine.wall_offset_ms),
+        };
+        let Some(life) = machine.life.as_mut().filter(|life| life.number == number) else { return };
+        if life.paused {
+            return life.waiting.push_back(input);
+        }
+        let flush = matches!(input, Input::Flush);
+        let mut effects = Vec::new();
+        life.node.handle(time, input, &mut effects);
+        let dropped = life.store.borrow().counters().dropped;
+        let has_dropped = std::mem::replace(&mut life.dropped, dropped) != dropped;
+        let base_us = machine.base_us;
+        let deadline_us = life.node.deadline().map(|at_us| at_us.saturating_sub(base_us).max(now_us));
+        if life.alarm_us.is_none_or(|at_us| at_us <= now_us) || deadline_us < life.alarm_us {
+            life.alarm_us = deadline_us;
+            if let Some(at_us) = deadline_us {
+                // A deadline that is past already is one that this input did not reach.
+                let at_us = at_us.max(now_us + 1);
+                life.alarm_us = Some(at_us);
+                self.agenda.at(at_us, Event::Alarm { machine: at, life: number });
+            }
+        }
+        if !flush && !std::mem::replace(&mut life.flushing, true) {
+            let delay_us = self.random.below(FLUSH_US);
+            self.agenda.after(delay_us, Event::Flush { machine: at, life: number });
+        }
+        for effect in effects {
+            self.trace.effect(now_us, at, &effect);
+            self.carry_out(at, number, effect);
+        }
+        if has_dropped && let Err(failure) = self.quiet.may_drop(self, at) {
+            self.fail(failure);
+        }
+    }
+
+    fn carry_out(&mut self, at: usize, life: u64, effect: Effect<Payload>) {
+        let socket = |connection: ConnectionId| Socket { machine: at, life, connection };
+        match effect {
+            Effect::Dial { connection, node, .. } => {
+                let delay_us = 2 * self.plan.latency_us;
+                self.agenda.after(delay_us, Event::Connect { from: socket(connection), target: node });
+            }
+            Effect::Send { connection, bytes } => self.network.send(&mut self.agenda, socket(connection), bytes),
+            Effect::Close { connection } => self.network.close(&mut self.agenda, socket(connection)),
+            Effect::Deliver { to, message: Message::Payload(Payload::Ask(ask)) } => {
+                let life = self.life(at, life);
+                let client = life.and_then(|life| life.clients.iter().find(|(pid, _)| *pid == to).map(|(_, c)| *c));
+                if let Some(client) = client {
+                    self.answered(client, &ask);
+                }
+            }
+            Effect::Deliver { message: Message::Payload(Payload::Status(status)), .. } => {
+                if let Some(life) = self.life(at, life) {
+                    life.status = Some(status);
+                }
+            }
+            Effect::Event(Told::Note { kind: "left", .. }) => {
+                self.machines[at].wanted = false;
+                self.agenda.after(self.plan.latency_us * 4, Event::End { machine: at, life });
+            }
+            Effect::Event(Told::NodeDown { .. }) => self.disturbed(),
+            Effect::Event(event @ (Told::MessageDropped { .. } | Told::ProcessExited { .. })) => {
+                self.fail(format!("{}: {event:?}", self.machines[at].name.as_str()));
+            }
+            Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } | Effect::Event(_) => {}
+        }
+    }
+
+    fn connect(&mut self, from: Socket, target: &Atom) {
+        let to = self.machines.iter().position(|machine| machine.name == *target);
+        let Some(to) = to else { return };
+        let refused = Input::Closed { connection: from.connection };
+        if self.network.is_blocked(from.machine, to) || self.network.is_blocked(to, from.machine) {
+            let patience_us = self.random.between(500_000, 3_000_000);
+            return self.agenda.give_after(patience_us, from, refused);
+        }
+        let Some(life) = self.machines[to].life.as_mut() else {
+            return self.agenda.give_after(self.plan.latency_us, from, refused);
+        };
+        let connection = ConnectionId(2 * life.accepts + 1);
+        life.accepts += 1;
+        let server = Socket { machine: to, life: life.number, connection };
+        self.network.connect(&mut self.agenda, from, server);
+        self.give(server.machine, server.life, Input::Accepted { connection });
+    }
+
+    /// Asks all nodes how the cluster is; the answers are in their `status` a moment later.
+    pub fn ask_status(&mut self) {
+        for at in self.running() {
+            let Some(life) = &mut self.machines[at].life else { continue };
+            life.status = None;
+            let (number, to) = (life.number, life.watcher.clone());
+            let message = Message::Payload(Payload::StatusOf { to });
+            self.give(at, number, Input::Message { to: Address::Name(Atom::new(NAME)), message });
+        }
+    }
+
+    /// Adds a line to the trace, if somebody reads it.
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        self.trace.line(self.agenda.now_us, line);
+    }
+
+    // Clients
+
+    fn client(&mut self, client: usize) {
+        if self.ending {
+            return;
+        }
+        let running = self.running();
+        let think_us = 1 + self.random.below(self.plan.think_us);
+        let place = self.workload.clients[client].place.clone();
+        let stays = place.is_some_and(|place| self.life(place.machine, place.life).is_some()) && !self.random.chance(10);
+        if !stays {
+            if running.is_empty() {
+                return self.agenda.after(think_us, Event::Client(client));
+            }
+            let at = self.random.pick(&running);
+            if let Some(life) = &mut self.machines[at].life {
+                let pid = life.node.adopt();
+                life.clients.push((pid.clone(), client));
+                self.workload.clients[client].place = Some(Place { machine: at, life: life.number, pid });
+            }
+        }
+        let now_us = self.now_us();
+        let Some(Place { machine, life, .. }) = self.workload.clients[client].place.clone() else { return };
+        let stood_us = self.stood_us(machine);
+        let Some(ask) = self.workload.ask(client, now_us, stood_us) else { return };
+        self.say(|| format!("client {client} asks {:?}", ask.batch));
+        let message = Message::Payload(Payload::Ask(ask));
+        self.give(machine, life, Input::Message { to: Address::Name(Atom::new(NAME)), message });
+    }
+
+    fn answered(&mut self, client: usize, ask: &store::ask::Ask) {
+        let now_us = self.now_us();
+        let asked_us = self.workload.clients[client].asked.as_ref().map_or(0, |asked| asked.at_us);
+        let strict = self.quiet.since(asked_us);
+        self.tally.strict[0] += u64::from(strict);
+        self.tally.strict[1] += 1;
+        self.say(|| format!("client {client} is answered {:?}{}", ask.batch.replies, if strict { " strict" } else { "" }));
+        let written = self.workload.written(client);
+        let judged = self.workload.answered(client, ask, strict, now_us);
+        if let Err(failure) = judged.and_then(|()| self.all_hold(&written, asked_us)) {
+            self.fail(format!("client {client}: {failure}"));
+        }
+        let think_us = 1 + self.random.below(self.plan.think_us);
+        self.agenda.after(think_us, Event::Client(client));
+    }
+
+    /// A write at level `all` that was acknowledged in time is held by every ready copy, unless there was a cut.
+    fn all_hold(&self, written: &[(usize, usize)], asked_us: u64) -> Verdict {
+        let in_time = self.now_us() < asked_us + 1000 * store::config::Config::default().write_timeout_ms;
+        if !in_time || !self.quiet.connected_since(asked_us.saturating_sub(500_000)) {
+            return Ok(());
+        }
+        for &(key, number) in written {
+            if let Some(deleted) = self.workload.shadow.must_hold(key, number) {
+                crate::check::all_hold(self, self.workload.shadow.name(key), number, deleted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// For how long a machine has stood still so far.
+    fn stood_us(&self, machine: usize) -> u64 {
+        let machine = &self.machines[machine];
+        let paused = machine.life.as_ref().is_some_and(|life| life.paused);
+        machine.stood_us + if paused { self.now_us() - machine.paused_at_us } else { 0 }
+    }
+
+    fn check_deadlines(&mut self) {
+        let deadline_us = store::config::Config::default().request_timeout_ms * 1000 + SLACK_US;
+        let now_us = self.now_us();
+        for client in 0..self.workload.clients.len() {
+            let entry = &self.workload.clients[client];
+            let (Some(asked), Some(place)) = (&entry.asked, &entry.place) else { continue };
+            let stood_us = self.stood_us(place.machine) - asked.stood_us;
+            if now_us - asked.at_us > deadline_us + stood_us {
+                let name = self.machines[place.machine].name.as_str();
+                let failure = format!("client {client} at {name} waits since {} ms: {asked:?}", asked.at_us / 1000);
+                return self.fail(failure);
+            }
+        }
+    }
+
+    // Faults
+
+    fn strike(&mut self, fault: Fault) {
+        if self.ending {
+            return;
+        }
+        let every_us = fault.every_ms() * 1000;
+        let again_us = every_us / 2 + self.random.below(every_us);
+        self.agenda.after(again_us, Event::Strike(fault));
+        let running = self.running();
+        if running.is_empty() {
+            return;
+        }
+        let machine = self.random.pick(&running);
+        let struck = match fault {
+            Fault::Crash => self.crash(&[machine], false),
+            Fault::PowerOff => self.crash(&[machine], true),
+            Fault::CrashTwo => {
+                let other = self.random.pick(&running);
+                other != machine && self.plan.replicas > 2 && self.crash(&[machine, other], false)
+            }
+            Fault::WildCrash => running.len() > 1 && self.wild_crash(machine),
+            Fault::Leave => running.len() > usize::from(self.plan.replicas) && self.leave(machine),
+            Fault::Join => self.join(),
+            Fault::Rolling => {
+                self.agenda.after(0, Event::Roll(0));
+                true
+            }
+            Fault::Pause => self.pause(machine),
+            Fault::ClockJump => self.jump(machine),
+            Fault::Cut => self.cut(machine, [true, true]),
+            Fault::HalfOpen => {
+                let told = self.random.pick(&[[true, false], [false, true], [false, false]]);
+                self.cut(machine, told)
+            }
+            Fault::OneWay => {
+                let other = self.random.pick(&running);
+                other != machine && self.block_for(&[(machine, other)], 20_000)
+            }
+            Fault::Partition => {
+                let pairs = self.sides(&running);
+                self.block_for(&pairs, 20_000)
+            }
+            Fault::Flap => self.flap(&running),
+            Fault::Blip => {
+                let pairs = self.sides(&running);
+                self.block_for(&pairs, 12)
+            }
+            Fault::Slow => {
+                let extra_us = self.random.pick(&[5_000, 50_000, 300_000]);
+                self.set_pace(machine, extra_us);
+                let time_us = self.random.between(500_000, 6_000_000);
+                self.agenda.after(time_us, Event::Hasten(machine));
+                true
+            }
+            Fault::Lose | Fault::Double | Fault::Swap => {
+                let often = self.random.pick(&[2, 20, 200]);
+                match fault {
+                    Fault::Lose => self.network.hostile.lose = often,
+                    Fault::Double => self.network.hostile.double = often,
+                    _ => self.network.hostile.swap = often,
+                }
+                let time_us = self.random.between(100_000, 3_000_000);
+                self.agenda.after(time_us, Event::Calm);
+                true
+            }
+        };
+        self.tally.faults[fault.index()] += u64::from(struck);
+        if struck {
+            self.say(|| format!("{fault:?} strikes {machine}"));
+        }
+        if struck && !matches!(fault, Fault::Crash | Fault::CrashTwo | Fault::Leave | Fault::Join | Fault::Rolling) {
+            self.disturbed();
+        }
+    }
+
+    /// A lawful crash: the world has been quiet for a while, and without these every shard still has two ready copies, or
+    /// one if two go at once.
+    fn crash(&mut self, machines: &[usize], silent: bool) -> bool {
+        let now_us = self.now_us();
+        let lawful = self.quiet.since(now_us.saturating_sub(1_500_000))
+            && now_us > self.last_crash_us + 2_000_000
+            && self.quiet.can_lose(self, machines, if machines.len() == 1 { 2 } else { 1 });
+        if !lawful {
+            return false;
+        }
+        self.last_crash_us = now_us;
+        for &machine in machines {
+            self.die(machine, silent);
+            self.come_back(machine);
+        }
+        if machines.len() > 1 {
+            // At level quorum two copies are enough, and these may have been the two.
+            self.excuse();
+        }
+        true
+    }
+
+    fn wild_crash(&mut self, machine: usize) -> bool {
+        self.last_crash_us = self.now_us();
+        self.die(machine, self.random.clone().chance(500));
+        self.come_back(machine);
+        self.excuse();
+        true
+    }
+
+    fn come_back(&mut self, machine: usize) {
+        let delay_us = match self.random.below(4) {
+            0 => self.random.between(10_000, 300_000),
+            1 | 2 => self.random.between(300_000, 5_000_000),
+            _ => self.random.between(5_000_000, 40_000_000),
+        };
+        self.agenda.after(delay_us, Event::Start(machine));
+    }
+
+    /// The process on a machine is no more.
+    fn die(&mut self, at: usize, silent: bool) {
+        let Some(life) = self.machines[at].life.take() else { return };
+        let name = self.machines[at].name.as_str().to_owned();
+        self.say(|| format!("{name} dies"));
+        if silent {
+            self.network.unplugged(&mut self.agenda, at);
+            self.disturbed();
+        } else {
+            let at_once = self.random.chance(500);
+            self.network.killed(&mut self.agenda, at, at_once);
+        }
+        let now_us = self.now_us();
+        for (_, client) in life.clients {
+            let place = &self.workload.clients[client].place;
+            if place.as_ref().is_some_and(|place| place.life == life.number) {
+                let asking = self.workload.clients[client].asked.is_some();
+                self.workload.abandoned(client, now_us);
+                if asking {
+                    self.agenda.after(1 + self.plan.think_us / 2, Event::Client(client));
+                }
+            }
+        }
+    }
+
+    /// What no living node holds any more is not owed.
+    fn excuse(&mut self) {
+        let mut shadow = std::mem::take(&mut self.workload.shadow);
+        for key in 0..shadow.len() {
+            shadow.excuse_unless(key, |name, number, deleted| {
+                self.stores().any(|(_, store)| crate::check::holds(&store, name, number, deleted))
+            });
+        }
+        for counter in &mut shadow.counters {
+            let most = self.stores().map(|(_, store)| crate::check::sum(&store, &counter.name)).max();
+            counter.excused |= most.unwrap_or(0) < counter.owed;
+        }
+        self.workload.shadow = shadow;
+    }
+
+    fn leave(&mut self, at: usize) -> bool {
+        let Some(life) = &mut self.machines[at].life else { return false };
+        if life.leaving || life.paused {
+            return false;
+        }
+        life.leaving = true;
+        let number = life.number;
+        let message = Message::Payload(Payload::Leave);
+        self.give(at, number, Input::Message { to: Address::Name(Atom::new(NAME)), message });
+        true
+    }
+
+    fn join(&mut self) -> bool {
+        let idle = |machine: &usize| self.machines[*machine].life.is_none();
+        let Some(machine) = (0..self.machines.len()).find(idle) else { return false };
+        self.start(machine);
+        true
+    }
+
+    /// Restarts a node once all is well, and goes on with the next.
+    fn roll(&mut self, machine: usize) {
+        if self.ending || machine >= self.machines.len() {
+            return;
+        }
+        let up = self.machines[machine].life.is_some();
+        if up && !self.crash(&[machine], false) {
+            return self.agenda.after(500_000, Event::Roll(machine));
+        }
+        self.agenda.after(500_000, Event::Roll(machine + 1));
+    }
+
+    fn pause(&mut self, at: usize) -> bool {
+        let time_us = match self.random.below(4) {
+            0 => self.random.between(10_000, 200_000),
+            1 => self.random.between(200_000, 2_000_000),
+            2 => self.random.between(2_000_000, 10_000_000),
+            _ => self.random.between(10_000_000, 40_000_000),
+        };
+        let now_us = self.now_us();
+        let machine = &mut self.machines[at];
+        let Some(life) = &mut machine.life else { return false };
+        if std::mem::replace(&mut life.paused, true) {
+            return false;
+        }
+        machine.paused_at_us = now_us;
+        let life = life.number;
+        self.agenda.after(time_us, Event::Resume { machine: at, life });
+        true
+    }
+
+    fn resume(&mut self, at: usize, number: u64) {
+        let now_us = self.now_us();
+        let machine = &mut self.machines[at];
+        let Some(life) = machine.life.as_mut().filter(|life| life.number == number && life.paused) else { return };
+        life.paused = false;
+        machine.stood_us += now_us - machine.paused_at_us;
+        let waiting = std::mem::take(&mut life.waiting);
+        self.disturbed();
+        for input in waiting {
+            self.give(at, number, input);
+        }
+        self.give(at, number, Input::Alarm);
+    }
+
+    fn jump(&mut self, at: usize) -> bool {
+        let far_ms = self.random.pick(&[100, 5_000, 3_600_000]);
+        let jump_ms = self.random.below(2 * far_ms + 1).cast_signed() - far_ms.cast_signed();
+        self.machines[at].wall_offset_ms = jump_ms;
+        // The calendar follows a jump by 1 ms in 100 for as long as it lasts.
+        let whole_ms = (self.plan.seconds + 130) * 10;
+        self.workload.shadow.calendar_error_us += 2_000 * jump_ms.unsigned_abs().min(whole_ms);
+        true
+    }
+
+    fn cut(&mut self, machine: usize, told: [bool; 2]) -> bool {
+        let wires = self.network.wires_of(machine);
+        if wires.is_empty() {
+            return false;
+        }
+        let (wire, resets) = (self.random.pick(&wires), self.random.chance(500));
+        self.network.cut(&mut self.agenda, wire, told, resets);
+        true
+    }
+
+    /// All directions between two sides of a cut.
+    fn sides(&mut self, running: &[usize]) -> Vec<(usize, usize)> {
+        let side: Vec<bool> = (0..self.machines.len()).map(|_| self.random.chance(500)).collect();
+        let across = |&(from, to): &(usize, usize)| side[from] != side[to];
+        running.iter().flat_map(|&from| running.iter().map(move |&to| (from, to))).filter(across).collect()
+    }
+
+    fn block_for(&mut self, pairs: &[(usize, usize)], time_ms_max: u64) -> bool {
+        let (time_us, cut) = (self.random.between(1_000, time_ms_max * 1000), self.random.chance(300));
+        for &(from, to) in pairs {
+            self.agenda.after(0, Event::Block { from, to });
+            self.agenda.after(time_us, Event::Unblock { from, to, cut });
+        }
+        !pairs.is_empty()
+    }
+
+    fn flap(&mut self, running: &[usize]) -> bool {
+        let pairs = self.sides(running);
+        let period_us = self.random.between(100_000, 3_000_000);
+        for round in 0..self.random.between(2, 6) {
+            for &(from, to) in &pairs {
+                self.agenda.after(round * period_us, Event::Block { from, to });
+                self.agenda.after(round * period_us + period_us / 2, Event::Unblock { from, to, cut: true });
+            }
+        }
+        !pairs.is_empty()
+    }
+
+    fn set_pace(&mut self, machine: usize, extra_us: u64) {
+        for other in 0..self.machines.len() {
+            self.network.slow(machine, other, extra_us);
+            self.network.slow(other, machine, extra_us);
+        }
+    }
+
+    // The end
+
+    /// No more requests, no more faults; everything that should run runs.
+    pub fn mend(&mut self) {
+        self.ending = true;
+        self.disturbed();
+        self.say(|| "no more faults".into());
+        self.network.mend(&mut self.agenda);
+        for at in 0..self.machines.len() {
+            if let Some(life) = &self.machines[at].life {
+                let number = life.number;
+                self.resume(at, number);
+            } else if self.machines[at].wanted {
+                self.start(at);
+            }
+        }
+    }
+
+    /// Sums up.
+    pub fn sum_up(&mut self) -> Tally {
+        self.tally.requests = self.workload.requests;
+        self.tally.outcomes = self.workload.outcomes;
+        self.tally.acknowledged = self.workload.shadow.acknowledged;
+        self.tally.simulated_us = self.now_us();
+        self.tally.trace = self.trace.hash();
+        self.tally
+    }
+}

@@ -1,0 +1,247 @@
+//! Planted bugs: does the simulator see them? Each one spoils what a store is told or what it answers, on its way in or
+//! out, so the store itself needs no switch for it.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use bytes::Bytes;
+use node::{Context, Message, Pid, Process, Term};
+use store::{
+    ask::{Ask, Payload},
+    cluster::Cluster,
+    codec::{Reader, put_bytes, put_dot},
+    delta::{Delta, Event},
+    message::{self as frame, Copy, Frame, Holding},
+    slot,
+    store::Store,
+};
+
+use crate::fault::{Fault, Plan};
+
+/// Bytes of a frame before its messages: version, number, applied, beat, echo.
+const HEADER: usize = 1 + 4 * 8;
+/// Of the deltas, one in so many loses its content.
+const EARLY_ONE_IN: u64 = 16;
+
+/// One bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// A write is acknowledged before the other replicas hold it.
+    HastyAck,
+    /// A dot enters the clock before what its event did has come.
+    EarlyClock,
+    /// A restarted node goes on under its old creation.
+    ReusedDot,
+    /// A replica does not hear what a write had seen.
+    ForgottenContext,
+    /// A copy that is being filled answers reads.
+    FillingReader,
+    /// A copy is dropped before those that replace it are filled.
+    EarlyDrop,
+    /// A missing frame goes unnoticed.
+    IgnoredGap,
+}
+
+impl Plant {
+    /// Every bug.
+    pub const ALL: [Self; 7] = [
+        Self::HastyAck,
+        Self::EarlyClock,
+        Self::ReusedDot,
+        Self::ForgottenContext,
+        Self::FillingReader,
+        Self::EarlyDrop,
+        Self::IgnoredGap,
+    ];
+
+    /// Adds to a plan what brings the bug to light.
+    pub fn suit(self, plan: &mut Plan) {
+        let (faults, nodes): (&[Fault], usize) = match self {
+            Self::HastyAck | Self::EarlyClock | Self::ForgottenContext => (&[], 3),
+            Self::ReusedDot => (&[Fault::WildCrash, Fault::Partition, Fault::Join], 5),
+            Self::FillingReader => (&[Fault::Crash, Fault::Join], 5),
+            Self::EarlyDrop => (&[Fault::Leave, Fault::Join], 5),
+            Self::IgnoredGap => (&[Fault::Lose], 3),
+        };
+        for &fault in faults {
+            if !plan.has(fault) {
+                plan.faults.push(fault);
+            }
+        }
+        plan.nodes = plan.nodes.max(nodes);
+        plan.spare = plan.spare.max(1);
+        if self == Self::FillingReader {
+            plan.batch_max = 1;
+        }
+    }
+}
+
+/// The process `salp`: a store that the simulator can look into, with or without a bug.
+pub struct Tampered {
+    store: Rc<RefCell<Store>>,
+    plant: Option<Plant>,
+    /// Number of the next frame, by sender, where gaps go unnoticed.
+    expected: BTreeMap<(String, u32), u64>,
+}
+
+impl Tampered {
+    /// The process of a store.
+    pub fn new(store: Rc<RefCell<Store>>, plant: Option<Plant>) -> Self {
+        Self { store, plant, expected: BTreeMap::new() }
+    }
+
+    /// The frames that the store is given instead of one.
+    fn spoil(&mut self, from: &Pid, bytes: &Bytes) -> Vec<Bytes> {
+        let Ok(mut whole) = Frame::decode(bytes) else { return vec![bytes.clone()] };
+        let mut out = bytes[..HEADER].to_vec();
+        match self.plant {
+            Some(Plant::IgnoredGap) => return self.close_gap(from, whole.number, bytes),
+            Some(Plant::EarlyClock | Plant::ForgottenContext) => {
+                let spoil = if self.plant == Some(Plant::EarlyClock) { without_content } else { without_context };
+                while let Some(Ok(message)) = whole.next() {
+                    match message {
+                        frame::Message::Delta { shard, delta } => {
+                            frame::Message::Delta { shard, delta: &spoil(delta) }.encode(&mut out);
+                        }
+                        other => other.encode(&mut out),
+                    }
+                }
+            }
+            Some(Plant::EarlyDrop) => {
+                while let Some(Ok(message)) = whole.next() {
+                    match message {
+                        frame::Message::Holdings { now_ms, holdings } => {
+                            let holdings = all_ready(self.store.borrow().cluster(), holdings);
+                            frame::Message::Holdings { now_ms, holdings: &holdings }.encode(&mut out);
+                        }
+                        other => other.encode(&mut out),
+                    }
+                }
+                self.release_all(&mut out);
+            }
+            Some(Plant::HastyAck | Plant::ReusedDot | Plant::FillingReader) | None => return vec![bytes.clone()],
+        }
+        vec![out.into()]
+    }
+
+    /// Puts empty frames where some are missing.
+    fn close_gap(&mut self, from: &Pid, number: u64, bytes: &Bytes) -> Vec<Bytes> {
+        let next = self.expected.entry((from.node.as_str().to_owned(), from.creation)).or_insert(1);
+        // The numbers of a new connection begin anew.
+        let first = if number == 1 { 1 } else { *next };
+        *next = (*next).max(number + 1);
+        if number == 1 {
+            *next = 2;
+        }
+        let missing = (first..number).map(|missing| {
+            let mut empty = bytes[..HEADER].to_vec();
+            empty[1..9].copy_from_slice(&missing.to_le_bytes());
+            Bytes::from(empty)
+        });
+        missing.chain([bytes.clone()]).collect()
+    }
+
+    /// Appends leave to drop every copy that has no place here.
+    fn release_all(&self, out: &mut Vec<u8>) {
+        let store = self.store.borrow();
+        let cluster = store.cluster();
+        for shard in 0..cluster.shards() {
+            if !cluster.placed_here(shard) && cluster.copy(shard) != Copy::Absent {
+                let digest = store.shard(shard).clock().digest();
+                frame::Message::Released { shard: shard as u32, digest }.encode(out);
+            }
+        }
+    }
+
+    /// Answers a single `GET` from a copy that is being filled.
+    fn answers(&self, ask: &mut Ask) -> bool {
+        let store = self.store.borrow();
+        let request = ask.batch.request(0);
+        if ask.batch.len() != 1 || &request[0] != b"GET" {
+            return false;
+        }
+        let shard = usize::from(slot::shard(slot::slot(&request[1]), store.config().shards));
+        if store.cluster().copy(shard) != Copy::Filling {
+            return false;
+        }
+        let shown = store.shard(shard).view(&request[1], store.now_ms());
+        match shown.map(|view| store::call::text(&view.value).into_owned()) {
+            Some(value) => ask.batch.replies.bulk(&value),
+            None => ask.batch.replies.null(),
+        }
+        true
+    }
+}
+
+impl Process<Payload> for Tampered {
+    fn start(&mut self, ctx: &mut Context<'_, Payload>) {
+        self.store.borrow_mut().start(ctx);
+    }
+
+    fn handle(&mut self, ctx: &mut Context<'_, Payload>, message: Message<Payload>) {
+        match message {
+            Message::Term { from: Some(from), term: Term::Binary(bytes) } if self.plant.is_some() => {
+                for bytes in self.spoil(&from, &bytes) {
+                    let message = Message::Term { from: Some(from.clone()), term: Term::Binary(bytes) };
+                    self.store.borrow_mut().handle(ctx, message);
+                }
+            }
+            Message::Payload(Payload::Ask(mut ask)) if self.plant == Some(Plant::FillingReader) => {
+                if self.answers(&mut ask) {
+                    let client = ask.client.clone();
+                    return ctx.tell(&client, Payload::Ask(ask));
+                }
+                self.store.borrow_mut().handle(ctx, Message::Payload(Payload::Ask(ask)));
+            }
+            other => self.store.borrow_mut().handle(ctx, other),
+        }
+    }
+}
+
+/// Deltas without what their writers had seen.
+fn without_context(deltas: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut reader = Reader::new(deltas);
+    while !reader.is_empty() {
+        let before = reader.rest();
+        let Ok(delta) = Delta::take(&mut reader) else { return deltas.to_vec() };
+        let mut context = Vec::new();
+        delta.context.to_clock().encode(&mut context);
+        let length = before.len() - reader.rest().len() - context.len();
+        out.extend_from_slice(&before[..length]);
+        out.push(0);
+    }
+    out
+}
+
+/// Deltas of which some do nothing but take their dot.
+fn without_content(deltas: &[u8]) -> Vec<u8> {
+    const DELETE: u8 = 1;
+    let mut out = Vec::new();
+    let mut reader = Reader::new(deltas);
+    while !reader.is_empty() {
+        let before = reader.rest();
+        let Ok(delta) = Delta::take(&mut reader) else { return deltas.to_vec() };
+        if delta.dot.counter % EARLY_ONE_IN == 0 && matches!(delta.event, Event::Write { .. }) {
+            out.push(DELETE);
+            put_dot(&mut out, delta.dot);
+            out.extend_from_slice(&delta.stamp.0.to_le_bytes());
+            put_bytes(&mut out, b"nothing");
+            out.push(0);
+        } else {
+            out.extend_from_slice(&before[..before.len() - reader.rest().len()]);
+        }
+    }
+    out
+}
+
+/// Holdings in which every copy is ready that has no place at the receiver.
+fn all_ready(cluster: &Cluster, holdings: &[u8]) -> Vec<u8> {
+    let told = frame::holdings(holdings).unwrap_or_default();
+    let mut out = Vec::new();
+    let spoilt = told.into_iter().enumerate().map(|(shard, holding)| {
+        let promised = holding.copy == Copy::Filling && !cluster.placed_here(shard);
+        Holding { copy: if promised { Copy::Ready } else { holding.copy }, ..holding }
+    });
+    frame::put_holdings(&mut out, spoilt);
+    out
+}

@@ -1,0 +1,413 @@
+//! The clients: what they ask, and what they make of the answers.
+//!
+//! A client sits at a node and has one batch under way at a time. When its node dies it does not know what became of
+//! that, and goes to another node.
+
+use node::Pid;
+use store::{
+    ask::{Ask, Session},
+    quorum::Level,
+};
+use wire::{
+    reply::{Reply, Retry, Tokens},
+    request::Batch,
+};
+
+use crate::{
+    fault::Plan,
+    random::Random,
+    shadow::{Kind, Read, Shadow, State},
+};
+
+/// One request, and what is needed to judge its reply.
+#[derive(Debug)]
+enum Op {
+    Write { key: usize, number: usize },
+    WriteMany(Vec<(usize, usize)>),
+    Read(Read),
+    ReadMany(Vec<Read>),
+    Count { counter: usize, by: i64 },
+    Sum { counter: usize, low: i64 },
+    Contend { key: usize, value: Option<String> },
+    Look { key: usize },
+}
+
+/// A batch under way.
+#[derive(Debug)]
+pub struct Asked {
+    ops: Vec<Op>,
+    level: Level,
+    /// When it was asked.
+    pub at_us: u64,
+    /// For how long the node had stood still by then, in microseconds.
+    pub stood_us: u64,
+}
+
+/// Where a client sits.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Index of the machine.
+    pub machine: usize,
+    /// Number of its life.
+    pub life: u64,
+    /// Its pid there.
+    pub pid: Pid,
+}
+
+/// One client.
+#[derive(Debug, Default)]
+pub struct Client {
+    /// None before it has found a node.
+    pub place: Option<Place>,
+    /// None while it thinks.
+    pub asked: Option<Asked>,
+    keys: Vec<usize>,
+    fading: Vec<usize>,
+    values: u64,
+}
+
+/// All clients.
+#[derive(Debug)]
+pub struct Workload {
+    /// By number.
+    pub clients: Vec<Client>,
+    /// What they were told.
+    pub shadow: Shadow,
+    random: Random,
+    batch_max: u64,
+    value_bytes_max: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Requests by outcome: done, refused, unknown.
+    pub outcomes: [u64; 3],
+    /// A planted fault: writes ask for level `one` and are believed to be at level `all`.
+    pub hasty: bool,
+}
+
+/// Keys of each client that it writes again and again, and those that expire.
+const KEYS: usize = 12;
+const FADING: usize = 3;
+const COUNTERS: usize = 3;
+const CONTENDED: usize = 3;
+
+impl Workload {
+    /// The clients of a plan.
+    pub fn new(plan: &Plan, random: Random) -> Self {
+        let mut shadow = Shadow::default();
+        let mut clients: Vec<Client> = (0..plan.clients).map(|_| Client::default()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.keys = (0..KEYS).map(|key| shadow.new_key(format!("c{number}:{key}"))).collect();
+            client.fading = (0..FADING).map(|key| shadow.new_key(format!("f{number}:{key}"))).collect();
+        }
+        for counter in 0..COUNTERS {
+            shadow.counters.push(crate::shadow::Counter { name: format!("n:{counter}"), ..Default::default() });
+        }
+        for key in 0..CONTENDED {
+            shadow.new_contended(format!("x:{key}"));
+        }
+        Self {
+            clients,
+            shadow,
+            random,
+            batch_max: plan.batch_max,
+            value_bytes_max: plan.value_bytes_max,
+            requests: 0,
+            outcomes: [0; 3],
+            hasty: false,
+        }
+    }
+
+    // Asking
+
+    /// The next batch of a client that sits somewhere and thinks no longer.
+    pub fn ask(&mut self, client: usize, now_us: u64, stood_us: u64) -> Option<Box<Ask>> {
+        let level = self.random.pick(&[Level::All, Level::All, Level::All, Level::All, Level::Quorum, Level::One]);
+        let mut batch = Batch::new();
+        let count = self.random.between(1, self.batch_max);
+        let ops = (0..count).map(|_| self.op(client, now_us, &mut batch)).collect();
+        let place = self.clients[client].place.clone()?;
+        let mut session = Session::new(client as u64 + 1, true);
+        session.level = Some(if self.hasty { Level::One } else { level });
+        self.clients[client].asked = Some(Asked { ops, level, at_us: now_us, stood_us });
+        Some(Box::new(Ask { client: place.pid, session, batch }))
+    }
+
+    fn op(&mut self, client: usize, now_us: u64, batch: &mut Batch) -> Op {
+        match self.random.below(100) {
+            0..25 => {
+                let key = self.own_key(client);
+                let (number, value) = self.begin(key, Kind::Set, now_us);
+                batch.push(&[b"SET", self.name(key), &value]);
+                Op::Write { key, number }
+            }
+            25..30 => {
+                // Written once, so that its loss cannot hide behind a later write.
+                let number = self.shadow.len();
+                let key = self.shadow.new_key(format!("once{client}:{number}"));
+                let (number, value) = self.begin(key, Kind::Set, now_us);
+                batch.push(&[b"SET", self.name(key), &value]);
+                Op::Write { key, number }
+            }
+            30..40 => {
+                let key = self.own_key(client);
+                let (number, _) = self.begin(key, Kind::Del, now_us);
+                batch.push(&[b"DEL", self.name(key)]);
+                Op::Write { key, number }
+            }
+            40..45 => {
+                let key = self.random.pick(&self.clients[client].fading);
+                let time_ms = self.random.between(100, 3_000);
+                let (number, value) = self.begin(key, Kind::SetFor(time_ms * 1000), now_us);
+                batch.push(&[b"SET", self.name(key), &value, b"PX", time_ms.to_string().as_bytes()]);
+                Op::Write { key, number }
+            }
+            45..50 => {
+                let mut keys = self.clients[client].keys.clone();
+                keys.truncate(self.random.between(2, 6) as usize);
+                let pairs = keys.iter().map(|&key| (key, self.begin(key, Kind::Set, now_us)));
+                let pairs: Vec<(usize, (usize, Vec<u8>))> = pairs.collect();
+                let mut args: Vec<&[u8]> = vec![b"MSET"];
+                for (key, (_, value)) in &pairs {
+                    args.extend([self.name(*key), value]);
+                }
+                batch.push(&args);
+                Op::WriteMany(pairs.into_iter().map(|(key, (number, _))| (key, number)).collect())
+            }
+            50..75 => {
+                let key = self.any_key();
+                batch.push(&[b"GET", self.name(key)]);
+                Op::Read(self.shadow.read(key))
+            }
+            75..80 => {
+                let count = self.random.between(2, 6);
+                let keys: Vec<usize> = (0..count).map(|_| self.any_key()).collect();
+                let mut args: Vec<&[u8]> = vec![b"MGET"];
+                args.extend(keys.iter().map(|&key| self.name(key)));
+                batch.push(&args);
+                Op::ReadMany(keys.into_iter().map(|key| self.shadow.read(key)).collect())
+            }
+            80..86 => {
+                let (counter, by) = (self.random.index(COUNTERS), self.random.between(1, 9) as i64);
+                let name = self.shadow.counters[counter].name.clone();
+                batch.push(&[b"INCRBY", name.as_bytes(), by.to_string().as_bytes()]);
+                self.shadow.counters[counter].high += by;
+                Op::Count { counter, by }
+            }
+            86..90 => {
+                let counter = self.random.index(COUNTERS);
+                let entry = &self.shadow.counters[counter];
+                batch.push(&[b"GET", entry.name.as_bytes()]);
+                Op::Sum { counter, low: entry.low }
+            }
+            number => self.contend(client, number, batch),
+        }
+    }
+
+    fn contend(&mut self, client: usize, dice: u64, batch: &mut Batch) -> Op {
+        let key = self.random.index(CONTENDED);
+        let name = self.shadow.contended_name(key).to_owned();
+        match dice {
+            90..94 => {
+                let entry = &mut self.clients[client];
+                entry.values += 1;
+                let value = format!("{client}.{}", entry.values);
+                self.shadow.contended_write(key, &value, State::Pending);
+                batch.push(&[b"SET", name.as_bytes(), value.as_bytes()]);
+                Op::Contend { key, value: Some(value) }
+            }
+            94..96 => {
+                batch.push(&[b"DEL", name.as_bytes()]);
+                Op::Contend { key, value: None }
+            }
+            _ => {
+                batch.push(&[b"GET", name.as_bytes()]);
+                Op::Look { key }
+            }
+        }
+    }
+
+    fn begin(&mut self, key: usize, kind: Kind, now_us: u64) -> (usize, Vec<u8>) {
+        let number = self.shadow.begin(key, kind, now_us);
+        let mut value = format!("{}#{number}#", self.shadow.name(key)).into_bytes();
+        value.resize(value.len() + self.random.below(self.value_bytes_max + 1) as usize, b'.');
+        (number, value)
+    }
+
+    fn name(&self, key: usize) -> &[u8] {
+        self.shadow.name(key).as_bytes()
+    }
+
+    fn own_key(&mut self, client: usize) -> usize {
+        self.random.pick(&self.clients[client].keys)
+    }
+
+    /// Recent ones more often, since most written once are old.
+    fn any_key(&mut self) -> usize {
+        let len = self.shadow.len();
+        if self.random.chance(300) {
+            len - 1 - self.random.index(len.min(20))
+        } else {
+            self.random.index(len.min(self.clients.len() * (KEYS + FADING)))
+        }
+    }
+
+    // Being answered
+
+    /// A batch came back; `strict`: the world was quiet all the while.
+    pub fn answered(&mut self, client: usize, ask: &Ask, strict: bool, now_us: u64) -> Result<(), String> {
+        let Some(asked) = self.clients[client].asked.take() else {
+            return Err(format!("client {client} is answered without having asked"));
+        };
+        if !ask.batch.replies.is_complete() || ask.batch.replies.count() != asked.ops.len() {
+            return Err(format!("client {client} got {:?} for {:?}", ask.batch.replies, ask.batch));
+        }
+        let mut tokens = ask.batch.replies.tokens();
+        for op in &asked.ops {
+            self.requests += 1;
+            self.judge(op, &mut tokens, &asked, strict, now_us)?;
+        }
+        Ok(())
+    }
+
+    /// The owned keys that a client asked to write at level `all`, with the numbers of the writes.
+    pub fn written(&self, client: usize) -> Vec<(usize, usize)> {
+        let Some(asked) = self.clients[client].asked.as_ref().filter(|asked| asked.level == Level::All) else {
+            return Vec::new();
+        };
+        let pairs = asked.ops.iter().flat_map(|op| match op {
+            Op::Write { key, number } => vec![(*key, *number)],
+            Op::WriteMany(pairs) => pairs.clone(),
+            _ => Vec::new(),
+        });
+        pairs.collect()
+    }
+
+    /// Its node died.
+    pub fn abandoned(&mut self, client: usize, now_us: u64) {
+        let Some(asked) = self.clients[client].asked.take() else { return };
+        for op in &asked.ops {
+            self.settle(op, State::Unknown, &asked, false, now_us);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        op: &Op,
+        tokens: &mut Tokens<'_>,
+        asked: &Asked,
+        strict: bool,
+        now_us: u64,
+    ) -> Result<(), String> {
+        let reply = tokens.next().ok_or("a reply is missing")?;
+        let state = match reply {
+            Reply::Error(kind, text) => match kind.retry() {
+                // Of many writes some may have been done.
+                Retry::Safe if matches!(op, Op::WriteMany(_)) => State::Unknown,
+                Retry::Safe => State::Refused,
+                Retry::Unsafe => State::Unknown,
+                Retry::Useless => return Err(format!("{op:?} is answered {kind:?} {text}")),
+            },
+            _ => State::Acked,
+        };
+        self.outcomes[match state {
+            State::Acked | State::Pending => 0,
+            State::Refused => 1,
+            State::Unknown => 2,
+        }] += 1;
+        self.settle(op, state, asked, strict, now_us);
+        if state != State::Acked {
+            return Ok(());
+        }
+        let unexpected = || Err(format!("{op:?} is answered {reply:?}"));
+        match (op, reply) {
+            (Op::Read(read), _) => self.judge_read(*read, reply, asked, strict, now_us),
+            (Op::ReadMany(reads), Reply::Array(count)) if count == reads.len() => {
+                for read in reads {
+                    let reply = tokens.next().ok_or("a reply is missing")?;
+                    // One of several nodes may not have answered.
+                    if !matches!(reply, Reply::Error(..)) {
+                        self.judge_read(*read, reply, asked, strict, now_us)?;
+                    }
+                }
+                Ok(())
+            }
+            (Op::Sum { counter, low }, Reply::Null | Reply::Bulk(_)) => {
+                let sum = match reply {
+                    Reply::Bulk(bytes) => text(bytes).parse().map_err(|_| format!("{op:?} is answered {reply:?}"))?,
+                    _ => 0,
+                };
+                self.judge_sum(*counter, if strict { *low } else { 0 }, sum)
+            }
+            (Op::Look { key }, Reply::Null) => self.shadow.contended_shown(*key, None),
+            (Op::Look { key }, Reply::Bulk(bytes)) => self.shadow.contended_shown(*key, Some(&text(bytes))),
+            (Op::Write { .. } | Op::WriteMany(_) | Op::Contend { .. }, Reply::Ok | Reply::Int(0 | 1)) => Ok(()),
+            (Op::Count { .. }, Reply::Int(_)) => Ok(()),
+            (_, _) => unexpected(),
+        }
+    }
+
+    fn judge_read(
+        &self,
+        read: Read,
+        reply: Reply<'_>,
+        asked: &Asked,
+        strict: bool,
+        now_us: u64,
+    ) -> Result<(), String> {
+        let shown = match reply {
+            Reply::Null => None,
+            Reply::Bulk(value) => Some(self.number(read.key, value)?),
+            _ => return Err(format!("a read of {} is answered {reply:?}", self.shadow.name(read.key))),
+        };
+        self.shadow.shown(read, shown, strict, asked.at_us, now_us)
+    }
+
+    /// The number of the write that a value tells of.
+    pub fn number(&self, key: usize, value: &[u8]) -> Result<usize, String> {
+        let value = text(value);
+        let name = self.shadow.name(key);
+        let number = value.strip_prefix(name).and_then(|rest| rest.split('#').nth(1)).and_then(|n| n.parse().ok());
+        number.ok_or_else(|| format!("{name} shows {value:?}, which is another key's"))
+    }
+
+    /// Whether a counter may show `sum`.
+    pub fn judge_sum(&self, counter: usize, low: i64, sum: i64) -> Result<(), String> {
+        let counter = &self.shadow.counters[counter];
+        let low = if counter.excused { 0 } else { low };
+        if (low..=counter.high).contains(&sum) {
+            return Ok(());
+        }
+        Err(format!("{} shows {sum}, which is not between {low} and {}", counter.name, counter.high))
+    }
+
+    fn settle(&mut self, op: &Op, state: State, asked: &Asked, strict: bool, now_us: u64) {
+        // What is held by one node alone may be lost with it.
+        let state = if state == State::Acked && asked.level == Level::One { State::Unknown } else { state };
+        let quiet = strict && asked.level == Level::All;
+        match op {
+            Op::Write { key, number } => self.shadow.end(*key, *number, state, quiet, now_us),
+            Op::WriteMany(pairs) => {
+                for (key, number) in pairs {
+                    self.shadow.end(*key, *number, state, quiet, now_us);
+                }
+            }
+            Op::Count { counter, by } => {
+                let counter = &mut self.shadow.counters[*counter];
+                match state {
+                    State::Acked => {
+                        counter.owed += by;
+                        counter.low += if asked.level == Level::All { *by } else { 0 };
+                    }
+                    State::Refused => counter.high -= by,
+                    State::Unknown | State::Pending => {}
+                }
+            }
+            Op::Contend { key, value: Some(value) } => self.shadow.contended_write(*key, value, state),
+            Op::Contend { value: None, .. } | Op::Read(_) | Op::ReadMany(_) | Op::Sum { .. } | Op::Look { .. } => {}
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

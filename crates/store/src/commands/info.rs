@@ -1,0 +1,198 @@
+//! `INFO`: how this node fares, under Redis's names as far as they mean something here, and under our own in the section
+//! `Salp`. What Redis reports and nobody here knows is left out rather than made up.
+//!
+//! - `redis_mode` and `cluster_enabled` say "cluster": `CLUSTER SLOTS` tells the truth, and tools that ask go on to it.
+//! - `dbN:keys` counts, as a node of a Redis Cluster does, the keys that this node is the primary of. `DBSIZE` counts all.
+//! - `used_cpu_user` is the CPU time of the process as a whole: the shell does not tell user from system time.
+
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+use core::fmt::Write as _;
+
+use super::connection::REDIS_VERSION;
+use crate::{cluster::Seat, store::Store, visit::Visit};
+
+type Section = (&'static str, fn(&Store, &mut String));
+
+const SECTIONS: [Section; 10] = [
+    ("Server", server),
+    ("Clients", clients),
+    ("Memory", memory),
+    ("Persistence", persistence),
+    ("Stats", stats),
+    ("Replication", replication),
+    ("CPU", cpu),
+    ("Cluster", cluster),
+    ("Keyspace", keyspace),
+    ("Salp", salp),
+];
+
+/// `INFO [section …]`
+pub(super) fn info(visit: &mut Visit<'_>) {
+    let wanted: BTreeSet<Vec<u8>> = visit.args.skip(1).iter().map(<[u8]>::to_ascii_lowercase).collect();
+    let all = wanted.is_empty()
+        || ["all", "default", "everything"]
+            .iter()
+            .any(|name| wanted.contains(name.as_bytes()));
+    let mut out = String::new();
+    for (name, write) in SECTIONS {
+        if all || wanted.contains(name.to_ascii_lowercase().as_bytes()) {
+            if !out.is_empty() {
+                out.push_str("\r\n");
+            }
+            line(&mut out, format_args!("# {name}"));
+            write(visit.store, &mut out);
+        }
+    }
+    visit.replies.verbatim(b"txt", out.as_bytes());
+}
+
+fn line(out: &mut String, text: core::fmt::Arguments<'_>) {
+    // Writing to a String does not fail.
+    let _ = write!(out, "{text}\r\n");
+}
+
+fn number(out: &mut String, name: &str, value: u64) {
+    line(out, format_args!("{name}:{value}"));
+}
+
+fn server(store: &Store, out: &mut String) {
+    let up_s = (store.monotonic_ms - store.started_ms) / 1000;
+    let port = store.config.resp.as_ref().map_or(0, |(_, port)| u64::from(*port));
+    line(out, format_args!("redis_version:{REDIS_VERSION}"));
+    line(out, format_args!("redis_mode:cluster"));
+    line(out, format_args!("salp_version:{}", env!("CARGO_PKG_VERSION")));
+    line(out, format_args!("arch_bits:{}", usize::BITS));
+    line(
+        out,
+        format_args!(
+            "run_id:{}{:08x}",
+            super::cluster::id(&store.config.name).get(..32).unwrap_or_default(),
+            store.config.creation
+        ),
+    );
+    number(out, "tcp_port", port);
+    number(out, "server_time_usec", store.now_ms * 1000);
+    number(out, "uptime_in_seconds", up_s);
+    number(out, "uptime_in_days", up_s / 86_400);
+}
+
+fn clients(store: &Store, out: &mut String) {
+    number(out, "connected_clients", store.clients.len() as u64);
+    number(out, "blocked_clients", 0);
+}
+
+fn memory(store: &Store, out: &mut String) {
+    let sizes = [
+        ("used_memory", store.measured.memory_bytes),
+        ("used_memory_rss", store.measured.resident_bytes),
+        ("maxmemory", store.config.memory_bytes_max),
+    ];
+    for (name, bytes) in sizes {
+        number(out, name, bytes);
+        line(out, format_args!("{name}_human:{}", human(bytes)));
+    }
+    line(out, format_args!("maxmemory_policy:noeviction"));
+}
+
+/// Bytes as Redis writes them for people: two decimals, cut off, and a unit.
+fn human(bytes: u64) -> String {
+    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    match units.into_iter().find(|(bits, _)| bytes >> bits > 0) {
+        None => format!("{bytes}B"),
+        Some((bits, unit)) => {
+            let hundredths = (u128::from(bytes) * 100) >> bits;
+            format!("{}.{:02}{unit}", hundredths / 100, hundredths % 100)
+        }
+    }
+}
+
+/// Clients wait for `loading:0` before they begin. A node that is still filled has others answer for it.
+fn persistence(_: &Store, out: &mut String) {
+    number(out, "loading", 0);
+    number(out, "aof_enabled", 0);
+}
+
+fn stats(store: &Store, out: &mut String) {
+    number(out, "total_connections_received", store.counters.connections);
+    number(out, "total_commands_processed", store.counters.requests);
+    number(out, "instantaneous_ops_per_sec", store.vitals.ops_per_second);
+    number(out, "expired_keys", store.counters.expired);
+    number(out, "evicted_keys", 0);
+}
+
+fn replication(_: &Store, out: &mut String) {
+    line(out, format_args!("role:master"));
+    number(out, "connected_slaves", 0);
+}
+
+fn cpu(store: &Store, out: &mut String) {
+    let us = store.measured.cpu_us;
+    line(
+        out,
+        format_args!("used_cpu_user:{}.{:06}", us / 1_000_000, us % 1_000_000),
+    );
+}
+
+fn cluster(_: &Store, out: &mut String) {
+    number(out, "cluster_enabled", 1);
+}
+
+fn keyspace(store: &Store, out: &mut String) {
+    let shards = usize::from(store.config.shards);
+    for (index, replicas) in store.replicas.chunks(shards).enumerate() {
+        let own = replicas
+            .iter()
+            .enumerate()
+            .filter(|(shard, _)| store.cluster.route(index * shards + shard).primary == Some(Seat::Me));
+        let keys: usize = own.map(|(_, replica)| replica.shard.len()).sum();
+        // As in Redis, one that is empty is not named.
+        if keys > 0 {
+            line(out, format_args!("db{index}:keys={keys}"));
+        }
+    }
+}
+
+fn salp(store: &Store, out: &mut String) {
+    let status = store.status();
+    let vitals = store.take_vitals(store.vitals.ops_per_second);
+    line(out, format_args!("node:{}", status.name));
+    number(out, "members", status.nodes.len() as u64);
+    number(
+        out,
+        "members_connected",
+        status.nodes.iter().filter(|node| node.member.connected).count() as u64,
+    );
+    number(out, "shards", u64::from(status.ring_shards));
+    number(out, "replicas", u64::from(status.replicas));
+    number(out, "keyspaces", status.keyspaces.len() as u64);
+    number(out, "ready", u64::from(status.ready));
+    number(out, "leaving", u64::from(status.leaving));
+    number(out, "healed", u64::from(status.healed));
+    number(out, "moves", status.moves);
+    number(out, "unavailable", status.unavailable);
+    number(out, "shards_primary", vitals.shards_primary);
+    number(out, "shards_held", vitals.shards_held);
+    number(out, "keys_primary", vitals.keys_primary);
+    number(out, "keys_held", vitals.keys_held);
+    for (name, count) in store.counters.named() {
+        number(out, &format!("counted_{name}"), count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human;
+
+    #[test]
+    fn sizes_read_as_in_redis() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1536, "1.50K"),
+            (100 << 20, "100.00M"),
+            (5 << 40, "5.00T"),
+        ] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Scripts of requests and the replies they get, one `NAME.txt` beside this file per family of commands.
+//!
+//! ```text
+//! % nodes 3               a setting of the cluster; these come first
+//! @ 1500                  milliseconds pass
+//! > SET a 1               a request, written as in an inline command
+//! +OK                     its reply, as RESP has it
+//! 2> CLIENT SETNAME bob   another connection, to the first node as well
+//! & CLIENT GETNAME        a further request in the same batch; the replies to all stand below the last
+//! ```
+//!
+//! `UPDATE=1 cargo test -p store --test commands` writes what comes out
+//! into the files, to be read before it is committed. Except where a comment says otherwise the replies are those of
+//! redis-server 7.0.
+
+mod nodes;
+mod script;
+
+use std::{env, fs, path::Path};
+
+/// Runs the script `name` and compares, or writes what it printed.
+fn check(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/commands")
+        .join(name)
+        .with_extension("txt");
+    let wanted = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let printed = script::run(&wanted);
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&path, printed).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        return;
+    }
+    if let Some(difference) = difference(&wanted, &printed) {
+        panic!("{name}.txt:{difference}");
+    }
+}
+
+/// The first line that differs, and how.
+fn difference(wanted: &str, printed: &str) -> Option<String> {
+    if wanted == printed {
+        return None;
+    }
+    let differs = wanted
+        .lines()
+        .zip(printed.lines())
+        .position(|(wanted, printed)| wanted != printed);
+    let line = differs.unwrap_or_else(|| wanted.lines().count().min(printed.lines().count()));
+    let show = |text: &str| text.lines().nth(line).unwrap_or("the end").to_owned();
+    Some(format!(
+        "{}\n  wanted: {}\n printed: {}",
+        line + 1,
+        show(wanted),
+        show(printed)
+    ))
+}
+
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        $(#[test] fn $name() { check(stringify!($name)); })*
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+scripts! {
+    string number keys expiry scan connection client password errors command config server info keyspaces limits
+    cluster cluster_of_three salp
+}
+
+/// A script nobody runs proves nothing.
+#[test]
+fn every_script_is_run() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands");
+    for entry in fs::read_dir(folder).expect("the folder of this file") {
+        let path = entry.expect("an entry of it").path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            let stem = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .expect("a name in UTF-8");
+            assert!(NAMES.contains(&stem), "{stem}.txt is in no test");
+        }
+    }
+}
+
+/// Every command that a client may use stands in some script.
+#[test]
+fn every_command_has_a_script() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands");
+    let text: String = NAMES
+        .iter()
+        .map(|name| {
+            fs::read_to_string(folder.join(name).with_extension("txt"))
+                .expect("a script")
+                .to_lowercase()
+        })
+        .collect();
+    let asked = |words: &str| {
+        text.lines().any(|line| {
+            let request = line.split_once("> ").map(|(_, request)| request);
+            request.is_some_and(|request| request == words || request.starts_with(&format!("{words} ")))
+        })
+    };
+    for row in store::command::public() {
+        assert!(asked(row.name), "{} is in no script", row.name);
+        for subcommand in row.subcommands() {
+            assert!(
+                asked(&subcommand.name.replace('|', " ")),
+                "{} is in no script",
+                subcommand.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_wrong_reply_a_missing_one_and_one_too_many_are_found() {
+    for (script, line) in [
+        ("> PING\n+NO\n", "2"),
+        ("> PING\n> PING\n+PONG\n", "2"),
+        ("> PING\n+PONG\n+PONG\n", "3"),
+    ] {
+        let found = difference(script, &script::run(script)).expect("a difference");
+        assert!(found.starts_with(line), "{script}: {found}");
+    }
+    let right = "> PING\n+PONG\n";
+    assert_eq!(difference(right, &script::run(right)), None);
+}

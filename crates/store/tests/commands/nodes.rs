@@ -1,0 +1,201 @@
+//! A cluster in memory: nodes, the connections between them, and a clock that moves when told to.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use node::{Address, Atom, Config, ConnectionId, Cookie, Effect, Input, Message, Node, Pid, Time};
+use store::{
+    ask::{Ask, Payload, Session},
+    config,
+    store::{NAME, Store},
+};
+use wire::{reply::Replies, request::Batch};
+
+/// Time between two looks at the timers.
+const STEP_MS: u64 = 10;
+/// 2024-01-01 00:00:00 UTC.
+const BEGIN_MS: u64 = 1_704_067_200_000;
+/// The clock of a machine that has been up for a while.
+const UP_MS: u64 = 3_600_000;
+
+type End = (usize, ConnectionId);
+
+/// Nodes that see each other, and clients of the first of them.
+pub(crate) struct Nodes {
+    nodes: Vec<Node<Payload>>,
+    elapsed_ms: u64,
+    /// The other end of each connection.
+    ends: BTreeMap<End, End>,
+    accepted: u64,
+    inputs: VecDeque<(usize, Input<Payload>)>,
+    client: Pid,
+    answer: Option<Box<Ask>>,
+}
+
+impl Nodes {
+    /// A cluster of `count` nodes that has come to rest.
+    pub(crate) fn new(count: usize, settings: &config::Config) -> Self {
+        let name = |number: usize| format!("salp_{}@127.0.0.1", number + 1);
+        let nodes = (0..count).map(|number| {
+            let store = config::Config {
+                name: name(number),
+                join: (0..number).map(name).collect(),
+                resp: Some(("127.0.0.1".into(), 6379 + number as u16)),
+                ..settings.clone()
+            };
+            let config = Config {
+                name: Atom::new(&store.name),
+                creation: store.creation,
+                cookie: Cookie::new(b"secret"),
+                hidden: false,
+                tick_ms: 5000,
+                birth: store.birth(),
+                join: store.join.iter().map(|name| Atom::new(name)).collect(),
+                dist_port: Some(9100 + number as u16),
+                limits: node::Limits::default(),
+            };
+            let mut node = Node::new(config, number as u64);
+            node.spawn(Some(NAME), Box::new(Store::new(store, number as u64)));
+            node
+        });
+        let mut nodes: Vec<Node<Payload>> = nodes.collect();
+        let client = nodes[0].adopt();
+        let inputs = (0..count).map(|number| (number, Input::Start)).collect();
+        let mut cluster = Self {
+            nodes,
+            elapsed_ms: 0,
+            ends: BTreeMap::new(),
+            accepted: 0,
+            inputs,
+            client,
+            answer: None,
+        };
+        cluster.settle();
+        cluster.pass(if count > 1 { 10_000 } else { 100 });
+        cluster
+    }
+
+    /// Monotonic milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        UP_MS + self.elapsed_ms
+    }
+
+    /// Something for the store of the first node.
+    pub(crate) fn tell(&mut self, payload: Payload) {
+        let to = Address::Name(Atom::new(NAME));
+        self.inputs.push_back((
+            0,
+            Input::Message {
+                to,
+                message: Message::Payload(payload),
+            },
+        ));
+        self.settle();
+    }
+
+    /// Has a batch executed; the session is as the batch left it.
+    pub(crate) fn execute(&mut self, session: &mut Session, batch: Batch) -> Replies {
+        let ask = Ask {
+            client: self.client.clone(),
+            session: session.clone(),
+            batch,
+        };
+        self.tell(Payload::Ask(Box::new(ask)));
+        for _ in 0..2_000 {
+            if let Some(ask) = self.answer.take() {
+                *session = ask.session;
+                return ask.batch.replies;
+            }
+            self.pass(STEP_MS);
+        }
+        panic!("a batch was not answered");
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let end_ms = self.elapsed_ms + ms;
+        while self.elapsed_ms < end_ms {
+            self.elapsed_ms = end_ms.min(self.elapsed_ms + STEP_MS);
+            let now_us = self.time().monotonic_us;
+            for number in 0..self.nodes.len() {
+                if self.nodes[number].deadline().is_some_and(|due_us| due_us <= now_us) {
+                    self.inputs.push_back((number, Input::Alarm));
+                }
+            }
+            self.settle();
+        }
+    }
+
+    fn time(&self) -> Time {
+        Time {
+            monotonic_us: self.now_ms() * 1000,
+            wall_ms: BEGIN_MS + self.elapsed_ms,
+        }
+    }
+
+    /// Gives all inputs and what follows from them, until nothing does.
+    fn settle(&mut self) {
+        let mut busy = true;
+        while busy {
+            busy = false;
+            while let Some((number, input)) = self.inputs.pop_front() {
+                self.give(number, input);
+                busy = true;
+            }
+            if busy {
+                for number in 0..self.nodes.len() {
+                    self.give(number, Input::Flush);
+                }
+            }
+        }
+    }
+
+    fn give(&mut self, number: usize, input: Input<Payload>) {
+        let mut effects = Vec::new();
+        let time = self.time();
+        self.nodes[number].handle(time, input, &mut effects);
+        for effect in effects {
+            self.carry_out(number, effect);
+        }
+    }
+
+    fn carry_out(&mut self, number: usize, effect: Effect<Payload>) {
+        match effect {
+            Effect::Dial { connection, node, .. } => {
+                let target =
+                    (0..self.nodes.len()).find(|other| node.as_str() == format!("salp_{}@127.0.0.1", other + 1));
+                let Some(target) = target else {
+                    return self.inputs.push_back((number, Input::Closed { connection }));
+                };
+                self.accepted += 1;
+                let theirs = ConnectionId(2 * self.accepted + 1);
+                self.ends.insert((number, connection), (target, theirs));
+                self.ends.insert((target, theirs), (number, connection));
+                self.inputs.push_back((target, Input::Accepted { connection: theirs }));
+                self.inputs.push_back((number, Input::Opened { connection }));
+            }
+            Effect::Send { connection, bytes } => {
+                self.inputs.push_back((
+                    number,
+                    Input::Written {
+                        connection,
+                        bytes: bytes.len(),
+                    },
+                ));
+                if let Some(&(other, connection)) = self.ends.get(&(number, connection)) {
+                    self.inputs.push_back((other, Input::Received { connection, bytes }));
+                }
+            }
+            Effect::Close { connection } => {
+                if let Some((other, theirs)) = self.ends.remove(&(number, connection)) {
+                    self.ends.remove(&(other, theirs));
+                    self.inputs.push_back((other, Input::Closed { connection: theirs }));
+                }
+            }
+            Effect::Deliver {
+                message: Message::Payload(Payload::Ask(ask)),
+                ..
+            } => self.answer = Some(ask),
+            Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } | Effect::Event(_) => {}
+        }
+    }
+}
