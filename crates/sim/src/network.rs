@@ -82,6 +82,8 @@ pub struct Network {
     by_socket: BTreeMap<Socket, (usize, usize)>,
     /// Wires that are up.
     up: BTreeSet<usize>,
+    /// Wires that are down while an end believes in them, and both machines live.
+    torn: BTreeSet<usize>,
     blocks: Vec<u32>,
     /// Extra latency by direction.
     slow_us: Vec<u64>,
@@ -102,6 +104,7 @@ impl Network {
             wires: Vec::new(),
             by_socket: BTreeMap::new(),
             up: BTreeSet::new(),
+            torn: BTreeSet::new(),
             blocks: vec![0; machines * machines],
             slow_us: vec![0; machines * machines],
             latency_us,
@@ -145,13 +148,13 @@ impl Network {
         }
         if !state.up {
             if state.resets {
-                state.closed[end] = true;
+                self.close_end(wire, end);
                 agenda.give_after(2 * self.latency_us, from, Input::Closed { connection: from.connection });
             }
             return;
         }
         let (mut times, mut waits) = (1, false);
-        if carries_store_frames(&bytes) {
+        if !self.is_honest() && carries_store_frames(&bytes) {
             if self.random.chance(self.hostile.lose) {
                 times = 0;
                 self.hostile_sends[0] += 1;
@@ -183,9 +186,19 @@ impl Network {
     /// Carries out `Effect::Close`.
     pub fn close(&mut self, agenda: &mut Agenda, socket: Socket) {
         let Some(&(wire, end)) = self.by_socket.get(&socket) else { return };
-        if !std::mem::replace(&mut self.wires[wire].closed[end], true) && self.wires[wire].up {
+        if !self.close_end(wire, end) && self.wires[wire].up {
             self.post(agenda, wire, end, Parcel::Fin);
         }
+    }
+
+    /// Notes that an end is closed; whether it was.
+    fn close_end(&mut self, wire: usize, end: usize) -> bool {
+        let state = &mut self.wires[wire];
+        let was = std::mem::replace(&mut state.closed[end], true);
+        if state.closed == [true, true] {
+            self.torn.remove(&wire);
+        }
+        was
     }
 
     fn post(&mut self, agenda: &mut Agenda, wire: usize, end: usize, parcel: Parcel) {
@@ -241,6 +254,8 @@ impl Network {
             for socket in state.sockets {
                 self.by_socket.remove(&socket);
             }
+        } else {
+            self.torn.insert(wire);
         }
         for lane in &mut state.lanes {
             *lane = Lane::default();
@@ -278,6 +293,12 @@ impl Network {
         self.up.iter().copied().filter(joins).collect()
     }
 
+    /// Who believes in a connection to a machine that is dead is not torn from anybody.
+    fn bury(&mut self, machine: usize) {
+        let wires = &self.wires;
+        self.torn.retain(|&wire| wires[wire].sockets.iter().all(|socket| socket.machine != machine));
+    }
+
     /// A process was killed, and its machine lives: the kernel closes its connections, at once or behind what was sent.
     pub fn killed(&mut self, agenda: &mut Agenda, machine: usize, at_once: bool) {
         for wire in self.wires_of(machine) {
@@ -290,6 +311,7 @@ impl Network {
                 self.post(agenda, wire, end, Parcel::Fin);
             }
         }
+        self.bury(machine);
     }
 
     /// A machine lost its power: nobody is told.
@@ -297,6 +319,7 @@ impl Network {
         for wire in self.wires_of(machine) {
             self.cut(agenda, wire, [false; 2], false);
         }
+        self.bury(machine);
     }
 
     /// Whether nothing gets through from one machine to another.
@@ -333,9 +356,9 @@ impl Network {
         self.slow_us[from * self.machines + to] = extra_us;
     }
 
-    /// Whether nothing is blocked.
+    /// Whether nothing is blocked, and no connection is half open.
     pub fn is_open(&self) -> bool {
-        self.blocks.iter().all(|&blocks| blocks == 0)
+        self.torn.is_empty() && self.blocks.iter().all(|&blocks| blocks == 0)
     }
 
     /// Whether sends arrive as TCP makes them arrive.

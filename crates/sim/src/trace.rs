@@ -40,7 +40,9 @@ impl Trace {
                 self.mix(bytes);
             }
             Effect::Deliver { message: Message::Payload(Payload::Ask(ask)), .. } => {
-                self.mix(format!("{:?}", ask.batch.replies).as_bytes());
+                let mut bytes = Vec::new();
+                store::outcome::encode(&mut bytes, &ask.batch.replies);
+                self.mix(&bytes);
             }
             Effect::Deliver { .. } => {}
             other => {
