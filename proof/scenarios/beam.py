@@ -11,7 +11,6 @@ from proof.cluster import Cluster
 from proof.run import Run
 
 NODES = 5
-FACADE = "Elixir.Apothik.Cache"
 PEER = Path(__file__).resolve().parent.parent / "beam" / "peer.escript"
 PEER_S = 90
 TOOL_S = 10
@@ -23,7 +22,7 @@ def beam(run: Run) -> None:
     if missing:
         run.report.skip("foreign programs", f"not installed: {', '.join(missing)}")
         return
-    with run.cluster(NODES, options=["--facade", f"{FACADE}:missing=nil"]) as cluster:
+    with run.cluster(NODES) as cluster:
         _command_line(run, cluster)
         _erlang(run, cluster)
         run.report.table("beam")
@@ -60,7 +59,7 @@ def _erlang(run: Run, cluster: Cluster) -> None:
         " -kernel net_ticktime 4",
         "PATH": os.environ["PATH"],
     }
-    arguments = [str(victim.pid), FACADE, *(node.name for node in cluster.nodes)]
+    arguments = [str(victim.pid), *(node.name for node in cluster.nodes)]
     try:
         done = subprocess.run(
             ["escript", str(PEER), *arguments],

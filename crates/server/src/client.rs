@@ -87,7 +87,9 @@ impl Client {
     /// `url` is no `http` address.
     pub(crate) fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
         let bad = |why: &str| ClientError::Url(format!("--url {url}: {why}"));
-        let uri: Uri = url.parse().map_err(|_| bad("no address; it is to look like http://127.0.0.1:4000"))?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| bad("no address; it is to look like http://127.0.0.1:4000"))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => return Err(bad("https is not spoken; put a TLS proxy in between")),
@@ -100,7 +102,11 @@ impl Client {
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
         let inner = legacy::Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { inner, base: url.trim_end_matches('/').into(), token })
+        Ok(Self {
+            inner,
+            base: url.trim_end_matches('/').into(),
+            token,
+        })
     }
 
     /// Where it calls.
@@ -117,13 +123,22 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(body)).map_err(|error| ClientError::Url(error.to_string()))?;
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| ClientError::Url(error.to_string()))?;
         let exchange = async {
-            let response = self.inner.request(request).await.map_err(|error| self.unreachable(&error))?;
+            let response = self
+                .inner
+                .request(request)
+                .await
+                .map_err(|error| self.unreachable(&error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| ClientError::Broken(format!("{} broke off: {error}", self.base)))?;
-            Ok(Answer { status, body: body.to_bytes() })
+            Ok(Answer {
+                status,
+                body: body.to_bytes(),
+            })
         };
         let late = || ClientError::Unreachable(format!("{} did not answer within {REQUEST_TIMEOUT:?}", self.base));
         time::timeout(REQUEST_TIMEOUT, exchange).await.map_err(|_| late())?
@@ -160,8 +175,14 @@ mod tests {
 
     #[test]
     fn a_problem_is_one_line() {
-        let answer = |body: &'static str| Answer { status: StatusCode::NOT_FOUND, body: Bytes::from_static(body.as_bytes()) };
-        assert_eq!(answer(r#"{"type":"x","title":"T","status":404,"detail":"d"}"#).problem(), "T: d");
+        let answer = |body: &'static str| Answer {
+            status: StatusCode::NOT_FOUND,
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        assert_eq!(
+            answer(r#"{"type":"x","title":"T","status":404,"detail":"d"}"#).problem(),
+            "T: d"
+        );
         assert_eq!(answer("<html>").problem(), "the answer was 404 Not Found");
     }
 }

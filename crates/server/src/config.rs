@@ -220,6 +220,7 @@ impl Config {
             password: self.resp_password.clone(),
             memory_bytes_max: self.memory_bytes_max,
             dev: self.debug_commands,
+            resp: self.resp.map(|address| (address.ip().to_string(), address.port())),
             ..store::config::Config::default()
         }
     }

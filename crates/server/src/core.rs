@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use node::{Address, Atom, Effect, Event, Input, Message, Node, Pid, Term};
+use node::{Address, Atom, Effect, Event, Input, Message, Node, Pid};
 use store::{
     ask::{Ask, Measured, Payload, Session, Status},
     store::Store,
@@ -360,20 +360,7 @@ impl Core {
             Wish::Add(node) => self.tell_store(Payload::Add { node }),
             Wish::Forget(node) => self.tell_store(Payload::Forget { node }),
             Wish::Leave => self.tell_store(Payload::Leave),
-            Wish::LeaveOther(node) => {
-                let to = Address::Remote {
-                    node,
-                    name: Atom::new(store::store::NAME),
-                };
-                let term = Term::tuple([Term::atom("$gen_cast"), Term::atom("leave")]);
-                self.input(Input::Message {
-                    to,
-                    message: Message::Term {
-                        from: Some(self.door.clone()),
-                        term,
-                    },
-                });
-            }
+            Wish::LeaveOther(node) => self.tell_store(Payload::LeaveOther { node }),
             Wish::Stop => self.end.ring(),
         }
     }

@@ -113,6 +113,7 @@ fn start(args: &DevArgs, cookie_file: &Path, index: u16) -> Result<(Member, Chil
         .args([
             "start",
             "--until-stdin-ends",
+            "--debug-commands",
             "--form-after",
             FORM_AFTER,
             "--name",

@@ -85,8 +85,13 @@ type Answer = Result<Response, Problem>;
 pub(crate) async fn serve(listener: TcpListener, handle: Handle, settings: Settings, stop: impl Future<Output = ()>) {
     let connections_max = settings.connections_max;
     let (closing, _) = watch::channel(false);
-    let door =
-        Arc::new(Door { handle, settings, answers: Answers::default(), timings: Timings::default(), closing });
+    let door = Arc::new(Door {
+        handle,
+        settings,
+        answers: Answers::default(),
+        timings: Timings::default(),
+        closing,
+    });
     let stop = async {
         stop.await;
         door.closing.send_replace(true);
@@ -121,8 +126,14 @@ fn routes() -> Vec<(String, MethodRouter<Shared>)> {
         ]
     };
     let of_node = [
-        ("/", get(async || page("text/html; charset=utf-8", include_str!("http/dashboard.html")))),
-        ("/openapi.json", get(async || page("application/json", include_str!("http/openapi.json")))),
+        (
+            "/",
+            get(async || page("text/html; charset=utf-8", include_str!("http/dashboard.html"))),
+        ),
+        (
+            "/openapi.json",
+            get(async || page("application/json", include_str!("http/openapi.json"))),
+        ),
         ("/healthz", get(async || "ok\n")),
         ("/readyz", get(cluster::ready)),
         ("/metrics", get(metrics::show)),
@@ -162,7 +173,12 @@ async fn unknown_route(request: Request) -> Problem {
 async fn unknown_method(request: Request) -> Problem {
     let method: String = request.method().as_str().chars().take(32).collect();
     let detail = format!("{method} is not for this path; see the header Allow");
-    Problem::refused(StatusCode::METHOD_NOT_ALLOWED, "no_method", "Method not allowed", detail)
+    Problem::refused(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no_method",
+        "Method not allowed",
+        detail,
+    )
 }
 
 /// Where a request goes: its keyspace, and what its writes wait for.
@@ -207,14 +223,19 @@ impl Door {
         if (1..=bytes_max).contains(&key.len()) {
             Ok(key)
         } else {
-            Err(Problem::bad(format!("a key has 1 to {bytes_max} bytes, this one has {}", key.len())))
+            Err(Problem::bad(format!(
+                "a key has 1 to {bytes_max} bytes, this one has {}",
+                key.len()
+            )))
         }
     }
 
     /// The whole body, if it is not larger than a value may be.
     async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
         let bytes_max = self.settings.value_bytes_max;
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let length = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
         if length.is_some_and(|length: u64| length > bytes_max as u64) {
             return Err(Problem::too_large(bytes_max));
         }
@@ -225,13 +246,22 @@ impl Door {
             Ok(Err(error)) => Err(Problem::bad(format!("the body did not arrive whole: {error}"))),
             Err(_) => {
                 let detail = format!("the body has to arrive within {} s", BODY_TIMEOUT.as_secs());
-                Err(Problem::refused(StatusCode::REQUEST_TIMEOUT, "slow_body", "Body too slow", detail))
+                Err(Problem::refused(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "slow_body",
+                    "Body too slow",
+                    detail,
+                ))
             }
         }
     }
 
     async fn ask(&self, place: Place, batch: Batch) -> Result<Replies, Problem> {
-        let batch = self.handle.ask(place.keyspace, place.level, batch).await.map_err(|_| Problem::gone())?;
+        let batch = self
+            .handle
+            .ask(place.keyspace, place.level, batch)
+            .await
+            .map_err(|_| Problem::gone())?;
         Ok(batch.replies)
     }
 
@@ -258,6 +288,9 @@ fn header_value(text: &str) -> HeaderValue {
 
 fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
     let body = serde_json::to_vec(value).expect("maps with text keys and finite numbers are JSON");
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
     (status, headers, body).into_response()
 }

@@ -10,7 +10,7 @@ use wire::{
 
 use crate::{
     config::Config,
-    object::Value,
+    object::{Value, integer},
     shard::Shard,
     stamp::Hlc,
 };
@@ -78,8 +78,21 @@ impl<'a> Call<'a> {
 
     /// Adds to a number and gives the sum; `Err` if it is none, or the sum does not fit.
     pub fn count(&mut self, key: &[u8], by: i64) -> Result<i64, crate::shard::CountError> {
+        self.drop_type(key);
         let stamp = self.hlc.tick(self.now_ms);
         self.shard.count(key, by, stamp, self.now_ms, self.delta.as_deref_mut()).map(|(_, sum)| sum)
+    }
+
+    /// A number that came with a content type (`curl -d 7` sends one) is counted on like any other, and is one from then
+    /// on.
+    fn drop_type(&mut self, key: &[u8]) {
+        let Some(view) = self.shard.view(key, self.now_ms) else { return };
+        let Value::Plain { format: TYPED, bytes } = view.value else { return };
+        let (number, expiry_ms) = (split_typed(bytes).1, view.expiry_ms);
+        if integer(number).is_some() {
+            let number = number.to_vec();
+            self.put(key, RAW, &number, expiry_ms);
+        }
     }
 
     /// Gives a key another deadline, or none.

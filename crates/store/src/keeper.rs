@@ -206,6 +206,7 @@ impl Store {
             | Message::Outcome { .. }
             | Message::Vitals(_)
             | Message::Keys(_)
+            | Message::Ask
             | Message::Leave => true,
         }
     }

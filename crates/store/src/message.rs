@@ -229,6 +229,8 @@ pub enum Message<'a> {
     Vitals(Vitals),
     /// Live keys of the shards the sender is the primary of, for `/shards` of any node; read with [`key_counts`].
     Keys(&'a [u8]),
+    /// How do you fare? Answered with [`Message::Keys`] and [`Message::Vitals`] as they are now.
+    Ask,
     /// Please hand everything over and go: somebody asked the sender to see to it.
     Leave,
 }
@@ -253,6 +255,7 @@ const CHUNK_STREAM: u8 = 17;
 const LEAVE: u8 = 18;
 const CHUNK_REST: u8 = 19;
 const KEYS: u8 = 20;
+const ASK: u8 = 21;
 
 impl Message<'_> {
     /// Appends the message.
@@ -286,6 +289,7 @@ impl Message<'_> {
             }
             Self::Compare => out.push(COMPARE),
             Self::Leave => out.push(LEAVE),
+            Self::Ask => out.push(ASK),
             Self::Keys(counts) => {
                 out.push(KEYS);
                 put_bytes(out, counts);
@@ -367,6 +371,7 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         DIGEST => Message::Digest(input.varint()?),
         COMPARE => Message::Compare,
         LEAVE => Message::Leave,
+        ASK => Message::Ask,
         KEYS => Message::Keys(input.bytes()?),
         CLOCK => Message::Clock { shard: shard(input)?, clock: input.bytes()? },
         PULL => Message::Pull { shard: shard(input)?, any: false, clock: input.bytes()? },

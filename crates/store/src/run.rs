@@ -38,7 +38,7 @@ pub(crate) enum Origin {
 pub(crate) struct ShardSet(Vec<u64>);
 
 impl ShardSet {
-    pub fn insert(&mut self, shard: usize) {
+    pub(crate) fn insert(&mut self, shard: usize) {
         let word = shard / 64;
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);
@@ -46,7 +46,7 @@ impl ShardSet {
         self.0[word] |= 1 << (shard % 64);
     }
 
-    pub fn contains(&self, shard: usize) -> bool {
+    pub(crate) fn contains(&self, shard: usize) -> bool {
         self.0.get(shard / 64).is_some_and(|word| word & 1 << (shard % 64) != 0)
     }
 }

@@ -43,6 +43,24 @@ const TICK: u64 = 1;
 /// A node that did nothing for so long, though it ticks, stood still.
 const STILL_MS: u64 = 1_000;
 
+/// How long the status of the cluster waits for the word of all peers.
+const INQUIRY_MS: u64 = 250;
+
+/// Somebody waits for the status of the cluster.
+#[derive(Debug)]
+struct Inquiry {
+    to: Pid,
+    /// Peers that have not told how they fare since.
+    open: PeerSet,
+    until_ms: u64,
+}
+
+impl Inquiry {
+    fn is_over(&self, now_ms: u64) -> bool {
+        self.open.is_empty() || now_ms >= self.until_ms
+    }
+}
+
 /// One node's share of the store.
 pub struct Store {
     pub(crate) config: Config,
@@ -102,6 +120,8 @@ pub struct Store {
     pub(crate) measured: Measured,
     pub(crate) vitals: Vitals,
     asked: u64,
+    /// Answered within [`INQUIRY_MS`]; as many as the front ends have requests open.
+    inquiries: Vec<Inquiry>,
     ticking: bool,
 }
 
@@ -157,6 +177,7 @@ impl Store {
             measured: Measured::default(),
             vitals: Vitals::default(),
             asked: 0,
+            inquiries: Vec::new(),
             ticking: false,
             config,
         }
@@ -206,6 +227,9 @@ impl Store {
         if frame.applied > self.acknowledged[slot] {
             self.acknowledged[slot] = frame.applied;
             self.silent.remove(slot);
+            for inquiry in &mut self.inquiries {
+                inquiry.open.remove(slot);
+            }
             self.acknowledged(slot, frame.applied);
         }
         while let Some(message) = frame.next() {
@@ -232,6 +256,9 @@ impl Store {
                 if let Some(peer) = self.cluster.peer_mut(slot) {
                     peer.vitals = *vitals;
                 }
+                for inquiry in &mut self.inquiries {
+                    inquiry.open.remove(slot);
+                }
                 true
             }
             Message::Keys(counts) => match message::key_counts(counts, self.cluster.shards()) {
@@ -243,6 +270,10 @@ impl Store {
                 }
                 Err(_) => false,
             },
+            Message::Ask => {
+                self.tell_vitals(slot);
+                true
+            }
             Message::Leave => {
                 self.leave();
                 true
@@ -325,6 +356,31 @@ impl Store {
         self.every_second();
     }
 
+    /// Tells a peer how this node fares: the counts first, since the vitals end the wait for both.
+    fn tell_vitals(&mut self, slot: usize) {
+        let mut counts = Vec::new();
+        message::put_key_counts(&mut counts, self.primary_keys());
+        self.outboxes[slot].push(&Message::Keys(&counts));
+        let vitals = self.take_vitals(self.vitals.ops_per_second);
+        self.outboxes[slot].push(&Message::Vitals(vitals));
+    }
+
+    /// Sends the cluster's status to those who asked, once all peers have told how they fare, or have had their time.
+    fn answer_inquiries(&mut self, ctx: &mut Context<'_, Payload>) {
+        let now_ms = self.monotonic_ms;
+        if !self.inquiries.iter().any(|inquiry| inquiry.is_over(now_ms)) {
+            return;
+        }
+        let status = self.status();
+        self.inquiries.retain(|inquiry| {
+            let over = inquiry.is_over(now_ms);
+            if over {
+                ctx.tell(&inquiry.to, Payload::Status(status.clone()));
+            }
+            !over
+        });
+    }
+
     fn every_second(&mut self) {
         if !self.keeper.second_is_over(self.monotonic_ms) {
             return;
@@ -332,12 +388,8 @@ impl Store {
         let ops = self.counters.requests - self.asked;
         self.asked = self.counters.requests;
         self.vitals = self.take_vitals(ops);
-        let vitals = self.vitals;
-        let mut counts = Vec::new();
-        message::put_key_counts(&mut counts, self.primary_keys());
         for slot in self.cluster.connected().iter() {
-            self.outboxes[slot].push(&Message::Vitals(vitals));
-            self.outboxes[slot].push(&Message::Keys(&counts));
+            self.tell_vitals(slot);
         }
     }
 
@@ -354,6 +406,7 @@ impl Store {
     }
 
     fn carry_out(&mut self, ctx: &mut Context<'_, Payload>) {
+        self.answer_inquiries(ctx);
         if self.recovering.is_empty() {
             for run in core::mem::take(&mut self.held) {
                 self.start(run);
@@ -429,7 +482,7 @@ impl Process<Payload> for Store {
     fn handle(&mut self, ctx: &mut Context<'_, Payload>, message: node::Message<Payload>) {
         self.look_at_the_clock(ctx);
         match message {
-            node::Message::Payload(payload) => self.payload(ctx, payload),
+            node::Message::Payload(payload) => self.payload(payload),
             node::Message::Term { from, term } => self.term(ctx, from.as_ref(), term),
             node::Message::Members(members) => self.members(members),
             node::Message::Timer { .. } => {
@@ -460,7 +513,7 @@ impl Process<Payload> for Store {
 }
 
 impl Store {
-    fn payload(&mut self, ctx: &mut Context<'_, Payload>, payload: Payload) {
+    fn payload(&mut self, payload: Payload) {
         match payload {
             Payload::Ask(ask) => self.ask(ask),
             Payload::Connected(session) => {
@@ -472,8 +525,11 @@ impl Store {
             }
             Payload::Measured(measured) => self.measured = measured,
             Payload::StatusOf { to } => {
-                let status = self.status();
-                ctx.tell(&to, Payload::Status(status));
+                let open = self.cluster.connected();
+                for slot in open.iter() {
+                    self.outboxes[slot].push(&Message::Ask);
+                }
+                self.inquiries.push(Inquiry { to, open, until_ms: self.monotonic_ms + INQUIRY_MS });
             }
             Payload::Add { node } => self.commands.push(MembersCommand::Add { node }),
             Payload::Leave => self.leave(),

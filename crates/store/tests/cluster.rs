@@ -45,3 +45,366 @@ fn three_form_and_read_what_each_writes() {
         assert_eq!(net.notes(name), [""; 0]);
     }
 }
+
+#[test]
+fn one_dies_and_the_others_go_on() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    fill(&mut net, "a", 50);
+    net.kill("b");
+    net.run_ms(5);
+    check_filled(&mut net, &["a", "c"], 50);
+    assert_eq!(net.ask("c", "SET key:0 value:0"), "OK");
+    assert_eq!(net.ask("a", "INCR count"), "1");
+    net.kill("a");
+    net.run_ms(5);
+    assert_eq!(net.ask("c", "INCR count"), "2");
+    check_filled(&mut net, &["c"], 50);
+}
+
+#[test]
+fn requests_on_many_keys_gather_from_all_nodes() {
+    // Two replicas of five nodes: whoever is asked has to ask others.
+    let mut net = Net::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
+        config.replicas = 2;
+        net.start_with(config);
+    }
+    net.heal();
+    let keys: Vec<String> = (0..100).map(|number| format!("key:{number}")).collect();
+    let pairs: Vec<String> = (0..100).map(|number| format!("key:{number} value:{number}")).collect();
+    let values: Vec<String> = (0..100).map(|number| format!("value:{number}")).collect();
+    assert_eq!(net.ask("a", &format!("MSET {}", pairs.join(" "))), "OK");
+    for name in ["a", "b", "c", "d", "e"] {
+        assert_eq!(net.ask(name, &format!("MGET {} none", keys.join(" "))), format!("[{} -]", values.join(" ")));
+        assert_eq!(net.ask(name, "DBSIZE"), "100");
+        assert_eq!(net.ask(name, &format!("EXISTS {} none", keys.join(" "))), "100");
+        let mut listed: Vec<String> = words(&net.ask(name, "KEYS key:*"));
+        listed.sort();
+        let mut sorted = keys.clone();
+        sorted.sort();
+        assert_eq!(listed, sorted);
+        assert_eq!(scan(&mut net, name), sorted);
+        assert!(keys.contains(&net.ask(name, "RANDOMKEY")));
+    }
+    assert!(net.counter("a", "forwarded") > 0);
+    assert_eq!(net.ask("b", &format!("DEL {} none", keys[..30].join(" "))), "30");
+    assert_eq!(net.ask("c", "DBSIZE"), "70");
+    assert_eq!(net.ask("d", "DEL key:30"), "1");
+    assert_eq!(net.ask("d", "EXISTS key:30"), "0");
+    assert_eq!(net.ask("e", "FLUSHALL"), "OK");
+    for name in ["a", "b", "c", "d", "e"] {
+        assert_eq!(net.ask(name, "DBSIZE"), "0");
+    }
+}
+
+fn words(reply: &str) -> Vec<String> {
+    reply.trim_matches(['[', ']']).split(' ').filter(|word| !word.is_empty()).map(String::from).collect()
+}
+
+fn scan(net: &mut Net, name: &str) -> Vec<String> {
+    let (mut cursor, mut keys) = (String::from("0"), Vec::new());
+    loop {
+        let reply = words(&net.ask(name, &format!("SCAN {cursor} COUNT 20")));
+        cursor.clone_from(&reply[0]);
+        keys.extend(reply[1..].iter().map(|key| key.trim_start_matches('[').to_string()).filter(|key| !key.is_empty()));
+        if cursor == "0" {
+            keys.sort();
+            return keys;
+        }
+    }
+}
+
+#[test]
+fn a_pipeline_sees_its_own_writes_wherever_they_go() {
+    let mut net = Net::cluster(&["a", "b", "c", "d", "e"]);
+    for number in 0..50 {
+        let set = format!("SET key:{number} 1");
+        let (get, incr) = (format!("GET key:{number}"), format!("INCR key:{number}"));
+        let answer = net.ask_all("d", &[&set, &get, &incr, &get, &format!("MGET key:{number} x"), &format!("DEL key:{number}"), &get]);
+        assert_eq!(answer, "OK | 1 | 2 | 2 | [2 -] | 1 | -");
+    }
+}
+
+#[test]
+fn keyspaces_are_apart_also_within_a_batch() {
+    let mut net = Net::cluster(&["a", "b", "c", "d", "e"]);
+    for number in 0..30 {
+        for keyspace in [0, 1] {
+            let id = net.begin_in("a", keyspace, &[&format!("SET key:{number} in:{keyspace}")]);
+            assert_eq!(net.wait("a", id, 100), "OK");
+        }
+        for keyspace in [0, 1] {
+            let id = net.begin_in("b", keyspace, &[&format!("GET key:{number}"), "DBSIZE"]);
+            assert_eq!(net.wait("b", id, 100), format!("in:{keyspace} | {}", number + 1));
+        }
+    }
+}
+
+#[test]
+fn a_write_is_content_with_a_majority_after_a_second() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    let key = key_of(&mut net, "a");
+    net.stop("c");
+    let id = net.begin("a", &[&format!("SET {key} 1")]);
+    net.run_ms(990);
+    assert_eq!(net.answer("a", id), None);
+    assert_eq!(net.wait("a", id, 70), "OK");
+    assert_eq!(net.counter("a", "writes_relaxed"), 1);
+    // From now on the silent one is not waited for, until it answers again.
+    let id = net.begin("a", &[&format!("SET {key} 2")]);
+    assert_eq!(net.wait("a", id, 10), "OK");
+    net.resume("c");
+    let get = format!("GET {key}");
+    assert_eq!(net.ask("c", &get), "2", "it does not answer before it has heard of what it missed");
+    net.run_ms(500);
+    net.stop("c");
+    let id = net.begin("a", &[&format!("SET {key} 3")]);
+    net.run_ms(900);
+    assert_eq!(net.answer("a", id), None, "it is waited for again");
+}
+
+/// A key whose primary is this node.
+fn key_of(net: &mut Net, name: &str) -> String {
+    let status = net.status(name);
+    let is_primary = |key: &String| {
+        let shard = store::slot::shard(store::slot::slot(key.as_bytes()), net::SHARDS);
+        status.shards[usize::from(shard)].primary.as_ref() == Some(&status.name)
+    };
+    (0..).map(|number| format!("key:{number}")).find(is_primary).unwrap()
+}
+
+#[test]
+fn a_write_to_a_mute_primary_ends_at_its_deadline() {
+    let mut net = Net::cluster(&["a", "b", "c", "d", "e"]);
+    for (from, to) in [("b", "a"), ("c", "a"), ("d", "a"), ("e", "a")] {
+        net.deafen(from, to);
+    }
+    let requests: Vec<String> = (0..40).map(|number| format!("SET key:{number} 1")).collect();
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    let began = net.begin("a", &requests);
+    let answer = net.wait("a", began, 5_100);
+    for reply in answer.split(" | ") {
+        assert!(["OK", "!timeout", "!no_quorum"].contains(&reply), "{reply}");
+    }
+    assert!(answer.contains("!timeout"), "a is not the primary of everything");
+    net.hear();
+    net.heal();
+    assert_eq!(net.ask("a", "SET key:0 2"), "OK");
+    assert_eq!(net.ask("e", "GET key:0"), "2");
+}
+
+#[test]
+fn one_that_leaves_hands_over_and_says_so() {
+    let mut net = Net::cluster(&["a", "b", "c", "d"]);
+    fill(&mut net, "a", 100);
+    net.tell("b", Payload::Leave);
+    for number in 0..100 {
+        assert_eq!(net.ask("b", &format!("GET key:{number}")), format!("value:{number}"));
+        assert_eq!(net.ask("c", "INCR hot"), (number + 1).to_string());
+    }
+    net.run_ms(3_000);
+    assert_eq!(net.notes("b"), ["left"]);
+    net.kill("b");
+    net.heal();
+    check_filled(&mut net, &["a", "c", "d"], 100);
+    let status = net.status("a");
+    assert!(status.shards.iter().all(|shard| shard.ready.len() == 3));
+}
+
+#[test]
+fn one_that_leaves_two_alone_leaves_everything() {
+    let mut net = Net::cluster(&["a", "b"]);
+    fill(&mut net, "a", 50);
+    net.tell("a", Payload::Leave);
+    net.run_ms(2_000);
+    assert_eq!(net.notes("a"), ["left"]);
+    net.kill("a");
+    check_filled(&mut net, &["b"], 50);
+    net.tell("b", Payload::Leave);
+    net.run_ms(200);
+    assert_eq!(net.notes("b"), ["left"], "nobody is there to hand over to");
+}
+
+/// A shard that is written to all the time must become ready at one that joins, and leave one that leaves.
+#[test]
+fn constant_writes_hold_up_nobody() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    let mut began = Vec::new();
+    let mut write = |net: &mut Net| {
+        began.push(net.begin("b", &["INCR hot"]));
+        net.run_us(200);
+    };
+    (0..50).for_each(|_| write(&mut net));
+    net.start("d", &["a"]);
+    let ready = (0..10_000).find(|_| {
+        write(&mut net);
+        net.status("d").ready && net.status("d").nodes.len() == 4
+    });
+    assert!(ready.is_some(), "it is never ready");
+    net.tell("a", Payload::Leave);
+    let left = (0..10_000).find(|_| {
+        write(&mut net);
+        net.notes("a") == ["left"]
+    });
+    assert!(left.is_some(), "it never leaves");
+    net.run_ms(100);
+    let counts: Vec<String> = began.iter().map(|id| net.answer("b", *id).unwrap()).collect();
+    let expected: Vec<String> = (1..=began.len()).map(|count| count.to_string()).collect();
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn a_deaf_replica_answers_nothing_old() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    let key = key_of(&mut net, "a");
+    let get = format!("GET {key}");
+    assert_eq!(net.ask("a", &format!("SET {key} old")), "OK");
+    net.run_ms(7);
+    net.deafen("a", "c");
+    let id = net.begin("a", &[&format!("SET {key} new")]);
+    let mut gets = Vec::new();
+    while net.answer("a", id).is_none() {
+        net.run_ms(1);
+    }
+    for _ in 0..500 {
+        gets.push(net.begin("c", &[&get]));
+        net.run_ms(1);
+    }
+    net.hear();
+    for id in gets {
+        assert_eq!(net.wait("c", id, 5_100), "new");
+    }
+}
+
+#[test]
+fn one_that_joins_is_filled_and_serves() {
+    let mut net = Net::cluster(&["a"]);
+    // More than the recent writes remember, so that whole shards are streamed.
+    let value = "v".repeat(4000);
+    for number in 0..300 {
+        assert_eq!(net.ask("a", &format!("SET key:{number} {value}")), "OK");
+    }
+    net.start("b", &["a"]);
+    for number in 0..300 {
+        let answer = net.ask("b", &format!("GET key:{number}"));
+        assert!(answer == value || answer == "!no_nodes", "key:{number}");
+    }
+    net.heal();
+    net.kill("a");
+    net.run_ms(5);
+    for number in 0..300 {
+        assert_eq!(net.ask("b", &format!("GET key:{number}")), value);
+    }
+}
+
+#[test]
+fn an_empty_restarted_node_yields() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    fill(&mut net, "a", 50);
+    // It was told to join nobody, so it forms at once; the others find it.
+    net.kill("a");
+    net.start("a", &[]);
+    net.heal();
+    check_filled(&mut net, &["a", "b", "c"], 50);
+    // One that was told serves nothing before it has what the others have.
+    net.kill("b");
+    net.start("b", &["a", "c"]);
+    for number in 0..50 {
+        let answer = net.ask("b", &format!("GET key:{number}"));
+        assert!(answer == format!("value:{number}") || answer == "!no_nodes", "{answer}");
+    }
+    net.heal();
+    check_filled(&mut net, &["b"], 50);
+}
+
+#[test]
+fn all_restart_and_form_anew() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    fill(&mut net, "a", 5);
+    for name in ["a", "b", "c"] {
+        net.kill(name);
+    }
+    for (name, join) in [("a", ["b", "c"]), ("b", ["a", "c"]), ("c", ["a", "b"])] {
+        net.start(name, &join);
+    }
+    net.heal();
+    assert_eq!(net.ask("b", "GET key:0"), "-");
+    assert_eq!(net.ask("c", "SET key:0 1"), "OK");
+    // Two of three: they wait for the third, and then no longer.
+    for name in ["a", "b", "c"] {
+        net.kill(name);
+    }
+    net.start("a", &["b", "c"]);
+    net.start("b", &["a", "c"]);
+    net.run_ms(5_000);
+    assert_eq!(net.ask("a", "GET key:0"), "!no_nodes");
+    net.run_ms(5_200);
+    assert_eq!(net.ask("a", "GET key:0"), "-");
+}
+
+#[test]
+fn what_only_the_missed_had_is_not_formed_without_them() {
+    let mut net = Net::new();
+    let lonely = |name, join: &[&str]| store::config::Config { replicas: 1, ..net::config(name, join) };
+    for name in ["a", "b", "c"] {
+        net.start_with(lonely(name, if name == "a" { &[] } else { &["a"] }));
+    }
+    net.heal();
+    fill(&mut net, "a", 60);
+    net.kill("b");
+    net.run_ms(20_000);
+    let lost: Vec<usize> = (0..60).filter(|number| net.ask("a", &format!("GET key:{number}")) == "!no_nodes").collect();
+    assert!((10..40).contains(&lost.len()), "{} of 60 keys were at b alone", lost.len());
+    // Restarted, it is another life: what its former one had is gone.
+    net.start_with(lonely("b", &["a"]));
+    net.heal();
+    for number in 0..60 {
+        let expected = if lost.contains(&number) { "-".into() } else { format!("value:{number}") };
+        assert_eq!(net.ask("c", &format!("GET key:{number}")), expected);
+    }
+}
+
+#[test]
+fn connections_that_break_are_made_again_and_nothing_is_lost() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    for round in 0..30 {
+        let set = format!("SET key:{round} value:{round}");
+        let ids = [("a", net.begin("a", &[&set])), ("b", net.begin("b", &[&set]))];
+        net.cut("a", ["b", "c"][round % 2]);
+        net.run_ms(round as u64);
+        for (name, id) in ids {
+            net.wait(name, id, 5_100);
+        }
+    }
+    net.heal();
+    check_filled(&mut net, &["a", "b", "c"], 30);
+}
+
+#[test]
+fn a_node_that_stood_still_answers_nothing_old() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    fill(&mut net, "a", 60);
+    // Just below 5 s the others may have given it up, or not; which of it depends on when in their ticks it begins.
+    let close = (0..25).map(|step| 4_990 + step % 2);
+    for pause_ms in [1_500, 4_700, 5_100, 5_600, 6_500, 9_000].into_iter().chain(close) {
+        net.run_ms(26);
+        net.stop("a");
+        let set = |number| format!("SET key:{number} later:{pause_ms}");
+        net.run_ms(pause_ms / 2);
+        let sets: Vec<u64> = (0..60).map(|number| net.begin("b", &[&set(number)])).collect();
+        net.run_ms(pause_ms - pause_ms / 2);
+        let written: Vec<bool> = sets.iter().map(|id| net.answer("b", *id) == Some("OK".into())).collect();
+        net.resume("a");
+        let gets: Vec<u64> = (0..60).map(|number| net.begin("a", &[&format!("GET key:{number}")])).collect();
+        for (id, written) in gets.into_iter().zip(written) {
+            let answer = net.wait("a", id, 5_100);
+            let good = !written || answer == format!("later:{pause_ms}") || answer.starts_with('!');
+            assert!(good, "{answer} after {pause_ms} ms");
+        }
+        net.heal();
+        for number in 0..60 {
+            assert_eq!(net.ask("c", &set(number)), "OK");
+        }
+    }
+}

@@ -122,7 +122,12 @@ struct Counted {
 
 impl Counted {
     fn new() -> Self {
-        Self { latency: Latency::new(), errors: 0, misses: 0, unsent: 0 }
+        Self {
+            latency: Latency::new(),
+            errors: 0,
+            misses: 0,
+            unsent: 0,
+        }
     }
 
     fn add(&mut self, other: &Self) {
@@ -155,7 +160,9 @@ impl fmt::Display for Protocol {
 impl Bench {
     pub(super) async fn run(self) -> Result<(), Failure> {
         if self.pipeline > 1 && self.protocol.contains(&Protocol::Http) {
-            return Err(Failure::usage("--pipeline is for resp; HTTP has one request under way on a connection"));
+            return Err(Failure::usage(
+                "--pipeline is for resp; HTTP has one request under way on a connection",
+            ));
         }
         let mut reports = Vec::new();
         for &protocol in &self.protocol {
@@ -172,7 +179,10 @@ impl Bench {
 
     async fn measure(&self, protocol: Protocol, workload: Workload) -> Result<Report, Failure> {
         let address = match protocol {
-            Protocol::Resp => Address::Resp { address: self.resp.clone(), password: self.password.clone() },
+            Protocol::Resp => Address::Resp {
+                address: self.resp.clone(),
+                password: self.password.clone(),
+            },
             Protocol::Http => Address::Http(self.target.clone()),
         };
         let mut connections = Vec::new();
@@ -256,7 +266,13 @@ struct Requests {
 impl Requests {
     fn new(bench: &Bench, workload: Workload, connection: u64) -> Self {
         let value = vec![b'x'; bench.size as usize];
-        Self { workload, keys: bench.keys, value, key: String::new(), random: connection << 32 }
+        Self {
+            workload,
+            keys: bench.keys,
+            value,
+            key: String::new(),
+            random: connection << 32,
+        }
     }
 
     fn next(&mut self) -> Ask<'_> {
@@ -270,7 +286,11 @@ impl Requests {
             // The upper bits: the lower ones chose the key.
             Workload::Mixed => random >> 32 & 0xff < 205,
         };
-        if reads { Ask::Get(&self.key) } else { Ask::Set(&self.key, &self.value) }
+        if reads {
+            Ask::Get(&self.key)
+        } else {
+            Ask::Set(&self.key, &self.value)
+        }
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -283,20 +303,33 @@ impl Requests {
 }
 
 fn render(reports: &[Report]) -> String {
-    let mut columns = vec![Column::Left("workload"), Column::Left("protocol"), Column::Right("requests/s")];
+    let mut columns = vec![
+        Column::Left("workload"),
+        Column::Left("protocol"),
+        Column::Right("requests/s"),
+    ];
     columns.extend(Percentiles::COLUMNS);
-    columns.extend([Column::Right("errors"), Column::Right("misses"), Column::Right("unsent")]);
+    columns.extend([
+        Column::Right("errors"),
+        Column::Right("misses"),
+        Column::Right("unsent"),
+    ]);
     let mut table = Table::new(columns);
     for report in reports {
-        let mut cells =
-            vec![report.workload.to_string(), report.protocol.to_string(), format!("{:.0}", report.requests_per_second)];
+        let mut cells = vec![
+            report.workload.to_string(),
+            report.protocol.to_string(),
+            format!("{:.0}", report.requests_per_second),
+        ];
         cells.extend(report.latency.cells());
         cells.extend([report.errors, report.misses, report.unsent].map(|count| count.to_string()));
         table.row(cells);
     }
     let mut text = table.render();
     if reports.iter().any(|report| report.unsent > 0) {
-        text.push_str("\nunsent: the server did not keep up with the rate; these requests count with the time they waited\n");
+        text.push_str(
+            "\nunsent: the server did not keep up with the rate; these requests count with the time they waited\n",
+        );
     }
     text
 }
@@ -321,7 +354,10 @@ mod tests {
         let bench = bench("--workload get,set,mixed --protocol resp,http --pipeline 16 --seconds 2 --rate 1000");
         assert_eq!(bench.workload, [Workload::Get, Workload::Set, Workload::Mixed]);
         assert_eq!(bench.protocol, [Protocol::Resp, Protocol::Http]);
-        assert_eq!((bench.connections, bench.size, bench.keys, bench.rate), (50, 64, 100_000, Some(1000)));
+        assert_eq!(
+            (bench.connections, bench.size, bench.keys, bench.rate),
+            (50, 64, 100_000, Some(1000))
+        );
     }
 
     #[test]
@@ -344,7 +380,9 @@ mod tests {
     #[test]
     fn pipelining_is_refused_for_http() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let failure = runtime.block_on(bench("--protocol http --pipeline 2").run()).unwrap_err();
+        let failure = runtime
+            .block_on(bench("--protocol http --pipeline 2").run())
+            .unwrap_err();
         assert_eq!(failure.code, 2);
     }
 }

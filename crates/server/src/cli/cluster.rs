@@ -79,7 +79,9 @@ pub(super) async fn cluster(shown: &Shown) -> Result<(), Failure> {
 pub(super) async fn add(client: &Client, node: &str) -> Result<(), Failure> {
     let body = serde_json::json!({ "name": node }).to_string();
     succeed(client, Method::POST, "/nodes", body.into()).await?;
-    print(format!("{node} is being connected to; `salp cluster` shows when it is up\n"))
+    print(format!(
+        "{node} is being connected to; `salp cluster` shows when it is up\n"
+    ))
 }
 
 /// `salp leave NODE`
@@ -150,12 +152,26 @@ fn render_cluster(cluster: &Cluster) -> String {
         ]);
     }
     let mut text = table.render();
-    let _ = writeln!(text, "\nkeyspaces  {} ({} shards, {} replicas)", cluster.keyspaces.join(", "), cluster.shards, cluster.replicas);
+    let _ = writeln!(
+        text,
+        "\nkeyspaces  {} ({} shards, {} replicas)",
+        cluster.keyspaces.join(", "),
+        cluster.shards,
+        cluster.replicas
+    );
     let _ = match (cluster.healed, cluster.unavailable_shards) {
         (true, _) => writeln!(text, "healed     yes: every shard has all its copies"),
-        (false, 0) => writeln!(text, "healed     no: {} copies still to be made or handed over", cluster.moves),
+        (false, 0) => writeln!(
+            text,
+            "healed     no: {} copies still to be made or handed over",
+            cluster.moves
+        ),
         (false, unavailable) => {
-            writeln!(text, "healed     no: {unavailable} shards are unavailable, {} copies to be made", cluster.moves)
+            writeln!(
+                text,
+                "healed     no: {unavailable} shards are unavailable, {} copies to be made",
+                cluster.moves
+            )
         }
     };
     text

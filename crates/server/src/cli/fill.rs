@@ -77,7 +77,11 @@ impl Fill {
         for _ in 0..self.concurrency.min(self.count) {
             workers.spawn(work.clone().run());
         }
-        let mut outcome = Outcome { latency: Latency::new(), failed: 0, first_failure: None };
+        let mut outcome = Outcome {
+            latency: Latency::new(),
+            failed: 0,
+            first_failure: None,
+        };
         for one in workers.join_all().await {
             outcome.latency.add(&one.latency);
             outcome.failed += one.failed;
@@ -90,7 +94,11 @@ impl Fill {
 
 impl Work {
     async fn run(self: Arc<Self>) -> Outcome {
-        let mut outcome = Outcome { latency: Latency::new(), failed: 0, first_failure: None };
+        let mut outcome = Outcome {
+            latency: Latency::new(),
+            failed: 0,
+            first_failure: None,
+        };
         loop {
             let number = self.taken.fetch_add(1, Ordering::Relaxed) + 1;
             if number > self.count {
@@ -138,7 +146,12 @@ fn bar(count: u64) -> ProgressBar {
 
 fn report(outcome: &Outcome, took: Duration) -> Result<(), Failure> {
     let stored = outcome.latency.count();
-    let mut columns = vec![Column::Right("stored"), Column::Right("failed"), Column::Right("seconds"), Column::Right("keys/s")];
+    let mut columns = vec![
+        Column::Right("stored"),
+        Column::Right("failed"),
+        Column::Right("seconds"),
+        Column::Right("keys/s"),
+    ];
     columns.extend(Percentiles::COLUMNS);
     let mut table = Table::new(columns);
     let seconds = took.as_secs_f64();
@@ -156,7 +169,10 @@ fn report(outcome: &Outcome, took: Duration) -> Result<(), Failure> {
     match &outcome.first_failure {
         None => Ok(()),
         Some(failure) if stored == 0 => Err(failure.clone()),
-        Some(failure) => Err(Failure::negative(format!("{} keys were not stored; the first: {}", outcome.failed, failure.text))),
+        Some(failure) => Err(Failure::negative(format!(
+            "{} keys were not stored; the first: {}",
+            outcome.failed, failure.text
+        ))),
     }
 }
 
@@ -173,10 +189,17 @@ mod tests {
 
     #[test]
     fn a_fill_that_stored_little_is_no_success() {
-        let mut outcome = Outcome { latency: Latency::new(), failed: 1, first_failure: Some(Failure::unreachable("gone")) };
+        let mut outcome = Outcome {
+            latency: Latency::new(),
+            failed: 1,
+            first_failure: Some(Failure::unreachable("gone")),
+        };
         assert_eq!(report(&outcome, Duration::from_secs(1)).unwrap_err().code, 3);
         outcome.latency.record(Duration::from_millis(1), 9);
         let failure = report(&outcome, Duration::from_secs(1)).unwrap_err();
-        assert_eq!((failure.code, failure.text.as_str()), (1, "1 keys were not stored; the first: gone"));
+        assert_eq!(
+            (failure.code, failure.text.as_str()),
+            (1, "1 keys were not stored; the first: gone")
+        );
     }
 }

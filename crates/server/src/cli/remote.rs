@@ -108,8 +108,14 @@ impl Target {
     pub(super) fn host(&self) -> Result<String, Failure> {
         let client = self.client()?;
         let host = client.url().trim_start_matches("http://");
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        Ok(if has_port { host.to_owned() } else { format!("{host}:80") })
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        Ok(if has_port {
+            host.to_owned()
+        } else {
+            format!("{host}:80")
+        })
     }
 
     /// The value of the header `Authorization`.
@@ -139,17 +145,26 @@ pub(crate) struct Failure {
 impl Failure {
     /// The operation's negative answer.
     pub(super) fn negative(text: impl Into<String>) -> Self {
-        Self { code: 1, text: text.into() }
+        Self {
+            code: 1,
+            text: text.into(),
+        }
     }
 
     /// Wrong use or configuration.
     pub(super) fn usage(text: impl Into<String>) -> Self {
-        Self { code: 2, text: text.into() }
+        Self {
+            code: 2,
+            text: text.into(),
+        }
     }
 
     /// The cluster could not be reached.
     pub(super) fn unreachable(text: impl Into<String>) -> Self {
-        Self { code: 3, text: text.into() }
+        Self {
+            code: 3,
+            text: text.into(),
+        }
     }
 
     /// What an answer that is no success means: our fault, or the cluster's.
@@ -193,7 +208,12 @@ pub(crate) fn run(command: Remote) -> ExitCode {
 async fn execute(command: Remote) -> Result<(), Failure> {
     match command {
         Remote::Get { key, target } => get(&target.client()?, &key).await,
-        Remote::Set { key, value, ttl, target } => set(&target.client()?, &key, value, ttl).await,
+        Remote::Set {
+            key,
+            value,
+            ttl,
+            target,
+        } => set(&target.client()?, &key, value, ttl).await,
         Remote::Del { keys, target } => del(&target.client()?, &keys).await,
         Remote::Incr { key, by, target } => incr(&target.client()?, &key, by).await,
         Remote::Fill(fill) => fill.run().await,
@@ -217,7 +237,11 @@ pub(super) fn print(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
 /// Sends a request that is to succeed.
 pub(super) async fn succeed(client: &Client, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
     let answer = client.send(method, path, body).await?;
-    if answer.status.is_success() { Ok(answer.body) } else { Err(Failure::of(&answer)) }
+    if answer.status.is_success() {
+        Ok(answer.body)
+    } else {
+        Err(Failure::of(&answer))
+    }
 }
 
 fn ttl(text: &str) -> Result<String, String> {
@@ -237,7 +261,11 @@ async fn get(client: &Client, key: &str) -> Result<(), Failure> {
         StatusCode::OK => {
             print(&answer.body)?;
             // A value in a file or a pipe is to be that value and no byte more.
-            if io::stdout().is_terminal() { print("\n") } else { Ok(()) }
+            if io::stdout().is_terminal() {
+                print("\n")
+            } else {
+                Ok(())
+            }
         }
         StatusCode::NOT_FOUND => Err(Failure::negative("")),
         _ => Err(Failure::of(&answer)),
@@ -261,11 +289,21 @@ async fn del(client: &Client, keys: &[String]) -> Result<(), Failure> {
         }
     }
     print(format!("{deleted}\n"))?;
-    if deleted == 0 { Err(Failure::negative("")) } else { Ok(()) }
+    if deleted == 0 {
+        Err(Failure::negative(""))
+    } else {
+        Ok(())
+    }
 }
 
 async fn incr(client: &Client, key: &str, by: i64) -> Result<(), Failure> {
-    let sum = succeed(client, Method::POST, &format!("{}/incr?by={by}", path_of(key)), Bytes::new()).await?;
+    let sum = succeed(
+        client,
+        Method::POST,
+        &format!("{}/incr?by={by}", path_of(key)),
+        Bytes::new(),
+    )
+    .await?;
     print(&sum)?;
     print("\n")
 }

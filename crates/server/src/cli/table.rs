@@ -20,7 +20,10 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(columns: impl Into<Vec<Column>>) -> Self {
-        Self { columns: columns.into(), rows: Vec::new() }
+        Self {
+            columns: columns.into(),
+            rows: Vec::new(),
+        }
     }
 
     /// Appends a row, which has as many cells as there are columns.
@@ -36,7 +39,13 @@ impl Table {
             Column::Left(name) | Column::Right(name) => (*name).to_owned(),
         });
         let head: Vec<String> = head.collect();
-        let width = |index: usize| self.rows.iter().chain([&head]).map(|row| row[index].chars().count()).max();
+        let width = |index: usize| {
+            self.rows
+                .iter()
+                .chain([&head])
+                .map(|row| row[index].chars().count())
+                .max()
+        };
         let widths: Vec<usize> = (0..head.len()).map(|index| width(index).unwrap_or(0)).collect();
         let mut text = String::new();
         for row in [&head].into_iter().chain(&self.rows) {

@@ -141,7 +141,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     optional("data-dir", "DIR", "where data is kept; none: in memory only"),
     switch("hidden", "do not show among the visible nodes of a BEAM"),
-    optional("epmd-port", "PORT", "port of the port mapper; default: ERL_EPMD_PORT, or 4369"),
+    optional(
+        "epmd-port",
+        "PORT",
+        "port of the port mapper; default: ERL_EPMD_PORT, or 4369",
+    ),
     switch("no-epmd", "neither ask nor run the port mapper; needs ports in --join"),
     one("tick-time", "TIME", "5s", "a node that was silent for so long is down"),
     one("replicas", "N", "3", "copies of each shard"),
@@ -191,7 +195,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "NAME[:missing=nil]",
         "another module and process name for the store",
     ),
-    switch("debug-commands", "allow commands that are made for tests, such as DEBUG SLEEP"),
+    switch(
+        "debug-commands",
+        "allow commands that are made for tests, such as DEBUG SLEEP",
+    ),
     switch("insecure", "allow what is not safe on an open network"),
 ];
 

@@ -18,7 +18,11 @@ fn resolve(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str
     }
     let mut given: Vec<(&'static str, Vec<String>)> = vec![("cookie", vec!["secret".into()])];
     for (name, text) in flags {
-        let name = SETTINGS.iter().find(|setting| setting.name == *name).expect("a setting").name;
+        let name = SETTINGS
+            .iter()
+            .find(|setting| setting.name == *name)
+            .expect("a setting")
+            .name;
         match given.iter_mut().find(|(other, _)| *other == name) {
             Some((_, texts)) if name != "cookie" => texts.push((*text).into()),
             Some((_, texts)) => *texts = vec![(*text).into()],
@@ -60,7 +64,13 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
 
 #[test]
 fn lists_come_from_anywhere_and_the_first_source_that_has_one_counts() {
-    let names = |config: &Config| config.join.iter().map(|join| join.node.as_str().to_owned()).collect::<Vec<_>>();
+    let names = |config: &Config| {
+        config
+            .join
+            .iter()
+            .map(|join| join.node.as_str().to_owned())
+            .collect::<Vec<_>>()
+    };
     let file = Some("join = ['f@h.x', 'g@h.x']");
     assert_eq!(names(&resolve(&[], &[], file).unwrap()), ["f@h.x", "g@h.x"]);
     let variable = [("SALP_JOIN", "v@h.x, w@h.x")];
@@ -73,8 +83,16 @@ fn lists_come_from_anywhere_and_the_first_source_that_has_one_counts() {
 #[test]
 fn a_switch_can_be_turned_off_by_a_nearer_source() {
     assert!(resolve(&[], &[], Some("hidden = true")).unwrap().hidden);
-    assert!(!resolve(&[], &[("SALP_HIDDEN", "false")], Some("hidden = true")).unwrap().hidden);
-    assert!(resolve(&[("hidden", "true")], &[("SALP_HIDDEN", "0")], None).unwrap().hidden);
+    assert!(
+        !resolve(&[], &[("SALP_HIDDEN", "false")], Some("hidden = true"))
+            .unwrap()
+            .hidden
+    );
+    assert!(
+        resolve(&[("hidden", "true")], &[("SALP_HIDDEN", "0")], None)
+            .unwrap()
+            .hidden
+    );
 }
 
 #[test]
@@ -103,9 +121,18 @@ fn texts_mean_what_they_say() {
     assert_eq!(config.tick, Duration::from_millis(1500));
     assert_eq!((config.memory_bytes_max, config.clients_max), (2 << 30, 7));
     assert_eq!(config.log_format, LogFormat::Json);
-    assert_eq!(config.discovery, Discovery::Epmd { hosts: vec!["10.0.0.7".into()], prefix: "salp".into() });
+    assert_eq!(
+        config.discovery,
+        Discovery::Epmd {
+            hosts: vec!["10.0.0.7".into()],
+            prefix: "salp".into()
+        }
+    );
     let carts = &config.keyspaces[1];
-    assert_eq!((carts.name.as_str(), carts.level, carts.min_acks), ("carts", Level::Quorum, 2));
+    assert_eq!(
+        (carts.name.as_str(), carts.level, carts.min_acks),
+        ("carts", Level::Quorum, 2)
+    );
 }
 
 #[test]
@@ -145,14 +172,24 @@ fn errors_name_the_setting_its_place_and_the_mend() {
     ] {
         check_error(&[(name, text)], &[], None, parts);
     }
-    check_error(&[("no-epmd", "true"), ("join", "a@h.x")], &[], None, &["EPMD is off", "NAME@HOST:PORT"]);
+    check_error(
+        &[("no-epmd", "true"), ("join", "a@h.x")],
+        &[],
+        None,
+        &["EPMD is off", "NAME@HOST:PORT"],
+    );
 }
 
 #[test]
 fn the_place_is_where_the_value_came_from() {
     check_error(&[], &[("SALP_TICK_TIME", "soon")], None, &["SALP_TICK_TIME: "]);
     check_error(&[], &[], Some("tick_time = 'soon'"), &["tick_time in ", "salp.toml: "]);
-    check_error(&[], &[], Some("tick_tmie = '5s'"), &["tick_tmie in ", "did you mean tick_time?"]);
+    check_error(
+        &[],
+        &[],
+        Some("tick_tmie = '5s'"),
+        &["tick_tmie in ", "did you mean tick_time?"],
+    );
     check_error(&[], &[], Some("resp = 1.5"), &["resp in ", "is not a plain value"]);
     check_error(&[], &[], Some("a = \n"), &["salp.toml", "line 1"]);
     for (table, part) in [
@@ -170,7 +207,12 @@ fn the_place_is_where_the_value_came_from() {
 #[test]
 fn what_is_open_needs_a_secret_or_consent() {
     resolve(&[("resp", "0.0.0.0:6379")], &[("SALP_RESP_PASSWORD", "p")], None).unwrap();
-    resolve(&[("resp", "0.0.0.0:6379"), ("dist-bind", "0.0.0.0"), ("insecure", "true")], &[], None).unwrap();
+    resolve(
+        &[("resp", "0.0.0.0:6379"), ("dist-bind", "0.0.0.0"), ("insecure", "true")],
+        &[],
+        None,
+    )
+    .unwrap();
     resolve(&[("http", "10.0.0.1:1")], &[], Some("http_token = 't'")).unwrap();
 }
 
@@ -185,7 +227,14 @@ fn secrets_are_in_no_message_and_no_debug_text() {
 #[test]
 fn every_setting_is_in_the_file_under_its_own_name() {
     for setting in SETTINGS {
-        assert!(setting.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", setting.name);
-        assert_eq!(setting.variable(), format!("SALP_{}", setting.name.to_uppercase().replace('-', "_")));
+        assert!(
+            setting.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+            "{}",
+            setting.name
+        );
+        assert_eq!(
+            setting.variable(),
+            format!("SALP_{}", setting.name.to_uppercase().replace('-', "_"))
+        );
     }
 }

@@ -10,7 +10,10 @@ fn free_port() -> u16 {
 }
 
 fn place(port: u16) -> Place {
-    Place { port, bind: vec![Ipv4Addr::LOCALHOST.into()] }
+    Place {
+        port,
+        bind: vec![Ipv4Addr::LOCALHOST.into()],
+    }
 }
 
 fn node(name: &str, port: u16) -> Node {
@@ -21,7 +24,10 @@ fn node(name: &str, port: u16) -> Node {
 async fn await_found(epmd: u16, name: &str, port: Option<u16>) {
     let start = Instant::now();
     while find("127.0.0.1", epmd, name).await.ok() != Some(port) {
-        assert!(start.elapsed() < Duration::from_secs(10), "{name} is not where it should be");
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "{name} is not where it should be"
+        );
         sleep(Duration::from_millis(5)).await;
     }
 }
@@ -33,7 +39,13 @@ impl Erlang {
     /// `None` if it is not installed.
     async fn start(port: u16) -> Option<Self> {
         let mut command = Command::new("epmd");
-        command.args(["-port", &port.to_string(), "-address", "127.0.0.1", "-relaxed_command_check"]);
+        command.args([
+            "-port",
+            &port.to_string(),
+            "-address",
+            "127.0.0.1",
+            "-relaxed_command_check",
+        ]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         let erlang = Self(child);
         let start = Instant::now();
@@ -59,7 +71,10 @@ async fn a_node_registers_is_found_and_is_forgotten_with_its_end() {
     let second = register(place(port), node("b", 1002)).await.unwrap();
     assert_ne!(first.creation, second.creation);
     await_found(port, "b", Some(1002)).await;
-    assert_eq!(names("127.0.0.1", port).await.unwrap(), [("a".into(), 1001), ("b".into(), 1002)]);
+    assert_eq!(
+        names("127.0.0.1", port).await.unwrap(),
+        [("a".into(), 1001), ("b".into(), 1002)]
+    );
     let taken = register(place(port), node("a", 1003)).await;
     assert!(matches!(taken, Err(RegisterError::Taken)), "{taken:?}");
     drop(second);
@@ -106,7 +121,9 @@ async fn a_silent_stranger_holds_nothing_up() {
 #[tokio::test]
 async fn we_register_with_that_of_erlang_and_replace_it() {
     let port = free_port();
-    let Some(erlang) = Erlang::start(port).await else { return };
+    let Some(erlang) = Erlang::start(port).await else {
+        return;
+    };
     let registered = register(place(port), node("a", 1001)).await.unwrap();
     assert!(registered.creation >= 4);
     let taken = register(place(port), node("a", 1002)).await;
@@ -120,7 +137,10 @@ async fn we_register_with_that_of_erlang_and_replace_it() {
 async fn erlang_reads_our_names() {
     let port = free_port();
     let _registered = register(place(port), node("a", 1001)).await.unwrap();
-    let Ok(output) = Command::new("epmd").args(["-port", &port.to_string(), "-names"]).output() else { return };
+    let mut command = tokio::process::Command::new("epmd");
+    let Ok(output) = command.args(["-port", &port.to_string(), "-names"]).output().await else {
+        return;
+    };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("name a at port 1001"), "{text}");
 }

@@ -11,7 +11,10 @@ use super::problem::Problem;
 
 /// A path below the keyspace, and the keyspace's name if the path begins with one.
 pub(crate) fn split_keyspace(path: &str) -> (Option<&str>, &str) {
-    match path.strip_prefix("/ks/").and_then(|rest| rest.find('/').map(|end| rest.split_at(end))) {
+    match path
+        .strip_prefix("/ks/")
+        .and_then(|rest| rest.find('/').map(|end| rest.split_at(end)))
+    {
         Some((keyspace, rest)) => (Some(keyspace), rest),
         None => (None, path),
     }
@@ -60,17 +63,29 @@ impl Query {
     /// must not keep a key for ever.
     pub(crate) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
-        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        for pair in uri
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+        {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             if !known.contains(&name) {
                 let name: String = name.chars().take(32).collect();
-                return Err(Problem::bad(format!("unknown parameter '{name}'; known here: [{}]", known.join(", "))));
+                return Err(Problem::bad(format!(
+                    "unknown parameter '{name}'; known here: [{}]",
+                    known.join(", ")
+                )));
             }
             if found.iter().any(|(other, _)| other == name) {
                 return Err(Problem::bad(format!("parameter '{name}' is given twice")));
             }
             // A plus sign is a blank in queries, as browsers and form encoders write it.
-            let value = if value.contains('+') { Cow::from(value.replace('+', " ")) } else { Cow::from(value) };
+            let value = if value.contains('+') {
+                Cow::from(value.replace('+', " "))
+            } else {
+                Cow::from(value)
+            };
             found.push((name.into(), decode(&value)?));
         }
         Ok(Self(found))
@@ -78,14 +93,19 @@ impl Query {
 
     /// The bytes given for `name`.
     pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_slice())
+        self.0
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_slice())
     }
 
     /// What was given for `name`, read as a `T`.
     pub(crate) fn parse<T: std::str::FromStr>(&self, name: &str, wanted: &str) -> Result<Option<T>, Problem> {
         let Some(bytes) = self.bytes(name) else { return Ok(None) };
         let value = str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
-        value.map(Some).ok_or_else(|| Problem::bad(format!("'{name}' is {wanted}")))
+        value
+            .map(Some)
+            .ok_or_else(|| Problem::bad(format!("'{name}' is {wanted}")))
     }
 }
 
@@ -149,7 +169,10 @@ mod tests {
     #[test]
     fn queries_are_read_strictly() {
         let of = |text: &str| Query::of(&text.parse().unwrap(), &["ttl", "prefix"]);
-        assert_eq!(of("/kv?prefix=%ff+b&ttl=1s").unwrap().bytes("prefix"), Some(&b"\xff b"[..]));
+        assert_eq!(
+            of("/kv?prefix=%ff+b&ttl=1s").unwrap().bytes("prefix"),
+            Some(&b"\xff b"[..])
+        );
         assert_eq!(of("/kv?prefix").unwrap().bytes("prefix"), Some(&b""[..]));
         assert_eq!(of("/kv").unwrap().bytes("prefix"), None);
         assert!(of("/kv?tll=1s").unwrap_err().detail.contains("'tll'"));
@@ -158,12 +181,29 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        for (text, ms) in
-            [("60s", 60_000), ("60", 60_000), ("1500ms", 1500), ("5m", 300_000), ("12h", 43_200_000), ("7d", 604_800_000)]
-        {
+        for (text, ms) in [
+            ("60s", 60_000),
+            ("60", 60_000),
+            ("1500ms", 1500),
+            ("5m", 300_000),
+            ("12h", 43_200_000),
+            ("7d", 604_800_000),
+        ] {
             assert_eq!(ttl_ms(text).ok(), Some(ms), "{text}");
         }
-        for text in ["", "s", "0", "0ms", "-1s", "1.5s", "1 s", "1w", "99999999999999999999s", "9999999999999999d", "é"] {
+        for text in [
+            "",
+            "s",
+            "0",
+            "0ms",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "1w",
+            "99999999999999999999s",
+            "9999999999999999d",
+            "é",
+        ] {
             assert_eq!(ttl_ms(text).unwrap_err().status, 400, "{text}");
         }
     }

@@ -111,8 +111,14 @@ impl Answers {
             }
             Entry::Occupied(_) => Met::Another,
             Entry::Vacant(place) => {
-                let request = Arc::new(Remembered { fingerprint, answer: OnceCell::new() });
-                place.insert(Held { request: request.clone(), bytes: 0 });
+                let request = Arc::new(Remembered {
+                    fingerprint,
+                    answer: OnceCell::new(),
+                });
+                place.insert(Held {
+                    request: request.clone(),
+                    bytes: 0,
+                });
                 table.order.push_back((now, key, request.clone()));
                 Met::Same(request)
             }
@@ -123,7 +129,11 @@ impl Answers {
     fn settle(&self, key: &str, request: &Arc<Remembered>, bytes: usize) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let table = &mut *table;
-        if let Some(held) = table.by_key.get_mut(key).filter(|held| Arc::ptr_eq(&held.request, request)) {
+        if let Some(held) = table
+            .by_key
+            .get_mut(key)
+            .filter(|held| Arc::ptr_eq(&held.request, request))
+        {
             held.bytes = bytes;
             table.bytes += bytes;
         }
@@ -132,13 +142,22 @@ impl Answers {
 
     /// `request` is to be done when it comes again.
     fn drop_key(&self, key: &str, request: &Arc<Remembered>) {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).remove(key, request);
+        self.table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key, request);
     }
 
     fn fingerprint(&self, parts: &Parts, body: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        let level = parts.headers.get("salp-consistency").map_or(&b""[..], |level| level.as_bytes());
-        let kind = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+        let level = parts
+            .headers
+            .get("salp-consistency")
+            .map_or(&b""[..], |level| level.as_bytes());
+        let kind = parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .map_or(&b""[..], |kind| kind.as_bytes());
         let uri = parts.uri.path_and_query().map_or("", |path| path.as_str());
         for part in [parts.method.as_str().as_bytes(), uri.as_bytes(), level, kind, body] {
             hasher.write_usize(part.len());
@@ -156,13 +175,19 @@ impl Table {
             if !old && self.order.len() <= ANSWERS_MAX && self.bytes <= BYTES_MAX {
                 break;
             }
-            let Some((_, key, request)) = self.order.pop_front() else { break };
+            let Some((_, key, request)) = self.order.pop_front() else {
+                break;
+            };
             self.remove(&key, &request);
         }
     }
 
     fn remove(&mut self, key: &str, request: &Arc<Remembered>) {
-        if self.by_key.get(key).is_some_and(|held| Arc::ptr_eq(&held.request, request)) {
+        if self
+            .by_key
+            .get(key)
+            .is_some_and(|held| Arc::ptr_eq(&held.request, request))
+        {
             let held = self.by_key.remove(key).expect("it was there a line above");
             self.bytes -= held.bytes;
         }
@@ -174,10 +199,16 @@ pub(super) async fn remember(State(door): State<Shared>, request: Request, next:
     let writes = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     match request.headers().get("idempotency-key") {
         Some(key) if writes => {
-            let key = key.to_str().ok().filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len())).map(str::to_owned);
+            let key = key
+                .to_str()
+                .ok()
+                .filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()))
+                .map(str::to_owned);
             let answer = match key {
                 Some(key) => once(door, key, request, next).await,
-                None => Err(Problem::bad(format!("an Idempotency-Key has 1 to {KEY_BYTES_MAX} visible characters"))),
+                None => Err(Problem::bad(format!(
+                    "an Idempotency-Key has 1 to {KEY_BYTES_MAX} visible characters"
+                ))),
             };
             answer.unwrap_or_else(IntoResponse::into_response)
         }
@@ -194,7 +225,12 @@ async fn once(door: Shared, key: String, request: Request, next: Next) -> Result
         Met::Another => {
             let detail = "this Idempotency-Key was used for another request";
             let title = "Idempotency-Key reused";
-            return Err(Problem::refused(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", title, detail));
+            return Err(Problem::refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "key_reused",
+                title,
+                detail,
+            ));
         }
     };
     // A task of its own: it goes on when the client hangs up.
@@ -209,7 +245,11 @@ async fn once(door: Shared, key: String, request: Request, next: Next) -> Result
             door.answers.settle(&key, &remembered, saved.body.len());
             Ok(saved)
         };
-        remembered.answer.get_or_try_init(|| first).await.map_or_else(|response| response, Saved::response)
+        remembered
+            .answer
+            .get_or_try_init(|| first)
+            .await
+            .map_or_else(|response| response, Saved::response)
     });
     task.await.map_err(|_| Problem::unexpected())
 }
@@ -217,8 +257,16 @@ async fn once(door: Shared, key: String, request: Request, next: Next) -> Result
 /// Answers of writes are whole in memory, so collecting one neither waits nor fails.
 async fn save(response: Response) -> Saved {
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    Saved { status: parts.status, headers: parts.headers, body }
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    Saved {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    }
 }
 
 #[cfg(test)]
@@ -248,7 +296,10 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &same(answers.meet("k", 1, now + KEPT))));
         let second = same(answers.meet("j", 1, now));
         answers.drop_key("j", &first);
-        assert!(Arc::ptr_eq(&second, &same(answers.meet("j", 1, now))), "another request's key stays");
+        assert!(
+            Arc::ptr_eq(&second, &same(answers.meet("j", 1, now))),
+            "another request's key stays"
+        );
         answers.drop_key("j", &second);
         assert!(!Arc::ptr_eq(&second, &same(answers.meet("j", 1, now))));
     }

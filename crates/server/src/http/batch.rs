@@ -66,7 +66,10 @@ struct Outcome {
 
 impl Outcome {
     fn of(status: StatusCode) -> Self {
-        Self { status: status.as_u16(), ..Self::default() }
+        Self {
+            status: status.as_u16(),
+            ..Self::default()
+        }
     }
 }
 
@@ -75,11 +78,19 @@ pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Ans
     let (place, _) = door.place(&request)?;
     Query::of(request.uri(), &[])?;
     let (parts, body) = request.into_parts();
-    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
     if !kind.is_some_and(|kind| kind.trim().to_ascii_lowercase().starts_with("application/json")) {
         let detail = "a batch has the content type application/json";
         let title = "Unsupported content type";
-        return Err(Problem::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", title, detail));
+        return Err(Problem::refused(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content_type",
+            title,
+            detail,
+        ));
     }
     let body = door.body(&parts.headers, body).await?;
     let operations: Vec<Operation> =
@@ -99,7 +110,10 @@ pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Ans
     }
     let replies = door.ask(place, batch).await?;
     let mut tokens = replies.tokens();
-    let outcomes: Vec<Outcome> = operations.iter().map(|operation| outcome(operation.op, &mut tokens)).collect();
+    let outcomes: Vec<Outcome> = operations
+        .iter()
+        .map(|operation| outcome(operation.op, &mut tokens))
+        .collect();
     Ok(json(StatusCode::OK, &outcomes))
 }
 
@@ -128,7 +142,8 @@ impl Operation {
 
     /// A member that an operation has no use for was meant for another one.
     fn check_members(&self) -> Result<(), Problem> {
-        let for_put = self.value.is_some() || self.value_encoded.is_some() || self.content_type.is_some() || self.ttl.is_some();
+        let for_put =
+            self.value.is_some() || self.value_encoded.is_some() || self.content_type.is_some() || self.ttl.is_some();
         if for_put && self.op != Verb::Put {
             return Err(Problem::bad("value, content_type and ttl are for put"));
         }
@@ -175,14 +190,24 @@ fn read<'a>(op: Verb, reply: &mut impl Iterator<Item = Reply<'a>>) -> Result<Out
         }
         Verb::Put => {
             let (new, version) = kv::stored(reply)?;
-            let status = if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
-            Outcome { version: Some(version.into()), ..Outcome::of(status) }
+            let status = if new {
+                StatusCode::CREATED
+            } else {
+                StatusCode::NO_CONTENT
+            };
+            Outcome {
+                version: Some(version.into()),
+                ..Outcome::of(status)
+            }
         }
         Verb::Delete => match kv::integer(reply)? {
             0 => return Err(Problem::no_key()),
             _ => Outcome::of(StatusCode::NO_CONTENT),
         },
-        Verb::Incr => Outcome { value: Some(kv::integer(reply)?.to_string()), ..Outcome::of(StatusCode::OK) },
+        Verb::Incr => Outcome {
+            value: Some(kv::integer(reply)?.to_string()),
+            ..Outcome::of(StatusCode::OK)
+        },
     })
 }
 
@@ -202,7 +227,10 @@ mod tests {
         let mut tokens = replies.tokens();
         assert_eq!(outcome(Verb::Get, &mut tokens).status, 500);
         let lost = outcome(Verb::Delete, &mut tokens);
-        assert_eq!((lost.status, lost.problem.map(|problem| problem.kind)), (503, Some("no_nodes")));
+        assert_eq!(
+            (lost.status, lost.problem.map(|problem| problem.kind)),
+            (503, Some("no_nodes"))
+        );
         assert_eq!(outcome(Verb::Incr, &mut tokens).value.as_deref(), Some("5"));
         assert_eq!(outcome(Verb::Incr, &mut tokens).status, 500);
     }
@@ -212,7 +240,10 @@ mod tests {
         for (text, good) in [
             (r#"{"op":"get","key":"a"}"#, true),
             (r#"{"op":"get","key":"a","value":"v"}"#, false),
-            (r#"{"op":"put","key":"a","value":"v","ttl":"1s","content_type":"text/plain"}"#, true),
+            (
+                r#"{"op":"put","key":"a","value":"v","ttl":"1s","content_type":"text/plain"}"#,
+                true,
+            ),
             (r#"{"op":"put","key":"a","by":1}"#, false),
             (r#"{"op":"incr","key":"a","by":-1}"#, true),
             (r#"{"op":"delete","key":"a","ttl":"1s"}"#, false),
@@ -220,7 +251,11 @@ mod tests {
             let operation: Operation = serde_json::from_str(text).unwrap();
             assert_eq!(operation.check_members().is_ok(), good, "{text}");
         }
-        for text in [r#"{"key":"a"}"#, r#"{"op":"put","key":"a","vaule":""}"#, r#"{"op":"incr","key":"a","by":1.5}"#] {
+        for text in [
+            r#"{"key":"a"}"#,
+            r#"{"op":"put","key":"a","vaule":""}"#,
+            r#"{"op":"incr","key":"a","by":1.5}"#,
+        ] {
             assert!(serde_json::from_str::<Operation>(text).is_err(), "{text}");
         }
         assert!(bytes("key", Some("a"), Some("a")).is_err());

@@ -135,7 +135,13 @@ pub(super) async fn stats(State(door): State<Shared>) -> Answer {
         sum.memory_bytes += node.vitals.memory_bytes;
         sum.ops_per_second += node.vitals.ops_per_second;
     }
-    Ok(json(StatusCode::OK, &StatsView { nodes: views(&status), sum }))
+    Ok(json(
+        StatusCode::OK,
+        &StatsView {
+            nodes: views(&status),
+            sum,
+        },
+    ))
 }
 
 /// `GET /shards`
@@ -157,9 +163,12 @@ pub(super) async fn shards(State(door): State<Shared>) -> Answer {
 pub(super) async fn ready(State(door): State<Shared>) -> Answer {
     match unready(&*door.status().await?) {
         None => Ok("ready\n".into_response()),
-        Some(reason) => {
-            Err(Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "The node is not ready", reason))
-        }
+        Some(reason) => Err(Problem::refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_ready",
+            "The node is not ready",
+            reason,
+        )),
     }
 }
 
@@ -172,7 +181,10 @@ fn unready(status: &Status) -> Option<String> {
         return None;
     }
     let me = status.name.as_str();
-    let mine = status.shards.iter().filter(|shard| shard.replicas.iter().any(|name| name == me));
+    let mine = status
+        .shards
+        .iter()
+        .filter(|shard| shard.replicas.iter().any(|name| name == me));
     let (mut placed, mut filling) = (0, 0);
     for shard in mine {
         placed += 1;
@@ -193,7 +205,11 @@ struct Named {
 fn accepted(name: &str, then: &str) -> Response {
     let location = format!("/nodes/{}", address::encode(name.as_bytes()));
     let body = serde_json::json!({ "name": name, "accepted": then });
-    ([(header::LOCATION, header_value(&location))], json(StatusCode::ACCEPTED, &body)).into_response()
+    (
+        [(header::LOCATION, header_value(&location))],
+        json(StatusCode::ACCEPTED, &body),
+    )
+        .into_response()
 }
 
 /// `POST /nodes`
@@ -203,7 +219,9 @@ pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer 
     let Named { name } = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad(format!("the body is {{\"name\": \"…\"}}: {error}")))?;
     if wire::dist::node_name(name.as_bytes()).is_none() {
-        return Err(Problem::bad("a node's name is name@host, of letters, digits, dots, dashes and underscores"));
+        return Err(Problem::bad(
+            "a node's name is name@host, of letters, digits, dots, dashes and underscores",
+        ));
     }
     door.handle.add(&name);
     Ok(accepted(&name, "connect"))
@@ -235,12 +253,21 @@ fn removal(status: &Status, name: &str) -> Option<Removal> {
 
 /// `DELETE /nodes/{name}`
 pub(super) async fn remove(State(door): State<Shared>, request: Request) -> Answer {
-    let name = request.uri().path().strip_prefix("/nodes/").ok_or_else(Problem::unexpected)?;
+    let name = request
+        .uri()
+        .path()
+        .strip_prefix("/nodes/")
+        .ok_or_else(Problem::unexpected)?;
     let name = String::from_utf8(address::decode(name)?).map_err(|_| Problem::bad("a node's name is text"))?;
     let status: Arc<Status> = door.status().await?;
     let Some(removal) = removal(&status, &name) else {
         let detail = format!("{name} is no member of this cluster");
-        return Err(Problem::refused(StatusCode::NOT_FOUND, "no_node", "No such node", detail));
+        return Err(Problem::refused(
+            StatusCode::NOT_FOUND,
+            "no_node",
+            "No such node",
+            detail,
+        ));
     };
     let then = match removal {
         Removal::Leave => {
@@ -268,7 +295,13 @@ mod tests {
 
     fn status(states: &[(&str, MemberState)]) -> Status {
         let node = |(name, state): &(&str, MemberState)| NodeStatus {
-            member: Member { name: Atom::new(name), creation: 4, state: *state, connected: true, dist_port: None },
+            member: Member {
+                name: Atom::new(name),
+                creation: 4,
+                state: *state,
+                connected: true,
+                dist_port: None,
+            },
             vitals: Vitals::default(),
             safe_to_stop: false,
         };

@@ -77,12 +77,14 @@ fn lines(kind: &str, data: &Value) -> String {
 /// Name and data of an event.
 fn describe(event: &Event) -> (&'static str, Value) {
     match event {
-        Event::NodeUp { node, creation, hidden } => {
-            ("node_up", json!({ "node": node.as_str(), "creation": creation, "hidden": hidden }))
-        }
-        Event::NodeDown { node, creation, reason } => {
-            ("node_down", json!({ "node": node.as_str(), "creation": creation, "reason": reason.to_string() }))
-        }
+        Event::NodeUp { node, creation, hidden } => (
+            "node_up",
+            json!({ "node": node.as_str(), "creation": creation, "hidden": hidden }),
+        ),
+        Event::NodeDown { node, creation, reason } => (
+            "node_down",
+            json!({ "node": node.as_str(), "creation": creation, "reason": reason.to_string() }),
+        ),
         Event::MemberChanged { member } => (
             "member",
             json!({
@@ -92,12 +94,14 @@ fn describe(event: &Event) -> (&'static str, Value) {
                 "connected": member.connected,
             }),
         ),
-        Event::HandshakeFailed { node, reason, .. } => {
-            ("handshake_failed", json!({ "node": node.as_ref().map(Atom::as_str), "reason": reason }))
-        }
-        Event::PeerRefused { node, .. } => {
-            ("peer_refused", json!({ "node": node.as_str(), "reason": "it is of another cluster" }))
-        }
+        Event::HandshakeFailed { node, reason, .. } => (
+            "handshake_failed",
+            json!({ "node": node.as_ref().map(Atom::as_str), "reason": reason }),
+        ),
+        Event::PeerRefused { node, .. } => (
+            "peer_refused",
+            json!({ "node": node.as_str(), "reason": "it is of another cluster" }),
+        ),
         Event::PeerCut { node, reason } => ("peer_cut", json!({ "node": node.as_str(), "reason": reason })),
         Event::Paused { silent_us } => ("paused", json!({ "silent_ms": silent_us / 1000 })),
         Event::ProcessExited { name, reason, .. } => (
@@ -115,7 +119,13 @@ mod tests {
 
     #[test]
     fn an_event_is_one_data_line() {
-        let event = Event::Note { kind: "left", text: "two\nlines\r\nand \"quotes\"".into() };
-        assert_eq!(told(&event), "event: note\ndata: {\"kind\":\"left\",\"text\":\"two\\nlines\\r\\nand \\\"quotes\\\"\"}\n\n");
+        let event = Event::Note {
+            kind: "left",
+            text: "two\nlines\r\nand \"quotes\"".into(),
+        };
+        assert_eq!(
+            told(&event),
+            "event: note\ndata: {\"kind\":\"left\",\"text\":\"two\\nlines\\r\\nand \\\"quotes\\\"\"}\n\n"
+        );
     }
 }

@@ -18,7 +18,8 @@ const OPEN: [&str; 4] = ["/", "/openapi.json", "/healthz", "/readyz"];
 pub(super) async fn admit(State(door): State<Shared>, request: Request, next: Next) -> Response {
     if crosses_sites(&request) {
         let detail = "a page of another site may not write here";
-        return Problem::refused(StatusCode::FORBIDDEN, "cross_site", "Request of another site", detail).into_response();
+        return Problem::refused(StatusCode::FORBIDDEN, "cross_site", "Request of another site", detail)
+            .into_response();
     }
     let admitted = match &door.settings.token {
         None => true,
@@ -51,10 +52,15 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    headers.insert(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'; sandbox; frame-ancestors 'none'"));
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; sandbox; frame-ancestors 'none'",
+        ));
     response
 }
 
@@ -64,13 +70,21 @@ mod tests {
     use axum::body::Body;
 
     fn request(method: Method, name: &'static str, value: &'static str) -> Request {
-        Request::builder().method(method).header(name, value).body(Body::empty()).unwrap()
+        Request::builder()
+            .method(method)
+            .header(name, value)
+            .body(Body::empty())
+            .unwrap()
     }
 
     #[test]
     fn the_scheme_is_bearer_in_any_case() {
-        for (value, token) in [("Bearer abc", Some(&b"abc"[..])), ("bEARER abc", Some(b"abc")), ("Basic abc", None), ("B", None)]
-        {
+        for (value, token) in [
+            ("Bearer abc", Some(&b"abc"[..])),
+            ("bEARER abc", Some(b"abc")),
+            ("Basic abc", None),
+            ("B", None),
+        ] {
             assert_eq!(bearer(&request(Method::GET, "authorization", value)), token, "{value}");
         }
     }
@@ -84,7 +98,11 @@ mod tests {
             (Method::POST, "same-origin", false),
             (Method::DELETE, "none", false),
         ] {
-            assert_eq!(crosses_sites(&request(method, "sec-fetch-site", site)), crosses, "{site}");
+            assert_eq!(
+                crosses_sites(&request(method, "sec-fetch-site", site)),
+                crosses,
+                "{site}"
+            );
         }
         assert!(!crosses_sites(&request(Method::PUT, "accept", "*/*")));
     }

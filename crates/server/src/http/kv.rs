@@ -118,17 +118,26 @@ pub(super) fn expiry(ttl: Option<&str>) -> Result<Vec<Vec<u8>>, Problem> {
 fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH) {
         let detail = "compare-and-set needs a strong keyspace; this one is eventual";
-        return Err(Problem::refused(StatusCode::CONFLICT, "eventual", "The keyspace is eventual", detail));
+        return Err(Problem::refused(
+            StatusCode::CONFLICT,
+            "eventual",
+            "The keyspace is eventual",
+            detail,
+        ));
     }
     Ok(())
 }
 
 /// Whether an `If-None-Match` of `given` names the version (RFC 9110, 13.1.2; weak comparison).
 fn names_version(given: &HeaderValue, version: &str) -> bool {
-    given.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|tag| {
-        let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
-        tag == b"*" || tag.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\"")) == Some(version.as_bytes())
-    })
+    given
+        .as_bytes()
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|tag| {
+            let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
+            tag == b"*" || tag.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\"")) == Some(version.as_bytes())
+        })
 }
 
 fn etag(version: &str) -> HeaderValue {
@@ -149,14 +158,23 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
     Query::of(request.uri(), &[])?;
     let replies = door.ask_one(place, &[b"SALP.GET", &key]).await?;
     let found = Found::of(&mut replies.tokens())?.ok_or_else(Problem::no_key)?;
-    let unchanged =
-        request.headers().get_all(header::IF_NONE_MATCH).iter().any(|given| names_version(given, found.version));
+    let unchanged = request
+        .headers()
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .any(|given| names_version(given, found.version));
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let content_type = HeaderValue::from_bytes(found.content_type).ok().filter(|kind| !kind.is_empty());
+        let content_type = HeaderValue::from_bytes(found.content_type)
+            .ok()
+            .filter(|kind| !kind.is_empty());
         let content_type = content_type.unwrap_or(HeaderValue::from_static(BYTES_TYPE));
-        ([(header::CONTENT_TYPE, content_type)], Bytes::copy_from_slice(found.value)).into_response()
+        (
+            [(header::CONTENT_TYPE, content_type)],
+            Bytes::copy_from_slice(found.value),
+        )
+            .into_response()
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(found.version));
@@ -176,13 +194,20 @@ pub(super) async fn put(State(door): State<Shared>, request: Request) -> Answer 
     let ttl: Option<String> = query.parse("ttl", "a time such as 60s")?;
     let expiry = expiry(ttl.as_deref())?;
     let (parts, body) = request.into_parts();
-    let content_type = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let content_type = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .map_or(&b""[..], |kind| kind.as_bytes());
     let (content_type, value) = checked_value(content_type, door.body(&parts.headers, body).await?)?;
     let mut args: Vec<&[u8]> = vec![b"SALP.PUT", &key, &content_type, &value];
     args.extend(expiry.iter().map(Vec::as_slice));
     let replies = door.ask_one(place, &args).await?;
     let (new, version) = stored(&mut replies.tokens())?;
-    let status = if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+    let status = if new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::NO_CONTENT
+    };
     Ok((status, [(header::ETAG, etag(version))]).into_response())
 }
 
@@ -202,16 +227,29 @@ pub(super) async fn delete(State(door): State<Shared>, request: Request) -> Answ
 pub(super) async fn incr(State(door): State<Shared>, request: Request) -> Answer {
     if !request.uri().path().ends_with("/incr") {
         let detail = "POST is for /kv/{key}/incr; a key itself takes GET, HEAD, PUT and DELETE";
-        let problem =
-            Problem::refused(StatusCode::METHOD_NOT_ALLOWED, "no_method", "Method not allowed", detail).into_response();
+        let problem = Problem::refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "no_method",
+            "Method not allowed",
+            detail,
+        )
+        .into_response();
         return Ok(([(header::ALLOW, "GET, HEAD, PUT, DELETE")], problem).into_response());
     }
     let (place, key) = place_and_key(&door, &request, "/incr")?;
     unconditional(request.headers())?;
-    let by: i64 = Query::of(request.uri(), &["by"])?.parse("by", "an integer of 64 bits")?.unwrap_or(1);
-    let replies = door.ask_one(place, &[b"INCRBY", &key, by.to_string().as_bytes()]).await?;
+    let by: i64 = Query::of(request.uri(), &["by"])?
+        .parse("by", "an integer of 64 bits")?
+        .unwrap_or(1);
+    let replies = door
+        .ask_one(place, &[b"INCRBY", &key, by.to_string().as_bytes()])
+        .await?;
     let number = integer(&mut replies.tokens())?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], number.to_string()).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        number.to_string(),
+    )
+        .into_response())
 }
 
 /// A page of keys.
@@ -239,14 +277,18 @@ impl Page {
             return Err(Problem::unexpected());
         };
         for token in tokens.by_ref().take(count) {
-            let Reply::Bulk(key) = token else { return Err(Problem::unexpected()) };
+            let Reply::Bulk(key) = token else {
+                return Err(Problem::unexpected());
+            };
             match str::from_utf8(key) {
                 Ok(key) => self.keys.push(key.to_owned()),
                 Err(_) => self.keys_encoded.push(address::encode(key)),
             }
         }
         match cursor {
-            Reply::Bulk(cursor) => str::from_utf8(cursor).map(str::to_owned).map_err(|_| Problem::unexpected()),
+            Reply::Bulk(cursor) => str::from_utf8(cursor)
+                .map(str::to_owned)
+                .map_err(|_| Problem::unexpected()),
             Reply::Int(cursor) => Ok(cursor.to_string()),
             _ => Err(Problem::unexpected()),
         }
@@ -280,7 +322,14 @@ pub(super) async fn list(State(door): State<Shared>, request: Request) -> Answer
     let mut page = Page::default();
     for _ in 0..PAGE_STEPS_MAX {
         let count = (limit - page.len()).to_string();
-        let args: [&[u8]; 6] = [b"SCAN", cursor.as_bytes(), b"MATCH", &pattern, b"COUNT", count.as_bytes()];
+        let args: [&[u8]; 6] = [
+            b"SCAN",
+            cursor.as_bytes(),
+            b"MATCH",
+            &pattern,
+            b"COUNT",
+            count.as_bytes(),
+        ];
         cursor = page.add(&door.ask_one(place, &args).await?)?;
         if cursor == "0" || page.len() >= limit {
             break;
@@ -294,7 +343,12 @@ pub(super) async fn list(State(door): State<Shared>, request: Request) -> Answer
 pub(super) async fn watch(State(door): State<Shared>, request: Request) -> Answer {
     door.place(&request)?;
     let detail = "changes of keys cannot be watched yet";
-    Err(Problem::refused(StatusCode::NOT_IMPLEMENTED, "not_yet", "Not yet", detail))
+    Err(Problem::refused(
+        StatusCode::NOT_IMPLEMENTED,
+        "not_yet",
+        "Not yet",
+        detail,
+    ))
 }
 
 #[cfg(test)]
@@ -324,10 +378,19 @@ mod tests {
     #[test]
     fn terms_are_checked_and_binaries_are_bytes() {
         let put = |body: &'static [u8]| checked_value(TERM_TYPE.as_bytes(), Bytes::from_static(body));
-        assert_eq!(put(b"\x83a\x05").unwrap(), (TERM_TYPE.into(), Bytes::from_static(b"\x83a\x05")));
-        assert_eq!(put(b"\x83m\0\0\0\x02hi").unwrap(), (Vec::new(), Bytes::from_static(b"hi")));
+        assert_eq!(
+            put(b"\x83a\x05").unwrap(),
+            (TERM_TYPE.into(), Bytes::from_static(b"\x83a\x05"))
+        );
+        assert_eq!(
+            put(b"\x83m\0\0\0\x02hi").unwrap(),
+            (Vec::new(), Bytes::from_static(b"hi"))
+        );
         assert_eq!(put(b"\x83m\0\0\0\xffhi").unwrap_err().status, 400);
-        assert_eq!(checked_value(b"text/plain", Bytes::from_static(b"\x83")).unwrap().1, &b"\x83"[..]);
+        assert_eq!(
+            checked_value(b"text/plain", Bytes::from_static(b"\x83")).unwrap().1,
+            &b"\x83"[..]
+        );
     }
 
     #[test]

@@ -22,14 +22,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `router` on `listener` until `stop` ends, at most `connections_max` connections at a time; more of them wait in
 /// the listener's queue.
-pub(super) async fn serve(listener: TcpListener, router: Router, connections_max: usize, stop: impl Future<Output = ()>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    stop: impl Future<Output = ()>,
+) {
     let seats = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
         let accepted = async {
-            let seat = seats.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let seat = seats
+                .clone()
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
             (listener.accept().await, seat)
         };
         let (accepted, seat) = tokio::select! {

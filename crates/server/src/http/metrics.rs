@@ -23,8 +23,9 @@ use store::ask::{NodeStatus, Status};
 use super::{Answer, Shared, cluster};
 
 /// Upper bounds of the buckets, in microseconds.
-const BOUNDS_US: [u64; 14] =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000];
+const BOUNDS_US: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000,
+];
 
 /// How long requests took.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +61,12 @@ impl Timings {
         if let Some(kinds) = by_route.get_mut(route) {
             kinds.entry(kind).or_default().record(took);
         } else {
-            by_route.entry(route.to_owned()).or_default().entry(kind).or_default().record(took);
+            by_route
+                .entry(route.to_owned())
+                .or_default()
+                .entry(kind)
+                .or_default()
+                .record(took);
         }
     }
 }
@@ -72,15 +78,28 @@ pub(super) async fn observe(State(door): State<Shared>, request: Request, next: 
     let started = Instant::now();
     let response = next.run(request).await;
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    door.timings.record(route, (method, response.status().as_u16() / 100), started.elapsed());
+    door.timings
+        .record(route, (method, response.status().as_u16() / 100), started.elapsed());
     response
 }
 
 /// A method's name; those that we do not know are one.
 fn method(method: &Method) -> &'static str {
-    let known = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS, Method::PATCH];
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::PUT,
+        Method::POST,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+    ];
     let names = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"];
-    known.iter().zip(names).find(|(known, _)| *known == method).map_or("other", |(_, name)| name)
+    known
+        .iter()
+        .zip(names)
+        .find(|(known, _)| *known == method)
+        .map_or("other", |(_, name)| name)
 }
 
 /// `GET /metrics`
@@ -89,43 +108,106 @@ pub(super) async fn show(State(door): State<Shared>) -> Answer {
     let mut text = Text::default();
     of_this_node(&mut text, &status);
     of_the_cluster(&mut text, &status);
-    of_http(&mut text, &door.timings.by_route.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0).into_response())
+    of_http(
+        &mut text,
+        &door.timings.by_route.lock().unwrap_or_else(PoisonError::into_inner),
+    );
+    Ok((
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text.0,
+    )
+        .into_response())
 }
 
 fn of_this_node(text: &mut Text, status: &Status) {
     text.family("salp_build_info", "gauge", "Always 1; the version is a label.");
-    text.sample("salp_build_info", &[("version", env!("CARGO_PKG_VERSION")), ("node", &status.name)], 1);
+    text.sample(
+        "salp_build_info",
+        &[("version", env!("CARGO_PKG_VERSION")), ("node", &status.name)],
+        1,
+    );
     for (name, value) in &status.counters {
         let name = format!("salp_{name}_total");
-        text.family(&name, "counter", "Counted by this node since it started; see the operations guide.");
+        text.family(
+            &name,
+            "counter",
+            "Counted by this node since it started; see the operations guide.",
+        );
         text.sample(&name, &[], *value);
     }
     let measured = &status.measured;
-    text.gauge("salp_memory_allocated_bytes", "Allocated bytes of this process.", measured.memory_bytes);
-    text.gauge("salp_memory_resident_bytes", "Resident bytes of this process.", measured.resident_bytes);
+    text.gauge(
+        "salp_memory_allocated_bytes",
+        "Allocated bytes of this process.",
+        measured.memory_bytes,
+    );
+    text.gauge(
+        "salp_memory_resident_bytes",
+        "Resident bytes of this process.",
+        measured.resident_bytes,
+    );
     text.family("salp_cpu_seconds_total", "counter", "CPU time of this process.");
     text.sample("salp_cpu_seconds_total", &[], seconds(measured.cpu_us));
-    text.gauge("salp_ready", "1 if this node serves every shard placed on it.", u64::from(status.ready));
-    text.gauge("salp_leaving", "1 if this node hands over and goes.", u64::from(status.leaving));
+    text.gauge(
+        "salp_ready",
+        "1 if this node serves every shard placed on it.",
+        u64::from(status.ready),
+    );
+    text.gauge(
+        "salp_leaving",
+        "1 if this node hands over and goes.",
+        u64::from(status.leaving),
+    );
 }
 
 fn of_the_cluster(text: &mut Text, status: &Status) {
-    text.gauge("salp_cluster_healed", "1 if every shard has all its copies and they agree.", u64::from(status.healed));
-    text.gauge("salp_cluster_moves", "Copies still to be made or handed over.", status.moves);
-    text.gauge("salp_cluster_unavailable_shards", "Shards nobody within reach serves.", status.unavailable);
+    text.gauge(
+        "salp_cluster_healed",
+        "1 if every shard has all its copies and they agree.",
+        u64::from(status.healed),
+    );
+    text.gauge(
+        "salp_cluster_moves",
+        "Copies still to be made or handed over.",
+        status.moves,
+    );
+    text.gauge(
+        "salp_cluster_unavailable_shards",
+        "Shards nobody within reach serves.",
+        status.unavailable,
+    );
     /// Name, help, and where to read it.
     type Gauge = (&'static str, &'static str, fn(&NodeStatus) -> u64);
     let gauges: [Gauge; 9] = [
-        ("salp_node_connected", "1 if this node is connected to it.", |node| u64::from(node.member.connected)),
-        ("salp_node_safe_to_stop", "1 if it may be stopped now.", |node| u64::from(node.safe_to_stop)),
-        ("salp_node_keys_primary", "Keys of shards it is the primary of.", |node| node.vitals.keys_primary),
+        ("salp_node_connected", "1 if this node is connected to it.", |node| {
+            u64::from(node.member.connected)
+        }),
+        ("salp_node_safe_to_stop", "1 if it may be stopped now.", |node| {
+            u64::from(node.safe_to_stop)
+        }),
+        (
+            "salp_node_keys_primary",
+            "Keys of shards it is the primary of.",
+            |node| node.vitals.keys_primary,
+        ),
         ("salp_node_keys_held", "Keys it holds.", |node| node.vitals.keys_held),
-        ("salp_node_shards_primary", "Shards it is the primary of.", |node| node.vitals.shards_primary),
-        ("salp_node_shards_replica", "Shards placed on it.", |node| node.vitals.shards_replica),
-        ("salp_node_shards_held", "Shards it holds.", |node| node.vitals.shards_held),
-        ("salp_node_memory_bytes", "Allocated bytes.", |node| node.vitals.memory_bytes),
-        ("salp_node_ops_per_second", "Requests of its clients per second.", |node| node.vitals.ops_per_second),
+        ("salp_node_shards_primary", "Shards it is the primary of.", |node| {
+            node.vitals.shards_primary
+        }),
+        ("salp_node_shards_replica", "Shards placed on it.", |node| {
+            node.vitals.shards_replica
+        }),
+        ("salp_node_shards_held", "Shards it holds.", |node| {
+            node.vitals.shards_held
+        }),
+        ("salp_node_memory_bytes", "Allocated bytes.", |node| {
+            node.vitals.memory_bytes
+        }),
+        (
+            "salp_node_ops_per_second",
+            "Requests of its clients per second.",
+            |node| node.vitals.ops_per_second,
+        ),
     ];
     for (name, help, read) in gauges {
         text.family(name, "gauge", help);
@@ -135,7 +217,10 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
     }
     text.family("salp_node_state", "gauge", "1 for the state that the node is in.");
     for node in &status.nodes {
-        let labels = [("node", node.member.name.as_str()), ("state", cluster::state(node.member.state))];
+        let labels = [
+            ("node", node.member.name.as_str()),
+            ("state", cluster::state(node.member.state)),
+        ];
         text.sample("salp_node_state", &labels, 1);
     }
 }
@@ -146,9 +231,16 @@ fn of_http(text: &mut Text, by_route: &ByRoute) {
     for (route, kinds) in by_route {
         for ((method, class), histogram) in kinds {
             let class = format!("{class}xx");
-            let labels = [("route", route.as_str()), ("method", *method), ("status", class.as_str())];
+            let labels = [
+                ("route", route.as_str()),
+                ("method", *method),
+                ("status", class.as_str()),
+            ];
             let mut count = 0;
-            let bounds = BOUNDS_US.iter().map(|&bound_us| seconds(bound_us)).chain(["+Inf".into()]);
+            let bounds = BOUNDS_US
+                .iter()
+                .map(|&bound_us| seconds(bound_us))
+                .chain(["+Inf".into()]);
             for (bound, requests) in bounds.zip(histogram.buckets) {
                 count += requests;
                 let labels = [labels[0], labels[1], labels[2], ("le", bound.as_str())];
@@ -226,7 +318,13 @@ mod tests {
 
     #[test]
     fn seconds_are_exact() {
-        for (us, text) in [(0, "0"), (100, "0.0001"), (1_000_000, "1"), (10_000_000, "10"), (1_500_001, "1.500001")] {
+        for (us, text) in [
+            (0, "0"),
+            (100, "0.0001"),
+            (1_000_000, "1"),
+            (10_000_000, "10"),
+            (1_500_001, "1.500001"),
+        ] {
             assert_eq!(seconds(us), text);
         }
     }

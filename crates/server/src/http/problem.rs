@@ -38,7 +38,13 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { kind, title, status, detail: detail.into(), retry: Retry::Useless }
+        Self {
+            kind,
+            title,
+            status,
+            detail: detail.into(),
+            retry: Retry::Useless,
+        }
     }
 
     /// A request that makes no sense as it is.
@@ -48,7 +54,12 @@ impl Problem {
 
     /// No such key.
     pub(crate) fn no_key() -> Self {
-        Self::refused(StatusCode::NOT_FOUND, "no_key", "No such key", "the keyspace does not hold this key")
+        Self::refused(
+            StatusCode::NOT_FOUND,
+            "no_key",
+            "No such key",
+            "the keyspace does not hold this key",
+        )
     }
 
     /// A body above `bytes_max`.
@@ -83,7 +94,13 @@ impl Problem {
     pub(crate) fn of(kind: ErrorKind, text: &str) -> Self {
         let (status, title) = describe(kind);
         let detail = if text.is_empty() { title } else { text };
-        Self { kind: kind.name(), title, status, detail: detail.into(), retry: kind.retry() }
+        Self {
+            kind: kind.name(),
+            title,
+            status,
+            detail: detail.into(),
+            retry: kind.retry(),
+        }
     }
 }
 
@@ -130,9 +147,15 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).expect("strings and a number are JSON");
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"salp\""));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"salp\""),
+            );
         }
         if self.retry == Retry::Safe {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);

@@ -290,7 +290,11 @@ impl Net {
 
     /// Lets the given time pass.
     pub fn run_ms(&mut self, ms: u64) {
-        let end_us = self.now_us + ms * 1000;
+        self.run_us(ms * 1000);
+    }
+
+    pub fn run_us(&mut self, us: u64) {
+        let end_us = self.now_us + us;
         while let Some((at_us, name, input)) = self.next(end_us) {
             self.now_us = self.now_us.max(at_us);
             self.input(&name, input);

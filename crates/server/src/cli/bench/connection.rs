@@ -1,5 +1,6 @@
 //! One connection of a load: requests gathered, written at once, and their replies counted.
 
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Request,
     body::Bytes,
@@ -7,7 +8,6 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
-use http_body_util::{BodyExt, Full};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -77,7 +77,9 @@ impl Connection {
 async fn connect(address: &str) -> Result<TcpStream, Failure> {
     let cannot = |why: &dyn std::fmt::Display| Failure::unreachable(format!("{address} cannot be reached: {why}"));
     let stream = time::timeout(TIMEOUT, TcpStream::connect(address)).await;
-    let stream = stream.map_err(|_| cannot(&"no answer"))?.map_err(|error| cannot(&error))?;
+    let stream = stream
+        .map_err(|_| cannot(&"no answer"))?
+        .map_err(|error| cannot(&error))?;
     stream.set_nodelay(true).map_err(|error| cannot(&error))?;
     Ok(stream)
 }
@@ -105,7 +107,12 @@ pub(super) struct Resp {
 impl Resp {
     async fn open(address: &str, password: Option<&str>) -> Result<Self, Failure> {
         let stream = connect(address).await?;
-        let mut resp = Self { stream, out: Vec::new(), waiting: 0, input: Vec::with_capacity(READ_BYTES) };
+        let mut resp = Self {
+            stream,
+            out: Vec::new(),
+            waiting: 0,
+            input: Vec::with_capacity(READ_BYTES),
+        };
         if let Some(password) = password {
             write_request(&mut resp.out, &[b"AUTH", password.as_bytes()]);
             resp.waiting = 1;
@@ -127,7 +134,12 @@ impl Resp {
     }
 
     async fn exchange(&mut self, mut replied: impl FnMut(Outcome)) -> Result<(), Failure> {
-        let Self { stream, out, waiting, input } = self;
+        let Self {
+            stream,
+            out,
+            waiting,
+            input,
+        } = self;
         // Written while replies are read: with many large values neither side has room for all of the other's bytes.
         let (mut reader, mut writer) = stream.split();
         let write = async { writer.write_all(out).await.map_err(broke) };
@@ -141,7 +153,9 @@ impl Resp {
                 while let Some(length) = skip(&input[at..]).map_err(broke)? {
                     replied(outcome(&input[at..at + length]));
                     at += length;
-                    *waiting = waiting.checked_sub(1).ok_or_else(|| broke("a reply that nothing was asked for"))?;
+                    *waiting = waiting
+                        .checked_sub(1)
+                        .ok_or_else(|| broke("a reply that nothing was asked for"))?;
                 }
                 input.drain(..at);
             }
@@ -155,7 +169,10 @@ impl Resp {
 
 /// How a reply of RESP looks.
 fn outcome(reply: &[u8]) -> Outcome {
-    Outcome { error: matches!(reply[0], b'-' | b'!'), miss: reply.starts_with(b"$-1") || reply[0] == b'_' }
+    Outcome {
+        error: matches!(reply[0], b'-' | b'!'),
+        miss: reply.starts_with(b"$-1") || reply[0] == b'_',
+    }
 }
 
 pub(super) struct Http {
@@ -177,7 +194,12 @@ impl Http {
         let stream = connect(&host).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
         tokio::spawn(connection);
-        Ok(Self { sender, host, authorization: target.authorization(), next: None })
+        Ok(Self {
+            sender,
+            host,
+            authorization: target.authorization(),
+            next: None,
+        })
     }
 
     fn push(&mut self, ask: Ask<'_>) {
@@ -186,7 +208,10 @@ impl Http {
             Ask::Set(key, value) => ("PUT", key, Bytes::copy_from_slice(value)),
         };
         let path = format!("/kv/{}", encode(key.as_bytes()));
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.host);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.host);
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
@@ -194,7 +219,10 @@ impl Http {
     }
 
     async fn exchange(&mut self, mut replied: impl FnMut(Outcome)) -> Result<(), Failure> {
-        let request = self.next.take().ok_or_else(|| Failure::usage("the token cannot be a header"))?;
+        let request = self
+            .next
+            .take()
+            .ok_or_else(|| Failure::usage("the token cannot be a header"))?;
         let exchange = async {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
@@ -203,7 +231,10 @@ impl Http {
             Ok::<_, hyper::Error>(status.as_u16())
         };
         let status = in_time(exchange).await?;
-        replied(Outcome { error: status >= 400 && status != 404, miss: status == 404 });
+        replied(Outcome {
+            error: status >= 400 && status != 404,
+            miss: status == 404,
+        });
         Ok(())
     }
 }
@@ -244,7 +275,9 @@ mod tests {
             resp.push(Ask::Get(key));
         }
         let mut outcomes = Vec::new();
-        resp.exchange(|outcome| outcomes.push((outcome.miss, outcome.error))).await.unwrap();
+        resp.exchange(|outcome| outcomes.push((outcome.miss, outcome.error)))
+            .await
+            .unwrap();
         assert_eq!(outcomes, [(false, false), (true, false), (false, true)]);
         resp.push(Ask::Get("d"));
         assert_eq!(resp.exchange(|_| ()).await.unwrap_err().code, 3);

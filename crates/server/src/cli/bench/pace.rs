@@ -52,11 +52,23 @@ impl Pace {
         duration: Duration,
     ) -> Vec<Self> {
         let until = start + duration;
-        let pace = |schedule| Self { until, pipeline, schedule };
-        let Some(rate) = rate else { return (0..connections).map(|_| pace(None)).collect() };
+        let pace = |schedule| Self {
+            until,
+            pipeline,
+            schedule,
+        };
+        let Some(rate) = rate else {
+            return (0..connections).map(|_| pace(None)).collect();
+        };
         let wakes: Vec<Arc<Notify>> = (0..connections).map(|_| Arc::default()).collect();
         let schedules = wakes.iter().zip(0..).map(|(wake, number)| {
-            pace(Some(Schedule { start, rate, next: number, step: connections, wake: wake.clone() }))
+            pace(Some(Schedule {
+                start,
+                rate,
+                next: number,
+                step: connections,
+                wake: wake.clone(),
+            }))
         });
         let paces = schedules.collect();
         thread::spawn(move || wake_all(&wakes, rate, start, until));
@@ -121,7 +133,9 @@ fn wake_all(wakes: &[Arc<Notify>], rate: u64, start: Instant, until: Instant) {
         for number in first..next.min(first + connections) {
             wakes[(number % connections) as usize].notify_one();
         }
-        let pause = (start + due(next, rate)).min(until).saturating_duration_since(Instant::now());
+        let pause = (start + due(next, rate))
+            .min(until)
+            .saturating_duration_since(Instant::now());
         thread::sleep(pause.max(SLEEP_MIN));
     }
     for wake in wakes {
@@ -144,9 +158,17 @@ mod tests {
     #[test]
     fn what_fell_due_while_a_connection_was_busy_keeps_its_time() {
         let start = Instant::now();
-        let mut schedule = Schedule { start, rate: 1000, next: 1, step: 2, wake: Arc::default() };
+        let mut schedule = Schedule {
+            start,
+            rate: 1000,
+            next: 1,
+            step: 2,
+            wake: Arc::default(),
+        };
         let now = start + Duration::from_millis(6);
-        let times: Vec<_> = std::iter::from_fn(|| schedule.take(now, now)).map(|due| (due - start).as_millis()).collect();
+        let times: Vec<_> = std::iter::from_fn(|| schedule.take(now, now))
+            .map(|due| (due - start).as_millis())
+            .collect();
         assert_eq!(times, [1, 3, 5]);
     }
 
@@ -154,8 +176,18 @@ mod tests {
     fn what_was_never_sent_is_told() {
         let start = Instant::now();
         let until = start + Duration::from_millis(10);
-        let schedule = Schedule { start, rate: 1000, next: 0, step: 5, wake: Arc::default() };
-        let pace = Pace { until, pipeline: 1, schedule: Some(schedule) };
+        let schedule = Schedule {
+            start,
+            rate: 1000,
+            next: 0,
+            step: 5,
+            wake: Arc::default(),
+        };
+        let pace = Pace {
+            until,
+            pipeline: 1,
+            schedule: Some(schedule),
+        };
         let waited: Vec<_> = pace.unsent().map(|waited| waited.as_millis()).collect();
         assert_eq!(waited, [10, 5]);
     }
