@@ -256,6 +256,7 @@ pub fn settled(world: &mut World) -> Verdict {
     let rested_us = world.now_us() + REST_US;
     world.run_until(rested_us)?;
     world.ask_status();
+    world.run_until(rested_us + 10_000)?;
     is_healed(world).map_err(|why| format!("healed, and then not any more: {why}"))?;
     replicas_are_equal(world)?;
     nothing_is_left_over(world)?;

@@ -141,8 +141,6 @@ pub struct Life {
     pub store: Rc<RefCell<Store>>,
     /// No other life has this number.
     pub number: u64,
-    /// When it started.
-    pub started_us: u64,
     /// It stands still.
     pub paused: bool,
     waiting: VecDeque<Input<Payload>>,
@@ -446,7 +444,6 @@ impl World {
             node,
             store,
             number,
-            started_us: now_us,
             paused: false,
             waiting: VecDeque::new(),
             flushing: false,
@@ -545,7 +542,7 @@ impl World {
                     },
                 );
             }
-            Effect::Send { connection, bytes } => self.network.send(&mut self.agenda, socket(connection), bytes),
+            Effect::Send { connection, bytes } => self.network.send(&mut self.agenda, socket(connection), &bytes),
             Effect::Close { connection } => self.network.close(&mut self.agenda, socket(connection)),
             Effect::Deliver {
                 to,

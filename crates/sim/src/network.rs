@@ -140,7 +140,7 @@ impl Network {
     }
 
     /// Carries out `Effect::Send`.
-    pub fn send(&mut self, agenda: &mut Agenda, from: Socket, bytes: Bytes) {
+    pub fn send(&mut self, agenda: &mut Agenda, from: Socket, bytes: &Bytes) {
         let Some(&(wire, end)) = self.by_socket.get(&from) else {
             return;
         };
@@ -162,7 +162,7 @@ impl Network {
             return;
         }
         let (mut times, mut waits) = (1, false);
-        if !self.is_honest() && carries_store_frames(&bytes) {
+        if !self.is_honest() && carries_store_frames(bytes) {
             if self.random.chance(self.hostile.lose) {
                 times = 0;
                 self.hostile_sends[0] += 1;
