@@ -1,7 +1,7 @@
 //! What a request costs in a store that is alone: from `Input::Message` into its node to the reply in an effect, without
 //! sockets and without parsing.
 //!
-//! `cargo run --release -p store --example store_speed [REQUESTS]`
+//! `cargo run --release -p store --example store_speed [REQUESTS] [BATCH]`
 //!
 //! Values have 64 bytes, keys 16, and there are 10,000 of them, so that most of it is in cache, taken in an order that hits another shard each time.
 //! Batches are built beforehand and used again, as the shell does with those of a connection. Each line is the best of
@@ -21,9 +21,11 @@ const KEYS: usize = 10_000;
 const VALUE: [u8; 64] = [b'v'; 64];
 
 fn main() {
-    let requests = std::env::args().nth(1).map_or(1 << 20, |word| word.parse().expect("a number of requests"));
+    let mut arguments = std::env::args().skip(1).map(|word| word.parse().expect("a number"));
+    let requests: usize = arguments.next().unwrap_or(1 << 20);
+    let sizes = arguments.next().map_or_else(|| vec![1, 16, 64], |size| vec![size]);
     let mut lone = Lone::new();
-    for size in [1, 16, 64] {
+    for size in sizes {
         for verb in ["set", "get"] {
             let ns = lone.measure(verb, size, requests);
             println!("{verb} in batches of {size:>2}   {ns:>6.1} ns per request");

@@ -59,7 +59,8 @@ impl Store {
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
                 let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
                 let origin = Origin::Beam(Box::new(Caller { from, shape }));
-                self.admit(Box::new(Run::new(origin, Session::new(0, true), batch, deadline_ms)));
+                let ask = self.own_ask(Session::new(0, true), batch);
+                self.admit(Run::new(origin, ask, deadline_ms));
             }
             None => {
                 if let Some(from) = from {

@@ -189,6 +189,11 @@ impl Cluster {
         self.peers().find(|(_, peer)| peer.name == name).map(|(slot, _)| slot)
     }
 
+    /// No other member is connected.
+    pub fn is_alone(&self) -> bool {
+        self.peers.iter().all(Option::is_none)
+    }
+
     /// All connected members.
     pub fn connected(&self) -> PeerSet {
         let mut set = PeerSet::EMPTY;

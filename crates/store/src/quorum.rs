@@ -49,7 +49,7 @@ pub enum Verdict {
 }
 
 /// The acknowledgements of one write beyond the primary's own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quorum {
     level: Level,
     sent: PeerSet,

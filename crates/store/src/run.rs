@@ -1,13 +1,11 @@
 //! Batches under way: what a batch still waits for, and where its replies go.
 
 use alloc::{boxed::Box, vec::Vec};
-use wire::{
-    reply::{Mark, Slot},
-    request::Batch,
-};
+use smallvec::{SmallVec, smallvec};
+use wire::reply::{Mark, Slot};
 
 use crate::{
-    ask::{Ask, Session},
+    ask::Ask,
     command::Fold,
     peers::PeerSet,
     quorum::{Level, Quorum, Verdict},
@@ -23,8 +21,8 @@ pub(crate) struct RunId {
 /// Where the replies of a run go.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// To a client of this node, whose box is kept here.
-    Client(Box<Ask>),
+    /// To a client of this node.
+    Client,
     /// To the peer that forwarded it.
     Peer { slot: usize, life: u64, token: u64 },
     /// Into one place of another run.
@@ -38,7 +36,7 @@ pub(crate) enum Origin {
 pub(crate) struct ShardSet(Vec<u64>);
 
 impl ShardSet {
-    pub fn insert(&mut self, shard: usize) {
+    pub(crate) fn insert(&mut self, shard: usize) {
         let word = shard / 64;
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);
@@ -46,16 +44,17 @@ impl ShardSet {
         self.0[word] |= 1 << (shard % 64);
     }
 
-    pub fn contains(&self, shard: usize) -> bool {
+    pub(crate) fn contains(&self, shard: usize) -> bool {
         self.0.get(shard / 64).is_some_and(|word| word & 1 << (shard % 64) != 0)
     }
 }
 
-/// A write that is applied here and waits for others to hold it too.
+/// Writes that are applied here and wait for the same others to hold them too. They are of one run and so in the same
+/// frames, or in ones before.
 #[derive(Debug)]
-pub(crate) struct Write {
-    /// Its reply, which turns into an error if the write is not confirmed.
-    pub mark: Mark,
+pub(crate) struct Writes {
+    /// Their replies, which turn into errors if the writes are not confirmed.
+    pub marks: SmallVec<[Mark; 4]>,
     pub quorum: Quorum,
 }
 
@@ -75,13 +74,13 @@ pub(crate) struct Parcel {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub origin: Origin,
-    pub session: Session,
-    pub batch: Batch,
+    /// Its session and its batch. A client gets back the box it gave.
+    pub ask: Box<Ask>,
     /// Times its requests were forwarded before.
     pub hops: u8,
     /// Monotonic milliseconds by which it is answered.
     pub deadline_ms: u64,
-    pub writes: Vec<Write>,
+    pub writes: Vec<Writes>,
     /// Peers whose acknowledgement of the frame now being gathered is waited for.
     pub awaited: PeerSet,
     pub parcels: Vec<Parcel>,
@@ -94,11 +93,10 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(origin: Origin, session: Session, batch: Batch, deadline_ms: u64) -> Self {
+    pub(crate) fn new(origin: Origin, ask: Box<Ask>, deadline_ms: u64) -> Self {
         Self {
             origin,
-            session,
-            batch,
+            ask,
             hops: 0,
             deadline_ms,
             writes: Vec::new(),
@@ -112,9 +110,14 @@ impl Run {
 
     /// Notes a write that was sent to `sent` and whose reply begins at `mark`.
     pub(crate) fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet, excused: PeerSet) {
-        if level != Level::One && !sent.is_empty() {
-            self.writes.push(Write { mark, quorum: Quorum::new(level, sent, excused) });
-            self.awaited = self.awaited.union(sent);
+        if level == Level::One || sent.is_empty() {
+            return;
+        }
+        self.awaited = self.awaited.union(sent);
+        let quorum = Quorum::new(level, sent, excused);
+        match self.writes.iter_mut().find(|writes| writes.quorum == quorum) {
+            Some(writes) => writes.marks.push(mark),
+            None => self.writes.push(Writes { marks: smallvec![mark], quorum }),
         }
     }
 
