@@ -10,8 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-const USAGE: &str =
-    "usage: cargo run -p xtask -- tidy    checks the rules that the compiler cannot";
+const USAGE: &str = "usage: cargo run -p xtask -- tidy    checks the rules that the compiler cannot";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -42,9 +41,7 @@ fn tidy() -> ExitCode {
 
 /// The repository that the command is run in, or else the one it was built from.
 fn root() -> PathBuf {
-    let built_from = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."));
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let Ok(here) = env::current_dir() else {
         return built_from.into();
     };

@@ -106,9 +106,7 @@ impl Tree {
     }
 
     fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_str()))
+        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
     fn get(&self, path: &str) -> Option<&str> {
@@ -146,10 +144,7 @@ mod tests {
     fn the_house_is_tidy() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let tree = Tree::read(&root).unwrap();
-        assert!(
-            tree.get("xtask/src/tidy.rs").is_some(),
-            "the repository was not found"
-        );
+        assert!(tree.get("xtask/src/tidy.rs").is_some(), "the repository was not found");
         let faults: Vec<String> = check(&tree).iter().map(Fault::to_string).collect();
         assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
     }
@@ -162,12 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_built_or_hidden_is_not_ours() {
-        for (name, skipped) in [
-            ("target", true),
-            (".git", true),
-            (".github", false),
-            ("src", false),
-        ] {
+        for (name, skipped) in [("target", true), (".git", true), (".github", false), ("src", false)] {
             assert_eq!(is_skipped(name), skipped, "{name}");
         }
     }

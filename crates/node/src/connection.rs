@@ -46,9 +46,7 @@ impl Phase {
     /// The peer, as far as known.
     pub(crate) fn node(&self) -> Option<&Atom> {
         match self {
-            Phase::Dialling { node } | Phase::Initiating { node, .. } | Phase::Yielded { node } => {
-                Some(node)
-            }
+            Phase::Dialling { node } | Phase::Initiating { node, .. } | Phase::Yielded { node } => Some(node),
             Phase::Accepting { node, .. } => node.as_ref(),
             Phase::Up(up) => Some(&up.node),
         }

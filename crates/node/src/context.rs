@@ -33,11 +33,7 @@ pub struct Context<'a, P: Payload> {
 
 impl<'a, P: Payload> Context<'a, P> {
     pub(crate) fn new(core: &'a mut Core<P>, me: Local) -> Self {
-        Self {
-            core,
-            me,
-            exit: None,
-        }
+        Self { core, me, exit: None }
     }
 
     pub(crate) fn into_exit(self) -> Option<Term> {

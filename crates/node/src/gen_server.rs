@@ -77,9 +77,7 @@ pub fn parse(term: Term) -> Request {
             let request = items.swap_remove(2);
             Request::Call { from, request }
         }
-        [Term::Atom(word), _] if word.as_str() == "$gen_cast" => {
-            Request::Cast(items.swap_remove(1))
-        }
+        [Term::Atom(word), _] if word.as_str() == "$gen_cast" => Request::Cast(items.swap_remove(1)),
         _ => Request::Info(Term::Tuple(items)),
     }
 }
@@ -174,11 +172,7 @@ mod tests {
     #[test]
     fn what_only_looks_like_a_call_is_info() {
         let word = || Term::atom("$gen_call");
-        let no_pid = Term::Tuple(vec![
-            word(),
-            Term::Tuple(vec![Term::Int(1), Term::Int(2)]),
-            word(),
-        ]);
+        let no_pid = Term::Tuple(vec![word(), Term::Tuple(vec![Term::Int(1), Term::Int(2)]), word()]);
         assert_eq!(parse(no_pid.clone()), Request::Info(no_pid));
         assert_eq!(parse(Term::Int(1)), Request::Info(Term::Int(1)));
         assert_eq!(parse(cast_term(Term::Int(1))), Request::Cast(Term::Int(1)));

@@ -65,11 +65,7 @@ impl Hello {
             others.push(decode_entry(&mut input)?);
         }
         let birth = Bytes::copy_from_slice(birth);
-        input.is_empty().then_some(Self {
-            birth,
-            sender,
-            others,
-        })
+        input.is_empty().then_some(Self { birth, sender, others })
     }
 }
 

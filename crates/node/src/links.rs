@@ -126,12 +126,7 @@ impl Links {
         self.remove_if(local, other, |_| true) == Some(State::Active)
     }
 
-    fn remove_if(
-        &mut self,
-        local: Local,
-        other: &Pid,
-        which: impl Fn(State) -> bool,
-    ) -> Option<State> {
+    fn remove_if(&mut self, local: Local, other: &Pid, which: impl Fn(State) -> bool) -> Option<State> {
         let links = self.of.get_mut(&local)?;
         let key = Key::of(other);
         let state = *links.get(&key)?;
@@ -199,10 +194,7 @@ impl Links {
     }
 
     fn uncount(&mut self, node: &Atom) {
-        let count = self
-            .per_node
-            .get_mut(node)
-            .expect("counted when it was inserted");
+        let count = self.per_node.get_mut(node).expect("counted when it was inserted");
         *count -= 1;
         if *count == 0 {
             self.per_node.remove(node);
@@ -229,10 +221,7 @@ mod tests {
     fn unlink_then_exit_does_not_act() {
         let mut links = Links::default();
         assert!(links.link(ME, &other(1)));
-        assert!(
-            !links.link(ME, &other(1)),
-            "already active: nothing to send"
-        );
+        assert!(!links.link(ME, &other(1)), "already active: nothing to send");
         assert!(links.unlink(ME, &other(1)).is_some());
         assert_eq!(links.unlink(ME, &other(1)), None);
         assert!(!links.exited(ME, &other(1)));

@@ -27,12 +27,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    pub(crate) fn new(
-        mut membership: Membership,
-        join: &[Atom],
-        dials_max: usize,
-        tick_us: u64,
-    ) -> Self {
+    pub(crate) fn new(mut membership: Membership, join: &[Atom], dials_max: usize, tick_us: u64) -> Self {
         for node in join {
             membership.add(node, false);
         }
@@ -74,9 +69,7 @@ impl Members {
             return;
         }
         for member in view.iter().filter(|member| !self.view.contains(member)) {
-            ctx.event(Event::MemberChanged {
-                member: member.clone(),
-            });
+            ctx.event(Event::MemberChanged { member: member.clone() });
         }
         self.view = view.into();
         ctx.publish_members(&self.view);
@@ -93,8 +86,7 @@ impl Members {
     // What comes
 
     fn heard<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: &Pid, bytes: &[u8]) {
-        let hello = Hello::decode(bytes)
-            .filter(|h| h.sender.name == from.node && h.sender.creation == from.creation);
+        let hello = Hello::decode(bytes).filter(|h| h.sender.name == from.node && h.sender.creation == from.creation);
         let Some(hello) = hello else {
             let text = from.node.as_str().to_string();
             ctx.event(Event::Note {
@@ -118,12 +110,7 @@ impl Members {
         }
     }
 
-    fn tell_others<P: Payload>(
-        &mut self,
-        ctx: &mut Context<'_, P>,
-        but: Option<&Atom>,
-        news: Vec<Told>,
-    ) {
+    fn tell_others<P: Payload>(&mut self, ctx: &mut Context<'_, P>, but: Option<&Atom>, news: Vec<Told>) {
         let hello = self.membership.hello_about(news).encode();
         for peer in self.membership.peers() {
             if but != Some(&peer) {
@@ -187,10 +174,7 @@ impl<P: Payload> Process<P> for Members {
                 let (now_us, random) = (ctx.now().monotonic_us, ctx.random());
                 self.membership.disconnected(&node, now_us, random);
             }
-            Message::Term {
-                from: Some(from),
-                term,
-            } => match term {
+            Message::Term { from: Some(from), term } => match term {
                 Term::Binary(bytes) if from.node != *ctx.node() => self.heard(ctx, &from, &bytes),
                 term if from.node == *ctx.node() => self.command(ctx, &term),
                 _ => {}

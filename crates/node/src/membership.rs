@@ -240,11 +240,7 @@ impl Membership {
         let Some(entry) = self.entry(&told.name, Standing::Candidate { proposed: false }) else {
             return false;
         };
-        let state = if gone {
-            MemberState::Gone
-        } else {
-            MemberState::Down
-        };
+        let state = if gone { MemberState::Gone } else { MemberState::Down };
         let believe = !entry.connected
             && match entry.standing {
                 Standing::Candidate { .. } => true,
@@ -264,16 +260,10 @@ impl Membership {
     }
 
     fn entry(&mut self, node: &Atom, standing: Standing) -> Option<&mut Entry> {
-        if *node == self.me.name
-            || (self.entries.len() >= self.entries_max && !self.entries.contains_key(node))
-        {
+        if *node == self.me.name || (self.entries.len() >= self.entries_max && !self.entries.contains_key(node)) {
             return None;
         }
-        Some(
-            self.entries
-                .entry(node.clone())
-                .or_insert_with(|| Entry::new(standing)),
-        )
+        Some(self.entries.entry(node.clone()).or_insert_with(|| Entry::new(standing)))
     }
 
     // Dialling
@@ -331,8 +321,7 @@ impl Membership {
 
     /// The connected members.
     pub(crate) fn peers(&self) -> Vec<Atom> {
-        let is_peer =
-            |entry: &Entry| entry.connected && matches!(entry.standing, Standing::Member(_));
+        let is_peer = |entry: &Entry| entry.connected && matches!(entry.standing, Standing::Member(_));
         let peers = self.entries.iter().filter(|(_, entry)| is_peer(entry));
         peers.map(|(name, _)| name.clone()).collect()
     }
@@ -468,11 +457,7 @@ mod tests {
         assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
         assert_eq!(a.forget(&b), Some(gone));
         a.heard(hello(told("b@h", 2, MemberState::Up), vec![]));
-        assert_eq!(
-            state(&a, "b@h"),
-            Some(MemberState::Up),
-            "it said hello again"
-        );
+        assert_eq!(state(&a, "b@h"), Some(MemberState::Up), "it said hello again");
     }
 
     #[test]
@@ -492,10 +477,7 @@ mod tests {
     #[test]
     fn another_birth_is_refused_whole() {
         let mut a = membership();
-        let mut other = hello(
-            told("b@h", 2, MemberState::Up),
-            vec![told("c@h", 2, MemberState::Up)],
-        );
+        let mut other = hello(told("b@h", 2, MemberState::Up), vec![told("c@h", 2, MemberState::Up)]);
         other.birth = Bytes::from_static(b"other");
         assert_eq!(a.heard(other), Heard::Refused);
         assert_eq!(a.view().len(), 1);

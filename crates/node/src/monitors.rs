@@ -124,28 +124,19 @@ impl Monitors {
     /// The watches of a process.
     pub(crate) fn of_watcher(&self, watcher: Local) -> Vec<u64> {
         let range = (watcher, 0)..=(watcher, u64::MAX);
-        self.by_watcher
-            .range(range)
-            .map(|(_, number)| *number)
-            .collect()
+        self.by_watcher.range(range).map(|(_, number)| *number).collect()
     }
 
     /// The watches on a local process.
     pub(crate) fn of_target(&self, target: Local) -> Vec<u64> {
         let range = (target, 0)..=(target, u64::MAX);
-        self.by_target
-            .range(range)
-            .map(|(_, number)| *number)
-            .collect()
+        self.by_target.range(range).map(|(_, number)| *number).collect()
     }
 
     /// The watches on processes of a node.
     pub(crate) fn of_node(&self, node: &Atom) -> Vec<u64> {
         let range = (node.clone(), 0)..=(node.clone(), u64::MAX);
-        self.by_node
-            .range(range)
-            .map(|(_, number)| *number)
-            .collect()
+        self.by_node.range(range).map(|(_, number)| *number).collect()
     }
 
     /// A second monitor under the reference of a first is ignored.
@@ -178,9 +169,7 @@ impl Monitors {
             .take_while(|(of, _)| *of == target)
             .map(|(_, key)| key.clone())
             .collect();
-        keys.iter()
-            .filter_map(|key| self.remove_guest(key))
-            .collect()
+        keys.iter().filter_map(|key| self.remove_guest(key)).collect()
     }
 
     /// The peer is lost, and its watchers with it.
@@ -210,10 +199,7 @@ impl Monitors {
     fn remove_guest(&mut self, key: &GuestKey) -> Option<Guest> {
         let guest = self.guests.remove(key)?;
         self.guests_of.remove(&(guest.target, key.clone()));
-        let count = self
-            .guests_per_peer
-            .get_mut(&key.peer)
-            .expect("counted when invited");
+        let count = self.guests_per_peer.get_mut(&key.peer).expect("counted when invited");
         *count -= 1;
         if *count == 0 {
             self.guests_per_peer.remove(&key.peer);

@@ -24,10 +24,7 @@ use wire::{
     dist::{
         Flags,
         frame::write_tick,
-        handshake::{
-            self, Acceptor, Contact, Established, HandshakeError, Initiator, Lengths, Refusal,
-            Step, Verdict,
-        },
+        handshake::{self, Acceptor, Contact, Established, HandshakeError, Initiator, Lengths, Refusal, Step, Verdict},
     },
     etf::{Atom, Term},
 };
@@ -67,11 +64,7 @@ impl<P: Payload> Core<P> {
         }
         let port = port.or_else(|| self.told_port(node));
         let connection = self.connections.next_id();
-        self.connections
-            .by_name
-            .entry(node.clone())
-            .or_default()
-            .pending = Some(connection);
+        self.connections.by_name.entry(node.clone()).or_default().pending = Some(connection);
         self.add_connection(connection, Phase::Dialling { node: node.clone() });
         self.effects.push(Effect::Dial {
             connection,
@@ -85,9 +78,7 @@ impl<P: Payload> Core<P> {
         let at_us = self.now.monotonic_us.saturating_add(SETUP_US);
         self.timers.set(at_us, Due::Setup { connection: id });
         let output = Output::new(self.now.monotonic_us);
-        self.connections
-            .by_id
-            .insert(id, Connection { phase, output });
+        self.connections.by_id.insert(id, Connection { phase, output });
     }
 
     pub(crate) fn opened(&mut self, id: ConnectionId) {
@@ -215,11 +206,7 @@ impl<P: Payload> Core<P> {
             Verdict::Ok | Verdict::Alive | Verdict::Named { .. } => {}
             Verdict::OkSimultaneous => {
                 // Who waits for our dial now waits for this connection.
-                let standing = self
-                    .connections
-                    .by_name
-                    .entry(peer.name.clone())
-                    .or_default();
+                let standing = self.connections.by_name.entry(peer.name.clone()).or_default();
                 if let Some(ours) = standing.pending.replace(id) {
                     self.close(ours);
                 }
@@ -281,11 +268,7 @@ impl<P: Payload> Core<P> {
 
         let up = Up::new(node.clone(), creation, flags, &self.config.limits, self.now);
         let hidden = up.hidden();
-        let connection = self
-            .connections
-            .by_id
-            .get_mut(&id)
-            .expect("it just shook hands");
+        let connection = self.connections.by_id.get_mut(&id).expect("it just shook hands");
         connection.phase = Phase::Up(Box::new(up));
         self.event(Event::NodeUp {
             node: node.clone(),
@@ -294,14 +277,7 @@ impl<P: Payload> Core<P> {
         });
         for watcher in self.node_watchers.clone() {
             let node = node.clone();
-            self.post(
-                watcher,
-                Message::NodeUp {
-                    node,
-                    creation,
-                    hidden,
-                },
-            );
+            self.post(watcher, Message::NodeUp { node, creation, hidden });
         }
         self.send_waiting(&node);
         if !leftover.is_empty() {
@@ -321,11 +297,7 @@ impl<P: Payload> Core<P> {
     }
 
     fn setup_failed(&mut self, id: ConnectionId, reason: &str) {
-        let node = self
-            .connections
-            .by_id
-            .get(&id)
-            .and_then(|c| c.phase.node().cloned());
+        let node = self.connections.by_id.get(&id).and_then(|c| c.phase.node().cloned());
         let reason = String::from(reason);
         self.event(Event::HandshakeFailed {
             connection: id,
@@ -337,11 +309,7 @@ impl<P: Payload> Core<P> {
 
     /// An attempt came to nothing. If others waited for it, they hear.
     fn drop_attempt(&mut self, id: ConnectionId) {
-        let node = self
-            .connections
-            .by_id
-            .get(&id)
-            .and_then(|c| c.phase.node().cloned());
+        let node = self.connections.by_id.get(&id).and_then(|c| c.phase.node().cloned());
         self.close(id);
         let Some(node) = node else { return };
         let random = self.random.next();
@@ -375,15 +343,11 @@ impl<P: Payload> Core<P> {
     /// A peer broke the protocol or a bound.
     pub(crate) fn cut(&mut self, id: ConnectionId, reason: &'static str, detail: String) {
         if let Some(Connection {
-            phase: Phase::Up(up),
-            ..
+            phase: Phase::Up(up), ..
         }) = self.connections.by_id.get(&id)
         {
             let node = up.node.clone();
-            self.event(Event::PeerCut {
-                node,
-                reason: detail,
-            });
+            self.event(Event::PeerCut { node, reason: detail });
             self.lose(id, reason, true);
         }
     }
@@ -412,14 +376,7 @@ impl<P: Payload> Core<P> {
         });
         for watcher in self.node_watchers.clone() {
             let (node, reason) = (node.clone(), reason.clone());
-            self.post(
-                watcher,
-                Message::NodeDown {
-                    node,
-                    creation,
-                    reason,
-                },
-            );
+            self.post(watcher, Message::NodeDown { node, creation, reason });
         }
     }
 
@@ -447,8 +404,7 @@ impl<P: Payload> Core<P> {
         for id in ids {
             match self.connections.by_id.get(&id) {
                 Some(Connection {
-                    phase: Phase::Up(_),
-                    ..
+                    phase: Phase::Up(_), ..
                 }) => self.lose(id, "paused", true),
                 Some(_) => self.drop_attempt(id),
                 None => {}
@@ -495,10 +451,7 @@ impl<P: Payload> Core<P> {
         let Some(connection) = self.connections.by_id.get(&id) else {
             return;
         };
-        let silent_us = self
-            .now
-            .monotonic_us
-            .saturating_sub(connection.output.wrote_us);
+        let silent_us = self.now.monotonic_us.saturating_sub(connection.output.wrote_us);
         if silent_us >= TICK_ANSWER_US {
             self.send_tick(id);
         }
@@ -524,11 +477,7 @@ impl<P: Payload> Core<P> {
         };
         let output = &connection.output;
         if bytes_before > self.config.limits.output_bytes_max {
-            self.cut(
-                id,
-                "overflow",
-                String::from("it does not read what it is sent"),
-            );
+            self.cut(id, "overflow", String::from("it does not read what it is sent"));
         } else if output.gathered.len() >= self.config.limits.output_bytes_flush {
             self.send_gathered(id);
         } else {
@@ -541,10 +490,7 @@ impl<P: Payload> Core<P> {
             return;
         };
         if let Some(bytes) = connection.output.take(self.now.monotonic_us) {
-            self.effects.push(Effect::Send {
-                connection: id,
-                bytes,
-            });
+            self.effects.push(Effect::Send { connection: id, bytes });
         }
     }
 
@@ -565,12 +511,7 @@ impl<P: Payload> Core<P> {
 
     /// Cuts the connection to a node, if there is one.
     pub(crate) fn disconnect(&mut self, node: &Atom) {
-        if let Some(id) = self
-            .connections
-            .by_name
-            .get(node)
-            .and_then(|standing| standing.up)
-        {
+        if let Some(id) = self.connections.by_name.get(node).and_then(|standing| standing.up) {
             self.send_gathered(id);
             self.lose(id, "disconnect", true);
         }

@@ -89,10 +89,7 @@ impl Up {
     }
 
     fn header(&mut self, sender: Local, from: &Pid, name: &Atom) -> &RegSendHeader {
-        let known = self
-            .headers
-            .iter()
-            .position(|(s, n, _)| *s == sender && n == name);
+        let known = self.headers.iter().position(|(s, n, _)| *s == sender && n == name);
         let at = known.unwrap_or_else(|| {
             if self.headers.len() >= HEADERS_MAX {
                 self.headers.remove(0);
@@ -107,14 +104,7 @@ impl Up {
 
 /// Out.
 impl<P: Payload> Core<P> {
-    pub(crate) fn send_there(
-        &mut self,
-        from: Local,
-        node: &Atom,
-        to: &Address,
-        term: Term,
-        dial: bool,
-    ) {
+    pub(crate) fn send_there(&mut self, from: Local, node: &Atom, to: &Address, term: Term, dial: bool) {
         let to = match to {
             Address::Pid(pid) => Target::Pid(pid.clone()),
             Address::Name(name) | Address::Remote { name, .. } => Target::Name(name.clone()),
@@ -166,38 +156,18 @@ impl<P: Payload> Core<P> {
         self.transmit(&to.node, signal, !link);
     }
 
-    pub(crate) fn monitor_there(
-        &mut self,
-        watcher: Local,
-        node: &Atom,
-        target: &Address,
-        number: u64,
-    ) {
+    pub(crate) fn monitor_there(&mut self, watcher: Local, node: &Atom, target: &Address, number: u64) {
         match monitored(target) {
             Some(to) => {
                 let (from, reference) = (self.pid(watcher), self.reference(number));
-                self.transmit(
-                    node,
-                    Signal::Monitor {
-                        from,
-                        to,
-                        reference,
-                    },
-                    true,
-                );
+                self.transmit(node, Signal::Monitor { from, to, reference }, true);
             }
             None => self.post_down(number, Term::atom("noproc")),
         }
     }
 
     /// The watcher may be gone already: its pid is not asked of the table.
-    pub(crate) fn demonitor_there(
-        &mut self,
-        watcher: Pid,
-        watch: &Watch,
-        node: &Atom,
-        number: u64,
-    ) {
+    pub(crate) fn demonitor_there(&mut self, watcher: Pid, watch: &Watch, node: &Atom, number: u64) {
         if let Some(to) = monitored(&watch.target) {
             let reference = self.reference(number);
             self.transmit(
@@ -256,9 +226,11 @@ impl<P: Payload> Core<P> {
     /// Whether a signal may wait for a connection, by the bound and by what failed lately.
     fn may_wait(&self, node: &Atom) -> bool {
         let waiting = self.waiting.get(node).map_or(0, Vec::len);
-        let backing_off = self.connections.by_name.get(node).is_some_and(|standing| {
-            standing.pending.is_none() && self.now.monotonic_us < standing.retry_us
-        });
+        let backing_off = self
+            .connections
+            .by_name
+            .get(node)
+            .is_some_and(|standing| standing.pending.is_none() && self.now.monotonic_us < standing.retry_us);
         waiting < self.config.limits.waiting_max && !backing_off
     }
 
@@ -310,21 +282,14 @@ impl<P: Payload> Core<P> {
             return false;
         }
         if let Some(to) = self.registry.find(name) {
-            let (from, term) = (
-                Some(self.pid(me)),
-                Term::Binary(Bytes::copy_from_slice(bytes)),
-            );
+            let (from, term) = (Some(self.pid(me)), Term::Binary(Bytes::copy_from_slice(bytes)));
             self.post(to, Message::Term { from, term });
         }
         true
     }
 
     pub(crate) fn queued(&self, node: &Atom) -> usize {
-        let up = self
-            .connections
-            .by_name
-            .get(node)
-            .and_then(|standing| standing.up);
+        let up = self.connections.by_name.get(node).and_then(|standing| standing.up);
         let connection = up.and_then(|id| self.connections.by_id.get(&id));
         connection.map_or(0, |connection| connection.output.bytes())
     }
@@ -343,11 +308,7 @@ fn monitored(target: &Address) -> Option<Monitored> {
 impl<P: Payload> Core<P> {
     /// Bytes of a connection that is up. Processes run only after all of them are taken in.
     pub(crate) fn frames(&mut self, id: ConnectionId, mut bytes: Bytes) {
-        let Some(mut reader) = self
-            .connections
-            .up_by_id(id)
-            .and_then(|up| up.reader.take())
-        else {
+        let Some(mut reader) = self.connections.up_by_id(id).and_then(|up| up.reader.take()) else {
             return;
         };
         loop {
@@ -404,27 +365,16 @@ impl<P: Payload> Core<P> {
                 self.check_from(id, &from)?;
                 if let Target::Pid(to) = to
                     && let Some(local) = self.table.find(&to)
-                    && self
-                        .table
-                        .get(local)
-                        .is_some_and(|slot| slot.name.is_none())
+                    && self.table.get(local).is_some_and(|slot| slot.name.is_none())
                 {
                     self.post_exit(local, from, reason, false);
                 }
             }
-            Signal::Monitor {
-                from,
-                to,
-                reference,
-            } => {
+            Signal::Monitor { from, to, reference } => {
                 self.check_from(id, &from)?;
                 self.monitor_arrived(from, to, reference)?;
             }
-            Signal::Demonitor {
-                from,
-                to: _,
-                reference,
-            } => {
+            Signal::Demonitor { from, to: _, reference } => {
                 self.check_from(id, &from)?;
                 self.monitors.dismiss(&from.node, &reference);
             }
@@ -436,11 +386,7 @@ impl<P: Payload> Core<P> {
             } => {
                 self.down_arrived_from(id, &to, &reference, reason);
             }
-            Signal::UnlinkId {
-                id: unlink,
-                from,
-                to,
-            } => {
+            Signal::UnlinkId { id: unlink, from, to } => {
                 self.check_both(id, &from, &to)?;
                 if let Some(local) = self.table.find(&to) {
                     self.links.remove(local, &from);
@@ -453,11 +399,7 @@ impl<P: Payload> Core<P> {
                 };
                 self.transmit(&node, answer, false);
             }
-            Signal::UnlinkIdAck {
-                id: unlink,
-                from,
-                to,
-            } => {
+            Signal::UnlinkIdAck { id: unlink, from, to } => {
                 self.check_both(id, &from, &to)?;
                 if let Some(local) = self.table.find(&to) {
                     self.links.acknowledged(local, &from, unlink);
@@ -516,13 +458,7 @@ impl<P: Payload> Core<P> {
             },
         };
         if let Some(to) = to {
-            self.post(
-                to,
-                Message::Term {
-                    from,
-                    term: message,
-                },
-            );
+            self.post(to, Message::Term { from, term: message });
         }
     }
 
@@ -545,12 +481,7 @@ impl<P: Payload> Core<P> {
         Ok(())
     }
 
-    fn monitor_arrived(
-        &mut self,
-        watcher: Pid,
-        to: Monitored,
-        reference: Ref,
-    ) -> Result<(), Breach> {
+    fn monitor_arrived(&mut self, watcher: Pid, to: Monitored, reference: Ref) -> Result<(), Breach> {
         if self.monitors.guests(&watcher.node) >= self.config.limits.monitors_per_peer_max {
             return Err(Breach::Quota("monitors"));
         }
@@ -580,10 +511,7 @@ impl<P: Payload> Core<P> {
             return;
         };
         let (watcher, at) = (watch.watcher, watch.at.clone());
-        let is_there = self
-            .connections
-            .up_by_id(id)
-            .is_some_and(|up| at.is_at(&up.node));
+        let is_there = self.connections.up_by_id(id).is_some_and(|up| at.is_at(&up.node));
         if is_there && self.table.find(to) == Some(watcher) {
             self.post_down(number, reason);
         }

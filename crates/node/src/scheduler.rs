@@ -179,10 +179,7 @@ pub(crate) struct Core<P: Payload> {
 
 impl<P: Payload> Core<P> {
     fn new(config: Config, seed: u64) -> Self {
-        assert!(
-            config.tick_ms >= 8,
-            "a tick time below 8 ms leaves no room for ticks"
-        );
+        assert!(config.tick_ms >= 8, "a tick time below 8 ms leaves no room for ticks");
         let mut table = Table::new(config.name.clone(), config.creation);
         let me = Told {
             name: config.name.clone(),
@@ -282,9 +279,7 @@ impl<P: Payload> Core<P> {
             }
             (Place::Here(process), message) => self.post(process, message),
             (Place::There(_), Message::Term { from, term }) => {
-                let from = from
-                    .and_then(|pid| self.table.find(&pid))
-                    .unwrap_or(self.net_kernel);
+                let from = from.and_then(|pid| self.table.find(&pid)).unwrap_or(self.net_kernel);
                 self.send(from, to, term, true);
             }
             (Place::There(_), _) => {
@@ -321,10 +316,7 @@ impl<P: Payload> Core<P> {
 
     /// The port a member listens on, as it told.
     pub(crate) fn told_port(&self, node: &Atom) -> Option<u16> {
-        let at = self
-            .view
-            .binary_search_by(|member| member.name.cmp(node))
-            .ok()?;
+        let at = self.view.binary_search_by(|member| member.name.cmp(node)).ok()?;
         self.view[at].dist_port
     }
 
@@ -357,10 +349,7 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn defer(&mut self, process: Local) {
-        let slot = self
-            .table
-            .get_mut(process)
-            .expect("a running process has a slot");
+        let slot = self.table.get_mut(process).expect("a running process has a slot");
         if !mem::replace(&mut slot.deferred, true) {
             self.deferred.push(process);
         }
@@ -380,12 +369,7 @@ impl<P: Payload> Core<P> {
             match queued {
                 Queued::Start { to } => self.run_process(to, |process, ctx| process.start(ctx)),
                 Queued::Message { to, message } => self.dispatch(to, message),
-                Queued::Exit {
-                    to,
-                    from,
-                    reason,
-                    link,
-                } => self.exit_arrived(to, from, reason, link),
+                Queued::Exit { to, from, reason, link } => self.exit_arrived(to, from, reason, link),
                 Queued::Down { number, reason } => self.down_arrived(number, reason),
             }
         }
@@ -414,12 +398,7 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn post_exit(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
-        self.queue.push_back(Queued::Exit {
-            to,
-            from,
-            reason,
-            link,
-        });
+        self.queue.push_back(Queued::Exit { to, from, reason, link });
     }
 
     pub(crate) fn post_down(&mut self, number: u64, reason: Term) {
@@ -448,11 +427,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    fn run_process(
-        &mut self,
-        to: Local,
-        body: impl FnOnce(&mut dyn Process<P>, &mut Context<'_, P>),
-    ) {
+    fn run_process(&mut self, to: Local, body: impl FnOnce(&mut dyn Process<P>, &mut Context<'_, P>)) {
         let Some(slot) = self.table.get_mut(to) else {
             return;
         };
@@ -467,10 +442,7 @@ impl<P: Payload> Core<P> {
         body(&mut *process, &mut ctx);
         match ctx.into_exit() {
             None => {
-                let slot = self
-                    .table
-                    .get_mut(to)
-                    .expect("nothing frees the slot of the running");
+                let slot = self.table.get_mut(to).expect("nothing frees the slot of the running");
                 slot.body = Body::Idle(process);
             }
             Some(reason) => {

@@ -28,10 +28,7 @@ impl<P: Payload> Core<P> {
     pub(crate) fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
         let local = self.table.add(Body::Idle(process));
         if let Some(name) = name {
-            assert!(
-                self.register(Atom::new(name), local),
-                "the name {name} is taken"
-            );
+            assert!(self.register(Atom::new(name), local), "the name {name} is taken");
         }
         self.post_start(local);
         self.pid(local)
@@ -190,13 +187,7 @@ impl<P: Payload> Core<P> {
     }
 
     /// A call: monitor, and then the request under an alias.
-    pub(crate) fn call(
-        &mut self,
-        caller: Local,
-        target: &Address,
-        request: Term,
-        timeout_us: u64,
-    ) -> Ref {
+    pub(crate) fn call(&mut self, caller: Local, target: &Address, request: Term, timeout_us: u64) -> Ref {
         let number = self.last_reference + 1;
         let at_us = self.now.monotonic_us.saturating_add(timeout_us);
         let timer = self.timers.set(at_us, Due::Call { number });
@@ -209,11 +200,7 @@ impl<P: Payload> Core<P> {
 
     /// Ends a watch of this watcher.
     pub(crate) fn demonitor(&mut self, watcher: Local, number: u64) {
-        if self
-            .monitors
-            .get(number)
-            .is_some_and(|watch| watch.watcher == watcher)
-        {
+        if self.monitors.get(number).is_some_and(|watch| watch.watcher == watcher) {
             let pid = self.pid(watcher);
             self.end_watch(pid, number);
         }
@@ -338,10 +325,7 @@ impl<P: Payload> Core<P> {
     }
 
     /// Our reference of this number: three words, the first of at most 18 bits for older peers.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the words are slices of the number"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the words are slices of the number")]
     pub(crate) fn reference(&self, number: u64) -> Ref {
         Ref {
             node: self.config.name.clone(),

@@ -59,10 +59,7 @@ impl<P: Payload> Table<P> {
         let index = match self.free.pop_front() {
             Some(index) => index,
             None => {
-                assert!(
-                    self.slots.len() < Self::SLOTS_MAX,
-                    "the process table is full"
-                );
+                assert!(self.slots.len() < Self::SLOTS_MAX, "the process table is full");
                 let index = u32::try_from(self.slots.len()).expect("checked above");
                 let pid = Pid {
                     node: self.node.clone(),
@@ -122,8 +119,7 @@ impl<P: Payload> Table<P> {
             id: pid.id,
             serial: pid.serial,
         };
-        (pid.creation == self.creation && self.is_ours(pid) && self.get(process).is_some())
-            .then_some(process)
+        (pid.creation == self.creation && self.is_ours(pid) && self.get(process).is_some()).then_some(process)
     }
 }
 

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use node::{
-    Address, Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Message,
-    Node, Payload, Process, Term, Time, gen_server,
+    Address, Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Message, Node, Payload,
+    Process, Term, Time, gen_server,
 };
 use std::{
     collections::BTreeMap,
@@ -255,9 +255,7 @@ fn check(lines: &[&str], counts_down: &str) {
     let steps: Vec<String> = lines
         .iter()
         .enumerate()
-        .map(|(number, line)| {
-            format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])")
-        })
+        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
         .collect();
     let program = format!("N = '{OURS}', {}, halt().", steps.join(", "));
     let Some(erl) = shell.erl(&program) else {
@@ -265,10 +263,7 @@ fn check(lines: &[&str], counts_down: &str) {
     };
     let printed = shell.run(erl);
     for (number, line) in lines.iter().enumerate() {
-        assert!(
-            printed.contains(&format!("{number} ok\n")),
-            "{line}\n{printed}"
-        );
+        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
     }
     let downs: Vec<String> = shell
         .events
@@ -315,9 +310,7 @@ fn a_beam_finds_a_node() {
 #[test]
 fn a_beam_with_another_cookie_stays_outside() {
     let mut shell = Shell::new();
-    let program = format!(
-        "erlang:set_cookie(node(), other), io:format(\"~p~n\", [net_adm:ping('{OURS}')]), halt()."
-    );
+    let program = format!("erlang:set_cookie(node(), other), io:format(\"~p~n\", [net_adm:ping('{OURS}')]), halt().");
     let Some(erl) = shell.erl(&program) else {
         return;
     };
@@ -343,10 +336,7 @@ fn a_node_finds_a_beam() {
     // Dialled until it is there: at first nobody listens.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(20)
-        && !shell
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::NodeUp { .. }))
+        && !shell.events.iter().any(|event| matches!(event, Event::NodeUp { .. }))
     {
         shell.input(Input::Proposed {
             nodes: vec![Atom::new(THEIRS)],
@@ -354,10 +344,7 @@ fn a_node_finds_a_beam() {
         shell.poll();
     }
     let cast = gen_server::cast_term(Term::from((Term::atom("call"), Atom::new("theirs"))));
-    let message = Message::Term {
-        from: None,
-        term: cast,
-    };
+    let message = Message::Term { from: None, term: cast };
     shell.input(Input::Message {
         to: Address::Name(Atom::new("srv")),
         message,

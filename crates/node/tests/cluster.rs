@@ -32,25 +32,14 @@ fn operator() -> Box<net::Actor> {
 }
 
 fn command(net: &mut Net, node: &str, verb: &'static str, other: &str) {
-    net.tell(
-        node,
-        "operator",
-        Term::from((Term::atom(verb), name(other))),
-    );
+    net.tell(node, "operator", Term::from((Term::atom(verb), name(other))));
     net.run_ms(50);
 }
 
 fn chain() -> Net {
     let mut net = Net::new();
-    for (seed, (node, join)) in [("a", vec![]), ("b", vec!["a"]), ("c", vec!["b"])]
-        .iter()
-        .enumerate()
-    {
-        net.start(
-            config(node, join),
-            seed as u64,
-            vec![("operator", operator())],
-        );
+    for (seed, (node, join)) in [("a", vec![]), ("b", vec!["a"]), ("c", vec!["b"])].iter().enumerate() {
+        net.start(config(node, join), seed as u64, vec![("operator", operator())]);
     }
     net.run_ms(1000);
     net
@@ -121,15 +110,10 @@ fn dials_back_off_and_never_end() {
     let times: Vec<u64> = net.dials.iter().map(|(at_us, ..)| *at_us).collect();
     let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(
-        gaps.iter()
-            .all(|gap_us| (50_000..5_100_000).contains(gap_us)),
+        gaps.iter().all(|gap_us| (50_000..5_100_000).contains(gap_us)),
         "{gaps:?}"
     );
-    assert!(
-        (60..150).contains(&times.len()),
-        "{} dials in 300 s",
-        times.len()
-    );
+    assert!((60..150).contains(&times.len()), "{} dials in 300 s", times.len());
     assert!(times.last().unwrap() > &290_000_000);
 }
 
@@ -259,11 +243,7 @@ fn leaving_is_a_state_and_a_good_bye_lasts() {
 fn what_is_forgotten_is_forgotten_everywhere() {
     let mut net = chain();
     command(&mut net, "a", "forget", "c");
-    assert_eq!(
-        net.state("a", "c"),
-        Some(MemberState::Up),
-        "only who is down"
-    );
+    assert_eq!(net.state("a", "c"), Some(MemberState::Up), "only who is down");
     net.kill("c", false);
     net.run_ms(1000);
     command(&mut net, "a", "forget", "c");
@@ -300,11 +280,7 @@ fn proposed_names_are_dialled() {
     net.input(&name("a"), node::Input::Proposed { nodes });
     net.run_ms(60_000);
     check_mesh(&net, &["a", "b"]);
-    let tries = net
-        .dials
-        .iter()
-        .filter(|(_, _, to)| *to == name("nobody"))
-        .count();
+    let tries = net.dials.iter().filter(|(_, _, to)| *to == name("nobody")).count();
     assert_eq!(tries, 5, "a proposal is not believed for ever");
 }
 
@@ -336,11 +312,7 @@ fn the_same_seed_gives_the_same_effects() {
     let run = |seed: u64| {
         let mut net = Net::new();
         net.start(config("a", &["b", "c"]), seed, vec![]);
-        net.start(
-            config("b", &["a"]),
-            seed + 1,
-            vec![("operator", operator())],
-        );
+        net.start(config("b", &["a"]), seed + 1, vec![("operator", operator())]);
         net.start(config("c", &["b", "x"]), seed + 2, vec![]);
         net.run_ms(20_000);
         net.part("a", "b");
@@ -370,11 +342,7 @@ fn output_leaves_once_per_flush_and_is_counted() {
     let mut net = Net::pair(vec![("sender", sender)], vec![("sink", sink)]);
     net.trace.clear();
     net.tell("a", "sender", Term::atom("go"));
-    let sends = net
-        .trace
-        .lines()
-        .filter(|line| line.contains("Send"))
-        .count();
+    let sends = net.trace.lines().filter(|line| line.contains("Send")).count();
     assert_eq!(sends, 1);
     net.run_ms(5);
     assert_eq!(log.borrow().len(), 10);

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use node::{
-    Address, Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Message,
-    Node, Payload, Pid, Process, Ref, Term, Time,
+    Address, Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Message, Node, Payload, Pid,
+    Process, Ref, Term, Time,
 };
 use wire::dist::{
     Flags,
@@ -93,9 +93,7 @@ impl Stage {
         loop {
             let mut answer = Vec::new();
             for bytes in self.sent(&std::mem::take(&mut out)) {
-                if let Step::Established(established) =
-                    handshake.receive(&bytes, &[], &mut answer).unwrap()
-                {
+                if let Step::Established(established) = handshake.receive(&bytes, &[], &mut answer).unwrap() {
                     self.read(established.leftover);
                     return;
                 }
@@ -275,10 +273,7 @@ fn who_speaks_for_others_is_cut() {
             node: Atom::new("c@net"),
             ..peer(1)
         },
-        Pid {
-            creation: 8,
-            ..peer(1)
-        },
+        Pid { creation: 8, ..peer(1) },
         service.clone(),
     ];
     for from in strangers {
@@ -580,8 +575,5 @@ fn a_tick_is_answered_but_not_an_answer() {
     assert!(stage.sent(&[0; 4]).is_empty());
     stage.now_us += 100_000;
     assert_eq!(stage.sent(&[0; 4]), [Bytes::from_static(&[0; 4])]);
-    assert!(
-        stage.sent(&[0; 4]).is_empty(),
-        "that may have been the answer to ours"
-    );
+    assert!(stage.sent(&[0; 4]).is_empty(), "that may have been the answer to ours");
 }

@@ -112,10 +112,7 @@ fn a_monitor_fires_once_with_the_reason() {
             "two monitors, one DOWN each"
         );
         act(&mut net);
-        assert_eq!(
-            log.borrow().last().unwrap(),
-            &format!("down target@{place}@net noproc")
-        );
+        assert_eq!(log.borrow().last().unwrap(), &format!("down target@{place}@net noproc"));
         if place == "b" {
             net.kill("b", false);
             net.run_ms(20_000);
@@ -144,10 +141,7 @@ fn a_lost_node_ends_its_monitors_and_links_once() {
         assert_eq!(*log.borrow(), ["down target@b@net noconnection"]);
         let mut delivered = net.delivered("a");
         delivered.sort();
-        assert_eq!(
-            delivered,
-            ["down pid@b@net noconnection", "exit b@net noconnection"]
-        );
+        assert_eq!(delivered, ["down pid@b@net noconnection", "exit b@net noconnection"]);
     }
 }
 
@@ -319,10 +313,7 @@ fn exit_signals_to_others() {
         if place == "a" {
             assert_eq!(*log.borrow(), ["down target@a@net killed"]);
         } else {
-            assert!(
-                log.borrow().is_empty(),
-                "a peer does not kill a named process"
-            );
+            assert!(log.borrow().is_empty(), "a peer does not kill a named process");
         }
     }
 }
@@ -358,11 +349,7 @@ fn calls_to_nobody_fail_at_once() {
     log.borrow_mut().sort();
     assert_eq!(
         *log.borrow(),
-        [
-            "no reply noconnection",
-            "no reply noproc",
-            "no reply noproc"
-        ]
+        ["no reply noconnection", "no reply noproc", "no reply noproc"]
     );
     net.run_ms(70_000);
     assert_eq!(log.borrow().len(), 3);
@@ -472,19 +459,14 @@ fn flush_comes_once_per_round_to_those_who_asked() {
     });
     let written = log.clone();
     let second = actor(move |ctx, message| {
-        written
-            .borrow_mut()
-            .push(format!("second {}", line(&message)));
+        written.borrow_mut().push(format!("second {}", line(&message)));
         if matches!(message, Message::Payload(_)) {
             ctx.defer();
         }
     });
     let mut net = one(vec![("first", first), ("second", second)]);
     net.tell("a", "first", Term::Int(1));
-    assert_eq!(
-        *log.borrow(),
-        ["first flushes", "second word batch", "second flush"]
-    );
+    assert_eq!(*log.borrow(), ["first flushes", "second word batch", "second flush"]);
     net.input(&name("a"), Input::Alarm);
     assert_eq!(log.borrow().len(), 3);
 }

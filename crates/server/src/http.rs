@@ -21,6 +21,8 @@ mod kv;
 mod listener;
 mod metrics;
 mod problem;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

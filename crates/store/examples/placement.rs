@@ -56,11 +56,7 @@ fn row(placement: Placement, nodes: usize) -> String {
     let after = ring(placement, nodes + 1);
     let (copies_over, copies_under) = evenness(&before, before.copies());
     let (primaries_over, primaries_under) = evenness(&before, 1);
-    let Moves {
-        moved,
-        stray,
-        turned,
-    } = moves(&before, &after);
+    let Moves { moved, stray, turned } = moves(&before, &after);
     let copies_total = f64::from(SHARDS) * after.copies() as f64;
     format!(
         "| {copies_over:>6.1} {copies_under:>8.1} | {primaries_over:>6.1} {primaries_under:>8.1} \
@@ -105,16 +101,8 @@ fn moves(before: &Ring, after: &Ring) -> Moves {
         turned: 0,
     };
     for shard in 0..SHARDS {
-        let old: Vec<&str> = before
-            .replicas(shard)
-            .iter()
-            .map(|node| before.name(*node))
-            .collect();
-        let new: Vec<&str> = after
-            .replicas(shard)
-            .iter()
-            .map(|node| after.name(*node))
-            .collect();
+        let old: Vec<&str> = before.replicas(shard).iter().map(|node| before.name(*node)).collect();
+        let new: Vec<&str> = after.replicas(shard).iter().map(|node| after.name(*node)).collect();
         let gained = new.iter().filter(|name| !old.contains(name));
         moves.moved += gained.clone().count();
         moves.stray += gained.filter(|name| before.index(name).is_some()).count();
@@ -139,10 +127,7 @@ fn modulo(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
 fn token_ring(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
     let mut tokens: Vec<(u64, NodeIndex)> = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
-        tokens.extend(
-            (0..TOKENS_PER_NODE)
-                .map(|token| (xxh3_64_with_seed(node.as_bytes(), token), index(at))),
-        );
+        tokens.extend((0..TOKENS_PER_NODE).map(|token| (xxh3_64_with_seed(node.as_bytes(), token), index(at))));
     }
     tokens.sort_unstable();
     let mut table = Vec::new();
@@ -165,9 +150,7 @@ fn plain(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
     let mut table = Vec::new();
     for shard in 0..shards {
         let mut ranked: Vec<NodeIndex> = (0..nodes.len()).map(index).collect();
-        ranked.sort_by_cached_key(|node| {
-            std::cmp::Reverse(weight(nodes[usize::from(node.0)], shard))
-        });
+        ranked.sort_by_cached_key(|node| std::cmp::Reverse(weight(nodes[usize::from(node.0)], shard)));
         table.extend(&ranked[..copies]);
     }
     table

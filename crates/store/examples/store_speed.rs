@@ -1,7 +1,7 @@
 //! What a request costs in a store that is alone: from `Input::Message` into its node to the reply in an effect, without
 //! sockets and without parsing.
 //!
-//! `cargo run --release -p store --example store_speed [REQUESTS]`
+//! `cargo run --release -p store --example store_speed [REQUESTS] [BATCH]`
 //!
 //! Values have 64 bytes, keys 16, and there are 10,000 of them, so that most of it is in cache, taken in an order that hits another shard each time.
 //! Batches are built beforehand and used again, as the shell does with those of a connection. Each line is the best of
@@ -21,9 +21,11 @@ const KEYS: usize = 10_000;
 const VALUE: [u8; 64] = [b'v'; 64];
 
 fn main() {
-    let requests = std::env::args().nth(1).map_or(1 << 20, |word| word.parse().expect("a number of requests"));
+    let mut arguments = std::env::args().skip(1).map(|word| word.parse().expect("a number"));
+    let requests: usize = arguments.next().unwrap_or(1 << 20);
+    let sizes = arguments.next().map_or_else(|| vec![1, 16, 64], |size| vec![size]);
     let mut lone = Lone::new();
-    for size in [1, 16, 64] {
+    for size in sizes {
         for verb in ["set", "get"] {
             let ns = lone.measure(verb, size, requests);
             println!("{verb} in batches of {size:>2}   {ns:>6.1} ns per request");
@@ -42,7 +44,10 @@ struct Lone {
 
 impl Lone {
     fn new() -> Self {
-        let config = Config { name: "lone@127.0.0.1".into(), ..Config::default() };
+        let config = Config {
+            name: "lone@127.0.0.1".into(),
+            ..Config::default()
+        };
         let mut node = Node::new(
             node::Config {
                 name: Atom::new(&config.name),
@@ -60,24 +65,40 @@ impl Lone {
         node.spawn(Some(NAME), Box::new(Store::new(config, 1)));
         let client = node.adopt();
         let store = Address::Name(Atom::new(NAME));
-        let mut lone = Self { node, store, client, effects: Vec::new(), started: Instant::now() };
+        let mut lone = Self {
+            node,
+            store,
+            client,
+            effects: Vec::new(),
+            started: Instant::now(),
+        };
         lone.input(Input::Start);
         lone.input(Input::Flush);
         lone
     }
 
     fn input(&mut self, input: Input<Payload>) {
-        let now = Time { monotonic_us: self.started.elapsed().as_micros() as u64 + 1, wall_ms: 1_700_000_000_000 };
+        let now = Time {
+            monotonic_us: self.started.elapsed().as_micros() as u64 + 1,
+            wall_ms: 1_700_000_000_000,
+        };
         self.node.handle(now, input, &mut self.effects);
     }
 
     /// Has a batch executed and gives it back with its replies.
     fn ask(&mut self, ask: Box<Ask>) -> Box<Ask> {
-        self.input(Input::Message { to: self.store.clone(), message: Message::Payload(Payload::Ask(ask)) });
+        self.input(Input::Message {
+            to: self.store.clone(),
+            message: Message::Payload(Payload::Ask(ask)),
+        });
         self.input(Input::Flush);
         let mut answered = None;
         for effect in self.effects.drain(..) {
-            if let Effect::Deliver { message: Message::Payload(Payload::Ask(ask)), .. } = effect {
+            if let Effect::Deliver {
+                message: Message::Payload(Payload::Ask(ask)),
+                ..
+            } = effect
+            {
                 answered = Some(ask);
             }
         }
@@ -86,7 +107,9 @@ impl Lone {
 
     /// Nanoseconds per request.
     fn measure(&mut self, verb: &str, size: usize, requests: usize) -> f64 {
-        let mut asks: Vec<Box<Ask>> = (0..KEYS / size).map(|number| self.batch(verb, number * size, size)).collect();
+        let mut asks: Vec<Box<Ask>> = (0..KEYS / size)
+            .map(|number| self.batch(verb, number * size, size))
+            .collect();
         let rounds = (requests / KEYS).max(1);
         let mut best_ns = u128::MAX;
         for _ in 0..rounds {
@@ -114,6 +137,10 @@ impl Lone {
                 _ => batch.push(&[b"GET", key.as_bytes()]),
             }
         }
-        Box::new(Ask { client: self.client.clone(), session: Session::new(1, true), batch })
+        Box::new(Ask {
+            client: self.client.clone(),
+            session: Session::new(1, true),
+            batch,
+        })
     }
 }

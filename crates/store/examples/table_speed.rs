@@ -18,9 +18,7 @@ use store::table::{Content, Record, Table, hash};
 const OPERATIONS_MIN: usize = 1_000_000;
 
 fn main() {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .map(|word| word.parse().expect("a number"));
+    let mut arguments = std::env::args().skip(1).map(|word| word.parse().expect("a number"));
     let count: usize = arguments.next().unwrap_or(1_000_000);
     let shards: usize = arguments.next().unwrap_or(1_024);
     let rounds = OPERATIONS_MIN.div_ceil(count);
@@ -68,11 +66,7 @@ fn main() {
     let mut round = 0;
     measure("put, other size", &mut tables, &mut |table, n| {
         round += usize::from(n == 0);
-        assert!(table.put(
-            hash(&keys[n]),
-            &keys[n],
-            &record(n, &[3; 40][round % 2 * 20..])
-        ));
+        assert!(table.put(hash(&keys[n]), &keys[n], &record(n, &[3; 40][round % 2 * 20..])));
     });
     measure("remove and put back", &mut tables, &mut |table, n| {
         assert!(table.remove(hash(&keys[n]), &keys[n]));
@@ -87,21 +81,9 @@ fn main() {
     }
     print_line("remove", start, count);
 
-    println!(
-        "{:32} {:8.1} µs",
-        "slowest put of a new key",
-        slowest_ns as f64 / 1e3
-    );
-    println!(
-        "{:32} {:8.1} B",
-        "memory per key, own account",
-        per_key(held)
-    );
-    println!(
-        "{:32} {:8.1} B",
-        "memory per key, resident",
-        per_key(resident)
-    );
+    println!("{:32} {:8.1} µs", "slowest put of a new key", slowest_ns as f64 / 1e3);
+    println!("{:32} {:8.1} B", "memory per key, own account", per_key(held));
+    println!("{:32} {:8.1} B", "memory per key, resident", per_key(resident));
     let left: usize = tables.iter().map(Table::memory_bytes).sum();
     println!("{:32} {left:8} B", "memory after all are removed");
 }
@@ -136,18 +118,12 @@ fn scan_whole(table: &Table) -> usize {
 }
 
 fn print_line(name: &str, start: Instant, count: usize) {
-    println!(
-        "{name:32} {:8.1} ns",
-        start.elapsed().as_nanos() as f64 / count as f64
-    );
+    println!("{name:32} {:8.1} ns", start.elapsed().as_nanos() as f64 / count as f64);
 }
 
 /// The resident size of this process in bytes, or 0 where it cannot be read.
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<usize>().ok());
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
     pages.unwrap_or(0) * 4096
 }

@@ -5,7 +5,10 @@
 
 use alloc::{boxed::Box, format, vec::Vec};
 use bytes::Bytes;
-use node::{Context, gen_server::{self, Request}};
+use node::{
+    Context,
+    gen_server::{self, Request},
+};
 use wire::{
     etf::{self, Term},
     reply::{ErrorKind, Replies, Reply},
@@ -59,7 +62,8 @@ impl Store {
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
                 let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
                 let origin = Origin::Beam(Box::new(Caller { from, shape }));
-                self.admit(Box::new(Run::new(origin, Session::new(0, true), batch, deadline_ms)));
+                let ask = self.own_ask(Session::new(0, true), batch);
+                self.admit(Run::new(origin, ask, deadline_ms));
             }
             None => {
                 if let Some(from) = from {
@@ -126,7 +130,9 @@ pub(crate) fn answer(ctx: &mut Context<'_, Payload>, caller: &Caller, replies: &
     let term = match (caller.shape, tokens.next()) {
         (_, Some(Reply::Error(kind, _))) => error(reason(kind)),
         (Shape::Get, Some(Reply::Array(_))) => match (tokens.next(), tokens.next()) {
-            (Some(Reply::Bulk(value)), Some(Reply::Bulk(kind))) => Term::tuple([Term::atom("ok"), value_of(value, kind)]),
+            (Some(Reply::Bulk(value)), Some(Reply::Bulk(kind))) => {
+                Term::tuple([Term::atom("ok"), value_of(value, kind)])
+            }
             _ => error(Term::atom("internal")),
         },
         (Shape::Get, _) => Term::atom("error"),

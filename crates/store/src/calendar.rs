@@ -64,9 +64,7 @@ impl Calendar {
     }
 
     fn lean(&mut self, steps: u64) {
-        let most = i64::try_from(steps)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(LEAN_US_MAX);
+        let most = i64::try_from(steps).unwrap_or(i64::MAX).saturating_mul(LEAN_US_MAX);
         let wanted = self.gap_us.clamp(-most, most);
         // A reading rounds the wall clock down to a millisecond: what lies within one is no gap.
         if self.gap_us.abs() >= 1000 {

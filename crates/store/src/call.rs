@@ -58,7 +58,10 @@ impl<'a> Call<'a> {
         if !fits {
             self.replies.error(
                 ErrorKind::Err,
-                format_args!("value exceeds the maximum of {} bytes (max_value)", self.config.value_bytes_max),
+                format_args!(
+                    "value exceeds the maximum of {} bytes (max_value)",
+                    self.config.value_bytes_max
+                ),
             );
         }
         fits
@@ -67,27 +70,36 @@ impl<'a> Call<'a> {
     /// Overwrites a key.
     pub fn put(&mut self, key: &[u8], format: u8, bytes: &[u8], expiry_ms: Option<u64>) {
         let stamp = self.hlc.tick(self.now_ms);
-        self.shard.put(key, format, bytes, expiry_ms, stamp, self.delta.as_deref_mut());
+        self.shard
+            .put(key, format, bytes, expiry_ms, stamp, self.delta.as_deref_mut());
     }
 
     /// Removes a key; false if there was none.
     pub fn delete(&mut self, key: &[u8]) -> bool {
         let stamp = self.hlc.tick(self.now_ms);
-        self.shard.delete(key, stamp, self.now_ms, self.delta.as_deref_mut()).is_some()
+        self.shard
+            .delete(key, stamp, self.now_ms, self.delta.as_deref_mut())
+            .is_some()
     }
 
     /// Adds to a number and gives the sum; `Err` if it is none, or the sum does not fit.
     pub fn count(&mut self, key: &[u8], by: i64) -> Result<i64, crate::shard::CountError> {
         self.drop_type(key);
         let stamp = self.hlc.tick(self.now_ms);
-        self.shard.count(key, by, stamp, self.now_ms, self.delta.as_deref_mut()).map(|(_, sum)| sum)
+        self.shard
+            .count(key, by, stamp, self.now_ms, self.delta.as_deref_mut())
+            .map(|(_, sum)| sum)
     }
 
     /// A number that came with a content type (`curl -d 7` sends one) is counted on like any other, and is one from then
     /// on.
     fn drop_type(&mut self, key: &[u8]) {
-        let Some(view) = self.shard.view(key, self.now_ms) else { return };
-        let Value::Plain { format: TYPED, bytes } = view.value else { return };
+        let Some(view) = self.shard.view(key, self.now_ms) else {
+            return;
+        };
+        let Value::Plain { format: TYPED, bytes } = view.value else {
+            return;
+        };
         let (number, expiry_ms) = (split_typed(bytes).1, view.expiry_ms);
         if integer(number).is_some() {
             let number = number.to_vec();
@@ -98,7 +110,8 @@ impl<'a> Call<'a> {
     /// Gives a key another deadline, or none.
     pub fn touch(&mut self, key: &[u8], expiry_ms: Option<u64>) {
         let stamp = self.hlc.tick(self.now_ms);
-        self.shard.touch(key, expiry_ms, stamp, self.now_ms, self.delta.as_deref_mut());
+        self.shard
+            .touch(key, expiry_ms, stamp, self.now_ms, self.delta.as_deref_mut());
     }
 
     /// Removes everything.
@@ -123,7 +136,9 @@ pub fn text<'a>(value: &Value<'a>) -> Cow<'a, [u8]> {
 
 /// Content type and bytes of a [`TYPED`] value.
 pub fn split_typed(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let Some((&length, rest)) = bytes.split_first() else { return (b"", b"") };
+    let Some((&length, rest)) = bytes.split_first() else {
+        return (b"", b"");
+    };
     rest.split_at_checked(usize::from(length)).unwrap_or((b"", rest))
 }
 

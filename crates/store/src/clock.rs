@@ -147,15 +147,12 @@ impl Clock {
 
     /// Whether it has seen all that `other` has.
     pub fn covers(&self, other: &Self) -> bool {
-        other
-            .spans()
-            .all(|(writer, span)| self.contains_span(writer, span))
+        other.spans().all(|(writer, span)| self.contains_span(writer, span))
     }
 
     /// How many dots it has seen.
     pub fn count(&self) -> u64 {
-        self.spans()
-            .fold(0, |sum, (_, span)| sum.saturating_add(span.count()))
+        self.spans().fold(0, |sum, (_, span)| sum.saturating_add(span.count()))
     }
 
     /// All it has seen, sorted by writer and counter.
@@ -239,8 +236,7 @@ impl<'a> ClockBytes<'a> {
 
     /// Whether `clock` has seen all of it.
     pub fn is_covered_by(&self, clock: &Clock) -> bool {
-        self.spans()
-            .all(|(writer, span)| clock.contains_span(writer, span))
+        self.spans().all(|(writer, span)| clock.contains_span(writer, span))
     }
 
     /// Unpacks it.
@@ -325,25 +321,12 @@ impl Walk {
         if gap < gap_min {
             return Err(Malformed("clock with touching spans"));
         }
-        let first = self
-            .end
-            .checked_add(gap)
-            .ok_or(Malformed("clock out of bounds"))?;
-        self.end = first
-            .checked_add(length)
-            .ok_or(Malformed("clock out of bounds"))?;
+        let first = self.end.checked_add(gap).ok_or(Malformed("clock out of bounds"))?;
+        self.end = first.checked_add(length).ok_or(Malformed("clock out of bounds"))?;
         if self.end > COUNTER_MAX {
             return Err(Malformed("clock out of bounds"));
         }
-        Ok(self.writer.map(|writer| {
-            (
-                writer,
-                Span {
-                    first,
-                    last: self.end,
-                },
-            )
-        }))
+        Ok(self.writer.map(|writer| (writer, Span { first, last: self.end })))
     }
 }
 
@@ -377,10 +360,7 @@ fn without(spans: &[Span], others: &[Span]) -> Spans {
     for span in spans {
         let mut first = span.first;
         let from = others.partition_point(|other| other.last < span.first);
-        for other in others[from..]
-            .iter()
-            .take_while(|other| other.first <= span.last)
-        {
+        for other in others[from..].iter().take_while(|other| other.first <= span.last) {
             if first < other.first {
                 left.push(Span {
                     first,
@@ -390,10 +370,7 @@ fn without(spans: &[Span], others: &[Span]) -> Spans {
             first = other.last + 1;
         }
         if first <= span.last {
-            left.push(Span {
-                first,
-                last: span.last,
-            });
+            left.push(Span { first, last: span.last });
         }
     }
     left
@@ -510,10 +487,7 @@ mod tests {
     fn a_row_count_alone_costs_nothing() {
         let mut bytes = Vec::new();
         put_varint(&mut bytes, u64::MAX);
-        assert_eq!(
-            Clock::decode(&mut Reader::new(&bytes)),
-            Err(Malformed("too short"))
-        );
+        assert_eq!(Clock::decode(&mut Reader::new(&bytes)), Err(Malformed("too short")));
     }
 
     #[test]

@@ -171,7 +171,10 @@ impl Cluster {
 
     /// The connected members.
     pub fn peers(&self) -> impl Iterator<Item = (usize, &Peer)> {
-        self.peers.iter().enumerate().filter_map(|(slot, peer)| Some((slot, peer.as_ref()?)))
+        self.peers
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, peer)| Some((slot, peer.as_ref()?)))
     }
 
     /// One of them.
@@ -187,6 +190,11 @@ impl Cluster {
     /// The slot of a connected member.
     pub fn slot(&self, name: &str) -> Option<usize> {
         self.peers().find(|(_, peer)| peer.name == name).map(|(slot, _)| slot)
+    }
+
+    /// No other member is connected.
+    pub fn is_alone(&self) -> bool {
+        self.peers.iter().all(Option::is_none)
     }
 
     /// All connected members.
@@ -211,7 +219,10 @@ impl Cluster {
 
     /// What this node tells of itself, by shard.
     pub fn holdings(&self) -> impl Iterator<Item = Holding> {
-        (0..self.shards()).map(|shard| Holding { copy: self.copies[shard], missed: self.misses(shard) })
+        (0..self.shards()).map(|shard| Holding {
+            copy: self.copies[shard],
+            missed: self.misses(shard),
+        })
     }
 
     /// Who serves `shard`.
@@ -227,7 +238,10 @@ impl Cluster {
     /// The replicas of `shard` in ring order.
     pub fn order(&self, shard: usize) -> impl Iterator<Item = Seat> {
         let ring_shard = (shard % usize::from(self.ring_shards)) as u16;
-        self.ring.replicas(ring_shard).iter().map(|index| self.seats[usize::from(index.0)])
+        self.ring
+            .replicas(ring_shard)
+            .iter()
+            .map(|index| self.seats[usize::from(index.0)])
     }
 
     /// `shard` is placed on this node.
@@ -256,9 +270,11 @@ impl Cluster {
 
     /// A ready holder of `shard` is out of reach and not known to be dead.
     pub fn misses(&self, shard: usize) -> bool {
-        self.absent
-            .iter()
-            .any(|gone| gone.holdings.get(shard).is_some_and(|holding| holding.copy == Copy::Ready))
+        self.absent.iter().any(|gone| {
+            gone.holdings
+                .get(shard)
+                .is_some_and(|holding| holding.copy == Copy::Ready)
+        })
     }
 
     /// Whether `shard`, which nobody within reach is ready for, may be formed. `awaits`: members that were never heard of
@@ -266,7 +282,9 @@ impl Cluster {
     pub fn formation(&self, shard: usize, awaits: bool) -> Formation {
         let untold = self.peers().any(|(_, peer)| peer.holdings.is_empty());
         let missed = self.misses(shard)
-            || self.peers().any(|(_, peer)| peer.holdings.get(shard).is_some_and(|held| held.missed));
+            || self
+                .peers()
+                .any(|(_, peer)| peer.holdings.get(shard).is_some_and(|held| held.missed));
         if untold || missed || awaits {
             return Formation::Wait;
         }
@@ -285,7 +303,9 @@ impl Cluster {
     /// A member is not connected, and has not said good-bye.
     pub fn members_away(&self) -> bool {
         let away = |member: &Member| member.state != MemberState::Gone && !is_serving(member);
-        self.members.iter().any(|member| member.name.as_str() != self.name && away(member))
+        self.members
+            .iter()
+            .any(|member| member.name.as_str() != self.name && away(member))
     }
 
     /// This node has nothing of any shard.
@@ -343,8 +363,7 @@ impl Cluster {
             // is absent until it has said hello.
             let serving = is_serving(member);
             self.absent.retain(|gone| {
-                gone.name != name
-                    || gone.creation == member.creation && member.state != MemberState::Gone && !serving
+                gone.name != name || gone.creation == member.creation && member.state != MemberState::Gone && !serving
             });
             if !serving {
                 continue;
@@ -452,5 +471,9 @@ impl Cluster {
 
 /// It is connected and has said hello.
 fn is_serving(member: &Member) -> bool {
-    member.connected && matches!(member.state, MemberState::Up | MemberState::Suspect | MemberState::Leaving)
+    member.connected
+        && matches!(
+            member.state,
+            MemberState::Up | MemberState::Suspect | MemberState::Leaving
+        )
 }

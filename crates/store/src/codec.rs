@@ -64,10 +64,7 @@ impl<'a> Reader<'a> {
     /// Eight bytes, the lowest first.
     #[inline]
     pub fn u64(&mut self) -> Result<u64, Malformed> {
-        let (bytes, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(Malformed("too short"))?;
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed("too short"))?;
         self.rest = rest;
         Ok(u64::from_le_bytes(*bytes))
     }
@@ -114,10 +111,7 @@ impl<'a> Reader<'a> {
     /// A byte string with its length in front.
     pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let length = usize::try_from(self.varint()?).map_err(|_| Malformed("too short"))?;
-        let (bytes, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(Malformed("too short"))?;
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Malformed("too short"))?;
         self.rest = rest;
         Ok(bytes)
     }

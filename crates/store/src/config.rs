@@ -91,7 +91,11 @@ impl Default for Config {
             creation: 4,
             shards: 1024,
             replicas: 3,
-            keyspaces: alloc::vec![Keyspace { name: "default".into(), level: Level::All, min_acks: 1 }],
+            keyspaces: alloc::vec![Keyspace {
+                name: "default".into(),
+                level: Level::All,
+                min_acks: 1
+            }],
             join: Vec::new(),
             form_after_ms: 10_000,
             refill_after_ms: 3_000,

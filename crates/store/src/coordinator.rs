@@ -25,6 +25,7 @@ use crate::{
     message::{self, Forward, LEASE_MS, Message},
     outcome,
     peers::PeerSet,
+    quorum::Verdict,
     run::{Origin, Parcel, Run, RunId},
     slot,
     store::Store,
@@ -65,14 +66,21 @@ impl Store {
         if let Some(known) = self.clients.get_mut(&ask.session.id) {
             known.active_ms = self.monotonic_ms;
         }
-        let session = mem::replace(&mut ask.session, Session::new(0, false));
-        let batch = mem::take(&mut ask.batch);
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
-        self.admit(Box::new(Run::new(Origin::Client(ask), session, batch, deadline_ms)));
+        self.admit(Run::new(Origin::Client, ask, deadline_ms));
+    }
+
+    /// The box of a run that no client of this node asked for.
+    pub(crate) fn own_ask(&self, session: Session, batch: Batch) -> Box<Ask> {
+        Box::new(Ask {
+            client: self.nobody.clone(),
+            session,
+            batch,
+        })
     }
 
     /// Begins a run, unless this node stood still and may have been deposed meanwhile: then it waits.
-    pub(crate) fn admit(&mut self, run: Box<Run>) {
+    pub(crate) fn admit(&mut self, run: Run) {
         if self.recovering.is_empty() {
             self.start(run);
         } else {
@@ -82,13 +90,15 @@ impl Store {
 
     /// Ends what has waited too long to begin.
     pub(crate) fn refuse_held(&mut self) {
-        let (late, held) = mem::take(&mut self.held).into_iter().partition(|run| run.deadline_ms <= self.monotonic_ms);
+        let (late, held) = mem::take(&mut self.held)
+            .into_iter()
+            .partition(|run| run.deadline_ms <= self.monotonic_ms);
         self.held = held;
         for mut run in late {
             self.counters.timeouts += 1;
-            for _ in 0..run.batch.len() {
+            for _ in 0..run.ask.batch.len() {
                 let text = "this node stood still and has not heard of all others since";
-                run.batch.replies.error(ErrorKind::NoNodes, text);
+                run.ask.batch.replies.error(ErrorKind::NoNodes, text);
             }
             self.finish(run);
         }
@@ -96,7 +106,9 @@ impl Store {
 
     /// Requests that a peer takes this node to be the right one for.
     pub(crate) fn forwarded(&mut self, slot: usize, forward: &Forward<'_>) -> bool {
-        let Some(life) = self.cluster.peer(slot).map(|peer| peer.life) else { return false };
+        let Some(life) = self.cluster.peer(slot).map(|peer| peer.life) else {
+            return false;
+        };
         let mut session = Session::new(0, true);
         session.level = Some(forward.level);
         session.keyspace = forward.keyspace;
@@ -108,15 +120,19 @@ impl Store {
             return false;
         }
         let patience_ms = forward.patience_ms.min(self.config.request_timeout_ms);
-        let origin = Origin::Peer { slot, life, token: forward.token };
-        let mut run = Run::new(origin, session, batch, self.monotonic_ms + patience_ms);
+        let origin = Origin::Peer {
+            slot,
+            life,
+            token: forward.token,
+        };
+        let mut run = Run::new(origin, self.own_ask(session, batch), self.monotonic_ms + patience_ms);
         run.hops = forward.hops;
-        self.admit(Box::new(run));
+        self.admit(run);
         true
     }
 
     /// Begins a run and finishes it at once if nothing has to be waited for.
-    pub(crate) fn start(&mut self, mut run: Box<Run>) {
+    pub(crate) fn start(&mut self, mut run: Run) {
         let id = self.runs.reserve();
         self.execute(id, &mut run);
         if run.is_settled() {
@@ -127,47 +143,50 @@ impl Store {
         }
     }
 
-    fn park(&mut self, id: RunId, run: Box<Run>) {
+    fn park(&mut self, id: RunId, run: Run) {
         for peer in run.awaited.iter() {
-            let awaited = Awaited { number: self.outboxes[peer].number(), run: id, since_ms: self.monotonic_ms };
+            let awaited = Awaited {
+                number: self.outboxes[peer].number(),
+                run: id,
+                since_ms: self.monotonic_ms,
+            };
             self.waiting[peer].push_back(awaited);
         }
         if !run.writes.is_empty() {
             self.relax_at.push_back((self.monotonic_ms + self.relax_after_ms(), id));
         }
         self.end_at.push_back((run.deadline_ms, id));
-        self.runs.put(id, run);
+        self.runs.put(id, Box::new(run));
     }
 
     fn execute(&mut self, id: RunId, run: &mut Run) {
-        let batch = mem::take(&mut run.batch);
-        let mut requests = batch;
+        let mut requests = mem::take(&mut run.ask.batch);
         let mut replies = mem::take(&mut requests.replies);
         for index in 0..requests.len() {
             let mark = replies.mark();
             // Nobody waits for what was sent behind a QUIT.
-            if run.session.quit {
+            if run.ask.session.quit {
                 replies.no_reply();
                 continue;
             }
             let args = requests.request(index);
             self.request(id, run, args, index as u32, &mut replies);
-            match run.session.silence {
+            match run.ask.session.silence {
                 Silence::Off => {}
                 Silence::On => replies.silence(mark),
                 Silence::SkipNext => {
                     replies.silence(mark);
-                    run.session.silence = Silence::Skip;
+                    run.ask.session.silence = Silence::Skip;
                 }
                 Silence::Skip => {
                     replies.silence(mark);
-                    run.session.silence = Silence::Off;
+                    run.ask.session.silence = Silence::Off;
                 }
             }
         }
         self.dispatch(id, run);
         requests.replies = replies;
-        run.batch = requests;
+        run.ask.batch = requests;
     }
 
     fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
@@ -176,7 +195,7 @@ impl Store {
             return;
         };
         // A client has no business with the parts that commands are made of.
-        if row.is_internal() && matches!(run.origin, Origin::Client(_) | Origin::Beam(_)) {
+        if row.is_internal() && matches!(run.origin, Origin::Client | Origin::Beam(_)) {
             replies.unknown_command(&args[0], args.skip(1).iter());
             return;
         }
@@ -190,7 +209,7 @@ impl Store {
             replies.wrong_arity(row.name);
             return;
         }
-        if !run.session.authenticated && !row.needs_no_password() {
+        if !run.ask.session.authenticated && !row.needs_no_password() {
             replies.no_auth();
             return;
         }
@@ -208,10 +227,15 @@ impl Store {
     ) {
         match row.run {
             command::Run::Here(visit) => {
-                visit(&mut Visit { store: self, session: &mut run.session, args, replies });
+                visit(&mut Visit {
+                    store: self,
+                    session: &mut run.ask.session,
+                    args,
+                    replies,
+                });
             }
             command::Run::Shard(access, call) => {
-                let shard = match self.locate(row.keys, args, run.session.keyspace) {
+                let shard = match self.locate(row.keys, args, run.ask.session.keyspace) {
                     Ok(shard) => shard,
                     Err(Misplaced::CrossSlot) => {
                         return replies.cross_slot();
@@ -263,7 +287,9 @@ impl Store {
     fn locate(&self, keys: Keys, args: Args<'_>, keyspace: u16) -> Result<usize, Misplaced> {
         let base = usize::from(keyspace) * usize::from(self.config.shards);
         if keys == Keys::Shard {
-            let number = core::str::from_utf8(&args[1]).ok().and_then(|text| text.parse::<usize>().ok());
+            let number = core::str::from_utf8(&args[1])
+                .ok()
+                .and_then(|text| text.parse::<usize>().ok());
             return number
                 .filter(|&number| number < usize::from(self.config.shards))
                 .map(|number| base + number)
@@ -271,23 +297,36 @@ impl Store {
         }
         if keys == Keys::Slot {
             // One that is no slot is refused by the command itself, wherever it runs.
-            let slot = core::str::from_utf8(&args[2]).ok().and_then(|text| text.parse::<u16>().ok());
+            let slot = core::str::from_utf8(&args[2])
+                .ok()
+                .and_then(|text| text.parse::<u16>().ok());
             let slot = slot.filter(|&slot| slot < slot::SLOTS).unwrap_or(0);
-            return Ok(base + usize::from(slot::shard(slot, self.config.shards)));
+            return Ok(base + self.shard_of(slot));
+        }
+        if keys == Keys::First {
+            return Ok(base + self.shard_of(self.slot_of(args.get(1).unwrap_or_default())?));
         }
         let mut found = None;
         for key in keys.of(args) {
-            if key.is_empty() || key.len() > self.config.key_bytes_max {
-                return Err(Misplaced::KeyTooLong);
-            }
-            let slot = slot::slot(key);
+            let slot = self.slot_of(key)?;
             if found.is_some_and(|other| other != slot) {
                 return Err(Misplaced::CrossSlot);
             }
             found = Some(slot);
         }
-        let slot = found.ok_or(Misplaced::NoShard)?;
-        Ok(base + usize::from(slot::shard(slot, self.config.shards)))
+        Ok(base + self.shard_of(found.ok_or(Misplaced::NoShard)?))
+    }
+
+    fn slot_of(&self, key: &[u8]) -> Result<u16, Misplaced> {
+        if key.is_empty() || key.len() > self.config.key_bytes_max {
+            return Err(Misplaced::KeyTooLong);
+        }
+        Ok(slot::slot(key))
+    }
+
+    /// The shard of a slot within its keyspace.
+    fn shard_of(&self, slot: u16) -> usize {
+        usize::from(slot::shard(slot, self.config.shards))
     }
 
     /// Where a request on `shard` runs now.
@@ -312,12 +351,12 @@ impl Store {
         args: Args<'_>,
         replies: &mut Replies,
     ) {
-        let keyspace = &self.config.keyspaces[usize::from(run.session.keyspace)];
-        let level = run.session.level.unwrap_or(keyspace.level);
+        let keyspace = &self.config.keyspaces[usize::from(run.ask.session.keyspace)];
+        let level = run.ask.session.level.unwrap_or(keyspace.level);
         let mut targets = PeerSet::EMPTY;
         if access != Access::Read {
             targets = self.cluster.route(shard).targets.union(self.replicas[shard].followers);
-            if targets.without(self.silent).len() + 1 < keyspace.min_acks {
+            if keyspace.min_acks > 1 && targets.without(self.silent).len() + 1 < keyspace.min_acks {
                 return replies.error(ErrorKind::NoReplicas, "Not enough good replicas to write.");
             }
             if access == Access::Grow && self.memory_is_short() {
@@ -344,7 +383,10 @@ impl Store {
 
     /// Gathers the delta just written for `targets`.
     fn send_delta(&mut self, shard: usize, targets: PeerSet) {
-        let message = Message::Delta { shard: shard as u32, delta: &self.delta };
+        let message = Message::Delta {
+            shard: shard as u32,
+            delta: &self.delta,
+        };
         for peer in targets.iter() {
             self.outboxes[peer].push(&message);
         }
@@ -383,7 +425,8 @@ impl Store {
         self.dispatch(id, run);
         // The place is kept only if the parts do not come back at once, but the origin needs one.
         let slot = replies.later();
-        let mut parts = Box::new(Run::new(Origin::Part { of: id, slot, fold }, run.session.for_part(), batch, run.deadline_ms));
+        let ask = self.own_ask(run.ask.session.for_part(), batch);
+        let mut parts = Run::new(Origin::Part { of: id, slot, fold }, ask, run.deadline_ms);
         parts.hops = run.hops;
         parts.written_elsewhere.clone_from(&run.written_elsewhere);
         let parts_id = self.runs.reserve();
@@ -392,7 +435,7 @@ impl Store {
         if parts.is_settled() {
             self.runs.release(parts_id);
             let mut reply = Replies::new();
-            command::fold(fold, &parts.batch.replies, &mut reply);
+            command::fold(fold, &parts.ask.batch.replies, &mut reply);
             replies.fill(slot, &reply);
         } else {
             run.open += 1;
@@ -409,7 +452,7 @@ impl Store {
             self.outboxes[parcel.peer].push(&Message::Forward(Forward {
                 token,
                 hops: run.hops + 1,
-                level: run.session.level.unwrap_or(keyspace.level),
+                level: run.ask.session.level.unwrap_or(keyspace.level),
                 patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
                 keyspace: parcel.keyspace,
                 requests: &parcel.requests,
@@ -417,21 +460,41 @@ impl Store {
             self.counters.forwarded += parcel.slots.len() as u64;
             run.open += 1;
             run.sent.push(token);
-            let Parcel { peer, keyspace, slots, reads_only, .. } = parcel;
-            self.sent.insert(token, Sent { run: id, peer, keyspace, slots, reads_only });
+            let Parcel {
+                peer,
+                keyspace,
+                slots,
+                reads_only,
+                ..
+            } = parcel;
+            self.sent.insert(
+                token,
+                Sent {
+                    run: id,
+                    peer,
+                    keyspace,
+                    slots,
+                    reads_only,
+                },
+            );
         }
     }
 
     /// The replies to a parcel.
     pub(crate) fn outcome(&mut self, peer: usize, token: u64, replies: &Replies) -> bool {
         // A parcel that was given up meanwhile is not missed.
-        let Some(sent) = self.sent.remove(&token) else { return true };
+        let Some(sent) = self.sent.remove(&token) else {
+            return true;
+        };
         if sent.peer != peer || replies.count() != sent.slots.len() || !replies.is_complete() {
             self.sent.insert(token, sent);
             return false;
         }
         if let Some(run) = self.runs.get(sent.run) {
-            run.batch.replies.fill_each(sent.slots.iter().map(|(slot, _)| *slot), replies);
+            run.ask
+                .batch
+                .replies
+                .fill_each(sent.slots.iter().map(|(slot, _)| *slot), replies);
             run.open -= 1;
             self.settle(sent.run);
         }
@@ -469,8 +532,12 @@ impl Store {
             }
             self.settle(id);
         }
-        let mut tokens: Vec<u64> =
-            self.sent.iter().filter(|(_, sent)| sent.peer == peer).map(|(token, _)| *token).collect();
+        let mut tokens: Vec<u64> = self
+            .sent
+            .iter()
+            .filter(|(_, sent)| sent.peer == peer)
+            .map(|(token, _)| *token)
+            .collect();
         tokens.sort_unstable();
         for token in tokens {
             if let Some(sent) = self.sent.remove(&token) {
@@ -490,22 +557,26 @@ impl Store {
                 "the node that executed this write is lost: it may or may not have taken effect",
             );
             for (slot, _) in sent.slots {
-                run.batch.replies.fill(slot, &unknown);
+                run.ask.batch.replies.fill(slot, &unknown);
             }
             return self.settle(sent.run);
         }
         // Counted before the first begins, since one that ends at once settles the run it is part of.
         run.open += sent.slots.len() as u32;
-        let (mut session, deadline_ms, hops) = (run.session.for_part(), run.deadline_ms, run.hops + 1);
+        let (mut session, deadline_ms, hops) = (run.ask.session.for_part(), run.deadline_ms, run.hops + 1);
         session.keyspace = sent.keyspace;
         for (slot, index) in sent.slots {
             let Some(run) = self.runs.get(sent.run) else { return };
             let mut again = Batch::new();
-            again.push(&run.batch.request(index as usize).iter().collect::<Vec<_>>());
-            let origin = Origin::Part { of: sent.run, slot, fold: Fold::First };
-            let mut part = Run::new(origin, session.clone(), again, deadline_ms);
+            again.push(&run.ask.batch.request(index as usize).iter().collect::<Vec<_>>());
+            let origin = Origin::Part {
+                of: sent.run,
+                slot,
+                fold: Fold::First,
+            };
+            let mut part = Run::new(origin, self.own_ask(session.clone(), again), deadline_ms);
             part.hops = hops;
-            self.start(Box::new(part));
+            self.start(part);
         }
     }
 
@@ -513,34 +584,33 @@ impl Store {
         if self.runs.get(id).is_some_and(|run| run.is_settled())
             && let Some(run) = self.runs.take(id)
         {
-            self.finish(run);
+            self.finish(*run);
         }
     }
 
     /// Sends the replies of a settled run where they belong.
-    fn finish(&mut self, mut run: Box<Run>) {
+    fn finish(&mut self, mut run: Run) {
         match run.origin {
-            Origin::Client(mut ask) => {
-                ask.batch = run.batch;
-                ask.session = run.session;
-                self.answers.push(ask);
-            }
+            Origin::Client => self.answers.push(run.ask),
             Origin::Peer { slot, life, token } => {
                 if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
-                    let replies = outcome_of(&run.batch.replies);
-                    self.outboxes[slot].push(&Message::Outcome { token, replies: &replies });
+                    let replies = outcome_of(&run.ask.batch.replies);
+                    self.outboxes[slot].push(&Message::Outcome {
+                        token,
+                        replies: &replies,
+                    });
                 }
             }
             Origin::Part { of, slot, fold } => {
                 let mut reply = Replies::new();
-                command::fold(fold, &run.batch.replies, &mut reply);
+                command::fold(fold, &run.ask.batch.replies, &mut reply);
                 if let Some(parent) = self.runs.get(of) {
-                    parent.batch.replies.fill(slot, &reply);
+                    parent.ask.batch.replies.fill(slot, &reply);
                     parent.open -= 1;
                     self.settle(of);
                 }
             }
-            Origin::Beam(caller) => self.beam_answers.push((caller, mem::take(&mut run.batch.replies))),
+            Origin::Beam(caller) => self.beam_answers.push((caller, mem::take(&mut run.ask.batch.replies))),
         }
     }
 
@@ -575,11 +645,11 @@ impl Store {
         let Some(run) = self.runs.get(id) else { return };
         // A peer that is silent for so long is not waited for again until it answers.
         let silent = run.silent();
-        for write in &mut run.writes {
-            write.quorum.relax();
+        for writes in &mut run.writes {
+            writes.quorum.relax();
         }
         if !silent.is_empty() {
-            self.counters.writes_relaxed += run.writes.len() as u64;
+            self.counters.writes_relaxed += run.writes.iter().map(|writes| writes.marks.len() as u64).sum::<u64>();
             self.silent = self.silent.union(silent);
         }
         self.settle(id);
@@ -591,17 +661,22 @@ impl Store {
             self.sent.remove(token);
         }
         self.counters.timeouts += 1;
-        for write in mem::take(&mut run.writes) {
-            if write.quorum.verdict() == crate::quorum::Verdict::Open {
-                run.batch.replies.replace(
-                    write.mark,
-                    ErrorKind::NoQuorum,
-                    format_args!("{} copies hold this write, too few confirmed it in time", write.quorum.held()),
-                );
+        for writes in run
+            .writes
+            .iter()
+            .filter(|writes| writes.quorum.verdict() == Verdict::Open)
+        {
+            let held = writes.quorum.held();
+            for mark in &writes.marks {
+                let text = format_args!("{held} copies hold this write, too few confirmed it in time");
+                run.ask.batch.replies.replace(*mark, ErrorKind::NoQuorum, text);
             }
         }
-        run.batch.replies.fill_rest(ErrorKind::Timeout, "no answer in time: a write may or may not have taken effect");
-        self.finish(run);
+        run.ask.batch.replies.fill_rest(
+            ErrorKind::Timeout,
+            "no answer in time: a write may or may not have taken effect",
+        );
+        self.finish(*run);
     }
 
     fn no_nodes(&mut self, shard: usize, replies: &mut Replies) {
@@ -626,12 +701,17 @@ enum Misplaced {
 }
 
 fn parcel(run: &mut Run, peer: usize, args: Args<'_>, place: (Slot, u32), read: bool) {
-    let keyspace = run.session.keyspace;
-    let fits = |parcel: &Parcel| {
-        parcel.peer == peer && parcel.keyspace == keyspace && parcel.requests.len() <= PARCEL_BYTES
-    };
+    let keyspace = run.ask.session.keyspace;
+    let fits =
+        |parcel: &Parcel| parcel.peer == peer && parcel.keyspace == keyspace && parcel.requests.len() <= PARCEL_BYTES;
     let index = run.parcels.iter().rposition(fits).unwrap_or_else(|| {
-        run.parcels.push(Parcel { peer, keyspace, requests: Vec::new(), slots: Vec::new(), reads_only: true });
+        run.parcels.push(Parcel {
+            peer,
+            keyspace,
+            requests: Vec::new(),
+            slots: Vec::new(),
+            reads_only: true,
+        });
         run.parcels.len() - 1
     });
     let parcel = &mut run.parcels[index];
@@ -647,7 +727,10 @@ fn outcome_of(replies: &Replies) -> Vec<u8> {
     if bytes.len() > OUTCOME_BYTES_MAX {
         let mut refused = Replies::new();
         for _ in 0..replies.count() {
-            refused.error(ErrorKind::Oom, "the replies are too large to travel together: ask for fewer keys at once");
+            refused.error(
+                ErrorKind::Oom,
+                "the replies are too large to travel together: ask for fewer keys at once",
+            );
         }
         bytes.clear();
         outcome::encode(&mut bytes, &refused);

@@ -70,9 +70,7 @@ impl<'a> Delta<'a> {
                 key: reader.bytes()?,
                 record: take_record(reader, dot)?,
             },
-            DELETE => Event::Delete {
-                key: reader.bytes()?,
-            },
+            DELETE => Event::Delete { key: reader.bytes()? },
             WIPE => Event::Wipe,
             _ => return Err(Malformed("unknown kind of delta")),
         };
@@ -131,11 +129,7 @@ impl<'a> Entry<'a> {
             siblings.push(take_record(reader, dot)?);
         }
         let context = Clock::decode(reader)?;
-        Ok(Self {
-            key,
-            siblings,
-            context,
-        })
+        Ok(Self { key, siblings, context })
     }
 
     /// The same, owned.

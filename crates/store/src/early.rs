@@ -31,7 +31,10 @@ impl Early {
     /// Keeps a frame, if it is known from where it came and there is room.
     pub(crate) fn keep(&mut self, from: Option<&Pid>, frame: &Bytes) {
         let Some(from) = from else { return };
-        let known = self.strangers.iter().position(|known| known.creation == from.creation && known.node == from.node);
+        let known = self
+            .strangers
+            .iter()
+            .position(|known| known.creation == from.creation && known.node == from.node);
         let at = match known {
             Some(at) => at,
             None if self.strangers.len() < NODES_MAX => {
@@ -67,13 +70,23 @@ mod tests {
     use super::*;
 
     fn pid(node: &str, creation: u32) -> Pid {
-        Pid { node: Atom::new(node), id: 1, serial: 0, creation }
+        Pid {
+            node: Atom::new(node),
+            id: 1,
+            serial: 0,
+            creation,
+        }
     }
 
     #[test]
     fn frames_are_kept_by_life_and_in_order() {
         let mut early = Early::default();
-        for (from, frame) in [(pid("a@h", 4), "1"), (pid("a@h", 5), "2"), (pid("b@h", 4), "3"), (pid("a@h", 4), "4")] {
+        for (from, frame) in [
+            (pid("a@h", 4), "1"),
+            (pid("a@h", 5), "2"),
+            (pid("b@h", 4), "3"),
+            (pid("a@h", 4), "4"),
+        ] {
             early.keep(Some(&from), &Bytes::from_static(frame.as_bytes()));
         }
         early.keep(None, &Bytes::from_static(b"5"));

@@ -57,7 +57,11 @@ impl Store {
             held: self.held.len(),
             fills: self.keeper.under_way(),
             streams: self.replicas.iter().map(|replica| replica.shard.stats().streams).sum(),
-            followers: self.replicas.iter().map(|replica| replica.followers.len() as usize).sum(),
+            followers: self
+                .replicas
+                .iter()
+                .map(|replica| replica.followers.len() as usize)
+                .sum(),
         }
     }
 }

@@ -147,7 +147,9 @@ impl Store {
 
     /// Merges deltas of a peer; false if they are malformed.
     pub(crate) fn merge(&mut self, shard: usize, deltas: &[u8]) -> bool {
-        let Some(replica) = self.replicas.get_mut(shard) else { return false };
+        let Some(replica) = self.replicas.get_mut(shard) else {
+            return false;
+        };
         let mut reader = Reader::new(deltas);
         while !reader.is_empty() {
             match replica.shard.receive(&mut reader) {
@@ -194,7 +196,11 @@ impl Store {
             Message::Chunk { shard, kind, chunk } => self.chunk(slot, shard as usize, kind, chunk),
             Message::Refusal { shard } => {
                 let shard = shard as usize;
-                if self.replicas.get(shard).is_some_and(|r| r.fill.as_ref().is_some_and(|f| f.source == slot)) {
+                if self
+                    .replicas
+                    .get(shard)
+                    .is_some_and(|r| r.fill.as_ref().is_some_and(|f| f.source == slot))
+                {
                     self.end_fill(shard);
                 }
                 true
@@ -212,7 +218,9 @@ impl Store {
     }
 
     fn told(&mut self, slot: usize, now_ms: u64, resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
-        let Ok(holdings) = message::holdings(bytes) else { return false };
+        let Ok(holdings) = message::holdings(bytes) else {
+            return false;
+        };
         // A node that has nothing yet takes over the time of those it joins.
         if self.cluster.holds_nothing() && self.cluster.peers().all(|(_, peer)| peer.holdings.is_empty()) {
             self.calendar.adopt(now_ms);
@@ -224,9 +232,7 @@ impl Store {
             peer.resp = resp.map(|(host, port)| (host.into(), port));
         }
         for (shard, replica) in self.replicas.iter_mut().enumerate() {
-            if replica.followers.contains(slot)
-                && self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Filling
-            {
+            if replica.followers.contains(slot) && self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Filling {
                 replica.followers.remove(slot);
             }
         }
@@ -243,8 +249,7 @@ impl Store {
     /// Shards of which both this node and the peer have something.
     fn shared(&self, slot: usize) -> impl Iterator<Item = usize> {
         (0..self.cluster.shards()).filter(move |&shard| {
-            self.cluster.copy(shard) != Copy::Absent
-                && self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Absent
+            self.cluster.copy(shard) != Copy::Absent && self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Absent
         })
     }
 
@@ -267,14 +272,19 @@ impl Store {
                 &bytes
             };
             if !clock.is_empty() {
-                self.outboxes[slot].push(&Message::Clock { shard: shard as u32, clock });
+                self.outboxes[slot].push(&Message::Clock {
+                    shard: shard as u32,
+                    clock,
+                });
             }
         }
     }
 
     fn clock_of(&mut self, slot: usize, shard: usize, clock: &[u8]) -> bool {
         let Some(theirs) = decode(clock) else { return false };
-        let Some(replica) = self.replicas.get(shard) else { return false };
+        let Some(replica) = self.replicas.get(shard) else {
+            return false;
+        };
         let mine = replica.shard.clock();
         if self.cluster.copy(shard) == Copy::Absent || mine.covers(&theirs) {
             return true;
@@ -346,7 +356,11 @@ impl Store {
             }
         } else {
             self.counters.chunks_sent += 1;
-            self.outboxes[slot].push(&Message::Chunk { shard: shard as u32, kind, chunk: &chunk });
+            self.outboxes[slot].push(&Message::Chunk {
+                shard: shard as u32,
+                kind,
+                chunk: &chunk,
+            });
         }
         true
     }
@@ -368,7 +382,11 @@ impl Store {
             return false;
         };
         self.counters.chunks_sent += 1;
-        self.outboxes[slot].push(&Message::Chunk { shard: shard as u32, kind: Kind::Stream, chunk: &chunk });
+        self.outboxes[slot].push(&Message::Chunk {
+            shard: shard as u32,
+            kind: Kind::Stream,
+            chunk: &chunk,
+        });
         let last = made == crate::shard::Chunk::Last;
         if last {
             self.keeper.streams.remove(&stream);
@@ -384,8 +402,14 @@ impl Store {
         if replica.fill.is_some() || self.keeper.fills >= FILLS_MAX {
             return false;
         }
-        replica.fill =
-            Some(Fill { source, then, intake: None, heard_ms: self.monotonic_ms, further: false, makes_ready });
+        replica.fill = Some(Fill {
+            source,
+            then,
+            intake: None,
+            heard_ms: self.monotonic_ms,
+            further: false,
+            makes_ready,
+        });
         self.keeper.fills += 1;
         self.pull(shard);
         true
@@ -422,13 +446,21 @@ impl Store {
         let mut clock = Vec::new();
         replica.shard.clock().encode(&mut clock);
         let any = !fill.makes_ready || fill.further || self.cluster.route(shard).primary.is_none();
-        self.outboxes[fill.source].push(&Message::Pull { shard: shard as u32, any, clock: &clock });
+        self.outboxes[fill.source].push(&Message::Pull {
+            shard: shard as u32,
+            any,
+            clock: &clock,
+        });
     }
 
     fn chunk(&mut self, slot: usize, shard: usize, kind: Kind, bytes: &[u8]) -> bool {
-        let Some(replica) = self.replicas.get_mut(shard) else { return false };
+        let Some(replica) = self.replicas.get_mut(shard) else {
+            return false;
+        };
         // A fill that was given up may still be answered.
-        let Some(fill) = replica.fill.as_mut().filter(|fill| fill.source == slot) else { return true };
+        let Some(fill) = replica.fill.as_mut().filter(|fill| fill.source == slot) else {
+            return true;
+        };
         fill.heard_ms = self.monotonic_ms;
         let mut reader = Reader::new(bytes);
         self.counters.chunks_merged += 1;
@@ -441,7 +473,9 @@ impl Store {
                 Err(_) => return false,
             },
             Kind::Stream => {
-                let Ok(stream) = Reader::new(bytes).u64() else { return false };
+                let Ok(stream) = Reader::new(bytes).u64() else {
+                    return false;
+                };
                 // The streams of a peer have rising numbers: of an earlier one, only what was under way still comes.
                 let (_, intake) = match &mut fill.intake {
                     Some((number, _)) if *number > stream => return true,
@@ -450,7 +484,10 @@ impl Store {
                 };
                 match intake.receive(&mut reader) {
                     Ok(Intaken::More) => {
-                        self.outboxes[slot].push(&Message::More { shard: shard as u32, stream });
+                        self.outboxes[slot].push(&Message::More {
+                            shard: shard as u32,
+                            stream,
+                        });
                     }
                     Ok(Intaken::Complete) => {
                         let whole = fill.intake.take().is_some_and(|(_, intake)| replica.shard.join(intake));
@@ -468,7 +505,9 @@ impl Store {
 
     /// What the source had is here.
     fn filled(&mut self, shard: usize) {
-        let Some(fill) = &mut self.replicas[shard].fill else { return };
+        let Some(fill) = &mut self.replicas[shard].fill else {
+            return;
+        };
         // The primary may be another than when the fill began, and its latest writes were not for this copy then.
         if fill.makes_ready
             && let Some(Seat::Peer(primary)) = self.cluster.route(shard).primary
@@ -514,23 +553,25 @@ impl Store {
         if !self.replicas[shard].shard.clock().covers(&theirs) {
             self.want(shard, slot);
         } else if self.cluster.copy(shard) == Copy::Ready {
-            self.outboxes[slot]
-                .push(&Message::Released { shard: shard as u32, digest: theirs.digest() });
+            self.outboxes[slot].push(&Message::Released {
+                shard: shard as u32,
+                digest: theirs.digest(),
+            });
         }
         true
     }
 
     fn released(&mut self, slot: usize, shard: usize, digest: u64) -> bool {
-        let Some(replica) = self.replicas.get_mut(shard) else { return false };
+        let Some(replica) = self.replicas.get_mut(shard) else {
+            return false;
+        };
         if digest != replica.release_digest || self.cluster.placed_here(shard) {
             return true;
         }
         replica.released.insert(slot);
         let all = self.cluster.order(shard).all(|seat| match seat {
             Seat::Me => false,
-            Seat::Peer(slot) => {
-                replica.released.contains(slot) && self.cluster.copy_at(seat, shard) == Copy::Ready
-            }
+            Seat::Peer(slot) => replica.released.contains(slot) && self.cluster.copy_at(seat, shard) == Copy::Ready,
         });
         if all && replica.fill.is_none() {
             if digest == replica.shard.clock().digest() {
@@ -559,9 +600,10 @@ impl Store {
         if replica.release_asked_ms > 0 && self.monotonic_ms < replica.release_asked_ms + RELEASE_EVERY_MS {
             return;
         }
-        let ready = self.cluster.order(shard).all(|seat| {
-            seat != Seat::Me && self.cluster.copy_at(seat, shard) == Copy::Ready
-        });
+        let ready = self
+            .cluster
+            .order(shard)
+            .all(|seat| seat != Seat::Me && self.cluster.copy_at(seat, shard) == Copy::Ready);
         if !ready {
             return;
         }
@@ -573,7 +615,10 @@ impl Store {
         let seats: Vec<Seat> = self.cluster.order(shard).collect();
         for seat in seats {
             if let Seat::Peer(slot) = seat {
-                self.outboxes[slot].push(&Message::Release { shard: shard as u32, clock: &clock });
+                self.outboxes[slot].push(&Message::Release {
+                    shard: shard as u32,
+                    clock: &clock,
+                });
             }
         }
     }
@@ -609,7 +654,11 @@ impl Store {
             let replica = &mut self.replicas[shard];
             replica.followers.remove(slot);
             replica.released.remove(slot);
-            if replica.fill.as_ref().is_some_and(|fill| fill.source == slot || fill.then.contains(slot)) {
+            if replica
+                .fill
+                .as_ref()
+                .is_some_and(|fill| fill.source == slot || fill.then.contains(slot))
+            {
                 self.end_fill(shard);
             }
         }
@@ -658,7 +707,11 @@ impl Store {
             message::put_holdings(&mut holdings, self.cluster.holdings());
             let resp = self.config.resp.as_ref().map(|(host, port)| (host.as_str(), *port));
             for slot in self.cluster.connected().iter() {
-                self.outboxes[slot].push(&Message::Holdings { now_ms: self.now_ms, resp, holdings: &holdings });
+                self.outboxes[slot].push(&Message::Holdings {
+                    now_ms: self.now_ms,
+                    resp,
+                    holdings: &holdings,
+                });
             }
         }
         if self.cluster.leaving() && !self.keeper.left {
@@ -700,7 +753,9 @@ impl Store {
     }
 
     fn form(&mut self, shard: usize, awaits: bool) {
-        let Formation::Mine(mut sources) = self.cluster.formation(shard, awaits) else { return };
+        let Formation::Mine(mut sources) = self.cluster.formation(shard, awaits) else {
+            return;
+        };
         match sources.iter().next() {
             None => {
                 self.set_copy(shard, Copy::Ready);
@@ -719,7 +774,9 @@ impl Store {
         for _ in 0..shards.div_ceil(16) {
             let shard = self.keeper.expire_at % shards;
             self.keeper.expire_at = shard + 1;
-            self.replicas[shard].shard.expire(self.now_ms, EXPIRE_MAX, |_| self.counters.expired += 1);
+            self.replicas[shard]
+                .shard
+                .expire(self.now_ms, EXPIRE_MAX, |_| self.counters.expired += 1);
         }
     }
 

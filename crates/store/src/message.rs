@@ -69,7 +69,10 @@ impl Holding {
             2 => Copy::Ready,
             _ => return Err(Malformed("unknown copy")),
         };
-        Ok(Self { copy, missed: byte & 4 != 0 })
+        Ok(Self {
+            copy,
+            missed: byte & 4 != 0,
+        })
     }
 }
 
@@ -350,12 +353,18 @@ fn resp_address<'a>(input: &mut Reader<'a>) -> Result<Option<(&'a str, u16)>, Ma
     let (host, port) = (input.bytes()?, input.varint()?);
     let port = u16::try_from(port).map_err(|_| Malformed("port out of range"))?;
     let is_word = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.iter().all(u8::is_ascii_graphic);
-    Ok(core::str::from_utf8(host).ok().filter(|_| is_word).map(|host| (host, port)))
+    Ok(core::str::from_utf8(host)
+        .ok()
+        .filter(|_| is_word)
+        .map(|host| (host, port)))
 }
 
 fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
     Ok(match input.u8()? {
-        DELTA => Message::Delta { shard: shard(input)?, delta: input.bytes()? },
+        DELTA => Message::Delta {
+            shard: shard(input)?,
+            delta: input.bytes()?,
+        },
         FORWARD => Message::Forward(Forward {
             token: input.varint()?,
             hops: input.u8()?,
@@ -364,26 +373,67 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             keyspace: u16::try_from(input.varint()?).map_err(|_| Malformed("keyspace out of range"))?,
             requests: input.bytes()?,
         }),
-        OUTCOME => Message::Outcome { token: input.varint()?, replies: input.bytes()? },
-        HOLDINGS => {
-            Message::Holdings { now_ms: input.varint()?, resp: resp_address(input)?, holdings: input.bytes()? }
-        }
+        OUTCOME => Message::Outcome {
+            token: input.varint()?,
+            replies: input.bytes()?,
+        },
+        HOLDINGS => Message::Holdings {
+            now_ms: input.varint()?,
+            resp: resp_address(input)?,
+            holdings: input.bytes()?,
+        },
         DIGEST => Message::Digest(input.varint()?),
         COMPARE => Message::Compare,
         LEAVE => Message::Leave,
         ASK => Message::Ask,
         KEYS => Message::Keys(input.bytes()?),
-        CLOCK => Message::Clock { shard: shard(input)?, clock: input.bytes()? },
-        PULL => Message::Pull { shard: shard(input)?, any: false, clock: input.bytes()? },
-        PULL_ANY => Message::Pull { shard: shard(input)?, any: true, clock: input.bytes()? },
-        MORE => Message::More { shard: shard(input)?, stream: input.varint()? },
-        CHUNK_NOTHING => Message::Chunk { shard: shard(input)?, kind: Kind::Nothing, chunk: input.bytes()? },
-        CHUNK_PART => Message::Chunk { shard: shard(input)?, kind: Kind::Part, chunk: input.bytes()? },
-        CHUNK_REST => Message::Chunk { shard: shard(input)?, kind: Kind::Rest, chunk: input.bytes()? },
-        CHUNK_STREAM => Message::Chunk { shard: shard(input)?, kind: Kind::Stream, chunk: input.bytes()? },
+        CLOCK => Message::Clock {
+            shard: shard(input)?,
+            clock: input.bytes()?,
+        },
+        PULL => Message::Pull {
+            shard: shard(input)?,
+            any: false,
+            clock: input.bytes()?,
+        },
+        PULL_ANY => Message::Pull {
+            shard: shard(input)?,
+            any: true,
+            clock: input.bytes()?,
+        },
+        MORE => Message::More {
+            shard: shard(input)?,
+            stream: input.varint()?,
+        },
+        CHUNK_NOTHING => Message::Chunk {
+            shard: shard(input)?,
+            kind: Kind::Nothing,
+            chunk: input.bytes()?,
+        },
+        CHUNK_PART => Message::Chunk {
+            shard: shard(input)?,
+            kind: Kind::Part,
+            chunk: input.bytes()?,
+        },
+        CHUNK_REST => Message::Chunk {
+            shard: shard(input)?,
+            kind: Kind::Rest,
+            chunk: input.bytes()?,
+        },
+        CHUNK_STREAM => Message::Chunk {
+            shard: shard(input)?,
+            kind: Kind::Stream,
+            chunk: input.bytes()?,
+        },
         REFUSAL => Message::Refusal { shard: shard(input)? },
-        RELEASE => Message::Release { shard: shard(input)?, clock: input.bytes()? },
-        RELEASED => Message::Released { shard: shard(input)?, digest: input.varint()? },
+        RELEASE => Message::Release {
+            shard: shard(input)?,
+            clock: input.bytes()?,
+        },
+        RELEASED => Message::Released {
+            shard: shard(input)?,
+            digest: input.varint()?,
+        },
         VITALS => {
             let mut vitals = Vitals::default();
             for field in vitals.fields() {
@@ -448,7 +498,13 @@ pub struct Outbox {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { full: Vec::new(), frame: alloc::vec![0; HEADER], number: 1, acknowledge: false, sealed_ms: 0 }
+        Self {
+            full: Vec::new(),
+            frame: alloc::vec![0; HEADER],
+            number: 1,
+            acknowledge: false,
+            sealed_ms: 0,
+        }
     }
 }
 
@@ -461,7 +517,8 @@ impl Outbox {
     /// Adds a message.
     pub fn push(&mut self, message: &Message<'_>) {
         if self.frame.len() > FRAME_BYTES {
-            self.full.push(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
+            self.full
+                .push(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
             self.number += 1;
         }
         message.encode(&mut self.frame);

@@ -69,10 +69,7 @@ impl Sibling {
     /// The same, borrowed.
     pub fn record(&self) -> Record<'_> {
         let content = match &self.content {
-            Stored::Plain { format, bytes } => Content::Plain {
-                format: *format,
-                bytes,
-            },
+            Stored::Plain { format, bytes } => Content::Plain { format: *format, bytes },
             &Stored::Counter { since, amount } => Content::Counter { since, amount },
         };
         Record {
@@ -98,10 +95,7 @@ impl From<&Record<'_>> for Sibling {
             Content::Counter { since, amount } => Stored::Counter { since, amount },
         };
         let &Record {
-            dot,
-            stamp,
-            expiry_ms,
-            ..
+            dot, stamp, expiry_ms, ..
         } = record;
         Self {
             dot,
@@ -137,12 +131,7 @@ impl Object {
     /// Merges `theirs` into this one. `seen` and `seen_by_them` tell which dots each side has seen
     /// of this key beside its context: in the clock of its shard, or wherever else the caller knows
     /// from.
-    pub fn merge(
-        &mut self,
-        theirs: Self,
-        seen: impl Fn(Dot) -> bool,
-        seen_by_them: impl Fn(Dot) -> bool,
-    ) {
+    pub fn merge(&mut self, theirs: Self, seen: impl Fn(Dot) -> bool, seen_by_them: impl Fn(Dot) -> bool) {
         let Self { siblings, context } = self;
         siblings.retain(|mine| {
             let dot = mine.dot;
@@ -172,10 +161,7 @@ impl Object {
             Stored::Plain { bytes, .. } => bytes.len(),
             Stored::Counter { .. } => 0,
         });
-        size_of::<Self>()
-            + spilled * size_of::<Sibling>()
-            + bytes.sum::<usize>()
-            + self.context.memory_bytes()
+        size_of::<Self>() + spilled * size_of::<Sibling>() + bytes.sum::<usize>() + self.context.memory_bytes()
     }
 
     /// The sibling of the highest stamp, ties broken by writer: its expiry is the object's.
@@ -185,10 +171,7 @@ impl Object {
 
     /// The run that `writer` is counting, if any: its first dot and its sum.
     pub fn run_of(&self, writer: Writer) -> Option<(u64, i64)> {
-        let own = self
-            .siblings
-            .iter()
-            .filter(|sibling| sibling.dot.writer == writer);
+        let own = self.siblings.iter().filter(|sibling| sibling.dot.writer == writer);
         own.into_iter().find_map(|sibling| match sibling.content {
             Stored::Counter { since, amount } => Some((since, amount)),
             Stored::Plain { .. } => None,
@@ -200,21 +183,15 @@ impl Object {
     /// integer hide the amounts if their stamp is the highest.
     pub fn value(&self) -> Option<Value<'_>> {
         let top = self.top()?;
-        let plain = self
-            .siblings
-            .iter()
-            .filter_map(|sibling| match &sibling.content {
-                Stored::Plain { format, bytes } => Some((sibling, *format, &bytes[..])),
-                Stored::Counter { .. } => None,
-            });
+        let plain = self.siblings.iter().filter_map(|sibling| match &sibling.content {
+            Stored::Plain { format, bytes } => Some((sibling, *format, &bytes[..])),
+            Stored::Counter { .. } => None,
+        });
         let plain = plain.max_by_key(|(sibling, ..)| sibling.rank());
-        let amounts = self
-            .siblings
-            .iter()
-            .filter_map(|sibling| match sibling.content {
-                Stored::Counter { amount, .. } => Some(amount),
-                Stored::Plain { .. } => None,
-            });
+        let amounts = self.siblings.iter().filter_map(|sibling| match sibling.content {
+            Stored::Counter { amount, .. } => Some(amount),
+            Stored::Plain { .. } => None,
+        });
         let Some(sum) = amounts.map(i128::from).reduce(|a, b| a + b) else {
             return plain.map(|(_, format, bytes)| Value::Plain { format, bytes });
         };
@@ -373,26 +350,10 @@ mod tests {
         let text = |bytes| Value::Plain { format: 0, bytes };
         check(vec![plain(1, 1, b"a"), plain(2, 2, b"b")], text(b"b"), 2);
         check(vec![plain(2, 1, b"a"), plain(2, 2, b"b")], text(b"b"), 2);
-        check(
-            vec![counter(3, 1, 4), counter(5, 2, -6)],
-            Value::Integer(-2),
-            5,
-        );
-        check(
-            vec![counter(3, 1, 4), plain(4, 2, b"10")],
-            Value::Integer(14),
-            4,
-        );
-        check(
-            vec![counter(3, 1, 4), plain(2, 2, b"text")],
-            Value::Integer(4),
-            3,
-        );
-        check(
-            vec![counter(3, 1, 4), plain(5, 2, b"text")],
-            text(b"text"),
-            5,
-        );
+        check(vec![counter(3, 1, 4), counter(5, 2, -6)], Value::Integer(-2), 5);
+        check(vec![counter(3, 1, 4), plain(4, 2, b"10")], Value::Integer(14), 4);
+        check(vec![counter(3, 1, 4), plain(2, 2, b"text")], Value::Integer(4), 3);
+        check(vec![counter(3, 1, 4), plain(5, 2, b"text")], text(b"text"), 5);
         check(
             vec![counter(3, 1, i64::MAX), counter(4, 2, 1)],
             Value::Integer(i64::MAX),

@@ -95,10 +95,7 @@ impl Objects {
             }
             _ => {
                 self.count(key, &object, 1);
-                self.aside
-                    .entry(hash)
-                    .or_default()
-                    .push((key.into(), object));
+                self.aside.entry(hash).or_default().push((key.into(), object));
             }
         }
     }
@@ -134,11 +131,9 @@ impl Objects {
 
     /// Everything that is not simple, by hash, from hash `from` on.
     pub(crate) fn iter_aside(&self, from: u64) -> impl Iterator<Item = (u64, &[u8], &Object)> {
-        self.aside.range(from..).flat_map(|(&hash, bucket)| {
-            bucket
-                .iter()
-                .map(move |(key, object)| (hash, &key[..], object))
-        })
+        self.aside
+            .range(from..)
+            .flat_map(|(&hash, bucket)| bucket.iter().map(move |(key, object)| (hash, &key[..], object)))
     }
 
     /// What is held from hash `from` on, by hash: about `limit` keys, and where to go on. Keys of
@@ -188,10 +183,7 @@ impl Objects {
 
     /// Removes the siblings that `doomed` picks, and leaves contexts as they are.
     pub(crate) fn remove(&mut self, doomed: impl Fn(&[u8], Dot) -> bool) {
-        let simple = self
-            .table
-            .iter()
-            .filter(|(key, record)| doomed(key, record.dot));
+        let simple = self.table.iter().filter(|(key, record)| doomed(key, record.dot));
         let simple: Vec<Box<[u8]>> = simple.map(|(key, _)| key.into()).collect();
         for key in simple {
             self.table.remove(table::hash(&key), &key);
@@ -239,14 +231,8 @@ impl Objects {
     fn count(&mut self, key: &[u8], object: &Object, by: isize) {
         let add = |count: &mut usize, by: isize| *count = count.wrapping_add_signed(by);
         add(&mut self.count, by);
-        add(
-            &mut self.living,
-            by * isize::from(!object.siblings.is_empty()),
-        );
-        add(
-            &mut self.waiting,
-            by * isize::from(!object.context.is_empty()),
-        );
+        add(&mut self.living, by * isize::from(!object.siblings.is_empty()));
+        add(&mut self.waiting, by * isize::from(!object.context.is_empty()));
         let bytes = size_of::<(u64, Vec<()>, Box<[u8]>)>() + key.len() + object.memory_bytes();
         add(&mut self.bytes, by * bytes.cast_signed());
     }

@@ -72,7 +72,11 @@ pub fn decode(bytes: &[u8]) -> Result<Replies, Malformed> {
     while !input.is_empty() {
         missing = missing.saturating_sub(1) + value(&mut input, &mut replies)?;
     }
-    if missing == 0 { Ok(replies) } else { Err(Malformed("an unfinished reply")) }
+    if missing == 0 {
+        Ok(replies)
+    } else {
+        Err(Malformed("an unfinished reply"))
+    }
 }
 
 /// Reads one token and gives the number of values that belong to it.
@@ -81,7 +85,9 @@ fn value(input: &mut Reader<'_>, replies: &mut Replies) -> Result<usize, Malform
         OK => replies.ok(),
         STATUS => replies.status(text(input.bytes()?)?),
         ERROR => {
-            let kind = ErrorKind::ALL.get(usize::from(input.u8()?)).ok_or(Malformed("unknown error"))?;
+            let kind = ErrorKind::ALL
+                .get(usize::from(input.u8()?))
+                .ok_or(Malformed("unknown error"))?;
             replies.error(*kind, text(input.bytes()?)?);
         }
         INT => replies.int(input.signed()?),
@@ -114,8 +120,14 @@ fn value(input: &mut Reader<'_>, replies: &mut Replies) -> Result<usize, Malform
 /// A count of members of `size` values each. A value takes a byte at least, so more than there are bytes is a lie.
 fn count(input: &mut Reader<'_>, size: usize) -> Result<usize, Malformed> {
     let count = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
-    let fits = count.checked_mul(size).is_some_and(|values| values <= input.rest().len());
-    if fits { Ok(count) } else { Err(Malformed("values beyond the end")) }
+    let fits = count
+        .checked_mul(size)
+        .is_some_and(|values| values <= input.rest().len());
+    if fits {
+        Ok(count)
+    } else {
+        Err(Malformed("values beyond the end"))
+    }
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Malformed> {

@@ -49,7 +49,7 @@ pub enum Verdict {
 }
 
 /// The acknowledgements of one write beyond the primary's own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quorum {
     level: Level,
     sent: PeerSet,
@@ -64,7 +64,13 @@ impl Quorum {
     /// A write that the primary holds and that was sent to `sent`. Those of them in `excused` are not waited for as long
     /// as a majority holds the write without them.
     pub fn new(level: Level, sent: PeerSet, excused: PeerSet) -> Self {
-        Self { level, sent, excused, acked: PeerSet::EMPTY, copies: sent.len() + 1 }
+        Self {
+            level,
+            sent,
+            excused,
+            acked: PeerSet::EMPTY,
+            copies: sent.len() + 1,
+        }
     }
 
     /// `peer` holds the write.
@@ -162,7 +168,10 @@ mod tests {
 
     #[test]
     fn one_is_met_at_once() {
-        assert_eq!(Quorum::new(Level::One, peers(&[1, 2]), PeerSet::EMPTY).verdict(), Verdict::Met);
+        assert_eq!(
+            Quorum::new(Level::One, peers(&[1, 2]), PeerSet::EMPTY).verdict(),
+            Verdict::Met
+        );
     }
 
     #[test]
@@ -172,6 +181,10 @@ mod tests {
         write.ack(1);
         assert_eq!(write.verdict(), Verdict::Met);
         let alone = Quorum::new(Level::All, peers(&[1, 2]), peers(&[1, 2]));
-        assert_eq!(alone.verdict(), Verdict::Open, "a primary that hears nobody has no majority");
+        assert_eq!(
+            alone.verdict(),
+            Verdict::Open,
+            "a primary that hears nobody has no majority"
+        );
     }
 }

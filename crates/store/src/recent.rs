@@ -56,10 +56,7 @@ impl Recent {
         if wanted.count() > self.entries as u64 {
             return None;
         }
-        let found: Vec<_> = self
-            .iter()
-            .filter(|&(dot, _)| wanted.contains(dot))
-            .collect();
+        let found: Vec<_> = self.iter().filter(|&(dot, _)| wanted.contains(dot)).collect();
         (found.len() as u64 == wanted.count()).then_some(found)
     }
 
@@ -76,10 +73,7 @@ impl Recent {
     fn drop_oldest(&mut self) {
         let mut reader = Reader::new(&self.bytes[self.start..]);
         let sound = reader.dot().is_ok() && reader.bytes().is_ok();
-        assert!(
-            sound,
-            "the ring of recent writes holds only what was pushed"
-        );
+        assert!(sound, "the ring of recent writes holds only what was pushed");
         self.start = self.bytes.len() - reader.rest().len();
         self.entries -= 1;
     }
@@ -117,10 +111,7 @@ mod tests {
                 last: 5000,
             },
         );
-        assert_eq!(
-            recent.find(&wanted).map(|found| found.len() as u64),
-            Some(kept)
-        );
+        assert_eq!(recent.find(&wanted).map(|found| found.len() as u64), Some(kept));
         wanted.insert(Dot {
             writer: WRITER,
             counter: 5000 - kept,

@@ -82,10 +82,7 @@ impl Ring {
         let mut names = nodes.to_vec();
         names.sort_unstable();
         names.dedup();
-        assert!(
-            names.len() <= usize::from(u16::MAX),
-            "a ring has at most 65,535 nodes"
-        );
+        assert!(names.len() <= usize::from(u16::MAX), "a ring has at most 65,535 nodes");
         let copies = names.len().min(usize::from(replicas));
         let table = if names.is_empty() {
             Vec::new()
@@ -124,10 +121,7 @@ impl Ring {
 
     /// Where `name` stands in this ring, if it is a member.
     pub fn index(&self, name: &str) -> Option<NodeIndex> {
-        let at = self
-            .nodes
-            .binary_search_by(|node| (**node).cmp(name))
-            .ok()?;
+        let at = self.nodes.binary_search_by(|node| (**node).cmp(name)).ok()?;
         Some(node_index(at))
     }
 
@@ -223,10 +217,7 @@ impl Room {
     /// Fills `row` with the heaviest of `candidates`, heaviest first, and takes a place of each.
     fn take(&mut self, candidates: &mut Vec<(u64, NodeIndex)>, row: &mut [NodeIndex]) {
         candidates.retain(|(_, node)| self.left[node.at()] > 0);
-        let mut roomy = candidates
-            .iter()
-            .filter(|(_, node)| self.is_roomy(*node))
-            .count();
+        let mut roomy = candidates.iter().filter(|(_, node)| self.is_roomy(*node)).count();
         for filled in 0..row.len() {
             let must_be_roomy = roomy >= self.spare + row.len() - filled;
             let heaviest = (0..candidates.len())
@@ -385,11 +376,7 @@ mod tests {
     }
 
     fn ring_of(names: &[String], shards: u16, replicas: u8) -> Ring {
-        Ring::new(
-            &names.iter().map(String::as_str).collect::<Vec<_>>(),
-            shards,
-            replicas,
-        )
+        Ring::new(&names.iter().map(String::as_str).collect::<Vec<_>>(), shards, replicas)
     }
 
     /// How often each node stands in the first `columns` columns.
@@ -426,9 +413,7 @@ mod tests {
     /// By how many thousandths of an even share the fullest or the emptiest node is off.
     fn unevenness(counts: &[usize]) -> usize {
         let total: usize = counts.iter().sum();
-        let off = counts
-            .iter()
-            .map(|count| (count * counts.len()).abs_diff(total));
+        let off = counts.iter().map(|count| (count * counts.len()).abs_diff(total));
         off.max().unwrap_or(0) * 1_000 / total
     }
 
@@ -455,9 +440,7 @@ mod tests {
                 let gained = old.is_none_or(|old| !before.holds(shard, old));
                 moves.copies += usize::from(gained);
                 moves.stray += usize::from(gained && old.is_some());
-                moves.turned += usize::from(
-                    at == 0 && old.is_some() && old != before.replicas(shard).first().copied(),
-                );
+                moves.turned += usize::from(at == 0 && old.is_some() && old != before.replicas(shard).first().copied());
             }
         }
         let shards = usize::from(before.shards());
@@ -470,46 +453,23 @@ mod tests {
     #[test]
     fn five_nodes_are_even_and_a_sixth_takes_only_its_share() {
         let (five, six) = (ring_of(&salps(5), SHARDS, 3), ring_of(&salps(6), SHARDS, 3));
-        assert!(
-            unevenness(&counts(&five, 1)) <= 25,
-            "{:?}",
-            counts(&five, 1)
-        );
-        assert!(
-            unevenness(&counts(&five, 3)) <= 50,
-            "{:?}",
-            counts(&five, 3)
-        );
+        assert!(unevenness(&counts(&five, 1)) <= 25, "{:?}", counts(&five, 1));
+        assert!(unevenness(&counts(&five, 3)) <= 50, "{:?}", counts(&five, 3));
         let joined = moves(&five, &six);
         assert!(
             joined.copies <= 167 + 5 && joined.stray <= 5 && joined.turned <= 20,
             "{joined:?}"
         );
-        assert_eq!(
-            ring_of(&salps(5), SHARDS, 3),
-            five,
-            "taking it away restores the table"
-        );
+        assert_eq!(ring_of(&salps(5), SHARDS, 3), five, "taking it away restores the table");
         let left = moves(&six, &five);
         assert!(left.copies <= 167 + 5, "{left:?}");
     }
 
     #[test]
     fn nine_nodes_are_even_and_a_tenth_takes_only_its_share() {
-        let (nine, ten) = (
-            ring_of(&salps(9), SHARDS, 3),
-            ring_of(&salps(10), SHARDS, 3),
-        );
-        assert!(
-            unevenness(&counts(&nine, 1)) <= 30,
-            "{:?}",
-            counts(&nine, 1)
-        );
-        assert!(
-            unevenness(&counts(&nine, 3)) <= 70,
-            "{:?}",
-            counts(&nine, 3)
-        );
+        let (nine, ten) = (ring_of(&salps(9), SHARDS, 3), ring_of(&salps(10), SHARDS, 3));
+        assert!(unevenness(&counts(&nine, 1)) <= 30, "{:?}", counts(&nine, 1));
+        assert!(unevenness(&counts(&nine, 3)) <= 70, "{:?}", counts(&nine, 3));
         let joined = moves(&nine, &ten);
         assert!(
             joined.copies <= 105 && joined.stray <= 5 && joined.turned <= 20,
@@ -537,11 +497,7 @@ mod tests {
     #[test]
     fn the_table_is_the_same_for_ever() {
         let five = ring_of(&salps(5), SHARDS, 3);
-        let bytes: Vec<u8> = five
-            .table
-            .iter()
-            .flat_map(|node| node.0.to_le_bytes())
-            .collect();
+        let bytes: Vec<u8> = five.table.iter().flat_map(|node| node.0.to_le_bytes()).collect();
         assert_eq!(xxh3_64(&bytes), 3_216_344_621_808_209_416);
     }
 
@@ -591,20 +547,12 @@ mod tests {
     #[test]
     fn the_check_catches_planted_faults() {
         let planted = |place: fn(&[&str], u16, usize) -> Vec<NodeIndex>| {
-            check(
-                &Ring::placed_by(place, &["a@h", "b@h", "c@h", "d@h"], 64, 2),
-                2,
-            )
+            check(&Ring::placed_by(place, &["a@h", "b@h", "c@h", "d@h"], 64, 2), 2)
         };
         assert_eq!(planted(bounded), Ok(()));
-        let one_node_twice =
-            planted(|_, shards, copies| vec![NodeIndex(0); usize::from(shards) * copies]);
-        assert_eq!(
-            one_node_twice,
-            Err("shard 0 has 1 distinct replicas".into())
-        );
-        let two_idle =
-            planted(|_, shards, _| [NodeIndex(0), NodeIndex(1)].repeat(usize::from(shards)));
+        let one_node_twice = planted(|_, shards, copies| vec![NodeIndex(0); usize::from(shards) * copies]);
+        assert_eq!(one_node_twice, Err("shard 0 has 1 distinct replicas".into()));
+        let two_idle = planted(|_, shards, _| [NodeIndex(0), NodeIndex(1)].repeat(usize::from(shards)));
         assert_eq!(two_idle, Err("node 0 has more than 33 copies".into()));
         let two_lead = planted(|_, shards, _| {
             [[0, 2], [1, 3]]

@@ -1,13 +1,11 @@
 //! Batches under way: what a batch still waits for, and where its replies go.
 
 use alloc::{boxed::Box, vec::Vec};
-use wire::{
-    reply::{Mark, Slot},
-    request::Batch,
-};
+use smallvec::{SmallVec, smallvec};
+use wire::reply::{Mark, Slot};
 
 use crate::{
-    ask::{Ask, Session},
+    ask::Ask,
     command::Fold,
     peers::PeerSet,
     quorum::{Level, Quorum, Verdict},
@@ -23,8 +21,8 @@ pub(crate) struct RunId {
 /// Where the replies of a run go.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// To a client of this node, whose box is kept here.
-    Client(Box<Ask>),
+    /// To a client of this node.
+    Client,
     /// To the peer that forwarded it.
     Peer { slot: usize, life: u64, token: u64 },
     /// Into one place of another run.
@@ -51,11 +49,12 @@ impl ShardSet {
     }
 }
 
-/// A write that is applied here and waits for others to hold it too.
+/// Writes that are applied here and wait for the same others to hold them too. They are of one run and so in the same
+/// frames, or in ones before.
 #[derive(Debug)]
-pub(crate) struct Write {
-    /// Its reply, which turns into an error if the write is not confirmed.
-    pub mark: Mark,
+pub(crate) struct Writes {
+    /// Their replies, which turn into errors if the writes are not confirmed.
+    pub marks: SmallVec<[Mark; 4]>,
     pub quorum: Quorum,
 }
 
@@ -75,13 +74,13 @@ pub(crate) struct Parcel {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub origin: Origin,
-    pub session: Session,
-    pub batch: Batch,
+    /// Its session and its batch. A client gets back the box it gave.
+    pub ask: Box<Ask>,
     /// Times its requests were forwarded before.
     pub hops: u8,
     /// Monotonic milliseconds by which it is answered.
     pub deadline_ms: u64,
-    pub writes: Vec<Write>,
+    pub writes: Vec<Writes>,
     /// Peers whose acknowledgement of the frame now being gathered is waited for.
     pub awaited: PeerSet,
     pub parcels: Vec<Parcel>,
@@ -94,11 +93,10 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(origin: Origin, session: Session, batch: Batch, deadline_ms: u64) -> Self {
+    pub(crate) fn new(origin: Origin, ask: Box<Ask>, deadline_ms: u64) -> Self {
         Self {
             origin,
-            session,
-            batch,
+            ask,
             hops: 0,
             deadline_ms,
             writes: Vec::new(),
@@ -112,9 +110,17 @@ impl Run {
 
     /// Notes a write that was sent to `sent` and whose reply begins at `mark`.
     pub(crate) fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet, excused: PeerSet) {
-        if level != Level::One && !sent.is_empty() {
-            self.writes.push(Write { mark, quorum: Quorum::new(level, sent, excused) });
-            self.awaited = self.awaited.union(sent);
+        if level == Level::One || sent.is_empty() {
+            return;
+        }
+        self.awaited = self.awaited.union(sent);
+        let quorum = Quorum::new(level, sent, excused);
+        match self.writes.iter_mut().find(|writes| writes.quorum == quorum) {
+            Some(writes) => writes.marks.push(mark),
+            None => self.writes.push(Writes {
+                marks: smallvec![mark],
+                quorum,
+            }),
         }
     }
 
@@ -134,7 +140,9 @@ impl Run {
 
     /// Peers that keep it waiting for their acknowledgement.
     pub(crate) fn silent(&self) -> PeerSet {
-        self.writes.iter().fold(PeerSet::EMPTY, |set, write| set.union(write.quorum.silent()))
+        self.writes
+            .iter()
+            .fold(PeerSet::EMPTY, |set, write| set.union(write.quorum.silent()))
     }
 
     /// Nothing is waited for.
@@ -157,13 +165,19 @@ impl Runs {
             self.places.push((0, None));
             (self.places.len() - 1) as u32
         });
-        RunId { place, life: self.places[place as usize].0 }
+        RunId {
+            place,
+            life: self.places[place as usize].0,
+        }
     }
 
     /// Stores a run under its name.
     pub(crate) fn put(&mut self, id: RunId, run: Box<Run>) {
         let place = &mut self.places[id.place as usize];
-        assert!(place.0 == id.life && place.1.is_none(), "a run is stored once, under the name reserved for it");
+        assert!(
+            place.0 == id.life && place.1.is_none(),
+            "a run is stored once, under the name reserved for it"
+        );
         place.1 = Some(run);
     }
 
@@ -188,7 +202,10 @@ impl Runs {
     /// Gives a reserved name back unused.
     pub(crate) fn release(&mut self, id: RunId) {
         let place = &mut self.places[id.place as usize];
-        assert!(place.0 == id.life && place.1.is_none(), "only a name without a run is given back");
+        assert!(
+            place.0 == id.life && place.1.is_none(),
+            "only a name without a run is given back"
+        );
         place.0 = place.0.wrapping_add(1);
         self.free.push(id.place);
     }
@@ -196,7 +213,10 @@ impl Runs {
     /// Names of all runs under way.
     pub(crate) fn ids(&self) -> Vec<RunId> {
         let named = |(place, (life, run)): (usize, &(u32, Option<Box<Run>>))| {
-            run.is_some().then_some(RunId { place: place as u32, life: *life })
+            run.is_some().then_some(RunId {
+                place: place as u32,
+                life: *life,
+            })
         };
         self.places.iter().enumerate().filter_map(named).collect()
     }

@@ -107,7 +107,10 @@ pub struct Stats {
 
 impl core::fmt::Debug for Shard {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Shard").field("clock", &self.clock).field("keys", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Shard")
+            .field("clock", &self.clock)
+            .field("keys", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,12 +199,7 @@ impl Shard {
     /// Up to about `limit` keys whose hash is at least `from_hash`, in the order of their hashes,
     /// with what they show at `now_ms`; and the hash to go on from, if there are more. A key that
     /// is there from the first call to the last is met exactly once.
-    pub fn scan(
-        &self,
-        from_hash: u64,
-        limit: usize,
-        now_ms: u64,
-    ) -> (Vec<(&[u8], View<'_>)>, Option<u64>) {
+    pub fn scan(&self, from_hash: u64, limit: usize, now_ms: u64) -> (Vec<(&[u8], View<'_>)>, Option<u64>) {
         let (found, next) = self.objects.scan(from_hash, limit);
         let living = found.into_iter().filter_map(|(_, key, found)| {
             let view = view(found).filter(|view| view.lives(now_ms))?;
@@ -252,13 +250,7 @@ impl Shard {
     }
 
     /// Removes what `key` holds. None, and no event, if that is nothing at `now_ms`.
-    pub fn delete(
-        &mut self,
-        key: &[u8],
-        stamp: Stamp,
-        now_ms: u64,
-        delta: Option<&mut Vec<u8>>,
-    ) -> Option<Dot> {
+    pub fn delete(&mut self, key: &[u8], stamp: Stamp, now_ms: u64, delta: Option<&mut Vec<u8>>) -> Option<Dot> {
         let hash = table::hash(key);
         self.view_hashed(hash, key, now_ms)?;
         let dot = self.next();
@@ -308,9 +300,7 @@ impl Shard {
         };
         let now = match view.value {
             Value::Integer(now) => now,
-            Value::Plain { bytes, .. } => {
-                crate::object::integer(bytes).ok_or(CountError::NotAnInteger)?
-            }
+            Value::Plain { bytes, .. } => crate::object::integer(bytes).ok_or(CountError::NotAnInteger)?,
         };
         let sum = now.checked_add(by).ok_or(CountError::Overflow)?;
         let (expiry_ms, stamp) = (view.expiry_ms, stamp.max(view.stamp.next()));
@@ -349,8 +339,7 @@ impl Shard {
             self.encode_seen(out, &Clock::new());
         }
         self.objects.table.clear();
-        self.objects
-            .change_aside(|_, object| object.siblings.clear());
+        self.objects.change_aside(|_, object| object.siblings.clear());
         self.clock.insert(dot);
         self.changed_all();
         dot
@@ -364,13 +353,7 @@ impl Shard {
     }
 
     /// An event that overwrites all that was seen of the key.
-    fn overwrite(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        record: &Record<'_>,
-        delta: Option<&mut Vec<u8>>,
-    ) {
+    fn overwrite(&mut self, hash: u64, key: &[u8], record: &Record<'_>, delta: Option<&mut Vec<u8>>) {
         let context = self.take_context(hash, key);
         if let Some(out) = delta {
             put_write(out, key, record);
@@ -411,8 +394,7 @@ impl Shard {
     ) -> Option<Dot> {
         let dot = self.next();
         let (before, alone) = match self.objects.get(hash, key) {
-            Some(Found::Simple(record)) if record.dot.writer == self.writer => match record.content
-            {
+            Some(Found::Simple(record)) if record.dot.writer == self.writer => match record.content {
                 Content::Counter { since, amount } => (Some((since, amount)), true),
                 Content::Plain { .. } => (None, false),
             },
@@ -443,9 +425,9 @@ impl Shard {
             self.objects.table.put(hash, key, &record);
         } else {
             let mut object = self.objects.take(hash, key);
-            object.siblings.retain(|sibling| {
-                sibling.dot.writer != self.writer || matches!(sibling.content, Stored::Plain { .. })
-            });
+            object
+                .siblings
+                .retain(|sibling| sibling.dot.writer != self.writer || matches!(sibling.content, Stored::Plain { .. }));
             object.siblings.push(Sibling::from(&record));
             object.siblings.sort_unstable_by_key(|sibling| sibling.dot);
             self.put_back(hash, key, object);
@@ -487,10 +469,7 @@ impl Shard {
             };
             return self.saw(hash, key, dot);
         }
-        let mut theirs = record
-            .map(Sibling::from)
-            .map(Object::from)
-            .unwrap_or_default();
+        let mut theirs = record.map(Sibling::from).map(Object::from).unwrap_or_default();
         theirs.context = context.to_clock();
         theirs.context.insert(dot);
         let mut object = self.objects.take(hash, key);
@@ -517,8 +496,7 @@ impl Shard {
     /// [`EXPIRY_GRACE_MS`] before `now_ms` of the calendar, and names each key to `gone`. Each
     /// replica does so by itself; it is no event and takes no dot.
     pub fn expire(&mut self, now_ms: u64, limit: usize, gone: impl FnMut(&[u8])) {
-        self.objects
-            .expire(now_ms.saturating_sub(EXPIRY_GRACE_MS), limit, gone);
+        self.objects.expire(now_ms.saturating_sub(EXPIRY_GRACE_MS), limit, gone);
     }
 
     /// Closes dots that died with their writers: adds `dead` to the clock, so that contexts need no

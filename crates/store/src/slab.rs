@@ -195,25 +195,21 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
             0 => ((id >> SLOT_BITS) as usize, 0),
             _ => (self.pages.len(), (id ^ BOXED) as usize),
         };
-        let small =
-            self.pages
-                .iter()
-                .enumerate()
-                .skip(page_first)
-                .flat_map(move |(number, page)| {
-                    let skipped = if number == page_first {
-                        slot_number(id)
-                    } else {
-                        0
-                    };
-                    let first = (number as u32) << SLOT_BITS;
-                    page.bytes
-                        .chunks_exact(usize::from(page.slot_bytes).max(1))
-                        .take(self.slots_used(number, page))
-                        .enumerate()
-                        .skip(skipped)
-                        .map(move |(slot, bytes)| (first + slot as u32 + 1, bytes))
-                });
+        let small = self
+            .pages
+            .iter()
+            .enumerate()
+            .skip(page_first)
+            .flat_map(move |(number, page)| {
+                let skipped = if number == page_first { slot_number(id) } else { 0 };
+                let first = (number as u32) << SLOT_BITS;
+                page.bytes
+                    .chunks_exact(usize::from(page.slot_bytes).max(1))
+                    .take(self.slots_used(number, page))
+                    .enumerate()
+                    .skip(skipped)
+                    .map(move |(slot, bytes)| (first + slot as u32 + 1, bytes))
+            });
         let boxed = self.boxes.iter().enumerate().skip(box_first);
         small.chain(boxed.map(|(number, bytes)| (BOXED | (number as u32 + 1), &**bytes)))
     }
@@ -365,10 +361,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     /// Whether the slab holds what the model says, by id and by iteration.
-    fn agrees<const P: usize, const B: usize>(
-        slab: &Slab<P, B>,
-        model: &BTreeMap<u32, Vec<u8>>,
-    ) -> bool {
+    fn agrees<const P: usize, const B: usize>(slab: &Slab<P, B>, model: &BTreeMap<u32, Vec<u8>>) -> bool {
         let own = |bytes: &[u8], id: u32| bytes.starts_with(&model[&id]);
         let mut listed = slab.iter_from(0);
         model.keys().all(|&id| own(slab.get(id), id))
@@ -451,9 +444,7 @@ mod tests {
     fn a_page_boundary_is_crossed_for_nothing() {
         let mut slab = Slab::<1000, 0>::new();
         let record = [1; 48];
-        let mut ids: Vec<_> = (0..1000)
-            .map(|_| slab.insert(&[&record]).unwrap())
-            .collect();
+        let mut ids: Vec<_> = (0..1000).map(|_| slab.insert(&[&record]).unwrap()).collect();
         while slab.classes[6].used as usize != 1 {
             ids.push(slab.insert(&[&record]).unwrap());
         }

@@ -113,10 +113,6 @@ mod tests {
         assert_eq!(hlc.drifted(), 1);
         assert_eq!(hlc.tick(1000).ms(), 1501);
         hlc.observe(Stamp(u64::MAX), u64::MAX);
-        assert_eq!(
-            hlc.tick(u64::MAX),
-            Stamp(u64::MAX),
-            "the end of time saturates"
-        );
+        assert_eq!(hlc.tick(u64::MAX), Stamp(u64::MAX), "the end of time saturates");
     }
 }

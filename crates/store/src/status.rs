@@ -36,7 +36,10 @@ impl Store {
     pub(crate) fn primary_keys(&self) -> impl Iterator<Item = (usize, u64)> {
         let keys = |shard: usize| self.replicas[shard].shard.len() as u64;
         let primary = |shard: &usize| self.cluster.route(*shard).primary == Some(Seat::Me);
-        (0..self.replicas.len()).filter(primary).map(move |shard| (shard, keys(shard))).filter(|(_, keys)| *keys > 0)
+        (0..self.replicas.len())
+            .filter(primary)
+            .map(move |shard| (shard, keys(shard)))
+            .filter(|(_, keys)| *keys > 0)
     }
 
     /// Keys of all shards, as the nodes last told.
@@ -48,7 +51,8 @@ impl Store {
     pub(crate) fn status(&self) -> Arc<Status> {
         let own = self.take_vitals(self.vitals.ops_per_second);
         let shards: Vec<ShardStatus> = (0..self.replicas.len()).map(|shard| self.shard_status(shard)).collect();
-        let seats = self.cluster.peers().filter(|(_, peer)| !peer.leaving).count() + usize::from(!self.cluster.leaving());
+        let seats =
+            self.cluster.peers().filter(|(_, peer)| !peer.leaving).count() + usize::from(!self.cluster.leaving());
         let wanted = usize::from(self.cluster.replicas()).min(seats);
         let whole = |shard: &ShardStatus| {
             shard.replicas.len() == wanted && shard.replicas.iter().all(|name| shard.ready.contains(name))
@@ -57,7 +61,9 @@ impl Store {
         let known: Vec<(Member, Vitals)> = self.with_vitals(own);
         let connected = || known.iter().filter(|(member, _)| member.connected);
         let moves = connected().map(|(_, vitals)| vitals.moves).fold(0, u64::saturating_add);
-        let behind = connected().map(|(_, vitals)| vitals.behind).fold(0, u64::saturating_add);
+        let behind = connected()
+            .map(|(_, vitals)| vitals.behind)
+            .fold(0, u64::saturating_add);
         let all_told = self.cluster.peers().all(|(_, peer)| !peer.holdings.is_empty());
         let healed = all_told && moves == 0 && behind == 0 && shards.iter().all(whole);
         let nodes = known
@@ -65,9 +71,15 @@ impl Store {
             .map(|(member, vitals)| {
                 let name = member.name.as_str();
                 let serving = matches!(member.state, MemberState::Up | MemberState::Suspect) && member.connected;
-                let spare = shards.iter().all(|shard| whole(shard) || !shard.replicas.iter().any(|n| n == name));
+                let spare = shards
+                    .iter()
+                    .all(|shard| whole(shard) || !shard.replicas.iter().any(|n| n == name));
                 let enough_left = seats > usize::from(self.cluster.replicas());
-                NodeStatus { safe_to_stop: serving && spare && enough_left, member, vitals }
+                NodeStatus {
+                    safe_to_stop: serving && spare && enough_left,
+                    member,
+                    vitals,
+                }
             })
             .collect();
         Arc::new(Status {
@@ -79,7 +91,12 @@ impl Store {
             shards,
             ring_shards: self.config.shards,
             replicas: self.config.replicas,
-            keyspaces: self.config.keyspaces.iter().map(|keyspace| keyspace.name.clone()).collect(),
+            keyspaces: self
+                .config
+                .keyspaces
+                .iter()
+                .map(|keyspace| keyspace.name.clone())
+                .collect(),
             healed,
             moves,
             unavailable,
@@ -94,15 +111,23 @@ impl Store {
                 return own;
             }
             let slot = self.cluster.slot(member.name.as_str());
-            slot.and_then(|slot| self.cluster.peer(slot)).map_or_else(Vitals::default, |peer| peer.vitals)
+            slot.and_then(|slot| self.cluster.peer(slot))
+                .map_or_else(Vitals::default, |peer| peer.vitals)
         };
-        self.cluster.members().iter().map(|member| (member.clone(), of(member))).collect()
+        self.cluster
+            .members()
+            .iter()
+            .map(|member| (member.clone(), of(member)))
+            .collect()
     }
 
     fn shard_status(&self, shard: usize) -> ShardStatus {
         let name = |seat: Seat| match seat {
             Seat::Me => self.config.name.clone(),
-            Seat::Peer(slot) => self.cluster.peer(slot).map_or_else(String::new, |peer| peer.name.clone()),
+            Seat::Peer(slot) => self
+                .cluster
+                .peer(slot)
+                .map_or_else(String::new, |peer| peer.name.clone()),
         };
         let mut ready: Vec<String> = self
             .cluster
@@ -119,9 +144,11 @@ impl Store {
             ready,
             primary: self.cluster.route(shard).primary.map(name),
             keys: match self.cluster.route(shard).primary {
-                Some(Seat::Peer(slot)) if self.cluster.copy(shard) == Copy::Absent => {
-                    self.cluster.peer(slot).and_then(|peer| peer.keys.get(shard).copied()).unwrap_or(0)
-                }
+                Some(Seat::Peer(slot)) if self.cluster.copy(shard) == Copy::Absent => self
+                    .cluster
+                    .peer(slot)
+                    .and_then(|peer| peer.keys.get(shard).copied())
+                    .unwrap_or(0),
                 _ => self.replicas[shard].shard.len() as u64,
             },
         }

@@ -23,8 +23,8 @@ use crate::{
     coordinator::{Awaited, Sent},
     counters::Counters,
     dot::Writer,
-    keeper::Replica,
     early::Early,
+    keeper::Replica,
     message::{self, Frame, LEASE_MS, Message, Outbox, Vitals},
     outcome,
     peers::{PEERS_MAX, PeerSet},
@@ -99,7 +99,9 @@ pub struct Store {
     pub(crate) recovering: PeerSet,
     resumed_ms: u64,
     /// Runs that wait for the end of that. One per client at most, since a client has one batch under way at a time.
-    pub(crate) held: Vec<Box<Run>>,
+    pub(crate) held: Vec<Run>,
+    /// In whose name this node asks itself.
+    pub(crate) nobody: Pid,
     /// The name all stores have, and by peer that of its node.
     name: Atom,
     names: Vec<Atom>,
@@ -127,7 +129,9 @@ pub struct Store {
 
 impl core::fmt::Debug for Store {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Store").field("cluster", &self.cluster).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,6 +166,12 @@ impl Store {
             recovering: PeerSet::EMPTY,
             resumed_ms: 0,
             held: Vec::new(),
+            nobody: Pid {
+                node: Atom::new(&config.name),
+                id: 0,
+                serial: 0,
+                creation: config.creation,
+            },
             name: Atom::new(NAME),
             names: Vec::new(),
             broken: Vec::new(),
@@ -407,7 +417,7 @@ impl Store {
 
     fn carry_out(&mut self, ctx: &mut Context<'_, Payload>) {
         self.answer_inquiries(ctx);
-        if self.recovering.is_empty() {
+        if !self.held.is_empty() && self.recovering.is_empty() {
             for run in core::mem::take(&mut self.held) {
                 self.start(run);
             }
@@ -416,6 +426,13 @@ impl Store {
             let client = ask.client.clone();
             ctx.tell(&client, Payload::Ask(ask));
         }
+        let usual = self.beam_answers.is_empty() && self.commands.is_empty() && self.notes.is_empty();
+        if !usual || !self.broken.is_empty() {
+            self.carry_out_rest(ctx);
+        }
+    }
+
+    fn carry_out_rest(&mut self, ctx: &mut Context<'_, Payload>) {
         for (caller, replies) in self.beam_answers.drain(..) {
             beam::answer(ctx, &caller, &replies);
         }
@@ -508,7 +525,10 @@ impl Process<Payload> for Store {
         if self.cluster.peers().any(|(slot, _)| self.outboxes[slot].is_full()) {
             self.send(ctx);
         }
-        ctx.defer();
+        // Alone, there is nobody to send to; what else is to be looked at can wait for the tick.
+        if !self.cluster.is_alone() {
+            ctx.defer();
+        }
     }
 }
 
@@ -529,7 +549,11 @@ impl Store {
                 for slot in open.iter() {
                     self.outboxes[slot].push(&Message::Ask);
                 }
-                self.inquiries.push(Inquiry { to, open, until_ms: self.monotonic_ms + INQUIRY_MS });
+                self.inquiries.push(Inquiry {
+                    to,
+                    open,
+                    until_ms: self.monotonic_ms + INQUIRY_MS,
+                });
             }
             Payload::Add { node } => self.commands.push(MembersCommand::Add { node }),
             Payload::Leave => self.leave(),

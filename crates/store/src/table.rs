@@ -223,15 +223,10 @@ impl Table {
             return (keys, 0);
         }
         let mut next = cursor;
-        let mut records = self
-            .slab
-            .iter_from(u32::try_from(cursor).unwrap_or(u32::MAX));
+        let mut records = self.slab.iter_from(u32::try_from(cursor).unwrap_or(u32::MAX));
         for (behind, bytes) in records.by_ref().take(limit) {
             let record = Decoded::new(bytes);
-            if record
-                .expiry_ms
-                .is_some_and(|expiry_ms| expiry_ms <= now_ms)
-            {
+            if record.expiry_ms.is_some_and(|expiry_ms| expiry_ms <= now_ms) {
                 keys.push(record.key);
             }
             next = u64::from(behind);
@@ -243,8 +238,7 @@ impl Table {
     /// The slot of the index that a key has.
     #[inline]
     fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
-        self.index
-            .find(hash, |id| layout::key(self.slab.get(id)) == key)
+        self.index.find(hash, |id| layout::key(self.slab.get(id)) == key)
     }
 
     #[inline]
@@ -278,10 +272,7 @@ impl Table {
 
     fn insert(&mut self, hash: u64, key: &[u8], record: &Record<'_>) {
         let number = self.palette.acquire(record.dot.writer);
-        let Some(id) = self
-            .slab
-            .insert(&Encoded::new(key, number, record).pieces())
-        else {
+        let Some(id) = self.slab.insert(&Encoded::new(key, number, record).pieces()) else {
             self.palette.release(number);
             return;
         };
@@ -324,8 +315,7 @@ impl Table {
     fn vacate(&mut self, id: u32) {
         if let Some(moved) = self.slab.remove(id) {
             let at = self.index.find(self.hash_of(id), |other| other == moved);
-            self.index
-                .set_id(at.expect("every record is in the index"), id);
+            self.index.set_id(at.expect("every record is in the index"), id);
         }
     }
 }

@@ -16,7 +16,11 @@ fn fill(net: &mut Net, name: &str, keys: usize) {
 fn check_filled(net: &mut Net, names: &[&str], keys: usize) {
     for name in names {
         for number in 0..keys {
-            assert_eq!(net.ask(name, &format!("GET key:{number}")), format!("value:{number}"), "key:{number} at {name}");
+            assert_eq!(
+                net.ask(name, &format!("GET key:{number}")),
+                format!("value:{number}"),
+                "key:{number} at {name}"
+            );
         }
     }
 }
@@ -25,7 +29,10 @@ fn check_filled(net: &mut Net, names: &[&str], keys: usize) {
 fn a_node_alone_serves_at_once() {
     let mut net = Net::new();
     net.start("a", &[]);
-    assert_eq!(net.ask_all("a", &["SET k v", "GET k", "GET other", "NOSUCH k"]), "OK | v | - | !bad_request");
+    assert_eq!(
+        net.ask_all("a", &["SET k v", "GET k", "GET other", "NOSUCH k"]),
+        "OK | v | - | !bad_request"
+    );
     assert_eq!(net.counter("a", "formed"), 128);
 }
 
@@ -37,7 +44,11 @@ fn three_form_and_read_what_each_writes() {
             let key = format!("{writer}:{number}");
             assert_eq!(net.ask(writer, &format!("SET {key} {number}")), "OK");
             for reader in ["a", "b", "c"] {
-                assert_eq!(net.ask(reader, &format!("GET {key}")), number.to_string(), "{key} at {reader}");
+                assert_eq!(
+                    net.ask(reader, &format!("GET {key}")),
+                    number.to_string(),
+                    "{key} at {reader}"
+                );
             }
         }
     }
@@ -76,7 +87,10 @@ fn requests_on_many_keys_gather_from_all_nodes() {
     let values: Vec<String> = (0..100).map(|number| format!("value:{number}")).collect();
     assert_eq!(net.ask("a", &format!("MSET {}", pairs.join(" "))), "OK");
     for name in ["a", "b", "c", "d", "e"] {
-        assert_eq!(net.ask(name, &format!("MGET {} none", keys.join(" "))), format!("[{} -]", values.join(" ")));
+        assert_eq!(
+            net.ask(name, &format!("MGET {} none", keys.join(" "))),
+            format!("[{} -]", values.join(" "))
+        );
         assert_eq!(net.ask(name, "DBSIZE"), "100");
         assert_eq!(net.ask(name, &format!("EXISTS {} none", keys.join(" "))), "100");
         let mut listed: Vec<String> = words(&net.ask(name, "KEYS key:*"));
@@ -99,7 +113,12 @@ fn requests_on_many_keys_gather_from_all_nodes() {
 }
 
 fn words(reply: &str) -> Vec<String> {
-    reply.trim_matches(['[', ']']).split(' ').filter(|word| !word.is_empty()).map(String::from).collect()
+    reply
+        .trim_matches(['[', ']'])
+        .split(' ')
+        .filter(|word| !word.is_empty())
+        .map(String::from)
+        .collect()
 }
 
 fn scan(net: &mut Net, name: &str) -> Vec<String> {
@@ -107,7 +126,12 @@ fn scan(net: &mut Net, name: &str) -> Vec<String> {
     loop {
         let reply = words(&net.ask(name, &format!("SCAN {cursor} COUNT 20")));
         cursor.clone_from(&reply[0]);
-        keys.extend(reply[1..].iter().map(|key| key.trim_start_matches('[').to_string()).filter(|key| !key.is_empty()));
+        keys.extend(
+            reply[1..]
+                .iter()
+                .map(|key| key.trim_start_matches('[').to_string())
+                .filter(|key| !key.is_empty()),
+        );
         if cursor == "0" {
             keys.sort();
             return keys;
@@ -121,7 +145,18 @@ fn a_pipeline_sees_its_own_writes_wherever_they_go() {
     for number in 0..50 {
         let set = format!("SET key:{number} 1");
         let (get, incr) = (format!("GET key:{number}"), format!("INCR key:{number}"));
-        let answer = net.ask_all("d", &[&set, &get, &incr, &get, &format!("MGET key:{number} x"), &format!("DEL key:{number}"), &get]);
+        let answer = net.ask_all(
+            "d",
+            &[
+                &set,
+                &get,
+                &incr,
+                &get,
+                &format!("MGET key:{number} x"),
+                &format!("DEL key:{number}"),
+                &get,
+            ],
+        );
         assert_eq!(answer, "OK | 1 | 2 | 2 | [2 -] | 1 | -");
     }
 }
@@ -156,7 +191,11 @@ fn a_write_is_content_with_a_majority_after_a_second() {
     assert_eq!(net.wait("a", id, 10), "OK");
     net.resume("c");
     let get = format!("GET {key}");
-    assert_eq!(net.ask("c", &get), "2", "it does not answer before it has heard of what it missed");
+    assert_eq!(
+        net.ask("c", &get),
+        "2",
+        "it does not answer before it has heard of what it missed"
+    );
     net.run_ms(500);
     net.stop("c");
     let id = net.begin("a", &[&format!("SET {key} 3")]);
@@ -346,7 +385,10 @@ fn all_restart_and_form_anew() {
 #[test]
 fn what_only_the_missed_had_is_not_formed_without_them() {
     let mut net = Net::new();
-    let lonely = |name, join: &[&str]| store::config::Config { replicas: 1, ..net::config(name, join) };
+    let lonely = |name, join: &[&str]| store::config::Config {
+        replicas: 1,
+        ..net::config(name, join)
+    };
     for name in ["a", "b", "c"] {
         net.start_with(lonely(name, if name == "a" { &[] } else { &["a"] }));
     }
@@ -354,13 +396,23 @@ fn what_only_the_missed_had_is_not_formed_without_them() {
     fill(&mut net, "a", 60);
     net.kill("b");
     net.run_ms(20_000);
-    let lost: Vec<usize> = (0..60).filter(|number| net.ask("a", &format!("GET key:{number}")) == "!no_nodes").collect();
-    assert!((10..40).contains(&lost.len()), "{} of 60 keys were at b alone", lost.len());
+    let lost: Vec<usize> = (0..60)
+        .filter(|number| net.ask("a", &format!("GET key:{number}")) == "!no_nodes")
+        .collect();
+    assert!(
+        (10..40).contains(&lost.len()),
+        "{} of 60 keys were at b alone",
+        lost.len()
+    );
     // Restarted, it is another life: what its former one had is gone.
     net.start_with(lonely("b", &["a"]));
     net.heal();
     for number in 0..60 {
-        let expected = if lost.contains(&number) { "-".into() } else { format!("value:{number}") };
+        let expected = if lost.contains(&number) {
+            "-".into()
+        } else {
+            format!("value:{number}")
+        };
         assert_eq!(net.ask("c", &format!("GET key:{number}")), expected);
     }
 }
@@ -394,9 +446,14 @@ fn a_node_that_stood_still_answers_nothing_old() {
         net.run_ms(pause_ms / 2);
         let sets: Vec<u64> = (0..60).map(|number| net.begin("b", &[&set(number)])).collect();
         net.run_ms(pause_ms - pause_ms / 2);
-        let written: Vec<bool> = sets.iter().map(|id| net.answer("b", *id) == Some("OK".into())).collect();
+        let written: Vec<bool> = sets
+            .iter()
+            .map(|id| net.answer("b", *id) == Some("OK".into()))
+            .collect();
         net.resume("a");
-        let gets: Vec<u64> = (0..60).map(|number| net.begin("a", &[&format!("GET key:{number}")])).collect();
+        let gets: Vec<u64> = (0..60)
+            .map(|number| net.begin("a", &[&format!("GET key:{number}")]))
+            .collect();
         for (id, written) in gets.into_iter().zip(written) {
             let answer = net.wait("a", id, 5_100);
             let good = !written || answer == format!("later:{pause_ms}") || answer.starts_with('!');

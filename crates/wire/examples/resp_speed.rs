@@ -21,10 +21,7 @@ fn main() {
             pipeline(&[b"SET", b"key:000000000042", &[b'v'; 64]]),
         ),
         ("GET, key 16 B", pipeline(&[b"GET", b"key:000000000042"])),
-        (
-            "MGET, 16 keys of 16 B",
-            pipeline(&[&b"key:000000000042"[..]; 17]),
-        ),
+        ("MGET, 16 keys of 16 B", pipeline(&[&b"key:000000000042"[..]; 17])),
         (
             "SET, key 16 B, value 4 KiB",
             pipeline(&[b"SET", b"key:000000000042", &[b'v'; 4096]]),

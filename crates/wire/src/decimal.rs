@@ -107,10 +107,7 @@ struct Digits {
 impl Digits {
     /// The shortest digits of a finite `number` above zero, which the standard library finds.
     fn of(number: f64) -> Self {
-        let mut scratch = Scratch {
-            text: [0; 32],
-            len: 0,
-        };
+        let mut scratch = Scratch { text: [0; 32], len: 0 };
         write!(scratch, "{number:e}").expect("d.dddde-ddd has at most 24 bytes");
         let mut parts = scratch.text[..scratch.len].split(|&byte| byte == b'e');
         let mantissa = parts.next().unwrap_or_default();
@@ -120,11 +117,7 @@ impl Digits {
             count: 0,
             point: exponent as i32 + 1,
         };
-        for &digit in mantissa
-            .iter()
-            .filter(|byte| byte.is_ascii_digit())
-            .take(17)
-        {
+        for &digit in mantissa.iter().filter(|byte| byte.is_ascii_digit()).take(17) {
             shortest.digits[shortest.count] = digit;
             shortest.count += 1;
         }
@@ -200,13 +193,7 @@ mod tests {
 
     #[test]
     fn only_canonical_integers_are_integers() {
-        for good in [
-            "0",
-            "1",
-            "-1",
-            "9223372036854775807",
-            "-9223372036854775808",
-        ] {
+        for good in ["0", "1", "-1", "9223372036854775807", "-9223372036854775808"] {
             assert_eq!(parse(good.as_bytes()), good.parse().ok(), "{good}");
         }
         for bad in [

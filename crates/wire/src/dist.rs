@@ -41,10 +41,7 @@ pub fn node_name(text: &[u8]) -> Option<Atom> {
 
 /// Neither empty nor anything but `[A-Za-z0-9_.-]`.
 fn is_plain(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
+    !text.is_empty() && text.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
 }
 
 /// The secret that the nodes of a cluster share. It never shows itself in `Debug`.
@@ -60,11 +57,7 @@ impl Cookie {
     /// The proof of knowing the cookie: MD5 over it and the challenge in decimal.
     pub(crate) fn digest(&self, challenge: u32) -> [u8; 16] {
         let decimal = alloc::format!("{challenge}");
-        Md5::new()
-            .chain_update(&self.0)
-            .chain_update(decimal)
-            .finalize()
-            .into()
+        Md5::new().chain_update(&self.0).chain_update(decimal).finalize().into()
     }
 }
 

@@ -284,11 +284,7 @@ impl Listing {
 }
 
 fn more<T>(ended: bool) -> Result<Option<T>, EpmdError> {
-    if ended {
-        Err(EpmdError::Ended)
-    } else {
-        Ok(None)
-    }
+    if ended { Err(EpmdError::Ended) } else { Ok(None) }
 }
 
 const VISIBLE: u8 = 77;

@@ -167,10 +167,7 @@ enum Item {
     Gap,
 }
 
-const _: () = assert!(
-    size_of::<Item>() == 16,
-    "the arena moves at two words per value"
-);
+const _: () = assert!(size_of::<Item>() == 16, "the arena moves at two words per value");
 
 /// Replies in request order. See the [module](self).
 #[derive(Clone, Default)]
@@ -358,10 +355,7 @@ impl Replies {
             Some(_) => self.error_item(kind, text),
         };
         for item in &mut self.items[start..end] {
-            self.open -= u32::from(matches!(
-                item,
-                Item::Later | Item::LaterUnsent | Item::LaterGap
-            ));
+            self.open -= u32::from(matches!(item, Item::Later | Item::LaterUnsent | Item::LaterGap));
             *item = Item::Gap;
         }
         self.items[start] = error;
@@ -488,12 +482,7 @@ impl Replies {
     /// The item that `wrap` makes of the bytes that `write` appends, `len` of them as far as is
     /// known before.
     #[inline]
-    fn span(
-        &mut self,
-        len: usize,
-        wrap: impl FnOnce(Span) -> Item,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> Item {
+    fn span(&mut self, len: usize, wrap: impl FnOnce(Span) -> Item, write: impl FnOnce(&mut Vec<u8>)) -> Item {
         let start = self.data.len();
         if start + len > DATA_BYTES_MAX {
             return Self::too_large();
@@ -566,10 +555,7 @@ impl Replies {
         let mut values = 1;
         while values > 0 {
             let token = tokens.next().expect("each place takes one reply");
-            assert!(
-                token != Reply::Later,
-                "a reply is known when it fills a place"
-            );
+            assert!(token != Reply::Later, "a reply is known when it fills a place");
             values += token.children();
             values -= 1;
             let item = self.copy(token);
@@ -586,9 +572,8 @@ impl Replies {
 
     /// The item of a token of other replies, its bytes copied here.
     fn copy(&mut self, token: Reply<'_>) -> Item {
-        let mut bytes = |wrap: fn(Span) -> Item, bytes: &[u8]| {
-            self.span(bytes.len(), wrap, |data| data.extend_from_slice(bytes))
-        };
+        let mut bytes =
+            |wrap: fn(Span) -> Item, bytes: &[u8]| self.span(bytes.len(), wrap, |data| data.extend_from_slice(bytes));
         match token {
             Reply::Ok => Item::Ok,
             Reply::Status(text) => bytes(Item::Status, text.as_bytes()),
@@ -603,13 +588,11 @@ impl Replies {
             Reply::Null => Item::Null,
             Reply::NullArray => Item::NullArray,
             Reply::Bulk(value) => bytes(Item::Bulk, value),
-            Reply::Verbatim { format, text } => {
-                self.span(format.len() + 1 + text.len(), Item::Verbatim, |data| {
-                    data.extend_from_slice(format);
-                    data.push(b':');
-                    data.extend_from_slice(text);
-                })
-            }
+            Reply::Verbatim { format, text } => self.span(format.len() + 1 + text.len(), Item::Verbatim, |data| {
+                data.extend_from_slice(format);
+                data.push(b':');
+                data.extend_from_slice(text);
+            }),
             Reply::Array(count) => Item::Array(header(count)),
             Reply::Map(count) => Item::Map(header(count)),
             Reply::Set(count) => Item::Set(header(count)),
@@ -622,8 +605,7 @@ impl Replies {
     /// The items of the value at `index` or behind what is no value there: its first and the one
     /// past its last. An aggregate that is not written to its end reaches to the end of all.
     fn value_at(&self, index: usize) -> (usize, usize) {
-        let not_a_value =
-            |item: &&Item| matches!(item, Item::Gap | Item::LaterGap | Item::Switch(_));
+        let not_a_value = |item: &&Item| matches!(item, Item::Gap | Item::LaterGap | Item::Switch(_));
         let items = self.items.get(index..).unwrap_or_default();
         let start = index + items.iter().take_while(not_a_value).count();
         let mut end = start;

@@ -31,11 +31,7 @@ fn terms_of_a_beam_are_read_shown_and_written_as_it_does() {
         let term = decode(&input).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert_eq!(term.to_string(), text, "shown: {line}");
         let output = encoded(&term);
-        assert_eq!(
-            output == input,
-            kind == "same",
-            "written as {output:x?}: {line}"
-        );
+        assert_eq!(output == input, kind == "same", "written as {output:x?}: {line}");
         assert_eq!(decode(&output.into()), Ok(term), "read again: {line}");
         lines += 1;
     }

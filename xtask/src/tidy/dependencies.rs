@@ -36,9 +36,7 @@ const CORE: &[&str] = &[
 /// Nothing banned is named.
 pub(super) fn banned(tree: &Tree) -> Vec<Fault> {
     each(tree, |_, dependency| {
-        let (package, instead) = BANNED
-            .iter()
-            .find(|(package, _)| *package == dependency.package)?;
+        let (package, instead) = BANNED.iter().find(|(package, _)| *package == dependency.package)?;
         Some(format!("{package} is banned: {instead}"))
     })
 }
@@ -86,9 +84,7 @@ pub(super) fn lints(tree: &Tree) -> Vec<Fault> {
         let lints = manifest::section(manifest, &["lints"]);
         lints.and_then(|lints| lints.get("workspace")?.as_bool()) == Some(true)
     };
-    let rooms = walls::HOUSE
-        .iter()
-        .map(|room| format!("{}/Cargo.toml", room.folder));
+    let rooms = walls::HOUSE.iter().map(|room| format!("{}/Cargo.toml", room.folder));
     rooms
         .filter(|path| !inherits(&manifest::manifest(tree, path)))
         .map(|path| Fault::new(&path, 0, "lints.workspace = true"))
@@ -113,10 +109,7 @@ mod tests {
 
     #[track_caller]
     fn check(rule: fn(&Tree) -> Vec<Fault>, files: &[(&str, &str)], expected: &[&str]) {
-        let faults: Vec<String> = rule(&Tree::of(files))
-            .iter()
-            .map(Fault::to_string)
-            .collect();
+        let faults: Vec<String> = rule(&Tree::of(files)).iter().map(Fault::to_string).collect();
         assert_eq!(faults, expected);
     }
 
@@ -167,10 +160,7 @@ mod tests {
         let lock = ("Cargo.lock", "");
         for (version, expected) in [
             ("*", &["Cargo.toml: a: a version, not `*`"][..]),
-            (
-                "1.0.0-rc.1",
-                &["Cargo.toml: a: a pre-release is pinned with `=`"],
-            ),
+            ("1.0.0-rc.1", &["Cargo.toml: a: a pre-release is pinned with `=`"]),
             ("=1.0.0-rc.1", &[]),
             ("1.2", &[]),
         ] {
@@ -192,10 +182,6 @@ mod tests {
             .collect();
         check(lints, &files, &[]);
         files[0].1 = "lints.rust.unsafe_code = \"allow\"";
-        check(
-            lints,
-            &files,
-            &["crates/wire/Cargo.toml: lints.workspace = true"],
-        );
+        check(lints, &files, &["crates/wire/Cargo.toml: lints.workspace = true"]);
     }
 }

@@ -8,11 +8,7 @@ const LINES_MAX: usize = 800;
 const DECISIONS: &str = "docs/decisions/";
 
 /// Marks of work that was left for later. In two parts, so that this file is not caught.
-const UNFINISHED: &[&str] = &[
-    concat!("TO", "DO"),
-    concat!("FIX", "ME"),
-    concat!("XX", "X"),
-];
+const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 
 /// Where the paths of somebody's machine begin. In two parts, so that this file is not caught.
 const MACHINE_PATHS: &[&str] = &[
@@ -26,9 +22,7 @@ const MACHINE_PATHS: &[&str] = &[
 /// A source file opens with what it is. Attributes of the crate may stand before that.
 pub(super) fn header(tree: &Tree) -> Vec<Fault> {
     let opens = |text: &str| {
-        let first = text
-            .lines()
-            .find(|line| !line.starts_with("#![") && !line.is_empty());
+        let first = text.lines().find(|line| !line.starts_with("#![") && !line.is_empty());
         first.is_some_and(|line| line.starts_with("//! ") && line.len() > 4)
     };
     let lacking = tree.rust("").filter(|(_, text)| !opens(text));
@@ -39,9 +33,7 @@ pub(super) fn header(tree: &Tree) -> Vec<Fault> {
 
 /// A source file is one thing, and can be read in one go.
 pub(super) fn length(tree: &Tree) -> Vec<Fault> {
-    let files = tree
-        .rust("")
-        .filter(|(path, _)| !path.ends_with("/tests.rs"));
+    let files = tree.rust("").filter(|(path, _)| !path.ends_with("/tests.rs"));
     let counted = files.map(|(path, text)| (path, rust::lines_before_tests(text)));
     counted
         .filter(|(_, lines)| *lines > LINES_MAX)
@@ -62,9 +54,9 @@ pub(super) fn unfinished(tree: &Tree) -> Vec<Fault> {
         for word in UNFINISHED {
             let lines = rust::lines_with(text, word);
             faults.extend(
-                lines.iter().map(|line| {
-                    Fault::new(path, *line, format!("`{word}`: do it, or leave it out"))
-                }),
+                lines
+                    .iter()
+                    .map(|line| Fault::new(path, *line, format!("`{word}`: do it, or leave it out"))),
             );
         }
     }
@@ -108,11 +100,7 @@ pub(super) fn decisions(tree: &Tree) -> Vec<Fault> {
                 0,
                 format!("the next decision is number {expected:04}"),
             )),
-            None => faults.push(Fault::new(
-                path,
-                0,
-                "a decision record is called NNNN-title.md",
-            )),
+            None => faults.push(Fault::new(path, 0, "a decision record is called NNNN-title.md")),
         }
     }
     faults
@@ -131,10 +119,7 @@ mod tests {
 
     #[track_caller]
     fn check(rule: fn(&Tree) -> Vec<Fault>, files: &[(&str, &str)], expected: &[&str]) {
-        let faults: Vec<String> = rule(&Tree::of(files))
-            .iter()
-            .map(Fault::to_string)
-            .collect();
+        let faults: Vec<String> = rule(&Tree::of(files)).iter().map(Fault::to_string).collect();
         assert_eq!(faults, expected);
     }
 
@@ -181,11 +166,7 @@ mod tests {
     fn work_left_for_later_is_seen() {
         for word in UNFINISHED {
             let fault = format!("a.rs:2: `{word}`: do it, or leave it out");
-            check(
-                unfinished,
-                &[("a.rs", &format!("x\n// {word}: x\n"))],
-                &[&fault],
-            );
+            check(unfinished, &[("a.rs", &format!("x\n// {word}: x\n"))], &[&fault]);
         }
         check(unfinished, &[("a.rs", "const TODOS: u8;")], &[]);
     }
@@ -221,10 +202,7 @@ mod tests {
                 "docs/decisions/ring.md: a decision record is called NNNN-title.md",
             ],
         );
-        let twice = [
-            ("docs/decisions/0001-a.md", ""),
-            ("docs/decisions/0001-b.md", ""),
-        ];
+        let twice = [("docs/decisions/0001-a.md", ""), ("docs/decisions/0001-b.md", "")];
         check(
             decisions,
             &twice,

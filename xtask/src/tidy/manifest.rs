@@ -29,9 +29,7 @@ fn is_manifest(path: &str) -> bool {
 
 /// The manifest at `path`; empty if there is none that can be read.
 pub(super) fn manifest(tree: &Tree, path: &str) -> Table {
-    tree.get(path)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default()
+    tree.get(path).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// All that `manifest` depends on: to run, to build, to test, everywhere or on some targets; the
@@ -40,9 +38,7 @@ pub(super) fn dependencies(manifest: &Table, root: &Table) -> Vec<Dependency> {
     let common = section(root, &["workspace", "dependencies"]);
     let mut places = vec![manifest];
     places.extend(section(manifest, &["workspace"]));
-    let targets = section(manifest, &["target"])
-        .into_iter()
-        .flat_map(Table::values);
+    let targets = section(manifest, &["target"]).into_iter().flat_map(Table::values);
     places.extend(targets.filter_map(Value::as_table));
     let mut found = Vec::new();
     for place in places {
@@ -78,8 +74,7 @@ fn dependency(name: &str, value: &Value, common: Option<&Table>, for_tests: bool
 
 /// The table that lies at `path` within `table`.
 pub(super) fn section<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Table> {
-    path.iter()
-        .try_fold(table, |table, name| table.get(*name)?.as_table())
+    path.iter().try_fold(table, |table, name| table.get(*name)?.as_table())
 }
 
 #[cfg(test)]
@@ -108,12 +103,7 @@ mod tests {
             let show = |d: Dependency| {
                 let version = d.version.unwrap_or_else(|| "-".into());
                 let flags = (d.default_features, d.for_tests);
-                format!(
-                    "{} {version} {}{}",
-                    d.package,
-                    u8::from(flags.0),
-                    u8::from(flags.1)
-                )
+                format!("{} {version} {}{}", d.package, u8::from(flags.0), u8::from(flags.1))
             };
             dependencies(table, &root).into_iter().map(show).collect()
         };

@@ -35,9 +35,9 @@ fn has_word(line: &str, word: &str) -> bool {
 /// How many lines of `text` come before its tests.
 pub(super) fn lines_before_tests(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
-    let tests = lines.windows(2).position(|pair| {
-        pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{')
-    });
+    let tests = lines
+        .windows(2)
+        .position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{'));
     tests.unwrap_or(lines.len())
 }
 
@@ -75,9 +75,7 @@ fn prose_end(code: &[char], at: usize) -> Option<usize> {
         ['/', '*', ..] => Some(block_comment_end(code, at)),
         ['"', ..] => Some(string_end(code, at)),
         ['r', '"' | '#', ..] => raw_string_end(code, at),
-        ['\'', '\\', _, ..] => {
-            Some((find(code, at + 3, |rest| rest[0] == '\'') + 1).min(code.len()))
-        }
+        ['\'', '\\', _, ..] => Some((find(code, at + 3, |rest| rest[0] == '\'') + 1).min(code.len())),
         ['\'', _, '\'', ..] => Some(at + 3),
         _ => None,
     }
@@ -85,9 +83,7 @@ fn prose_end(code: &[char], at: usize) -> Option<usize> {
 
 /// The first place from `from` on at which `test` holds of what is left, or the end.
 fn find(code: &[char], from: usize, test: impl Fn(&[char]) -> bool) -> usize {
-    (from..code.len())
-        .find(|at| test(&code[*at..]))
-        .unwrap_or(code.len())
+    (from..code.len()).find(|at| test(&code[*at..])).unwrap_or(code.len())
 }
 
 /// Behind the comment that opens at `at`, which may have others in it.
@@ -159,11 +155,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
         let code = code(text);
-        assert_eq!(
-            code.lines().count(),
-            text.lines().count(),
-            "lines stay where they are"
-        );
+        assert_eq!(code.lines().count(), text.lines().count(), "lines stay where they are");
         assert_eq!(code.split_whitespace().collect::<Vec<_>>(), expected);
     }
 
@@ -203,14 +195,8 @@ mod tests {
 
     #[test]
     fn lines_count_until_the_tests() {
-        assert_eq!(
-            lines_before_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"),
-            2
-        );
+        assert_eq!(lines_before_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"), 2);
         assert_eq!(lines_before_tests("a\n#[cfg(test)]\nmod tests;\nb\n"), 4);
-        assert_eq!(
-            lines_before_tests("a\n#[cfg(test)]\nextern crate std;\nb\n"),
-            4
-        );
+        assert_eq!(lines_before_tests("a\n#[cfg(test)]\nextern crate std;\nb\n"), 4);
     }
 }

@@ -27,12 +27,7 @@ pub(super) const HOUSE: &[Room] = &[
     room("xtask", "xtask", &[], false),
 ];
 
-const fn room(
-    package: &'static str,
-    folder: &'static str,
-    imports: &'static [&'static str],
-    is_core: bool,
-) -> Room {
+const fn room(package: &'static str, folder: &'static str, imports: &'static [&'static str], is_core: bool) -> Room {
     Room {
         package,
         folder,
@@ -54,10 +49,7 @@ const CORE_WORDS: &[Forbidden] = &[
         "the same in every run: FixedState",
         &["RandomState", "DefaultHashBuilder"],
     ),
-    (
-        "the core calls no logger, the scheduler has an observer",
-        LOGGERS,
-    ),
+    ("the core calls no logger, the scheduler has an observer", LOGGERS),
 ];
 
 const LOGGERS: &[&str] = &[
@@ -146,12 +138,7 @@ pub(super) fn imports(tree: &Tree) -> Vec<Fault> {
 /// The core crates are `no_std`, first thing.
 pub(super) fn no_std(tree: &Tree) -> Vec<Fault> {
     let roots = core().map(|room| format!("{}/src/lib.rs", room.folder));
-    let lacking = roots.filter(|path| {
-        !tree
-            .get(path)
-            .unwrap_or_default()
-            .starts_with("#![no_std]\n")
-    });
+    let lacking = roots.filter(|path| !tree.get(path).unwrap_or_default().starts_with("#![no_std]\n"));
     lacking
         .map(|path| Fault::new(&path, 1, "a core crate begins with #![no_std]"))
         .collect()
@@ -161,12 +148,7 @@ pub(super) fn no_std(tree: &Tree) -> Vec<Fault> {
 pub(super) fn words(tree: &Tree) -> Vec<Fault> {
     let mut faults = Vec::new();
     for room in core() {
-        forbid(
-            tree,
-            &format!("{}/src/", room.folder),
-            CORE_WORDS,
-            &mut faults,
-        );
+        forbid(tree, &format!("{}/src/", room.folder), CORE_WORDS, &mut faults);
     }
     forbid(tree, "crates/sim/src/", SIM_WORDS, &mut faults);
     faults
@@ -195,25 +177,16 @@ fn each(words: &[Forbidden]) -> impl Iterator<Item = (&str, &str)> {
 /// No float decides anything.
 pub(super) fn floats(tree: &Tree) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let files = tree
-        .rust("crates/node/src/")
-        .chain(tree.rust("crates/store/src/"));
+    let files = tree.rust("crates/node/src/").chain(tree.rust("crates/store/src/"));
     for (path, text) in files.filter(|(path, _)| !is_test(path)) {
-        if FLOATS_ARE_VALUES
-            .iter()
-            .any(|place| path.starts_with(place))
-        {
+        if FLOATS_ARE_VALUES.iter().any(|place| path.starts_with(place)) {
             continue;
         }
         let code = rust::code(text);
         for word in ["f32", "f64"] {
             let lines = rust::lines_with(&code, word);
             let what = format!("`{word}`: a float is a value here, never a decision");
-            faults.extend(
-                lines
-                    .iter()
-                    .map(|line| Fault::new(path, *line, what.clone())),
-            );
+            faults.extend(lines.iter().map(|line| Fault::new(path, *line, what.clone())));
         }
     }
     faults
@@ -319,29 +292,16 @@ mod tests {
     #[test]
     fn a_core_crate_with_std_is_seen() {
         let fault = "crates/node/src/lib.rs:1: a core crate begins with #![no_std]";
-        check(
-            no_std,
-            "crates/node/src/lib.rs",
-            "//! A crate.\n#![no_std]\n",
-            &[fault],
-        );
+        check(no_std, "crates/node/src/lib.rs", "//! A crate.\n#![no_std]\n", &[fault]);
     }
 
     #[test]
     fn a_word_that_is_not_the_crates_is_seen() {
-        for (folder, forbidden) in [
-            ("crates/store/src", CORE_WORDS),
-            ("crates/sim/src", SIM_WORDS),
-        ] {
+        for (folder, forbidden) in [("crates/store/src", CORE_WORDS), ("crates/sim/src", SIM_WORDS)] {
             for (why, word) in each(forbidden) {
                 let path = format!("{folder}/a.rs");
                 let text = format!("//! {word}\nfn f() {{\n    {word}{{}}\n}}\n");
-                check(
-                    words,
-                    &path,
-                    &text,
-                    &[&format!("{path}:3: `{word}`: {why}")],
-                );
+                check(words, &path, &text, &[&format!("{path}:3: `{word}`: {why}")]);
             }
         }
     }

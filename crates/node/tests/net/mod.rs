@@ -10,8 +10,8 @@
 
 use bytes::Bytes;
 use node::{
-    Address, Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Member,
-    MemberState, Message, Node, Payload, Pid, Process, Term, Time,
+    Address, Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Member, MemberState, Message,
+    Node, Payload, Pid, Process, Term, Time,
 };
 use std::{
     cell::RefCell,
@@ -82,12 +82,9 @@ pub fn line(message: &Message<Word>) -> String {
         Message::Term { term, .. } => format!("term {term}"),
         Message::Exit { from, reason } => format!("exit {} {reason}", from.node.as_str()),
         Message::Down { target, reason, .. } => format!("down {} {reason}", place(target)),
+        Message::Reply { result: Ok(answer), .. } => format!("reply {answer}"),
         Message::Reply {
-            result: Ok(answer), ..
-        } => format!("reply {answer}"),
-        Message::Reply {
-            result: Err(reason),
-            ..
+            result: Err(reason), ..
         } => format!("no reply {reason}"),
         Message::Timer { token } => format!("timer {token}"),
         Message::NodeUp { node, .. } => format!("nodeup {}", node.as_str()),
@@ -185,10 +182,7 @@ impl Net {
             events: Vec::new(),
             delivered: Vec::new(),
         };
-        assert!(
-            self.machines.insert(name.clone(), machine).is_none(),
-            "it runs already"
-        );
+        assert!(self.machines.insert(name.clone(), machine).is_none(), "it runs already");
         self.input(&name, Input::Start);
     }
 
@@ -279,12 +273,7 @@ impl Net {
     }
 
     /// Acts in the name of an adopted process.
-    pub fn act<R>(
-        &mut self,
-        node: &str,
-        pid: &Pid,
-        action: impl FnOnce(&mut Context<'_, Word>) -> R,
-    ) -> R {
+    pub fn act<R>(&mut self, node: &str, pid: &Pid, action: impl FnOnce(&mut Context<'_, Word>) -> R) -> R {
         let now = self.now();
         let mut effects = Vec::new();
         let machine = self.machines.get_mut(&name(node)).unwrap();
@@ -308,20 +297,12 @@ impl Net {
         for effect in effects {
             writeln!(self.trace, "{} {} {effect:?}", self.now_us, from.as_str()).unwrap();
             match effect {
-                Effect::Dial {
-                    connection, node, ..
-                } => self.dial(from, connection, &node),
+                Effect::Dial { connection, node, .. } => self.dial(from, connection, &node),
                 Effect::Send { connection, bytes } => {
                     let count = bytes.len();
                     if let Some((to, far)) = self.far(from, connection) {
                         if !self.deaf.contains(&(from.clone(), to.clone())) {
-                            self.travel(
-                                to,
-                                Input::Received {
-                                    connection: far,
-                                    bytes,
-                                },
-                            );
+                            self.travel(to, Input::Received { connection: far, bytes });
                         }
                         self.travel(
                             from.clone(),
@@ -357,8 +338,7 @@ impl Net {
 
     fn dial(&mut self, from: &Atom, connection: ConnectionId, to: &Atom) {
         self.dials.push((self.now_us, from.clone(), to.clone()));
-        let parted = self.deaf.contains(&(from.clone(), to.clone()))
-            || self.deaf.contains(&(to.clone(), from.clone()));
+        let parted = self.deaf.contains(&(from.clone(), to.clone())) || self.deaf.contains(&(to.clone(), from.clone()));
         let Some(target) = self.machines.get_mut(to).filter(|_| !parted) else {
             return self.travel(from.clone(), Input::Closed { connection });
         };
@@ -386,11 +366,7 @@ impl Net {
 
     /// The next input of a node that is not stopped.
     fn next(&mut self, end_us: u64) -> Option<(u64, Atom, Input<Word>)> {
-        let runs = |node: &Atom| {
-            self.machines
-                .get(node)
-                .is_none_or(|machine| !machine.stopped)
-        };
+        let runs = |node: &Atom| self.machines.get(node).is_none_or(|machine| !machine.stopped);
         let due = self
             .travelling
             .iter()
@@ -401,9 +377,7 @@ impl Net {
             .filter_map(|(name, machine)| Some((machine.node.deadline()?, name.clone())))
             .min();
         match (due, alarm) {
-            (Some(key), alarm)
-                if key.0 <= end_us && alarm.as_ref().is_none_or(|alarm| key.0 <= alarm.0) =>
-            {
+            (Some(key), alarm) if key.0 <= end_us && alarm.as_ref().is_none_or(|alarm| key.0 <= alarm.0) => {
                 let (node, input) = self.travelling.remove(&key).unwrap();
                 Some((key.0, node, input))
             }
@@ -443,17 +417,14 @@ impl Net {
     }
 
     pub fn node_ups(&self, node: &str, other: &str) -> usize {
-        let is_up =
-            |event: &&Event| matches!(event, Event::NodeUp { node, .. } if *node == name(other));
+        let is_up = |event: &&Event| matches!(event, Event::NodeUp { node, .. } if *node == name(other));
         self.events(node).iter().filter(is_up).count()
     }
 
     /// The reasons for which one node lost another.
     pub fn node_downs(&self, node: &str, other: &str) -> Vec<String> {
         let reason = |event: &Event| match event {
-            Event::NodeDown { node, reason, .. } if *node == name(other) => {
-                Some(reason.to_string())
-            }
+            Event::NodeDown { node, reason, .. } if *node == name(other) => Some(reason.to_string()),
             _ => None,
         };
         self.events(node).iter().filter_map(reason).collect()

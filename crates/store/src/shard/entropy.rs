@@ -56,11 +56,7 @@ impl Shard {
             return Missing::None;
         }
         let missing = self.clock.difference(peer);
-        let Some(found) = self
-            .recent
-            .as_ref()
-            .and_then(|recent| recent.find(&missing))
-        else {
+        let Some(found) = self.recent.as_ref().and_then(|recent| recent.find(&missing)) else {
             return Missing::Whole;
         };
         let mut keys: BTreeMap<&[u8], Vec<Dot>> = BTreeMap::new();

@@ -90,9 +90,7 @@ impl Feed {
     /// The hashes at `cursor` and behind it in its stripe.
     fn stripe(&self, (stripe, hash): Place) -> RangeInclusive<u64> {
         let width = 64 - self.stripe_bits;
-        let first = reverse(stripe, self.stripe_bits)
-            .checked_shl(width)
-            .unwrap_or(0);
+        let first = reverse(stripe, self.stripe_bits).checked_shl(width).unwrap_or(0);
         first.max(hash)..=first + (u64::MAX >> self.stripe_bits)
     }
 
@@ -285,34 +283,27 @@ pub struct Intake {
 
 impl core::fmt::Debug for Intake {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Intake").field("id", &self.id).field("seq", &self.seq).finish_non_exhaustive()
+        f.debug_struct("Intake")
+            .field("id", &self.id)
+            .field("seq", &self.seq)
+            .finish_non_exhaustive()
     }
 }
 
 impl Intake {
     /// Nothing yet of the stream `id`.
     pub fn new(id: u64) -> Self {
-        Self {
-            id,
-            ..Self::default()
-        }
+        Self { id, ..Self::default() }
     }
 
     /// Takes one chunk off `reader` and keeps it. After a malformed one the intake is of no use.
     pub fn receive(&mut self, reader: &mut Reader<'_>) -> Result<Intaken, Malformed> {
         let (id, run, seq) = (reader.u64()?, reader.varint()?, reader.varint()?);
-        if id != self.id
-            || run < self.run
-            || (run == self.run && seq < self.seq)
-            || self.end.is_some()
-        {
+        if id != self.id || run < self.run || (run == self.run && seq < self.seq) || self.end.is_some() {
             return Ok(Intaken::Ignored);
         }
         if run > self.run && seq == 0 {
-            *self = Self {
-                run,
-                ..Self::new(id)
-            };
+            *self = Self { run, ..Self::new(id) };
         }
         if run != self.run || seq != self.seq {
             return Ok(Intaken::Gap);

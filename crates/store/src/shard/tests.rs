@@ -23,30 +23,19 @@ fn stamp(n: u64) -> Stamp {
 
 fn put(shard: &mut Shard, key: &str, value: &str, at: u64) -> Vec<u8> {
     let mut delta = Vec::new();
-    shard.put(
-        key.as_bytes(),
-        0,
-        value.as_bytes(),
-        None,
-        stamp(at),
-        Some(&mut delta),
-    );
+    shard.put(key.as_bytes(), 0, value.as_bytes(), None, stamp(at), Some(&mut delta));
     delta
 }
 
 fn delete(shard: &mut Shard, key: &str, at: u64) -> Vec<u8> {
     let mut delta = Vec::new();
-    shard
-        .delete(key.as_bytes(), stamp(at), 0, Some(&mut delta))
-        .unwrap();
+    shard.delete(key.as_bytes(), stamp(at), 0, Some(&mut delta)).unwrap();
     delta
 }
 
 fn count(shard: &mut Shard, key: &str, by: i64, at: u64) -> Vec<u8> {
     let mut delta = Vec::new();
-    shard
-        .count(key.as_bytes(), by, stamp(at), 0, Some(&mut delta))
-        .unwrap();
+    shard.count(key.as_bytes(), by, stamp(at), 0, Some(&mut delta)).unwrap();
     delta
 }
 
@@ -115,18 +104,12 @@ fn writes_that_had_not_seen_each_other_both_live_until_one_has() {
     let (from_a, from_b) = (put(&mut a, "k", "red", 1), put(&mut b, "k", "blue", 2));
     assert!(receive(&mut a, &from_b) && receive(&mut b, &from_a));
     assert!(!receive(&mut a, &from_b), "a second time it is known");
-    assert_eq!(
-        (show(&a, "k", 0), show(&b, "k", 0)),
-        ("blue".into(), "blue".into())
-    );
+    assert_eq!((show(&a, "k", 0), show(&b, "k", 0)), ("blue".into(), "blue".into()));
     assert_eq!(a.version(b"k"), b.version(b"k"));
     assert_eq!((a.len(), a.stats().aside), (1, 1));
     let after = put(&mut b, "k", "green", 3);
     receive(&mut a, &after);
-    assert_eq!(
-        (a.len(), a.stats().aside, show(&a, "k", 0)),
-        (1, 0, "green".into())
-    );
+    assert_eq!((a.len(), a.stats().aside, show(&a, "k", 0)), (1, 0, "green".into()));
     assert_eq!(a.clock().digest(), b.clock().digest());
 }
 
@@ -140,11 +123,7 @@ fn a_delete_holds_against_what_it_had_seen_and_arrives_later() {
     assert_eq!(b.waiting().count(), 1);
     receive(&mut b, &first);
     assert_eq!((show(&b, "k", 0), b.stats().aside), ("-".into(), 0));
-    assert_eq!(
-        a.delete(b"k", stamp(3), 0, None),
-        None,
-        "nothing is left to delete"
-    );
+    assert_eq!(a.delete(b"k", stamp(3), 0, None), None, "nothing is left to delete");
 }
 
 #[test]
@@ -208,14 +187,8 @@ fn what_cannot_be_counted_on_is_left_alone() {
     put(&mut a, "text", "x1", 1);
     put(&mut a, "most", &i64::MAX.to_string(), 2);
     let before = a.clock().clone();
-    assert_eq!(
-        a.count(b"text", 1, stamp(3), 0, None),
-        Err(CountError::NotAnInteger)
-    );
-    assert_eq!(
-        a.count(b"most", 1, stamp(3), 0, None),
-        Err(CountError::Overflow)
-    );
+    assert_eq!(a.count(b"text", 1, stamp(3), 0, None), Err(CountError::NotAnInteger));
+    assert_eq!(a.count(b"most", 1, stamp(3), 0, None), Err(CountError::Overflow));
     assert_eq!(a.clock(), &before);
 }
 
@@ -240,10 +213,7 @@ fn a_wipe_removes_what_it_had_seen_wherever_that_arrives() {
         "the wipe itself is known"
     );
     sync(&mut a, &mut b, 100).unwrap();
-    assert_eq!(
-        (a.clock(), b.stats().aside, b.waiting()),
-        (b.clock(), 0, Clock::new())
-    );
+    assert_eq!((a.clock(), b.stats().aside, b.waiting()), (b.clock(), 0, Clock::new()));
 }
 
 #[test]
@@ -251,10 +221,7 @@ fn what_expires_is_hidden_at_once_and_freed_after_a_grace() {
     let mut a = shard(1);
     a.put(b"k", 0, b"v", Some(5_000), stamp(1), None);
     a.put(b"stays", 0, b"v", None, stamp(2), None);
-    assert_eq!(
-        (show(&a, "k", 4_999), show(&a, "k", 5_000)),
-        ("v".into(), "-".into())
-    );
+    assert_eq!((show(&a, "k", 4_999), show(&a, "k", 5_000)), ("v".into(), "-".into()));
     assert_eq!(a.touch(b"k", None, stamp(3), 5_000, None), None);
     let mut gone = Vec::new();
     a.expire(5_999, 100, |key| gone.push(key.to_vec()));
@@ -274,15 +241,8 @@ fn a_count_keeps_the_expiry_and_a_touch_changes_it() {
     }
     // The other replica goes on as primary: it keeps what the first one counted.
     b.touch(b"n", Some(8_000), stamp(4), 4_000, None);
-    assert_eq!(
-        (show(&b, "n", 7_999), show(&b, "n", 8_000)),
-        ("6".into(), "-".into())
-    );
-    assert_eq!(
-        b.count(b"n", 1, stamp(5), 8_000, None).unwrap().1,
-        1,
-        "it begins anew"
-    );
+    assert_eq!((show(&b, "n", 7_999), show(&b, "n", 8_000)), ("6".into(), "-".into()));
+    assert_eq!(b.count(b"n", 1, stamp(5), 8_000, None).unwrap().1, 1, "it begins anew");
     assert_eq!((show(&b, "n", 9_000), b.stats().aside), ("1".into(), 0));
     b.count(b"n", 1, stamp(6), 8_000, None).unwrap();
     assert_eq!(a.stats().aside, 0);
@@ -298,10 +258,7 @@ fn a_touch_of_plain_bytes_is_a_put_of_the_same() {
     a.touch(b"k", Some(9), stamp(2), 0, Some(&mut second));
     receive(&mut b, &second);
     receive(&mut b, &first);
-    assert_eq!(
-        (show(&b, "k", 8), show(&b, "k", 9)),
-        ("v".into(), "-".into())
-    );
+    assert_eq!((show(&b, "k", 8), show(&b, "k", 9)), ("v".into(), "-".into()));
 }
 
 #[test]
@@ -324,12 +281,7 @@ fn a_stream_goes_on_while_keys_change() {
         let mut again = Reader::new(&chunk);
         assert_eq!(intake.receive(&mut again), Ok(Intaken::Ignored));
         put(&mut a, &format!("k{}", n * 7 % 3_000), "changed", 5_000 + n);
-        let _ = a.delete(
-            format!("k{}", n * 11 % 3_000).as_bytes(),
-            stamp(2_000 + n),
-            0,
-            None,
-        );
+        let _ = a.delete(format!("k{}", n * 11 % 3_000).as_bytes(), stamp(2_000 + n), 0, None);
         put(&mut a, &format!("new {n}"), "new", 7_000 + n);
     }
     assert!(b.join(intake));
@@ -384,10 +336,7 @@ fn a_part_is_left_alone_by_whom_it_was_not_made_for() {
     let mut message = Vec::new();
     part.encode(1_000, &mut message);
     let mut reborn = shard(3);
-    assert_eq!(
-        reborn.receive_part(&mut Reader::new(&message)),
-        Ok(Parted::Strange)
-    );
+    assert_eq!(reborn.receive_part(&mut Reader::new(&message)), Ok(Parted::Strange));
     assert_eq!((reborn.len(), reborn.clock()), (0, &Clock::new()));
 }
 
@@ -402,10 +351,7 @@ fn dots_that_died_with_their_writer_are_closed() {
     let mut closed = Clock::new();
     closed.insert_span(Writer(1), Span { first: 1, last: 2 });
     b.close(&closed);
-    assert_eq!(
-        (b.stats().aside, b.len(), show(&b, "k", 0)),
-        (0, 1, "v".into())
-    );
+    assert_eq!((b.stats().aside, b.len(), show(&b, "k", 0)), (0, 1, "v".into()));
 }
 
 #[test]

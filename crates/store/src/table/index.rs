@@ -96,10 +96,7 @@ impl Index {
         }
         let first = hash & UPPER;
         let home = self.home(hash);
-        let smaller = self.slots[home..]
-            .iter()
-            .take_while(|&&slot| slot < first)
-            .count();
+        let smaller = self.slots[home..].iter().take_while(|&&slot| slot < first).count();
         let at = home + smaller;
         match self.slots[at..].iter().position(|&slot| slot == EMPTY) {
             Some(run) => {
@@ -114,13 +111,7 @@ impl Index {
     /// Removes the entry in a slot that `find` has just given.
     pub(super) fn remove(&mut self, at: usize) {
         let displaced = |&(next, &slot): &(usize, &u64)| slot != EMPTY && self.home(slot) < next;
-        let run = self
-            .slots
-            .iter()
-            .enumerate()
-            .skip(at + 1)
-            .take_while(displaced)
-            .count();
+        let run = self.slots.iter().enumerate().skip(at + 1).take_while(displaced).count();
         self.slots.copy_within(at + 1..=at + run, at);
         self.slots[at + run] = EMPTY;
         self.len -= 1;
@@ -227,12 +218,7 @@ mod tests {
     fn fault(index: &Index) -> Option<&'static str> {
         let mut upper = 0;
         let mut len = 0;
-        for (at, &slot) in index
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| **slot != EMPTY)
-        {
+        for (at, &slot) in index.slots.iter().enumerate().filter(|(_, slot)| **slot != EMPTY) {
             let home = index.home(slot);
             if slot & UPPER < upper {
                 return Some("order");
@@ -356,10 +342,7 @@ mod tests {
             let random = round.wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(29);
             drawn[index.sample(random).unwrap() as usize] += 1;
         }
-        assert!(
-            drawn.iter().all(|count| (700..1300).contains(count)),
-            "{drawn:?}"
-        );
+        assert!(drawn.iter().all(|count| (700..1300).contains(count)), "{drawn:?}");
         assert_eq!(Index::new().sample(7), None);
     }
 }

@@ -48,11 +48,7 @@ impl<'a> Encoded<'a> {
             Content::Counter { .. } => COUNTER,
         };
         let mut fields = Bytes::new();
-        let expires = if record.expiry_ms.is_some() {
-            EXPIRES
-        } else {
-            0
-        };
+        let expires = if record.expiry_ms.is_some() { EXPIRES } else { 0 };
         fields.push_byte(kind | expires);
         fields.push_varint(u64::from(number));
         fields.push(record.stamp.0.to_le_bytes());
@@ -80,12 +76,7 @@ impl<'a> Encoded<'a> {
     }
 
     pub(super) fn pieces(&self) -> [&[u8]; 4] {
-        [
-            self.key_length.get(),
-            self.key,
-            self.fields.get(),
-            self.value,
-        ]
+        [self.key_length.get(), self.key, self.fields.get(), self.value]
     }
 }
 

@@ -112,10 +112,7 @@ mod tests {
         assert_eq!(palette.acquire(Writer(3)), 2, "one use is left");
         palette.release(first);
         assert_eq!(palette.acquire(Writer(4)), first, "none is left");
-        assert_eq!(
-            (palette.writer(first), palette.writer(second)),
-            (Writer(4), Writer(2))
-        );
+        assert_eq!((palette.writer(first), palette.writer(second)), (Writer(4), Writer(2)));
     }
 
     #[test]

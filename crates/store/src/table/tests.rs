@@ -46,10 +46,7 @@ impl Owned {
             Content::Counter { since, amount } => OwnedContent::Counter(since, amount),
         };
         let Record {
-            dot,
-            stamp,
-            expiry_ms,
-            ..
+            dot, stamp, expiry_ms, ..
         } = *record;
         Self {
             dot,
@@ -61,20 +58,14 @@ impl Owned {
 
     fn record(&self) -> Record<'_> {
         let content = match &self.content {
-            OwnedContent::Plain(format, bytes) => Content::Plain {
-                format: *format,
-                bytes,
-            },
+            OwnedContent::Plain(format, bytes) => Content::Plain { format: *format, bytes },
             OwnedContent::Counter(since, amount) => Content::Counter {
                 since: *since,
                 amount: *amount,
             },
         };
         let Owned {
-            dot,
-            stamp,
-            expiry_ms,
-            ..
+            dot, stamp, expiry_ms, ..
         } = *self;
         Record {
             dot,
@@ -111,10 +102,7 @@ fn filled(count: usize) -> (Table, Model) {
 
 /// How a table differs from what it should hold, if it does.
 fn difference(table: &Table, model: &Model) -> Option<String> {
-    let expiring = model
-        .values()
-        .filter(|record| record.expiry_ms.is_some())
-        .count();
+    let expiring = model.values().filter(|record| record.expiry_ms.is_some()).count();
     if (table.len(), table.expiring()) != (model.len(), expiring) {
         return Some(format!("counts {} and {}", table.len(), table.expiring()));
     }
@@ -124,9 +112,7 @@ fn difference(table: &Table, model: &Model) -> Option<String> {
             return Some(format!("{key:?} is {found:?}, not {expected:?}"));
         }
     }
-    let listed = table
-        .iter()
-        .map(|(key, record)| (key.to_vec(), Owned::of(&record)));
+    let listed = table.iter().map(|(key, record)| (key.to_vec(), Owned::of(&record)));
     if listed.collect::<Vec<_>>().len() != model.len() {
         return Some("iter is of another length".into());
     }
@@ -145,9 +131,7 @@ fn the_checker_sees_differences() {
         assert!(difference(&table, &model).is_some(), "{name}");
     };
     check("lost", |table| remove(table, &nth_key(3)));
-    check("extra", |table| {
-        put(table, b"extra", &Owned::plain(1, 1, vec![]))
-    });
+    check("extra", |table| put(table, b"extra", &Owned::plain(1, 1, vec![])));
     check("value", |table| {
         put(table, &nth_key(3), &Owned::plain(0, 4, vec![9; 16]))
     });
@@ -207,15 +191,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         counter,
     });
     let expiry_ms = prop::option::weighted(0.2, prop_oneof![0..100u64, Just(u64::MAX)]);
-    let record =
-        (dot, any::<u64>(), expiry_ms, content).prop_map(|(dot, stamp, expiry_ms, content)| {
-            Owned {
-                dot,
-                stamp: Stamp(stamp),
-                expiry_ms,
-                content,
-            }
-        });
+    let record = (dot, any::<u64>(), expiry_ms, content).prop_map(|(dot, stamp, expiry_ms, content)| Owned {
+        dot,
+        stamp: Stamp(stamp),
+        expiry_ms,
+        content,
+    });
     let step = prop_oneof![
         60 => (key(), record).prop_map(|(key, record)| Step::Put(key, record)),
         40 => key().prop_map(Step::Remove),
@@ -393,10 +374,7 @@ fn memory_goes_back_after_churn() {
         put(&mut table, &nth_key(n % 2_000), &record(n));
         remove(&mut table, &nth_key(n * 7 % 2_000));
     }
-    let held: usize = table
-        .iter()
-        .map(|(key, record)| key.len() + length(&record) + 20)
-        .sum();
+    let held: usize = table.iter().map(|(key, record)| key.len() + length(&record) + 20).sum();
     assert!(
         table.memory_bytes() < held + held / 4 + 64 * 1024,
         "{held} {}",
@@ -471,10 +449,7 @@ fn an_expiry_is_found_in_few_steps_and_only_when_it_is_over() {
         }
     }
     assert_eq!((calls, found), (10, 2));
-    assert_eq!(
-        expire(&mut table, 50),
-        BTreeSet::from([nth_key(700), nth_key(800)])
-    );
+    assert_eq!(expire(&mut table, 50), BTreeSet::from([nth_key(700), nth_key(800)]));
     assert_eq!(table.expired(u64::MAX, 1, 3), (vec![], 0));
 }
 
@@ -484,13 +459,7 @@ fn random_reaches_every_key() {
     for n in 50..300 {
         remove(&mut table, &nth_key(n));
     }
-    let draw = |n: u64| {
-        table
-            .random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15))
-            .unwrap()
-            .0
-            .to_vec()
-    };
+    let draw = |n: u64| table.random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).unwrap().0.to_vec();
     let drawn: BTreeSet<_> = (1..2_000).map(draw).collect();
     assert_eq!(drawn.len(), 50);
 }

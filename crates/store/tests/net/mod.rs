@@ -1,12 +1,15 @@
 //! Stores in nodes in one thread, joined by a network that moves their effects to the others' inputs after a fixed delay,
 //! in an order that depends on nothing but the seeds.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "tests, and each uses its own part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "tests, and each uses its own part of it"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use node::{
-    Address, Atom, ConnectionId, Cookie, Effect, Event, Input, Limits, Message, Node, Pid, Time,
-};
+use node::{Address, Atom, ConnectionId, Cookie, Effect, Event, Input, Limits, Message, Node, Pid, Time};
 use store::{
     ask::{Ask, Payload, Session, Status},
     config::{Config, Keyspace},
@@ -24,7 +27,11 @@ pub const SHARDS: u16 = 64;
 
 /// A store's settings in these tests: two keyspaces of 64 shards, three replicas.
 pub fn config(name: &str, join: &[&str]) -> Config {
-    let keyspace = |name: &str| Keyspace { name: name.into(), level: Level::All, min_acks: 1 };
+    let keyspace = |name: &str| Keyspace {
+        name: name.into(),
+        level: Level::All,
+        min_acks: 1,
+    };
     Config {
         name: full(name),
         shards: SHARDS,
@@ -166,12 +173,18 @@ impl Net {
     pub fn cut(&mut self, a: &str, b: &str) {
         for (near, other) in [(atom(a), atom(b)), (atom(b), atom(a))] {
             let machine = self.machines.get_mut(&near).unwrap();
-            let cut: Vec<_> = machine.far.iter().filter(|(_, far)| far.0 == other).map(|(id, _)| *id).collect();
+            let cut: Vec<_> = machine
+                .far
+                .iter()
+                .filter(|(_, far)| far.0 == other)
+                .map(|(id, _)| *id)
+                .collect();
             for connection in cut {
                 machine.far.remove(&connection);
                 self.sequence += 1;
                 let key = (self.now_us + LATENCY_US, self.sequence);
-                self.travelling.insert(key, (near.clone(), Input::Closed { connection }));
+                self.travelling
+                    .insert(key, (near.clone(), Input::Closed { connection }));
             }
         }
     }
@@ -199,7 +212,13 @@ impl Net {
 
     pub fn tell(&mut self, name: &str, payload: Payload) {
         let to = Address::Name(Atom::new(NAME));
-        self.input(&atom(name), Input::Message { to, message: Message::Payload(payload) });
+        self.input(
+            &atom(name),
+            Input::Message {
+                to,
+                message: Message::Payload(payload),
+            },
+        );
     }
 
     /// The replies to a batch, separated by a bar; none as long as there are none.
@@ -235,7 +254,12 @@ impl Net {
     pub fn status(&mut self, name: &str) -> std::sync::Arc<Status> {
         let to = self.machines[&atom(name)].client.clone();
         self.tell(name, Payload::StatusOf { to });
-        self.machines.get_mut(&atom(name)).unwrap().status.take().expect("told at once")
+        self.machines
+            .get_mut(&atom(name))
+            .unwrap()
+            .status
+            .take()
+            .expect("told at once")
     }
 
     pub fn counter(&mut self, name: &str, counter: &str) -> u64 {
@@ -244,7 +268,13 @@ impl Net {
     }
 
     pub fn notes(&self, name: &str) -> Vec<&'static str> {
-        let note = |event: &Event| if let Event::Note { kind, .. } = event { Some(*kind) } else { None };
+        let note = |event: &Event| {
+            if let Event::Note { kind, .. } = event {
+                Some(*kind)
+            } else {
+                None
+            }
+        };
         self.machines[&atom(name)].events.iter().filter_map(note).collect()
     }
 
@@ -256,7 +286,12 @@ impl Net {
 
     pub fn heals_within(&mut self, ms: u64) -> bool {
         let healed = |net: &mut Self| {
-            let names: Vec<String> = net.machines.iter().filter(|(_, machine)| !machine.stopped).map(short).collect();
+            let names: Vec<String> = net
+                .machines
+                .iter()
+                .filter(|(_, machine)| !machine.stopped)
+                .map(short)
+                .collect();
             names.iter().all(|name| {
                 let status = net.status(name);
                 status.healed && status.nodes.iter().filter(|node| node.member.connected).count() == names.len()
@@ -276,7 +311,11 @@ impl Net {
         let mut text = String::new();
         for name in names {
             let status = self.status(&name);
-            let members: Vec<_> = status.nodes.iter().map(|node| (&node.member.name, node.member.state)).collect();
+            let members: Vec<_> = status
+                .nodes
+                .iter()
+                .map(|node| (&node.member.name, node.member.state))
+                .collect();
             let copies = status.shards.iter().map(|shard| shard.ready.len()).sum::<usize>();
             text += &format!(
                 "\n{name}: {members:?} moves {} unavailable {} ready copies {copies}",
@@ -305,9 +344,15 @@ impl Net {
     /// The next input of a node that is not stopped.
     fn next(&mut self, end_us: u64) -> Option<(u64, Atom, Input<Payload>)> {
         let runs = |name: &Atom| self.machines.get(name).is_none_or(|machine| !machine.stopped);
-        let due = self.travelling.iter().find(|(_, (name, _))| runs(name)).map(|(key, _)| *key);
+        let due = self
+            .travelling
+            .iter()
+            .find(|(_, (name, _))| runs(name))
+            .map(|(key, _)| *key);
         let alarms = self.machines.iter().filter(|(_, machine)| !machine.stopped);
-        let alarm = alarms.filter_map(|(name, machine)| Some((machine.node.deadline()?, name.clone()))).min();
+        let alarm = alarms
+            .filter_map(|(name, machine)| Some((machine.node.deadline()?, name.clone())))
+            .min();
         match (due, alarm) {
             (Some(key), alarm) if key.0 <= end_us && alarm.as_ref().is_none_or(|alarm| key.0 <= alarm.0) => {
                 let (name, input) = self.travelling.remove(&key).unwrap();
@@ -320,8 +365,13 @@ impl Net {
 
     fn input(&mut self, name: &Atom, input: Input<Payload>) {
         for input in [input, Input::Flush] {
-            let now = Time { monotonic_us: self.now_us, wall_ms: WALL_MS + self.now_us / 1000 };
-            let Some(machine) = self.machines.get_mut(name) else { return };
+            let now = Time {
+                monotonic_us: self.now_us,
+                wall_ms: WALL_MS + self.now_us / 1000,
+            };
+            let Some(machine) = self.machines.get_mut(name) else {
+                return;
+            };
             let mut effects = Vec::new();
             machine.node.handle(now, input, &mut effects);
             self.carry_out(name, effects);
@@ -330,7 +380,8 @@ impl Net {
 
     fn travel(&mut self, to: Atom, input: Input<Payload>) {
         self.sequence += 1;
-        self.travelling.insert((self.now_us + LATENCY_US, self.sequence), (to, input));
+        self.travelling
+            .insert((self.now_us + LATENCY_US, self.sequence), (to, input));
     }
 
     fn carry_out(&mut self, from: &Atom, effects: Vec<Effect<Payload>>) {
@@ -346,7 +397,13 @@ impl Net {
                         } else {
                             self.travel(to, input);
                         }
-                        self.travel(from.clone(), Input::Written { connection, bytes: count });
+                        self.travel(
+                            from.clone(),
+                            Input::Written {
+                                connection,
+                                bytes: count,
+                            },
+                        );
                     }
                 }
                 Effect::Close { connection } => {
@@ -355,11 +412,17 @@ impl Net {
                         self.travel(to, Input::Closed { connection: far });
                     }
                 }
-                Effect::Deliver { message: Message::Payload(Payload::Ask(ask)), .. } => {
+                Effect::Deliver {
+                    message: Message::Payload(Payload::Ask(ask)),
+                    ..
+                } => {
                     let answers = &mut self.machines.get_mut(from).unwrap().answers;
                     assert!(answers.insert(ask.session.id, ask).is_none(), "answered once");
                 }
-                Effect::Deliver { message: Message::Payload(Payload::Status(status)), .. } => {
+                Effect::Deliver {
+                    message: Message::Payload(Payload::Status(status)),
+                    ..
+                } => {
                     self.machines.get_mut(from).unwrap().status = Some(status);
                 }
                 Effect::Event(event) => self.machines.get_mut(from).unwrap().events.push(event),
@@ -382,7 +445,11 @@ impl Net {
         target.accepts += 1;
         let far = ConnectionId(target.accepts * 2 - 1);
         target.far.insert(far, (from.clone(), connection));
-        self.machines.get_mut(from).unwrap().far.insert(connection, (to.clone(), far));
+        self.machines
+            .get_mut(from)
+            .unwrap()
+            .far
+            .insert(connection, (to.clone(), far));
         self.travel(to.clone(), Input::Accepted { connection: far });
         self.travel(from.clone(), Input::Opened { connection });
     }

@@ -319,8 +319,7 @@ impl Signal {
                     arguments,
                 }
             }
-            (31, [request, to, made, outcome], None)
-            | (32, [request, to, made, outcome, _], None) => {
+            (31, [request, to, made, outcome], None) | (32, [request, to, made, outcome, _], None) => {
                 let made = made.as_int().ok_or(parse.error())?;
                 Self::SpawnReply {
                     request: parse.reference(request)?,
@@ -334,10 +333,7 @@ impl Signal {
                 }
             }
             (33, [from, alias], Some(message)) | (34, [from, alias, _], Some(message)) => {
-                let (from, to) = (
-                    Some(parse.pid(from)?),
-                    Target::Alias(parse.reference(alias)?),
-                );
+                let (from, to) = (Some(parse.pid(from)?), Target::Alias(parse.reference(alias)?));
                 Self::Send {
                     from,
                     to,
@@ -415,22 +411,12 @@ impl Signal {
                 to => (altact(EXIT, from, to, *priority), Some(reason)),
             },
             Self::GroupLeader { leader, to } => (Term::from((7, leader.clone(), to.clone())), None),
-            Self::Monitor {
-                from,
-                to,
-                reference,
-            } => (
-                Term::from((19, from.clone(), to.term(), reference.clone())),
-                None,
-            ),
-            Self::Demonitor {
-                from,
-                to,
-                reference,
-            } => (
-                Term::from((20, from.clone(), to.term(), reference.clone())),
-                None,
-            ),
+            Self::Monitor { from, to, reference } => {
+                (Term::from((19, from.clone(), to.term(), reference.clone())), None)
+            }
+            Self::Demonitor { from, to, reference } => {
+                (Term::from((20, from.clone(), to.term(), reference.clone())), None)
+            }
             Self::Down {
                 from,
                 to,
@@ -473,12 +459,8 @@ impl Signal {
                     None,
                 )
             }
-            Self::UnlinkId { id, from, to } => {
-                (Term::from((35, *id, from.clone(), to.clone())), None)
-            }
-            Self::UnlinkIdAck { id, from, to } => {
-                (Term::from((36, *id, from.clone(), to.clone())), None)
-            }
+            Self::UnlinkId { id, from, to } => (Term::from((35, *id, from.clone(), to.clone())), None),
+            Self::UnlinkIdAck { id, from, to } => (Term::from((36, *id, from.clone(), to.clone())), None),
         }
     }
 }
@@ -572,11 +554,7 @@ impl Fields {
             return Err(self.error());
         };
         let arity = arity.as_int().and_then(|arity| u8::try_from(arity).ok());
-        Ok((
-            self.atom(module)?,
-            self.atom(function)?,
-            arity.ok_or(self.error())?,
-        ))
+        Ok((self.atom(module)?, self.atom(function)?, arity.ok_or(self.error())?))
     }
     fn id(&self, term: &Term) -> Result<u64, SignalError> {
         term.as_u64().filter(|id| *id > 0).ok_or(self.error())

@@ -188,10 +188,7 @@ mod tests {
         assert_eq!(OTP_25.without(Flags::UNLINK_ID).missing(), Flags::UNLINK_ID);
         assert_eq!(Flags::default().missing(), Flags::MANDATORY_26);
         for bit in (0..64).map(|bit| Flags(1 << bit)) {
-            assert_eq!(
-                Flags::VISIBLE.without(bit).missing(),
-                bit & Flags::MANDATORY_26
-            );
+            assert_eq!(Flags::VISIBLE.without(bit).missing(), bit & Flags::MANDATORY_26);
         }
     }
 
@@ -205,9 +202,6 @@ mod tests {
     #[test]
     fn flags_print_by_name() {
         let flags = Flags::PUBLISHED | Flags::ALIAS | Flags(1 << 60);
-        assert_eq!(
-            alloc::format!("{flags:?}"),
-            "{PUBLISHED, ALIAS, 0x1000000000000000}"
-        );
+        assert_eq!(alloc::format!("{flags:?}"), "{PUBLISHED, ALIAS, 0x1000000000000000}");
     }
 }

@@ -63,10 +63,7 @@ impl Default for Limits {
 
 /// What came.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "ticks are rare, and a signal moves on at once"
-)]
+#[allow(clippy::large_enum_variant, reason = "ticks are rare, and a signal moves on at once")]
 pub enum Received {
     /// A sign of life.
     Tick,
@@ -187,9 +184,7 @@ impl Reader {
         if self.partial.len() < end {
             return Ok(None);
         }
-        Ok(Some(
-            Bytes::from(mem::take(&mut self.partial)).split_off(LENGTH_BYTES),
-        ))
+        Ok(Some(Bytes::from(mem::take(&mut self.partial)).split_off(LENGTH_BYTES)))
     }
 
     /// Where the frame at the start of `bytes` ends, if its length is there.
@@ -247,12 +242,7 @@ impl Reader {
     }
 
     /// All the terms, if this fragment was the last one.
-    fn add_fragment(
-        &mut self,
-        sequence: u64,
-        number: u64,
-        bytes: &[u8],
-    ) -> Result<Option<Bytes>, FrameError> {
+    fn add_fragment(&mut self, sequence: u64, number: u64, bytes: &[u8]) -> Result<Option<Bytes>, FrameError> {
         let Some(assembly) = self.open.get_mut(&sequence) else {
             return Err(FrameError::Order);
         };
@@ -342,12 +332,7 @@ pub fn write_tick(out: &mut Vec<u8>) {
 ///
 /// `sequence` stands for the sending process. A process sends nothing else to this peer before its
 /// last fragment; other processes may, and ticks.
-pub fn write_signal(
-    out: &mut Vec<u8>,
-    flags: Flags,
-    sequence: u64,
-    signal: &Signal,
-) -> Option<Fragments> {
+pub fn write_signal(out: &mut Vec<u8>, flags: Flags, sequence: u64, signal: &Signal) -> Option<Fragments> {
     let (control, message) = signal.encode(flags);
     let start = out.len();
     let message_start = write_frame(out, flags, &control, message);
@@ -363,12 +348,7 @@ pub fn write_signal(
 const HEADER_BYTES: usize = [VERSION, HEADER, NO_ATOMS].len();
 
 /// Appends one frame, however long, and tells where in `out` its message begins.
-pub fn write_frame(
-    out: &mut Vec<u8>,
-    flags: Flags,
-    control: &Term,
-    message: Option<&Term>,
-) -> usize {
+pub fn write_frame(out: &mut Vec<u8>, flags: Flags, control: &Term, message: Option<&Term>) -> usize {
     let start = begin_frame(out);
     write_control(out, flags, control);
     let message_start = out.len();
@@ -426,10 +406,7 @@ pub struct Fragments {
 impl Fragments {
     /// The fragments of a binary to a registered name, for a connection that knows fragments.
     pub fn of_binary(sequence: u64, header: &RegSendHeader, payload: Bytes) -> Self {
-        assert!(
-            header.flags.contains(Flags::FRAGMENTS),
-            "fragments were not agreed"
-        );
+        assert!(header.flags.contains(Flags::FRAGMENTS), "fragments were not agreed");
         let mut head = header.bytes[HEADER_BYTES..].to_vec();
         head.put_u32(length(&payload));
         Self::new(sequence, head, payload)

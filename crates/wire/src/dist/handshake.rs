@@ -219,14 +219,7 @@ enum InitiatorState {
 
 impl Initiator {
     /// Begins a handshake with the node dialled, and writes our name. `challenge` must be random.
-    pub fn new(
-        local: Local,
-        peer: Atom,
-        cookie: Cookie,
-        lengths: Lengths,
-        challenge: u32,
-        out: &mut Vec<u8>,
-    ) -> Self {
+    pub fn new(local: Local, peer: Atom, cookie: Cookie, lengths: Lengths, challenge: u32, out: &mut Vec<u8>) -> Self {
         let messages = Messages::new(lengths);
         messages.write(out, |body| {
             body.put_u8(b'N');
@@ -391,8 +384,7 @@ impl Acceptor {
     /// `cookie` is the one that holds for this peer. Any welcome to a peer without a name that does
     /// not name it is a refusal.
     pub fn answer(&mut self, verdict: Verdict, cookie: &Cookie, out: &mut Vec<u8>) {
-        let AcceptorState::Asking(mut peer) = mem::replace(&mut self.state, AcceptorState::Over)
-        else {
+        let AcceptorState::Asking(mut peer) = mem::replace(&mut self.state, AcceptorState::Over) else {
             panic!("a verdict follows a name, once")
         };
         let verdict = match (peer.flags.contains(Flags::NAME_ME), verdict) {
@@ -427,10 +419,7 @@ impl Acceptor {
                     check_flags(peer.flags)?;
                     Ok(peer)
                 });
-                let unwelcome = matches!(
-                    peer,
-                    Err(HandshakeError::OldPeer | HandshakeError::MissingFlags(_))
-                );
+                let unwelcome = matches!(peer, Err(HandshakeError::OldPeer | HandshakeError::MissingFlags(_)));
                 if unwelcome {
                     self.write_status(&Verdict::NotAllowed, out);
                 }
@@ -538,14 +527,7 @@ fn read_challenge(body: &[u8]) -> Result<(u32, Peer), HandshakeError> {
     let challenge = body.try_get_u32()?;
     let creation = body.try_get_u32()?;
     let name = node_name(get_name(&mut body)?).ok_or(HandshakeError::BadName)?;
-    Ok((
-        challenge,
-        Peer {
-            name,
-            creation,
-            flags,
-        },
-    ))
+    Ok((challenge, Peer { name, creation, flags }))
 }
 
 fn host_name(text: &[u8]) -> Option<Atom> {
@@ -593,10 +575,7 @@ fn check_digest(theirs: &[u8], cookie: &Cookie, challenge: u32) -> Result<(), Ha
     if theirs.len() != ours.len() {
         return Err(HandshakeError::Malformed);
     }
-    let difference = theirs
-        .iter()
-        .zip(ours)
-        .fold(0, |all, (a, b)| black_box(all | (a ^ b)));
+    let difference = theirs.iter().zip(ours).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
     if difference == 0 {
         Ok(())
     } else {

@@ -97,13 +97,8 @@ impl Registry {
 
     /// The request of a connection, once it is whole, and whether it comes from this machine. Each
     /// connection may ask one thing; anything behind it is an error.
-    fn take_request(
-        &mut self,
-        connection: u64,
-        bytes: &[u8],
-    ) -> Result<Option<(Request, bool)>, EpmdError> {
-        let Some(Connection::Asking { local, partial }) = self.connections.get_mut(&connection)
-        else {
+    fn take_request(&mut self, connection: u64, bytes: &[u8]) -> Result<Option<(Request, bool)>, EpmdError> {
+        let Some(Connection::Asking { local, partial }) = self.connections.get_mut(&connection) else {
             return Err(EpmdError::Malformed);
         };
         partial.extend_from_slice(bytes);
@@ -114,24 +109,14 @@ impl Registry {
         }
     }
 
-    fn serve(
-        &mut self,
-        connection: u64,
-        request: Request,
-        local: bool,
-        out: &mut Vec<u8>,
-    ) -> After {
+    fn serve(&mut self, connection: u64, request: Request, local: bool, out: &mut Vec<u8>) -> After {
         match request {
             Request::Register(_) if !local => After::Close,
             Request::Register(node) => {
                 let highest = node.highest;
                 let creation = self.register(connection, node);
                 Registered { creation }.encode(highest, out);
-                if creation.is_some() {
-                    After::Keep
-                } else {
-                    After::Close
-                }
+                if creation.is_some() { After::Keep } else { After::Close }
             }
             Request::Find(name) => {
                 Found {
@@ -141,10 +126,7 @@ impl Registry {
                 After::Close
             }
             Request::List => {
-                let nodes = self
-                    .nodes
-                    .values()
-                    .map(|node| (node.name.clone(), node.port));
+                let nodes = self.nodes.values().map(|node| (node.name.clone(), node.port));
                 Listing {
                     port: self.port,
                     nodes: nodes.collect(),

@@ -38,11 +38,7 @@ fn requests_have_the_bytes_of_the_manual() {
 fn requests_survive_every_cut() {
     let mut hidden = Node::new("r-2", 65535, true);
     hidden.extra = vec![1, 2, 3];
-    for request in [
-        Request::Register(hidden),
-        Request::Find("r".into()),
-        Request::List,
-    ] {
+    for request in [Request::Register(hidden), Request::Find("r".into()), Request::List] {
         let bytes = encoded(&request);
         for len in 0..bytes.len() {
             assert_eq!(Request::decode(&bytes[..len]), Ok(None));
@@ -63,14 +59,8 @@ fn bad_requests_are_refused() {
         (b"\0\x01z", EpmdError::BadName),
         (b"\0\x03za\n", EpmdError::BadName),
         (b"\0\x02z\xff", EpmdError::BadName),
-        (
-            b"\0\x0cx\x13\x88M\0\0\x06\0\x06\xff\xffr",
-            EpmdError::Malformed,
-        ),
-        (
-            b"\0\x0fx\x13\x88M\0\0\x06\0\x06\0\x01r\0\0?",
-            EpmdError::Malformed,
-        ),
+        (b"\0\x0cx\x13\x88M\0\0\x06\0\x06\xff\xffr", EpmdError::Malformed),
+        (b"\0\x0fx\x13\x88M\0\0\x06\0\x06\0\x01r\0\0?", EpmdError::Malformed),
     ] {
         assert_eq!(Request::decode(bytes), Err(error), "{bytes:?}");
     }
@@ -110,10 +100,7 @@ fn answers_survive_every_cut() {
         assert_eq!(Found::decode(&out[..len], true), Err(EpmdError::Ended));
     }
     assert_eq!(Found::decode(&out, false), Ok(Some(found)));
-    assert_eq!(
-        Found::decode(b"\x77\x01", true),
-        Ok(Some(Found { node: None }))
-    );
+    assert_eq!(Found::decode(b"\x77\x01", true), Ok(Some(Found { node: None })));
 
     out.clear();
     let listing = Listing {
@@ -138,14 +125,8 @@ fn endless_answers_are_refused() {
     let mut endless = vec![0xFF; ANSWER_BYTES_MAX + 1];
     endless[..2].copy_from_slice(&[PORT2, 0]);
     assert_eq!(Found::decode(&endless, false), Err(EpmdError::TooLong));
-    assert_eq!(
-        Registered::decode(&[ALIVE2_X; 7], false),
-        Err(EpmdError::Malformed)
-    );
-    assert_eq!(
-        Registered::decode(b"\x78", false),
-        Err(EpmdError::Malformed)
-    );
+    assert_eq!(Registered::decode(&[ALIVE2_X; 7], false), Err(EpmdError::Malformed));
+    assert_eq!(Registered::decode(b"\x78", false), Err(EpmdError::Malformed));
 }
 
 #[test]
@@ -169,11 +150,7 @@ fn a_name_lives_as_long_as_its_connection() {
     let (_, out) = ask(&mut registry, 5, &find);
     assert_eq!(out, b"\x77\x01");
     let (_, out) = ask(&mut registry, 6, &register("a", 5001));
-    assert_eq!(
-        creation_of(&out),
-        Some(101),
-        "a later life has a higher creation"
-    );
+    assert_eq!(creation_of(&out), Some(101), "a later life has a higher creation");
 }
 
 #[test]
@@ -181,16 +158,10 @@ fn only_this_machine_registers() {
     let mut registry = Registry::new(4369, 100);
     let mut out = Vec::new();
     assert_eq!(registry.opened(1, false), After::Keep);
-    assert_eq!(
-        registry.receive(1, &register("a", 5000), &mut out),
-        After::Close
-    );
+    assert_eq!(registry.receive(1, &register("a", 5000), &mut out), After::Close);
     assert_eq!((out.len(), registry.nodes().count()), (0, 0));
     assert_eq!(registry.opened(2, false), After::Keep);
-    assert_eq!(
-        registry.receive(2, &encoded(&Request::List), &mut out),
-        After::Close
-    );
+    assert_eq!(registry.receive(2, &encoded(&Request::List), &mut out), After::Close);
     assert_eq!(out, b"\0\0\x11\x11");
 }
 
@@ -203,11 +174,7 @@ fn a_connection_asks_once() {
     let (after, _) = ask(&mut registry, 2, &register("a", 1));
     assert_eq!(after, After::Keep);
     assert_eq!(registry.receive(2, b"?", &mut Vec::new()), After::Close);
-    assert_eq!(
-        registry.nodes().count(),
-        0,
-        "who breaks the protocol loses its name"
-    );
+    assert_eq!(registry.nodes().count(), 0, "who breaks the protocol loses its name");
 }
 
 #[test]

@@ -37,18 +37,13 @@ impl Atom {
 
     /// The atom of bytes from outside; `None` if they are not UTF-8 or more than 255 characters.
     pub fn from_utf8(bytes: &[u8]) -> Option<Self> {
-        str::from_utf8(bytes)
-            .ok()
-            .filter(|text| fits(text))
-            .map(Self::of)
+        str::from_utf8(bytes).ok().filter(|text| fits(text)).map(Self::of)
     }
 
     /// Its text.
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            Text::Short { len, bytes } => {
-                str::from_utf8(&bytes[..usize::from(*len)]).expect("copied from a str whole")
-            }
+            Text::Short { len, bytes } => str::from_utf8(&bytes[..usize::from(*len)]).expect("copied from a str whole"),
             Text::Long(text) => text,
         }
     }

@@ -74,10 +74,7 @@ impl Term {
 
     /// The integer of this sign and magnitude, little-endian, in its one shape.
     pub fn integer(negative: bool, magnitude: &[u8]) -> Self {
-        let used = magnitude
-            .iter()
-            .rposition(|&byte| byte != 0)
-            .map_or(0, |last| last + 1);
+        let used = magnitude.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         let magnitude = &magnitude[..used];
         let mut low = [0; 8];
         if let Some(low) = low.get_mut(..used) {
@@ -108,11 +105,7 @@ impl Term {
 
     /// The atom it is.
     pub fn as_atom(&self) -> Option<&Atom> {
-        if let Self::Atom(atom) = self {
-            Some(atom)
-        } else {
-            None
-        }
+        if let Self::Atom(atom) = self { Some(atom) } else { None }
     }
 
     /// The integer it is, if that fits.
@@ -180,11 +173,7 @@ impl Term {
 
     /// The pairs of the map it is, keys ascending.
     pub fn as_map(&self) -> Option<&[(Self, Self)]> {
-        if let Self::Map(pairs) = self {
-            Some(pairs)
-        } else {
-            None
-        }
+        if let Self::Map(pairs) = self { Some(pairs) } else { None }
     }
 
     /// What the map that it is holds under `key`.
@@ -196,11 +185,7 @@ impl Term {
 
     /// The pid it is.
     pub fn as_pid(&self) -> Option<&Pid> {
-        if let Self::Pid(pid) = self {
-            Some(pid)
-        } else {
-            None
-        }
+        if let Self::Pid(pid) = self { Some(pid) } else { None }
     }
 
     /// The reference it is.
@@ -214,11 +199,7 @@ impl Term {
 
     /// The port it is.
     pub fn as_port(&self) -> Option<&Port> {
-        if let Self::Port(port) = self {
-            Some(port)
-        } else {
-            None
-        }
+        if let Self::Port(port) = self { Some(port) } else { None }
     }
 }
 

@@ -164,9 +164,7 @@ impl<'a> Decoder<'a> {
             }
             tag::NEW_FLOAT => finite(f64::from_be_bytes(self.array()?)),
             tag::FLOAT => finite(parse_float(self.take(31)?)?),
-            tag::ATOM | tag::SMALL_ATOM | tag::ATOM_UTF8 | tag::SMALL_ATOM_UTF8 => {
-                self.atom_of(tag).map(Term::Atom)
-            }
+            tag::ATOM | tag::SMALL_ATOM | tag::ATOM_UTF8 | tag::SMALL_ATOM_UTF8 => self.atom_of(tag).map(Term::Atom),
             tag::SMALL_TUPLE => {
                 let count = self.u8()?.into();
                 self.tuple(count, depth)
@@ -447,12 +445,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads `count` owed terms of a container at `depth`.
-    fn fill(
-        &mut self,
-        items: &mut Vec<Term>,
-        count: usize,
-        depth: usize,
-    ) -> Result<(), DecodeError> {
+    fn fill(&mut self, items: &mut Vec<Term>, count: usize, depth: usize) -> Result<(), DecodeError> {
         for _ in 0..count {
             items.push(self.owed_term(depth)?);
         }
@@ -480,10 +473,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (array, _) = self
-            .take(N)?
-            .split_first_chunk()
-            .ok_or(DecodeError::Truncated)?;
+        let (array, _) = self.take(N)?.split_first_chunk().ok_or(DecodeError::Truncated)?;
         Ok(*array)
     }
 
@@ -513,10 +503,7 @@ fn reserve(items: &mut Vec<Term>, count: usize) {
 
 /// FLOAT_EXT: 31 bytes of C's `%.20e`, padded with zeros.
 fn parse_float(text: &[u8]) -> Result<f64, DecodeError> {
-    let end = text
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(text.len());
+    let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
     let text = str::from_utf8(&text[..end]).map_err(|_| DecodeError::Float)?;
     text.trim_start().parse().map_err(|_| DecodeError::Float)
 }
@@ -533,11 +520,7 @@ mod tests {
     /// is refused on sight, or each of 200 containers would reserve the whole.
     #[test]
     fn nested_counts_share_what_is_left() {
-        for header in [
-            [108, 0, 0, 0x20, 0],
-            [105, 0, 0, 0x20, 0],
-            [116, 0, 0, 0x10, 0],
-        ] {
+        for header in [[108, 0, 0, 0x20, 0], [105, 0, 0, 0x20, 0], [116, 0, 0, 0x10, 0]] {
             let input = Bytes::from([&header.repeat(200)[..], &[106; 0x3000]].concat());
             let mut decoder = Decoder::new(&input, 0);
             assert_eq!(decoder.term(0), Err(DecodeError::Truncated));

@@ -21,10 +21,7 @@ pub fn encode(term: &Term, out: &mut Vec<u8>) {
 pub fn encode_bare(term: &Term, out: &mut Vec<u8>) {
     match term {
         Term::Int(value) => integer(*value, out),
-        Term::Big {
-            negative,
-            magnitude,
-        } => big(*negative, magnitude, out),
+        Term::Big { negative, magnitude } => big(*negative, magnitude, out),
         Term::Float(value) => {
             assert!(value.is_finite(), "Erlang has no float {value}");
             out.push(tag::NEW_FLOAT);
@@ -49,10 +46,7 @@ pub fn encode_bare(term: &Term, out: &mut Vec<u8>) {
             out.extend_from_slice(bytes);
         }
         Term::Bits { bytes, bits } => {
-            assert!(
-                matches!(bits, 1..=7),
-                "a bitstring ends in 1 to 7 bits, not {bits}"
-            );
+            assert!(matches!(bits, 1..=7), "a bitstring ends in 1 to 7 bits, not {bits}");
             counted(tag::BIT_BINARY, bytes.len(), out);
             out.push(*bits);
             out.extend_from_slice(bytes);

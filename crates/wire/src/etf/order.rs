@@ -54,16 +54,8 @@ impl Ord for Term {
             (Map(a), Map(b)) => a
                 .len()
                 .cmp(&b.len())
-                .then_with(|| {
-                    a.iter()
-                        .map(|(key, _)| key)
-                        .cmp(b.iter().map(|(key, _)| key))
-                })
-                .then_with(|| {
-                    a.iter()
-                        .map(|(_, value)| value)
-                        .cmp(b.iter().map(|(_, value)| value))
-                }),
+                .then_with(|| a.iter().map(|(key, _)| key).cmp(b.iter().map(|(key, _)| key)))
+                .then_with(|| a.iter().map(|(_, value)| value).cmp(b.iter().map(|(_, value)| value))),
             (List(a), List(b)) => a.cmp(b),
             (List(a), Improper(b, tail)) => list(a, None, b, Some(tail)),
             (Improper(a, tail), List(b)) => list(a, Some(tail), b, None),
@@ -97,18 +89,12 @@ fn rank(term: &Term) -> u8 {
 }
 
 fn below(is_below: bool) -> Ordering {
-    if is_below {
-        Ordering::Less
-    } else {
-        Ordering::Greater
-    }
+    if is_below { Ordering::Less } else { Ordering::Greater }
 }
 
 /// Order of two magnitudes, little-endian and without trailing zeros.
 fn magnitude(a: &[u8], b: &[u8]) -> Ordering {
-    a.len()
-        .cmp(&b.len())
-        .then_with(|| a.iter().rev().cmp(b.iter().rev()))
+    a.len().cmp(&b.len()).then_with(|| a.iter().rev().cmp(b.iter().rev()))
 }
 
 /// Order of two non-empty lists, cell by cell; no tail is nil. Past the shorter one, a tail of one

@@ -21,10 +21,7 @@ impl Display for Term {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Int(value) => write!(f, "{value}"),
-            Self::Big {
-                negative,
-                magnitude,
-            } => big(f, *negative, magnitude),
+            Self::Big { negative, magnitude } => big(f, *negative, magnitude),
             Self::Float(value) => float(f, *value),
             Self::Atom(atom) => atom.fmt(f),
             Self::Tuple(items) => {
@@ -137,11 +134,7 @@ fn float(f: &mut Formatter<'_>, value: f64) -> fmt::Result {
     let scientific = format!("{mantissa}{point}e{exponent}");
     if value.abs() < EXACT_MAX {
         let plain = format!("{value}");
-        let plain = if plain.contains('.') {
-            plain
-        } else {
-            plain + ".0"
-        };
+        let plain = if plain.contains('.') { plain } else { plain + ".0" };
         if plain.len() <= scientific.len() {
             return f.write_str(&plain);
         }
@@ -176,10 +169,7 @@ fn text_of(items: &[Term]) -> Option<String> {
 fn binary(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     // As BEAM does, UTF-8 is tried first; what is UTF-8 but not printable is not tried as Latin-1.
     let (text, suffix) = match core::str::from_utf8(bytes) {
-        Ok(text) => (
-            String::from(text),
-            if text.is_ascii() { "" } else { "/utf8" },
-        ),
+        Ok(text) => (String::from(text), if text.is_ascii() { "" } else { "/utf8" }),
         Err(_) => (bytes.iter().map(|&byte| char::from(byte)).collect(), ""),
     };
     if text.is_empty() || !text.chars().all(is_printable) {

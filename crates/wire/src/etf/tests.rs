@@ -36,23 +36,17 @@ fn accepted(parts: &[&[u8]], term: &Term) {
 
 /// Bytes a term holds beside its own slot: reserved slots, and binaries as if copied.
 fn footprint(term: &Term) -> usize {
-    let slots =
-        |items: &Vec<Term>| items.capacity() * SLOT + items.iter().map(footprint).sum::<usize>();
+    let slots = |items: &Vec<Term>| items.capacity() * SLOT + items.iter().map(footprint).sum::<usize>();
     match term {
         Term::Tuple(items) | Term::List(items) => slots(items),
         Term::Improper(items, tail) => slots(items) + SLOT + footprint(tail),
         Term::Map(pairs) => {
-            let inner = pairs
-                .iter()
-                .map(|(key, value)| footprint(key) + footprint(value));
+            let inner = pairs.iter().map(|(key, value)| footprint(key) + footprint(value));
             pairs.capacity() * 2 * SLOT + inner.sum::<usize>()
         }
-        Term::Big {
-            magnitude: bytes, ..
+        Term::Big { magnitude: bytes, .. } | Term::Binary(bytes) | Term::Bits { bytes, .. } | Term::Fun(bytes) => {
+            bytes.len()
         }
-        | Term::Binary(bytes)
-        | Term::Bits { bytes, .. }
-        | Term::Fun(bytes) => bytes.len(),
         Term::Int(_)
         | Term::Float(_)
         | Term::Atom(_)
@@ -67,10 +61,7 @@ fn footprint(term: &Term) -> usize {
 fn is_canonical(term: &Term) -> bool {
     let all = |items: &[Term]| items.iter().all(is_canonical);
     match term {
-        Term::Big {
-            negative,
-            magnitude,
-        } => {
+        Term::Big { negative, magnitude } => {
             let same = Term::integer(*negative, magnitude);
             matches!(same, Term::Big { magnitude: same, .. } if same == magnitude)
         }
@@ -143,18 +134,17 @@ fn atom() -> impl Strategy<Value = Atom> {
 
 fn leaf() -> impl Strategy<Value = Term> {
     let words = prop::array::uniform5(any::<u32>());
-    let reference =
-        (atom(), any::<u32>(), 1..=5_u8, words).prop_map(|(node, creation, len, all)| {
-            let mut words = [0; 5];
-            words[..len.into()].copy_from_slice(&all[..len.into()]);
-            Ref {
-                node,
-                creation,
-                len,
-                words,
-            }
-            .into()
-        });
+    let reference = (atom(), any::<u32>(), 1..=5_u8, words).prop_map(|(node, creation, len, all)| {
+        let mut words = [0; 5];
+        words[..len.into()].copy_from_slice(&all[..len.into()]);
+        Ref {
+            node,
+            creation,
+            len,
+            words,
+        }
+        .into()
+    });
     let bits = (collection::vec(any::<u8>(), 1..80), 1..=7_u8).prop_map(|(mut bytes, bits)| {
         *bytes.last_mut().unwrap() &= !(0xFF >> bits);
         Term::Bits {
@@ -325,9 +315,7 @@ fn the_checks_themselves_find_faults() {
 
 #[test]
 fn tags_that_have_no_place_in_a_term_are_refused() {
-    for tag in
-        (0..=255).filter(|tag| !(97..=120).contains(tag) && ![70, 77, 88, 89, 90].contains(tag))
-    {
+    for tag in (0..=255).filter(|tag| !(97..=120).contains(tag) && ![70, 77, 88, 89, 90].contains(tag)) {
         refused(&[&[tag], &[0; 64]], DecodeError::Tag(tag));
         refused(&[&[104, 1, tag], &[0; 64]], DecodeError::Tag(tag));
     }
@@ -397,11 +385,7 @@ fn terms_nest_to_the_limit_and_no_deeper() {
         check(&nest(DEPTH_MAX));
         assert!(read(&nest(DEPTH_MAX)).is_ok());
         // Lists that follow each other as tails are one list, not a nest.
-        let deeper = if index == 2 {
-            Ok(())
-        } else {
-            Err(DecodeError::Depth)
-        };
+        let deeper = if index == 2 { Ok(()) } else { Err(DecodeError::Depth) };
         assert_eq!(read(&nest(DEPTH_MAX + 1)).map(drop), deeper);
         assert_eq!(read(&nest(100_000)).map(drop), deeper);
     }
@@ -411,10 +395,7 @@ fn terms_nest_to_the_limit_and_no_deeper() {
 
 #[test]
 fn a_key_twice_is_refused() {
-    refused(
-        &[&[116, 0, 0, 0, 2, 97, 1, 106, 97, 1, 106]],
-        DecodeError::DuplicateKey,
-    );
+    refused(&[&[116, 0, 0, 0, 2, 97, 1, 106, 97, 1, 106]], DecodeError::DuplicateKey);
     refused(
         &[&[116, 0, 0, 0, 2, 97, 1, 106, 110, 1, 0, 1, 106]],
         DecodeError::DuplicateKey,
@@ -442,18 +423,10 @@ fn atoms_are_short_and_utf8() {
     refused(&[&[118, 1, 0], &[97; 256]], DecodeError::Atom);
     refused(&[&[100, 1, 0], &[0xE5; 256]], DecodeError::Atom);
     refused(&[&[88, 97, 1], &[0; 12]], DecodeError::Atom);
-    accepted(
-        &[&[115, 255], &[0xE5; 255]],
-        &Term::Atom(Atom::new(&"å".repeat(255))),
-    );
+    accepted(&[&[115, 255], &[0xE5; 255]], &Term::Atom(Atom::new(&"å".repeat(255))));
     let widest = Term::Atom(Atom::new(&"𝄞".repeat(255)));
     assert_eq!(decode(&encoded(&widest)), Ok(widest));
-    for text in [
-        "",
-        "exactly14bytes",
-        "and fifteen byt",
-        "a@some.long.host.name",
-    ] {
+    for text in ["", "exactly14bytes", "and fifteen byt", "a@some.long.host.name"] {
         let atom = Atom::new(text);
         assert_eq!(atom.as_str(), text);
         assert_eq!(atom, text);
@@ -483,10 +456,7 @@ fn numbers_and_references_keep_their_limits() {
     let larger = [&[111, 0, 1, 0, 1, 0][..], &[1; MAGNITUDE_MAX + 1]].concat();
     refused(&[&larger], DecodeError::Magnitude);
     for words in [0, 6, 0xFF] {
-        refused(
-            &[&[90, 0, words, 119, 1, 97], &[0; 64]],
-            DecodeError::Reference,
-        );
+        refused(&[&[90, 0, words, 119, 1, 97], &[0; 64]], DecodeError::Reference);
     }
     refused(&[&[90, 1, 1, 119, 1, 97], &[0; 64]], DecodeError::Reference);
     for bits in [0, 9, 255] {
@@ -509,26 +479,14 @@ fn funs_are_kept_whole_or_refused() {
         bytes.push(106);
         assert_eq!(read(&bytes), Err(DecodeError::Fun), "size {size}");
     }
-    refused(
-        &[&[113, 119, 1, 97, 119, 1, 98, 98, 0, 0, 1, 0]],
-        DecodeError::Fun,
-    );
+    refused(&[&[113, 119, 1, 97, 119, 1, 98, 98, 0, 0, 1, 0]], DecodeError::Fun);
     refused(&[&[113, 119, 1, 97, 119, 1, 98, 106]], DecodeError::Fun);
 }
 
 #[test]
 fn large_binaries_are_slices_and_small_ones_copies() {
-    let within = |input: &Bytes, term: &Term| {
-        input
-            .as_ptr_range()
-            .contains(&term.as_binary().unwrap().as_ptr())
-    };
-    for (size, beside, is_slice) in [
-        (63, 0, false),
-        (64, 0, true),
-        (1000, 6000, true),
-        (1000, 9000, false),
-    ] {
+    let within = |input: &Bytes, term: &Term| input.as_ptr_range().contains(&term.as_binary().unwrap().as_ptr());
+    for (size, beside, is_slice) in [(63, 0, false), (64, 0, true), (1000, 6000, true), (1000, 9000, false)] {
         let binary = Term::binary(vec![1; size]);
         let input = encoded(&Term::tuple([binary, Term::binary(vec![2; beside])]));
         let term = decode(&input).unwrap();
@@ -557,16 +515,8 @@ fn lists_of_bytes_travel_as_strings() {
 
 #[test]
 fn terms_are_short_to_write_and_to_take_apart() {
-    let term = Term::from((
-        Term::atom("ok"),
-        vec![Term::from(1), "two".into()],
-        u64::MAX,
-        true,
-    ));
-    assert_eq!(
-        term.to_string(),
-        r#"{ok,[1,<<"two">>],18446744073709551615,true}"#
-    );
+    let term = Term::from((Term::atom("ok"), vec![Term::from(1), "two".into()], u64::MAX, true));
+    assert_eq!(term.to_string(), r#"{ok,[1,<<"two">>],18446744073709551615,true}"#);
     let Some([ok, list, big, yes]) = term.as_tuple() else {
         panic!("a tuple of four")
     };
@@ -580,25 +530,15 @@ fn terms_are_short_to_write_and_to_take_apart() {
     assert_eq!(Term::from(pid(4)).as_pid().unwrap().id, 4);
     assert_eq!(Term::chars("hé"), Term::list([104, 233]));
 
-    let map = Term::map([
-        ("b".into(), 1.into()),
-        ("a".into(), 2.into()),
-        ("b".into(), 3.into()),
-    ]);
+    let map = Term::map([("b".into(), 1.into()), ("a".into(), 2.into()), ("b".into(), 3.into())]);
     assert_eq!(map.to_string(), r#"#{<<"a">> => 2,<<"b">> => 3}"#);
     assert_eq!(map.get(&"b".into()), Some(&Term::Int(3)));
     assert_eq!(map.get(&"c".into()), None);
     assert_eq!(ok.get(&"b".into()), None);
 
     let tail = Term::improper(vec![Term::Int(2)], Term::Int(3));
-    assert_eq!(
-        Term::improper(vec![Term::Int(1)], tail).to_string(),
-        "[1,2|3]"
-    );
-    assert_eq!(
-        Term::improper(vec![Term::NIL], Term::NIL),
-        Term::List(vec![Term::NIL])
-    );
+    assert_eq!(Term::improper(vec![Term::Int(1)], tail).to_string(), "[1,2|3]");
+    assert_eq!(Term::improper(vec![Term::NIL], Term::NIL), Term::List(vec![Term::NIL]));
     assert_eq!(Term::improper(vec![], Term::Int(3)), Term::Int(3));
 }
 
@@ -609,8 +549,5 @@ fn huge_integers_are_shown_in_hexadecimal() {
     let mut magnitude = vec![0; 1025];
     magnitude[1024] = 0xA;
     let zeros = String::from("0").repeat(2048);
-    assert_eq!(
-        Term::integer(false, &magnitude).to_string(),
-        format!("16#A{zeros}")
-    );
+    assert_eq!(Term::integer(false, &magnitude).to_string(), format!("16#A{zeros}"));
 }

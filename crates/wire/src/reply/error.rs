@@ -220,10 +220,7 @@ impl Replies {
     /// [`Replies::wrong_arity`].
     #[cold]
     pub fn invalid_expire(&mut self, name: &str) {
-        self.error(
-            ErrorKind::Err,
-            format_args!("invalid expire time in '{name}' command"),
-        );
+        self.error(ErrorKind::Err, format_args!("invalid expire time in '{name}' command"));
     }
 
     /// An operation against a value of another type.
@@ -259,19 +256,13 @@ impl Replies {
     /// Keys of different slots where they must share one.
     #[cold]
     pub fn cross_slot(&mut self) {
-        self.error(
-            ErrorKind::CrossSlot,
-            "Keys in request don't hash to the same slot",
-        );
+        self.error(ErrorKind::CrossSlot, "Keys in request don't hash to the same slot");
     }
 
     /// A write past the memory limit.
     #[cold]
     pub fn out_of_memory(&mut self) {
-        self.error(
-            ErrorKind::Oom,
-            "command not allowed when used memory > 'maxmemory'.",
-        );
+        self.error(ErrorKind::Oom, "command not allowed when used memory > 'maxmemory'.");
     }
 
     /// No command `name`; `args` are what came behind it.

@@ -122,10 +122,7 @@ fn only_whole_replies_fill_a_place() {
     assert!(fill(Replies::ok).is_ok());
     assert!(fill(|_| {}).is_err(), "nothing");
     assert!(fill(|replies| replies.array(1)).is_err(), "a part");
-    assert!(
-        fill(|replies| (replies.ok(), replies.ok()).0).is_err(),
-        "two"
-    );
+    assert!(fill(|replies| (replies.ok(), replies.ok()).0).is_err(), "two");
     let not_known = |replies: &mut Replies| {
         let _ = replies.later();
     };
@@ -244,19 +241,10 @@ fn error_texts_are_those_of_redis() {
         "ERR wrong number of arguments for 'config|get' command",
     );
     check(Replies::syntax, "ERR syntax error");
-    check(
-        Replies::not_an_integer,
-        "ERR value is not an integer or out of range",
-    );
+    check(Replies::not_an_integer, "ERR value is not an integer or out of range");
     check(Replies::not_a_float, "ERR value is not a valid float");
-    check(
-        Replies::overflow,
-        "ERR increment or decrement would overflow",
-    );
-    check(
-        |r| r.invalid_expire("set"),
-        "ERR invalid expire time in 'set' command",
-    );
+    check(Replies::overflow, "ERR increment or decrement would overflow");
+    check(|r| r.invalid_expire("set"), "ERR invalid expire time in 'set' command");
     check(
         Replies::wrong_type,
         "WRONGTYPE Operation against a key holding the wrong kind of value",
@@ -292,15 +280,8 @@ fn a_kind_is_known_by_its_word() {
         assert_eq!(ErrorKind::split(&std::format!("{word} a b")), (kind, "a b"));
     }
     assert_eq!(ErrorKind::split("ERRATIC x"), (ErrorKind::Err, "ERRATIC x"));
-    assert_eq!(
-        ErrorKind::split("NOSCRIPT x"),
-        (ErrorKind::Err, "NOSCRIPT x")
-    );
-    assert!(
-        ErrorKind::NoNodes
-            .word()
-            .starts_with("CLUSTERDOWN no_nodes")
-    );
+    assert_eq!(ErrorKind::split("NOSCRIPT x"), (ErrorKind::Err, "NOSCRIPT x"));
+    assert!(ErrorKind::NoNodes.word().starts_with("CLUSTERDOWN no_nodes"));
     assert_eq!(ErrorKind::NoQuorum.retry(), Retry::Unsafe);
     assert_eq!(ErrorKind::NoNodes.retry(), Retry::Safe);
 }

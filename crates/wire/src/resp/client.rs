@@ -295,9 +295,7 @@ impl<'a> Reader<'a> {
                 }
             }
             Header::Pairs(count) => Value::Map(self.pairs(count, depth)?),
-            Header::Attributes(count) => {
-                Value::Attributed(self.pairs(count, depth)?, Box::new(self.value(depth)?))
-            }
+            Header::Attributes(count) => Value::Attributed(self.pairs(count, depth)?, Box::new(self.value(depth)?)),
         })
     }
 

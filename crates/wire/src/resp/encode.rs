@@ -15,10 +15,7 @@ use alloc::vec::Vec;
 /// # Panics
 /// If a reply is still to come ([`Replies::is_complete`]).
 pub fn encode(replies: &Replies, mut protocol: Protocol, out: &mut Vec<u8>) -> Protocol {
-    assert!(
-        replies.is_complete(),
-        "a batch is answered once it is complete"
-    );
+    assert!(replies.is_complete(), "a batch is answered once it is complete");
     let mut tokens = replies.tokens();
     while let Some(token) = tokens.next() {
         protocol = tokens.take_switch().unwrap_or(protocol);

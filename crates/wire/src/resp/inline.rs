@@ -11,10 +11,7 @@ pub(super) struct Unbalanced;
 pub(super) fn split(line: &mut [u8], mut word: impl FnMut(usize, usize)) -> Result<(), Unbalanced> {
     let mut at = 0;
     loop {
-        at += line[at..]
-            .iter()
-            .take_while(|byte| is_space(**byte))
-            .count();
+        at += line[at..].iter().take_while(|byte| is_space(**byte)).count();
         if at == line.len() {
             return Ok(());
         }
@@ -53,18 +50,11 @@ fn unescape(line: &mut [u8]) -> Result<(usize, usize), Unbalanced> {
 }
 
 /// Reads on within quotes, to behind the closing one.
-fn unquote(
-    line: &mut [u8],
-    mut read: usize,
-    mut written: usize,
-    quote: u8,
-) -> Result<(usize, usize), Unbalanced> {
+fn unquote(line: &mut [u8], mut read: usize, mut written: usize, quote: u8) -> Result<(usize, usize), Unbalanced> {
     loop {
         let (byte, len) = match line[read..] {
             [] => return Err(Unbalanced),
-            [b'\\', b'x', high, low, ..]
-                if quote == b'"' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            [b'\\', b'x', high, low, ..] if quote == b'"' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 (hex(high) << 4 | hex(low), 4)
             }
             [b'\\', escaped, ..] if quote == b'"' => (control(escaped), 2),
@@ -113,10 +103,7 @@ mod tests {
         let mut line = line.to_vec();
         let mut ranges = Vec::new();
         split(&mut line, |start, end| ranges.push(start..end))?;
-        Ok(ranges
-            .into_iter()
-            .map(|range| line[range].to_vec())
-            .collect())
+        Ok(ranges.into_iter().map(|range| line[range].to_vec()).collect())
     }
 
     #[track_caller]
@@ -132,10 +119,7 @@ mod tests {
         check("  set k  v \r", &[b"set", b"k", b"v"]);
         check(r#"set k "hello world""#, &[b"set", b"k", b"hello world"]);
         check(r#"set "" ''"#, &[b"set", b"", b""]);
-        check(
-            r#""\x00\xfF\n\r\t\b\a\\\"\q""#,
-            &[b"\0\xff\n\r\t\x08\x07\\\"q"],
-        );
+        check(r#""\x00\xfF\n\r\t\b\a\\\"\q""#, &[b"\0\xff\n\r\t\x08\x07\\\"q"]);
         check(r#""\xzz\x1""#, &[b"xzzx1"]);
         check(r"'it\'s \n' x", &[br"it's \n", b"x"]);
         check(r#"a"b c""#, &[b"ab c"]);

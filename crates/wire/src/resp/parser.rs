@@ -173,10 +173,7 @@ impl Parser {
     /// If the buffer is longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends to one
     /// batch.
     pub fn parse(&mut self, batch: &mut Batch, limits: &Limits) -> Result<Progress, ProtocolError> {
-        assert!(
-            batch.buffer.len() <= BUFFER_BYTES_MAX,
-            "a batch holds at most 4 GiB"
-        );
+        assert!(batch.buffer.len() <= BUFFER_BYTES_MAX, "a batch holds at most 4 GiB");
         let stop = self.run(batch, limits);
         let requests = batch.len();
         if requests == 0 && self.start > 0 {
@@ -190,8 +187,7 @@ impl Parser {
                 blocked: false,
             }),
             Stop::Refused {
-                unauthenticated: true,
-                ..
+                unauthenticated: true, ..
             } if requests > 0 => Ok(Progress {
                 requests,
                 missing: 0,
@@ -221,10 +217,7 @@ impl Parser {
     /// unfinished request.
     fn rebase(&mut self, args: &mut [Arg]) {
         for arg in args {
-            *arg = Arg::new(
-                arg.start as usize - self.start,
-                arg.end as usize - self.start,
-            );
+            *arg = Arg::new(arg.start as usize - self.start, arg.end as usize - self.start);
         }
         self.at -= self.start;
         self.searched = self.searched.saturating_sub(self.start);
@@ -234,15 +227,10 @@ impl Parser {
     /// Parses request after request, to the end of the bytes or to what is wrong with them.
     fn run(&mut self, batch: &mut Batch, limits: &Limits) -> Stop {
         let Batch {
-            buffer,
-            args,
-            requests,
-            ..
+            buffer, args, requests, ..
         } = batch;
         let known = args.len();
-        let mut first = requests
-            .last()
-            .map_or(0, |last| (last.first + last.count) as usize);
+        let mut first = requests.last().map_or(0, |last| (last.first + last.count) as usize);
         debug_assert!(
             self.args_left > 0 || first == known,
             "only an unfinished request has stray arguments"
@@ -264,12 +252,7 @@ impl Parser {
 
     /// Reads one request to its end; what is empty counts too, and has no arguments.
     #[inline]
-    fn request(
-        &mut self,
-        buffer: &mut [u8],
-        args: &mut Vec<Arg>,
-        limits: &Limits,
-    ) -> Result<(), Stop> {
+    fn request(&mut self, buffer: &mut [u8], args: &mut Vec<Arg>, limits: &Limits) -> Result<(), Stop> {
         if self.args_left == 0 {
             self.begin(buffer, args, limits)?;
         }
@@ -279,12 +262,7 @@ impl Parser {
     /// Reads the line that begins a request: the number of arguments that follow, or an inline
     /// request as a whole.
     #[inline]
-    fn begin(
-        &mut self,
-        buffer: &mut [u8],
-        args: &mut Vec<Arg>,
-        limits: &Limits,
-    ) -> Result<(), Stop> {
+    fn begin(&mut self, buffer: &mut [u8], args: &mut Vec<Arg>, limits: &Limits) -> Result<(), Stop> {
         if let [b'*', rest @ ..] = &buffer[self.at..]
             && let Some((count, line)) = short_length(rest)
             && count <= limits.args_max
@@ -297,12 +275,7 @@ impl Parser {
     }
 
     #[cold]
-    fn begin_slowly(
-        &mut self,
-        buffer: &mut [u8],
-        args: &mut Vec<Arg>,
-        limits: &Limits,
-    ) -> Result<(), Stop> {
+    fn begin_slowly(&mut self, buffer: &mut [u8], args: &mut Vec<Arg>, limits: &Limits) -> Result<(), Stop> {
         match buffer.get(self.at) {
             None => Err(Stop::Missing(0)),
             Some(b'*') => {
@@ -329,17 +302,10 @@ impl Parser {
 
     /// Reads the arguments that the request still lacks.
     #[inline]
-    fn arguments(
-        &mut self,
-        buffer: &[u8],
-        args: &mut Vec<Arg>,
-        limits: &Limits,
-    ) -> Result<(), Stop> {
+    fn arguments(&mut self, buffer: &[u8], args: &mut Vec<Arg>, limits: &Limits) -> Result<(), Stop> {
         while self.args_left > 0 {
             let (start, len) = match &buffer[self.at..] {
-                [b'$', rest @ ..] if let Some((len, line)) = short_length(rest) => {
-                    (self.at + 1 + line, len)
-                }
+                [b'$', rest @ ..] if let Some((len, line)) = short_length(rest) => (self.at + 1 + line, len),
                 _ => self.bulk_header(buffer, limits)?,
             };
             if len > limits.bulk_bytes_max {
@@ -374,12 +340,7 @@ impl Parser {
     }
 
     /// The line at `at`, without its first byte and its end.
-    fn line<'a>(
-        &mut self,
-        buffer: &'a [u8],
-        limits: &Limits,
-        too_big: ProtocolError,
-    ) -> Result<Line<'a>, Stop> {
+    fn line<'a>(&mut self, buffer: &'a [u8], limits: &Limits, too_big: ProtocolError) -> Result<Line<'a>, Stop> {
         let from = self.searched.max(self.at);
         let Some(found) = memchr::memchr(b'\r', &buffer[from..]) else {
             self.searched = buffer.len();
@@ -387,9 +348,7 @@ impl Parser {
                 return Err(too_big.into());
             }
             // The shortest line has a tag, a digit and its end.
-            return Err(Stop::Missing(
-                (self.at + 4).saturating_sub(buffer.len()).max(2),
-            ));
+            return Err(Stop::Missing((self.at + 4).saturating_sub(buffer.len()).max(2)));
         };
         let end = from + found;
         self.searched = end;
@@ -409,12 +368,7 @@ impl Parser {
     }
 
     /// Reads a request typed by hand: words on a line.
-    fn inline(
-        &mut self,
-        buffer: &mut [u8],
-        args: &mut Vec<Arg>,
-        limits: &Limits,
-    ) -> Result<(), Stop> {
+    fn inline(&mut self, buffer: &mut [u8], args: &mut Vec<Arg>, limits: &Limits) -> Result<(), Stop> {
         let from = self.searched.max(self.at);
         let found = memchr::memchr(b'\n', &buffer[from..]);
         let end = found.map_or(buffer.len(), |found| from + found);
@@ -477,19 +431,12 @@ fn short_length(line: &[u8]) -> Option<(usize, usize)> {
     match *line {
         [a, b'\r', b'\n', ..] if digit(a) < 10 => Some((digit(a), 3)),
         [b'0', ..] => None,
-        [a, b, b'\r', b'\n', ..] if digit(a) < 10 && digit(b) < 10 => {
-            Some((digit(a) * 10 + digit(b), 4))
-        }
+        [a, b, b'\r', b'\n', ..] if digit(a) < 10 && digit(b) < 10 => Some((digit(a) * 10 + digit(b), 4)),
         [a, b, c, b'\r', b'\n', ..] if digit(a) < 10 && digit(b) < 10 && digit(c) < 10 => {
             Some((digit(a) * 100 + digit(b) * 10 + digit(c), 5))
         }
-        [a, b, c, d, b'\r', b'\n', ..]
-            if digit(a) < 10 && digit(b) < 10 && digit(c) < 10 && digit(d) < 10 =>
-        {
-            Some((
-                digit(a) * 1000 + digit(b) * 100 + digit(c) * 10 + digit(d),
-                6,
-            ))
+        [a, b, c, d, b'\r', b'\n', ..] if digit(a) < 10 && digit(b) < 10 && digit(c) < 10 && digit(d) < 10 => {
+            Some((digit(a) * 1000 + digit(b) * 100 + digit(c) * 10 + digit(d), 6))
         }
         _ => None,
     }

@@ -28,9 +28,7 @@ fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &Limits)
     for piece in pieces {
         batch.buffer.extend_from_slice(piece);
         let parsed = parser.parse(&mut batch, limits);
-        let taken = batch
-            .requests()
-            .map(|args| args.iter().map(<[u8]>::to_vec).collect());
+        let taken = batch.requests().map(|args| args.iter().map(<[u8]>::to_vec).collect());
         requests.extend(taken);
         match parsed {
             Err(error) => return (requests, Some(error)),
@@ -68,16 +66,12 @@ fn words(requests: &[&[&str]]) -> Requests {
 fn write(requests: &Requests) -> Vec<u8> {
     let mut stream = Vec::new();
     for request in requests {
-        write_request(
-            &mut stream,
-            &request.iter().map(Vec::as_slice).collect::<Vec<_>>(),
-        );
+        write_request(&mut stream, &request.iter().map(Vec::as_slice).collect::<Vec<_>>());
     }
     stream
 }
 
-const STREAM: &[u8] =
-    b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$12\r\n0123456789\r\n\r\n*0\r\n\r\n*-1\r\nping\r\n\
+const STREAM: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$12\r\n0123456789\r\n\r\n*0\r\n\r\n*-1\r\nping\r\n\
     *1\r\n$4\r\nPING\r\n get  'a b' \"\\x41\"\n*2\r\n$0\r\n\r\n$1\r\n*\r\n";
 
 fn stream_requests() -> Requests {
@@ -95,18 +89,10 @@ fn check_every_cut(stream: &[u8], expected: &Outcome) {
     for first in 0..=stream.len() {
         for second in first..=stream.len() {
             let pieces = cut(stream, &[first, second]);
-            assert_eq!(
-                &parse_pieces(pieces, &LIMITS),
-                expected,
-                "cut at {first} and {second}"
-            );
+            assert_eq!(&parse_pieces(pieces, &LIMITS), expected, "cut at {first} and {second}");
         }
     }
-    assert_eq!(
-        &parse_pieces(stream.chunks(1), &LIMITS),
-        expected,
-        "byte by byte"
-    );
+    assert_eq!(&parse_pieces(stream.chunks(1), &LIMITS), expected, "byte by byte");
 }
 
 #[test]
@@ -169,10 +155,7 @@ fn what_is_at_the_limit_is_taken() {
     let requests = vec![vec![b"SET".to_vec(), value], vec![Vec::new(); 1 << 20]];
     assert_eq!(parse(&write(&requests)), (requests, None));
     let line = "x".repeat(64 << 10);
-    assert_eq!(
-        parse((line.clone() + "\n").as_bytes()),
-        (words(&[&[&line]]), None)
-    );
+    assert_eq!(parse((line.clone() + "\n").as_bytes()), (words(&[&[&line]]), None));
 }
 
 #[test]
@@ -193,29 +176,15 @@ fn a_request_is_bounded_as_a_whole() {
 #[test]
 fn someone_unknown_has_less_room() {
     let limits = Limits::BEFORE_AUTH;
-    let refused = |stream: &str| {
-        parse_pieces([stream.as_bytes()], &limits)
-            .1
-            .unwrap()
-            .to_string()
-    };
-    assert_eq!(
-        refused("*11\r\n"),
-        "Protocol error: unauthenticated multibulk length"
-    );
+    let refused = |stream: &str| parse_pieces([stream.as_bytes()], &limits).1.unwrap().to_string();
+    assert_eq!(refused("*11\r\n"), "Protocol error: unauthenticated multibulk length");
     assert_eq!(
         refused("*1\r\n$16385\r\n"),
         "Protocol error: unauthenticated bulk length"
     );
-    assert_eq!(
-        refused("*x\r\n"),
-        "Protocol error: invalid multibulk length"
-    );
+    assert_eq!(refused("*x\r\n"), "Protocol error: invalid multibulk length");
     let largest = vec![vec![vec![0; 16 << 10]; 10]];
-    assert_eq!(
-        parse_pieces([&write(&largest)[..]], &limits),
-        (largest, None)
-    );
+    assert_eq!(parse_pieces([&write(&largest)[..]], &limits), (largest, None));
 }
 
 #[test]
@@ -234,29 +203,16 @@ fn a_large_request_behind_auth_waits_for_it() {
         let mut refused = (parser.clone(), Batch::new());
         refused.1.buffer.clone_from(&next.buffer);
         refused.1.args.clone_from(&next.args);
-        assert!(
-            refused
-                .0
-                .parse(&mut refused.1, &Limits::BEFORE_AUTH)
-                .is_err()
-        );
+        assert!(refused.0.parse(&mut refused.1, &Limits::BEFORE_AUTH).is_err());
         let progress = parser.parse(&mut next, &LIMITS).unwrap();
         assert_eq!((progress.requests, progress.blocked), (1, false));
-        assert!(
-            next.request(0)
-                .iter()
-                .eq(requests[0].iter().map(Vec::as_slice))
-        );
+        assert!(next.request(0).iter().eq(requests[0].iter().map(Vec::as_slice)));
     }
 }
 
 #[test]
 fn a_large_value_says_what_it_still_needs() {
-    let stream = write(&vec![vec![
-        b"SET".to_vec(),
-        b"k".to_vec(),
-        vec![b'v'; 100_000],
-    ]]);
+    let stream = write(&vec![vec![b"SET".to_vec(), b"k".to_vec(), vec![b'v'; 100_000]]]);
     let mut batch = Batch::new();
     let mut parser = Parser::new();
     let mut arrived = 0;
@@ -277,9 +233,7 @@ fn what_is_missing_is_never_too_much() {
         let mut parser = Parser::new();
         let progress = parser.parse(&mut batch, &LIMITS).unwrap();
         if progress.missing > 1 {
-            batch
-                .buffer
-                .extend_from_slice(&STREAM[end..][..progress.missing - 1]);
+            batch.buffer.extend_from_slice(&STREAM[end..][..progress.missing - 1]);
             assert_eq!(
                 parser.parse(&mut batch, &LIMITS).unwrap().requests,
                 progress.requests,
@@ -294,9 +248,7 @@ fn empty_lines_take_no_memory() {
     let mut batch = Batch::new();
     let mut parser = Parser::new();
     for _ in 0..10_000 {
-        batch
-            .buffer
-            .extend_from_slice(b"\r\n\r\n*0\r\n*-1\r\n \t\n*");
+        batch.buffer.extend_from_slice(b"\r\n\r\n*0\r\n*-1\r\n \t\n*");
         parser.parse(&mut batch, &LIMITS).unwrap();
         assert_eq!(batch.buffer, b"*");
         batch.buffer.extend_from_slice(b"0\r\n");
@@ -392,9 +344,7 @@ proptest! {
 }
 
 /// All values of a stream that arrives in `pieces`, then what is wrong with it.
-fn decode_pieces<'a>(
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Value>, Option<Malformed>) {
+fn decode_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Value>, Option<Malformed>) {
     let mut decoder = Decoder::new();
     let mut values = Vec::new();
     for piece in pieces {
@@ -525,11 +475,7 @@ fn check_encoded(write: impl Fn(&mut Replies), resp2: &str, resp3: &str) {
 fn replies_look_as_redis_sends_them() {
     check_encoded(Replies::ok, "+OK\r\n", "+OK\r\n");
     check_encoded(|r| r.simple("PONG"), "+PONG\r\n", "+PONG\r\n");
-    check_encoded(
-        Replies::syntax,
-        "-ERR syntax error\r\n",
-        "-ERR syntax error\r\n",
-    );
+    check_encoded(Replies::syntax, "-ERR syntax error\r\n", "-ERR syntax error\r\n");
     let kind = crate::reply::ErrorKind::NoNodes;
     let no_nodes = "-CLUSTERDOWN no_nodes for this key\r\n";
     check_encoded(|r| r.error(kind, "for this key"), no_nodes, no_nodes);
@@ -551,11 +497,7 @@ fn replies_look_as_redis_sends_them() {
     check_encoded(|r| r.double(f64::INFINITY), "$3\r\ninf\r\n", ",inf\r\n");
     check_encoded(|r| r.boolean(true), ":1\r\n", "#t\r\n");
     check_encoded(|r| r.boolean(false), ":0\r\n", "#f\r\n");
-    check_encoded(
-        |r| r.verbatim(b"txt", b"hi"),
-        "$2\r\nhi\r\n",
-        "=6\r\ntxt:hi\r\n",
-    );
+    check_encoded(|r| r.verbatim(b"txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
     check_encoded(Replies::no_reply, "", "");
 }
 
@@ -598,10 +540,7 @@ fn the_client_reads_what_other_servers_send() {
         one("(-123456789012345678901\r\n"),
         Ok(Value::Big("-123456789012345678901".to_string()))
     );
-    assert_eq!(
-        one("!5\r\nERR x\r\n"),
-        Ok(Value::Error("ERR x".to_string()))
-    );
+    assert_eq!(one("!5\r\nERR x\r\n"), Ok(Value::Error("ERR x".to_string())));
     assert_eq!(one("*-1\r\n"), Ok(Value::Null));
     assert_eq!(one("$-1\r\n"), Ok(Value::Null));
     assert!(matches!(one(",nan\r\n"), Ok(Value::Double(number)) if number.is_nan()));

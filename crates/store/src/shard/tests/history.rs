@@ -64,23 +64,16 @@ struct Oracle {
 }
 
 impl Oracle {
-    fn about<'a>(
-        &'a self,
-        key: usize,
-        known: &'a Clock,
-    ) -> impl Iterator<Item = &'a Happened> + Clone {
-        let about = self
-            .history
-            .iter()
-            .filter(move |h| h.key.is_none_or(|k| k == key));
+    fn about<'a>(&'a self, key: usize, known: &'a Clock) -> impl Iterator<Item = &'a Happened> + Clone {
+        let about = self.history.iter().filter(move |h| h.key.is_none_or(|k| k == key));
         about.filter(|h| known.contains(h.dot))
     }
 
     fn living<'a>(&'a self, key: usize, known: &'a Clock) -> impl Iterator<Item = &'a Happened> {
         let about = self.about(key, known);
-        about.clone().filter(move |h| {
-            h.content.is_some() && !about.clone().any(|other| other.past.contains(h.dot))
-        })
+        about
+            .clone()
+            .filter(move |h| h.content.is_some() && !about.clone().any(|other| other.past.contains(h.dot)))
     }
 
     fn past(&self, key: Option<usize>, known: &Clock) -> Clock {
@@ -113,9 +106,7 @@ impl Oracle {
             return self.overwrites(known, dot, Some(key), Some(content));
         }
         let run = self.living(key, known).find_map(|h| match h.content {
-            Some(Stored::Counter { since, amount }) if h.dot.writer == dot.writer => {
-                Some((since, amount))
-            }
+            Some(Stored::Counter { since, amount }) if h.dot.writer == dot.writer => Some((since, amount)),
             _ => None,
         });
         let (since, amount) = run.unwrap_or((dot.counter, 0));
@@ -153,9 +144,7 @@ impl Oracle {
                 .map(|sibling| (sibling.dot, Some(sibling.content)))
                 .collect();
             if held != expected {
-                return Err(format!(
-                    "{name}: held {held:?}, but there live {expected:?}"
-                ));
+                return Err(format!("{name}: held {held:?}, but there live {expected:?}"));
             }
         }
         Ok(())
@@ -163,10 +152,7 @@ impl Oracle {
 }
 
 fn siblings(shard: &Shard, key: &str) -> Vec<Sibling> {
-    match shard
-        .objects
-        .get(table::hash(key.as_bytes()), key.as_bytes())
-    {
+    match shard.objects.get(table::hash(key.as_bytes()), key.as_bytes()) {
         None => Vec::new(),
         Some(Found::Simple(record)) => Vec::from([Sibling::from(&record)]),
         Some(Found::Aside(object)) => object.siblings.to_vec(),
@@ -263,8 +249,7 @@ impl World {
             0..7 => {
                 let value = self.steps.to_string();
                 let dot = shard.put(name, 0, value.as_bytes(), None, stamp, out);
-                self.oracle
-                    .overwrites(&known, dot, Some(key), plain(value.as_bytes()));
+                self.oracle.overwrites(&known, dot, Some(key), plain(value.as_bytes()));
             }
             7..12 => {
                 if let Some(dot) = shard.delete(name, stamp, 0, out) {
@@ -392,14 +377,9 @@ impl World {
         }
         let at = self.random.below(self.moving.len());
         let mut moving = self.moving.swap_remove(at);
-        let [source, target] = self
-            .shards
-            .get_disjoint_mut([moving.source, moving.target])
-            .unwrap();
+        let [source, target] = self.shards.get_disjoint_mut([moving.source, moving.target]).unwrap();
         let mut chunk = Vec::new();
-        source
-            .next_chunk(moving.id, self.random.below(60), &mut chunk)
-            .unwrap();
+        source.next_chunk(moving.id, self.random.below(60), &mut chunk).unwrap();
         let lost = self.random.percent(10);
         let dead = match self.planted {
             Planted::Half if lost => Some((Clock::new(), source.clock.clone())),
@@ -440,9 +420,7 @@ impl World {
         if self.random.percent(50) {
             self.flying.retain(|(target, _)| *target != at);
         }
-        let gone = self
-            .moving
-            .extract_if(.., |m| m.source == at || m.target == at);
+        let gone = self.moving.extract_if(.., |m| m.source == at || m.target == at);
         for moving in gone {
             self.shards[moving.source].close_stream(moving.id);
         }
@@ -470,14 +448,10 @@ impl World {
     /// The replicas are equal, and nothing is left over once dots that died are closed.
     fn converged(&mut self) -> Result<(), String> {
         let mut waiting = Clock::new();
-        self.shards
-            .iter()
-            .for_each(|shard| waiting.join(&shard.waiting()));
+        self.shards.iter().for_each(|shard| waiting.join(&shard.waiting()));
         for shard in &self.shards {
             if waiting.last(shard.writer) > 0 {
-                return Err(format!(
-                    "a dot of a living writer is waited for: {waiting:?}"
-                ));
+                return Err(format!("a dot of a living writer is waited for: {waiting:?}"));
             }
         }
         let [first, others @ ..] = &mut self.shards[..] else {
@@ -500,10 +474,7 @@ impl World {
                     return Err(format!("{key} differs"));
                 }
             }
-            let several = KEYS
-                .iter()
-                .filter(|key| siblings(other, key).len() > 1)
-                .count();
+            let several = KEYS.iter().filter(|key| siblings(other, key).len() > 1).count();
             if other.stats().contexts > 0 || other.stats().aside != several {
                 return Err("contexts are left".into());
             }
@@ -536,17 +507,11 @@ fn run(seed: u64, planted: Planted, closely: bool) -> Result<Tally, String> {
     for _ in 0..20 + world.random.below(120) {
         world.step().map_err(refused)?;
         if closely {
-            world
-                .shards
-                .iter()
-                .try_for_each(|shard| world.oracle.check(shard))?;
+            world.shards.iter().try_for_each(|shard| world.oracle.check(shard))?;
         }
     }
     world.settle().map_err(refused)?;
-    world
-        .shards
-        .iter()
-        .try_for_each(|shard| world.oracle.check(shard))?;
+    world.shards.iter().try_for_each(|shard| world.oracle.check(shard))?;
     world.converged()?;
     Ok(world.tally)
 }
@@ -565,16 +530,10 @@ fn replicas_converge_to_what_the_oracle_says() {
         all.joined += tally.joined;
         all.restarted += tally.restarted;
     }
-    let rarest = [
-        all.duplicates,
-        all.contexts,
-        all.wiped,
-        all.parts,
-        all.strange,
-    ]
-    .into_iter()
-    .chain([all.joined, all.restarted])
-    .min();
+    let rarest = [all.duplicates, all.contexts, all.wiped, all.parts, all.strange]
+        .into_iter()
+        .chain([all.joined, all.restarted])
+        .min();
     assert!(rarest > Some(100), "something hardly comes up: {all:?}");
 }
 
@@ -582,12 +541,7 @@ fn replicas_converge_to_what_the_oracle_says() {
 fn the_oracle_catches_each_planted_fault() {
     use Planted::{Double, Early, Forget, Half, Reuse};
     for planted in [Early, Reuse, Forget, Double, Half] {
-        let caught = (0..400)
-            .filter(|&seed| run(seed, planted, false).is_err())
-            .count();
-        assert!(
-            caught >= 10,
-            "{planted:?} was caught in {caught} of 400 histories"
-        );
+        let caught = (0..400).filter(|&seed| run(seed, planted, false).is_err()).count();
+        assert!(caught >= 10, "{planted:?} was caught in {caught} of 400 histories");
     }
 }

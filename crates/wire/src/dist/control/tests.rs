@@ -171,11 +171,7 @@ fn signals_come_back_in_whatever_form_they_were_sent() {
             {
                 *from = None;
             }
-            assert_eq!(
-                Signal::decode(&control, message.cloned()),
-                Ok(expected),
-                "{control:?}"
-            );
+            assert_eq!(Signal::decode(&control, message.cloned()), Ok(expected), "{control:?}");
         }
     }
 }
@@ -217,10 +213,7 @@ fn the_form_follows_the_flags() {
     assert_eq!(form(&exit, old).0, control(3, &[p(1), p(2), reason]));
     let by_name = &signals()[2];
     let unused = Term::atom("");
-    assert_eq!(
-        form(by_name, newest).0,
-        control(6, &[p(1), unused, Term::Atom(name())])
-    );
+    assert_eq!(form(by_name, newest).0, control(6, &[p(1), unused, Term::Atom(name())]));
 }
 
 #[test]
@@ -237,10 +230,7 @@ fn the_bits_of_op_37() {
     }
     let x = || Some(Term::Int(7));
     let with_token = control(37, &[Term::Int(6), p(1), alias.clone(), token()]);
-    assert!(matches!(
-        Signal::decode(&with_token, x()),
-        Ok(Signal::Send { .. })
-    ));
+    assert!(matches!(Signal::decode(&with_token, x()), Ok(Signal::Send { .. })));
     for (bits, fields) in [(4, vec![alias.clone(), token()]), (6, vec![alias.clone()])] {
         let fields = [vec![Term::Int(bits), p(1)], fields].concat();
         assert_eq!(
@@ -275,11 +265,7 @@ fn tokens_are_dropped() {
         let with = [fields, &[token()]].concat();
         let without = Signal::decode(&control(plain, fields), message.clone());
         assert!(without.is_ok(), "{plain}");
-        assert_eq!(
-            Signal::decode(&control(traced, &with), message),
-            without,
-            "{traced}"
-        );
+        assert_eq!(Signal::decode(&control(traced, &with), message), without, "{traced}");
     }
     // With the reason inside, the token stands before it.
     for (plain, traced) in [(3, 13), (8, 18)] {
@@ -301,27 +287,15 @@ fn what_is_no_signal() {
         (control(99, &[p(1), p(2)]), SignalError::Operation(99)),
         (control(1, &[p(1)]), SignalError::Operation(1)),
         (control(1, &[p(1), p(2), p(3)]), SignalError::Operation(1)),
-        (
-            control(1, &[p(1), Term::Atom(name())]),
-            SignalError::Field(1),
-        ),
-        (
-            control(35, &[Term::Int(0), p(1), p(2)]),
-            SignalError::Field(35),
-        ),
-        (
-            control(35, &[Term::Int(-1), p(1), p(2)]),
-            SignalError::Field(35),
-        ),
+        (control(1, &[p(1), Term::Atom(name())]), SignalError::Field(1)),
+        (control(35, &[Term::Int(0), p(1), p(2)]), SignalError::Field(35)),
+        (control(35, &[Term::Int(-1), p(1), p(2)]), SignalError::Field(35)),
         (control(22, &[p(1), p(2)]), SignalError::Operation(22)),
     ] {
         assert_eq!(Signal::decode(&term, None), Err(error), "{term:?}");
     }
     let link = control(1, &[p(1), p(2)]);
-    assert_eq!(
-        Signal::decode(&link, Some(Term::NIL)),
-        Err(SignalError::Operation(1))
-    );
+    assert_eq!(Signal::decode(&link, Some(Term::NIL)), Err(SignalError::Operation(1)));
 }
 
 /// Each field of each operation is looked at: with any other type there is no signal.

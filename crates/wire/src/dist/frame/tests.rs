@@ -62,12 +62,7 @@ fn written(flags: Flags, sequence: u64, signal: &Signal) -> Vec<u8> {
 }
 
 /// All that a reader makes of `bytes` that come in pieces of `chunk`.
-fn read(
-    flags: Flags,
-    limits: Limits,
-    bytes: &[u8],
-    chunk: usize,
-) -> Result<Vec<Received>, FrameError> {
+fn read(flags: Flags, limits: Limits, bytes: &[u8], chunk: usize) -> Result<Vec<Received>, FrameError> {
     let mut reader = Reader::new(flags, limits);
     let mut all = Vec::new();
     for piece in bytes.chunks(chunk) {
@@ -125,10 +120,7 @@ fn the_bytes_are_those_of_a_beam() {
     ] {
         let bytes = hex(bytes);
         assert_eq!(written(FRAGMENTING, 1, &signal), bytes);
-        assert_eq!(
-            read_all(FRAGMENTING, &bytes),
-            Ok(vec![Received::Signal(signal)])
-        );
+        assert_eq!(read_all(FRAGMENTING, &bytes), Ok(vec![Received::Signal(signal)]));
     }
 }
 
@@ -140,10 +132,7 @@ fn without_fragments_each_term_has_its_version() {
          77 03 737276 83 77 02 6869",
     );
     assert_eq!(written(PLAIN, 1, &signal), bytes);
-    assert_eq!(
-        read_all(PLAIN, &bytes),
-        Ok(vec![Received::Signal(signal.clone())])
-    );
+    assert_eq!(read_all(PLAIN, &bytes), Ok(vec![Received::Signal(signal.clone())]));
     assert_eq!(read_all(FRAGMENTING, &bytes), Err(FrameError::Header));
     assert_eq!(
         read_all(PLAIN, &written(FRAGMENTING, 1, &signal)),
@@ -158,11 +147,7 @@ fn without_fragments_each_term_has_its_version() {
 
 #[test]
 fn every_cut_gives_the_same() {
-    let signals = [
-        to_srv(Term::atom("hi")),
-        to_srv(binary(100)),
-        to_srv(Term::NIL),
-    ];
+    let signals = [to_srv(Term::atom("hi")), to_srv(binary(100)), to_srv(Term::NIL)];
     for flags in [FRAGMENTING, PLAIN] {
         let mut bytes = Vec::new();
         let mut expected = Vec::new();
@@ -172,10 +157,7 @@ fn every_cut_gives_the_same() {
             expected.extend([Received::Tick, Received::Signal(signal.clone())]);
         }
         for chunk in 1..bytes.len() {
-            assert_eq!(
-                read(flags, Limits::default(), &bytes, chunk).as_ref(),
-                Ok(&expected)
-            );
+            assert_eq!(read(flags, Limits::default(), &bytes, chunk).as_ref(), Ok(&expected));
         }
     }
 }
@@ -193,9 +175,7 @@ fn binaries_to_a_name_are_ordinary_signals() {
             assert_eq!(out[1..], written(flags, 1, &signal));
         }
     }
-    let payload: Bytes = (0..3 * FRAGMENT_BYTES + 1)
-        .map(|i| (i % 251) as u8)
-        .collect();
+    let payload: Bytes = (0..3 * FRAGMENT_BYTES + 1).map(|i| (i % 251) as u8).collect();
     let header = RegSendHeader::new(FRAGMENTING, &from, &Atom::new("srv"));
     let mut fragments = Fragments::of_binary(5, &header, payload.clone());
     let (mut out, mut count) = (Vec::new(), 1);
@@ -204,10 +184,7 @@ fn binaries_to_a_name_are_ordinary_signals() {
     }
     assert_eq!((count, fragments.bytes_left()), (4, 0));
     let signal = to_srv(Term::Binary(payload));
-    assert_eq!(
-        read_all(FRAGMENTING, &out),
-        Ok(vec![Received::Signal(signal)])
-    );
+    assert_eq!(read_all(FRAGMENTING, &out), Ok(vec![Received::Signal(signal)]));
 }
 
 #[test]
@@ -232,10 +209,7 @@ fn large_messages_go_in_fragments() {
             assert_eq!(out[5..23], number(fragments));
         }
         assert_eq!(written, fragments);
-        assert_eq!(
-            read_all(FRAGMENTING, &out[1..]),
-            Ok(vec![Received::Signal(signal)])
-        );
+        assert_eq!(read_all(FRAGMENTING, &out[1..]), Ok(vec![Received::Signal(signal)]));
     }
 }
 
@@ -268,10 +242,7 @@ fn fragments_must_come_in_order() {
     let again = [good.clone(), first(7, 1, &terms)].concat();
     let received = Received::Signal(signal);
     assert_eq!(read_all(FRAGMENTING, &good), Ok(vec![received.clone()]));
-    assert_eq!(
-        read_all(FRAGMENTING, &again),
-        Ok(vec![received.clone(), received])
-    );
+    assert_eq!(read_all(FRAGMENTING, &again), Ok(vec![received.clone(), received]));
 
     for bad in [
         vec![next(7, 1, &terms)],
@@ -314,9 +285,7 @@ fn open_fragments_are_limited() {
     let small = to_srv(Term::atom("x"));
     let terms = terms(&small);
     let (a, b) = terms.split_at(20);
-    let many: Vec<_> = (0..50)
-        .flat_map(|_| [first(1, 2, a), next(1, 1, b)])
-        .collect();
+    let many: Vec<_> = (0..50).flat_map(|_| [first(1, 2, a), next(1, 1, b)]).collect();
     assert_eq!(ends(&many).unwrap().len(), 50);
 }
 
@@ -347,11 +316,7 @@ fn frames_are_refused_by_their_length() {
         default.frame_end(&(64_u32 << 20).to_be_bytes()),
         Ok(Some((64 << 20) + 4))
     );
-    assert!(
-        default
-            .frame_end(&((64_u32 << 20) + 1).to_be_bytes())
-            .is_err()
-    );
+    assert!(default.frame_end(&((64_u32 << 20) + 1).to_be_bytes()).is_err());
 
     let mut reader = Reader::new(FRAGMENTING, Limits::default());
     let mut input = Bytes::from_static(b"\x04\0\0\0\x83");
@@ -377,14 +342,8 @@ fn false_headers_are_refused() {
         (&[131, 68, 0], FrameError::Term(DecodeError::Truncated)),
         (&[131, 68, 0, 106], FrameError::Signal(SignalError::Shape)),
         (&[131, 68, 0, 82, 0], FrameError::Term(DecodeError::Tag(82))),
-        (
-            &[131, 68, 0, 106, 106, 106],
-            FrameError::Term(DecodeError::Trailing(1)),
-        ),
-        (
-            &[131, 68, 0, 106, 131, 106],
-            FrameError::Term(DecodeError::Tag(131)),
-        ),
+        (&[131, 68, 0, 106, 106, 106], FrameError::Term(DecodeError::Trailing(1))),
+        (&[131, 68, 0, 106, 131, 106], FrameError::Term(DecodeError::Tag(131))),
     ] {
         assert_eq!(read_all(FRAGMENTING, &frame(data)), Err(error), "{data:?}");
     }
@@ -393,10 +352,7 @@ fn false_headers_are_refused() {
     for (data, error) in [
         (&[112][..], FrameError::Term(DecodeError::Truncated)),
         (&[112, 106], FrameError::Term(DecodeError::Version(106))),
-        (
-            &[112, 131, 106, 106],
-            FrameError::Term(DecodeError::Version(106)),
-        ),
+        (&[112, 131, 106, 106], FrameError::Term(DecodeError::Version(106))),
     ] {
         assert_eq!(read_all(PLAIN, &frame(data)), Err(error), "{data:?}");
     }
@@ -404,17 +360,10 @@ fn false_headers_are_refused() {
 
 #[test]
 fn truncated_and_boastful_frames_are_no_signals() {
-    let signal = to_srv(Term::from((
-        binary(3),
-        Term::list([1000, 2000]),
-        1.5_f64.to_bits(),
-    )));
+    let signal = to_srv(Term::from((binary(3), Term::list([1000, 2000]), 1.5_f64.to_bits())));
     let data = &written(FRAGMENTING, 1, &signal)[4..];
     for len in 1..data.len() {
-        assert!(
-            read_all(FRAGMENTING, &frame(&data[..len])).is_err(),
-            "cut at {len}"
-        );
+        assert!(read_all(FRAGMENTING, &frame(&data[..len])).is_err(), "cut at {len}");
     }
     for offset in 0..data.len() - 3 {
         let mut data = data.to_vec();

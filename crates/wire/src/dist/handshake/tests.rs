@@ -20,14 +20,7 @@ fn cookie() -> Cookie {
 }
 
 fn initiator(lengths: Lengths, out: &mut Vec<u8>) -> Initiator {
-    Initiator::new(
-        local("a@h"),
-        Atom::new("b@h"),
-        cookie(),
-        lengths,
-        CHALLENGE_I,
-        out,
-    )
+    Initiator::new(local("a@h"), Atom::new("b@h"), cookie(), lengths, CHALLENGE_I, out)
 }
 
 fn acceptor(lengths: Lengths) -> Acceptor {
@@ -114,30 +107,19 @@ fn the_bytes_are_those_of_the_manual() {
     assert_eq!(to_a, hex("0012 4e 0000002d07cf5fbd 01020304 0003 614068"));
 
     let mut a = acceptor(Lengths::Plain);
-    assert!(
-        matches!(a.receive(&to_a, &[], &mut to_i), Ok(Step::Name(peer)) if peer.name.as_str() == "a@h")
-    );
+    assert!(matches!(a.receive(&to_a, &[], &mut to_i), Ok(Step::Name(peer)) if peer.name.as_str() == "a@h"));
     a.answer(Verdict::Ok, &cookie(), &mut to_i);
     let expected = "0003 736f6b 0016 4e 0000002d07df5fbd 12345678 01020304 0003 624068";
     assert_eq!(to_i, hex(expected));
 
     to_a.clear();
     assert_eq!(i.receive(&to_i, &[], &mut to_a), Ok(Step::More));
-    assert_eq!(
-        to_a,
-        hex("0015 72 ffffffff 1f4d9b4e53cadc3999bcdb386a23c240")
-    );
+    assert_eq!(to_a, hex("0015 72 ffffffff 1f4d9b4e53cadc3999bcdb386a23c240"));
 
     to_i.clear();
-    assert!(matches!(
-        a.receive(&to_a, &[], &mut to_i),
-        Ok(Step::Established(_))
-    ));
+    assert!(matches!(a.receive(&to_a, &[], &mut to_i), Ok(Step::Established(_))));
     assert_eq!(to_i, hex("0011 61 5dfd181e69aa587cc812eb333e6536b6"));
-    assert!(matches!(
-        i.receive(&to_i, &[], &mut to_a),
-        Ok(Step::Established(_))
-    ));
+    assert!(matches!(i.receive(&to_i, &[], &mut to_a), Ok(Step::Established(_))));
 }
 
 #[test]
@@ -160,10 +142,7 @@ fn every_split_comes_to_the_same_end() {
 #[test]
 fn refusals_reach_the_initiator() {
     let end = |verdict| meet(Lengths::Plain, &verdict, false, 64);
-    assert_eq!(
-        end(Verdict::Nok).0,
-        Err(HandshakeError::Refused(Refusal::Nok))
-    );
+    assert_eq!(end(Verdict::Nok).0, Err(HandshakeError::Refused(Refusal::Nok)));
     assert_eq!(
         end(Verdict::NotAllowed).0,
         Err(HandshakeError::Refused(Refusal::NotAllowed))
@@ -187,14 +166,8 @@ fn bytes_behind_the_handshake_are_handed_on() {
         Step::Established(established) => assert_eq!(&established.leftover[..], b"frames"),
         step => panic!("{step:?}"),
     }
-    assert_eq!(
-        i.receive(b"x", &[], &mut to_a),
-        Err(HandshakeError::OutOfTurn)
-    );
-    assert_eq!(
-        a.receive(b"x", &[], &mut to_a),
-        Err(HandshakeError::OutOfTurn)
-    );
+    assert_eq!(i.receive(b"x", &[], &mut to_a), Err(HandshakeError::OutOfTurn));
+    assert_eq!(a.receive(b"x", &[], &mut to_a), Err(HandshakeError::OutOfTurn));
 }
 
 #[test]
@@ -202,15 +175,7 @@ fn a_wrong_cookie_is_no_entry() {
     let mut out = Vec::new();
     let i = initiator(Lengths::Plain, &mut out);
     let other = Cookie::new(b"Secret");
-    let (i, a) = run(
-        i,
-        out,
-        acceptor(Lengths::Plain),
-        &other,
-        &Verdict::Ok,
-        false,
-        64,
-    );
+    let (i, a) = run(i, out, acceptor(Lengths::Plain), &other, &Verdict::Ok, false, 64);
     assert_eq!(i, Ok(Step::More));
     assert_eq!(a, Err(HandshakeError::BadDigest));
 }
@@ -222,10 +187,7 @@ fn each_bit_of_a_digest_counts() {
         let digest = u128::from_be_bytes(cookie().digest(CHALLENGE_I)) ^ (1 << bit);
         let forged = message(&[b"a".as_slice(), &digest.to_be_bytes()].concat());
         to_a.clear();
-        assert_eq!(
-            i.receive(&forged, &[], &mut to_a),
-            Err(HandshakeError::BadDigest)
-        );
+        assert_eq!(i.receive(&forged, &[], &mut to_a), Err(HandshakeError::BadDigest));
     }
 }
 
@@ -241,12 +203,7 @@ fn asked() -> (Initiator, Vec<u8>) {
 }
 
 /// What an initiator says to an acceptor that asks `challenge` under `name` with `flags`.
-fn challenged(
-    name: &str,
-    flags: Flags,
-    challenge: u32,
-    outstanding: &[u32],
-) -> Result<Step, HandshakeError> {
+fn challenged(name: &str, flags: Flags, challenge: u32, outstanding: &[u32]) -> Result<Step, HandshakeError> {
     let mut out = Vec::new();
     let mut i = initiator(Lengths::Plain, &mut out);
     let mut body = vec![b'N'];
@@ -256,16 +213,8 @@ fn challenged(
     put_name(&mut body, &Atom::new(name));
     body.extend_from_slice(b"room for later versions");
     out.clear();
-    let end = i.receive(
-        &[message(b"sok"), message(&body)].concat(),
-        outstanding,
-        &mut out,
-    );
-    assert_eq!(
-        out.is_empty(),
-        end.is_err(),
-        "no answer to whom we do not trust"
-    );
+    let end = i.receive(&[message(b"sok"), message(&body)].concat(), outstanding, &mut out);
+    assert_eq!(out.is_empty(), end.is_err(), "no answer to whom we do not trust");
     end
 }
 
@@ -276,10 +225,7 @@ fn the_initiator_looks_at_whom_it_reached() {
         challenged("c@h", Flags::VISIBLE, 1, &[]),
         Err(HandshakeError::OtherPeer(Atom::new("c@h")))
     );
-    assert_eq!(
-        challenged("b", Flags::VISIBLE, 1, &[]),
-        Err(HandshakeError::BadName)
-    );
+    assert_eq!(challenged("b", Flags::VISIBLE, 1, &[]), Err(HandshakeError::BadName));
     assert_eq!(
         challenged("b@h", Flags::VISIBLE.without(Flags::V4_NC), 1, &[]),
         Err(HandshakeError::MissingFlags(Flags::V4_NC))
@@ -334,17 +280,8 @@ fn the_acceptor_turns_away_who_cannot_be_served() {
     let old = opened(b"n\0\x05\0\0\0\0a@h");
     assert_eq!(old, (Err(HandshakeError::OldPeer), not_allowed.clone()));
 
-    let poor = opened(&name_message(
-        "a@h",
-        Flags::VISIBLE.without(Flags::UNLINK_ID),
-    ));
-    assert_eq!(
-        poor,
-        (
-            Err(HandshakeError::MissingFlags(Flags::UNLINK_ID)),
-            not_allowed
-        )
-    );
+    let poor = opened(&name_message("a@h", Flags::VISIBLE.without(Flags::UNLINK_ID)));
+    assert_eq!(poor, (Err(HandshakeError::MissingFlags(Flags::UNLINK_ID)), not_allowed));
 
     for name in ["a", "a@h@i", "ü@h", "@h"] {
         let end = opened(&name_message(name, Flags::VISIBLE));
@@ -361,27 +298,15 @@ fn bytes_out_of_turn_end_it() {
     let _ = initiator(Lengths::Plain, &mut to_a);
     to_a.push(0);
     let mut a = acceptor(Lengths::Plain);
-    assert_eq!(
-        a.receive(&to_a, &[], &mut to_i),
-        Err(HandshakeError::OutOfTurn)
-    );
+    assert_eq!(a.receive(&to_a, &[], &mut to_i), Err(HandshakeError::OutOfTurn));
     to_a.pop();
     let mut a = acceptor(Lengths::Plain);
-    assert!(matches!(
-        a.receive(&to_a, &[], &mut to_i),
-        Ok(Step::Name(_))
-    ));
-    assert_eq!(
-        a.receive(b"\0", &[], &mut to_i),
-        Err(HandshakeError::OutOfTurn)
-    );
+    assert!(matches!(a.receive(&to_a, &[], &mut to_i), Ok(Step::Name(_))));
+    assert_eq!(a.receive(b"\0", &[], &mut to_i), Err(HandshakeError::OutOfTurn));
 
     let mut i = initiator(Lengths::Plain, &mut to_a);
     let eager = [message(b"salive"), vec![0]].concat();
-    assert_eq!(
-        i.receive(&eager, &[], &mut to_a),
-        Err(HandshakeError::OutOfTurn)
-    );
+    assert_eq!(i.receive(&eager, &[], &mut to_a), Err(HandshakeError::OutOfTurn));
 }
 
 #[test]
@@ -393,10 +318,7 @@ fn nobody_waits_for_an_endless_message() {
     assert_eq!(long, Err(HandshakeError::TooLong(0xFFFF_FFFF)));
     let limit = u16::try_from(BODY_BYTES_MAX).unwrap();
     let mut a = acceptor(Lengths::Plain);
-    assert_eq!(
-        a.receive(&limit.to_be_bytes(), &[], &mut out),
-        Ok(Step::More)
-    );
+    assert_eq!(a.receive(&limit.to_be_bytes(), &[], &mut out), Ok(Step::More));
     let mut a = acceptor(Lengths::Plain);
     let over = a.receive(&(limit + 1).to_be_bytes(), &[], &mut out);
     assert_eq!(over, Err(HandshakeError::TooLong(u32::from(limit) + 1)));
@@ -410,18 +332,10 @@ fn simultaneous_connects_leave_one_connection() {
         creation: 1,
         flags: Flags::VISIBLE,
     };
-    for (less, greater) in [
-        ("a@h", "b@h"),
-        ("a@h", "a@i"),
-        ("A@h", "a@h"),
-        ("n-1@h", "n1@h"),
-    ] {
+    for (less, greater) in [("a@h", "b@h"), ("a@h", "a@i"), ("A@h", "a@h"), ("n-1@h", "n1@h")] {
         let at_less = verdict(&Atom::new(less), &peer(greater), Contact::Dialling);
         let at_greater = verdict(&Atom::new(greater), &peer(less), Contact::Dialling);
-        assert_eq!(
-            (at_less, at_greater),
-            (Verdict::OkSimultaneous, Verdict::Nok)
-        );
+        assert_eq!((at_less, at_greater), (Verdict::OkSimultaneous, Verdict::Nok));
     }
     let ours = Atom::new("a@h");
     assert_eq!(verdict(&ours, &peer("b@h"), Contact::Idle), Verdict::Ok);
@@ -529,10 +443,7 @@ fn truncated_and_boastful_messages_fail() {
     for (at, (_, good)) in good_messages().into_iter().enumerate() {
         assert!(succeeds_with(at, &good));
         for len in 0..good.len() {
-            assert!(
-                !succeeds_with(at, &good[..len]),
-                "message {at} cut at {len}"
-            );
+            assert!(!succeeds_with(at, &good[..len]), "message {at} cut at {len}");
         }
         for offset in 0..good.len().saturating_sub(1) {
             let mut body = good.clone();
