@@ -126,7 +126,7 @@ pub(crate) struct Parts {
 }
 
 impl Core {
-    fn new(parts: &mut Parts) -> Shell {
+    fn start(parts: &mut Parts) -> Shell {
         let [node_seed, store_seed] = parts.seeds;
         let mut node = Node::new(parts.node.clone(), node_seed);
         let store = Store::new(parts.store.clone(), store_seed);
@@ -368,7 +368,7 @@ impl Core {
 
 /// Runs a node until it ends. `serve` is given the core once the node has started, to spawn the tasks of its doors.
 pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
-    let shell = Core::new(&mut parts);
+    let shell = Core::start(&mut parts);
     let Parts {
         orders, wishes, meter, ..
     } = parts;

@@ -9,8 +9,11 @@ use store::ask::Measured;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Meter {
     /// Allocated and resident bytes, if the program knows its allocator.
-    pub(crate) allocator: Option<fn() -> Option<(u64, u64)>>,
+    pub(crate) allocator: Option<Allocated>,
 }
+
+/// Tells the allocated and the resident bytes.
+pub(crate) type Allocated = fn() -> Option<(u64, u64)>;
 
 impl Meter {
     pub(crate) fn measure(self) -> Measured {

@@ -157,9 +157,8 @@ impl Connection {
     /// Serves the client until it or we end the connection.
     async fn run(&mut self) -> io::Result<()> {
         loop {
-            let (mut batch, more_at_hand) = match self.read().await? {
-                Some(read) => read,
-                None => return Ok(()),
+            let Some((mut batch, more_at_hand)) = self.read().await? else {
+                return Ok(());
             };
             loop {
                 match self.take(batch).await? {
@@ -262,16 +261,21 @@ impl Connection {
         ask.batch = batch;
         let id = ask.session.id;
         let shell = self.shell.clone();
-        let unsent = {
+        let at_once = {
             let mut core = shell.core();
             match core.execute(ask) {
-                Some(ask) => self.answer(&mut core, ask)?,
+                Some(ask) => Some(self.answer(&mut core, ask)?),
                 None => {
                     core.expect(id, self.mailbox.clone());
-                    drop(core);
-                    let ask = self.mailbox.take().await;
-                    self.answer(&mut shell.core(), ask)?
+                    None
                 }
+            }
+        };
+        let unsent = match at_once {
+            Some(unsent) => unsent,
+            None => {
+                let ask = self.mailbox.take().await;
+                self.answer(&mut shell.core(), ask)?
             }
         };
         if !unsent.is_empty() {

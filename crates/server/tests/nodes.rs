@@ -1,5 +1,7 @@
 //! Real nodes over loopback, through the library: one, two, and what clients see of them.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},

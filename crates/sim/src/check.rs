@@ -13,6 +13,8 @@ pub type Verdict = Result<(), String>;
 const HEAL_US_MAX: u64 = 120_000_000;
 /// Time the healed cluster is left alone before it is checked: two rounds of anti-entropy and the grace of expiry.
 const REST_US: u64 = 8_000_000;
+/// Time in which a node tells its status: it asks the others first.
+const ANSWER_US: u64 = 500_000;
 
 /// Whether the world is *quiet*: nothing is blocked, cut, slow or hostile, no node stands still; every two nodes with a
 /// ready copy are connected; and every ready copy covers what any other ready copy of its shard had at the look before.
@@ -242,7 +244,7 @@ pub fn settled(world: &mut World) -> Verdict {
     let began_us = world.now_us();
     loop {
         world.ask_status();
-        let next_us = world.now_us() + 500_000;
+        let next_us = world.now_us() + ANSWER_US;
         world.run_until(next_us)?;
         let healed = is_healed(world);
         if healed.is_ok() {
@@ -256,7 +258,7 @@ pub fn settled(world: &mut World) -> Verdict {
     let rested_us = world.now_us() + REST_US;
     world.run_until(rested_us)?;
     world.ask_status();
-    world.run_until(rested_us + 10_000)?;
+    world.run_until(rested_us + ANSWER_US)?;
     is_healed(world).map_err(|why| format!("healed, and then not any more: {why}"))?;
     replicas_are_equal(world)?;
     nothing_is_left_over(world)?;

@@ -22,6 +22,7 @@
 
 #![allow(unreachable_pub, reason = "a program has no public interface")]
 
+mod agenda;
 mod check;
 mod cluster;
 mod fault;

@@ -16,7 +16,7 @@ use node::{ConnectionId, Input};
 use store::ask::Payload;
 
 use crate::{
-    cluster::{Agenda, Event},
+    agenda::{Agenda, Event},
     random::Random,
 };
 

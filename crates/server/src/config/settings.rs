@@ -356,12 +356,12 @@ impl Settings {
             ))
         })?;
         for (key, value) in table {
-            self.from_file(path, &key, value)?;
+            self.take_from_file(path, &key, value)?;
         }
         Ok(())
     }
 
-    fn from_file(&mut self, path: &Path, key: &str, value: toml::Value) -> Result<(), ConfigError> {
+    fn take_from_file(&mut self, path: &Path, key: &str, value: toml::Value) -> Result<(), ConfigError> {
         let place = format!("{key} in {}", path.display());
         if key == "keyspace" {
             let toml::Value::Array(tables) = value else {

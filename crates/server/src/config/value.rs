@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    fmt::Display,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     ops::RangeInclusive,
     path::PathBuf,
@@ -138,13 +139,10 @@ pub(super) fn path(text: &str) -> Parsed<PathBuf> {
 }
 
 /// A whole number within bounds.
-pub(super) fn number<T: FromStr + PartialOrd + ToString>(text: &str, min: T, max: T) -> Parsed<T> {
+pub(super) fn number<T: FromStr + PartialOrd + Copy + Display>(text: &str, min: T, max: T) -> Parsed<T> {
     match text.parse() {
         Ok(number) if min <= number && number <= max => Ok(number),
-        _ => wrong(
-            format!("{text:?} is no number from {} to {}", min.to_string(), max.to_string()),
-            "give one within",
-        ),
+        _ => wrong(format!("{text:?} is no number from {min} to {max}"), "give one within"),
     }
 }
 

@@ -196,11 +196,14 @@ async fn numbers_count() {
     assert_eq!(door.send("POST", "/kv/text/incr", &[], "").await.status, 400);
 }
 
+/// Method, path, headers and body of a request; status and code of its refusal.
+type Refused<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 #[tokio::test]
 async fn every_refusal_is_a_problem() {
     let door = Fixture::open(|_| ()).await;
     let long_key = format!("/kv/{}", "k".repeat(101));
-    let cases: &[(&str, &str, &[(&str, &str)], &str, u16, &str)] = &[
+    let cases: &[Refused<'_>] = &[
         ("GET", "/nothing", &[], "", 404, "no_route"),
         ("GET", "/kv/", &[], "", 404, "no_route"),
         ("PATCH", "/kv/a", &[], "", 405, "no_method"),

@@ -1,3 +1,5 @@
+//! Tables against a model, and what they cost.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
 use std::string::String;

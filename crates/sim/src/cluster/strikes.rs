@@ -1,0 +1,317 @@
+//! What strikes the world: each fault of the plan, and how it comes back from it.
+
+use super::{Event, Fault, Input, Message, NAME, World};
+use node::Address;
+use node::Atom;
+use store::ask::Payload;
+
+impl World {
+    pub(super) fn strike(&mut self, fault: Fault) {
+        if self.ending {
+            return;
+        }
+        let every_us = fault.every_ms() * 1000;
+        let again_us = every_us / 2 + self.random.below(every_us);
+        self.agenda.after(again_us, Event::Strike(fault));
+        let running = self.running();
+        if running.is_empty() {
+            return;
+        }
+        let machine = self.random.pick(&running);
+        let struck = match fault {
+            Fault::Crash => self.crash(&[machine], false),
+            Fault::PowerOff => self.crash(&[machine], true),
+            Fault::CrashTwo => {
+                let other = self.random.pick(&running);
+                other != machine && self.plan.replicas > 2 && self.crash(&[machine, other], false)
+            }
+            Fault::WildCrash => running.len() > 1 && self.wild_crash(machine),
+            Fault::Leave => running.len() > usize::from(self.plan.replicas) && self.leave(machine),
+            Fault::Join => self.join(),
+            Fault::Rolling => {
+                self.agenda.after(0, Event::Roll(0));
+                true
+            }
+            Fault::Pause => self.pause(machine),
+            Fault::ClockJump => self.jump(machine),
+            Fault::Cut => self.cut(machine, [true, true]),
+            Fault::HalfOpen => {
+                let told = self.random.pick(&[[true, false], [false, true], [false, false]]);
+                self.cut(machine, told)
+            }
+            Fault::OneWay => {
+                let other = self.random.pick(&running);
+                other != machine && self.block_for(&[(machine, other)], 20_000)
+            }
+            Fault::Partition => {
+                let pairs = self.sides(&running);
+                self.block_for(&pairs, 20_000)
+            }
+            Fault::Flap => self.flap(&running),
+            Fault::Blip => {
+                let pairs = self.sides(&running);
+                self.block_for(&pairs, 12)
+            }
+            Fault::Slow => {
+                let extra_us = self.random.pick(&[5_000, 50_000, 300_000]);
+                self.set_pace(machine, extra_us);
+                let time_us = self.random.between(500_000, 6_000_000);
+                self.agenda.after(time_us, Event::Hasten(machine));
+                true
+            }
+            Fault::Lose | Fault::Double | Fault::Swap => {
+                let often = self.random.pick(&[2, 20, 200]);
+                match fault {
+                    Fault::Lose => self.network.hostile.lose = often,
+                    Fault::Double => self.network.hostile.double = often,
+                    _ => self.network.hostile.swap = often,
+                }
+                let time_us = self.random.between(100_000, 3_000_000);
+                self.agenda.after(time_us, Event::Calm);
+                true
+            }
+        };
+        self.tally.faults[fault.index()] += u64::from(struck);
+        if struck {
+            self.say(|| format!("{fault:?} strikes {machine}"));
+        }
+        if struck
+            && !matches!(
+                fault,
+                Fault::Crash | Fault::CrashTwo | Fault::Leave | Fault::Join | Fault::Rolling
+            )
+        {
+            self.disturbed();
+        }
+    }
+
+    /// A lawful crash: the world has been quiet for a while, and without these every shard still has two ready copies, or
+    /// one if two go at once.
+    fn crash(&mut self, machines: &[usize], silent: bool) -> bool {
+        let now_us = self.now_us();
+        let lawful = self.quiet.since(now_us.saturating_sub(1_500_000))
+            && now_us > self.last_crash_us + 2_000_000
+            && self
+                .quiet
+                .can_lose(self, machines, if machines.len() == 1 { 2 } else { 1 });
+        if !lawful {
+            return false;
+        }
+        self.last_crash_us = now_us;
+        for &machine in machines {
+            self.die(machine, silent);
+            self.come_back(machine);
+        }
+        if machines.len() > 1 {
+            // At level quorum two copies are enough, and these may have been the two.
+            self.excuse();
+        }
+        true
+    }
+
+    fn wild_crash(&mut self, machine: usize) -> bool {
+        self.last_crash_us = self.now_us();
+        self.die(machine, self.random.clone().chance(500));
+        self.come_back(machine);
+        self.excuse();
+        true
+    }
+
+    fn come_back(&mut self, machine: usize) {
+        let delay_us = match self.random.below(4) {
+            0 => self.random.between(10_000, 300_000),
+            1 | 2 => self.random.between(300_000, 5_000_000),
+            _ => self.random.between(5_000_000, 40_000_000),
+        };
+        self.agenda.after(delay_us, Event::Start(machine));
+    }
+
+    /// The process on a machine is no more.
+    pub(super) fn die(&mut self, at: usize, silent: bool) {
+        let Some(life) = self.machines[at].life.take() else {
+            return;
+        };
+        let name = self.machines[at].name.as_str().to_owned();
+        self.say(|| format!("{name} dies"));
+        if silent {
+            self.network.unplugged(&mut self.agenda, at);
+            self.disturbed();
+        } else {
+            let at_once = self.random.chance(500);
+            self.network.killed(&mut self.agenda, at, at_once);
+        }
+        let now_us = self.now_us();
+        for (_, client) in life.clients {
+            let place = &self.workload.clients[client].place;
+            if place.as_ref().is_some_and(|place| place.life == life.number) {
+                let asking = self.workload.clients[client].asked.is_some();
+                self.workload.abandoned(client, now_us);
+                if asking {
+                    self.agenda.after(1 + self.plan.think_us / 2, Event::Client(client));
+                }
+            }
+        }
+    }
+
+    /// What no living node holds any more is not owed.
+    fn excuse(&mut self) {
+        let mut shadow = std::mem::take(&mut self.workload.shadow);
+        for key in 0..shadow.len() {
+            shadow.excuse_unless(key, |name, number, deleted| {
+                self.stores()
+                    .any(|(_, store)| crate::check::holds(&store, name, number, deleted))
+            });
+        }
+        for counter in &mut shadow.counters {
+            let most = self
+                .stores()
+                .map(|(_, store)| crate::check::sum(&store, &counter.name))
+                .max();
+            counter.excused |= most.unwrap_or(0) < counter.owed;
+        }
+        self.workload.shadow = shadow;
+    }
+
+    fn leave(&mut self, at: usize) -> bool {
+        let Some(life) = &mut self.machines[at].life else {
+            return false;
+        };
+        if life.leaving || life.paused {
+            return false;
+        }
+        life.leaving = true;
+        let number = life.number;
+        let message = Message::Payload(Payload::Leave);
+        self.give(
+            at,
+            number,
+            Input::Message {
+                to: Address::Name(Atom::new(NAME)),
+                message,
+            },
+        );
+        true
+    }
+
+    fn join(&mut self) -> bool {
+        let idle = |machine: &usize| self.machines[*machine].life.is_none();
+        let Some(machine) = (0..self.machines.len()).find(idle) else {
+            return false;
+        };
+        self.start(machine);
+        true
+    }
+
+    /// Restarts a node once all is well, and goes on with the next.
+    pub(super) fn roll(&mut self, machine: usize) {
+        if self.ending || machine >= self.machines.len() {
+            return;
+        }
+        let up = self.machines[machine].life.is_some();
+        if up && !self.crash(&[machine], false) {
+            return self.agenda.after(500_000, Event::Roll(machine));
+        }
+        self.agenda.after(500_000, Event::Roll(machine + 1));
+    }
+
+    fn pause(&mut self, at: usize) -> bool {
+        let time_us = match self.random.below(4) {
+            0 => self.random.between(10_000, 200_000),
+            1 => self.random.between(200_000, 2_000_000),
+            2 => self.random.between(2_000_000, 10_000_000),
+            _ => self.random.between(10_000_000, 40_000_000),
+        };
+        let now_us = self.now_us();
+        let machine = &mut self.machines[at];
+        let Some(life) = &mut machine.life else { return false };
+        if std::mem::replace(&mut life.paused, true) {
+            return false;
+        }
+        machine.paused_at_us = now_us;
+        let life = life.number;
+        self.agenda.after(time_us, Event::Resume { machine: at, life });
+        true
+    }
+
+    pub(super) fn resume(&mut self, at: usize, number: u64) {
+        let now_us = self.now_us();
+        let machine = &mut self.machines[at];
+        let Some(life) = machine
+            .life
+            .as_mut()
+            .filter(|life| life.number == number && life.paused)
+        else {
+            return;
+        };
+        life.paused = false;
+        machine.stood_us += now_us - machine.paused_at_us;
+        let waiting = std::mem::take(&mut life.waiting);
+        self.disturbed();
+        for input in waiting {
+            self.give(at, number, input);
+        }
+        self.give(at, number, Input::Alarm);
+    }
+
+    fn jump(&mut self, at: usize) -> bool {
+        let far_ms = self.random.pick(&[100, 5_000, 3_600_000]);
+        let jump_ms = self.random.below(2 * far_ms + 1).cast_signed() - far_ms.cast_signed();
+        self.machines[at].wall_offset_ms = jump_ms;
+        // The calendar follows a jump by 1 ms in 100 for as long as it lasts.
+        let whole_ms = (self.plan.seconds + 130) * 10;
+        self.workload.shadow.calendar_error_us += 2_000 * jump_ms.unsigned_abs().min(whole_ms);
+        true
+    }
+
+    fn cut(&mut self, machine: usize, told: [bool; 2]) -> bool {
+        let wires = self.network.wires_of(machine);
+        if wires.is_empty() {
+            return false;
+        }
+        let (wire, resets) = (self.random.pick(&wires), self.random.chance(500));
+        self.network.cut(&mut self.agenda, wire, told, resets);
+        true
+    }
+
+    /// All directions between two sides of a cut.
+    fn sides(&mut self, running: &[usize]) -> Vec<(usize, usize)> {
+        let side: Vec<bool> = (0..self.machines.len()).map(|_| self.random.chance(500)).collect();
+        let across = |&(from, to): &(usize, usize)| side[from] != side[to];
+        running
+            .iter()
+            .flat_map(|&from| running.iter().map(move |&to| (from, to)))
+            .filter(across)
+            .collect()
+    }
+
+    fn block_for(&mut self, pairs: &[(usize, usize)], time_ms_max: u64) -> bool {
+        let (time_us, cut) = (self.random.between(1_000, time_ms_max * 1000), self.random.chance(300));
+        for &(from, to) in pairs {
+            self.agenda.after(0, Event::Block { from, to });
+            self.agenda.after(time_us, Event::Unblock { from, to, cut });
+        }
+        !pairs.is_empty()
+    }
+
+    fn flap(&mut self, running: &[usize]) -> bool {
+        let pairs = self.sides(running);
+        let period_us = self.random.between(100_000, 3_000_000);
+        for round in 0..self.random.between(2, 6) {
+            for &(from, to) in &pairs {
+                self.agenda.after(round * period_us, Event::Block { from, to });
+                self.agenda.after(
+                    round * period_us + period_us / 2,
+                    Event::Unblock { from, to, cut: true },
+                );
+            }
+        }
+        !pairs.is_empty()
+    }
+
+    pub(super) fn set_pace(&mut self, machine: usize, extra_us: u64) {
+        for other in 0..self.machines.len() {
+            self.network.slow(machine, other, extra_us);
+            self.network.slow(other, machine, extra_us);
+        }
+    }
+}
