@@ -525,8 +525,8 @@ impl Process<Payload> for Store {
         if self.cluster.peers().any(|(slot, _)| self.outboxes[slot].is_full()) {
             self.send(ctx);
         }
-        // Alone, there is nobody to send to; what else is to be looked at can wait for the tick.
-        if !self.cluster.is_alone() {
+        // Alone, there is nobody to send to.
+        if self.keeper.look || !self.cluster.is_alone() {
             ctx.defer();
         }
     }

@@ -251,15 +251,17 @@ impl Net {
         panic!("no answer within {ms} ms");
     }
 
+    /// What a node tells of the cluster, once it has asked the others.
     pub fn status(&mut self, name: &str) -> std::sync::Arc<Status> {
         let to = self.machines[&atom(name)].client.clone();
         self.tell(name, Payload::StatusOf { to });
-        self.machines
-            .get_mut(&atom(name))
-            .unwrap()
-            .status
-            .take()
-            .expect("told at once")
+        for _ in 0..1_000 {
+            if let Some(status) = self.machines.get_mut(&atom(name)).unwrap().status.take() {
+                return status;
+            }
+            self.run_ms(1);
+        }
+        panic!("{name} does not tell its status");
     }
 
     pub fn counter(&mut self, name: &str, counter: &str) -> u64 {
