@@ -96,8 +96,8 @@ pub(crate) struct Keeper {
     streams: HashMap<u64, (usize, usize), foldhash::fast::FixedState>,
     next_stream: u64,
     fills: usize,
-    /// Shards to be repaired as soon as fewer are under way, with the peer that has more.
-    wanted: BTreeMap<usize, usize>,
+    /// Shards to be repaired as soon as fewer are under way, with the peers that have more.
+    wanted: BTreeMap<usize, PeerSet>,
     /// Copies changed and the peers have not been told.
     pub announce: bool,
     second_at_ms: u64,
@@ -106,6 +106,8 @@ pub(crate) struct Keeper {
     aged: Vec<Vec<u8>>,
     /// Peers whose clocks were compared with ours since they connected.
     compared: PeerSet,
+    /// Peers that have compared theirs with ours, since they connected and since another was lost.
+    heard: PeerSet,
     expire_at: usize,
     pub left: bool,
     /// A further look at all copies is due.
@@ -124,6 +126,7 @@ impl Keeper {
             round_at_ms: 0,
             aged: vec![Vec::new(); shards],
             compared: PeerSet::EMPTY,
+            heard: PeerSet::EMPTY,
             expire_at: 0,
             left: false,
             look: true,
@@ -186,6 +189,8 @@ impl Store {
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
                     self.outboxes[slot].push(&Message::Compare);
+                } else if self.keeper.compared.contains(slot) {
+                    self.keeper.heard.insert(slot);
                 }
                 true
             }
@@ -194,6 +199,10 @@ impl Store {
                 true
             }
             Message::Clock { shard, clock } => self.clock_of(slot, shard as usize, clock),
+            Message::ClocksEnd => {
+                self.keeper.heard.insert(slot);
+                true
+            }
             Message::Pull { shard, any, clock } => self.pulled(slot, shard as usize, any, clock),
             Message::More { shard, stream } => self.more(slot, shard as usize, stream),
             Message::Chunk { shard, kind, chunk } => self.chunk(slot, shard as usize, kind, chunk),
@@ -281,6 +290,7 @@ impl Store {
                 });
             }
         }
+        self.outboxes[slot].push(&Message::ClocksEnd);
     }
 
     fn clock_of(&mut self, slot: usize, shard: usize, clock: &[u8]) -> bool {
@@ -296,9 +306,9 @@ impl Store {
         let theirs_ready = self.cluster.copy_at(Seat::Peer(slot), shard) == Copy::Ready;
         if mine.is_empty() && theirs_ready && self.cluster.copy(shard) == Copy::Ready {
             self.set_copy(shard, Copy::Filling);
-        } else {
-            self.want(shard, slot);
         }
+        // It will be filled from its primary, which may lack this as well.
+        self.want(shard, slot);
         true
     }
 
@@ -325,6 +335,9 @@ impl Store {
     /// Members came or went.
     pub(crate) fn placed(&mut self, change: &Change) {
         let alone = self.cluster.connected().is_empty();
+        if !change.lost.is_empty() {
+            self.keeper.heard = PeerSet::EMPTY;
+        }
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
             replica.shard.remember(!alone);
@@ -345,18 +358,23 @@ impl Store {
     /// Forgets what was under way with a lost peer.
     pub(crate) fn forget_peer(&mut self, slot: usize) {
         self.keeper.compared.remove(slot);
-        self.keeper.wanted.retain(|_, source| *source != slot);
+        self.keeper.heard.remove(slot);
+        self.keeper.wanted.retain(|_, sources| {
+            sources.remove(slot);
+            !sources.is_empty()
+        });
         self.close_streams(|to, _| to == slot);
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
             replica.followers.remove(slot);
             replica.released.remove(slot);
-            if replica
-                .fill
-                .as_ref()
-                .is_some_and(|fill| fill.source == slot || fill.then.contains(slot))
-            {
-                self.end_fill(shard);
+            if let Some(fill) = &mut replica.fill {
+                // What is formed without one of its sources may lack something.
+                let breaks = fill.source == slot || fill.makes_ready && fill.then.contains(slot);
+                fill.then.remove(slot);
+                if breaks {
+                    self.end_fill(shard);
+                }
             }
         }
     }
@@ -474,7 +492,8 @@ impl Store {
         }
     }
 
-    /// Copies that have to be made or handed over here, and shards known to differ from a peer's.
+    /// Copies that have to be made or handed over here; and shards known to differ from a peer's, and peers of which
+    /// that is not known yet.
     pub(crate) fn moves(&self) -> (u64, u64) {
         let (mut moves, mut behind) = (0, 0);
         for (shard, replica) in self.replicas.iter().enumerate() {
@@ -483,7 +502,9 @@ impl Store {
             moves += u64::from(placed != (copy == Copy::Ready) || !placed && copy != Copy::Absent);
             behind += u64::from(replica.fill.is_some() && copy == Copy::Ready);
         }
-        (moves, behind + self.keeper.wanted.len() as u64)
+        let connected = self.cluster.connected();
+        let unknown = connected.without(self.keeper.heard).union(connected.without(self.keeper.compared));
+        (moves, behind + self.keeper.wanted.len() as u64 + u64::from(unknown.len()))
     }
 }
 
