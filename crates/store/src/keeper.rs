@@ -503,8 +503,13 @@ impl Store {
             behind += u64::from(replica.fill.is_some() && copy == Copy::Ready);
         }
         let connected = self.cluster.connected();
-        let unknown = connected.without(self.keeper.heard).union(connected.without(self.keeper.compared));
-        (moves, behind + self.keeper.wanted.len() as u64 + u64::from(unknown.len()))
+        let unknown = connected
+            .without(self.keeper.heard)
+            .union(connected.without(self.keeper.compared));
+        (
+            moves,
+            behind + self.keeper.wanted.len() as u64 + u64::from(unknown.len()),
+        )
     }
 }
 
