@@ -33,7 +33,9 @@ impl Recent {
         put_dot(&mut self.bytes, dot);
         put_bytes(&mut self.bytes, key);
         self.entries += 1;
-        let bytes_max = (shard_bytes / SHARE).clamp(RECENT_BYTES_MIN, RECENT_BYTES_MAX).min(shard_bytes);
+        let bytes_max = (shard_bytes / SHARE)
+            .clamp(RECENT_BYTES_MIN, RECENT_BYTES_MAX)
+            .min(shard_bytes);
         while self.bytes.len() - self.start > bytes_max {
             self.drop_oldest();
         }
@@ -123,7 +125,10 @@ mod tests {
     fn an_empty_shard_remembers_nothing() {
         let mut recent = Recent::default();
         for counter in 1..=100 {
-            let dot = Dot { writer: WRITER, counter };
+            let dot = Dot {
+                writer: WRITER,
+                counter,
+            };
             recent.push(dot, b"key", if counter < 100 { RECENT_BYTES_MIN } else { 0 });
         }
         assert_eq!((recent.iter().count(), recent.memory_bytes()), (0, 0));

@@ -79,7 +79,10 @@ pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Ans
     Query::of(request.uri(), &[])?;
     let (parts, body) = request.into_parts();
     // What a form on some other site can send is refused: a browser sends no other type unasked.
-    let kind = parts.headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
+    let kind = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .map(|kind| kind.to_str().unwrap_or("?"));
     if !kind.is_none_or(|kind| kind.trim().to_ascii_lowercase().starts_with("application/json")) {
         let detail = "a batch has the content type application/json: add -H 'content-type: application/json'";
         let title = "Unsupported content type";
