@@ -171,7 +171,7 @@ impl Store {
         let mut replies = mem::take(&mut requests.replies);
         for index in 0..requests.len() {
             if index % GROUP == 0 {
-                self.warm(&requests, index, run.ask.session.keyspace);
+                self.warm_requests(&requests, index, run.ask.session.keyspace);
             }
             if replies.data_len() > PIECE_BYTES && index > 0 {
                 if run.is_piecemeal() {
