@@ -1,7 +1,8 @@
 //! Keeps the copies: takes in deltas, fills new copies, repairs old ones, gives up those that others have.
 //!
-//! - A copy that is placed here and not ready is *filled*: from the primary; or, when nobody within reach is ready and
-//!   nobody who may have been is missed, from all that have something of it, and then it is *formed*.
+//! - A copy that is placed here and not ready is *filled*: from the primary, then from every other ready holder, since
+//!   any of them may be primary in its own view; or, when nobody within reach is ready and nobody who may have been is
+//!   missed, from all that have something of it, and then it is *formed*.
 //! - A ready copy whose clock does not cover a peer's is *repaired* the same way. Clocks are compared when a peer connects
 //!   or is lost, and every [`ROUND_MS`]; in rounds they are those of the round before, so that what is merely under way
 //!   does not count as missing.
@@ -78,13 +79,13 @@ impl Replica {
 #[derive(Debug)]
 struct Fill {
     source: usize,
-    /// Further sources, of a copy that is being formed.
+    /// Sources that have given all they had.
+    given: PeerSet,
+    /// Those to be asked besides the ready ones.
     then: PeerSet,
     /// What has arrived of a stream, and its number.
     intake: Option<(u64, Intake)>,
     heard_ms: u64,
-    /// A source before this one has given all it had.
-    further: bool,
     /// The copy is ready when this is done.
     makes_ready: bool,
 }
@@ -351,12 +352,11 @@ impl Store {
             let replica = &mut self.replicas[shard];
             replica.followers.remove(slot);
             replica.released.remove(slot);
-            if replica
-                .fill
-                .as_ref()
-                .is_some_and(|fill| fill.source == slot || fill.then.contains(slot))
-            {
-                self.end_fill(shard);
+            if let Some(fill) = &mut replica.fill {
+                fill.given.remove(slot);
+                if fill.source == slot || fill.then.contains(slot) {
+                    self.end_fill(shard);
+                }
             }
         }
     }
@@ -379,7 +379,7 @@ impl Store {
         }
         let age_ms = self.monotonic_ms - self.started_ms;
         let awaits = age_ms < self.config.form_after_ms && self.cluster.awaits_members();
-        let settles = awaits && age_ms < SETTLE_MS;
+        let settles = self.cluster.awaits_word() || awaits && age_ms < SETTLE_MS;
         self.keeper.look = false;
         for shard in 0..self.replicas.len() {
             self.review_one(shard, awaits, settles);
@@ -411,7 +411,7 @@ impl Store {
         }
     }
 
-    /// `awaits`: there are members still to meet. `settles`: and little time has passed to do so.
+    /// `awaits`: there are members still to meet. `settles`: and little time has passed to do so, or one has yet to tell.
     fn review_one(&mut self, shard: usize, awaits: bool, settles: bool) {
         let placed = self.cluster.placed_here(shard);
         let copy = self.cluster.copy(shard);
