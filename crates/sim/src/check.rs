@@ -71,8 +71,9 @@ impl Quiet {
     }
 
     /// The law of dropping: the node on `machine` has just dropped copies; all replicas of its view must be ready and cover
-    /// what it had at the last look. Asked in a quiet world only, for in another they may have lost it since.
-    pub fn may_drop(&self, world: &World, machine: usize) -> Verdict {
+    /// what it had at the last look. Asked in a quiet world only, for in another they may have lost it since; and once for
+    /// each copy, for its view may change and new replicas have yet to be filled.
+    pub fn may_drop(&mut self, world: &World, machine: usize) -> Verdict {
         if !self.since(world.now_us()) {
             return Ok(());
         }
@@ -91,13 +92,14 @@ impl Quiet {
                     .map(|(_, store)| store)
             }
         };
-        for (shard, before) in self.before.iter().enumerate() {
-            let Some((.., clock)) = before.iter().find(|(at, ..)| *at == machine) else {
-                continue;
-            };
+        for (shard, before) in self.before.iter_mut().enumerate() {
             if own.cluster().copy(shard) != Copy::Absent {
                 continue;
             }
+            let Some(index) = before.iter().position(|(at, ..)| *at == machine) else {
+                continue;
+            };
+            let (.., clock) = &before.swap_remove(index);
             for replica in own.cluster().order(shard).filter_map(lives) {
                 if replica.cluster().copy(shard) != Copy::Ready || !replica.shard(shard).clock().covers(clock) {
                     let (name, other) = (own.cluster().name(), replica.cluster().name());
@@ -157,7 +159,7 @@ fn running_well(world: &World) -> bool {
 }
 
 /// Whether every two nodes with a ready copy see each other.
-fn connected(world: &World) -> bool {
+pub fn connected(world: &World) -> bool {
     let serving: Vec<_> = world
         .stores()
         .filter(|(_, store)| !store.cluster().holds_nothing())
@@ -400,7 +402,7 @@ fn what_is_owed_is_there(world: &World) -> Verdict {
                     .map(|value| world.workload.number(key, &value))
                     .transpose()?;
                 shadow
-                    .shown(shadow.read(key), shown, true, now_us, now_us)
+                    .shown(shadow.read(key, now_us), shown, true, now_us, now_us)
                     .map_err(in_store)?;
             }
         }
