@@ -108,7 +108,9 @@ pub(crate) struct Keeper {
     /// Peers whose clocks were compared with ours since they connected.
     compared: PeerSet,
     expire_at: usize,
-    pub left: bool,
+    /// This node has handed over everything and said good-bye; and everybody has heard it.
+    gone: bool,
+    left: bool,
     /// A further look at all copies is due.
     pub look: bool,
 }
@@ -126,6 +128,7 @@ impl Keeper {
             aged: vec![Vec::new(); shards],
             compared: PeerSet::EMPTY,
             expire_at: 0,
+            gone: false,
             left: false,
             look: true,
         }
@@ -399,15 +402,26 @@ impl Store {
                 });
             }
         }
-        if self.cluster.leaving() && !self.keeper.left {
+        if self.cluster.leaving() {
+            self.go();
+        }
+    }
+
+    /// Says good-bye once nothing is left to hand over, and ends once that was heard: who hears it closes the connection.
+    /// A node that ended before would be missed for what it had, if its last words were lost with it.
+    fn go(&mut self) {
+        if !self.keeper.gone {
             let empty = (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent);
             // Members out of reach may come back and take over: what is here must not go before.
             let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving) && !self.cluster.members_away();
             if empty || nobody {
-                self.keeper.left = true;
+                self.keeper.gone = true;
                 self.commands.push(MembersCommand::Gone);
-                self.notes.push(("left", "every shard is handed over".into()));
             }
+        }
+        if self.keeper.gone && !self.keeper.left && self.cluster.is_alone() {
+            self.keeper.left = true;
+            self.notes.push(("left", "every shard is handed over".into()));
         }
     }
 
