@@ -4,7 +4,7 @@ use store::{
     clock::Clock, cluster::Seat, config::Config, dot::Writer, message::Copy, object::Value, slot, store::Store,
 };
 
-use crate::cluster::World;
+use crate::{cluster::World, fault::Fault};
 
 /// Nothing, or what is wrong.
 pub type Verdict = Result<(), String>;
@@ -369,15 +369,17 @@ fn row_line((key, version, value): &Row) -> String {
 fn nothing_is_left_over(world: &World) -> Verdict {
     let writer = |config: &Config| Writer::of(&config.name, config.creation);
     let living: Vec<Writer> = world.stores().map(|(_, store)| writer(store.config())).collect();
+    let holders_died = world.tally.faults[Fault::WildCrash.index()] > 0;
     for (_, store) in world.stores() {
         let (name, underway) = (&store.config().name, store.underway());
         if underway != store::inspect::Underway::default() {
             return Err(format!("{name} has left over {underway:?}"));
         }
         for shard in 0..usize::from(world.plan.shards) {
-            // Dots that died with their writer are waited for until somebody closes them.
+            // Dots that died are waited for until somebody closes them: with their writer, or, where a writer had handed its
+            // copy over, with those that held it.
             let (stats, waiting) = (store.shard(shard).stats(), store.shard(shard).waiting());
-            let dead = |(writer, _)| !living.contains(&writer);
+            let dead = |(writer, _)| holders_died || !living.contains(&writer);
             if stats.contexts > 0 && (waiting.is_empty() || !waiting.spans().all(dead)) {
                 return Err(format!(
                     "{name}: {} contexts of shard {shard} wait for {waiting:?}",

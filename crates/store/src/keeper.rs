@@ -6,7 +6,8 @@
 //! - A ready copy whose clock does not cover a peer's is *repaired* the same way. Clocks are compared when a peer connects
 //!   or is lost, and every [`ROUND_MS`]; in rounds they are those of the round before, so that what is merely under way
 //!   does not count as missing.
-//! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock.
+//! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock. Only who
+//!   has a place for it himself says so: two whose views differ must not both rely on the other.
 //! - Whoever pulls also gets the deltas from then on, so nothing falls between the two whatever views the nodes have.
 //!
 //! Stop *repair* of a request.

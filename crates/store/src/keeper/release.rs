@@ -26,8 +26,7 @@ impl Store {
         if !replica.shard.clock().covers(&theirs) {
             self.want(shard, slot);
         } else if self.cluster.copy(shard) == Copy::Ready && self.cluster.placed_here(shard) {
-            // Two whose views differ must not let each other go: who is to stay lets go, and then stays until it has asked
-            // anew.
+            // Who lets another go stays until it has asked anew.
             replica.released = PeerSet::EMPTY;
             self.outboxes[slot].push(&Message::Released {
                 shard: shard as u32,
