@@ -72,6 +72,8 @@ class Load:
         """The longest that this program itself kept its clients waiting."""
         self._stop_writers = threading.Event()
         self._stop_readers = threading.Event()
+        self.deletes_held = False
+        """Writers delete nothing meanwhile."""
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
 
     def __enter__(self) -> Load:
@@ -233,6 +235,7 @@ class _Writer:
 
     def __init__(self, load: Load, prefix: str, rng: random.Random) -> None:
         self.session = Session(load, rng)
+        self._load = load
         self._ledger = load.ledger
         self._prefix = prefix
         self._rng = rng
@@ -244,7 +247,7 @@ class _Writer:
         draw = self._rng.random()
         if draw < 0.08:
             await self._increment()
-        elif draw < 0.16 and self._live:
+        elif draw < 0.16 and self._live and not self._load.deletes_held:
             await self._delete(self._take_live())
         elif draw < 0.22 and self._live:
             await self._set(self._take_live())

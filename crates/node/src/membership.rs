@@ -11,8 +11,8 @@
 //!
 //! - A node is a *candidate* until it says hello: it is dialled, and in nobody's view.
 //! - What a node says of itself over its connection beats what others tell.
-//! - Of two lives of a name the greater creation is the newer; of one life, `gone` beats the rest,
-//!   unless we are connected to it.
+//! - Of two lives of a name the greater creation is the newer, unless a member sees the other alive; of one life, `gone`
+//!   beats the rest, unless we are connected to it.
 //! - Candidates given by configuration and members that are down are dialled for ever; those that
 //!   discovery proposed, a few times, for it will propose them again.
 
@@ -241,12 +241,14 @@ impl Membership {
             return false;
         };
         let state = if gone { MemberState::Gone } else { MemberState::Down };
+        // A port mapper that was restarted may give creations below earlier ones: what is seen alive is a newer life.
+        let alive = matches!(told.state, MemberState::Up | MemberState::Suspect);
+        let newer = told.creation > entry.creation || alive && told.creation != entry.creation;
         let believe = !entry.connected
             && match entry.standing {
                 Standing::Candidate { .. } => true,
-                Standing::Member(MemberState::Gone) => told.creation > entry.creation,
-                Standing::Member(_) if gone => told.creation >= entry.creation,
-                Standing::Member(_) => told.creation > entry.creation,
+                Standing::Member(state) if gone && state != MemberState::Gone => told.creation >= entry.creation,
+                Standing::Member(_) => newer,
             };
         if believe {
             if matches!(entry.standing, Standing::Member(MemberState::Gone)) {
@@ -438,6 +440,18 @@ mod tests {
         ));
         assert_eq!(state(&a, "b@h"), Some(MemberState::Down), "a newer life");
         assert!(a.next_dial_us().is_some());
+    }
+
+    #[test]
+    fn a_life_that_a_member_sees_is_believed_whatever_its_number() {
+        let mut a = membership();
+        let c = told("c@h", 1, MemberState::Up);
+        a.heard(hello(c.clone(), vec![told("b@h", 9, MemberState::Gone)]));
+        a.heard(hello(c.clone(), vec![told("b@h", 5, MemberState::Down)]));
+        assert_eq!(state(&a, "b@h"), Some(MemberState::Gone), "an old tale");
+        a.heard(hello(c, vec![told("b@h", 5, MemberState::Up)]));
+        assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
+        assert_eq!(a.dial(0, 8), [(Atom::new("b@h"), None)]);
     }
 
     #[test]

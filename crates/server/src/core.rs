@@ -311,6 +311,7 @@ impl Core {
         self.next_client += 1;
         session.address = address;
         session.local_address = local_address;
+        session.piecemeal = true;
         session.since_ms = self.clock.now().monotonic_us / 1000;
         self.tell_store(Payload::Connected(Box::new(session.clone())));
         Box::new(Ask {

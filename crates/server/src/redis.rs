@@ -255,8 +255,17 @@ impl Connection {
 
     // Executing and writing
 
-    /// Executes a batch and writes its replies. True if the client asked to be let go.
+    /// Executes a batch and writes its replies, in pieces if they are large. True if the client asked to be let go.
     async fn execute(&mut self, batch: Batch) -> io::Result<bool> {
+        let mut next = Some(batch);
+        while let Some(batch) = next {
+            next = self.execute_piece(batch).await?;
+        }
+        Ok(self.ask.as_ref().is_some_and(|ask| ask.session.quit))
+    }
+
+    /// Executes what the store takes of a batch at a time, and gives back the rest.
+    async fn execute_piece(&mut self, batch: Batch) -> io::Result<Option<Batch>> {
         let mut ask = self.ask.take().expect("one batch at a time is under way");
         ask.batch = batch;
         let id = ask.session.id;
@@ -271,8 +280,8 @@ impl Connection {
                 }
             }
         };
-        let unsent = match at_once {
-            Some(unsent) => unsent,
+        let (unsent, rest) = match at_once {
+            Some(answered) => answered,
             None => {
                 let ask = self.mailbox.take().await;
                 self.answer(&mut shell.core(), ask)?
@@ -281,16 +290,22 @@ impl Connection {
         if !unsent.is_empty() {
             self.drain(&unsent).await?;
         }
-        Ok(self.ask.as_ref().is_some_and(|ask| ask.session.quit))
+        Ok(rest)
     }
 
-    /// Encodes and writes the replies. What the socket does not take at once is given back.
+    /// Encodes and writes the replies. Gives back what the socket does not take at once, and requests held back.
     #[inline]
-    fn answer(&mut self, core: &mut Core, mut ask: Box<Ask>) -> io::Result<Vec<u8>> {
-        self.protocol = resp::encode(&ask.batch.replies, self.protocol, &mut core.output);
-        core.give_batch(mem::take(&mut ask.batch));
+    fn answer(&mut self, core: &mut Core, mut ask: Box<Ask>) -> io::Result<(Vec<u8>, Option<Batch>)> {
+        let mut batch = mem::take(&mut ask.batch);
+        self.protocol = resp::encode(&batch.replies, self.protocol, &mut core.output);
         self.ask = Some(ask);
-        self.write(core)
+        let rest = if batch.resume() {
+            Some(batch)
+        } else {
+            core.give_batch(batch);
+            None
+        };
+        Ok((self.write(core)?, rest))
     }
 
     #[inline]

@@ -55,6 +55,8 @@ pub struct Session {
     pub active_ms: u64,
     /// Its client asked to be let go (`QUIT`): close once the replies are out.
     pub quit: bool,
+    /// Its client takes large replies in pieces: what the store held back is asked again ([`Batch::resume`]).
+    pub piecemeal: bool,
 }
 
 impl Session {
@@ -75,6 +77,7 @@ impl Session {
             since_ms: 0,
             active_ms: 0,
             quit: false,
+            piecemeal: false,
         }
     }
 

@@ -37,8 +37,14 @@ pub(crate) const HOPS_MAX: u8 = 3;
 
 /// Bytes of requests beyond which a parcel takes no further one: with one large request in it, it still fits a frame.
 const PARCEL_BYTES: usize = 1 << 20;
+/// Bytes of replies after which a batch is answered in pieces: the rest is executed when these are on their way.
+const PIECE_BYTES: usize = 4 << 20;
+/// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather.
+const GATHER_BYTES_MAX: usize = 256 << 20;
 /// Most bytes of replies that travel at once; node::Limits has to let them pass, and one value of any size fits.
 const OUTCOME_BYTES_MAX: usize = 68 << 20;
+
+const TOO_LARGE: &str = "the replies are too large to be gathered: ask for fewer keys at once";
 
 /// A parcel under way to a peer.
 #[derive(Debug)]
@@ -163,6 +169,16 @@ impl Store {
         let mut requests = mem::take(&mut run.ask.batch);
         let mut replies = mem::take(&mut requests.replies);
         for index in 0..requests.len() {
+            if replies.data_len() > PIECE_BYTES && index > 0 {
+                if run.is_piecemeal() {
+                    requests.hold_back(index);
+                    break;
+                }
+                if replies.data_len() > GATHER_BYTES_MAX {
+                    replies.error(ErrorKind::Oom, TOO_LARGE);
+                    continue;
+                }
+            }
             let mark = replies.mark();
             // Nobody waits for what was sent behind a QUIT.
             if run.ask.session.quit {
@@ -486,18 +502,26 @@ impl Store {
         let Some(sent) = self.sent.remove(&token) else {
             return true;
         };
-        if sent.peer != peer || replies.count() != sent.slots.len() || !replies.is_complete() {
+        let count = replies.count();
+        if sent.peer != peer || count == 0 || count > sent.slots.len() || !replies.is_complete() {
             self.sent.insert(token, sent);
             return false;
         }
-        if let Some(run) = self.runs.get(sent.run) {
-            run.ask
-                .batch
-                .replies
-                .fill_each(sent.slots.iter().map(|(slot, _)| *slot), replies);
-            run.open -= 1;
-            self.settle(sent.run);
+        let Some(run) = self.runs.get(sent.run) else {
+            return true;
+        };
+        run.open -= 1;
+        let (answered, rest) = sent.slots.split_at(count);
+        let gathered = &mut run.ask.batch.replies;
+        if gathered.data_len() + replies.data_len() > GATHER_BYTES_MAX {
+            let mut refused = Replies::new();
+            refused.error(ErrorKind::Oom, TOO_LARGE);
+            answered.iter().for_each(|(slot, _)| gathered.fill(*slot, &refused));
+        } else {
+            gathered.fill_each(answered.iter().map(|(slot, _)| *slot), replies);
         }
+        let hops = run.hops;
+        self.ask_again(sent.run, sent.keyspace, rest, hops);
         true
     }
 
@@ -561,16 +585,23 @@ impl Store {
             }
             return self.settle(sent.run);
         }
+        let hops = run.hops + 1;
+        self.ask_again(sent.run, sent.keyspace, &sent.slots, hops);
+    }
+
+    /// Begins requests of a run once more, each for itself.
+    fn ask_again(&mut self, id: RunId, keyspace: u16, places: &[(Slot, u32)], hops: u8) {
+        let Some(run) = self.runs.get(id) else { return };
         // Counted before the first begins, since one that ends at once settles the run it is part of.
-        run.open += sent.slots.len() as u32;
-        let (mut session, deadline_ms, hops) = (run.ask.session.for_part(), run.deadline_ms, run.hops + 1);
-        session.keyspace = sent.keyspace;
-        for (slot, index) in sent.slots {
-            let Some(run) = self.runs.get(sent.run) else { return };
+        run.open += places.len() as u32;
+        let (mut session, deadline_ms) = (run.ask.session.for_part(), run.deadline_ms);
+        session.keyspace = keyspace;
+        for &(slot, index) in places {
+            let Some(run) = self.runs.get(id) else { return };
             let mut again = Batch::new();
             again.push(&run.ask.batch.request(index as usize).iter().collect::<Vec<_>>());
             let origin = Origin::Part {
-                of: sent.run,
+                of: id,
                 slot,
                 fold: Fold::First,
             };
@@ -578,6 +609,7 @@ impl Store {
             part.hops = hops;
             self.start(part);
         }
+        self.settle(id);
     }
 
     fn settle(&mut self, id: RunId) {
@@ -727,10 +759,7 @@ fn outcome_of(replies: &Replies) -> Vec<u8> {
     if bytes.len() > OUTCOME_BYTES_MAX {
         let mut refused = Replies::new();
         for _ in 0..replies.count() {
-            refused.error(
-                ErrorKind::Oom,
-                "the replies are too large to travel together: ask for fewer keys at once",
-            );
+            refused.error(ErrorKind::Oom, TOO_LARGE);
         }
         bytes.clear();
         outcome::encode(&mut bytes, &refused);

@@ -98,8 +98,8 @@ pub(crate) struct Keeper {
     streams: HashMap<u64, (usize, usize), foldhash::fast::FixedState>,
     next_stream: u64,
     fills: usize,
-    /// Shards to be repaired as soon as fewer are under way, with the peer that has more.
-    wanted: BTreeMap<usize, usize>,
+    /// Shards to be repaired as soon as fewer are under way, with the peers that have more.
+    wanted: BTreeMap<usize, PeerSet>,
     /// Copies changed and the peers have not been told.
     pub announce: bool,
     second_at_ms: u64,
@@ -108,6 +108,8 @@ pub(crate) struct Keeper {
     aged: Vec<Vec<u8>>,
     /// Peers whose clocks were compared with ours since they connected.
     compared: PeerSet,
+    /// Peers that have compared theirs with ours, since they connected and since another was lost.
+    heard: PeerSet,
     expire_at: usize,
     /// This node has handed over everything and said good-bye; and everybody has heard it.
     gone: bool,
@@ -128,6 +130,7 @@ impl Keeper {
             round_at_ms: 0,
             aged: vec![Vec::new(); shards],
             compared: PeerSet::EMPTY,
+            heard: PeerSet::EMPTY,
             expire_at: 0,
             gone: false,
             left: false,
@@ -191,6 +194,8 @@ impl Store {
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
                     self.outboxes[slot].push(&Message::Compare);
+                } else if self.keeper.compared.contains(slot) {
+                    self.keeper.heard.insert(slot);
                 }
                 true
             }
@@ -199,6 +204,10 @@ impl Store {
                 true
             }
             Message::Clock { shard, clock } => self.clock_of(slot, shard as usize, clock),
+            Message::ClocksEnd => {
+                self.keeper.heard.insert(slot);
+                true
+            }
             Message::Pull { shard, any, clock } => self.pulled(slot, shard as usize, any, clock),
             Message::More { shard, stream } => self.more(slot, shard as usize, stream),
             Message::Chunk { shard, kind, chunk } => self.chunk(slot, shard as usize, kind, chunk),
@@ -286,6 +295,7 @@ impl Store {
                 });
             }
         }
+        self.outboxes[slot].push(&Message::ClocksEnd);
     }
 
     fn clock_of(&mut self, slot: usize, shard: usize, clock: &[u8]) -> bool {
@@ -301,9 +311,9 @@ impl Store {
         let theirs_ready = self.cluster.copy_at(Seat::Peer(slot), shard) == Copy::Ready;
         if mine.is_empty() && theirs_ready && self.cluster.copy(shard) == Copy::Ready {
             self.set_copy(shard, Copy::Filling);
-        } else {
-            self.want(shard, slot);
         }
+        // It will be filled from its primary, which may lack this as well.
+        self.want(shard, slot);
         true
     }
 
@@ -330,6 +340,9 @@ impl Store {
     /// Members came or went.
     pub(crate) fn placed(&mut self, change: &Change) {
         let alone = self.cluster.connected().is_empty();
+        if !change.lost.is_empty() {
+            self.keeper.heard = PeerSet::EMPTY;
+        }
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
             replica.shard.remember(!alone);
@@ -350,15 +363,23 @@ impl Store {
     /// Forgets what was under way with a lost peer.
     pub(crate) fn forget_peer(&mut self, slot: usize) {
         self.keeper.compared.remove(slot);
-        self.keeper.wanted.retain(|_, source| *source != slot);
+        self.keeper.heard.remove(slot);
+        self.keeper.wanted.retain(|_, sources| {
+            sources.remove(slot);
+            !sources.is_empty()
+        });
         self.close_streams(|to, _| to == slot);
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
             replica.followers.remove(slot);
             replica.released.remove(slot);
             if let Some(fill) = &mut replica.fill {
+                // What is formed without one of its sources may lack something.
+                let owes = fill.then.without(fill.given).contains(slot);
+                let breaks = fill.source == slot || fill.makes_ready && owes;
+                fill.then.remove(slot);
                 fill.given.remove(slot);
-                if fill.source == slot || fill.then.contains(slot) {
+                if breaks {
                     self.end_fill(shard);
                 }
             }
@@ -489,7 +510,8 @@ impl Store {
         }
     }
 
-    /// Copies that have to be made or handed over here, and shards known to differ from a peer's.
+    /// Copies that have to be made or handed over here; and shards known to differ from a peer's, and peers of which
+    /// that is not known yet.
     pub(crate) fn moves(&self) -> (u64, u64) {
         let (mut moves, mut behind) = (0, 0);
         for (shard, replica) in self.replicas.iter().enumerate() {
@@ -498,7 +520,14 @@ impl Store {
             moves += u64::from(placed != (copy == Copy::Ready) || !placed && copy != Copy::Absent);
             behind += u64::from(replica.fill.is_some() && copy == Copy::Ready);
         }
-        (moves, behind + self.keeper.wanted.len() as u64)
+        let connected = self.cluster.connected();
+        let unknown = connected
+            .without(self.keeper.heard)
+            .union(connected.without(self.keeper.compared));
+        (
+            moves,
+            behind + self.keeper.wanted.len() as u64 + u64::from(unknown.len()),
+        )
     }
 }
 

@@ -184,6 +184,8 @@ pub enum Message<'a> {
         /// Encoded clock.
         clock: &'a [u8],
     },
+    /// The sender's clocks of all shards both hold came before this.
+    ClocksEnd,
     /// Send me what this clock lacks, and all deltas of the shard from now on.
     Pull {
         /// Of which shard.
@@ -259,6 +261,7 @@ const LEAVE: u8 = 18;
 const CHUNK_REST: u8 = 19;
 const KEYS: u8 = 20;
 const ASK: u8 = 21;
+const CLOCKS_END: u8 = 22;
 
 impl Message<'_> {
     /// Appends the message.
@@ -291,6 +294,7 @@ impl Message<'_> {
                 put_varint(out, *digest);
             }
             Self::Compare => out.push(COMPARE),
+            Self::ClocksEnd => out.push(CLOCKS_END),
             Self::Leave => out.push(LEAVE),
             Self::Ask => out.push(ASK),
             Self::Keys(counts) => {
@@ -384,6 +388,7 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         },
         DIGEST => Message::Digest(input.varint()?),
         COMPARE => Message::Compare,
+        CLOCKS_END => Message::ClocksEnd,
         LEAVE => Message::Leave,
         ASK => Message::Ask,
         KEYS => Message::Keys(input.bytes()?),

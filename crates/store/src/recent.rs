@@ -2,7 +2,7 @@
 //!
 //! A ring of bytes, one `dot key` after the other. It lets a peer that missed a little be sent just
 //! that; when it no longer reaches back far enough the whole shard is streamed. It is bounded: the
-//! oldest entries give way.
+//! oldest entries give way, and it never takes more than the shard itself, which could be streamed as well.
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::codec::{Reader, put_bytes, put_dot};
 use crate::dot::Dot;
 
-/// Room for recent writes in an empty shard, in bytes.
+/// Room for recent writes in a small shard, in bytes.
 pub const RECENT_BYTES_MIN: usize = 4 << 10;
 /// Room for recent writes in the largest shard, in bytes.
 pub const RECENT_BYTES_MAX: usize = 1 << 20;
@@ -33,7 +33,9 @@ impl Recent {
         put_dot(&mut self.bytes, dot);
         put_bytes(&mut self.bytes, key);
         self.entries += 1;
-        let bytes_max = (shard_bytes / SHARE).clamp(RECENT_BYTES_MIN, RECENT_BYTES_MAX);
+        let bytes_max = (shard_bytes / SHARE)
+            .clamp(RECENT_BYTES_MIN, RECENT_BYTES_MAX)
+            .min(shard_bytes);
         while self.bytes.len() - self.start > bytes_max {
             self.drop_oldest();
         }
@@ -97,7 +99,7 @@ mod tests {
                     counter,
                 },
                 &[b'k'; 20],
-                0,
+                RECENT_BYTES_MIN,
             );
             assert!(recent.memory_bytes() <= 4 * RECENT_BYTES_MIN);
         }
@@ -117,6 +119,19 @@ mod tests {
             counter: 5000 - kept,
         });
         assert_eq!(recent.find(&wanted), None);
+    }
+
+    #[test]
+    fn an_empty_shard_remembers_nothing() {
+        let mut recent = Recent::default();
+        for counter in 1..=100 {
+            let dot = Dot {
+                writer: WRITER,
+                counter,
+            };
+            recent.push(dot, b"key", if counter < 100 { RECENT_BYTES_MIN } else { 0 });
+        }
+        assert_eq!((recent.iter().count(), recent.memory_bytes()), (0, 0));
     }
 
     #[test]

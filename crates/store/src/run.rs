@@ -108,6 +108,15 @@ impl Run {
         }
     }
 
+    /// Whether whoever asked takes the replies in pieces and asks for the rest.
+    pub(crate) fn is_piecemeal(&self) -> bool {
+        match self.origin {
+            Origin::Client => self.ask.session.piecemeal,
+            Origin::Peer { .. } => true,
+            Origin::Part { .. } | Origin::Beam(_) => false,
+        }
+    }
+
     /// Notes a write that was sent to `sent` and whose reply begins at `mark`.
     pub(crate) fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet, excused: PeerSet) {
         if level == Level::One || sent.is_empty() {

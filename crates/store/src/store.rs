@@ -292,6 +292,7 @@ impl Store {
             | Message::Digest(_)
             | Message::Compare
             | Message::Clock { .. }
+            | Message::ClocksEnd
             | Message::Pull { .. }
             | Message::More { .. }
             | Message::Chunk { .. }

@@ -14,8 +14,8 @@
 //! Invariants:
 //! - every range lies within `buffer`, so the bytes in front of the last request's end stay as they
 //!   are;
-//! - `requests` cover a prefix of `args` without gaps; what lies behind belongs to a request that
-//!   is not complete;
+//! - `requests`, and behind them those held back, cover `args` without gaps up to the arguments of a request that is not
+//!   complete, and from the first unless a part of the batch was executed before;
 //! - a buffer is never longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends.
 
 use crate::reply::Replies;
@@ -65,6 +65,8 @@ pub struct Batch {
     pub buffer: Vec<u8>,
     pub(crate) args: Vec<Arg>,
     pub(crate) requests: Vec<Request>,
+    /// Requests behind those, for another time.
+    held: Vec<Request>,
     /// One reply for each request, in their order, once the batch was executed.
     pub replies: Replies,
 }
@@ -130,6 +132,22 @@ impl Batch {
         });
     }
 
+    /// Puts off the requests from `index` on, whose replies would be too much at once: the batch ends before them until
+    /// [`Batch::resume`].
+    pub fn hold_back(&mut self, index: usize) {
+        self.held = self.requests.split_off(index);
+    }
+
+    /// Has the requests that were held back for its requests, and no replies. False, and nothing done, if there are none.
+    pub fn resume(&mut self) -> bool {
+        if self.held.is_empty() {
+            return false;
+        }
+        self.requests = core::mem::take(&mut self.held);
+        self.replies.clear();
+        true
+    }
+
     /// Empties it. Capacity stays, but for a buffer beyond [`KEPT_BYTES_MAX`].
     pub fn clear(&mut self) {
         self.buffer.clear();
@@ -137,6 +155,7 @@ impl Batch {
         self.args.clear();
         self.args.shrink_to(KEPT_BYTES_MAX / size_of::<Arg>());
         self.requests.clear();
+        self.held.clear();
         self.replies.clear();
     }
 

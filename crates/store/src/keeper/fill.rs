@@ -114,11 +114,16 @@ impl Store {
     /// Begins repairs that are wanted, as many as may be under way.
     pub(super) fn repair(&mut self) {
         while self.keeper.fills < FILLS_MAX
-            && let Some((shard, source)) = self.keeper.wanted.pop_first()
+            && let Some((shard, mut sources)) = self.keeper.wanted.pop_first()
         {
-            // What is being filled will be compared again.
-            if self.cluster.copy(shard) != Copy::Absent {
-                self.fill(shard, source, PeerSet::EMPTY, false);
+            if self.cluster.copy(shard) == Copy::Absent {
+                continue;
+            }
+            if let Some(fill) = &mut self.replicas[shard].fill {
+                fill.then = fill.then.union(sources);
+            } else if let Some(first) = sources.iter().next() {
+                sources.remove(first);
+                self.fill(shard, first, sources, false);
             }
         }
     }
@@ -132,7 +137,7 @@ impl Store {
                 fill.then.insert(source);
             }
             None => {
-                self.keeper.wanted.insert(shard, source);
+                self.keeper.wanted.entry(shard).or_default().insert(source);
                 self.keeper.look = true;
             }
         }
@@ -227,9 +232,15 @@ impl Store {
     }
 
     pub(super) fn end_fill(&mut self, shard: usize) {
-        if self.replicas[shard].fill.take().is_some() {
+        if let Some(fill) = self.replicas[shard].fill.take() {
             self.keeper.fills -= 1;
             self.keeper.look = true;
+            // Given up before the others had their turn.
+            let owing = fill.then.without(fill.given);
+            if !owing.is_empty() {
+                let wanted = self.keeper.wanted.entry(shard).or_default();
+                *wanted = wanted.union(owing);
+            }
         }
     }
 
