@@ -213,11 +213,9 @@ impl Store {
             Message::Chunk { shard, kind, chunk } => self.chunk(slot, shard as usize, kind, chunk),
             Message::Refusal { shard } => {
                 let shard = shard as usize;
-                if self
-                    .replicas
-                    .get(shard)
-                    .is_some_and(|r| r.fill.as_ref().is_some_and(|f| f.source == slot))
-                {
+                let fill = self.replicas.get_mut(shard).and_then(|replica| replica.fill.as_mut());
+                if let Some(fill) = fill.filter(|fill| fill.source == slot) {
+                    fill.then.remove(slot);
                     self.end_fill(shard);
                 }
                 true
