@@ -96,9 +96,17 @@ impl Members {
             return;
         };
         let theirs = hello.birth.clone();
+        let goes = hello.sender.state == MemberState::Gone;
         match self.membership.heard(hello) {
-            Heard::News(news) if news.is_empty() => {}
-            Heard::News(news) => self.tell_others(ctx, Some(&from.node), news),
+            Heard::News(news) => {
+                if !news.is_empty() {
+                    self.tell_others(ctx, Some(&from.node), news);
+                }
+                // This tells it that its good-bye was heard.
+                if goes {
+                    ctx.disconnect(&from.node);
+                }
+            }
             Heard::Refused => {
                 let ours = self.membership.hello_about(Vec::new()).birth;
                 ctx.event(Event::PeerRefused {

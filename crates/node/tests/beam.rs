@@ -330,7 +330,7 @@ fn a_node_finds_a_beam() {
         register(theirs, spawn(fun() -> receive {'$gen_call', {F, [alias|A]}, R} -> \
             A ! {[alias|A], R}, exit(F) end end)), \
         receive {answer, [1,2,3]} -> io:format(\"answered~n\") after 20000 -> ok end, halt().";
-    let Some(erl) = shell.erl(program) else {
+    let Some(mut erl) = shell.erl(program) else {
         return;
     };
     // Dialled until it is there: at first nobody listens.
@@ -343,11 +343,17 @@ fn a_node_finds_a_beam() {
         });
         shell.poll();
     }
-    let cast = gen_server::cast_term(Term::from((Term::atom("call"), Atom::new("theirs"))));
-    let message = Message::Term { from: None, term: cast };
-    shell.input(Input::Message {
-        to: Address::Name(Atom::new("srv")),
-        message,
-    });
+    // It is up before its program has registered anything, so it is called until it answers.
+    while erl.try_wait().unwrap().is_none() {
+        let cast = gen_server::cast_term(Term::from((Term::atom("call"), Atom::new("theirs"))));
+        let message = Message::Term { from: None, term: cast };
+        shell.input(Input::Message {
+            to: Address::Name(Atom::new("srv")),
+            message,
+        });
+        for _ in 0..100 {
+            shell.poll();
+        }
+    }
     assert_eq!(shell.run(erl), "answered\n");
 }

@@ -4,7 +4,7 @@ use store::{
     clock::Clock, cluster::Seat, config::Config, dot::Writer, message::Copy, object::Value, slot, store::Store,
 };
 
-use crate::cluster::World;
+use crate::{cluster::World, fault::Fault};
 
 /// Nothing, or what is wrong.
 pub type Verdict = Result<(), String>;
@@ -71,8 +71,9 @@ impl Quiet {
     }
 
     /// The law of dropping: the node on `machine` has just dropped copies; all replicas of its view must be ready and cover
-    /// what it had at the last look. Asked in a quiet world only, for in another they may have lost it since.
-    pub fn may_drop(&self, world: &World, machine: usize) -> Verdict {
+    /// what it had at the last look. Asked in a quiet world only, for in another they may have lost it since; and once for
+    /// each copy, for its view may change and new replicas have yet to be filled.
+    pub fn may_drop(&mut self, world: &World, machine: usize) -> Verdict {
         if !self.since(world.now_us()) {
             return Ok(());
         }
@@ -91,13 +92,14 @@ impl Quiet {
                     .map(|(_, store)| store)
             }
         };
-        for (shard, before) in self.before.iter().enumerate() {
-            let Some((.., clock)) = before.iter().find(|(at, ..)| *at == machine) else {
-                continue;
-            };
+        for (shard, before) in self.before.iter_mut().enumerate() {
             if own.cluster().copy(shard) != Copy::Absent {
                 continue;
             }
+            let Some(index) = before.iter().position(|(at, ..)| *at == machine) else {
+                continue;
+            };
+            let (.., clock) = &before.swap_remove(index);
             for replica in own.cluster().order(shard).filter_map(lives) {
                 if replica.cluster().copy(shard) != Copy::Ready || !replica.shard(shard).clock().covers(clock) {
                     let (name, other) = (own.cluster().name(), replica.cluster().name());
@@ -157,7 +159,7 @@ fn running_well(world: &World) -> bool {
 }
 
 /// Whether every two nodes with a ready copy see each other.
-fn connected(world: &World) -> bool {
+pub fn connected(world: &World) -> bool {
     let serving: Vec<_> = world
         .stores()
         .filter(|(_, store)| !store.cluster().holds_nothing())
@@ -367,15 +369,17 @@ fn row_line((key, version, value): &Row) -> String {
 fn nothing_is_left_over(world: &World) -> Verdict {
     let writer = |config: &Config| Writer::of(&config.name, config.creation);
     let living: Vec<Writer> = world.stores().map(|(_, store)| writer(store.config())).collect();
+    let holders_died = world.tally.faults[Fault::WildCrash.index()] > 0;
     for (_, store) in world.stores() {
         let (name, underway) = (&store.config().name, store.underway());
         if underway != store::inspect::Underway::default() {
             return Err(format!("{name} has left over {underway:?}"));
         }
         for shard in 0..usize::from(world.plan.shards) {
-            // Dots that died with their writer are waited for until somebody closes them.
+            // Dots that died are waited for until somebody closes them: with their writer, or, where a writer had handed its
+            // copy over, with those that held it.
             let (stats, waiting) = (store.shard(shard).stats(), store.shard(shard).waiting());
-            let dead = |(writer, _)| !living.contains(&writer);
+            let dead = |(writer, _)| holders_died || !living.contains(&writer);
             if stats.contexts > 0 && (waiting.is_empty() || !waiting.spans().all(dead)) {
                 return Err(format!(
                     "{name}: {} contexts of shard {shard} wait for {waiting:?}",
@@ -400,7 +404,7 @@ fn what_is_owed_is_there(world: &World) -> Verdict {
                     .map(|value| world.workload.number(key, &value))
                     .transpose()?;
                 shadow
-                    .shown(shadow.read(key), shown, true, now_us, now_us)
+                    .shown(shadow.read(key, now_us), shown, true, now_us, now_us)
                     .map_err(in_store)?;
             }
         }

@@ -56,6 +56,7 @@ pub struct Life {
     pub status: Option<Arc<Status>>,
     leaving: bool,
     dropped: u64,
+    serves: bool,
 }
 
 /// A name in the cluster.
@@ -356,6 +357,7 @@ impl World {
             status: None,
             leaving: false,
             dropped: 0,
+            serves: false,
         });
         self.say(|| format!("{} starts", name.as_str()));
         self.give(at, number, Input::Start);
@@ -388,6 +390,8 @@ impl World {
         life.node.handle(time, input, &mut effects);
         let dropped = life.store.borrow().counters().dropped;
         let has_dropped = std::mem::replace(&mut life.dropped, dropped) != dropped;
+        let serves = !life.store.borrow().cluster().holds_nothing();
+        let begins_to_serve = !std::mem::replace(&mut life.serves, serves) && serves;
         let base_us = machine.base_us;
         let deadline_us = life
             .node
@@ -422,8 +426,16 @@ impl World {
             self.trace.effect(now_us, at, &effect);
             self.carry_out(at, number, effect);
         }
-        if has_dropped && let Err(failure) = self.quiet.may_drop(self, at) {
-            self.fail(failure);
+        if begins_to_serve && !crate::check::connected(self) {
+            self.disturbed();
+        }
+        if has_dropped {
+            let mut quiet = std::mem::take(&mut self.quiet);
+            let verdict = quiet.may_drop(self, at);
+            self.quiet = quiet;
+            if let Err(failure) = verdict {
+                self.fail(failure);
+            }
         }
     }
 

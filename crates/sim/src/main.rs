@@ -1,10 +1,10 @@
-//! The simulator: many nodes, one thread, one seed.
+//! The simulator: many nodes, one thread, one seed. Seeds know nothing of each other, so there are as many threads as jobs.
 //!
 //! It runs exactly the production core (`node::Node` with the `store` process) over a simulated network and clocks, strikes
 //! it with faults, and checks what the clients are told; then it mends the world and checks that it heals.
 //!
 //! ```text
-//! sim [--seeds N] [--from SEED] [--seconds S] [--nodes N]    many seeds
+//! sim [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N]    many seeds
 //! sim SEED [--seconds S] [--nodes N] [-v]                    one of them again; -v prints what happens
 //! sim --plants                                               whether each planted bug is caught
 //! ```
@@ -40,6 +40,11 @@ use std::{
     io::{IsTerminal, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
     time::Instant,
 };
 
@@ -54,7 +59,7 @@ use crate::{
 const PLANT_SEEDS_MAX: u64 = 60;
 const PLANT_SECONDS: u64 = 30;
 
-const USAGE: &str = "usage: sim [SEED] [--seeds N] [--from SEED] [--seconds S] [--nodes N] [-v] [--plants]";
+const USAGE: &str = "usage: sim [SEED] [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N] [-v] [--plants]";
 
 /// Runs one plan to its end.
 fn simulate(plan: &Plan, plant: Option<Plant>, verbose: bool) -> Result<Tally, String> {
@@ -80,6 +85,7 @@ struct Options {
     from: u64,
     seconds: u64,
     nodes: Option<usize>,
+    jobs: u64,
     verbose: bool,
     plants: bool,
 }
@@ -92,6 +98,7 @@ impl Options {
             from: 1,
             seconds: 60,
             nodes: None,
+            jobs: thread::available_parallelism().map_or(1, |count| count.get() as u64),
             verbose: false,
             plants: false,
         };
@@ -102,6 +109,7 @@ impl Options {
                 "--from" => options.from = number()?,
                 "--seconds" => options.seconds = number()?,
                 "--nodes" => options.nodes = Some(usize::try_from(number()?).ok().filter(|n| (1..=16).contains(n))?),
+                "--jobs" => options.jobs = number()?,
                 "-v" => options.verbose = true,
                 "--plants" => options.plants = true,
                 seed => options.seed = Some(seed.parse().ok()?),
@@ -177,13 +185,19 @@ fn run(options: &Options) -> Sum {
         from + seeds.max(1) - 1,
         options.seconds
     );
-    let (began, mut sum) = (Instant::now(), Sum::default());
-    for seed in from..from + seeds {
+    let (began, sum, next) = (Instant::now(), Mutex::new(Sum::default()), AtomicU64::new(from));
+    let job = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= from + seeds {
+            break;
+        }
         let plan = Plan::draw(seed, options.seconds, options.nodes);
         if options.seed.is_some() {
             println!("{plan:#?}");
         }
-        match simulate(&plan, None, options.verbose) {
+        let outcome = simulate(&plan, None, options.verbose);
+        let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
             Ok(tally) => {
                 sum.passed += 1;
                 sum.add(&tally);
@@ -198,11 +212,17 @@ fn run(options: &Options) -> Sum {
             }
         }
         if std::io::stdout().is_terminal() && seeds > 1 {
-            print!("\r{} of {seeds} seeds, {} failed", seed - from + 1, sum.failed);
+            print!("\r{} of {seeds} seeds, {} failed", sum.passed + sum.failed, sum.failed);
             // A terminal that is gone shows no progress.
             let _ = std::io::stdout().flush();
         }
-    }
+    };
+    thread::scope(|scope| {
+        for _ in 0..options.jobs.clamp(1, seeds.max(1)) {
+            scope.spawn(job);
+        }
+    });
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!();
     sum.print(began.elapsed().as_secs_f64());
     sum

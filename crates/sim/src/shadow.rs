@@ -14,7 +14,8 @@
 //!   value below the floor was overwritten. The exception is a write whose outcome is unknown: it may land late. It is
 //!   *buried*, and may not either, once the floor rises 10 s or more after it was asked for.
 //! - *Not nothing* if the last acknowledged `SET`, quiet or not, has no `DEL` behind it, and no unknown one may land late.
-//!   A delete that came before it cannot have seen it.
+//!   A delete that came before it cannot have seen it. One at level `quorum` counts half a second later: only what is
+//!   acknowledged at level `all` is read back at once through every node.
 //!
 //! So on two sides of a cut the values of both may be shown, and old ones too; and when it has healed, one of those that
 //! were acknowledged meanwhile, or the floor if none was. A write at level `one` may be lost with its node: it counts as
@@ -26,8 +27,12 @@
 
 use std::collections::BTreeMap;
 
+use store::quorum::Level;
+
 /// A write whose outcome is unknown may take effect this much later, in microseconds.
 const LATE_US: u64 = 10_000_000;
+/// In a quiet world every ready copy has what any other had so long ago: two looks at the whole.
+const SPREAD_US: u64 = 500_000;
 
 /// What a write was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,8 @@ struct Write {
     state: State,
     asked_us: u64,
     ended_us: u64,
+    /// When every ready copy has it, if it was acknowledged and the world is quiet.
+    spread_us: u64,
     /// Unknown, and too long ago to land late.
     buried: bool,
 }
@@ -78,7 +85,7 @@ pub struct Read {
     /// Which owned key.
     pub key: usize,
     floor: usize,
-    /// The last acknowledged `SET`.
+    /// The last acknowledged `SET` that every copy must have.
     kept: usize,
 }
 
@@ -148,19 +155,23 @@ impl Shadow {
             state: State::Pending,
             asked_us: now_us,
             ended_us: 0,
+            spread_us: 0,
             buried: false,
         });
         writes.len()
     }
 
-    /// A write is answered, or will not be. `quiet`: at level `all`, and in a quiet world all the time.
-    pub fn end(&mut self, key: usize, number: usize, state: State, quiet: bool, now_us: u64) {
+    /// A write at some level is answered, or will not be. `quiet`: the world was, all the time.
+    pub fn end(&mut self, key: usize, number: usize, state: State, level: Level, quiet: bool, now_us: u64) {
         let owned = &mut self.owned[key];
         let write = &mut owned.writes[number - 1];
-        (write.state, write.ended_us) = (state, now_us);
+        (write.state, write.ended_us, write.spread_us) = (state, now_us, now_us);
+        if level != Level::All {
+            write.spread_us += SPREAD_US;
+        }
         let asked_us = write.asked_us;
         self.acknowledged += u64::from(state == State::Acked);
-        if state == State::Acked && quiet && number > owned.floor {
+        if state == State::Acked && level == Level::All && quiet && number > owned.floor {
             owned.floor = number;
             for earlier in &mut owned.writes[..number - 1] {
                 earlier.buried |= earlier.state == State::Unknown && earlier.asked_us + LATE_US < asked_us;
@@ -169,12 +180,12 @@ impl Shadow {
     }
 
     /// A read is asked for.
-    pub fn read(&self, key: usize) -> Read {
+    pub fn read(&self, key: usize, now_us: u64) -> Read {
         let owned = &self.owned[key];
         Read {
             key,
             floor: owned.floor,
-            kept: owned.kept(),
+            kept: owned.kept(now_us),
         }
     }
 
@@ -315,8 +326,8 @@ impl Write {
 }
 
 impl Owned {
-    fn kept(&self) -> usize {
-        let kept = |write: &Write| write.state == State::Acked && write.kind != Kind::Del;
+    fn kept(&self, now_us: u64) -> usize {
+        let kept = |write: &Write| write.state == State::Acked && write.kind != Kind::Del && write.spread_us <= now_us;
         let last = self.writes.iter().rposition(kept).map_or(0, |index| index + 1);
         // A delete that was acknowledged in a quiet world has seen all before it.
         if last < self.floor { self.floor } else { last }
@@ -346,11 +357,11 @@ mod tests {
 
     fn acked(shadow: &mut Shadow, kind: Kind, quiet: bool) {
         let number = shadow.begin(0, kind, 0);
-        shadow.end(0, number, State::Acked, quiet, 0);
+        shadow.end(0, number, State::Acked, Level::All, quiet, 0);
     }
 
     fn check(shadow: &Shadow, shown: Option<usize>, strict: bool) -> bool {
-        shadow.shown(shadow.read(0), shown, strict, 0, 0).is_ok()
+        shadow.shown(shadow.read(0, 0), shown, strict, 0, 0).is_ok()
     }
 
     #[test]
@@ -382,18 +393,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_majority_has_is_read_by_everybody_a_moment_later() {
+        let mut shadow = Shadow::default();
+        shadow.new_key("k".into());
+        let number = shadow.begin(0, Kind::Set, 0);
+        shadow.end(0, number, State::Acked, Level::Quorum, true, 0);
+        let absent = |now_us| shadow.shown(shadow.read(0, now_us), None, true, now_us, now_us).is_ok();
+        assert!(absent(SPREAD_US - 1));
+        assert!(!absent(SPREAD_US), "lost");
+    }
+
+    #[test]
     fn what_is_unknown_may_land_late_and_what_is_refused_never() {
         let mut shadow = Shadow::default();
         shadow.new_key("k".into());
         let unknown = shadow.begin(0, Kind::Del, 0);
-        shadow.end(0, unknown, State::Unknown, false, 0);
+        shadow.end(0, unknown, State::Unknown, Level::All, false, 0);
         acked(&mut shadow, Kind::Set, true);
         assert!(check(&shadow, None, true));
         let refused = shadow.begin(0, Kind::Set, 0);
-        shadow.end(0, refused, State::Refused, true, 0);
+        shadow.end(0, refused, State::Refused, Level::All, true, 0);
         assert!(!check(&shadow, Some(refused), false));
         let later = shadow.begin(0, Kind::Set, 2 * LATE_US);
-        shadow.end(0, later, State::Acked, true, 0);
+        shadow.end(0, later, State::Acked, Level::All, true, 0);
         assert!(!check(&shadow, None, true), "it is buried");
     }
 }

@@ -20,6 +20,14 @@ fn a_short_run_passes() {
 }
 
 #[test]
+fn what_once_failed_passes() {
+    for seed in [188, 325, 677, 828, 1045, 1148, 1755, 3080, 3355] {
+        let plan = Plan::draw(seed, 60, None);
+        simulate(&plan, None, false).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+}
+
+#[test]
 fn planted_bugs_are_caught() {
     for plant in Plant::ALL {
         assert!(catch(plant, PLANT_SEEDS_MAX).is_some(), "{plant:?} was not caught");

@@ -199,7 +199,7 @@ impl Workload {
             50..75 => {
                 let key = self.any_key();
                 batch.push(&[b"GET", self.name(key)]);
-                Op::Read(self.shadow.read(key))
+                Op::Read(self.shadow.read(key, now_us))
             }
             75..80 => {
                 let count = self.random.between(2, 6);
@@ -207,7 +207,7 @@ impl Workload {
                 let mut args: Vec<&[u8]> = vec![b"MGET"];
                 args.extend(keys.iter().map(|&key| self.name(key)));
                 batch.push(&args);
-                Op::ReadMany(keys.into_iter().map(|key| self.shadow.read(key)).collect())
+                Op::ReadMany(keys.into_iter().map(|key| self.shadow.read(key, now_us)).collect())
             }
             80..86 => {
                 let (counter, by) = (self.random.index(COUNTERS), self.random.between(1, 9) as i64);
@@ -431,12 +431,11 @@ impl Workload {
         } else {
             state
         };
-        let quiet = strict && asked.level == Level::All;
         match op {
-            Op::Write { key, number } => self.shadow.end(*key, *number, state, quiet, now_us),
+            Op::Write { key, number } => self.shadow.end(*key, *number, state, asked.level, strict, now_us),
             Op::WriteMany(pairs) => {
                 for (key, number) in pairs {
-                    self.shadow.end(*key, *number, state, quiet, now_us);
+                    self.shadow.end(*key, *number, state, asked.level, strict, now_us);
                 }
             }
             Op::Count { counter, by } => {

@@ -257,15 +257,20 @@ impl Cluster {
         }
     }
 
-    /// Connected peers that hold something of `shard`.
-    pub fn holders(&self, shard: usize) -> PeerSet {
+    /// Connected peers whose copy of `shard` is as asked.
+    pub fn holders(&self, shard: usize, is_meant: impl Fn(Copy) -> bool) -> PeerSet {
         let mut set = PeerSet::EMPTY;
         for (slot, peer) in self.peers() {
-            if peer.copy(shard) != Copy::Absent {
+            if is_meant(peer.copy(shard)) {
                 set.insert(slot);
             }
         }
         set
+    }
+
+    /// A connected member has not told yet what it holds: it may be the primary of anything.
+    pub fn awaits_word(&self) -> bool {
+        self.peers().any(|(_, peer)| peer.holdings.is_empty())
     }
 
     /// A ready holder of `shard` is out of reach and not known to be dead.
@@ -280,16 +285,15 @@ impl Cluster {
     /// Whether `shard`, which nobody within reach is ready for, may be formed. `awaits`: members that were never heard of
     /// may still turn up.
     pub fn formation(&self, shard: usize, awaits: bool) -> Formation {
-        let untold = self.peers().any(|(_, peer)| peer.holdings.is_empty());
         let missed = self.misses(shard)
             || self
                 .peers()
                 .any(|(_, peer)| peer.holdings.get(shard).is_some_and(|held| held.missed));
-        if untold || missed || awaits {
+        if self.awaits_word() || missed || awaits {
             return Formation::Wait;
         }
         match self.order(shard).next() {
-            Some(Seat::Me) => Formation::Mine(self.holders(shard)),
+            Some(Seat::Me) => Formation::Mine(self.holders(shard, |copy| copy != Copy::Absent)),
             _ => Formation::Other,
         }
     }

@@ -1,11 +1,13 @@
 //! Keeps the copies: takes in deltas, fills new copies, repairs old ones, gives up those that others have.
 //!
-//! - A copy that is placed here and not ready is *filled*: from the primary; or, when nobody within reach is ready and
-//!   nobody who may have been is missed, from all that have something of it, and then it is *formed*.
+//! - A copy that is placed here and not ready is *filled*: from the primary, then from every other ready holder, since
+//!   any of them may be primary in its own view; or, when nobody within reach is ready and nobody who may have been is
+//!   missed, from all that have something of it, and then it is *formed*.
 //! - A ready copy whose clock does not cover a peer's is *repaired* the same way. Clocks are compared when a peer connects
 //!   or is lost, and every [`ROUND_MS`]; in rounds they are those of the round before, so that what is merely under way
 //!   does not count as missing.
-//! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock.
+//! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock. Only who
+//!   has a place for it himself says so: two whose views differ must not both rely on the other.
 //! - Whoever pulls also gets the deltas from then on, so nothing falls between the two whatever views the nodes have.
 //!
 //! Stop *repair* of a request.
@@ -78,13 +80,13 @@ impl Replica {
 #[derive(Debug)]
 struct Fill {
     source: usize,
-    /// Further sources, of a copy that is being formed.
+    /// Sources that have given all they had.
+    given: PeerSet,
+    /// Those to be asked besides the ready ones.
     then: PeerSet,
     /// What has arrived of a stream, and its number.
     intake: Option<(u64, Intake)>,
     heard_ms: u64,
-    /// A source before this one has given all it had.
-    further: bool,
     /// The copy is ready when this is done.
     makes_ready: bool,
 }
@@ -109,7 +111,9 @@ pub(crate) struct Keeper {
     /// Peers that have compared theirs with ours, since they connected and since another was lost.
     heard: PeerSet,
     expire_at: usize,
-    pub left: bool,
+    /// This node has handed over everything and said good-bye; and everybody has heard it.
+    gone: bool,
+    left: bool,
     /// A further look at all copies is due.
     pub look: bool,
 }
@@ -128,6 +132,7 @@ impl Keeper {
             compared: PeerSet::EMPTY,
             heard: PeerSet::EMPTY,
             expire_at: 0,
+            gone: false,
             left: false,
             look: true,
         }
@@ -208,11 +213,9 @@ impl Store {
             Message::Chunk { shard, kind, chunk } => self.chunk(slot, shard as usize, kind, chunk),
             Message::Refusal { shard } => {
                 let shard = shard as usize;
-                if self
-                    .replicas
-                    .get(shard)
-                    .is_some_and(|r| r.fill.as_ref().is_some_and(|f| f.source == slot))
-                {
+                let fill = self.replicas.get_mut(shard).and_then(|replica| replica.fill.as_mut());
+                if let Some(fill) = fill.filter(|fill| fill.source == slot) {
+                    fill.then.remove(slot);
                     self.end_fill(shard);
                 }
                 true
@@ -370,8 +373,10 @@ impl Store {
             replica.released.remove(slot);
             if let Some(fill) = &mut replica.fill {
                 // What is formed without one of its sources may lack something.
-                let breaks = fill.source == slot || fill.makes_ready && fill.then.contains(slot);
+                let owes = fill.then.without(fill.given).contains(slot);
+                let breaks = fill.source == slot || fill.makes_ready && owes;
                 fill.then.remove(slot);
+                fill.given.remove(slot);
                 if breaks {
                     self.end_fill(shard);
                 }
@@ -397,7 +402,7 @@ impl Store {
         }
         let age_ms = self.monotonic_ms - self.started_ms;
         let awaits = age_ms < self.config.form_after_ms && self.cluster.awaits_members();
-        let settles = awaits && age_ms < SETTLE_MS;
+        let settles = self.cluster.awaits_word() || awaits && age_ms < SETTLE_MS;
         self.keeper.look = false;
         for shard in 0..self.replicas.len() {
             self.review_one(shard, awaits, settles);
@@ -417,19 +422,30 @@ impl Store {
                 });
             }
         }
-        if self.cluster.leaving() && !self.keeper.left {
+        if self.cluster.leaving() {
+            self.go();
+        }
+    }
+
+    /// Says good-bye once nothing is left to hand over, and ends once that was heard: who hears it closes the connection.
+    /// A node that ended before would be missed for what it had, if its last words were lost with it.
+    fn go(&mut self) {
+        if !self.keeper.gone {
             let empty = (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent);
             // Members out of reach may come back and take over: what is here must not go before.
             let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving) && !self.cluster.members_away();
             if empty || nobody {
-                self.keeper.left = true;
+                self.keeper.gone = true;
                 self.commands.push(MembersCommand::Gone);
-                self.notes.push(("left", "every shard is handed over".into()));
             }
+        }
+        if self.keeper.gone && !self.keeper.left && self.cluster.is_alone() {
+            self.keeper.left = true;
+            self.notes.push(("left", "every shard is handed over".into()));
         }
     }
 
-    /// `awaits`: there are members still to meet. `settles`: and little time has passed to do so.
+    /// `awaits`: there are members still to meet. `settles`: and little time has passed to do so, or one has yet to tell.
     fn review_one(&mut self, shard: usize, awaits: bool, settles: bool) {
         let placed = self.cluster.placed_here(shard);
         let copy = self.cluster.copy(shard);

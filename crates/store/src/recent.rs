@@ -31,7 +31,9 @@ impl Recent {
     /// Adds a dot that the shard has just come to cover, and makes room according to the shard's
     /// memory.
     pub fn push(&mut self, dot: Dot, key: &[u8], shard_bytes: usize) {
-        let bytes_max = (shard_bytes / SHARE).clamp(RECENT_BYTES_MIN, RECENT_BYTES_MAX).min(shard_bytes);
+        let bytes_max = (shard_bytes / SHARE)
+            .clamp(RECENT_BYTES_MIN, RECENT_BYTES_MAX)
+            .min(shard_bytes);
         let entry_bytes_max = DOT_BYTES_MAX + LEN_BYTES_MAX + key.len();
         if self.bytes.len() + entry_bytes_max > bytes_max {
             if entry_bytes_max > bytes_max {

@@ -100,10 +100,10 @@ impl Store {
         }
         replica.fill = Some(Fill {
             source,
+            given: PeerSet::EMPTY,
             then,
             intake: None,
             heard_ms: self.monotonic_ms,
-            further: false,
             makes_ready,
         });
         self.keeper.fills += 1;
@@ -132,7 +132,10 @@ impl Store {
     /// before that.
     pub(super) fn want(&mut self, shard: usize, source: usize) {
         match &mut self.replicas[shard].fill {
-            Some(fill) => fill.then.insert(source),
+            Some(fill) => {
+                fill.given.remove(source);
+                fill.then.insert(source);
+            }
             None => {
                 self.keeper.wanted.entry(shard).or_default().insert(source);
                 self.keeper.look = true;
@@ -146,7 +149,7 @@ impl Store {
         fill.intake = None;
         let mut clock = Vec::new();
         replica.shard.clock().encode(&mut clock);
-        let any = !fill.makes_ready || fill.further || self.cluster.route(shard).primary.is_none();
+        let any = !fill.makes_ready || !fill.given.is_empty() || self.cluster.route(shard).primary.is_none();
         self.outboxes[fill.source].push(&Message::Pull {
             shard: shard as u32,
             any,
@@ -209,25 +212,21 @@ impl Store {
         let Some(fill) = &mut self.replicas[shard].fill else {
             return;
         };
-        // The primary may be another than when the fill began, and its latest writes were not for this copy then.
-        if fill.makes_ready
-            && let Some(Seat::Peer(primary)) = self.cluster.route(shard).primary
-            && primary != fill.source
-            && fill.then.is_empty()
-        {
-            fill.then.insert(primary);
+        fill.given.insert(fill.source);
+        let mut sources = fill.then;
+        let makes_ready = fill.makes_ready;
+        if makes_ready {
+            // Each of them may take itself for the primary, or have done so until now, and its latest writes were not for
+            // this copy then.
+            sources = sources.union(self.cluster.holders(shard, |copy| copy == Copy::Ready));
         }
-        let next = fill.then.iter().next();
-        if let Some(next) = next {
-            fill.then.remove(next);
+        if let Some(next) = sources.without(fill.given).iter().next() {
             fill.source = next;
-            fill.further = true;
             return self.pull(shard);
         }
-        let makes_ready = fill.makes_ready;
         self.end_fill(shard);
         self.counters.fills += 1;
-        if makes_ready && self.cluster.copy(shard) == Copy::Filling {
+        if makes_ready && self.cluster.copy(shard) == Copy::Filling && !self.cluster.awaits_word() {
             self.set_copy(shard, Copy::Ready);
         }
     }
@@ -237,9 +236,10 @@ impl Store {
             self.keeper.fills -= 1;
             self.keeper.look = true;
             // Given up before the others had their turn.
-            if !fill.then.is_empty() {
+            let owing = fill.then.without(fill.given);
+            if !owing.is_empty() {
                 let wanted = self.keeper.wanted.entry(shard).or_default();
-                *wanted = wanted.union(fill.then);
+                *wanted = wanted.union(owing);
             }
         }
     }

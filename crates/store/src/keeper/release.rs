@@ -21,10 +21,13 @@ impl Store {
             return true;
         }
         // It is on its way out and needs no more deltas.
-        self.replicas[shard].followers.remove(slot);
-        if !self.replicas[shard].shard.clock().covers(&theirs) {
+        let replica = &mut self.replicas[shard];
+        replica.followers.remove(slot);
+        if !replica.shard.clock().covers(&theirs) {
             self.want(shard, slot);
-        } else if self.cluster.copy(shard) == Copy::Ready {
+        } else if self.cluster.copy(shard) == Copy::Ready && self.cluster.placed_here(shard) {
+            // Who lets another go stays until it has asked anew.
+            replica.released = PeerSet::EMPTY;
             self.outboxes[slot].push(&Message::Released {
                 shard: shard as u32,
                 digest: theirs.digest(),

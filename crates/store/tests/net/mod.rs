@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use node::{Address, Atom, ConnectionId, Cookie, Effect, Event, Input, Limits, Message, Node, Pid, Time};
+use node::{Address, Atom, ConnectionId, Cookie, Effect, Event, Input, Limits, MemberState, Message, Node, Pid, Time};
 use store::{
     ask::{Ask, Payload, Session, Status},
     config::{Config, Keyspace},
@@ -278,6 +278,15 @@ impl Net {
             }
         };
         self.machines[&atom(name)].events.iter().filter_map(note).collect()
+    }
+
+    /// Whether a node has heard another's good-bye.
+    pub fn knows_to_be_gone(&self, name: &str, other: &str) -> bool {
+        let is_that = |event: &Event| {
+            matches!(event, Event::MemberChanged { member }
+                if member.name == atom(other) && member.state == MemberState::Gone)
+        };
+        self.machines[&atom(name)].events.iter().any(is_that)
     }
 
     /// Lets time pass until all that run, and are not stopped, see a whole cluster.
