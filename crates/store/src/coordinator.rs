@@ -30,6 +30,7 @@ use crate::{
     slot,
     store::Store,
     visit::Visit,
+    warm::GROUP,
 };
 
 /// Times a request may be forwarded. Two nodes whose views differ for a moment must not play it back and forth for ever.
@@ -169,6 +170,9 @@ impl Store {
         let mut requests = mem::take(&mut run.ask.batch);
         let mut replies = mem::take(&mut requests.replies);
         for index in 0..requests.len() {
+            if index % GROUP == 0 {
+                self.warm_requests(&requests, index, run.ask.session.keyspace);
+            }
             if replies.data_len() > PIECE_BYTES && index > 0 {
                 if run.is_piecemeal() {
                     requests.hold_back(index);

@@ -60,6 +60,14 @@ pub enum Event<'a> {
 }
 
 impl<'a> Delta<'a> {
+    /// The key it is about; none if it is about the whole shard.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match self.event {
+            Event::Write { key, .. } | Event::Delete { key } => Some(key),
+            Event::Wipe => None,
+        }
+    }
+
     /// Takes one delta off `reader`.
     pub fn take(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let kind = reader.u8()?;

@@ -40,3 +40,4 @@ mod status;
 pub mod store;
 pub mod table;
 pub mod visit;
+mod warm;

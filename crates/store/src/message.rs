@@ -451,7 +451,7 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
 }
 
 /// A frame as it was received.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Frame<'a> {
     /// Its number on this connection.
     pub number: u64,

@@ -58,6 +58,24 @@ impl Objects {
         self.waiting
     }
 
+    /// See [`Table::entry`]; nor is what is aside looked at in these three.
+    pub(crate) const NO_ENTRY: u64 = Table::NO_ENTRY;
+
+    #[inline]
+    pub(crate) fn entry(&self, hash: u64) -> u64 {
+        self.table.entry(hash)
+    }
+
+    #[inline]
+    pub(crate) fn load_page(&self, entry: u64) -> usize {
+        self.table.load_page(entry)
+    }
+
+    #[inline]
+    pub(crate) fn load_record(&self, entry: u64) -> usize {
+        self.table.load_record(entry)
+    }
+
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<Found<'_>> {
         match self.get_aside(hash, key) {
             Some(object) => Some(Found::Aside(object)),

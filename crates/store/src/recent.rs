@@ -11,9 +11,12 @@ use crate::codec::{Reader, put_bytes, put_dot};
 use crate::dot::Dot;
 
 /// Room for recent writes in a small shard, in bytes.
-pub const RECENT_BYTES_MIN: usize = 4 << 10;
+pub const RECENT_BYTES_MIN: usize = 8 << 10;
 /// Room for recent writes in the largest shard, in bytes.
 pub const RECENT_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of a dot and of a length.
+const DOT_BYTES_MAX: usize = 8 + 10;
+const LEN_BYTES_MAX: usize = 10;
 /// What part of a shard's memory recent writes may take in between.
 const SHARE: usize = 16;
 
@@ -21,8 +24,6 @@ const SHARE: usize = 16;
 #[derive(Debug, Default)]
 pub struct Recent {
     bytes: Vec<u8>,
-    /// Where the oldest entry begins; what lies before has given way.
-    start: usize,
     entries: usize,
 }
 
@@ -30,26 +31,36 @@ impl Recent {
     /// Adds a dot that the shard has just come to cover, and makes room according to the shard's
     /// memory.
     pub fn push(&mut self, dot: Dot, key: &[u8], shard_bytes: usize) {
-        put_dot(&mut self.bytes, dot);
-        put_bytes(&mut self.bytes, key);
-        self.entries += 1;
         let bytes_max = (shard_bytes / SHARE)
             .clamp(RECENT_BYTES_MIN, RECENT_BYTES_MAX)
             .min(shard_bytes);
-        while self.bytes.len() - self.start > bytes_max {
-            self.drop_oldest();
+        let entry_bytes_max = DOT_BYTES_MAX + LEN_BYTES_MAX + key.len();
+        if self.bytes.len() + entry_bytes_max > bytes_max {
+            if entry_bytes_max > bytes_max {
+                return self.clear();
+            }
+            self.give_way(bytes_max / 2);
+            self.bytes.shrink_to(bytes_max);
         }
-        // Moving what is left only when as much has given way keeps a push constant on average.
-        if self.start > self.bytes.len() / 2 {
-            self.bytes.drain(..self.start);
-            self.bytes.shrink_to(2 * bytes_max);
-            self.start = 0;
+        put_dot(&mut self.bytes, dot);
+        put_bytes(&mut self.bytes, key);
+        self.entries += 1;
+    }
+
+    /// Forgets the oldest until at most `bytes_left` are left: half of it at once, for they lie in memory that nobody has
+    /// touched for long.
+    fn give_way(&mut self, bytes_left: usize) {
+        let mut start = 0;
+        while self.bytes.len() - start > bytes_left {
+            start += self.entry_len(start);
+            self.entries -= 1;
         }
+        self.bytes.drain(..start);
     }
 
     /// All entries, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (Dot, &[u8])> {
-        let mut reader = Reader::new(&self.bytes[self.start..]);
+        let mut reader = Reader::new(&self.bytes);
         core::iter::from_fn(move || Some((reader.dot().ok()?, reader.bytes().ok()?)))
     }
 
@@ -72,12 +83,12 @@ impl Recent {
         self.bytes.capacity()
     }
 
-    fn drop_oldest(&mut self) {
-        let mut reader = Reader::new(&self.bytes[self.start..]);
+    /// Bytes of the entry that begins at `start`.
+    fn entry_len(&self, start: usize) -> usize {
+        let mut reader = Reader::new(&self.bytes[start..]);
         let sound = reader.dot().is_ok() && reader.bytes().is_ok();
         assert!(sound, "the ring of recent writes holds only what was pushed");
-        self.start = self.bytes.len() - reader.rest().len();
-        self.entries -= 1;
+        self.bytes.len() - start - reader.rest().len()
     }
 }
 
@@ -101,10 +112,10 @@ mod tests {
                 &[b'k'; 20],
                 RECENT_BYTES_MIN,
             );
-            assert!(recent.memory_bytes() <= 4 * RECENT_BYTES_MIN);
+            assert!(recent.memory_bytes() <= RECENT_BYTES_MIN);
         }
         let kept = recent.iter().count() as u64;
-        assert!((100..200).contains(&kept), "{kept} entries");
+        assert!((100..300).contains(&kept), "{kept} entries");
         let mut wanted = Clock::new();
         wanted.insert_span(
             WRITER,

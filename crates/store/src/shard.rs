@@ -165,6 +165,12 @@ impl Shard {
         }
     }
 
+    /// The keys and what they hold.
+    #[inline]
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
     /// Whether to remember recent writes for peers that miss a few. Not worth the memory while
     /// there are none.
     pub fn remember(&mut self, on: bool) {

@@ -32,6 +32,7 @@ use crate::{
     run::{Run, RunId, Runs},
     shard::Shard,
     stamp::Hlc,
+    warm::GROUP,
 };
 
 /// The name the store is registered under on every node.
@@ -242,7 +243,14 @@ impl Store {
             }
             self.acknowledged(slot, frame.applied);
         }
+        let mut ahead = frame.clone();
+        let mut until_warm = 0;
         while let Some(message) = frame.next() {
+            if until_warm == 0 {
+                self.warm_deltas(&mut ahead);
+                until_warm = GROUP;
+            }
+            until_warm -= 1;
             let message = message.map_err(|malformed| malformed.0)?;
             if !self.message(slot, &message) {
                 return Err("a message that makes no sense");

@@ -134,6 +134,34 @@ impl Table {
         Some(self.record(self.slab.get(id)).1)
     }
 
+    /// What [`Table::entry`] gives if there is nothing under a hash.
+    pub const NO_ENTRY: u64 = index::EMPTY;
+
+    /// The index entry where the search for a hash begins. It names a record as long as the table is not changed.
+    #[inline]
+    pub fn entry(&self, hash: u64) -> u64 {
+        self.index.first(hash)
+    }
+
+    /// Loads what lies between an entry and its record. The value is of no use but that it was loaded.
+    #[inline]
+    pub fn load_page(&self, entry: u64) -> usize {
+        if entry == Self::NO_ENTRY {
+            0
+        } else {
+            self.slab.get(entry as u32).len()
+        }
+    }
+
+    /// Loads the beginning of an entry's record. The value is of no use but that it was loaded.
+    #[inline]
+    pub fn load_record(&self, entry: u64) -> usize {
+        if entry == Self::NO_ENTRY {
+            return 0;
+        }
+        self.slab.get(entry as u32).first().copied().unwrap_or(0).into()
+    }
+
     /// Keeps a record under a key, in place of the one that is there: `true` if there was one.
     ///
     /// A table that is full (past 16 GiB of records of up to 1 KiB *and* 2^30 others) refuses what

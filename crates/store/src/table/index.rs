@@ -24,7 +24,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// An empty slot. No entry is like it, since no id is `u32::MAX`.
-const EMPTY: u64 = u64::MAX;
+pub(super) const EMPTY: u64 = u64::MAX;
 /// The half of a hash that is kept in a slot.
 const UPPER: u64 = !(u32::MAX as u64);
 /// Fewest slots that are allocated.
@@ -57,6 +57,12 @@ impl Index {
     /// Bytes of heap held.
     pub(super) fn memory_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<u64>()
+    }
+
+    /// The entry in the slot where the search for `hash` begins: mostly that of the key, or [`EMPTY`].
+    #[inline]
+    pub(super) fn first(&self, hash: u64) -> u64 {
+        self.slots.get(self.home(hash)).copied().unwrap_or(EMPTY)
     }
 
     /// The slot of the entry under `hash` that `is_it` says yes to. It may be asked about ids whose
