@@ -176,7 +176,9 @@ impl World {
         let Some(life) = &mut self.machines[at].life else {
             return false;
         };
-        if life.leaving || life.paused {
+        // One that has met nobody is gone at once, and those that miss its former life never hear of this one: it takes an
+        // operator's word that it is dead.
+        if life.leaving || life.paused || life.store.borrow().cluster().is_alone() {
             return false;
         }
         life.leaving = true;
