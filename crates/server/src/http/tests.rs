@@ -229,7 +229,14 @@ async fn every_refusal_is_a_problem() {
         ("GET", "/ks/other/kv/a", &[], "", 404, "no_keyspace"),
         ("GET", "/kv?limit=0", &[], "", 400, "bad_request"),
         ("GET", "/kv?cursor=x", &[], "", 400, "bad_request"),
-        ("POST", "/batch", &[("content-type", "text/plain")], "[]", 415, "content_type"),
+        (
+            "POST",
+            "/batch",
+            &[("content-type", "text/plain")],
+            "[]",
+            415,
+            "content_type",
+        ),
         (
             "POST",
             "/batch",
