@@ -339,7 +339,7 @@ def _memory_table(results: Results) -> str:
 def _machine(binary: Path) -> str:
     paths = [str(binary), *(path for _, path in _redis_likes())]
     versions = [_first_line([path, "--version"]) for path in paths]
-    facts = [f"{_cpu_model()}, {os.cpu_count()} cores", f"Linux {platform.release()}", *versions]
+    facts = [f"{_cpu_model()}, {os.cpu_count()} cores", f"Linux {'.'.join(platform.release().split('.')[:2])}", *versions]
     return "\n".join(f"- {fact}" for fact in facts)
 
 
