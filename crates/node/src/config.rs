@@ -13,8 +13,7 @@ pub struct Config {
     pub creation: u32,
     /// The cookie of every connection.
     pub cookie: Cookie,
-    /// Keep out of `nodes()` of BEAM peers, and so out of their `global` and `pg`. For now every node
-    /// does, whatever this says: a visible node must speak `global`.
+    /// Keep out of `nodes()` of peers, and so out of their `global` and `pg`.
     pub hidden: bool,
     /// A peer that was silent for this long, in milliseconds, is lost. At least 8.
     pub tick_ms: u64,

@@ -40,8 +40,11 @@ impl<P: Payload> Core<P> {
         handshake::Local {
             name: self.config.name.clone(),
             creation: self.config.creation,
-            // A visible node that is mute on `global` makes `global:sync/0` hang at every BEAM.
-            flags: Flags::HIDDEN,
+            flags: if self.config.hidden {
+                Flags::HIDDEN
+            } else {
+                Flags::VISIBLE
+            },
         }
     }
 

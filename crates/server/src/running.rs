@@ -280,7 +280,8 @@ fn node_config(config: &Config, creation: u32, dist_port: u16) -> node::Config {
         name: config.name.clone(),
         creation,
         cookie: config.cookie.clone(),
-        hidden: config.hidden,
+        // Until this node speaks `global`: a mute visible one makes `global:sync/0` hang at every BEAM.
+        hidden: true,
         tick_ms: millis(config.tick),
         birth: config.store(creation).birth(),
         join: config.join.iter().map(|join| join.node.clone()).collect(),
