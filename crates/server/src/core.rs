@@ -279,18 +279,29 @@ impl Core {
         self.waiters.insert(id, Waiter::Connection(mailbox));
     }
 
-    /// An empty batch with room.
+    /// Gives room to a batch that has none.
     #[inline]
-    pub(crate) fn take_batch(&mut self) -> Batch {
-        self.batches.pop().unwrap_or_default()
+    pub(crate) fn take_batch(&mut self, batch: &mut Batch) {
+        if let Some(roomy) = self.batches.pop() {
+            *batch = roomy;
+        }
     }
 
-    /// Takes a batch back.
+    /// Takes the room of a batch that is done.
     #[inline]
-    pub(crate) fn give_batch(&mut self, mut batch: Batch) {
+    pub(crate) fn give_batch(&mut self, batch: &mut Batch) {
+        let mut batch = mem::take(batch);
         if self.batches.len() < BATCHES_MAX {
             batch.clear();
             self.batches.push(batch);
+        }
+    }
+
+    /// Takes the room of a batch if it has no bytes: a client that says nothing costs none.
+    #[inline]
+    pub(crate) fn give_unused(&mut self, batch: &mut Batch) {
+        if batch.buffer.is_empty() {
+            self.give_batch(batch);
         }
     }
 

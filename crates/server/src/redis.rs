@@ -32,10 +32,7 @@ use wire::{
     resp::{self, Limits, Parser, ProtocolError},
 };
 
-use crate::{
-    core::{Core, Shell},
-    mailbox::Mailbox,
-};
+use crate::{core::Shell, mailbox::Mailbox};
 
 /// Bytes read in one go.
 const READ_BYTES_MAX: usize = 32 << 10;
@@ -116,7 +113,7 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options) {
         since: Instant::now(),
         ask: Some(ask),
         parser: Parser::new(),
-        partial: Batch::new(),
+        reading: Batch::new(),
         missing: 0,
         protocol: Protocol::default(),
         mailbox: Rc::default(),
@@ -137,8 +134,8 @@ struct Connection {
     /// The envelope of its batches; `None` while one is under way.
     ask: Option<Box<Ask>>,
     parser: Parser,
-    /// The request that is not complete yet; without bytes and capacity if there is none.
-    partial: Batch,
+    /// What is read into: the request that is not complete yet. Without capacity while there is none.
+    reading: Batch,
     /// Bytes it still needs at least.
     missing: usize,
     protocol: Protocol,
@@ -156,45 +153,42 @@ enum After {
 impl Connection {
     /// Serves the client until it or we end the connection.
     async fn run(&mut self) -> io::Result<()> {
-        loop {
-            let Some((mut batch, more_at_hand)) = self.read().await? else {
-                return Ok(());
-            };
+        while let Some(more_at_hand) = self.read().await? {
             loop {
-                match self.take(batch).await? {
+                match self.take().await? {
                     After::Close => return self.stream.shutdown().await,
                     After::Read => break,
-                    After::Parse => batch = mem::take(&mut self.partial),
+                    After::Parse => {}
                 }
             }
             if more_at_hand {
                 tokio::task::yield_now().await;
             }
         }
+        Ok(())
     }
 
-    /// Parses and executes what a batch holds.
-    async fn take(&mut self, mut batch: Batch) -> io::Result<After> {
-        let is_known = self.ask.as_ref().is_none_or(|ask| ask.session.authenticated);
+    /// Parses and executes what was read.
+    async fn take(&mut self) -> io::Result<After> {
+        let is_known = self.is_known();
         let limits = if is_known { &self.limits } else { &Limits::BEFORE_AUTH };
-        let parsed = self.parser.parse(&mut batch, limits);
+        let parsed = self.parser.parse(&mut self.reading, limits);
         let progress = match parsed {
             Ok(progress) => progress,
             Err(error) => {
-                if !batch.is_empty() {
-                    self.execute(batch).await?;
+                if !self.reading.is_empty() {
+                    self.execute().await?;
                 }
                 self.refuse(error).await?;
                 return Ok(After::Close);
             }
         };
         self.missing = progress.missing;
-        if batch.is_empty() {
-            self.keep(batch);
+        if self.reading.is_empty() {
+            self.shell.core().give_unused(&mut self.reading);
             return Ok(After::Read);
         }
-        self.parser.split_tail(&mut batch, &mut self.partial);
-        let quit = self.execute(batch).await?;
+        let quit = self.execute().await?;
         Ok(match (quit, progress.blocked) {
             (true, _) => After::Close,
             (false, true) => After::Parse,
@@ -202,21 +196,15 @@ impl Connection {
         })
     }
 
-    /// Keeps a batch that has no complete request; if it has no bytes either, someone else may have it.
-    fn keep(&mut self, batch: Batch) {
-        if batch.buffer.is_empty() {
-            self.shell.core().give_batch(batch);
-        } else {
-            self.partial = batch;
-        }
+    fn is_known(&self) -> bool {
+        self.ask.as_ref().is_none_or(|ask| ask.session.authenticated)
     }
 
     // Reading
 
-    /// A batch with bytes that are not parsed yet, and whether more are at hand. `None`: the client has gone.
-    async fn read(&mut self) -> io::Result<Option<(Batch, bool)>> {
-        let is_known = self.ask.as_ref().is_none_or(|ask| ask.session.authenticated);
-        let until = self.since + STRANGER_TIME_MAX;
+    /// Reads, and tells whether more is at hand. `None`: the client has gone.
+    async fn read(&mut self) -> io::Result<Option<bool>> {
+        let (is_known, until) = (self.is_known(), self.since + STRANGER_TIME_MAX);
         let read = poll_fn(|cx| self.poll_read(cx));
         if is_known {
             read.await
@@ -226,90 +214,78 @@ impl Connection {
     }
 
     #[inline]
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<(Batch, bool)>>> {
-        let mut batch = if self.partial.buffer.is_empty() {
-            self.shell.core().take_batch()
-        } else {
-            mem::take(&mut self.partial)
-        };
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<bool>>> {
+        let Self {
+            shell,
+            stream,
+            missing,
+            reading,
+            ..
+        } = self;
+        if reading.buffer.capacity() == 0 {
+            shell.core().take_batch(reading);
+        }
         // What a length promises is believed as far as bytes have come.
-        let room = self
-            .missing
-            .min(batch.buffer.len())
+        let room = (*missing)
+            .min(reading.buffer.len())
             .clamp(READ_BYTES_MAX, LARGE_READ_BYTES_MAX);
-        batch.buffer.reserve(room);
+        reading.buffer.reserve(room);
         let polled = {
-            let mut space = (&mut batch.buffer).limit(room);
-            pin!(self.stream.read_buf(&mut space)).poll(cx)
+            let mut space = (&mut reading.buffer).limit(room);
+            pin!(stream.read_buf(&mut space)).poll(cx)
         };
         match polled {
             Poll::Pending => {
-                self.keep(batch);
+                shell.core().give_unused(reading);
                 Poll::Pending
             }
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(None)),
-            Poll::Ready(Ok(read)) => Poll::Ready(Ok(Some((batch, read == room)))),
+            Poll::Ready(Ok(read)) => Poll::Ready(Ok(Some(read == room))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }
 
     // Executing and writing
 
-    /// Executes a batch and writes its replies, in pieces if they are large. True if the client asked to be let go.
-    async fn execute(&mut self, batch: Batch) -> io::Result<bool> {
-        let mut next = Some(batch);
-        while let Some(batch) = next {
-            next = self.execute_piece(batch).await?;
-        }
-        Ok(self.ask.as_ref().is_some_and(|ask| ask.session.quit))
-    }
-
-    /// Executes what the store takes of a batch at a time, and gives back the rest.
-    async fn execute_piece(&mut self, batch: Batch) -> io::Result<Option<Batch>> {
+    /// Executes what was parsed and writes the replies, in pieces if they are large. True if the client asked to be let
+    /// go.
+    async fn execute(&mut self) -> io::Result<bool> {
         let mut ask = self.ask.take().expect("one batch at a time is under way");
-        ask.batch = batch;
-        let id = ask.session.id;
-        let shell = self.shell.clone();
-        let at_once = {
-            let mut core = shell.core();
-            match core.execute(ask) {
-                Some(ask) => Some(self.answer(&mut core, ask)?),
-                None => {
+        mem::swap(&mut ask.batch, &mut self.reading);
+        self.parser.split_tail(&mut ask.batch, &mut self.reading);
+        loop {
+            let id = ask.session.id;
+            let at_once = {
+                let mut core = self.shell.core();
+                let at_once = core.execute(ask);
+                if at_once.is_none() {
                     core.expect(id, self.mailbox.clone());
-                    None
                 }
+                at_once
+            };
+            ask = match at_once {
+                Some(ask) => ask,
+                None => self.mailbox.take().await,
+            };
+            let unsent = self.answer(&ask.batch.replies)?;
+            if !unsent.is_empty() {
+                self.drain(&unsent).await?;
             }
-        };
-        let (unsent, rest) = match at_once {
-            Some(answered) => answered,
-            None => {
-                let ask = self.mailbox.take().await;
-                self.answer(&mut shell.core(), ask)?
+            if !ask.batch.resume() {
+                break;
             }
-        };
-        if !unsent.is_empty() {
-            self.drain(&unsent).await?;
         }
-        Ok(rest)
-    }
-
-    /// Encodes and writes the replies. Gives back what the socket does not take at once, and requests held back.
-    #[inline]
-    fn answer(&mut self, core: &mut Core, mut ask: Box<Ask>) -> io::Result<(Vec<u8>, Option<Batch>)> {
-        let mut batch = mem::take(&mut ask.batch);
-        self.protocol = resp::encode(&batch.replies, self.protocol, &mut core.output);
+        self.shell.core().give_batch(&mut ask.batch);
+        let quit = ask.session.quit;
         self.ask = Some(ask);
-        let rest = if batch.resume() {
-            Some(batch)
-        } else {
-            core.give_batch(batch);
-            None
-        };
-        Ok((self.write(core)?, rest))
+        Ok(quit)
     }
 
+    /// Encodes and writes replies; gives back what the socket does not take at once.
     #[inline]
-    fn write(&mut self, core: &mut Core) -> io::Result<Vec<u8>> {
+    fn answer(&mut self, replies: &Replies) -> io::Result<Vec<u8>> {
+        let core = &mut *self.shell.core();
+        self.protocol = resp::encode(replies, self.protocol, &mut core.output);
         if core.output.is_empty() {
             return Ok(Vec::new());
         }
