@@ -19,6 +19,9 @@ use wire::{
     etf::{Atom, Pid},
 };
 
+/// Bytes that an empty output has room for at most.
+const ROOM_MAX: usize = 32 << 10;
+
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// The shell is dialling.
@@ -117,7 +120,9 @@ impl Output {
         if self.gathered.is_empty() {
             return None;
         }
-        let bytes = Bytes::from(mem::take(&mut self.gathered));
+        // What comes next is about as much.
+        let next = Vec::with_capacity(self.gathered.len().min(ROOM_MAX));
+        let bytes = Bytes::from(mem::replace(&mut self.gathered, next));
         self.unwritten += bytes.len();
         self.wrote_us = now_us;
         Some(bytes)

@@ -38,6 +38,10 @@ pub(crate) const HOPS_MAX: u8 = 3;
 
 /// Bytes of requests beyond which a parcel takes no further one: with one large request in it, it still fits a frame.
 const PARCEL_BYTES: usize = 1 << 20;
+/// Bytes of requests that a parcel has room for from the beginning.
+const PARCEL_ROOM: usize = 2 << 10;
+/// Emptied batches kept for what peers forward; a further one is dropped.
+const SPARES_MAX: usize = 64;
 /// Bytes of replies after which a batch is answered in pieces: the rest is executed when these are on their way.
 const PIECE_BYTES: usize = 4 << 20;
 /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather.
@@ -122,7 +126,7 @@ impl Store {
         if usize::from(forward.keyspace) >= self.config.keyspaces.len() {
             return false;
         }
-        let mut batch = Batch::new();
+        let mut batch = self.spares.pop().unwrap_or_default();
         if message::requests(forward.requests, |args| batch.push(args)).is_err() {
             return false;
         }
@@ -636,6 +640,10 @@ impl Store {
                         replies: &replies,
                     });
                 }
+                if self.spares.len() < SPARES_MAX {
+                    run.ask.batch.clear();
+                    self.spares.push(run.ask.batch);
+                }
             }
             Origin::Part { of, slot, fold } => {
                 let mut reply = Replies::new();
@@ -744,8 +752,8 @@ fn parcel(run: &mut Run, peer: usize, args: Args<'_>, place: (Slot, u32), read: 
         run.parcels.push(Parcel {
             peer,
             keyspace,
-            requests: Vec::new(),
-            slots: Vec::new(),
+            requests: Vec::with_capacity(run.ask.batch.buffer.len().min(PARCEL_ROOM)),
+            slots: Vec::with_capacity(run.ask.batch.len().min(PARCEL_ROOM / 64)),
             reads_only: true,
         });
         run.parcels.len() - 1

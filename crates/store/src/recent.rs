@@ -73,6 +73,12 @@ impl Recent {
         (found.len() as u64 == wanted.count()).then_some(found)
     }
 
+    /// Loads the place of the next entry.
+    #[inline]
+    pub(crate) fn load(&self) -> usize {
+        self.bytes.last().copied().unwrap_or(0).into()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -458,6 +458,13 @@ impl Shard {
         Ok(Received { delta, fresh })
     }
 
+    /// Loads what every event changes: the clock, and the end of the recent writes. The value is of no use but that it
+    /// was loaded.
+    #[inline]
+    pub(crate) fn load_clock(&self) -> usize {
+        self.clock.load() ^ self.recent.as_ref().map_or(0, Recent::load)
+    }
+
     /// An event of a peer that leaves `record` of `key`, or nothing.
     fn receive_event(&mut self, delta: &Delta<'_>, key: &[u8], record: Option<&Record<'_>>) {
         let hash = table::hash(key);

@@ -12,6 +12,7 @@ use node::{Context, Event, MembersCommand, Process};
 use wire::{
     etf::{Atom, Pid, Term},
     reply::Replies,
+    request::Batch,
 };
 
 use crate::{
@@ -112,6 +113,8 @@ pub struct Store {
     cut: PeerSet,
     early: Early,
 
+    /// Emptied batches, for what peers forward.
+    pub(crate) spares: Vec<Batch>,
     pub(crate) clients: HashMap<u64, Session, foldhash::fast::FixedState>,
     #[allow(clippy::vec_box)] // the boxes travel on
     pub(crate) answers: Vec<Box<Ask>>,
@@ -178,6 +181,7 @@ impl Store {
             broken: Vec::new(),
             cut: PeerSet::EMPTY,
             early: Early::default(),
+            spares: Vec::new(),
             clients: HashMap::default(),
             answers: Vec::new(),
             beam_answers: Vec::new(),

@@ -87,6 +87,12 @@ impl Store {
         }
         let entries = &entries[..places.len];
         let mut loaded = 0;
+        // What replicas write beside the record. Alone, there is none of it.
+        if !self.cluster.is_alone() {
+            for &(shard, _) in entries {
+                loaded ^= self.replicas[shard].shard.load_clock();
+            }
+        }
         for &(shard, entry) in entries {
             loaded ^= self.objects(shard).load_page(entry);
         }
