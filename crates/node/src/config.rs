@@ -45,6 +45,12 @@ pub struct Limits {
     pub monitors_per_peer_max: usize,
     /// Links one peer may hold here; past it the connection is cut.
     pub links_per_peer_max: usize,
+    /// How often the processes of one peer may have joined groups of one scope; past it the
+    /// connection is cut.
+    pub joins_per_peer_max: usize,
+    /// Bytes of the names of the groups of one scope in which one peer has members; past it the
+    /// connection is cut.
+    pub group_bytes_per_peer_max: usize,
     /// Accepted connections that have not yet shaken hands; a further one is closed.
     pub accepting_max: usize,
     /// Signals that wait for one peer's connection to come up; a further one is dropped or, for
@@ -66,6 +72,8 @@ impl Default for Limits {
             message_bytes_max: 72 << 20,
             monitors_per_peer_max: 100_000,
             links_per_peer_max: 100_000,
+            joins_per_peer_max: 100_000,
+            group_bytes_per_peer_max: 16 << 20,
             accepting_max: 64,
             waiting_max: 1024,
             dials_max: 8,

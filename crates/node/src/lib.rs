@@ -14,6 +14,7 @@
 //! | `table`, `registry`, `timers`, `random` | who lives here, under which name, what is due, the dice |
 //! | `links`, `monitors` | who must hear of whose end: local and remote |
 //! | [`gen_server`] | the `gen_server` protocol: calls in and out |
+//! | [`groups`] | process groups, as `pg` has them |
 //! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
 //! | `route` | control messages in and out |
 //! | `members`, `membership`, `hello` | who belongs to the cluster: talks, decides, encodes |
@@ -31,6 +32,7 @@ mod connection;
 mod context;
 mod effect;
 pub mod gen_server;
+pub mod groups;
 mod hello;
 mod input;
 mod links;

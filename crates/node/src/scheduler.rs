@@ -11,6 +11,7 @@ use crate::{
     connection::Connections,
     context::Context,
     effect::{Effect, Event},
+    groups::Scopes,
     hello::Told,
     input::{ConnectionId, Input},
     links::Links,
@@ -46,7 +47,7 @@ pub trait Observer<P> {
 
 /// An Erlang-style node: a state machine over [`Input`] and [`Effect`].
 pub struct Node<P: Payload> {
-    core: Core<P>,
+    pub(crate) core: Core<P>,
 }
 
 impl<P: Payload> Node<P> {
@@ -160,6 +161,7 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) links: Links,
     pub(crate) monitors: Monitors,
     pub(crate) timers: Timers<Due>,
+    pub(crate) scopes: Scopes,
     pub(crate) effects: Vec<Effect<P>>,
     pub(crate) connections: Connections,
     /// Signals for nodes that are being dialled.
@@ -202,6 +204,7 @@ impl<P: Payload> Core<P> {
             links: Links::default(),
             monitors: Monitors::default(),
             timers: Timers::new(),
+            scopes: Scopes::default(),
             effects: Vec::new(),
             connections: Connections::default(),
             waiting: BTreeMap::new(),
@@ -396,6 +399,14 @@ impl<P: Payload> Core<P> {
                 reason: "the run queue is full",
             });
         }
+    }
+
+    /// Takes messages to a process back that it was not yet given.
+    pub(crate) fn drop_queued(&mut self, process: Local, unwanted: impl Fn(&Message<P>) -> bool) {
+        self.queue.retain(|queued| match queued {
+            Queued::Message { to, message } => *to != process || !unwanted(message),
+            Queued::Start { .. } | Queued::Exit { .. } | Queued::Down { .. } => true,
+        });
     }
 
     pub(crate) fn post_start(&mut self, to: Local) {

@@ -68,6 +68,7 @@ impl<P: Payload> Core<P> {
             let (pid, reason) = (pid.clone(), reason.clone());
             self.event(Event::ProcessExited { pid, name, reason });
         }
+        self.leave_all_groups(process, &pid);
         for other in self.links.take(process) {
             self.send_exit(&other, pid.clone(), reason.clone(), true);
         }

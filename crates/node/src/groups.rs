@@ -1,0 +1,564 @@
+//! Process groups, as `pg` has them: named sets of processes all over the cluster.
+//!
+//! A *scope* is an overlay of its own: a process registered under the scope's name, which talks with
+//! those of the same name at visible peers ([`talk`]), and a table of who is in which group
+//! ([`roster`]), which every process here reads without a message. Only its own node adds a process to
+//! a group or takes it out; the others hear of it.
+//!
+//! ```text
+//!      ours                              theirs
+//!   node up   discover ─▶             ◀─ discover   node up
+//!             ◀─ sync (all their members)   sync (all ours) ─▶     for each discover
+//!             join, leave, as they happen ─▶
+//! ```
+//!
+//! - What a peer holds about us is, message by message, what the roster had when it was sent: it is
+//!   sent in the same step in which the roster changes. A join or leave goes only to who was told all.
+//!   So a scope of a BEAM never hears of a group that it does not know, which would end it.
+//! - Per peer node there is one scope of a name: a newer one replaces it.
+//! - A peer speaks for its own processes only, and within bounds; else its connection is cut.
+//! - The scope is monitored, not the members: when it or its node is lost, they are gone.
+//! - Nobody is dialled for a scope's sake, and a hidden connection carries nothing of it.
+//! - A local process that ends has left all its groups before anybody hears of its end.
+//!
+//! What a BEAM offers as calls (`pg:join/2` and the others) is for its own processes: calls from other
+//! nodes get no answer.
+//!
+//! Source: pg(3), OTP kernel reference manual.
+
+mod roster;
+mod talk;
+mod watchers;
+
+use crate::{
+    context::Context,
+    message::{Address, Message, Payload, Process},
+    monitors::Purpose,
+    scheduler::{Core, Node},
+    table::Local,
+};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec, vec::Vec};
+use roster::{Change, Roster};
+use talk::Talk;
+use watchers::Watchers;
+use wire::etf::{Atom, Pid, Ref, Term};
+
+/// The scope that `pg` runs if it is given no other.
+pub const DEFAULT_SCOPE: &str = "pg";
+
+/// Processes joined a group or left it: what comes to a watcher, as `{Ref, join|leave, Group, Pids}`
+/// from the scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupChange {
+    /// What [`Context::monitor_group`] or [`Context::monitor_scope`] gave.
+    pub monitor: Ref,
+    /// They joined; else they left.
+    pub joined: bool,
+    /// Which group.
+    pub group: Term,
+    /// Who. A process that joined twice at once is there twice.
+    pub pids: Vec<Pid>,
+}
+
+impl GroupChange {
+    /// Reads such a message. None if it is another.
+    pub fn read(term: &Term) -> Option<Self> {
+        let [Term::Ref(monitor), verb, group, Term::List(pids)] = term.as_tuple()? else {
+            return None;
+        };
+        let joined = verb.is_atom("join");
+        let pids = pids.iter().map(|pid| pid.as_pid().cloned()).collect::<Option<_>>()?;
+        (joined || verb.is_atom("leave")).then(|| Self {
+            monitor: monitor.clone(),
+            joined,
+            group: group.clone(),
+            pids,
+        })
+    }
+
+    fn term(monitor: Ref, change: &Change) -> Term {
+        let verb = Term::atom(if change.joined { "join" } else { "leave" });
+        Term::from((
+            monitor,
+            verb,
+            change.group.clone(),
+            Term::list(change.pids.iter().cloned()),
+        ))
+    }
+}
+
+/// The scopes of a node. They are few and started by its own program: a list.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes(Vec<Scope>);
+
+#[derive(Debug)]
+struct Scope {
+    name: Atom,
+    process: Local,
+    roster: Roster,
+    /// The scopes of this name at peers, one per node.
+    peers: BTreeMap<Atom, Peer>,
+    watchers: Watchers,
+    /// The groups of each local process, for its end.
+    joined: BTreeMap<Pid, Vec<Term>>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    pid: Pid,
+    monitor: Ref,
+    /// It was sent our members, and hears of each change since.
+    told: bool,
+}
+
+/// Why what a peer says about groups cuts its connection.
+enum Breach {
+    Forged,
+    Quota(&'static str),
+}
+
+impl Scopes {
+    fn find(&mut self, name: &str) -> Option<&mut Scope> {
+        self.0.iter_mut().find(|scope| scope.name == *name)
+    }
+
+    fn get(&self, name: &str) -> Option<&Scope> {
+        self.0.iter().find(|scope| scope.name == *name)
+    }
+}
+
+/// Scopes from outside of processes.
+impl<P: Payload> Node<P> {
+    /// Starts a scope, before the first input or between two. None if the name is taken.
+    pub fn start_scope(&mut self, name: &str) -> Option<Pid> {
+        self.core.start_scope(name)
+    }
+}
+
+/// Process groups. A scope that does not run here is an empty one.
+impl<P: Payload> Context<'_, P> {
+    /// Starts a scope: the process registered under that name. None if the name is taken. Every node
+    /// that hears of a scope keeps its name forever, so the names are constants of the program.
+    pub fn start_scope(&mut self, name: &str) -> Option<Pid> {
+        self.core.start_scope(name)
+    }
+
+    /// A process of this node joins a group, once more. False if it is none, or is dead, or the scope
+    /// does not run.
+    pub fn join(&mut self, scope: &str, group: Term, pid: &Pid) -> bool {
+        self.core.join_group(scope, group, pid)
+    }
+
+    /// A process of this node leaves a group, once. False if it was no member.
+    pub fn leave(&mut self, scope: &str, group: &Term, pid: &Pid) -> bool {
+        self.core.leave_group(scope, group, pid)
+    }
+
+    /// All members of a group, in no order that means anything; who joined twice is there twice.
+    pub fn members_of(&self, scope: &str, group: &Term) -> Vec<Pid> {
+        let scope = self.core.scopes.get(scope);
+        scope.map_or_else(Vec::new, |scope| scope.roster.members(group))
+    }
+
+    /// The members that live on this node.
+    pub fn local_members_of(&self, scope: &str, group: &Term) -> Vec<Pid> {
+        let (scope, node) = (self.core.scopes.get(scope), self.node());
+        scope.map_or_else(Vec::new, |scope| scope.roster.members_of(node, group))
+    }
+
+    /// The groups that have members.
+    pub fn groups(&self, scope: &str) -> Vec<Term> {
+        let scope = self.core.scopes.get(scope);
+        scope.map_or_else(Vec::new, |scope| scope.roster.groups().cloned().collect())
+    }
+
+    /// The members of a group as they are, and a [`GroupChange`] message for each change from now on.
+    /// None if the scope does not run.
+    pub fn monitor_group(&mut self, scope: &str, group: Term) -> Option<(Ref, Vec<Pid>)> {
+        let members = self.members_of(scope, &group);
+        let monitor = self.core.watch_groups(scope, self.me, Some(group))?;
+        Some((monitor, members))
+    }
+
+    /// All groups as they are, and a [`GroupChange`] message for each change from now on. None if the
+    /// scope does not run.
+    pub fn monitor_scope(&mut self, scope: &str) -> Option<(Ref, Vec<(Term, Vec<Pid>)>)> {
+        let monitor = self.core.watch_groups(scope, self.me, None)?;
+        let roster = &self.core.scopes.get(scope)?.roster;
+        let members = |group: &Term| (group.clone(), roster.members(group));
+        Some((monitor, roster.groups().map(members).collect()))
+    }
+
+    /// Ends a monitor of a group or a scope: nothing comes under this reference any more. False if
+    /// there was none.
+    pub fn demonitor_group(&mut self, scope: &str, monitor: &Ref) -> bool {
+        self.core.unwatch_groups(scope, self.me, monitor)
+    }
+}
+
+impl<P: Payload> Core<P> {
+    fn start_scope(&mut self, name: &str) -> Option<Pid> {
+        let name = Atom::new(name);
+        if self.registry.find(&name).is_some() {
+            return None;
+        }
+        let pid = self.spawn(Some(name.as_str()), Box::new(Talker { scope: name.clone() }));
+        let process = self.table.find(&pid).expect("it was spawned just now");
+        self.scopes.0.push(Scope {
+            name,
+            process,
+            roster: Roster::default(),
+            peers: BTreeMap::new(),
+            watchers: Watchers::default(),
+            joined: BTreeMap::new(),
+        });
+        Some(pid)
+    }
+
+    // What our own processes do
+
+    fn join_group(&mut self, scope: &str, group: Term, pid: &Pid) -> bool {
+        let found = self.scopes.find(scope);
+        let Some((scope, _)) = found.zip(self.table.find(pid)) else {
+            return false;
+        };
+        scope.roster.join(&self.config.name, &group, pid);
+        scope.joined.entry(pid.clone()).or_default().push(group.clone());
+        let (process, pids) = (scope.process, vec![pid.clone()]);
+        let peer = self.pid(process);
+        let talk = Talk::Join {
+            peer,
+            group: group.clone(),
+            pids: pids.clone(),
+        };
+        let joined = true;
+        self.tell_scopes(process, talk);
+        self.notify(process, &[Change { joined, group, pids }]);
+        true
+    }
+
+    fn leave_group(&mut self, scope: &str, group: &Term, pid: &Pid) -> bool {
+        let Some(scope) = self.scopes.find(scope) else {
+            return false;
+        };
+        let Some(groups) = scope.joined.get_mut(pid) else {
+            return false;
+        };
+        let Some(at) = groups.iter().position(|joined| joined == group) else {
+            return false;
+        };
+        groups.swap_remove(at);
+        if groups.is_empty() {
+            scope.joined.remove(pid);
+        }
+        let process = scope.process;
+        self.left(process, pid, vec![group.clone()]);
+        true
+    }
+
+    /// A local process ended: it leaves its groups, and watches none. If it was a scope, that is gone.
+    pub(crate) fn leave_all_groups(&mut self, process: Local, pid: &Pid) {
+        self.scopes.0.retain(|scope| scope.process != process);
+        for at in 0..self.scopes.0.len() {
+            let scope = &mut self.scopes.0[at];
+            scope.watchers.forget(process);
+            let of = scope.process;
+            if let Some(groups) = scope.joined.remove(pid) {
+                self.left(of, pid, groups);
+            }
+        }
+    }
+
+    /// One of ours left these groups, each once: takes it out and tells all.
+    fn left(&mut self, process: Local, pid: &Pid, groups: Vec<Term>) {
+        let node = self.config.name.clone();
+        let Some(scope) = self.scope_of(process) else {
+            return;
+        };
+        let change = |group: &Term| {
+            let was_there = scope.roster.leave(&node, group, pid);
+            assert!(was_there, "the roster has what its own processes joined");
+            Change {
+                joined: false,
+                group: group.clone(),
+                pids: vec![pid.clone()],
+            }
+        };
+        let changes: Vec<Change> = groups.iter().map(change).collect();
+        let (peer, pids) = (self.pid(process), vec![pid.clone()]);
+        self.tell_scopes(process, Talk::Leave { peer, pids, groups });
+        self.notify(process, &changes);
+    }
+
+    fn scope_of(&mut self, process: Local) -> Option<&mut Scope> {
+        self.scopes.0.iter_mut().find(|scope| scope.process == process)
+    }
+
+    /// To the scopes of this name at the peers that know our members.
+    fn tell_scopes(&mut self, process: Local, talk: Talk) {
+        let Some(scope) = self.scope_of(process) else {
+            return;
+        };
+        let told = scope.peers.values().filter(|peer| peer.told);
+        let peers: Vec<Pid> = told.map(|peer| peer.pid.clone()).collect();
+        if peers.is_empty() {
+            return;
+        }
+        let term = talk.term();
+        for peer in peers {
+            self.send(process, &Address::Pid(peer), term.clone(), false);
+        }
+    }
+
+    // Watchers
+
+    fn watch_groups(&mut self, scope: &str, watcher: Local, group: Option<Term>) -> Option<Ref> {
+        let scope = self.scopes.find(scope)?;
+        self.last_reference += 1;
+        let number = self.last_reference;
+        scope.watchers.add((watcher, number), group);
+        Some(self.reference(number))
+    }
+
+    fn unwatch_groups(&mut self, scope: &str, watcher: Local, monitor: &Ref) -> bool {
+        let number = self.number(monitor);
+        let Some((number, scope)) = number.zip(self.scopes.find(scope)) else {
+            return false;
+        };
+        let watched = scope.watchers.remove((watcher, number));
+        if watched {
+            let is_of = |term: &Term| GroupChange::read(term).is_some_and(|change| change.monitor == *monitor);
+            self.drop_queued(
+                watcher,
+                |message| matches!(message, Message::Term { term, .. } if is_of(term)),
+            );
+        }
+        watched
+    }
+
+    fn notify(&mut self, process: Local, changes: &[Change]) {
+        let from = self.pid(process);
+        for change in changes {
+            let Some(scope) = self.scope_of(process) else {
+                return;
+            };
+            for (watcher, number) in scope.watchers.of(&change.group) {
+                let term = GroupChange::term(self.reference(number), change);
+                let from = Some(from.clone());
+                self.post(watcher, Message::Term { from, term });
+            }
+        }
+    }
+
+    // What the scopes of peers say
+
+    /// Asks a scope of this name at a peer, if there is one, for its members.
+    fn discover(&mut self, process: Local, name: &Atom, node: &Atom) {
+        let peer = self.pid(process);
+        let (node, name) = (node.clone(), name.clone());
+        let to = Address::Remote { node, name };
+        self.send(process, &to, Talk::Discover { peer }.term(), false);
+    }
+
+    fn scope_said(&mut self, process: Local, from: &Pid, talk: Talk) {
+        let up = self.connections.up(&from.node);
+        let visible = up.is_some_and(|up| !up.hidden() && up.owns(from));
+        if !visible || talk.peer() != from {
+            return;
+        }
+        let result = self.check_bounds(&talk).and_then(|()| {
+            if let Talk::Discover { .. } = talk {
+                self.discovered(process, from);
+                return Ok(());
+            }
+            let changes = self.apply(process, from, talk);
+            self.notify(process, &changes);
+            self.check_held(process, from)
+        });
+        let (reason, detail) = match result {
+            Ok(()) => return,
+            Err(Breach::Forged) => (
+                "protocol",
+                String::from("it puts processes into groups that are not its own"),
+            ),
+            Err(Breach::Quota(what)) => ("quota", format!("it holds too many {what}")),
+        };
+        if let Some((id, ..)) = self.connections.up_mut(&from.node) {
+            self.cut(id, reason, detail);
+        }
+    }
+
+    /// Before any work is done for it: a peer's own processes, and no more of them than it may have.
+    fn check_bounds(&self, talk: &Talk) -> Result<(), Breach> {
+        let peer = talk.peer();
+        let joins_max = self.config.limits.joins_per_peer_max;
+        let is_theirs = |pid: &Pid| pid.node == peer.node && pid.creation == peer.creation;
+        let mut pids = 0;
+        for pid in talk.pids() {
+            if !is_theirs(pid) {
+                return Err(Breach::Forged);
+            }
+            pids += 1;
+        }
+        // Either one process leaves many groups, or many leave one.
+        let steps = match talk {
+            Talk::Leave { groups, .. } => groups.len().saturating_mul(pids),
+            Talk::Discover { .. } | Talk::Sync { .. } | Talk::Join { .. } => pids,
+        };
+        if steps > joins_max {
+            return Err(Breach::Quota("group members"));
+        }
+        Ok(())
+    }
+
+    fn check_held(&mut self, process: Local, from: &Pid) -> Result<(), Breach> {
+        let limits = &self.config.limits;
+        let (joins_max, bytes_max) = (limits.joins_per_peer_max, limits.group_bytes_per_peer_max);
+        let held = self.scope_of(process).map(|scope| scope.roster.held(&from.node));
+        match held {
+            Some((joins, _)) if joins > joins_max => Err(Breach::Quota("group members")),
+            Some((_, bytes)) if bytes > bytes_max => Err(Breach::Quota("bytes of group names")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Tells all our members to a scope that asks; if it is new, asks for its own.
+    fn discovered(&mut self, process: Local, from: &Pid) {
+        let us = self.config.name.clone();
+        let is_new = self.meet(process, from);
+        let peer = self.pid(process);
+        let Some(scope) = self.scope_of(process) else {
+            return;
+        };
+        let groups = scope.roster.all_of(&us);
+        let groups = groups.map(|(group, pids)| (group.clone(), pids)).collect();
+        if let Some(known) = scope.peers.get_mut(&from.node) {
+            known.told = true;
+        }
+        let to = Address::Pid(from.clone());
+        let sync = Talk::Sync {
+            peer: peer.clone(),
+            groups,
+        };
+        self.send(process, &to, sync.term(), false);
+        if is_new {
+            self.send(process, &to, Talk::Discover { peer }.term(), false);
+        }
+    }
+
+    /// Remembers and monitors a scope of a connected peer. False if it was known.
+    fn meet(&mut self, process: Local, from: &Pid) -> bool {
+        let Some(scope) = self.scope_of(process) else {
+            return false;
+        };
+        if scope.peers.get(&from.node).is_some_and(|known| known.pid == *from) {
+            return false;
+        }
+        self.forget_scope_at(process, &from.node);
+        let monitor = self.monitor(process, &Address::Pid(from.clone()), Purpose::Monitor);
+        let peer = Peer {
+            pid: from.clone(),
+            monitor,
+            told: false,
+        };
+        if let Some(scope) = self.scope_of(process) {
+            scope.peers.insert(from.node.clone(), peer);
+        }
+        true
+    }
+
+    fn apply(&mut self, process: Local, from: &Pid, talk: Talk) -> Vec<Change> {
+        if let Talk::Sync { .. } = talk {
+            self.meet(process, from);
+        }
+        let Some(scope) = self.scope_of(process) else {
+            return Vec::new();
+        };
+        let node = &from.node;
+        let known = scope.peers.get(node).is_some_and(|peer| peer.pid == *from);
+        let roster = &mut scope.roster;
+        match talk {
+            // From before it was lost, and not yet found again: its sync will have it.
+            _ if !known => Vec::new(),
+            Talk::Discover { .. } => Vec::new(),
+            Talk::Sync { groups, .. } => roster.replace(node, groups),
+            Talk::Join { group, pids, .. } => {
+                for pid in &pids {
+                    roster.join(node, &group, pid);
+                }
+                let joined = true;
+                let change = Change { joined, group, pids };
+                if change.pids.is_empty() { vec![] } else { vec![change] }
+            }
+            Talk::Leave { pids, groups, .. } => {
+                let mut changes = Vec::new();
+                for group in groups {
+                    let members = pids.iter().filter(|pid| roster.leave(node, &group, pid));
+                    let pids: Vec<Pid> = members.cloned().collect();
+                    if !pids.is_empty() {
+                        let joined = false;
+                        changes.push(Change { joined, group, pids });
+                    }
+                }
+                changes
+            }
+        }
+    }
+
+    /// A scope of a peer is lost: its members left.
+    fn scope_lost(&mut self, process: Local, monitor: &Ref) {
+        let Some(scope) = self.scope_of(process) else {
+            return;
+        };
+        let lost = scope.peers.iter().find(|(_, peer)| peer.monitor == *monitor);
+        if let Some(node) = lost.map(|(node, _)| node.clone()) {
+            self.forget_scope_at(process, &node);
+        }
+    }
+
+    fn forget_scope_at(&mut self, process: Local, node: &Atom) {
+        let Some(scope) = self.scope_of(process) else {
+            return;
+        };
+        let Some(peer) = scope.peers.remove(node) else {
+            return;
+        };
+        let changes = scope.roster.forget(node);
+        if let Some(number) = self.number(&peer.monitor) {
+            self.demonitor(process, number);
+        }
+        self.notify(process, &changes);
+    }
+}
+
+/// The process of a scope: hears peers come, and what their scopes say.
+#[derive(Debug)]
+struct Talker {
+    scope: Atom,
+}
+
+impl<P: Payload> Process<P> for Talker {
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        // Anybody may link to it; nobody's end is its own.
+        ctx.trap_exit(true);
+        ctx.monitor_nodes();
+        for node in ctx.nodes(crate::NodeKind::Visible) {
+            ctx.core.discover(ctx.me, &self.scope, &node);
+        }
+    }
+
+    fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        match message {
+            Message::NodeUp {
+                node, hidden: false, ..
+            } => ctx.core.discover(ctx.me, &self.scope, &node),
+            Message::Down { monitor, .. } => ctx.core.scope_lost(ctx.me, &monitor),
+            Message::Term { from: Some(from), term } => {
+                if let Some(talk) = Talk::read(term) {
+                    ctx.core.scope_said(ctx.me, &from, talk);
+                }
+            }
+            _ => {}
+        }
+    }
+}
