@@ -16,6 +16,7 @@
 //! | [`gen_server`] | the `gen_server` protocol: calls in and out |
 //! | [`groups`] | process groups, as `pg` has them |
 //! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
+//! | `given_names` | names for peers that have none |
 //! | `route` | control messages in and out |
 //! | `members`, `membership`, `hello` | who belongs to the cluster: talks, decides, encodes |
 //! | `net_kernel` | answers `net_adm:ping/1` |
@@ -32,6 +33,7 @@ mod connection;
 mod context;
 mod effect;
 pub mod gen_server;
+mod given_names;
 pub mod groups;
 mod hello;
 mod input;

@@ -185,6 +185,9 @@ impl<P: Payload> Core<P> {
 
     /// The peer that called told its name: is it welcome, or does it meet our own dial?
     fn answer_name(&mut self, id: ConnectionId, peer: &handshake::Peer) {
+        if peer.flags.contains(Flags::NAME_ME) {
+            return self.name_peer(id, &peer.name);
+        }
         let standing = self.connections.by_name.get(&peer.name);
         let pending = standing.and_then(|standing| standing.pending);
         let dialling = pending
@@ -196,7 +199,24 @@ impl<P: Payload> Core<P> {
             Some(_) | None => Contact::Idle,
         };
         let verdict = handshake::verdict(&self.config.name, peer, contact);
+        self.answer(id, &peer.name, verdict);
+    }
 
+    /// The peer that called has no name: it is given one, on the host it told.
+    fn name_peer(&mut self, id: ConnectionId, host: &Atom) {
+        let random = self.random.next();
+        let by_name = &self.connections.by_name;
+        let is_taken = |name: &Atom| by_name.get(name).is_some_and(|s| s.up.or(s.pending).is_some());
+        match self.given_names.give(host, random, is_taken) {
+            Some((name, creation)) => {
+                let given = name.clone();
+                self.answer(id, &given, Verdict::Named { name, creation });
+            }
+            None => self.answer(id, host, Verdict::NotAllowed),
+        }
+    }
+
+    fn answer(&mut self, id: ConnectionId, name: &Atom, verdict: Verdict) {
         let cookie = self.config.cookie.clone();
         let Some(connection) = self.connections.by_id.get_mut(&id) else {
             return;
@@ -204,13 +224,13 @@ impl<P: Payload> Core<P> {
         let Phase::Accepting { node, handshake } = &mut connection.phase else {
             return;
         };
-        *node = Some(peer.name.clone());
+        *node = Some(name.clone());
         handshake.answer(verdict.clone(), &cookie, &mut connection.output.gathered);
         match verdict {
             Verdict::Ok | Verdict::Alive | Verdict::Named { .. } => {}
             Verdict::OkSimultaneous => {
                 // Who waits for our dial now waits for this connection.
-                let standing = self.connections.by_name.entry(peer.name.clone()).or_default();
+                let standing = self.connections.by_name.entry(name.clone()).or_default();
                 if let Some(ours) = standing.pending.replace(id) {
                     self.close(ours);
                 }
@@ -339,6 +359,11 @@ impl<P: Payload> Core<P> {
         let Some(connection) = self.connections.by_id.remove(&id) else {
             return;
         };
+        if let Some(node) = connection.phase.node()
+            && self.connections.up(node).is_none()
+        {
+            self.given_names.free(node);
+        }
         if !matches!(connection.phase, Phase::Yielded { .. }) {
             self.effects.push(Effect::Close { connection: id });
         }
@@ -371,6 +396,7 @@ impl<P: Payload> Core<P> {
         if let Some(standing) = self.connections.by_name.get_mut(&node) {
             standing.up = None;
         }
+        self.given_names.free(&node);
         self.disconnect_processes(&node);
         let reason = Term::atom(reason);
         self.event(Event::NodeDown {

@@ -11,6 +11,7 @@ use crate::{
     connection::Connections,
     context::Context,
     effect::{Effect, Event},
+    given_names::GivenNames,
     groups::Scopes,
     hello::Told,
     input::{ConnectionId, Input},
@@ -164,6 +165,7 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) scopes: Scopes,
     pub(crate) effects: Vec<Effect<P>>,
     pub(crate) connections: Connections,
+    pub(crate) given_names: GivenNames,
     /// Signals for nodes that are being dialled.
     pub(crate) waiting: BTreeMap<Atom, Vec<Signal>>,
     pub(crate) node_watchers: Vec<Local>,
@@ -207,6 +209,7 @@ impl<P: Payload> Core<P> {
             scopes: Scopes::default(),
             effects: Vec::new(),
             connections: Connections::default(),
+            given_names: GivenNames::default(),
             waiting: BTreeMap::new(),
             node_watchers: Vec::new(),
             member_watchers: Vec::new(),

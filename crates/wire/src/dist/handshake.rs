@@ -19,7 +19,7 @@
 //! - after an error what was written to `out` is still to be sent, then the connection closed.
 //!
 //! Deliberately absent: the names of nodes before OTP 25 (`n`, with its complement), which are
-//! refused, and being named by a peer.
+//! refused, and being named by a peer: a node of ours has a name.
 
 use super::{Cookie, Flags, node_name};
 use crate::etf::Atom;

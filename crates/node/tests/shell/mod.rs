@@ -1,0 +1,259 @@
+//! A shell with real sockets for one node: one thread that polls. Peers are found without EPMD, all
+//! under the same port at the address that is the host of their name.
+//!
+//! The BEAM is the `erl` on the path, or the one that the environment variable `ERL` names.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "every test file uses its own part of it"
+)]
+
+use bytes::Bytes;
+use node::{Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Node, Payload, Pid, Time};
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{ErrorKind, Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+#[derive(Debug)]
+pub struct Nothing;
+impl Payload for Nothing {}
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Shell {
+    pub node: Node<Nothing>,
+    pub events: Vec<Event>,
+    listener: TcpListener,
+    sockets: BTreeMap<ConnectionId, (TcpStream, Vec<u8>)>,
+    accepts: u64,
+    begin: Instant,
+}
+
+fn host(node: &str) -> &str {
+    node.split_once('@').unwrap().1
+}
+
+impl Shell {
+    /// A visible node of this name that `prepare` has filled with processes. With the port of another
+    /// node the two find each other.
+    pub fn new(name: &str, port: u16, prepare: impl FnOnce(&mut Node<Nothing>)) -> Self {
+        let listener = TcpListener::bind((host(name), port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let config = Config {
+            name: Atom::new(name),
+            creation: 77,
+            cookie: Cookie::new(b"oyster"),
+            hidden: false,
+            tick_ms: 8000,
+            birth: Bytes::new(),
+            join: vec![],
+            dist_port: None,
+            limits: Limits::default(),
+        };
+        let mut node = Node::new(config, 1);
+        prepare(&mut node);
+        let mut shell = Self {
+            node,
+            events: vec![],
+            listener,
+            sockets: BTreeMap::new(),
+            accepts: 0,
+            begin: Instant::now(),
+        };
+        shell.input(Input::Start);
+        shell
+    }
+
+    /// The port of this node and all its peers.
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    fn now(&self) -> Time {
+        Time {
+            monotonic_us: u64::try_from(self.begin.elapsed().as_micros()).unwrap(),
+            wall_ms: 0,
+        }
+    }
+
+    pub fn input(&mut self, input: Input<Nothing>) {
+        let now = self.now();
+        let mut effects = Vec::new();
+        self.node.handle(now, input, &mut effects);
+        self.node.handle(now, Input::Flush, &mut effects);
+        self.carry_out(effects);
+    }
+
+    /// Acts in the name of an adopted process.
+    pub fn act<R>(&mut self, process: &Pid, action: impl FnOnce(&mut Context<'_, Nothing>) -> R) -> R {
+        let now = self.now();
+        let mut effects = Vec::new();
+        let result = self.node.act(now, process, &mut effects, action).unwrap();
+        self.node.handle(now, Input::Flush, &mut effects);
+        self.carry_out(effects);
+        result
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect<Nothing>>) {
+        for effect in effects {
+            match effect {
+                Effect::Send { connection, bytes } => {
+                    if let Some((_, output)) = self.sockets.get_mut(&connection) {
+                        output.extend_from_slice(&bytes);
+                    }
+                }
+                Effect::Close { connection } => {
+                    self.pump(connection);
+                    self.sockets.remove(&connection);
+                }
+                Effect::Dial { connection, node, .. } => match TcpStream::connect((host(node.as_str()), self.port())) {
+                    Ok(socket) => {
+                        self.add(connection, socket);
+                        self.input(Input::Opened { connection });
+                    }
+                    Err(_) => self.input(Input::Closed { connection }),
+                },
+                Effect::Event(event) => self.events.push(event),
+                _ => {}
+            }
+        }
+    }
+
+    fn add(&mut self, connection: ConnectionId, socket: TcpStream) {
+        socket.set_nonblocking(true).unwrap();
+        socket.set_nodelay(true).unwrap();
+        self.sockets.insert(connection, (socket, Vec::new()));
+    }
+
+    /// Writes what it can of a connection, and tells how much that was.
+    fn pump(&mut self, connection: ConnectionId) -> usize {
+        let Some((socket, output)) = self.sockets.get_mut(&connection) else {
+            return 0;
+        };
+        let written = socket.write(output).unwrap_or(0);
+        output.drain(..written);
+        written
+    }
+
+    pub fn poll(&mut self) {
+        while let Ok((socket, _)) = self.listener.accept() {
+            self.accepts += 1;
+            let connection = ConnectionId(self.accepts * 2 - 1);
+            self.add(connection, socket);
+            self.input(Input::Accepted { connection });
+        }
+        for connection in self.sockets.keys().copied().collect::<Vec<_>>() {
+            let written = self.pump(connection);
+            if written > 0 {
+                self.input(Input::Written {
+                    connection,
+                    bytes: written,
+                });
+            }
+            let mut buffer = vec![0; 1 << 16];
+            let Some((socket, _)) = self.sockets.get_mut(&connection) else {
+                continue;
+            };
+            match socket.read(&mut buffer) {
+                Ok(count) if count > 0 => {
+                    buffer.truncate(count);
+                    let bytes = Bytes::from(buffer);
+                    self.input(Input::Received { connection, bytes });
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => {
+                    self.sockets.remove(&connection);
+                    self.input(Input::Closed { connection });
+                }
+            }
+        }
+        self.input(Input::Alarm);
+        thread::sleep(Duration::from_micros(200));
+    }
+
+    /// Polls until something is so.
+    #[track_caller]
+    pub fn wait(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "{what}: not so; events: {:?}", self.events);
+            self.poll();
+        }
+    }
+
+    /// Starts an `erl` of this name that can reach us and runs this; None if there is no `erl`.
+    /// `-name` or, for a host without a dot, `-sname`.
+    pub fn erl(&self, flag: &str, name: &str, program: &str) -> Option<Child> {
+        let mut command = Command::new(env::var_os("ERL").unwrap_or("erl".into()));
+        command.args(["-noshell", flag, name, "-setcookie", "oyster"]);
+        command.args(["-start_epmd", "false", "-erl_epmd_port", &self.port().to_string()]);
+        if let Some((_, host)) = name.split_once('@') {
+            let address = format!("{{{}}}", host.replace('.', ","));
+            command.args(["-kernel", "inet_dist_use_interface", &address]);
+        }
+        let child = command
+            .args(["-eval", program])
+            .env("ERL_CRASH_DUMP_SECONDS", "0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn();
+        match child {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            child => Some(child.unwrap()),
+        }
+    }
+
+    /// Runs until the `erl` has ended; what it printed.
+    pub fn run(&mut self, mut erl: Child) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while erl.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                erl.kill().unwrap();
+                panic!("erl does not end; events: {:?}", self.events);
+            }
+            self.poll();
+        }
+        for _ in 0..100 {
+            self.poll();
+        }
+        printed(erl)
+    }
+
+    /// Lets an `erl` run these lines, each an expression that must come to `ok`; `prelude` binds what
+    /// they have in common.
+    #[track_caller]
+    pub fn check(&mut self, flag: &str, name: &str, prelude: &str, lines: &[&str]) {
+        let program = program(prelude, lines);
+        let Some(erl) = self.erl(flag, name, &program) else {
+            return;
+        };
+        let printed = self.run(erl);
+        for (number, line) in lines.iter().enumerate() {
+            assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
+        }
+    }
+}
+
+fn program(prelude: &str, lines: &[&str]) -> String {
+    let steps: Vec<String> = lines
+        .iter()
+        .enumerate()
+        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
+        .collect();
+    format!("{prelude}, {}, halt().", steps.join(", "))
+}
+
+/// What an `erl` printed, once it has ended.
+pub fn printed(erl: Child) -> String {
+    let mut printed = String::new();
+    erl.stdout.unwrap().read_to_string(&mut printed).unwrap();
+    printed
+}
