@@ -2,228 +2,19 @@
 //! node, and what breaks a rule ends its connection with an event that names the rule.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod stage;
+
 use bytes::Bytes;
-use node::{
-    Address, Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Message, Node, Payload, Pid,
-    Process, Ref, Term, Time,
+use node::{Atom, ConnectionId, Event, Input, Limits, Pid, Term, groups::DEFAULT_SCOPE as PG};
+use stage::{PEER, Stage, peer, reference};
+use wire::{
+    dist::{
+        Flags,
+        control::{Monitored, Signal, Target},
+        frame,
+    },
+    etf::encode_bare,
 };
-use wire::dist::{
-    Flags,
-    control::{Monitored, Signal, Target},
-    frame::{self, Reader, Received},
-    handshake::{Initiator, Lengths, Local, Step},
-};
-
-#[derive(Debug)]
-struct Nothing;
-impl Payload for Nothing {}
-
-/// Dies of any term; its name is `service`.
-struct Service;
-impl Process<Nothing> for Service {
-    fn handle(&mut self, ctx: &mut Context<'_, Nothing>, message: Message<Nothing>) {
-        if let Message::Term { term, .. } = message {
-            ctx.exit(term);
-        }
-    }
-}
-
-/// The node under test and the peer at the other end of its only connection.
-struct Stage {
-    node: Node<Nothing>,
-    now_us: u64,
-    reader: Reader,
-    /// Signals the node sent to the peer.
-    heard: Vec<Signal>,
-    events: Vec<Event>,
-    closed: Vec<ConnectionId>,
-    service: Pid,
-    monitors: u32,
-}
-
-const PEER: ConnectionId = ConnectionId(1);
-
-impl Stage {
-    fn bare(limits: Limits) -> Self {
-        let config = Config {
-            name: Atom::new("a@net"),
-            creation: 4,
-            cookie: Cookie::new(b"oyster"),
-            hidden: true,
-            tick_ms: 80_000,
-            birth: Bytes::new(),
-            join: vec![],
-            dist_port: None,
-            limits,
-        };
-        let mut node = Node::new(config, 1);
-        let service = node.spawn(Some("service"), Box::new(Service));
-        let mut stage = Self {
-            node,
-            now_us: 1_000_000,
-            reader: Reader::new(Flags::HIDDEN, frame::Limits::default()),
-            heard: vec![],
-            events: vec![],
-            closed: vec![],
-            service,
-            monitors: 0,
-        };
-        stage.input(Input::Start);
-        stage
-    }
-
-    /// With a peer `b@net` of creation 9 connected.
-    fn new(limits: Limits) -> Self {
-        let mut stage = Self::bare(limits);
-        stage.connect();
-        stage.heard.clear();
-        stage
-    }
-
-    fn connect(&mut self) {
-        let local = Local {
-            name: Atom::new("b@net"),
-            creation: 9,
-            flags: Flags::HIDDEN,
-        };
-        let mut out = Vec::new();
-        let (name, cookie) = (Atom::new("a@net"), Cookie::new(b"oyster"));
-        let mut handshake = Initiator::new(local, name, cookie, Lengths::Plain, 77, &mut out);
-        self.input(Input::Accepted { connection: PEER });
-        loop {
-            let mut answer = Vec::new();
-            for bytes in self.sent(&std::mem::take(&mut out)) {
-                if let Step::Established(established) = handshake.receive(&bytes, &[], &mut answer).unwrap() {
-                    self.read(established.leftover);
-                    return;
-                }
-            }
-            out = answer;
-        }
-    }
-
-    fn input(&mut self, input: Input<Nothing>) -> Vec<Bytes> {
-        let now = Time {
-            monotonic_us: self.now_us,
-            wall_ms: 0,
-        };
-        let mut effects = Vec::new();
-        self.node.handle(now, input, &mut effects);
-        self.node.handle(now, Input::Flush, &mut effects);
-        let mut sent = Vec::new();
-        for effect in effects {
-            match effect {
-                Effect::Send { connection, bytes } => {
-                    let written = Input::Written {
-                        connection,
-                        bytes: bytes.len(),
-                    };
-                    self.node.handle(now, written, &mut Vec::new());
-                    sent.push(bytes);
-                }
-                Effect::Close { connection } => self.closed.push(connection),
-                Effect::Event(event) => self.events.push(event),
-                _ => {}
-            }
-        }
-        sent
-    }
-
-    fn sent(&mut self, bytes: &[u8]) -> Vec<Bytes> {
-        let bytes = Bytes::copy_from_slice(bytes);
-        self.input(Input::Received {
-            connection: PEER,
-            bytes,
-        })
-    }
-
-    fn read(&mut self, mut bytes: Bytes) {
-        while let Some(received) = self.reader.next(&mut bytes).unwrap() {
-            if let Received::Signal(signal) = received {
-                self.heard.push(signal);
-            }
-        }
-    }
-
-    /// The peer sends these bytes behind the handshake.
-    fn raw(&mut self, bytes: &[u8]) {
-        for answer in self.sent(bytes) {
-            self.read(answer);
-        }
-    }
-
-    fn signal(&mut self, signal: &Signal) {
-        let mut out = Vec::new();
-        assert!(frame::write_signal(&mut out, Flags::HIDDEN, 1, signal).is_none());
-        self.raw(&out);
-    }
-
-    fn monitor(&mut self, to: Monitored) -> Ref {
-        self.monitors += 1;
-        let reference = reference(self.monitors);
-        self.signal(&Signal::Monitor {
-            from: peer(1),
-            to,
-            reference: reference.clone(),
-        });
-        reference
-    }
-
-    /// Whether the peer was cut, and for which rule.
-    fn cut(&self) -> Option<&str> {
-        let reason = self.events.iter().find_map(|event| match event {
-            Event::PeerCut { reason, .. } => Some(reason.as_str()),
-            _ => None,
-        });
-        assert_eq!(reason.is_some(), self.closed.contains(&PEER));
-        reason
-    }
-
-    /// The node still does its work: a monitor of the service is answered when that ends.
-    #[track_caller]
-    fn check_alive(&mut self) {
-        if self.closed.contains(&PEER) {
-            self.closed.clear();
-            self.reader = Reader::new(Flags::HIDDEN, frame::Limits::default());
-            self.connect();
-        }
-        self.heard.clear();
-        let reference = self.monitor(Monitored::Pid(self.service.clone()));
-        let message = Message::Term {
-            from: None,
-            term: Term::atom("done"),
-        };
-        let to = Address::Name(Atom::new("service"));
-        for bytes in self.input(Input::Message { to, message }) {
-            self.read(bytes);
-        }
-        let down = Signal::Down {
-            from: Monitored::Pid(self.service.clone()),
-            to: peer(1),
-            reference,
-            reason: Term::atom("done"),
-        };
-        assert_eq!(self.heard, [down]);
-    }
-}
-
-fn peer(id: u32) -> Pid {
-    Pid {
-        node: Atom::new("b@net"),
-        id,
-        serial: 0,
-        creation: 9,
-    }
-}
-
-fn reference(word: u32) -> Ref {
-    Ref {
-        node: Atom::new("b@net"),
-        creation: 9,
-        len: 3,
-        words: [word, 0, 0, 0, 0],
-    }
-}
 
 #[test]
 fn every_monitor_is_answered() {
@@ -576,4 +367,235 @@ fn a_tick_is_answered_but_not_an_answer() {
     stage.now_us += 100_000;
     assert_eq!(stage.sent(&[0; 4]), [Bytes::from_static(&[0; 4])]);
     assert!(stage.sent(&[0; 4]).is_empty(), "that may have been the answer to ours");
+}
+
+// Bombs: what costs a peer little and the node memory is bounded per peer.
+
+/// A node that runs a scope, known to the scope of its peer: the process 5 there.
+fn scope(limits: Limits) -> Stage {
+    let mut stage = Stage::visible(limits, |node| {
+        node.start_scope(PG);
+    });
+    say(&mut stage, Term::from((Term::atom("discover"), peer(5))));
+    stage.heard.clear();
+    stage
+}
+
+/// The peer's scope says something to ours.
+fn say(stage: &mut Stage, message: Term) {
+    let to = Target::Name(Atom::new(PG));
+    let (from, priority) = (Some(peer(5)), false);
+    stage.signal(&Signal::Send {
+        from,
+        to,
+        priority,
+        message,
+    });
+}
+
+fn join(group: Term, pids: Vec<Pid>) -> Term {
+    Term::from((Term::atom("join"), peer(5), group, Term::list(pids)))
+}
+
+fn sync(groups: Vec<(Term, Vec<Pid>)>) -> Term {
+    let groups = groups
+        .into_iter()
+        .map(|(group, pids)| Term::from((group, Term::list(pids))));
+    let sync = Term::from((Term::atom("sync"), peer(5), Term::List(groups.collect())));
+    Term::from((Term::atom("$gen_cast"), sync))
+}
+
+/// All groups the node sees.
+fn groups(stage: &mut Stage) -> Vec<Term> {
+    let eye = stage.node.adopt();
+    stage.act(&eye, |ctx| ctx.groups(PG))
+}
+
+#[test]
+fn members_of_groups_are_bounded_per_peer() {
+    let limits = Limits {
+        joins_per_peer_max: 100,
+        group_bytes_per_peer_max: 1000,
+        ..Limits::default()
+    };
+    let some = |count: u32| (0..count).map(peer).collect::<Vec<_>>();
+    let leave = |pids: u32, groups: u32| {
+        let groups = Term::list((0..groups).map(Term::from));
+        Term::from((Term::atom("leave"), peer(5), Term::list(some(pids)), groups))
+    };
+    let long = Term::binary(vec![b'x'; 600]);
+    let longer = Term::binary(vec![b'y'; 600]);
+    // What is within the bounds, what breaks them next, and how that is called.
+    let bombs = [
+        (join(Term::Int(1), some(100)), join(Term::Int(1), some(1)), "members"),
+        (join(Term::Int(1), some(1)), join(Term::Int(1), some(101)), "members"),
+        (
+            sync((0..100).map(|group| (Term::Int(group), some(1))).collect()),
+            join(Term::Int(7), some(1)),
+            "members",
+        ),
+        (sync(vec![]), sync(vec![(Term::Int(1), some(101))]), "members"),
+        (join(Term::Int(1), some(10)), leave(11, 10), "members"),
+        (join(long.clone(), some(90)), join(longer.clone(), some(1)), "names"),
+        (
+            join(long, some(1)),
+            sync(vec![(longer, some(1)), (Term::Int(1), some(1))]),
+            "",
+        ),
+    ];
+    for (within, past, what) in bombs {
+        let mut stage = scope(limits.clone());
+        say(&mut stage, within);
+        assert_eq!(stage.cut(), None);
+        assert!(!what.is_empty() || groups(&mut stage).len() == 1);
+        say(&mut stage, past);
+        if what.is_empty() {
+            assert_eq!(stage.cut(), None, "what was replaced does not count");
+        } else {
+            assert!(stage.cut().unwrap().contains(what), "{:?}", stage.cut());
+            assert_eq!(groups(&mut stage), [], "what it held is gone");
+        }
+        stage.check_alive();
+    }
+}
+
+#[test]
+fn a_scope_speaks_for_its_own_processes_only() {
+    let service = scope(Limits::default()).service;
+    let stranger = Pid {
+        node: Atom::new("c@net"),
+        ..peer(1)
+    };
+    for pid in [service, stranger, Pid { creation: 8, ..peer(1) }] {
+        for talk in [
+            join(Term::Int(1), vec![peer(1), pid.clone()]),
+            sync(vec![(Term::Int(1), vec![pid.clone()])]),
+            Term::from((Term::atom("leave"), peer(5), pid.clone(), Term::list([1_u8]))),
+        ] {
+            let mut stage = scope(Limits::default());
+            say(&mut stage, talk);
+            assert!(stage.cut().unwrap().contains("not its own"));
+            assert_eq!(groups(&mut stage), []);
+        }
+    }
+    // Another process does not speak for the scope.
+    let mut stage = scope(Limits::default());
+    let to = Target::Name(Atom::new(PG));
+    let (from, priority, message) = (Some(peer(6)), false, join(Term::Int(1), vec![peer(1)]));
+    stage.signal(&Signal::Send {
+        from,
+        to,
+        priority,
+        message,
+    });
+    assert_eq!(stage.cut(), None);
+    assert_eq!(groups(&mut stage), []);
+}
+
+#[test]
+fn open_fragments_are_bounded() {
+    let mut stage = Stage::new(Limits::default());
+    let to = Term::from((Term::Int(6), peer(1), Atom::new(""), Atom::new("service")));
+    let fragment = |sequence: u64| {
+        let mut data = vec![131, 69];
+        data.extend(sequence.to_be_bytes());
+        data.extend(2_u64.to_be_bytes());
+        data.push(0);
+        encode_bare(&to, &mut data);
+        let mut frame = u32::try_from(data.len()).unwrap().to_be_bytes().to_vec();
+        frame.extend(data);
+        frame
+    };
+    for sequence in 0..256 {
+        stage.raw(&fragment(sequence));
+    }
+    assert_eq!(stage.cut(), None);
+    stage.raw(&fragment(256));
+    assert!(stage.cut().is_some());
+    stage.check_alive();
+}
+
+#[test]
+fn new_atoms_leave_no_trace() {
+    let mut stage = Stage::new(Limits::default());
+    for number in 0..5000 {
+        stage.signal(&Signal::SpawnRequest {
+            request: reference(number),
+            from: peer(1),
+            group_leader: peer(2),
+            module: Atom::new("m"),
+            function: Atom::new(&format!("f{number}")),
+            arity: 0,
+            options: vec![],
+            arguments: Term::NIL,
+        });
+        let named = Monitored::Name(Atom::new(&format!("n{number}")));
+        stage.monitor(named);
+    }
+    assert_eq!(stage.cut(), None);
+    stage.check_alive();
+}
+
+/// Every length and count that a frame has, as large as it gets.
+#[test]
+fn no_length_is_believed() {
+    let mut good = Vec::new();
+    let (from, to) = (Some(peer(1)), Target::Name(Atom::new("nobody")));
+    let pairs = vec![(Term::atom("key"), Term::binary("value"))];
+    let items = vec![
+        Term::list([1_u8, 2, 3]),
+        Term::list([Term::float(1.5).unwrap(), Term::NIL]),
+        Term::map(pairs),
+        Term::Ref(reference(1)),
+        Term::integer(true, &[0xff; 20]),
+    ];
+    let (priority, message) = (false, Term::tuple(items));
+    let signal = Signal::Send {
+        from,
+        to,
+        priority,
+        message,
+    };
+    frame::write_signal(&mut good, Flags::HIDDEN, 1, &signal);
+    for at in 0..good.len() {
+        for width in [1, 2, 4, 8] {
+            let mut bytes = good.clone();
+            bytes.iter_mut().skip(at).take(width).for_each(|byte| *byte = 0xff);
+            let mut stage = Stage::new(Limits::default());
+            let _ = stage.sent(&bytes);
+            if stage.cut().is_none() {
+                // It waits for the rest of a longer frame, or what changed was no length.
+                let _ = stage.sent(&[0; 64]);
+            }
+            stage.closed.push(PEER);
+            stage.events.clear();
+            stage.input(Input::Closed { connection: PEER });
+            stage.check_alive();
+        }
+    }
+}
+
+/// Whoever recorded a handshake cannot do it again: the node asks another question each time.
+#[test]
+fn a_replayed_handshake_proves_nothing() {
+    let mut stage = Stage::bare(Limits::default());
+    stage.connect();
+    let recorded = std::mem::take(&mut stage.said);
+    assert!(recorded.len() > 1);
+    let again = ConnectionId(3);
+    stage.input(Input::Closed { connection: PEER });
+    stage.events.clear();
+    stage.input(Input::Accepted { connection: again });
+    for bytes in recorded {
+        stage.input(Input::Received {
+            connection: again,
+            bytes,
+        });
+    }
+    assert!(
+        matches!(stage.events.as_slice(), [Event::HandshakeFailed { .. }]),
+        "{:?}",
+        stage.events
+    );
+    assert_eq!(stage.closed, [again]);
 }
