@@ -199,7 +199,7 @@ impl<P: Payload> Core<P> {
             Some(_) | None => Contact::Idle,
         };
         let verdict = handshake::verdict(&self.config.name, peer, contact);
-        self.answer(id, &peer.name, verdict);
+        self.answer(id, &peer.name, &verdict);
     }
 
     /// The peer that called has no name: it is given one, on the host it told.
@@ -210,13 +210,13 @@ impl<P: Payload> Core<P> {
         match self.given_names.give(host, random, is_taken) {
             Some((name, creation)) => {
                 let given = name.clone();
-                self.answer(id, &given, Verdict::Named { name, creation });
+                self.answer(id, &given, &Verdict::Named { name, creation });
             }
-            None => self.answer(id, host, Verdict::NotAllowed),
+            None => self.answer(id, host, &Verdict::NotAllowed),
         }
     }
 
-    fn answer(&mut self, id: ConnectionId, name: &Atom, verdict: Verdict) {
+    fn answer(&mut self, id: ConnectionId, name: &Atom, verdict: &Verdict) {
         let cookie = self.config.cookie.clone();
         let Some(connection) = self.connections.by_id.get_mut(&id) else {
             return;

@@ -121,7 +121,10 @@ fn scopes_come_late_go_and_do_not_mix() {
 
     net.act("b", &b, |ctx| ctx.join("late", group(3), &b));
     net.run_ms(5);
-    assert_eq!(net.act("a", &a, |ctx| ctx.members_of("late", &group(3))), [b.clone()]);
+    assert_eq!(
+        net.act("a", &a, |ctx| ctx.members_of("late", &group(3))),
+        std::slice::from_ref(&b)
+    );
     net.act("b", &b, |ctx| ctx.exit_other(&scope, Term::atom("kill")));
     net.run_ms(5);
     assert_eq!(net.act("a", &a, |ctx| ctx.members_of("late", &group(3))), []);
