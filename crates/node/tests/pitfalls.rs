@@ -166,12 +166,17 @@ fn pitfall_15_a_scope_is_never_surprised() {
         dice ^= dice << 13;
         dice ^= dice >> 7;
         dice ^= dice << 17;
-        let group = Term::from((dice >> 8) % 3);
-        let pid = alive[((dice >> 16) % alive.len() as u64) as usize].clone();
+        let group = Term::from((dice >> 12) % 3);
+        let pid = alive[((dice >> 20) % alive.len() as u64) as usize].clone();
         match dice % 16 {
             0 => {
-                // It comes up, or asks once more.
-                let message = Term::from((Term::atom("discover"), them.clone()));
+                // It comes up, or asks once more; or it answers before it asks.
+                let message = if dice & 0x100 == 0 {
+                    Term::from((Term::atom("discover"), them.clone()))
+                } else {
+                    let sync = Term::from((Term::atom("sync"), them.clone(), Term::NIL));
+                    gen_server::cast_term(sync)
+                };
                 stage.signal(&Signal::Send {
                     from: Some(them.clone()),
                     to: Target::Name(Atom::new(PG)),
