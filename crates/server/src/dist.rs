@@ -5,10 +5,12 @@
 //! - Bytes to a peer are written by the task that gathered them, as far as the socket takes them. The rest waits in the
 //!   link's queue for its writer; the node bounds it (`output_bytes_max`) and cuts the peer past that.
 //! - A link that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to leave.
-//! - A dial asks EPMD first and believes the port that members told only if EPMD has no answer: a node that is back on
-//!   another port is known there, and told ports grow stale.
+//! - A dial goes to the port that was given or that discovery found last. Else it asks EPMD, and believes the port that
+//!   members told only if EPMD has no answer: a node that is back on another port is known there, and told ports grow
+//!   stale.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, VecDeque},
     io::{self, IoSlice},
     rc::Rc,
@@ -28,7 +30,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{bell::Bell, config, core::Shell, epmd};
+use crate::{bell::Bell, config, core::Shell, discovery::Found, epmd};
 
 /// Bytes read in one go.
 const READ_BYTES: usize = 64 << 10;
@@ -53,20 +55,44 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     /// Ports that were given with the names.
-    pub(crate) fixed: HashMap<Atom, u16>,
+    fixed: HashMap<Atom, u16>,
+    /// Ports that discovery found at its last look, as many as one may find.
+    found: RefCell<HashMap<Atom, u16>>,
     /// The port of EPMD on every host; `None`: not asked.
-    pub(crate) epmd: Option<u16>,
+    epmd: Option<u16>,
+    /// Where a node listens of whom nothing else is known.
+    common: Option<u16>,
 }
 
 impl Router {
+    pub(crate) fn new(fixed: HashMap<Atom, u16>, epmd: Option<u16>, common: Option<u16>) -> Self {
+        Self {
+            fixed,
+            found: RefCell::default(),
+            epmd,
+            common,
+        }
+    }
+
     async fn connect(&self, node: &Atom, told: Option<u16>) -> io::Result<TcpStream> {
         let host = config::host(node);
-        let port = match self.fixed.get(node) {
-            Some(port) => Some(*port),
-            None => self.ask_epmd(node, host).await.or(told),
+        let known = self
+            .fixed
+            .get(node)
+            .copied()
+            .or_else(|| self.found.borrow().get(node).copied());
+        let port = match known {
+            Some(port) => Some(port),
+            None => self.ask_epmd(node, host).await.or(told).or(self.common),
         };
         let port = port.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "nobody knows its port"))?;
         timeout(CONNECT_TIME_MAX, TcpStream::connect((host, port))).await?
+    }
+
+    /// Remembers the ports of a look of discovery in place of those of the look before.
+    pub(crate) fn note(&self, found: Vec<Found>) {
+        let ports = found.into_iter().filter_map(|found| Some((found.node, found.port?)));
+        self.found.replace(ports.collect());
     }
 
     async fn ask_epmd(&self, node: &Atom, host: &str) -> Option<u16> {
