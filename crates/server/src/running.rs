@@ -438,6 +438,12 @@ impl Builder {
         self.set("http", &[address])
     }
 
+    /// The address that other nodes connect to; loopback unless it is given.
+    #[must_use]
+    pub fn dist_bind(self, address: &str) -> Self {
+        self.set("dist-bind", &[address])
+    }
+
     /// Where other nodes connect: a port, or a range `A-B`. Without one any free port is used.
     #[must_use]
     pub fn dist_port(self, ports: &str) -> Self {

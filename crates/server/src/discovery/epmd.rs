@@ -4,6 +4,8 @@
 //!
 //! Source: *EPMD Protocol*, Erlang/OTP, `erl_dist_protocol`.
 
+use tokio::task::JoinSet;
+
 use super::{Found, Look, Strategy, Trouble};
 use crate::epmd;
 
@@ -21,24 +23,34 @@ impl Hosts {
     /// All who are there now.
     ///
     /// # Errors
-    /// There are hosts, and none of them answers: that of the first.
+    /// There are hosts, and none of them answers: that of the first by name.
     pub(crate) async fn ask(&self) -> Result<Vec<Found>, Trouble> {
+        // All at once: one that is cut off must not use up the time of the others.
+        let mut asked = JoinSet::new();
+        for host in self.hosts.iter().cloned() {
+            let port = self.port;
+            asked.spawn(async move { (epmd::names(&host, port).await, host) });
+        }
         let mut nodes = Vec::new();
-        let mut first = None;
+        let mut failed = Vec::new();
         let mut has_answer = self.hosts.is_empty();
-        for host in &self.hosts {
-            match epmd::names(host, self.port).await {
-                Ok(listed) => {
-                    nodes.extend(self.pick(host, &listed));
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok((Ok(listed), host)) => {
+                    nodes.extend(self.pick(&host, &listed));
                     has_answer = true;
                 }
-                Err(error) => {
+                Ok((Err(error), host)) => {
                     tracing::debug!(host, %error, "EPMD does not answer");
-                    first.get_or_insert((host, error));
+                    failed.push((host, error));
                 }
+                // The runtime ends, and this look with it.
+                Err(_) => {}
             }
         }
-        match first {
+        // The same one each time, whoever failed first.
+        failed.sort_by(|one, other| one.0.cmp(&other.0));
+        match failed.into_iter().next() {
             Some((host, error)) if !has_answer => Err(Trouble::io(format_args!("EPMD on {host}:{}", self.port), error)),
             Some(_) | None => Ok(nodes),
         }
@@ -90,7 +102,7 @@ mod tests {
             port,
         };
         let trouble = hosts.look().await.unwrap_err().to_string();
-        assert!(trouble.starts_with(&format!("EPMD on 127.0.0.2:{port}")), "{trouble}");
+        assert!(trouble.starts_with(&format!("EPMD on 127.0.0.1:{port}")), "{trouble}");
         let _registered = epmd::register(place, wire::epmd::Node::new("salp_1", 7, false))
             .await
             .unwrap();
