@@ -18,7 +18,7 @@ pub(crate) mod gossip;
 pub(crate) mod hosts;
 pub(crate) mod kubernetes;
 
-use std::{fmt, future::Future, io, pin::Pin, time::Duration};
+use std::{fmt, io, pin::Pin, time::Duration};
 
 use node::Atom;
 use tokio::time::{Instant, sleep, timeout};

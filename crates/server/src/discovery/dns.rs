@@ -102,7 +102,7 @@ mod resolver {
 
     impl Strategy for Dns {
         fn look(&mut self) -> Look<'_> {
-            Box::pin(async {
+            Box::pin(async move {
                 let looked = self.ask().await;
                 if looked.is_err() {
                     self.resolver = None;

@@ -38,7 +38,7 @@ impl Zone {
     fn answer(&self, question: &[u8], by_udp: bool) -> Option<Vec<u8>> {
         let question = Message::from_vec(question).unwrap();
         let query = question.queries[0].clone();
-        let mut answer = Message::new(question.id, MessageType::Response, OpCode::Query);
+        let mut answer = Message::new(question.metadata.id, MessageType::Response, OpCode::Query);
         answer.add_query(query.clone());
         if let Some(code) = self.code {
             answer.metadata.response_code = code;

@@ -89,7 +89,8 @@ impl Gossip {
         }
     }
 
-    async fn look(&mut self) -> Result<Vec<Found>, Trouble> {
+    /// Begins to speak and listen, if that is to be done, and says who was heard.
+    async fn report(&mut self) -> Result<Vec<Found>, Trouble> {
         if self.task.is_empty() {
             let speaker = Speaker {
                 settings: self.settings.clone(),
@@ -118,7 +119,7 @@ impl Gossip {
 
 impl Strategy for Gossip {
     fn look(&mut self) -> Look<'_> {
-        Box::pin(Gossip::look(self))
+        Box::pin(self.report())
     }
 }
 

@@ -66,7 +66,7 @@ impl HostsFile {
 
 impl Strategy for HostsFile {
     fn look(&mut self) -> Look<'_> {
-        Box::pin(async {
+        Box::pin(async move {
             // A small file, and a thread that may wait.
             let listed = self.read();
             let listed = listed.map_err(|problem| Trouble::refused(self.path.display(), problem))?;

@@ -6,6 +6,8 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::handle::Wish;
 
+const INTERVAL: Duration = Duration::from_millis(50);
+
 /// A strategy whose looks are known in advance; then it finds nobody.
 struct Script(VecDeque<Result<Vec<Found>, Trouble>>);
 
@@ -30,7 +32,7 @@ fn trouble() -> Trouble {
 fn finder(looks: impl IntoIterator<Item = Result<Vec<Found>, Trouble>>) -> Finder {
     Finder {
         strategy: Box::new(Script(looks.into_iter().collect())),
-        interval: Duration::from_secs(5),
+        interval: INTERVAL,
         me: Atom::new("me@h"),
         state: State::New,
     }
@@ -63,7 +65,7 @@ async fn a_look_leaves_out_the_node_itself_and_names_said_twice() {
     assert_eq!(finder.state, State::Nobody);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_starting_node_asks_again_as_long_as_it_has_patience() {
     let mut asks = finder([Err(trouble()), Err(trouble()), Ok(vec![found("a@h", 1)])]);
     assert_eq!(asks.first(Duration::from_secs(10)).await, [found("a@h", 1)]);
@@ -77,7 +79,7 @@ async fn a_starting_node_asks_again_as_long_as_it_has_patience() {
     );
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_is_found_is_proposed_until_the_node_stops() {
     let (orders, _orders) = mpsc::channel(1);
     let (wishes, mut wished) = mpsc::channel(1);
