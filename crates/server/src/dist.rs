@@ -131,6 +131,14 @@ struct Link {
     accepted: Option<(IpAddr, Instant)>,
 }
 
+impl Link {
+    fn accepted(address: IpAddr, now: Instant) -> Self {
+        let mut link = Self::default();
+        link.accepted = Some((address, now));
+        link
+    }
+}
+
 impl Drop for Link {
     fn drop(&mut self) {
         for task in &self.tasks {
@@ -252,11 +260,7 @@ pub(crate) async fn listen(shell: Shell, listener: TcpListener) {
         links.accepted += 1;
         // Odd numbers are ours to give.
         let id = ConnectionId(links.accepted * 2 - 1);
-        let link = Link {
-            accepted: Some((address, now)),
-            ..Link::default()
-        };
-        links.by_id.insert(id, link);
+        links.by_id.insert(id, Link::accepted(address, now));
         links.connected(&shell, id, stream);
         core.input(Input::Accepted { connection: id });
     }
@@ -359,11 +363,7 @@ mod tests {
         for id in 0..YOUNG_PER_ADDRESS_MAX as u64 {
             assert!(!links.is_crowded(far, now));
             for (address, id) in [(far, id), (near, 1000 + id)] {
-                let link = Link {
-                    accepted: Some((address, now)),
-                    ..Link::default()
-                };
-                links.by_id.insert(ConnectionId(id), link);
+                links.by_id.insert(ConnectionId(id), Link::accepted(address, now));
             }
         }
         assert!(links.is_crowded(far, now));
