@@ -24,7 +24,7 @@ use clap_complete::Shell;
 use crate::{
     config::{
         ConfigError, cookie, default_cookie_file,
-        settings::{Kind, SETTINGS},
+        settings::{Kind, Setting},
     },
     dev, epmd, start,
 };
@@ -73,9 +73,7 @@ impl FromArgMatches for StartArgs {
             Kind::Switch => matches.get_flag(name).then(|| vec!["true".into()]),
             Kind::One | Kind::Many => Some(matches.get_many::<String>(name)?.cloned().collect()),
         };
-        let flags = SETTINGS
-            .iter()
-            .filter_map(|setting| Some((setting.name, values(setting.name, setting.kind)?)));
+        let flags = Setting::all().filter_map(|setting| Some((setting.name, values(setting.name, setting.kind)?)));
         Ok(Self {
             file: matches.get_one::<PathBuf>("config").cloned(),
             flags: flags.collect(),
@@ -101,21 +99,22 @@ impl Args for StartArgs {
             .long("until-stdin-ends")
             .action(ArgAction::SetTrue)
             .hide(true);
-        SETTINGS
-            .iter()
-            .fold(command.arg(config).arg(until_stdin_ends), |command, setting| {
-                let mut help = setting.help.to_owned();
-                if let Some(default) = setting.default {
-                    help += &format!(" [default: {default}]");
-                }
-                help += &format!(" [env: {}]", setting.variable());
-                let arg = Arg::new(setting.name).long(setting.name).help(help);
-                command.arg(match setting.kind {
-                    Kind::Switch => arg.action(ArgAction::SetTrue),
-                    Kind::One => arg.value_name(setting.value).action(ArgAction::Set),
-                    Kind::Many => arg.value_name(setting.value).action(ArgAction::Append),
-                })
+        Setting::all().fold(command.arg(config).arg(until_stdin_ends), |command, setting| {
+            let mut help = setting.help.to_owned();
+            if let Some(default) = setting.default {
+                help += &format!(" [default: {default}]");
+            }
+            help += &format!(" [env: {}]", setting.variable());
+            let mut arg = Arg::new(setting.name).long(setting.name).help(help);
+            if setting.name.starts_with("discovery-") {
+                arg = arg.help_heading("Discovery");
+            }
+            command.arg(match setting.kind {
+                Kind::Switch => arg.action(ArgAction::SetTrue),
+                Kind::One => arg.value_name(setting.value).action(ArgAction::Set),
+                Kind::Many => arg.value_name(setting.value).action(ArgAction::Append),
             })
+        })
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {

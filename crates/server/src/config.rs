@@ -4,6 +4,7 @@
 //! never part of it.
 
 pub(crate) mod cookie;
+pub(crate) mod discovery;
 pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,10 @@ use store::{
 
 use crate::epmd;
 
-use settings::{Given, Place, Setting, Settings, Source};
+use self::{
+    discovery::{Around, Discovery},
+    settings::{Given, Place, Setting, Settings, Source},
+};
 
 /// Why a node cannot be started as it was asked for: one line, without a final stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,15 +65,6 @@ pub(crate) struct Join {
     pub(crate) node: Atom,
     /// Where it listens, if EPMD is not to be asked.
     pub(crate) port: Option<u16>,
-}
-
-/// How nodes are found besides those named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Discovery {
-    /// Not at all.
-    Static,
-    /// By the EPMD of these hosts, among the names that begin so.
-    Epmd { hosts: Vec<String>, prefix: String },
 }
 
 /// How log lines look.
@@ -123,18 +118,27 @@ impl Config {
         let read = Reading(settings);
         read.refuse_what_is_to_come()?;
         let name = read.one("name", value::name)?;
-        let discovery = read.discovery(&name)?;
+        let dist_bind = read.one("dist-bind", value::ip)?;
+        let dist_ports = read.one("dist-port", value::ports)?;
+        let epmd = read.epmd()?;
+        let around = Around {
+            name: &name,
+            dist_bind,
+            epmd,
+            fixed_port: fixed(&dist_ports).is_some(),
+        };
+        let discovery = discovery::resolve(&read, around)?;
         let config = Self {
             resp: read.one("resp", value::listen)?,
             resp_password: read.optional("resp-password", value::secret)?,
             http: read.one("http", value::listen)?,
             http_token: read.optional("http-token", value::secret)?,
-            dist_bind: read.one("dist-bind", value::ip)?,
-            dist_ports: read.one("dist-port", value::ports)?,
+            dist_bind,
+            dist_ports,
             join: read.many("join", value::join)?,
             discovery,
             hidden: read.switch("hidden")?,
-            epmd: read.epmd()?,
+            epmd,
             tick: read.one("tick-time", |text| value::time(text, Duration::from_millis(100)))?,
             replicas: read.one("replicas", |text| value::number(text, 1, 15))?,
             shards: read.one("shards", value::shards)?,
@@ -176,9 +180,10 @@ impl Config {
                     "use names with a dot in the host for all nodes, or for none",
                 ));
             }
-            if self.epmd.is_none() && join.port.is_none() {
+            if self.epmd.is_none() && join.port.is_none() && self.common_port().is_none() {
                 let problem = format!("{} has no port and EPMD is off", join.node.as_str());
-                return Err(read.error("join", problem, "write NAME@HOST:PORT, or leave --no-epmd out"));
+                let mend = "write NAME@HOST:PORT, or give all nodes the same --dist-port, or leave --no-epmd out";
+                return Err(read.error("join", problem, mend));
             }
         }
         if self.write_timeout > self.request_timeout {
@@ -204,6 +209,16 @@ impl Config {
         Ok(())
     }
 
+    /// Where a node listens whose port nobody knows: without EPMD, on the same fixed port as this one. The rule of
+    /// `-erl_epmd_port`, under which each host has one node.
+    pub(crate) fn common_port(&self) -> Option<u16> {
+        if self.epmd.is_none() {
+            fixed(&self.dist_ports)
+        } else {
+            None
+        }
+    }
+
     /// What the store is told, for this life of the node.
     pub(crate) fn store(&self, creation: u32) -> store::config::Config {
         store::config::Config {
@@ -224,6 +239,11 @@ impl Config {
             ..store::config::Config::default()
         }
     }
+}
+
+/// The port that is the only one in the range, unless it stands for any.
+fn fixed(ports: &RangeInclusive<u16>) -> Option<u16> {
+    (ports.start() == ports.end() && *ports.start() > 0).then_some(*ports.start())
 }
 
 /// The host of a full node name.
@@ -288,27 +308,6 @@ impl Reading<'_> {
             return Err(self.error("workers", "more than one worker is not there yet", "leave it out"));
         }
         Ok(())
-    }
-
-    fn discovery(&self, name: &Atom) -> Result<Discovery, ConfigError> {
-        let hosts = self.many("discovery-host", value::host_name)?;
-        let prefix = self.one("discovery-prefix", value::name_prefix)?;
-        self.one("discovery", |kind| match kind {
-            "static" => Ok(Discovery::Static),
-            "epmd" if hosts.is_empty() => Ok(Discovery::Epmd {
-                hosts: vec![host(name).into()],
-                prefix: prefix.clone(),
-            }),
-            "epmd" => Ok(Discovery::Epmd {
-                hosts: hosts.clone(),
-                prefix: prefix.clone(),
-            }),
-            "dns" | "gossip" | "kubernetes" => Err((
-                format!("{kind} is not there yet"),
-                "use static or epmd, and --join".into(),
-            )),
-            _ => Err((format!("{kind:?} is no kind of discovery"), "use static or epmd".into())),
-        })
     }
 
     fn epmd(&self) -> Result<Option<u16>, ConfigError> {

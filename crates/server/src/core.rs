@@ -373,6 +373,11 @@ impl Core {
             Wish::Forget(node) => self.tell_store(Payload::Forget { node }),
             Wish::Leave => self.tell_store(Payload::Leave),
             Wish::LeaveOther(node) => self.tell_store(Payload::LeaveOther { node }),
+            Wish::Propose(found) => {
+                let nodes = found.iter().map(|found| found.node.clone()).collect();
+                self.router.note(found);
+                self.input(Input::Proposed { nodes });
+            }
             Wish::Stop => self.end.ring(),
         }
     }

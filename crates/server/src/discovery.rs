@@ -1,77 +1,229 @@
-//! Discovery by EPMD: the port mappers of some hosts are asked, again and again, who is there.
+//! Discovery: a strategy is asked, again and again, who is there.
 //!
-//! It proposes names and decides nothing: the membership dials what it does not know, and remembers.
+//! ```text
+//!   strategy ─ look ─▶ names, ports ─▶ wish ─▶ Input::Proposed ─▶ the membership dials what it does not know
+//!                                        └──▶ Router: the ports that were found
+//! ```
+//!
+//! - A strategy yields names and decides nothing. Who is dialled, remembered and forgotten is the membership's to say.
+//! - How often is asked, what follows from a failure and what is logged is written once, here: one line whenever the
+//!   state changes, and none while it stays.
+//! - A look that fails changes nothing: who was found before stays found.
 
-use std::time::Duration;
+mod api;
+mod datagram;
+pub(crate) mod dns;
+pub(crate) mod epmd;
+pub(crate) mod gossip;
+pub(crate) mod hosts;
+pub(crate) mod kubernetes;
 
-use node::{Atom, Input};
-use tokio::time::sleep;
+use std::{fmt, io, pin::Pin, time::Duration};
 
-use crate::{core::Shell, epmd};
+use node::Atom;
+use tokio::time::{Instant, sleep, timeout};
 
-/// Time between two looks at all hosts.
-const ROUND: Duration = Duration::from_secs(5);
+use crate::{
+    config::discovery::{Discovery, Kind},
+    handle::Handle,
+};
 
-/// Where to look, and for whom.
-#[derive(Clone, Debug)]
-pub(crate) struct Search {
-    pub(crate) hosts: Vec<String>,
-    /// What the names of nodes begin with.
-    pub(crate) prefix: String,
-    /// The port of EPMD on every host.
-    pub(crate) port: u16,
-    /// Who looks.
-    pub(crate) me: Atom,
+/// Names that one look may yield; the rest is passed over.
+pub(crate) const FOUND_MAX: usize = 4096;
+/// How long one look may take.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(15);
+/// The longest wait after failures, unless the interval itself is longer.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Wait between looks of a node that starts.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// A node that seems to be there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Found {
+    pub(crate) node: Atom,
+    /// Where it listens, if the strategy knows.
+    pub(crate) port: Option<u16>,
 }
 
-impl Search {
-    /// All who are there now.
-    pub(crate) async fn look(&self) -> Vec<Atom> {
-        let mut nodes = Vec::new();
-        for host in &self.hosts {
-            match epmd::names(host, self.port).await {
-                Ok(listed) => nodes.extend(self.pick(host, &listed)),
-                Err(error) => tracing::debug!(host, %error, "EPMD does not answer"),
+/// A look on its way.
+pub(crate) type Look<'a> = Pin<Box<dyn Future<Output = Result<Vec<Found>, Trouble>> + Send + 'a>>;
+
+/// A way to find nodes.
+pub(crate) trait Strategy: Send {
+    /// All who are there now. It may name this node, too.
+    ///
+    /// # Errors
+    /// Nobody could be asked.
+    fn look(&mut self) -> Look<'_>;
+}
+
+/// Why a look came to nothing. One line each, without what varies from look to look.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// A socket or a file does not work.
+    Io { place: String, error: io::Error },
+    /// No answer in time.
+    Silent { place: String },
+    /// The answer is no, or makes no sense.
+    Refused { place: String, problem: String },
+}
+
+impl Trouble {
+    pub(crate) fn io(place: impl fmt::Display, error: io::Error) -> Self {
+        let place = place.to_string();
+        Self::Io { place, error }
+    }
+
+    pub(crate) fn silent(place: impl fmt::Display) -> Self {
+        let place = place.to_string();
+        Self::Silent { place }
+    }
+
+    pub(crate) fn refused(place: impl fmt::Display, problem: impl Into<String>) -> Self {
+        let (place, problem) = (place.to_string(), problem.into());
+        Self::Refused { place, problem }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { place, error } => write!(f, "{place}: {error}"),
+            Self::Silent { place } => write!(f, "{place}: no answer in time"),
+            Self::Refused { place, problem } => write!(f, "{place}: {problem}"),
+        }
+    }
+}
+
+/// The loop around a strategy.
+pub(crate) struct Finder {
+    strategy: Box<dyn Strategy>,
+    interval: Duration,
+    /// Who looks.
+    me: Atom,
+    state: State,
+}
+
+/// What the last look came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    New,
+    Found,
+    Nobody,
+    Failing(String),
+}
+
+impl Finder {
+    /// `None` if nodes are found by their given names alone.
+    pub(crate) fn new(discovery: &Discovery, context: Context) -> Option<Self> {
+        let me = context.me.clone();
+        let strategy: Box<dyn Strategy> = match discovery.kind.clone() {
+            Kind::Static => return None,
+            Kind::Epmd(hosts) => Box::new(hosts),
+            Kind::Hosts(file) => Box::new(file),
+            Kind::Dns(query) => Box::new(dns::Dns::new(query)),
+            Kind::Gossip(settings) => Box::new(gossip::Gossip::new(settings, discovery.interval, context)),
+            Kind::Kubernetes(settings) => Box::new(kubernetes::Kubernetes::new(settings)),
+        };
+        Some(Self {
+            strategy,
+            interval: discovery.interval,
+            me,
+            state: State::New,
+        })
+    }
+
+    /// Who is there as the node starts. A strategy that fails is asked again for as long as `patience`: a node that
+    /// could ask nobody must not take itself for the first.
+    pub(crate) async fn first(&mut self, patience: Duration) -> Vec<Found> {
+        let start = Instant::now();
+        loop {
+            match self.look().await {
+                Some(found) => return found,
+                None if start.elapsed() + FIRST_WAIT > patience => return Vec::new(),
+                None => sleep(FIRST_WAIT).await,
             }
         }
-        nodes
     }
 
-    /// Looks for ever.
-    pub(crate) async fn propose(self, shell: Shell) {
+    /// Proposes who is there until the node has stopped, beginning with what is known.
+    pub(crate) async fn run(mut self, known: Vec<Found>, handle: Handle) {
+        let mut next = Some(known);
+        let mut failures = 0;
         loop {
-            sleep(ROUND).await;
-            let nodes = self.look().await;
-            shell.core().input(Input::Proposed { nodes });
+            if let Some(found) = next
+                && !handle.propose(found).await
+            {
+                return;
+            }
+            sleep(wait(self.interval, failures, jitter())).await;
+            next = self.look().await;
+            failures = if next.is_some() { 0 } else { failures + 1 };
         }
     }
 
-    fn pick(&self, host: &str, listed: &[(String, u16)]) -> impl Iterator<Item = Atom> {
-        let names = listed.iter().filter(|(name, _)| name.starts_with(&self.prefix));
-        let nodes = names.filter_map(move |(name, _)| wire::dist::node_name(format!("{name}@{host}").as_bytes()));
-        nodes.filter(|node| *node != self.me)
+    /// All who are there but this node, in order; `None` if nobody could be asked.
+    async fn look(&mut self) -> Option<Vec<Found>> {
+        let looked = timeout(LOOK_TIME_MAX, self.strategy.look()).await;
+        let looked = looked.unwrap_or_else(|_| Err(Trouble::silent("discovery")));
+        let looked = looked.map(|mut found| {
+            found.retain(|found| found.node != self.me);
+            found.sort();
+            found.dedup_by(|one, other| one.node == other.node);
+            found.truncate(FOUND_MAX);
+            found
+        });
+        self.note(match &looked {
+            Ok(found) if found.is_empty() => State::Nobody,
+            Ok(_) => State::Found,
+            Err(trouble) => State::Failing(trouble.to_string()),
+        });
+        looked.ok()
+    }
+
+    /// Logs the state if it is another one.
+    fn note(&mut self, state: State) {
+        if state == self.state {
+            return;
+        }
+        match &state {
+            State::New => {}
+            State::Found => tracing::info!("discovery finds nodes"),
+            State::Nobody => tracing::info!("discovery works and finds no other node"),
+            State::Failing(trouble) => tracing::warn!(trouble, "discovery fails; who was found before stays known"),
+        }
+        self.state = state;
     }
 }
 
+/// What strategies know of the node that looks.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) me: Atom,
+    /// Where it listens.
+    pub(crate) dist_port: u16,
+    pub(crate) cookie: node::Cookie,
+}
+
+/// Time to the next look: the interval, doubled with each failure up to [`WAIT_MAX`]. A fifth of it is left to chance, so
+/// that many nodes do not ask at the same time for ever.
+fn wait(interval: Duration, failures: u32, random: u32) -> Duration {
+    let full = interval
+        .saturating_mul(1 << failures.min(16))
+        .min(WAIT_MAX.max(interval));
+    full - full.mul_f64(f64::from(random) / f64::from(u32::MAX) / 5.0)
+}
+
+fn jitter() -> u32 {
+    // Without chance the waits are just less spread.
+    getrandom::u32().unwrap_or(0)
+}
+
+#[cfg(all(test, feature = "dns"))]
+mod dns_tests;
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_salp_nodes_but_this_one_are_picked() {
-        let search = Search {
-            hosts: Vec::new(),
-            prefix: "salp".into(),
-            port: 4369,
-            me: Atom::new("salp_1@db"),
-        };
-        let listed = ["salp_1", "salp_2", "rabbit", "salp 3"].map(|name| (name.into(), 1));
-        let picked: Vec<Atom> = search.pick("db", &listed).collect();
-        assert_eq!(picked, [Atom::new("salp_2@db")]);
-        assert_eq!(
-            search.pick("other", &listed[..1]).count(),
-            1,
-            "the same name on another host is another node"
-        );
-    }
-}
+mod gossip_tests;
+#[cfg(test)]
+mod kubernetes_tests;
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,15 @@
 //! - Bytes to a peer are written by the task that gathered them, as far as the socket takes them. The rest waits in the
 //!   link's queue for its writer; the node bounds it (`output_bytes_max`) and cuts the peer past that.
 //! - A link that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to leave.
-//! - A dial asks EPMD first and believes the port that members told only if EPMD has no answer: a node that is back on
-//!   another port is known there, and told ports grow stale.
+//! - A dial goes to the port that was given or that discovery found last. Else it asks EPMD, and believes the port that
+//!   members told only if EPMD has no answer: a node that is back on another port is known there, and told ports grow
+//!   stale.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, VecDeque},
     io::{self, IoSlice},
+    net::IpAddr,
     rc::Rc,
     time::Duration,
 };
@@ -25,10 +28,10 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     task::{AbortHandle, spawn_local},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-use crate::{bell::Bell, config, core::Shell, epmd};
+use crate::{bell::Bell, config, core::Shell, discovery::Found, epmd};
 
 /// Bytes read in one go.
 const READ_BYTES: usize = 64 << 10;
@@ -38,6 +41,11 @@ const READS_MAX: usize = 8;
 const PIECES_MAX: usize = 64;
 /// Links at a time, dialled and accepted; past it nobody is accepted.
 const LINKS_MAX: usize = 4096;
+/// Links of one other machine that were accepted within [`YOUNG`] and are open: about as many handshakes as it may have
+/// under way. Half of what the node accepts at a time; a further one is closed, and its node will try again.
+const YOUNG_PER_ADDRESS_MAX: usize = 32;
+/// A handshake is over by then, one way or the other.
+const YOUNG: Duration = Duration::from_secs(7);
 /// How long what was sent before a close may take to leave.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A connection that cannot be made in this time is given up; the node gives up a little later.
@@ -53,20 +61,44 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     /// Ports that were given with the names.
-    pub(crate) fixed: HashMap<Atom, u16>,
+    fixed: HashMap<Atom, u16>,
+    /// Ports that discovery found at its last look, as many as one may find.
+    found: RefCell<HashMap<Atom, u16>>,
     /// The port of EPMD on every host; `None`: not asked.
-    pub(crate) epmd: Option<u16>,
+    epmd: Option<u16>,
+    /// Where a node listens of whom nothing else is known.
+    common: Option<u16>,
 }
 
 impl Router {
+    pub(crate) fn new(fixed: HashMap<Atom, u16>, epmd: Option<u16>, common: Option<u16>) -> Self {
+        Self {
+            fixed,
+            found: RefCell::default(),
+            epmd,
+            common,
+        }
+    }
+
     async fn connect(&self, node: &Atom, told: Option<u16>) -> io::Result<TcpStream> {
         let host = config::host(node);
-        let port = match self.fixed.get(node) {
-            Some(port) => Some(*port),
-            None => self.ask_epmd(node, host).await.or(told),
+        let known = self
+            .fixed
+            .get(node)
+            .copied()
+            .or_else(|| self.found.borrow().get(node).copied());
+        let port = match known {
+            Some(port) => Some(port),
+            None => self.ask_epmd(node, host).await.or(told).or(self.common),
         };
         let port = port.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "nobody knows its port"))?;
         timeout(CONNECT_TIME_MAX, TcpStream::connect((host, port))).await?
+    }
+
+    /// Remembers the ports of a look of discovery in place of those of the look before.
+    pub(crate) fn note(&self, found: Vec<Found>) {
+        let ports = found.into_iter().filter_map(|found| Some((found.node, found.port?)));
+        self.found.replace(ports.collect());
     }
 
     async fn ask_epmd(&self, node: &Atom, host: &str) -> Option<u16> {
@@ -95,6 +127,16 @@ struct Link {
     bell: Rc<Bell>,
     closing: bool,
     tasks: Vec<AbortHandle>,
+    /// From where it was accepted, and when.
+    accepted: Option<(IpAddr, Instant)>,
+}
+
+impl Link {
+    fn accepted(address: IpAddr, now: Instant) -> Self {
+        let mut link = Self::default();
+        link.accepted = Some((address, now));
+        link
+    }
 }
 
 impl Drop for Link {
@@ -113,6 +155,12 @@ impl Links {
     /// Whether all that was sent has left.
     pub(crate) fn is_written(&self) -> bool {
         self.by_id.values().all(|link| link.queue.is_empty())
+    }
+
+    /// Whether one machine has enough handshakes under way. Those of this one are not counted: all its nodes look alike.
+    fn is_crowded(&self, address: IpAddr, now: Instant) -> bool {
+        let is_young = |link: &Link| matches!(link.accepted, Some((other, at)) if other == address && now < at + YOUNG);
+        !address.is_loopback() && self.by_id.values().filter(|link| is_young(link)).count() >= YOUNG_PER_ADDRESS_MAX
     }
 
     /// Begins to connect; the node hears how it ended.
@@ -195,8 +243,8 @@ impl Links {
 /// Accepts nodes for ever.
 pub(crate) async fn listen(shell: Shell, listener: TcpListener) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok((stream, address)) => (stream, address.ip().to_canonical()),
             Err(error) => {
                 tracing::warn!(%error, "a node could not be accepted");
                 sleep(ACCEPT_RETRY).await;
@@ -205,13 +253,14 @@ pub(crate) async fn listen(shell: Shell, listener: TcpListener) {
         };
         let mut core = shell.core();
         let links = &mut core.links;
-        if links.by_id.len() >= LINKS_MAX {
+        let now = Instant::now();
+        if links.by_id.len() >= LINKS_MAX || links.is_crowded(address, now) {
             continue;
         }
         links.accepted += 1;
         // Odd numbers are ours to give.
         let id = ConnectionId(links.accepted * 2 - 1);
-        links.by_id.insert(id, Link::default());
+        links.by_id.insert(id, Link::accepted(address, now));
         links.connected(&shell, id, stream);
         core.input(Input::Accepted { connection: id });
     }
@@ -305,6 +354,39 @@ fn lost(shell: &Shell, id: ConnectionId) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_machine_does_not_take_the_room_of_all() {
+        let (near, far) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 0, 0, 1]));
+        let now = Instant::now();
+        let mut links = Links::default();
+        for id in 0..YOUNG_PER_ADDRESS_MAX as u64 {
+            assert!(!links.is_crowded(far, now));
+            for (address, id) in [(far, id), (near, 1000 + id)] {
+                links.by_id.insert(ConnectionId(id), Link::accepted(address, now));
+            }
+        }
+        assert!(links.is_crowded(far, now));
+        assert!(!links.is_crowded(IpAddr::from([10, 0, 0, 2]), now));
+        assert!(!links.is_crowded(near, now));
+        assert!(!links.is_crowded(far, now + YOUNG), "by then its handshakes are over");
+        links.by_id.remove(&ConnectionId(0));
+        assert!(!links.is_crowded(far, now));
+    }
+
+    #[test]
+    fn discovery_tells_ports_until_the_next_look() {
+        let (a, b) = (Atom::new("a@h"), Atom::new("b@h"));
+        let router = Router::new(HashMap::new(), None, None);
+        let found = |node: &Atom, port| Found {
+            node: node.clone(),
+            port,
+        };
+        router.note(vec![found(&a, Some(1)), found(&b, None)]);
+        assert_eq!(router.found.borrow().get(&a), Some(&1));
+        router.note(vec![found(&b, Some(2))]);
+        assert_eq!(*router.found.borrow(), HashMap::from([(b, 2)]));
+    }
 
     #[test]
     fn what_was_written_is_dropped_wherever_it_ends() {

@@ -9,6 +9,8 @@ use store::{ask::Status, quorum::Level};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use wire::request::Batch;
 
+use crate::discovery::Found;
+
 /// Batches of handles that wait for the core; further callers wait.
 pub(crate) const ORDERS_MAX: usize = 4096;
 /// Wishes about the cluster that wait for the core; a further one is dropped.
@@ -49,6 +51,8 @@ pub(crate) enum Wish {
     Forget(Atom),
     Leave,
     LeaveOther(Atom),
+    /// Discovery yields these.
+    Propose(Vec<Found>),
     /// Stop at once, without handing over.
     Stop,
 }
@@ -62,6 +66,11 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Proposes nodes to the membership. False if the node has stopped.
+    pub(crate) async fn propose(&self, found: Vec<Found>) -> bool {
+        self.wishes.send(Wish::Propose(found)).await.is_ok()
+    }
+
     /// Executes a batch; its replies are in `batch.replies`. `keyspace` is a number in the order of the settings, and
     /// `level` what writes wait for, or `None` for what their keyspace says.
     ///

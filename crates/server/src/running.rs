@@ -20,9 +20,12 @@ use tokio::{
 use wire::resp::Limits;
 
 use crate::{
-    config::{self, Config, ConfigError, Discovery, Join, millis, settings::Settings},
+    config::{
+        self, Config, ConfigError, millis,
+        settings::{Setting, Settings},
+    },
     core::{self, Parts, Shell},
-    discovery::Search,
+    discovery::{self, Finder},
     dist::{self, Router},
     epmd::{self, RegisterError},
     handle::{EVENTS_MAX, Handle, ORDERS_MAX, WISHES_MAX},
@@ -56,7 +59,7 @@ impl Node {
         let mut settings = Settings::default();
         settings.set("resp", &["off"]);
         settings.set("http", &["off"]);
-        Builder { settings }
+        Builder { settings, fault: None }
     }
 
     /// Its full name.
@@ -106,7 +109,7 @@ impl Node {
     }
 
     /// Starts a node. Needs a tokio runtime with I/O and time.
-    pub(crate) async fn start(mut config: Config, meter: Meter) -> Result<Self, ConfigError> {
+    pub(crate) async fn start(config: Config, meter: Meter) -> Result<Self, ConfigError> {
         let resp = config.resp.map(|address| listen("resp", address)).transpose()?;
         let http = config.http.map(|address| listen("http", address)).transpose()?;
         let (dist, dist_address) = listen_in("dist-port", config.dist_bind, config.dist_ports.clone())?;
@@ -125,12 +128,21 @@ impl Node {
             None => (random()? as u32).max(CREATION_MIN),
         };
 
-        let search = search(&config);
-        if let Some(search) = &search {
+        let finder = Finder::new(
+            &config.discovery,
+            discovery::Context {
+                me: config.name.clone(),
+                dist_port: dist_address.port(),
+                cookie: config.cookie.clone(),
+            },
+        );
+        let mut store = config.store(creation);
+        let mut search = None;
+        if let Some(mut finder) = finder {
+            let known = finder.first(config.form_after).await;
             // Who is there already is waited for as if it had been named.
-            config
-                .join
-                .extend(search.look().await.into_iter().map(|node| Join { node, port: None }));
+            store.join.extend(known.iter().map(|found| found.node.as_str().into()));
+            search = Some((finder, known));
         }
 
         let (orders, orders_taken) = mpsc::channel(ORDERS_MAX);
@@ -144,7 +156,7 @@ impl Node {
         tokio::spawn(log::events(logged));
         let parts = Parts {
             node: node_config(&config, creation, dist_address.port()),
-            store: config.store(creation),
+            store,
             seeds,
             router: router(&config),
             orders: orders_taken,
@@ -156,10 +168,13 @@ impl Node {
         let doors = Doors {
             resp,
             dist,
-            search,
             config: config.clone(),
         };
         run_apart(parts, doors, alive)?;
+        if let Some((finder, known)) = search {
+            // It ends with the core, which is who it tells.
+            tokio::spawn(finder.run(known, handle.clone()));
+        }
         if let Some(listener) = http {
             open_http(listener, &config, handle.clone(), ended.clone())?;
         }
@@ -196,19 +211,13 @@ impl Drop for Node {
 struct Doors {
     resp: Option<TcpListener>,
     dist: TcpListener,
-    search: Option<Search>,
     config: Config,
 }
 
 impl Doors {
     /// Opens them. Runs on the core's thread.
     fn open(self, shell: &Shell) -> io::Result<()> {
-        let Self {
-            resp,
-            dist,
-            search,
-            config,
-        } = self;
+        let Self { resp, dist, config } = self;
         spawn_local(dist::listen(shell.clone(), tokio::net::TcpListener::from_std(dist)?));
         if let Some(resp) = resp {
             let limits = Limits {
@@ -226,9 +235,6 @@ impl Doors {
                 tokio::net::TcpListener::from_std(resp)?,
                 options,
             ));
-        }
-        if let Some(search) = search {
-            spawn_local(search.propose(shell.clone()));
         }
         Ok(())
     }
@@ -290,28 +296,12 @@ fn node_config(config: &Config, creation: u32, dist_port: u16) -> node::Config {
     }
 }
 
-fn search(config: &Config) -> Option<Search> {
-    let Discovery::Epmd { hosts, prefix } = &config.discovery else {
-        return None;
-    };
-    let (hosts, prefix) = (hosts.clone(), prefix.clone());
-    Some(Search {
-        hosts,
-        prefix,
-        port: epmd::port(),
-        me: config.name.clone(),
-    })
-}
-
 fn router(config: &Config) -> Router {
-    Router {
-        fixed: config
-            .join
-            .iter()
-            .filter_map(|join| Some((join.node.clone(), join.port?)))
-            .collect(),
-        epmd: config.epmd,
-    }
+    let given = config
+        .join
+        .iter()
+        .filter_map(|join| Some((join.node.clone(), join.port?)));
+    Router::new(given.collect(), config.epmd, config.common_port())
 }
 
 async fn register(config: &Config, epmd: u16, port: u16) -> Result<epmd::Registration, ConfigError> {
@@ -411,6 +401,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Clone, Debug)]
 pub struct Builder {
     settings: Settings,
+    /// What is wrong with the settings already.
+    fault: Option<ConfigError>,
 }
 
 impl Builder {
@@ -446,6 +438,12 @@ impl Builder {
         self.set("http", &[address])
     }
 
+    /// The address that other nodes connect to; loopback unless it is given.
+    #[must_use]
+    pub fn dist_bind(self, address: &str) -> Self {
+        self.set("dist-bind", &[address])
+    }
+
     /// Where other nodes connect: a port, or a range `A-B`. Without one any free port is used.
     #[must_use]
     pub fn dist_port(self, ports: &str) -> Self {
@@ -462,6 +460,28 @@ impl Builder {
     #[must_use]
     pub fn epmd_port(self, port: u16) -> Self {
         self.set("epmd-port", &[&port.to_string()])
+    }
+
+    /// How nodes are found besides those to join: a kind, and its settings by their names in the table `[discovery]` of
+    /// the settings file, such as `("dns", &[("query", "salp.example.com")])`. A list is separated by commas.
+    #[must_use]
+    pub fn discovery(self, kind: &str, settings: &[(&str, &str)]) -> Self {
+        let mut builder = self.set("discovery", &[kind]);
+        for (key, text) in settings {
+            let name = format!("discovery-{}", key.replace('_', "-"));
+            builder = match Setting::find(&name) {
+                Some(setting) => builder.set(setting.name, &setting.texts(text)),
+                None => {
+                    let mend = "the table [discovery] in docs/discovery.md has its settings";
+                    let place = format!("discovery.{key}");
+                    builder
+                        .fault
+                        .get_or_insert(ConfigError::new(place, "is no setting", mend));
+                    builder
+                }
+            };
+        }
+        builder
     }
 
     /// Copies of each shard. All nodes of a cluster must agree.
@@ -481,6 +501,9 @@ impl Builder {
     /// # Errors
     /// A setting is wrong, a port is in use, or another node has the name.
     pub async fn start(self) -> Result<Node, ConfigError> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         Node::start(Config::resolve(&self.settings)?, Meter::default()).await
     }
 

@@ -54,6 +54,11 @@ impl Cookie {
         Self(secret.to_vec())
     }
 
+    /// Its bytes, for those who derive a key of their own from it. Never to be shown or sent.
+    pub fn secret(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The proof of knowing the cookie: MD5 over it and the challenge in decimal.
     pub(crate) fn digest(&self, challenge: u32) -> [u8; 16] {
         let decimal = alloc::format!("{challenge}");

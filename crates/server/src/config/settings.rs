@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::ConfigError;
+use super::{ConfigError, discovery::DISCOVERY};
 
 /// How often a setting may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) struct Setting {
     pub(crate) help: &'static str,
 }
 
-const fn one(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Setting {
+pub(super) const fn one(name: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting {
         name,
         value,
@@ -44,7 +44,7 @@ const fn one(name: &'static str, value: &'static str, default: &'static str, hel
     }
 }
 
-const fn optional(name: &'static str, value: &'static str, help: &'static str) -> Setting {
+pub(super) const fn optional(name: &'static str, value: &'static str, help: &'static str) -> Setting {
     Setting {
         name,
         value,
@@ -54,7 +54,7 @@ const fn optional(name: &'static str, value: &'static str, help: &'static str) -
     }
 }
 
-const fn many(name: &'static str, value: &'static str, help: &'static str) -> Setting {
+pub(super) const fn many(name: &'static str, value: &'static str, help: &'static str) -> Setting {
     Setting {
         name,
         value,
@@ -74,7 +74,7 @@ const fn switch(name: &'static str, help: &'static str) -> Setting {
     }
 }
 
-/// All settings of `salp start`.
+/// All settings of `salp start` but those of [`DISCOVERY`].
 pub(crate) const SETTINGS: &[Setting] = &[
     one(
         "name",
@@ -126,18 +126,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "discovery",
         "KIND",
         "static",
-        "how nodes are found besides --join: static, epmd",
-    ),
-    many(
-        "discovery-host",
-        "HOST",
-        "host whose EPMD is asked for nodes (discovery epmd); default: that of --name",
-    ),
-    one(
-        "discovery-prefix",
-        "TEXT",
-        "salp",
-        "what the names of nodes begin with (discovery epmd)",
+        "how nodes are found besides --join: static, epmd, hosts, dns, gossip or kubernetes",
     ),
     optional("data-dir", "DIR", "where data is kept; none: in memory only"),
     switch("hidden", "do not show among the visible nodes of a BEAM"),
@@ -203,18 +192,34 @@ pub(crate) const SETTINGS: &[Setting] = &[
 ];
 
 impl Setting {
+    /// All there are.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
+        SETTINGS.iter().chain(DISCOVERY)
+    }
+
     pub(crate) fn find(name: &str) -> Option<&'static Setting> {
-        SETTINGS.iter().find(|setting| setting.name == name)
+        Self::all().find(|setting| setting.name == name)
     }
 
     /// Its environment variable.
     pub(crate) fn variable(&self) -> String {
-        format!("SALP_{}", self.key().to_uppercase())
+        format!("SALP_{}", self.name.replace('-', "_").to_uppercase())
     }
 
-    /// Its key in the file.
+    /// The values in one text; those of a list are separated by commas.
+    pub(crate) fn texts<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        match self.kind {
+            Kind::Many => text.split(',').map(str::trim).filter(|text| !text.is_empty()).collect(),
+            Kind::One | Kind::Switch => vec![text],
+        }
+    }
+
+    /// Its key in the file, behind that of its table and a dot if it has one.
     pub(crate) fn key(&self) -> String {
-        self.name.replace('-', "_")
+        match self.name.strip_prefix("discovery-") {
+            Some(rest) => format!("discovery.{}", rest.replace('-', "_")),
+            None => self.name.replace('-', "_"),
+        }
     }
 }
 
@@ -278,15 +283,11 @@ impl Settings {
     ) -> Result<Self, ConfigError> {
         let mut settings = Self::default();
         settings.read_file(file)?;
-        for setting in SETTINGS {
+        for setting in Setting::all() {
             let Some(text) = variable(&setting.variable()) else {
                 continue;
             };
-            let texts: Vec<&str> = match setting.kind {
-                Kind::Many => text.split(',').map(str::trim).filter(|text| !text.is_empty()).collect(),
-                Kind::One | Kind::Switch => vec![&text],
-            };
-            settings.replace(setting, &texts, &Source::Environment);
+            settings.replace(setting, &setting.texts(&text), &Source::Environment);
         }
         for (name, values) in flags {
             if let Some(setting) = Setting::find(name) {
@@ -370,7 +371,18 @@ impl Settings {
             self.keyspaces = Some((path.into(), tables));
             return Ok(());
         }
-        let setting = SETTINGS.iter().find(|setting| setting.key() == key);
+        if key == "discovery"
+            && let toml::Value::Table(table) = value
+        {
+            for (key, value) in table {
+                match key.as_str() {
+                    "kind" => self.take_from_file(path, "discovery", value)?,
+                    key => self.take_from_file(path, &format!("discovery.{key}"), value)?,
+                }
+            }
+            return Ok(());
+        }
+        let setting = Setting::all().find(|setting| setting.key() == key);
         let Some(setting) = setting else {
             let mend = match nearest(key) {
                 Some(near) => format!("did you mean {near}?"),
@@ -407,9 +419,7 @@ fn scalar(value: &toml::Value) -> Option<String> {
 
 /// The key of a setting that differs in at most two letters.
 fn nearest(key: &str) -> Option<String> {
-    let keys = SETTINGS
-        .iter()
-        .map(|setting| (distance(&setting.key(), key), setting.key()));
+    let keys = Setting::all().map(|setting| (distance(&setting.key(), key), setting.key()));
     keys.filter(|(distance, _)| *distance <= 2).min().map(|(_, key)| key)
 }
 

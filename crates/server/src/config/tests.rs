@@ -2,11 +2,15 @@
 
 use std::{collections::HashMap, fs, time::Duration};
 
+use super::discovery::Kind;
 use super::{
-    Config, ConfigError, Discovery, LogFormat,
-    settings::{SETTINGS, Settings},
+    Config, ConfigError, LogFormat,
+    settings::{Setting, Settings},
 };
-use crate::test_dir::TestDir;
+use crate::{
+    discovery::{dns, epmd, kubernetes},
+    test_dir::TestDir,
+};
 use store::quorum::Level;
 
 /// Resolves flags, variables and a file, with a cookie so that none is read or made.
@@ -18,11 +22,7 @@ fn resolve(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str
     }
     let mut given: Vec<(&'static str, Vec<String>)> = vec![("cookie", vec!["secret".into()])];
     for (name, text) in flags {
-        let name = SETTINGS
-            .iter()
-            .find(|setting| setting.name == *name)
-            .expect("a setting")
-            .name;
+        let name = Setting::find(name).expect("a setting").name;
         match given.iter_mut().find(|(other, _)| *other == name) {
             Some((_, texts)) if name != "cookie" => texts.push((*text).into()),
             Some((_, texts)) => *texts = vec![(*text).into()],
@@ -106,7 +106,10 @@ fn texts_mean_what_they_say() {
         max_memory = "2gb"
         max_clients = 7
         log_format = "json"
-        discovery = "epmd"
+        epmd_port = 4370
+        [discovery]
+        kind = "epmd"
+        interval = "1m"
         [[keyspace]]
         name = "default"
         [[keyspace]]
@@ -121,13 +124,13 @@ fn texts_mean_what_they_say() {
     assert_eq!(config.tick, Duration::from_millis(1500));
     assert_eq!((config.memory_bytes_max, config.clients_max), (2 << 30, 7));
     assert_eq!(config.log_format, LogFormat::Json);
-    assert_eq!(
-        config.discovery,
-        Discovery::Epmd {
-            hosts: vec!["10.0.0.7".into()],
-            prefix: "salp".into()
-        }
-    );
+    assert_eq!(config.discovery.interval, Duration::from_secs(60));
+    let hosts = epmd::Hosts {
+        hosts: vec!["10.0.0.7".into()],
+        prefix: "salp".into(),
+        port: 4370,
+    };
+    assert_eq!(config.discovery.kind, Kind::Epmd(hosts));
     let carts = &config.keyspaces[1];
     assert_eq!(
         (carts.name.as_str(), carts.level, carts.min_acks),
@@ -158,8 +161,7 @@ fn errors_name_the_setting_its_place_and_the_mend() {
         ("workers", "4", &["not there yet"]),
         ("data-dir", "d", &["not there yet"]),
         ("facade", "X", &["not there yet"]),
-        ("discovery", "dns", &["dns is not there yet", "--join"]),
-        ("discovery", "magic", &["no kind"]),
+        ("discovery", "magic", &["no kind", "gossip"]),
         ("max-memory", "2 apples", &["no size", "2gb"]),
         ("max-memory", "99999999999tb", &["no size"]),
         ("max-value", "1tb", &["out of range"]),
@@ -176,7 +178,14 @@ fn errors_name_the_setting_its_place_and_the_mend() {
         &[("no-epmd", "true"), ("join", "a@h.x")],
         &[],
         None,
-        &["EPMD is off", "NAME@HOST:PORT"],
+        &["EPMD is off", "NAME@HOST:PORT", "--dist-port"],
+    );
+    let fixed = [("no-epmd", "true"), ("join", "salp@127.0.0.3"), ("dist-port", "9100")];
+    assert_eq!(resolve(&fixed, &[], None).unwrap().common_port(), Some(9100));
+    assert_eq!(
+        resolve(&fixed[2..], &[], None).unwrap().common_port(),
+        None,
+        "EPMD knows better"
     );
 }
 
@@ -226,7 +235,7 @@ fn secrets_are_in_no_message_and_no_debug_text() {
 
 #[test]
 fn every_setting_is_in_the_file_under_its_own_name() {
-    for setting in SETTINGS {
+    for setting in Setting::all() {
         assert!(
             setting.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
             "{}",
@@ -235,6 +244,164 @@ fn every_setting_is_in_the_file_under_its_own_name() {
         assert_eq!(
             setting.variable(),
             format!("SALP_{}", setting.name.to_uppercase().replace('-', "_"))
+        );
+    }
+}
+
+/// What the table `[discovery]` comes to, with this kind and these lines.
+fn discover(kind: &str, lines: &str) -> Result<Config, ConfigError> {
+    resolve(&[], &[], Some(&format!("[discovery]\nkind = '{kind}'\n{lines}")))
+}
+
+#[test]
+fn every_kind_of_discovery_reads_its_own_settings() {
+    let dns = discover(
+        "dns",
+        "query = 'db.test.'\nport = 9100\nserver = ['10.0.0.2', '10.0.0.3:5353']",
+    )
+    .unwrap();
+    let query = dns::Query {
+        name: "db.test.".into(),
+        record: dns::Record::A,
+        basename: "salp".into(),
+        port: Some(9100),
+        servers: vec!["10.0.0.2:53".parse().unwrap(), "10.0.0.3:5353".parse().unwrap()],
+    };
+    assert_eq!(dns.discovery.kind, Kind::Dns(query));
+    let Kind::Gossip(gossip) = discover("gossip", "ttl = 3").unwrap().discovery.kind else {
+        panic!("another kind")
+    };
+    assert_eq!(
+        (gossip.group.to_string().as_str(), gossip.ttl),
+        ("233.252.1.32:45893", 3)
+    );
+    assert!(gossip.interface.is_loopback(), "it stays where the node listens");
+    let lines = "namespace = 'db'\nservice = 'salp'\nport = 'dist'\nmode = 'dns'\naddress = 'hostname'";
+    let Kind::Kubernetes(settings) = discover("kubernetes", lines).unwrap().discovery.kind else {
+        panic!("another kind")
+    };
+    assert_eq!(settings.port, Some(kubernetes::Port::Named("dist".into())));
+    let proxied = "namespace = 'db'\nservice = 'salp'\napi = 'http://127.0.0.1:8001'";
+    let Kind::Kubernetes(settings) = discover("kubernetes", proxied).unwrap().discovery.kind else {
+        panic!("another kind")
+    };
+    assert_eq!((settings.api.tls, settings.api.port), (false, 8001));
+    let by_variable = [("SALP_DISCOVERY", "epmd"), ("SALP_DISCOVERY_HOST", "a, b")];
+    let Kind::Epmd(hosts) = resolve(&[], &by_variable, None).unwrap().discovery.kind else {
+        panic!("another kind")
+    };
+    assert_eq!(hosts.hosts, ["a", "b"]);
+    let dir = TestDir::new();
+    let path = dir.join("hosts");
+    fs::write(&path, "salp@a.test:9100").unwrap();
+    let given = [
+        ("discovery", "hosts"),
+        ("discovery-file", path.to_str().unwrap()),
+        ("no-epmd", "true"),
+    ];
+    resolve(&given, &[], None).unwrap();
+    fs::write(&path, "a.test").unwrap();
+    check_error(
+        &given,
+        &[],
+        None,
+        &["--discovery-file", "may not be asked", "NAME@HOST:PORT"],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_discovery_is_said_at_the_start() {
+    for (kind, lines, parts) in [
+        (
+            "gossip",
+            "group = '10.0.0.1'",
+            &["discovery.group in ", "salp.toml", "no group", "233.252.1.32:45893"][..],
+        ),
+        ("gossip", "interface = 'eth0'", &["no IPv4 address"]),
+        ("gossip", "ttl = 256", &["from 0 to 255"]),
+        (
+            "gossip",
+            "query = 'a'",
+            &["discovery.query", "means nothing to discovery gossip", "discovery dns"],
+        ),
+        ("gossip", "grup = 'a'", &["did you mean discovery.group?"]),
+        ("static", "interval = '1s'", &["discovery.interval", "means nothing"]),
+        ("epmd", "interval = '1ms'", &["too short"]),
+        ("epmd", "host = ['a b']", &["discovery.host", "no host"]),
+        ("hosts", "", &["--discovery-file", "is missing"]),
+        (
+            "hosts",
+            "file = '/nowhere/at/all'",
+            &["discovery.file", "/nowhere/at/all", "NAME@HOST"],
+        ),
+        ("dns", "", &["--discovery-query", "is missing", "salp.example.com"]),
+        ("dns", "query = 'a..b'", &["no domain name"]),
+        ("dns", "query = 'a'\nrecord = 'mx'", &["discovery.record", "a or srv"]),
+        (
+            "dns",
+            "query = 'a'\nrecord = 'srv'\nport = 1",
+            &["SRV records have ports"],
+        ),
+        (
+            "dns",
+            "query = 'a'\nport = 'dist'",
+            &["discovery.port", "from 1 to 65535"],
+        ),
+        (
+            "dns",
+            "query = 'a'\nserver = 'ns'",
+            &["discovery.server", "10.0.0.2:53"],
+        ),
+        (
+            "dns",
+            "query = 'a'\nbasename = 'a b'",
+            &["discovery.basename", "letters"],
+        ),
+        ("kubernetes", "mode = 'watch'", &["endpoints, pods or dns"]),
+        ("kubernetes", "", &["--discovery-service", "is missing"]),
+        ("kubernetes", "mode = 'pods'", &["--discovery-selector", "app=salp"]),
+        ("kubernetes", "selector = 'a=\"b\"'", &["no selector"]),
+        ("kubernetes", "service = 's'", &["--discovery-namespace", "is missing"]),
+        ("kubernetes", "service = 's'\nport = 'A port!'", &["no port"]),
+        (
+            "kubernetes",
+            "service = 's'\nnamespace = 'n'\napi = 'http://10.0.0.1'",
+            &["plain HTTP", "https"],
+        ),
+        (
+            "kubernetes",
+            "service = 's'\nnamespace = 'n'\napi = 'ftp://a'",
+            &["discovery.api", "https://HOST:PORT"],
+        ),
+        (
+            "kubernetes",
+            "service = 's'\nnamespace = 'n'\ntoken_file = '/none'",
+            &["discovery.token_file", "/none"],
+        ),
+        (
+            "kubernetes",
+            "service = 's'\nmode = 'dns'\naddress = 'hostname'",
+            &["discovery.address", "name of a port"],
+        ),
+    ] {
+        let line = match discover(kind, lines) {
+            Ok(_) => panic!("{kind}, {lines} was taken"),
+            Err(error) => error.to_string(),
+        };
+        assert!(!line.contains('\n') && line.contains("; "), "{line}");
+        for part in parts {
+            assert!(line.contains(part), "{line:?} lacks {part:?}");
+        }
+    }
+    for (kind, part) in [
+        ("epmd", "asks EPMD, which is off"),
+        ("dns", "--discovery-port: is missing, and EPMD is off"),
+    ] {
+        check_error(
+            &[("discovery", kind), ("no-epmd", "true"), ("discovery-interval", "5s")],
+            &[],
+            None,
+            &[part],
         );
     }
 }

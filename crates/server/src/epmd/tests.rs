@@ -144,3 +144,19 @@ async fn erlang_reads_our_names() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("name a at port 1001"), "{text}");
 }
+
+#[tokio::test]
+async fn a_beam_lists_our_names() {
+    let port = free_port();
+    let _registered = register(place(port), node("a", 1001)).await.unwrap();
+    let mut command = tokio::process::Command::new("erl");
+    let program = "io:format(\"~p\", [net_adm:names({127,0,0,1})]), halt().";
+    command
+        .args(["-noshell", "-eval", program])
+        .env("ERL_EPMD_PORT", port.to_string());
+    let run = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let Ok(output) = timeout(Duration::from_secs(30), run).await.expect("it ends in time") else {
+        return;
+    };
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "{ok,[{\"a\",1001}]}");
+}

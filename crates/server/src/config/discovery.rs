@@ -1,0 +1,526 @@
+//! Settings of discovery: their table, and what they come to for each kind.
+//!
+//! They stand in the table `[discovery]` of the file, where the kind is `kind`. One that is of another kind than the one
+//! chosen is refused: whoever gave it expected something of it.
+
+use std::{
+    env, fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::Duration,
+};
+
+use node::Atom;
+
+use super::{
+    ConfigError, Reading, host,
+    settings::{Setting, Source, many, one, optional},
+    value::{self, Parsed},
+};
+use crate::discovery::{dns, epmd, gossip, hosts, kubernetes};
+
+/// How nodes are found besides those named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Discovery {
+    pub(crate) kind: Kind,
+    /// Time between two looks.
+    pub(crate) interval: Duration,
+}
+
+/// By what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Not at all.
+    Static,
+    Epmd(epmd::Hosts),
+    Hosts(hosts::HostsFile),
+    Dns(dns::Query),
+    Gossip(gossip::Settings),
+    Kubernetes(kubernetes::Settings),
+}
+
+/// All settings but the kind itself.
+pub(crate) const DISCOVERY: &[Setting] = &[
+    one("discovery-interval", "TIME", "5s", "time between two looks"),
+    many(
+        "discovery-host",
+        "HOST",
+        "epmd: host whose EPMD is asked; default: that of --name",
+    ),
+    one(
+        "discovery-prefix",
+        "TEXT",
+        "salp",
+        "epmd, hosts: what the names of nodes begin with",
+    ),
+    optional(
+        "discovery-file",
+        "FILE",
+        "hosts: file with names of nodes or hosts, a line each",
+    ),
+    optional("discovery-query", "NAME", "dns: the name to ask for"),
+    one("discovery-record", "a|srv", "a", "dns: the records to ask for"),
+    many(
+        "discovery-server",
+        "IP[:PORT]",
+        "dns: name server; default: those of the system",
+    ),
+    optional(
+        "discovery-basename",
+        "NAME",
+        "dns, kubernetes: what stands before the @ of all nodes; default: as in --name",
+    ),
+    optional(
+        "discovery-port",
+        "PORT",
+        "dns, kubernetes: where nodes listen (kubernetes: or the port's name); default: EPMD knows",
+    ),
+    one(
+        "discovery-group",
+        "IP:PORT",
+        "233.252.1.32:45893",
+        "gossip: multicast or broadcast address",
+    ),
+    optional(
+        "discovery-interface",
+        "IP",
+        "gossip: address of the interface; default: --dist-bind",
+    ),
+    one(
+        "discovery-ttl",
+        "N",
+        "1",
+        "gossip: routers that multicast may pass, plus one",
+    ),
+    one(
+        "discovery-mode",
+        "MODE",
+        "endpoints",
+        "kubernetes: endpoints, pods or dns (a headless service)",
+    ),
+    optional("discovery-service", "NAME", "kubernetes: the service of the nodes"),
+    optional(
+        "discovery-selector",
+        "LABELS",
+        "kubernetes: labels of the pods or endpoints",
+    ),
+    optional(
+        "discovery-namespace",
+        "NAME",
+        "kubernetes: the namespace; default: that of this pod",
+    ),
+    one(
+        "discovery-address",
+        "ip|hostname",
+        "ip",
+        "kubernetes: what stands behind the @ of all nodes",
+    ),
+    one(
+        "discovery-domain",
+        "NAME",
+        "cluster.local",
+        "kubernetes: domain of the cluster",
+    ),
+    optional(
+        "discovery-api",
+        "URL",
+        "kubernetes: where the API is; default: as pods are told",
+    ),
+    one(
+        "discovery-token-file",
+        "FILE",
+        "/var/run/secrets/kubernetes.io/serviceaccount/token",
+        "kubernetes: token of the service account",
+    ),
+    one(
+        "discovery-ca-file",
+        "FILE",
+        "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+        "kubernetes: certificate of the authority behind the API",
+    ),
+];
+
+/// Where a pod reads its namespace.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// Most hosts, or name servers.
+const HOSTS_MAX: usize = 256;
+
+const KINDS: &str = "use static, epmd, hosts, dns, gossip or kubernetes";
+
+/// The kinds that a setting is of.
+fn kinds(name: &str) -> &'static [&'static str] {
+    match name {
+        "discovery-interval" => &["epmd", "hosts", "dns", "gossip", "kubernetes"],
+        "discovery-host" => &["epmd"],
+        "discovery-prefix" => &["epmd", "hosts"],
+        "discovery-file" => &["hosts"],
+        "discovery-query" | "discovery-record" | "discovery-server" => &["dns"],
+        "discovery-basename" | "discovery-port" => &["dns", "kubernetes"],
+        "discovery-group" | "discovery-interface" | "discovery-ttl" => &["gossip"],
+        _ => &["kubernetes"],
+    }
+}
+
+/// What the other settings say that discovery needs to know.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) name: &'a Atom,
+    pub(super) dist_bind: IpAddr,
+    pub(super) epmd: Option<u16>,
+    /// Nodes whose port nobody knows are looked for on this node's own.
+    pub(super) fixed_port: bool,
+}
+
+/// Understands the settings of discovery.
+pub(super) fn resolve(read: &Reading<'_>, around: Around<'_>) -> Result<Discovery, ConfigError> {
+    let chosen = read.one("discovery", |text| Ok(text.to_owned()))?;
+    let interval = read.one("discovery-interval", |text| {
+        value::time(text, Duration::from_millis(100))
+    })?;
+    let kind = match chosen.as_str() {
+        "static" => Kind::Static,
+        "epmd" => Kind::Epmd(read.epmd_hosts(around)?),
+        "hosts" => Kind::Hosts(read.hosts_file(around)?),
+        "dns" => Kind::Dns(read.dns(around)?),
+        "gossip" => Kind::Gossip(read.gossip(around)?),
+        "kubernetes" => Kind::Kubernetes(read.kubernetes(around)?),
+        _ => return Err(read.error("discovery", format!("{chosen:?} is no kind of discovery"), KINDS)),
+    };
+    let stray = DISCOVERY.iter().find(|setting| {
+        read.0.source(setting.name) != Source::Default && !kinds(setting.name).contains(&chosen.as_str())
+    });
+    if let Some(stray) = stray {
+        let problem = format!("means nothing to discovery {chosen}");
+        let mend = format!("leave it out, or choose discovery {}", kinds(stray.name).join(" or "));
+        return Err(read.error(stray.name, problem, mend));
+    }
+    Ok(Discovery { kind, interval })
+}
+
+impl Reading<'_> {
+    fn epmd_hosts(&self, around: Around<'_>) -> Result<epmd::Hosts, ConfigError> {
+        let Some(port) = around.epmd else {
+            let mend = "leave --no-epmd out, or choose another kind";
+            return Err(self.error("discovery", "asks EPMD, which is off", mend));
+        };
+        let mut hosts = self.many("discovery-host", value::host_name)?;
+        if hosts.is_empty() {
+            hosts.push(host(around.name).into());
+        }
+        self.bounded("discovery-host", hosts.len())?;
+        let prefix = self.one("discovery-prefix", value::name_prefix)?;
+        Ok(epmd::Hosts { hosts, prefix, port })
+    }
+
+    fn hosts_file(&self, around: Around<'_>) -> Result<hosts::HostsFile, ConfigError> {
+        let path = self.needed("discovery-file", value::path, "name the file, such as hosts.txt")?;
+        let prefix = self.one("discovery-prefix", value::name_prefix)?;
+        let file = hosts::HostsFile {
+            path,
+            prefix,
+            epmd: around.epmd,
+        };
+        let mend = "name a file of lines NAME@HOST:PORT, NAME@HOST or HOST";
+        let checked = file
+            .check()
+            .map_err(|problem| format!("{}: {problem}", file.path.display()));
+        checked.map_err(|problem| self.error("discovery-file", problem, mend))?;
+        Ok(file)
+    }
+
+    fn dns(&self, around: Around<'_>) -> Result<dns::Query, ConfigError> {
+        self.refuse_dns_if_left_out("discovery")?;
+        let record = self.one("discovery-record", |text| match text {
+            "a" | "A" => Ok(dns::Record::A),
+            "srv" | "SRV" => Ok(dns::Record::Srv),
+            _ => wrong(format!("{text:?} is no kind of record"), "use a or srv"),
+        })?;
+        let port = self.optional("discovery-port", |text| value::number(text, 1, u16::MAX))?;
+        match record {
+            dns::Record::A if port.is_none() => self.refuse_unknown_port(around)?,
+            dns::Record::Srv if port.is_some() => {
+                let mend = "leave it out: SRV records have ports";
+                return Err(self.error("discovery-port", "means nothing to SRV records", mend));
+            }
+            dns::Record::A | dns::Record::Srv => {}
+        }
+        let servers = self.many("discovery-server", server)?;
+        self.bounded("discovery-server", servers.len())?;
+        Ok(dns::Query {
+            name: self.needed("discovery-query", domain, "give a name, such as salp.example.com")?,
+            record,
+            basename: self.basename(around)?,
+            port,
+            servers,
+        })
+    }
+
+    fn gossip(&self, around: Around<'_>) -> Result<gossip::Settings, ConfigError> {
+        let own = match around.dist_bind {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        Ok(gossip::Settings {
+            group: self.one("discovery-group", group)?,
+            interface: self.optional("discovery-interface", ipv4)?.unwrap_or(own),
+            ttl: self.one("discovery-ttl", |text| value::number(text, 0, 255))?,
+        })
+    }
+
+    fn kubernetes(&self, around: Around<'_>) -> Result<kubernetes::Settings, ConfigError> {
+        use kubernetes::{Host, Mode, Port};
+        let mode = self.one("discovery-mode", |text| match text {
+            "endpoints" => Ok(Mode::Endpoints),
+            "pods" => Ok(Mode::Pods),
+            "dns" => Ok(Mode::Dns),
+            _ => wrong(format!("{text:?} is no mode"), "use endpoints, pods or dns"),
+        })?;
+        let service = self.optional("discovery-service", label)?;
+        let selector = self.optional("discovery-selector", selector)?;
+        let port = self.optional("discovery-port", kubernetes_port)?;
+        let host = self.one("discovery-address", |text| match text {
+            "ip" => Ok(Host::Ip),
+            "hostname" => Ok(Host::Hostname),
+            _ => wrong(format!("{text:?} is no kind of address"), "use ip or hostname"),
+        })?;
+        match mode {
+            Mode::Endpoints if service.is_none() && selector.is_none() => {
+                let mend = "name the service of the nodes, or give --discovery-selector";
+                return Err(self.error("discovery-service", "is missing", mend));
+            }
+            Mode::Endpoints if service.is_none() && host == Host::Hostname => {
+                let mend = "name it, for it is part of their names";
+                return Err(self.error("discovery-service", "is missing", mend));
+            }
+            Mode::Pods if selector.is_none() => {
+                let mend = "give labels of the pods, such as app=salp";
+                return Err(self.error("discovery-selector", "is missing", mend));
+            }
+            Mode::Dns if service.is_none() => {
+                return Err(self.error(
+                    "discovery-service",
+                    "is missing",
+                    "name the headless service of the nodes",
+                ));
+            }
+            Mode::Dns if selector.is_some() => {
+                let mend = "leave it out, or choose mode endpoints or pods";
+                return Err(self.error("discovery-selector", "means nothing to mode dns", mend));
+            }
+            // SRV records have the names of pods, A records their addresses.
+            Mode::Dns if (host == Host::Hostname) != matches!(port, Some(Port::Named(_))) => {
+                let mend = "use hostname with the name of a port in discovery-port, or ip with a number or none";
+                return Err(self.error("discovery-address", "does not go with the port in mode dns", mend));
+            }
+            Mode::Dns => self.refuse_dns_if_left_out("discovery-mode")?,
+            Mode::Endpoints | Mode::Pods => {}
+        }
+        if port.is_none() {
+            self.refuse_unknown_port(around)?;
+        }
+        Ok(kubernetes::Settings {
+            mode,
+            namespace: match self.optional("discovery-namespace", label)? {
+                Some(namespace) => namespace,
+                None => self.own_namespace()?,
+            },
+            service,
+            selector,
+            host,
+            domain: self.one("discovery-domain", domain)?,
+            basename: self.basename(around)?,
+            port,
+            api: self.api(mode)?,
+        })
+    }
+
+    fn own_namespace(&self) -> Result<String, ConfigError> {
+        let text = fs::read_to_string(NAMESPACE_FILE).ok();
+        text.and_then(|text| label(text.trim()).ok()).ok_or_else(|| {
+            let problem = format!("is missing, and {NAMESPACE_FILE} does not tell it");
+            self.error("discovery-namespace", problem, "name the namespace")
+        })
+    }
+
+    fn api(&self, mode: kubernetes::Mode) -> Result<kubernetes::Address, ConfigError> {
+        let (tls, host, port) = match self.optional("discovery-api", url)? {
+            Some(api) => api,
+            None => (true, "kubernetes.default.svc".into(), 443),
+        };
+        let is_free = self.0.source("discovery-api") == Source::Default;
+        let (host, port) = match (env::var("KUBERNETES_SERVICE_HOST"), env::var("KUBERNETES_SERVICE_PORT")) {
+            (Ok(host), Ok(port)) if is_free => (host, port.parse().unwrap_or(port_of(tls))),
+            _ => (host, port),
+        };
+        let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if !tls && !is_here {
+            let mend = "use https, or a proxy on 127.0.0.1";
+            return Err(self.error("discovery-api", "is plain HTTP to another machine", mend));
+        }
+        let token = self.one("discovery-token-file", value::path)?;
+        let authority = self.one("discovery-ca-file", value::path)?;
+        if tls && mode != kubernetes::Mode::Dns {
+            for (name, path) in [("discovery-token-file", &token), ("discovery-ca-file", &authority)] {
+                if let Err(error) = fs::metadata(path) {
+                    let problem = format!("{}: {error}", path.display());
+                    return Err(self.error(name, problem, "name a file that can be read, or use mode dns"));
+                }
+            }
+        }
+        Ok(kubernetes::Address {
+            tls,
+            host,
+            port,
+            token,
+            authority,
+        })
+    }
+
+    fn basename(&self, around: Around<'_>) -> Result<String, ConfigError> {
+        let own = around.name.as_str().split('@').next().unwrap_or_default();
+        Ok(self
+            .optional("discovery-basename", value::name_prefix)?
+            .unwrap_or_else(|| own.into()))
+    }
+
+    fn needed<T>(&self, name: &'static str, parse: impl Fn(&str) -> Parsed<T>, mend: &str) -> Result<T, ConfigError> {
+        self.optional(name, parse)?
+            .ok_or_else(|| self.error(name, "is missing", mend))
+    }
+
+    fn bounded(&self, name: &'static str, count: usize) -> Result<(), ConfigError> {
+        if count <= HOSTS_MAX {
+            return Ok(());
+        }
+        Err(self.error(
+            name,
+            format_args!("{count} are too many"),
+            format_args!("give at most {HOSTS_MAX}"),
+        ))
+    }
+
+    /// Without EPMD a port must come from somewhere.
+    fn refuse_unknown_port(&self, around: Around<'_>) -> Result<(), ConfigError> {
+        if around.epmd.is_some() || around.fixed_port {
+            return Ok(());
+        }
+        let mend = "give it, or one --dist-port for all nodes, or leave --no-epmd out";
+        Err(self.error("discovery-port", "is missing, and EPMD is off", mend))
+    }
+
+    fn refuse_dns_if_left_out(&self, name: &'static str) -> Result<(), ConfigError> {
+        if cfg!(feature = "dns") {
+            return Ok(());
+        }
+        Err(self.error(
+            name,
+            "dns is not part of this salp",
+            "build it with --features dns, or choose another",
+        ))
+    }
+}
+
+fn wrong<T>(problem: impl Into<String>, mend: impl Into<String>) -> Parsed<T> {
+    Err((problem.into(), mend.into()))
+}
+
+/// A name of DNS, with or without a final dot.
+fn domain(text: &str) -> Parsed<String> {
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    if labels.len() <= 253 && labels.split('.').all(is_label) {
+        return Ok(text.into());
+    }
+    wrong(
+        format!("{text:?} is no domain name"),
+        "write one such as salp.example.com",
+    )
+}
+
+/// The name of a service or a namespace.
+fn label(text: &str) -> Parsed<String> {
+    match domain(text) {
+        Ok(name) if !name.contains(['.', '_']) => Ok(name),
+        _ => wrong(
+            format!("{text:?} is no name of Kubernetes"),
+            "use letters, digits and -",
+        ),
+    }
+}
+
+fn selector(text: &str) -> Parsed<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=!,() ".contains(c);
+    if !text.is_empty() && text.len() <= 1024 && text.chars().all(is_plain) {
+        return Ok(text.into());
+    }
+    wrong(format!("{text:?} is no selector"), "write labels, such as app=salp")
+}
+
+fn kubernetes_port(text: &str) -> Parsed<kubernetes::Port> {
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return value::number(text, 1, u16::MAX).map(kubernetes::Port::Number);
+    }
+    match label(text) {
+        Ok(name) if name.len() <= 15 => Ok(kubernetes::Port::Named(name)),
+        _ => wrong(format!("{text:?} is no port"), "give a number, or the name of a port"),
+    }
+}
+
+/// A name server.
+fn server(text: &str) -> Parsed<SocketAddr> {
+    let with_port = text.parse::<SocketAddr>().ok().filter(|server| server.port() > 0);
+    let server = with_port.or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53)));
+    server.map_or_else(
+        || {
+            wrong(
+                format!("{text:?} is no address"),
+                "write IP or IP:PORT, such as 10.0.0.2:53",
+            )
+        },
+        Ok,
+    )
+}
+
+fn group(text: &str) -> Parsed<SocketAddrV4> {
+    match text.parse::<SocketAddrV4>() {
+        Ok(group) if group.port() > 0 && !group.ip().is_unspecified() => Ok(group),
+        _ => wrong(
+            format!("{text:?} is no group"),
+            "write a multicast or broadcast IPv4 address and a port, such as 233.252.1.32:45893",
+        ),
+    }
+}
+
+fn ipv4(text: &str) -> Parsed<Ipv4Addr> {
+    text.parse()
+        .or_else(|_| wrong(format!("{text:?} is no IPv4 address"), "give that of an interface"))
+}
+
+/// Whether a URL means TLS, its host and its port.
+fn url(text: &str) -> Parsed<(bool, String, u16)> {
+    let mend = "write https://HOST:PORT";
+    let (tls, rest) = match text.split_once("://") {
+        Some(("https", rest)) => (true, rest),
+        Some(("http", rest)) => (false, rest),
+        _ => return wrong(format!("{text:?} is no URL"), mend),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => (host, port.parse().ok()),
+        _ => (rest, Some(port_of(tls))),
+    };
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let is_host = host.parse::<IpAddr>().is_ok() || domain(host).is_ok();
+    match port {
+        Some(port) if is_host && port > 0 => Ok((tls, host.into(), port)),
+        Some(_) | None => wrong(format!("{text:?} is no URL of a server"), mend),
+    }
+}
+
+fn port_of(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
