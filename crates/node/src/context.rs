@@ -10,7 +10,7 @@ use crate::{
     time::Time,
     timers::TimerId,
 };
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, sync::Arc, vec::Vec};
 use wire::etf::{Atom, Pid, Ref, Term};
 
 /// Which peers to list, as in `nodes/1`.
@@ -22,13 +22,17 @@ pub enum NodeKind {
     Hidden,
     /// Both.
     Connected,
+    /// This node alone.
+    This,
+    /// This node, the connected ones, and those that are being dialled or were a moment ago.
+    Known,
 }
 
 /// The world as one process sees it, for as long as it handles one message.
 pub struct Context<'a, P: Payload> {
-    core: &'a mut Core<P>,
-    me: Local,
-    exit: Option<Term>,
+    pub(crate) core: &'a mut Core<P>,
+    pub(crate) me: Local,
+    pub(crate) exit: Option<Term>,
 }
 
 impl<'a, P: Payload> Context<'a, P> {
@@ -187,12 +191,18 @@ impl<'a, P: Payload> Context<'a, P> {
         self.core.watch_members(self.me);
     }
 
-    /// The connected peers, by name.
+    /// Nodes by name: peers, and for `This` and `Known` this node too.
     pub fn nodes(&self, kind: NodeKind) -> Vec<Atom> {
+        let known = self.core.connections.by_name.keys();
+        match kind {
+            NodeKind::This => return [self.node().clone()].into(),
+            NodeKind::Known => return known.chain([self.node()]).cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+            NodeKind::Visible | NodeKind::Hidden | NodeKind::Connected => {}
+        }
         let listed = self.core.connections.all_up().filter(|up| match kind {
             NodeKind::Visible => !up.hidden(),
             NodeKind::Hidden => up.hidden(),
-            NodeKind::Connected => true,
+            NodeKind::Connected | NodeKind::This | NodeKind::Known => true,
         });
         listed.map(|up| up.node.clone()).collect()
     }

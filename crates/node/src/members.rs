@@ -10,7 +10,8 @@ use crate::{
     effect::Event,
     hello::{Hello, Told},
     membership::{Heard, Membership},
-    message::{Member, MemberState, MembersCommand, Message, Payload, Process},
+    global,
+    message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process},
     timers::TimerId,
 };
 use alloc::{string::ToString, sync::Arc, vec, vec::Vec};
@@ -132,7 +133,11 @@ impl Members {
             Term::Atom(word) => match word.as_str() {
                 "leave" => self.set_own(ctx, MemberState::Leaving),
                 "stay" => self.set_own(ctx, MemberState::Up),
-                "gone" => self.set_own(ctx, MemberState::Gone),
+                "gone" => {
+                    // Its peers will cut it off one by one: that is no news for the rest.
+                    ctx.send(&Address::Name(Atom::new(global::NAME)), Term::atom(global::PREPARE_SHUTDOWN));
+                    self.set_own(ctx, MemberState::Gone);
+                }
                 _ => {}
             },
             Term::Tuple(items) => match items.as_slice() {

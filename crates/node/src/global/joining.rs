@@ -1,0 +1,596 @@
+//! Two partitions become one.
+//!
+//! ```text
+//! us                                    peer
+//!  ├─ init_connect{8, our tag} ─────────▶│   at nodeup, both ways
+//!  │◀──────── init_connect{8, its tag} ──┤
+//!  ├─ init_connect_ack{its tag, ours} ──▶│   both mean the same attempt, or both start over
+//!  │        (the lockers lock both partitions: `locker`)
+//!  ├─ exchange{names} ──────────────────▶│   both ways; each compares
+//!  ├─ resolved{changes, known} ─────────▶│   both ways; each applies all changes, and tells its
+//!  ├─ new_nodes ─▶ our partition         │   partition under the lock
+//!  ├─ in_sync ───▶ its partition         │
+//! ```
+//!
+//! - An attempt has a tag of each side. Every message names the tag of the side it goes to; one with
+//!   another tag belongs to an attempt that is over, and is dropped.
+//! - The end of a connection, a cancel of the peer, or a peer that starts anew ends the attempt, and
+//!   with it what its locker holds.
+
+use super::{
+    Global, KNOWN_MAX, VERSION, VERSION_MIN, VERSION_PARTITIONS, VERSION_VERIFIED, carry_out, cast,
+    exchange::{Op, compare},
+    info, is_peer,
+    locks::LockId,
+    names::Entry,
+    note, remove_name,
+};
+use crate::{context::Context, global::TIMER_REACH, message::Payload};
+use alloc::vec::Vec;
+use wire::etf::{Atom, Pid, Term};
+
+/// A node we must reach is dialled so often, and so far apart, before it counts as lost.
+const DIALS_MAX: u32 = 8;
+const REDIAL_US: u64 = 1_000_000;
+/// A peer that was asked to drop its connection to us is dropped by us after so long.
+const DROP_US: u64 = 3_000_000;
+
+/// One attempt to join with a peer.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(super) tag: i64,
+    /// None until it has said `init_connect`; then it is pending.
+    pub(super) peer: Option<Peer>,
+    /// Both partitions are locked.
+    pub(super) lock: Option<LockId>,
+    names: Option<Vec<Entry>>,
+    /// Our changes, once both sides' names are compared.
+    ops: Option<Vec<Op>>,
+    resolved: Option<Resolved>,
+}
+
+/// The other side of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(super) tag: Term,
+    pub(super) version: i64,
+    pub(super) locker: Pid,
+}
+
+#[derive(Debug)]
+struct Resolved {
+    ops: Vec<Op>,
+    known: Vec<(Atom, i64)>,
+    foreign: Term,
+}
+
+/// An `init_connect` of a peer that we did not take for new.
+#[derive(Debug)]
+pub(crate) struct Early {
+    version: Term,
+    init: Term,
+}
+
+/// The connection comes and goes.
+impl Global {
+    pub(super) fn node_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        if self.reaching.remove(peer).is_some() {
+            return say_in_sync(ctx, peer);
+        }
+        if self.known.contains_key(peer) || self.sessions.contains_key(peer) {
+            return;
+        }
+        self.last_tag += 1;
+        let tag = self.last_tag;
+        let session = Session {
+            tag,
+            peer: None,
+            lock: None,
+            names: None,
+            ops: None,
+            resolved: None,
+        };
+        self.sessions.insert(peer.clone(), session);
+        let locker = Term::from((
+            Term::atom("locker"),
+            Term::atom("no_longer_a_pid"),
+            Term::Map(Vec::new()),
+            self.locker_pid.clone(),
+        ));
+        let version = Term::from((VERSION, tag));
+        let us = ctx.node().clone();
+        cast(ctx, peer, Term::from((Term::atom("init_connect"), version, us, locker)));
+        if let Some(Early { version, init }) = self.early.remove(peer) {
+            self.init_connect(ctx, peer, &version, &init);
+        }
+    }
+
+    pub(super) fn node_down<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        self.dropping.remove(peer);
+        if self.forget(ctx, peer) {
+            self.report_lost(ctx, peer);
+        }
+    }
+
+    /// The peer is no longer of our partition, nor about to be. False if it was neither.
+    fn forget<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) -> bool {
+        let was_pending = self.is_pending(peer);
+        self.end_session(ctx, peer, true);
+        self.early.remove(peer);
+        self.synced.remove(peer);
+        self.reaching.remove(peer);
+        self.known.remove(peer).is_some() || was_pending
+    }
+
+    fn is_pending(&self, peer: &Atom) -> bool {
+        self.sessions.get(peer).is_some_and(|session| session.peer.is_some())
+    }
+
+    /// Ends an attempt; with `tell`, the peer hears of it.
+    fn end_session<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, tell: bool) {
+        let Some(session) = self.sessions.remove(peer) else {
+            return;
+        };
+        if let Some(Peer { tag, version, .. }) = session.peer
+            && tell
+            && version >= VERSION_VERIFIED
+        {
+            say_cancelled(ctx, peer, tag);
+        }
+        self.end_attempt(ctx, peer, session.tag);
+    }
+
+    fn restart<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        self.end_session(ctx, peer, false);
+        self.node_up(ctx, peer);
+    }
+
+    /// Whether this tag is of the present attempt.
+    fn is_current(&self, peer: &Atom, tag: &Term) -> bool {
+        let session = self.sessions.get(peer);
+        session.is_some_and(|session| *tag == Term::Int(session.tag))
+    }
+}
+
+/// What peers say while they join.
+impl Global {
+    pub(super) fn init_connect<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        version: &Term,
+        init: &Term,
+    ) {
+        let (Some([Term::Int(number), tag, ..]), Some([_, _, _, Term::Pid(locker)])) =
+            (version.as_tuple(), init.as_tuple())
+        else {
+            return;
+        };
+        if *number < VERSION_MIN || locker.node != *peer {
+            return;
+        }
+        match self.sessions.get_mut(peer) {
+            None => {
+                let (version, init) = (version.clone(), init.clone());
+                self.early.insert(peer.clone(), Early { version, init });
+            }
+            // It started anew, and may not know of our last attempt: both do.
+            Some(session) if session.peer.is_some() => {
+                if *number >= VERSION_VERIFIED {
+                    say_cancelled(ctx, peer, tag.clone());
+                }
+                self.restart(ctx, peer);
+            }
+            Some(session) => {
+                session.peer = Some(Peer {
+                    tag: tag.clone(),
+                    version: (*number).min(VERSION),
+                    locker: locker.clone(),
+                });
+                let (us, ours) = (ctx.node().clone(), session.tag);
+                if *number >= VERSION_VERIFIED {
+                    info(ctx, peer, Term::from((Term::atom("init_connect_ack"), us, tag.clone(), ours)));
+                }
+            }
+        }
+    }
+
+    pub(super) fn acknowledged<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        ours: &Term,
+        theirs: &Term,
+    ) {
+        let their_tag = |session: &Session| session.peer.as_ref().is_some_and(|peer| peer.tag == *theirs);
+        if self.is_current(peer, ours) && self.sessions.get(peer).is_some_and(their_tag) {
+            return;
+        }
+        say_cancelled(ctx, peer, theirs.clone());
+        if self.sessions.contains_key(peer) {
+            self.restart(ctx, peer);
+        }
+    }
+
+    pub(super) fn cancelled<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, tag: &Term) {
+        if self.is_current(peer, tag) {
+            self.restart(ctx, peer);
+        }
+    }
+
+    pub(super) fn lock_set_arrived<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        set: bool,
+        tag: Option<&Term>,
+    ) {
+        if tag.is_none_or(|tag| self.is_current(peer, tag)) && self.is_pending(peer) {
+            self.lock_offered(ctx, peer, set);
+        }
+    }
+
+    /// Both lockers have their partitions: the names are safe to be compared.
+    pub(super) fn both_locked<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, lock: LockId) {
+        let Some(session) = self.sessions.get_mut(peer) else {
+            return;
+        };
+        session.lock = Some(lock);
+        let Some(Peer { tag, .. }) = session.peer.clone() else {
+            return;
+        };
+        let names = Term::list(ctx.core.global_names.entries().iter().map(Entry::to_term));
+        let us = ctx.node().clone();
+        cast(ctx, peer, Term::from((Term::atom("exchange"), us, names, Term::NIL, tag)));
+        self.compare_names(ctx, peer);
+    }
+
+    pub(super) fn names_arrived<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        names: &Term,
+        tag: &Term,
+    ) {
+        let entries = names
+            .as_list()
+            .and_then(|names| names.iter().map(Entry::from_term).collect::<Option<Vec<_>>>());
+        if !self.is_current(peer, tag) {
+            return;
+        }
+        if let (Some(session), Some(entries)) = (self.sessions.get_mut(peer), entries) {
+            session.names = Some(entries);
+            self.compare_names(ctx, peer);
+        }
+    }
+
+    /// With the lock and their names at hand.
+    fn compare_names<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        let Some(session) = self.sessions.get_mut(peer) else {
+            return;
+        };
+        let (Some(other), Some(_), Some(names), None) = (&session.peer, &session.lock, &session.names, &session.ops)
+        else {
+            return;
+        };
+        let (tag, version) = (other.tag.clone(), other.version);
+        let us = ctx.node().clone();
+        let comparison = compare(&ctx.core.global_names, names, &us, peer);
+        session.ops = Some(comparison.ops);
+        carry_out(ctx, comparison.acts);
+        let resolved = Term::list(comparison.resolved.iter().map(Op::to_term));
+        let known = nodes_term(self.known.iter().map(|(node, version)| (node, *version)), version);
+        let unused = Term::atom("unused");
+        let message = [
+            Term::atom("resolved"),
+            Term::Atom(us),
+            resolved,
+            known,
+            unused,
+            Term::NIL,
+            tag,
+        ];
+        cast(ctx, peer, Term::tuple(message));
+        self.join(ctx, peer);
+    }
+
+    pub(super) fn resolved_arrived<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        ops: &Term,
+        known: &Term,
+        foreign: &Term,
+        tag: &Term,
+    ) {
+        let (Some(ops), Some(known)) = (Op::list_from_term(ops), nodes_from_term(known)) else {
+            return;
+        };
+        if !self.is_current(peer, tag) {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(peer) {
+            let foreign = foreign.clone();
+            session.resolved = Some(Resolved { ops, known, foreign });
+            self.join(ctx, peer);
+        }
+    }
+
+    /// With the changes of both sides at hand.
+    fn join<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        let complete = |session: &Session| session.ops.is_some() && session.resolved.is_some();
+        if !self.sessions.get(peer).is_some_and(complete) {
+            return;
+        }
+        let Some(Session {
+            tag,
+            peer: Some(Peer { version, .. }),
+            lock: Some(lock),
+            ops: Some(mut ops),
+            resolved: Some(resolved),
+            ..
+        }) = self.sessions.remove(peer)
+        else {
+            return;
+        };
+        ops.extend(resolved.ops);
+        self.apply(ctx, &ops, Some(&lock.requester), peer);
+        for (node, _) in &resolved.known {
+            self.end_session(ctx, node, false);
+        }
+
+        // The others first, then the lock: who gets it next finds them changed.
+        let mut joined = resolved.known;
+        joined.insert(0, (peer.clone(), version));
+        self.tell_partition(ctx, &ops, &resolved.foreign, &joined, version, &lock);
+        self.end_attempt(ctx, peer, tag);
+        self.add_known(ctx, joined.clone());
+        self.synced.insert(peer.clone());
+        for (node, _) in joined.into_iter().skip(1) {
+            self.reach(ctx, &node);
+        }
+    }
+
+    fn tell_partition<P: Payload>(
+        &self,
+        ctx: &mut Context<'_, P>,
+        ops: &[Op],
+        foreign: &Term,
+        joined: &[(Atom, i64)],
+        version: i64,
+        lock: &LockId,
+    ) {
+        let extra = Term::list([
+            Term::from((Term::atom("vsn"), version)),
+            Term::from((Term::atom("lock"), lock.to_term())),
+        ]);
+        for (node, version) in &self.known {
+            let message = [
+                Term::atom("new_nodes"),
+                Term::Atom(ctx.node().clone()),
+                Term::list(ops.iter().map(Op::to_term)),
+                foreign.clone(),
+                nodes_term(joined.iter().map(|(node, version)| (node, *version)), *version),
+                extra.clone(),
+            ];
+            cast(ctx, node, Term::tuple(message));
+        }
+    }
+
+    /// A node of our partition has joined with another partition, and with it we all have.
+    pub(super) fn new_nodes<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        teller: &Atom,
+        ops: &Term,
+        nodes: &Term,
+        extra: &Term,
+    ) {
+        let (Some(ops), Some(nodes)) = (Op::list_from_term(ops), nodes_from_term(nodes)) else {
+            return;
+        };
+        let lock = extra.as_list().unwrap_or_default().iter().find_map(|item| {
+            let [key, id] = item.as_tuple()? else { return None };
+            if key.is_atom("lock") { LockId::from_term(id) } else { None }
+        });
+        let added = self.add_known(ctx, nodes);
+        self.apply(ctx, &ops, lock.as_ref().map(|lock| &lock.requester), teller);
+        for node in added {
+            self.reach(ctx, &node);
+        }
+    }
+
+    /// The peer has us in its partition.
+    pub(super) fn in_sync<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        self.synced.insert(peer.clone());
+        self.early.remove(peer);
+        self.end_session(ctx, peer, false);
+    }
+
+    /// Changes that were agreed on under a lock: void if that died meanwhile.
+    fn apply<P: Payload>(&mut self, ctx: &mut Context<'_, P>, ops: &[Op], requester: Option<&Term>, teller: &Atom) {
+        for op in ops {
+            match op {
+                Op::Insert(Entry { name, pid, method }) => {
+                    self.insert_name(ctx, name.clone(), pid, method.clone(), teller);
+                    if !self.locks.covers_requester(requester) {
+                        remove_name(ctx, name);
+                    }
+                }
+                Op::Delete(name) => remove_name(ctx, name),
+            }
+        }
+    }
+
+    /// Gives those that were not known before.
+    fn add_known<P: Payload>(&mut self, ctx: &mut Context<'_, P>, nodes: Vec<(Atom, i64)>) -> Vec<Atom> {
+        let mut added = Vec::new();
+        for (node, version) in nodes {
+            if node == *ctx.node() || self.known.contains_key(&node) {
+                continue;
+            }
+            if self.known.len() >= KNOWN_MAX {
+                note(ctx, "global_full", &node, "is left out: too many nodes");
+                continue;
+            }
+            self.known.insert(node.clone(), version);
+            added.push(node);
+        }
+        added
+    }
+}
+
+/// Nodes we know by hearsay must be connected, or they do not belong to us.
+impl Global {
+    fn reach<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
+        if is_peer(ctx, node) {
+            return say_in_sync(ctx, node);
+        }
+        if self.known.contains_key(node) && ctx.dial(node, None) {
+            self.reaching.insert(node.clone(), 1);
+            self.look_again(ctx);
+        }
+    }
+
+    fn look_again<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        if !self.reach_timer {
+            self.reach_timer = true;
+            ctx.timer(REDIAL_US, TIMER_REACH);
+        }
+    }
+
+    pub(super) fn reach_again<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        self.reach_timer = false;
+        for (node, dials) in self.reaching.clone() {
+            if is_peer(ctx, &node) {
+                self.reaching.remove(&node);
+                say_in_sync(ctx, &node);
+            } else if dials < DIALS_MAX {
+                self.reaching.insert(node.clone(), dials + 1);
+                ctx.dial(&node, None);
+            } else {
+                note(ctx, "global_unreachable", &node, "cannot be reached, but others of the cluster can");
+                self.node_down(ctx, &node);
+            }
+        }
+        let now_us = ctx.now().monotonic_us;
+        for (node, until_us) in self.dropping.clone() {
+            if now_us >= until_us {
+                self.dropping.remove(&node);
+                ctx.disconnect(&node);
+            }
+        }
+        if !self.reaching.is_empty() || !self.dropping.is_empty() {
+            self.look_again(ctx);
+        }
+    }
+}
+
+/// No overlapping partitions.
+impl Global {
+    fn report_lost<P: Payload>(&mut self, ctx: &mut Context<'_, P>, lost: &Atom) {
+        if self.shutting_down {
+            return;
+        }
+        self.operation += 1;
+        let us = ctx.node().clone();
+        let (life, operation) = (Term::Int(self.life), Term::Int(self.operation));
+        self.pass_on(ctx, &us, &life, &operation, lost, lost);
+    }
+
+    fn pass_on<P: Payload>(
+        &self,
+        ctx: &mut Context<'_, P>,
+        reporter: &Atom,
+        life: &Term,
+        operation: &Term,
+        lost: &Atom,
+        but: &Atom,
+    ) {
+        let pending = self
+            .sessions
+            .iter()
+            .filter_map(|(node, session)| Some((node, session.peer.as_ref()?.version)));
+        let known = self.known.iter().map(|(node, version)| (node, *version));
+        let hearers = known
+            .chain(pending)
+            .filter(|(node, version)| *version >= VERSION_PARTITIONS && *node != but);
+        for (node, _) in hearers {
+            let verb = Term::atom("lost_connection");
+            let message = (verb, reporter.clone(), life.clone(), operation.clone(), lost.clone());
+            info(ctx, node, Term::from(message));
+        }
+    }
+
+    pub(super) fn lost_connection<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        reporter: &Atom,
+        life: &Term,
+        operation: &Term,
+        lost: &Atom,
+    ) {
+        let now_us = ctx.now().monotonic_us;
+        let pair = (reporter.clone(), lost.clone());
+        if self.shutting_down || !self.reports.is_news(pair, life, operation, now_us) {
+            return;
+        }
+        self.pass_on(ctx, reporter, life, operation, lost, reporter);
+        // If it is us who were lost, everyone else drops us, and the reporter is to.
+        let victim = if lost == ctx.node() { reporter } else { lost };
+        let (us, connected) = (ctx.node().clone(), is_peer(ctx, victim));
+        if self.forget(ctx, victim) && connected {
+            note(ctx, "global_partition", victim, "is dropped: not all of us are connected to it");
+            info(ctx, victim, Term::from((Term::atom("remove_connection"), us)));
+            self.dropping.insert(victim.clone(), now_us + DROP_US);
+            self.look_again(ctx);
+        }
+    }
+
+    pub(super) fn remove_connection<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        if self.forget(ctx, peer) {
+            note(ctx, "global_partition", peer, "drops us: not all of its partition are connected to us");
+            ctx.disconnect(peer);
+        }
+    }
+}
+
+fn say_in_sync<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom) {
+    let us = ctx.node().clone();
+    cast(ctx, peer, Term::from((Term::atom("in_sync"), us, Term::atom("true"))));
+}
+
+fn say_cancelled<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom, tag: Term) {
+    let us = ctx.node().clone();
+    info(ctx, peer, Term::from((Term::atom("cancel_connect"), us, tag)));
+}
+
+/// Nodes as the hearer's version has them: with their versions, or bare.
+fn nodes_term<'a>(nodes: impl Iterator<Item = (&'a Atom, i64)>, hearer: i64) -> Term {
+    let versioned = hearer >= VERSION_PARTITIONS;
+    let term = |(node, version): (&Atom, i64)| {
+        if versioned {
+            Term::from((node.clone(), version))
+        } else {
+            Term::Atom(node.clone())
+        }
+    };
+    Term::list(nodes.map(term))
+}
+
+/// None if one of them is no name of a node.
+fn nodes_from_term(term: &Term) -> Option<Vec<(Atom, i64)>> {
+    term.as_list()?.iter().map(node_from_term).collect()
+}
+
+fn node_from_term(term: &Term) -> Option<(Atom, i64)> {
+    let (node, version) = match term {
+        Term::Atom(node) => (node, 0),
+        Term::Tuple(items) => match items.as_slice() {
+            [Term::Atom(node), Term::Int(version)] => (node, *version),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some((wire::dist::node_name(node.as_bytes())?, version))
+}
