@@ -236,6 +236,8 @@ impl Global {
                 "get_synced" => Term::list(self.synced.iter().cloned()),
                 "get_names_ext" => Term::NIL,
                 "get_protocol_version" => Term::Int(VERSION),
+                // Of our own: what is locked here, for tests and tools.
+                "get_locks" if here => Term::list(self.locks.resources().cloned()),
                 _ => return,
             },
             Term::Tuple(items) => match items.as_slice() {

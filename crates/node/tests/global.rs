@@ -40,6 +40,7 @@ impl Process<Nothing> for Holder {
 #[derive(Default)]
 struct Pilot {
     open: BTreeMap<Ref, gen_server::From>,
+    later: Option<Term>,
 }
 
 impl Pilot {
@@ -69,6 +70,11 @@ impl Pilot {
             [verb, name] if verb.is_atom("whereis") => {
                 ctx.whereis_global(name).map_or(Term::atom("undefined"), Term::Pid)
             }
+            [verb, name] if verb.is_atom("later") => {
+                self.later = Some(name.clone());
+                ctx.timer(500_000, 0);
+                Term::atom("ok")
+            }
             [verb, Term::Atom(node)] if verb.is_atom("disconnect") => {
                 ctx.disconnect(node);
                 Term::atom("ok")
@@ -90,8 +96,13 @@ impl Process<Nothing> for Pilot {
                 }
             }
             Message::Reply { call, result } => {
-                let from = self.open.remove(&call).unwrap();
-                ctx.reply(&from, result.unwrap());
+                if let Some(from) = self.open.remove(&call) {
+                    ctx.reply(&from, result.unwrap());
+                }
+            }
+            Message::Timer { .. } => {
+                let holder = ctx.spawn(None, Box::new(Holder));
+                ctx.register_global(self.later.take().unwrap(), &holder, Method::RandomExit);
             }
             _ => {}
         }
@@ -261,8 +272,19 @@ const PRELUDE: &str = "
     Pilot = fun(X, Request) -> gen_server:call({pilot, X}, Request, 10000) end,
     ";
 
-/// Runs the lines as one program of a BEAM that can reach these nodes; every line must say `ok`.
-fn check(beam: &str, nodes: &[&str], lines: &[&str]) {
+/// Ends a BEAM with the test.
+struct Beam(Child);
+
+impl Drop for Beam {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs the lines as one program of the first BEAM, which can reach all; every line must say `ok`.
+/// The program knows our nodes as `N0`, `N1`, and the other BEAMs as `B1`.
+fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) {
     let mut shells: Vec<Shell> = Vec::new();
     for node in nodes {
         let port = shells.first().map_or(0, Shell::port);
@@ -273,13 +295,21 @@ fn check(beam: &str, nodes: &[&str], lines: &[&str]) {
         .enumerate()
         .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
         .collect();
-    let names: Vec<String> = nodes
-        .iter()
-        .enumerate()
-        .map(|(at, node)| format!("N{at} = '{node}',"))
-        .collect();
-    let program = format!("{PRELUDE} {} {}, halt().", names.concat(), steps.join(", "));
-    let Some(mut erl) = start_erl(beam, shells[0].port(), &program) else {
+    let named = |letter: char, names: &[&str]| -> String {
+        let name = |(at, name): (usize, &&str)| format!("{letter}{at} = '{name}', ");
+        names.iter().enumerate().map(name).collect()
+    };
+    let names = named('N', nodes) + &named('B', beams);
+    let program = format!("{PRELUDE} {names} {}, halt().", steps.join(", "));
+    let port = shells[0].port();
+    let mut others = Vec::new();
+    for beam in &beams[1..] {
+        let Some(erl) = start_erl(beam, port, "timer:sleep(90000), halt().") else {
+            return;
+        };
+        others.push(Beam(erl));
+    }
+    let Some(mut erl) = start_erl(beams[0], port, &program) else {
         return;
     };
     let deadline = Instant::now() + Duration::from_secs(90);
@@ -296,20 +326,117 @@ fn check(beam: &str, nodes: &[&str], lines: &[&str]) {
     let mut printed = String::new();
     erl.stdout.unwrap().read_to_string(&mut printed).unwrap();
     for (number, line) in lines.iter().enumerate() {
-        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
+        let events = &shells[0].events;
+        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}\n{events:?}");
     }
 }
 
 #[test]
 fn a_beam_takes_a_node_into_its_partition() {
     check(
-        "beam@127.0.1.2",
+        &["beam@127.0.1.2"],
         &["salp@127.0.1.3"],
         &[
             "pong = net_adm:ping(N0), [N0] = nodes(), ok",
             "Agree([Me, N0])",
             "ok = global:sync(), ok",
             "[Me] = Pilot(N0, {nodes, all}), ok",
+            "8 = gen_server:call({global_name_server, N0}, get_protocol_version), ok",
+        ],
+    );
+}
+
+#[test]
+fn names_are_the_same_on_both_sides() {
+    check(
+        &["beam@127.0.2.2"],
+        &["salp@127.0.2.3"],
+        &[
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "yes = Pilot(N0, {register, r}), N0 = node(global:whereis_name(r)), ok",
+            "hello = gen_server:call({global, r}, hello), ok",
+            "yes = global:register_name({b, 1}, self()), true = (self() =:= Pilot(N0, {whereis, {b, 1}})), ok",
+            "no = Pilot(N0, {register, {b, 1}}), no = global:register_name(r, self()), ok",
+            "[r, {b, 1}] = Pilot(N0, {names, all}), ok",
+            "yes = Pilot(N0, {unregister, r}), undefined = global:whereis_name(r), no = Pilot(N0, {unregister, r}), ok",
+            "global:unregister_name({b, 1}), undefined = Pilot(N0, {whereis, {b, 1}}), ok",
+            "yes = Pilot(N0, {register, e}), global:send(e, stop), \
+               Until(fun() -> {undefined, undefined} =:= {global:whereis_name(e), Pilot(N0, {whereis, e})} end)",
+            "P = spawn(fun() -> yes = global:register_name(f, self()), receive stop -> ok end end), \
+               Until(fun() -> P =:= Pilot(N0, {whereis, f}) end), exit(P, kill), \
+               Until(fun() -> undefined =:= Pilot(N0, {whereis, f}) end)",
+            "yes = global:register_name(g, self(), fun global:notify_all_name/3), \
+               yes = global:re_register_name(g, self(), fun(_, _, _) -> none end), \
+               true = (self() =:= Pilot(N0, {whereis, g})), ok",
+        ],
+    );
+}
+
+#[test]
+fn locks_are_the_same_on_both_sides() {
+    check(
+        &["beam@127.0.3.2"],
+        &["salp@127.0.3.3"],
+        &[
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "true = global:set_lock({r, a}), false = global:set_lock({r, b}, [Me, N0], 0), ok",
+            "false = Pilot(N0, {lock, r}), true = global:del_lock({r, a}), true = Pilot(N0, {lock, r}), ok",
+            "false = global:set_lock({r, a}, [N0], 0), false = global:set_lock({r, a}, [Me], 0), ok",
+            "true = Pilot(N0, {unlock, r}), true = global:set_lock({r, a}, [Me, N0], 0), global:del_lock({r, a}), ok",
+            "done = global:trans({t, self()}, fun() -> false = Pilot(N0, {lock, t}), done end), ok",
+            "P = spawn(fun() -> true = global:set_lock({k, self()}), receive x -> ok end end), \
+               Until(fun() -> false =:= Pilot(N0, {lock, k}) end), exit(P, kill), \
+               Until(fun() -> true =:= Pilot(N0, {lock, k}) end)",
+        ],
+    );
+}
+
+/// Registers a name on both sides while they are apart, and brings them together.
+fn check_clash(beam: &str, node: &str) {
+    check(
+        &[beam],
+        &[node],
+        &[
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "ok = Pilot(N0, {later, x}), true = erlang:disconnect_node(N0), Until(fun() -> [] =:= nodes() end)",
+            "register(holder, spawn(fun() -> receive stop -> ok end end)), \
+               yes = global:register_name(x, whereis(holder)), timer:sleep(1000), ok",
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "Until(fun() -> X = global:whereis_name(x), X =:= Pilot(N0, {whereis, x}) andalso \
+               node(X) =:= min(Me, N0) end)",
+            "Until(fun() -> is_pid(whereis(holder)) =:= (Me < N0) end)",
+            "Until(fun() -> {true, true} =:= {global:set_lock({global, a}, [Me, N0], 0), \
+               global:del_lock({global, a}, [Me, N0])} end)",
+        ],
+    );
+}
+
+#[test]
+fn of_two_holders_that_of_the_smaller_node_stays() {
+    check_clash("a_beam@127.0.4.2", "salp@127.0.4.3");
+}
+
+#[test]
+fn of_two_holders_ours_stays_if_our_name_is_smaller() {
+    check_clash("the_beam@127.0.5.2", "salp@127.0.5.3");
+}
+
+#[test]
+fn two_beams_and_two_nodes_become_one_and_do_so_again_after_a_cut() {
+    check(
+        &["beam@127.0.6.2", "beam@127.0.6.5"],
+        &["salp@127.0.6.3", "salp@127.0.6.4"],
+        &[
+            "All = [Me, N0, N1, B1], [Until(fun() -> pong =:= net_adm:ping(X) end) || X <- All], Agree(All)",
+            "ok = global:sync(), ok = rpc:call(B1, global, sync, []), ok",
+            "yes = Pilot(N0, {register, n0}), yes = Pilot(N1, {register, n1}), yes = global:register_name(b, self()), ok",
+            "[n0, n1] = lists:sort([X || {X, Y} <- [{n0, N0}, {n1, N1}], Y =:= node(rpc:call(B1, global, whereis_name, [X]))]), ok",
+            "[true, true] = [self() =:= Pilot(X, {whereis, b}) || X <- [N0, N1]], ok",
+            "catch gen_server:call({pilot, N0}, {disconnect, N1}, 1000), timer:sleep(1000), Agree([Me, N0, N1, B1])",
+            "Until(fun() -> [[b, n0, n1]] =:= lists:usort([Pilot(X, {names, all}) || X <- [N0, N1]] ++ \
+               [lists:sort(rpc:call(X, global, registered_names, [])) || X <- [Me, B1]]) end)",
+            "Until(fun() -> {true, true} =:= {global:set_lock({global, a}, [Me, N0, N1, B1], 0), \
+               global:del_lock({global, a}, [Me, N0, N1, B1])} end)",
         ],
     );
 }
