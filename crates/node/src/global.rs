@@ -393,10 +393,12 @@ impl Global {
         if ctx.core.global_names.told_by(teller) >= ctx.core.config.limits.global_per_peer_max {
             return ctx.core.cut_peer(teller, String::from("it brought too many global names"));
         }
+        // Not reached yet: a monitor would only say that.
+        let waits = self.known.contains_key(&pid.node) && !is_peer(ctx, &pid.node);
         let holder = Holder {
             pid: pid.clone(),
             method,
-            monitor: watch(ctx, pid),
+            monitor: (!waits).then(|| watch(ctx, pid)),
             teller: teller.clone(),
         };
         if let Some(replaced) = ctx.core.global_names.insert(name, holder) {
@@ -546,7 +548,7 @@ mod tests {
         Holder {
             pid: pid(node, 1),
             method: Method::RandomExit.to_term(),
-            monitor: reference(word),
+            monitor: Some(reference(word)),
             teller: Atom::new(node),
         }
     }

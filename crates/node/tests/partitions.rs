@@ -308,7 +308,7 @@ fn the_check_catches_what_is_wrong() {
     assert!(plant(|pid| Term::from((Term::atom("register"), 1, pid, 1))).is_err());
     assert!(plant(|pid| Term::from((Term::atom("set_lock"), Term::from((1, pid))))).is_err());
     let mut world = World::mesh(3, &nodes);
-    world.net.part("a", "b");
+    part(&mut world, &["a"], &["b", "c"]);
     world.net.run_ms(SECOND);
     assert!(world.check(&nodes).is_err());
 }
@@ -332,9 +332,9 @@ fn a_flood_of_messages_does_not_delay_it() {
         let server = Address::Name(Atom::new("global_name_server"));
         ctx.call(&server, Term::atom("get_known"), 1_000_000);
     });
-    // Two calls of the node: the action and its flush.
+    // Two calls of the node, the action and its flush, which run at most ten messages twice each.
     assert_eq!(world.net.delivered("a"), ["reply []"]);
-    assert!(handled.get() < 20, "{} came before", handled.get());
+    assert!(handled.get() <= 40, "{} came before", handled.get());
     world.net.run_ms(10);
     assert_eq!(handled.get(), FLOOD);
 }

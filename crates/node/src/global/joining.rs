@@ -23,7 +23,7 @@ use super::{
     info, is_peer,
     locks::LockId,
     names::Entry,
-    note, remove_name,
+    note, remove_name, watch,
 };
 use crate::{context::Context, global::TIMER_REACH, message::Payload};
 use alloc::vec::Vec;
@@ -74,8 +74,8 @@ pub(crate) struct Early {
 /// The connection comes and goes.
 impl Global {
     pub(super) fn node_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
-        if self.reaching.remove(peer).is_some() {
-            return say_in_sync(ctx, peer);
+        if self.reaching.contains_key(peer) {
+            return self.reached(ctx, peer);
         }
         if self.known.contains_key(peer) || self.sessions.contains_key(peer) {
             return;
@@ -119,6 +119,9 @@ impl Global {
         self.early.remove(peer);
         self.synced.remove(peer);
         self.reaching.remove(peer);
+        for (name, _) in ctx.core.global_names.unwatched_on(peer) {
+            remove_name(ctx, &name);
+        }
         self.known.remove(peer).is_some() || was_pending
     }
 
@@ -334,47 +337,32 @@ impl Global {
             return;
         };
         ops.extend(resolved.ops);
-        self.apply(ctx, &ops, Some(&lock.requester), peer);
-        for (node, _) in &resolved.known {
+        let mut joined = resolved.known;
+        for (node, _) in &joined {
             self.end_session(ctx, node, false);
+        }
+        joined.insert(0, (peer.clone(), version));
+        let partition = self.known.clone();
+        self.add_known(ctx, joined.clone());
+        self.synced.insert(peer.clone());
+        for (node, _) in &joined[1..] {
+            self.reach(ctx, node);
         }
 
         // The others first, then the lock: who gets it next finds them changed.
-        let mut joined = resolved.known;
-        joined.insert(0, (peer.clone(), version));
-        self.tell_partition(ctx, &ops, &resolved.foreign, &joined, version, &lock);
-        self.end_attempt(ctx, peer, tag);
-        self.add_known(ctx, joined.clone());
-        self.synced.insert(peer.clone());
-        for (node, _) in joined.into_iter().skip(1) {
-            self.reach(ctx, &node);
-        }
-    }
-
-    fn tell_partition<P: Payload>(
-        &self,
-        ctx: &mut Context<'_, P>,
-        ops: &[Op],
-        foreign: &Term,
-        joined: &[(Atom, i64)],
-        version: i64,
-        lock: &LockId,
-    ) {
-        let extra = Term::list([
-            Term::from((Term::atom("vsn"), version)),
-            Term::from((Term::atom("lock"), lock.to_term())),
-        ]);
-        for (node, version) in &self.known {
+        self.apply(ctx, &ops, Some(&lock.requester), peer);
+        for (node, known_version) in partition {
             let message = [
                 Term::atom("new_nodes"),
                 Term::Atom(ctx.node().clone()),
                 Term::list(ops.iter().map(Op::to_term)),
-                foreign.clone(),
-                nodes_term(joined.iter().map(|(node, version)| (node, *version)), *version),
-                extra.clone(),
+                resolved.foreign.clone(),
+                nodes_term(joined.iter().map(|(node, version)| (node, *version)), known_version),
+                extra_term(version, &lock),
             ];
-            cast(ctx, node, Term::tuple(message));
+            cast(ctx, &node, Term::tuple(message));
         }
+        self.end_attempt(ctx, peer, tag);
     }
 
     /// A node of our partition has joined with another partition, and with it we all have.
@@ -444,12 +432,26 @@ impl Global {
 impl Global {
     fn reach<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
         if is_peer(ctx, node) {
-            return say_in_sync(ctx, node);
+            return self.reached(ctx, node);
         }
         if self.known.contains_key(node) && ctx.dial(node, None) {
             self.reaching.insert(node.clone(), 1);
             self.look_again(ctx);
         }
+    }
+
+    fn reached<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
+        self.reaching.remove(node);
+        say_in_sync(ctx, node);
+        for (name, pid) in ctx.core.global_names.unwatched_on(node) {
+            let monitor = watch(ctx, &pid);
+            ctx.core.global_names.watched(&name, monitor);
+        }
+    }
+
+    /// Whether some of our partition cannot be told anything yet: it is no time to change names.
+    pub(super) fn is_gathering(&self) -> bool {
+        !self.reaching.is_empty()
     }
 
     fn look_again<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
@@ -463,8 +465,7 @@ impl Global {
         self.reach_timer = false;
         for (node, dials) in self.reaching.clone() {
             if is_peer(ctx, &node) {
-                self.reaching.remove(&node);
-                say_in_sync(ctx, &node);
+                self.reached(ctx, &node);
             } else if dials < DIALS_MAX {
                 self.reaching.insert(node.clone(), dials + 1);
                 ctx.dial(&node, None);
@@ -553,6 +554,14 @@ impl Global {
             ctx.disconnect(peer);
         }
     }
+}
+
+/// `[{vsn, Version}, {lock, LockId}]`.
+fn extra_term(version: i64, lock: &LockId) -> Term {
+    Term::list([
+        Term::from((Term::atom("vsn"), version)),
+        Term::from((Term::atom("lock"), lock.to_term())),
+    ])
 }
 
 fn say_in_sync<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom) {

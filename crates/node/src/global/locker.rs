@@ -128,7 +128,7 @@ impl Global {
         pair.sort();
         let id = LockId::global(Term::list(pair));
         let boss = self.boss(ctx);
-        let allowed = boss == *ctx.node() || self.locks.allows(&id);
+        let allowed = !self.is_gathering() && (boss == *ctx.node() || self.locks.allows(&id));
         let mut claim = Claim::new(id, self.locker_pid.clone());
         if !allowed {
             claim.refuse();

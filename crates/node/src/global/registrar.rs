@@ -156,12 +156,13 @@ impl Global {
 
     fn claim_names<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         loop {
-            let boss = self.boss(ctx);
+            let (boss, gathering) = (self.boss(ctx), self.is_gathering());
             let Phase::Claiming { claim, step, nodes } = &mut self.registrar.phase else {
                 return;
             };
             match claim.verdict() {
                 Verdict::Open => return,
+                Verdict::Met if gathering => return self.sleep(ctx),
                 Verdict::Refused => return self.sleep(ctx),
                 Verdict::Met if *step == 2 => return self.tell_change(ctx),
                 Verdict::Met => {}
