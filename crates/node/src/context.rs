@@ -196,7 +196,14 @@ impl<'a, P: Payload> Context<'a, P> {
         let known = self.core.connections.by_name.keys();
         match kind {
             NodeKind::This => return [self.node().clone()].into(),
-            NodeKind::Known => return known.chain([self.node()]).cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+            NodeKind::Known => {
+                return known
+                    .chain([self.node()])
+                    .cloned()
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect();
+            }
             NodeKind::Visible | NodeKind::Hidden | NodeKind::Connected => {}
         }
         let listed = self.core.connections.all_up().filter(|up| match kind {

@@ -391,7 +391,9 @@ impl Global {
 
     fn insert_name<P: Payload>(&self, ctx: &mut Context<'_, P>, name: Term, pid: &Pid, method: Term, teller: &Atom) {
         if ctx.core.global_names.told_by(teller) >= ctx.core.config.limits.global_per_peer_max {
-            return ctx.core.cut_peer(teller, String::from("it brought too many global names"));
+            return ctx
+                .core
+                .cut_peer(teller, String::from("it brought too many global names"));
         }
         // Not reached yet: a monitor would only say that.
         let waits = self.known.contains_key(&pid.node) && !is_peer(ctx, &pid.node);
@@ -462,8 +464,7 @@ impl Global {
 
 fn call_as<P: Payload>(ctx: &mut Context<'_, P>, caller: &Pid, node: &Atom, request: Term) -> Ref {
     let me = ctx.me;
-    ctx.core
-        .call_as(caller.clone(), me, &server(node), request, FOREVER_US)
+    ctx.core.call_as(caller.clone(), me, &server(node), request, FOREVER_US)
 }
 
 fn server(node: &Atom) -> Address {

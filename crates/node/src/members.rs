@@ -8,9 +8,9 @@
 use crate::{
     context::Context,
     effect::Event,
+    global,
     hello::{Hello, Told},
     membership::{Heard, Membership},
-    global,
     message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process},
     timers::TimerId,
 };
@@ -135,7 +135,10 @@ impl Members {
                 "stay" => self.set_own(ctx, MemberState::Up),
                 "gone" => {
                     // Its peers will cut it off one by one: that is no news for the rest.
-                    ctx.send(&Address::Name(Atom::new(global::NAME)), Term::atom(global::PREPARE_SHUTDOWN));
+                    ctx.send(
+                        &Address::Name(Atom::new(global::NAME)),
+                        Term::atom(global::PREPARE_SHUTDOWN),
+                    );
                     self.set_own(ctx, MemberState::Gone);
                 }
                 _ => {}

@@ -339,6 +339,12 @@ impl<P: Payload> Core<P> {
         self.view[at].dist_port
     }
 
+    /// Whether a node is one of ours that is connected.
+    pub(crate) fn is_member(&self, node: &Atom) -> bool {
+        let at = self.view.binary_search_by(|member| member.name.cmp(node));
+        at.is_ok_and(|at| self.view[at].connected && self.view[at].state != MemberState::Gone)
+    }
+
     pub(crate) fn watch_members(&mut self, watcher: Local) {
         if !self.member_watchers.contains(&watcher) {
             self.member_watchers.push(watcher);

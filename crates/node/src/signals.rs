@@ -193,7 +193,14 @@ impl<P: Payload> Core<P> {
     }
 
     /// A call that the callee takes for one of `from`; the answer comes to `caller`.
-    pub(crate) fn call_as(&mut self, from: Pid, caller: Local, target: &Address, request: Term, timeout_us: u64) -> Ref {
+    pub(crate) fn call_as(
+        &mut self,
+        from: Pid,
+        caller: Local,
+        target: &Address,
+        request: Term,
+        timeout_us: u64,
+    ) -> Ref {
         let number = self.last_reference + 1;
         let at_us = self.now.monotonic_us.saturating_add(timeout_us);
         let timer = self.timers.set(at_us, Due::Call { number });

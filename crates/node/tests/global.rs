@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use node::{
-    Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Message, Method, Node, NodeKind, Payload,
-    Process, Ref, Term, Time, gen_server,
+    Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Message, Method, Node, NodeKind,
+    Payload, Process, Ref, Term, Time, gen_server,
 };
 use std::{
     collections::BTreeMap,
@@ -327,7 +327,10 @@ fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) {
     erl.stdout.unwrap().read_to_string(&mut printed).unwrap();
     for (number, line) in lines.iter().enumerate() {
         let events = &shells[0].events;
-        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}\n{events:?}");
+        assert!(
+            printed.contains(&format!("{number} ok\n")),
+            "{line}\n{printed}\n{events:?}"
+        );
     }
 }
 

@@ -101,7 +101,11 @@ impl World {
     fn check(&mut self, nodes: &[&str]) -> Result<(), String> {
         let mut tables = Vec::new();
         for node in nodes {
-            let mut others: Vec<Atom> = nodes.iter().filter(|other| *other != node).map(|other| name(other)).collect();
+            let mut others: Vec<Atom> = nodes
+                .iter()
+                .filter(|other| *other != node)
+                .map(|other| name(other))
+                .collect();
             others.sort();
             let expected = format!("reply {}", Term::list(others));
             let known = self.ask(node, "get_known");
@@ -136,7 +140,9 @@ fn nodes_join_in_all_orders() {
             started.push(node);
         }
         world.net.run_ms(20 * SECOND);
-        world.check(&nodes).unwrap_or_else(|wrong| panic!("order {order}: {wrong}"));
+        world
+            .check(&nodes)
+            .unwrap_or_else(|wrong| panic!("order {order}: {wrong}"));
     }
 }
 
@@ -208,7 +214,10 @@ fn part(world: &mut World, left: &[&str], right: &[&str]) {
 #[test]
 fn of_two_holders_one_stays_when_partitions_meet() {
     let nodes = ["a", "b", "c", "d"];
-    for (seed, method) in [Method::RandomExit, Method::RandomNotify, Method::NotifyAll].into_iter().enumerate() {
+    for (seed, method) in [Method::RandomExit, Method::RandomNotify, Method::NotifyAll]
+        .into_iter()
+        .enumerate()
+    {
         let mut world = World::mesh(seed as u64, &nodes);
         part(&mut world, &["a", "c"], &["b", "d"]);
         world.net.run_ms(20 * SECOND);
@@ -216,7 +225,10 @@ fn of_two_holders_one_stays_when_partitions_meet() {
         world.check(&["b", "d"]).unwrap();
         let (c, d) = (world.register("c", "x", method), world.register("d", "x", method));
         world.net.run_ms(20 * SECOND);
-        assert_eq!((world.holder("a", "x"), world.holder("b", "x")), (Some(c.clone()), Some(d)));
+        assert_eq!(
+            (world.holder("a", "x"), world.holder("b", "x")),
+            (Some(c.clone()), Some(d))
+        );
         world.net.heal();
         world.net.run_ms(40 * SECOND);
         world.check(&nodes).unwrap();
@@ -236,7 +248,9 @@ fn a_lost_link_heals_without_overlapping_partitions() {
         world.net.run_ms(300);
         world.net.heal();
         world.net.run_ms(30 * SECOND);
-        world.check(&nodes).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        world
+            .check(&nodes)
+            .unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
         assert!(world.holder("b", "x").is_some());
     }
 }
@@ -287,7 +301,9 @@ fn a_storm_leaves_nothing_behind() {
             world.act(node, |ctx| ctx.global_unlock(Term::atom("r"), None));
         }
         world.net.run_ms(SECOND);
-        world.check(&nodes).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        world
+            .check(&nodes)
+            .unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
     }
 }
 
@@ -344,6 +360,8 @@ fn at_a_hidden_node_there_is_none() {
     let mut net = Net::new();
     net.start(net::config("a", &[]), 1, vec![]);
     let pilot = net.adopt("a");
-    net.act("a", &pilot, |ctx| ctx.register_global(Term::atom("x"), &ctx.me().clone(), Method::RandomExit));
+    net.act("a", &pilot, |ctx| {
+        ctx.register_global(Term::atom("x"), &ctx.me().clone(), Method::RandomExit)
+    });
     assert_eq!(net.delivered("a"), ["no reply noproc"]);
 }

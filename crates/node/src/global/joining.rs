@@ -26,14 +26,16 @@ use super::{
     note, remove_name, watch,
 };
 use crate::{context::Context, global::TIMER_REACH, message::Payload};
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use wire::etf::{Atom, Pid, Term};
 
 /// A node we must reach is dialled so often, and so far apart, before it counts as lost.
 const DIALS_MAX: u32 = 8;
 const REDIAL_US: u64 = 1_000_000;
-/// A peer that was asked to drop its connection to us is dropped by us after so long.
+/// A peer that we forgot for others' sake is dropped after so long, or if it is a member joined again.
 const DROP_US: u64 = 3_000_000;
+/// A peer that we know and that wants to join is dropped if it does not find out within this time.
+const EARLY_US: u64 = 10_000_000;
 
 /// One attempt to join with a peer.
 #[derive(Debug)]
@@ -64,11 +66,13 @@ struct Resolved {
     foreign: Term,
 }
 
-/// An `init_connect` of a peer that we did not take for new.
+/// An `init_connect` of a peer that we know: we heard of its join before it did, and it will say so;
+/// or it is not the one we knew.
 #[derive(Debug)]
 pub(crate) struct Early {
     version: Term,
     init: Term,
+    until_us: u64,
 }
 
 /// The connection comes and goes.
@@ -100,7 +104,7 @@ impl Global {
         let version = Term::from((VERSION, tag));
         let us = ctx.node().clone();
         cast(ctx, peer, Term::from((Term::atom("init_connect"), version, us, locker)));
-        if let Some(Early { version, init }) = self.early.remove(peer) {
+        if let Some(Early { version, init, .. }) = self.early.remove(peer) {
             self.init_connect(ctx, peer, &version, &init);
         }
     }
@@ -114,15 +118,25 @@ impl Global {
 
     /// The peer is no longer of our partition, nor about to be. False if it was neither.
     fn forget<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) -> bool {
-        let was_pending = self.is_pending(peer);
+        let was_ours = self.is_known_or_pending(peer);
         self.end_session(ctx, peer, true);
         self.early.remove(peer);
         self.synced.remove(peer);
         self.reaching.remove(peer);
-        for (name, _) in ctx.core.global_names.unwatched_on(peer) {
+        // The connection may last a moment longer. What is not of our partition must not be told to
+        // those who join meanwhile.
+        for name in ctx.core.global_names.held_on(peer) {
             remove_name(ctx, &name);
         }
-        self.known.remove(peer).is_some() || was_pending
+        for monitor in self.locks.remove_all_of(peer) {
+            ctx.demonitor(&monitor);
+        }
+        self.known.remove(peer);
+        was_ours
+    }
+
+    fn is_known_or_pending(&self, peer: &Atom) -> bool {
+        self.known.contains_key(peer) || self.is_pending(peer)
     }
 
     fn is_pending(&self, peer: &Atom) -> bool {
@@ -174,8 +188,13 @@ impl Global {
         }
         match self.sessions.get_mut(peer) {
             None => {
-                let (version, init) = (version.clone(), init.clone());
-                self.early.insert(peer.clone(), Early { version, init });
+                let early = Early {
+                    version: version.clone(),
+                    init: init.clone(),
+                    until_us: ctx.now().monotonic_us + EARLY_US,
+                };
+                self.early.insert(peer.clone(), early);
+                self.look_again(ctx);
             }
             // It started anew, and may not know of our last attempt: both do.
             Some(session) if session.peer.is_some() => {
@@ -192,7 +211,11 @@ impl Global {
                 });
                 let (us, ours) = (ctx.node().clone(), session.tag);
                 if *number >= VERSION_VERIFIED {
-                    info(ctx, peer, Term::from((Term::atom("init_connect_ack"), us, tag.clone(), ours)));
+                    info(
+                        ctx,
+                        peer,
+                        Term::from((Term::atom("init_connect_ack"), us, tag.clone(), ours)),
+                    );
                 }
             }
         }
@@ -244,7 +267,11 @@ impl Global {
         };
         let names = Term::list(ctx.core.global_names.entries().iter().map(Entry::to_term));
         let us = ctx.node().clone();
-        cast(ctx, peer, Term::from((Term::atom("exchange"), us, names, Term::NIL, tag)));
+        cast(
+            ctx,
+            peer,
+            Term::from((Term::atom("exchange"), us, names, Term::NIL, tag)),
+        );
         self.compare_names(ctx, peer);
     }
 
@@ -379,7 +406,11 @@ impl Global {
         };
         let lock = extra.as_list().unwrap_or_default().iter().find_map(|item| {
             let [key, id] = item.as_tuple()? else { return None };
-            if key.is_atom("lock") { LockId::from_term(id) } else { None }
+            if key.is_atom("lock") {
+                LockId::from_term(id)
+            } else {
+                None
+            }
         });
         let added = self.add_known(ctx, nodes);
         self.apply(ctx, &ops, lock.as_ref().map(|lock| &lock.requester), teller);
@@ -470,24 +501,41 @@ impl Global {
                 self.reaching.insert(node.clone(), dials + 1);
                 ctx.dial(&node, None);
             } else {
-                note(ctx, "global_unreachable", &node, "cannot be reached, but others of the cluster can");
+                note(
+                    ctx,
+                    "global_unreachable",
+                    &node,
+                    "cannot be reached, but others of the cluster can",
+                );
                 self.node_down(ctx, &node);
             }
         }
         let now_us = ctx.now().monotonic_us;
-        for (node, until_us) in self.dropping.clone() {
-            if now_us >= until_us {
-                self.dropping.remove(&node);
+        let early = self.early.iter().map(|(node, early)| (node, early.until_us));
+        let limits = self.dropping.iter().map(|(node, until_us)| (node, *until_us));
+        let late: BTreeSet<Atom> = early
+            .chain(limits)
+            .filter(|(_, until_us)| now_us >= *until_us)
+            .map(|(node, _)| node.clone())
+            .collect();
+        for node in late {
+            if self.dropping.remove(&node).is_some() && ctx.core.is_member(&node) {
+                self.node_up(ctx, &node);
+            } else {
                 ctx.disconnect(&node);
             }
         }
-        if !self.reaching.is_empty() || !self.dropping.is_empty() {
+        if !self.reaching.is_empty() || !self.dropping.is_empty() || !self.early.is_empty() {
             self.look_again(ctx);
         }
     }
 }
 
 /// No overlapping partitions.
+///
+/// BEAM nodes close the connection to a node that they forget, and join anew when somebody connects
+/// again. Members of our own need it for more than `global`: they keep it, and join anew after a
+/// while.
 impl Global {
     fn report_lost<P: Payload>(&mut self, ctx: &mut Context<'_, P>, lost: &Atom) {
         if self.shutting_down {
@@ -539,19 +587,43 @@ impl Global {
         self.pass_on(ctx, reporter, life, operation, lost, reporter);
         // If it is us who were lost, everyone else drops us, and the reporter is to.
         let victim = if lost == ctx.node() { reporter } else { lost };
-        let (us, connected) = (ctx.node().clone(), is_peer(ctx, victim));
-        if self.forget(ctx, victim) && connected {
-            note(ctx, "global_partition", victim, "is dropped: not all of us are connected to it");
+        if !self.is_known_or_pending(victim) {
+            return;
+        }
+        self.forget(ctx, victim);
+        if is_peer(ctx, victim) {
+            let us = ctx.node().clone();
+            note(
+                ctx,
+                "global_partition",
+                victim,
+                "is dropped: not all of us are connected to it",
+            );
             info(ctx, victim, Term::from((Term::atom("remove_connection"), us)));
-            self.dropping.insert(victim.clone(), now_us + DROP_US);
-            self.look_again(ctx);
+            self.drop_later(ctx, victim);
         }
     }
 
+    fn drop_later<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        let until_us = ctx.now().monotonic_us + DROP_US;
+        self.dropping.insert(peer.clone(), until_us);
+        self.look_again(ctx);
+    }
+
     pub(super) fn remove_connection<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
-        if self.forget(ctx, peer) {
-            note(ctx, "global_partition", peer, "drops us: not all of its partition are connected to us");
-            ctx.disconnect(peer);
+        if self.is_known_or_pending(peer) {
+            self.forget(ctx, peer);
+            note(
+                ctx,
+                "global_partition",
+                peer,
+                "drops us: not all of its partition are connected to us",
+            );
+            if ctx.core.is_member(peer) {
+                self.drop_later(ctx, peer);
+            } else {
+                ctx.disconnect(peer);
+            }
         }
     }
 }

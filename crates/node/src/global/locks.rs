@@ -97,6 +97,19 @@ impl Locks {
         self.take(monitor, true)
     }
 
+    /// All callers of a node are gone; gives the monitors that are no longer needed.
+    pub(crate) fn remove_all_of(&mut self, node: &Atom) -> Vec<Ref> {
+        let callers = self.locks.values().flat_map(|lock| &lock.callers);
+        let monitors: Vec<Ref> = callers
+            .filter(|(pid, _)| pid.node == *node)
+            .map(|(_, monitor)| monitor.clone())
+            .collect();
+        for monitor in &monitors {
+            self.take(monitor, true);
+        }
+        monitors
+    }
+
     fn take(&mut self, monitor: &Ref, lost: bool) -> bool {
         let Some(resource) = self.by_monitor.remove(monitor) else {
             return false;
@@ -173,6 +186,9 @@ mod tests {
         assert!(!locks.allows(&id("other")), "the other caller has it still");
         assert!(locks.ended(&reference(2)) && locks.allows(&id("other")));
         assert_eq!(locks.held_by(&Atom::new("b@h")), 0);
+        locks.insert(&id("r"), pid("b@h", 1), reference(3));
+        assert_eq!(locks.remove_all_of(&Atom::new("b@h")), [reference(3)]);
+        assert!(!locks.is_global_set());
     }
 
     #[test]

@@ -89,10 +89,21 @@ impl Names {
         name.is_some_and(|name| self.remove(&name).is_some())
     }
 
+    /// The names whose holders live on a node.
+    pub(crate) fn held_on(&self, node: &Atom) -> Vec<Term> {
+        let held = self.holders.iter().filter(|(_, holder)| holder.pid.node == *node);
+        held.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The names whose holders live on a node and are not monitored, with those holders.
     pub(crate) fn unwatched_on(&self, node: &Atom) -> Vec<(Term, Pid)> {
-        let unwatched = self.holders.iter().filter(|(_, h)| h.monitor.is_none() && h.pid.node == *node);
-        unwatched.map(|(name, holder)| (name.clone(), holder.pid.clone())).collect()
+        let unwatched = self
+            .holders
+            .iter()
+            .filter(|(_, h)| h.monitor.is_none() && h.pid.node == *node);
+        unwatched
+            .map(|(name, holder)| (name.clone(), holder.pid.clone()))
+            .collect()
     }
 
     /// The monitor of a holder that had none.
@@ -135,7 +146,10 @@ mod tests {
         assert_eq!(names.insert(atom("x"), holder("a@h", 1)), None);
         let first = names.find(&atom("x")).unwrap().monitor.clone().unwrap();
         assert_eq!(names.insert(atom("x"), holder("b@h", 2)), Some(first.clone()));
-        assert_eq!((names.told_by(&Atom::new("a@h")), names.told_by(&Atom::new("b@h"))), (0, 1));
+        assert_eq!(
+            (names.told_by(&Atom::new("a@h")), names.told_by(&Atom::new("b@h"))),
+            (0, 1)
+        );
         assert!(!names.ended(&first), "the monitor of a former holder says nothing");
         let second = names.find(&atom("x")).unwrap().monitor.clone().unwrap();
         assert!(names.ended(&second) && names.find(&atom("x")).is_none());
@@ -153,6 +167,7 @@ mod tests {
         names.insert(atom("y"), holder("a@h", 2));
         let node = Atom::new("a@h");
         assert_eq!(names.unwatched_on(&node).len(), 1);
+        assert_eq!(names.held_on(&node), [atom("x"), atom("y")]);
         names.watched(&atom("x"), reference(3));
         assert!(names.unwatched_on(&node).is_empty());
         assert!(names.ended(&reference(3)) && names.find(&atom("x")).is_none());
