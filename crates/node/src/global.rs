@@ -4,13 +4,14 @@
 //!           names: one table at every node, changed under the lock `global` only
 //! nodeup ─▶ joining ─▶ locker: both partitions locked ─▶ exchange ─▶ resolve ─▶ one partition
 //! register ─▶ registrar: the partition locked ─▶ the name told to every node
-//! connection lost ─▶ partition: everyone drops the lost one ─▶ it joins anew
+//! connection lost ─▶ mesh: everyone forgets the lost one ─▶ it joins anew
 //! ```
 //!
 //! | file | is |
 //! |---|---|
 //! | `names`, `locks`, `method`, `exchange`, `claim`, `partition` | tables and decisions; nothing is sent there |
 //! | `joining` | two partitions become one |
+//! | `mesh` | who is lost, who must be reached |
 //! | `locker`, `registrar` | lock the nodes for a join, for a name, for a process |
 //! | `api` | what the processes of this node can ask |
 //!
@@ -33,6 +34,7 @@ mod exchange;
 mod joining;
 mod locker;
 mod locks;
+mod mesh;
 mod method;
 mod names;
 mod partition;

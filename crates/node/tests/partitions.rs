@@ -255,10 +255,12 @@ fn a_lost_link_heals_without_overlapping_partitions() {
     }
 }
 
+/// `SALP_TEST_SEED` names the first of the seeds.
 #[test]
 fn a_storm_leaves_nothing_behind() {
     let nodes = ["a", "b", "c", "d", "e"];
-    for seed in 0..12 {
+    let first = std::env::var("SALP_TEST_SEED").map_or(0, |seed| seed.parse().unwrap());
+    for seed in first..first + 12 {
         let mut world = World::mesh(seed, &nodes);
         for _ in 0..30 {
             let draw = |world: &mut World| nodes[usize::try_from(world.draw(5)).unwrap()];
@@ -353,6 +355,69 @@ fn a_flood_of_messages_does_not_delay_it() {
     assert!(handled.get() <= 40, "{} came before", handled.get());
     world.net.run_ms(10);
     assert_eq!(handled.get(), FLOOD);
+}
+
+/// Two nodes; what the second sends the server of the first.
+fn a_and_hostile_b(send: impl Fn(net::Ctx<'_, '_>, &Address)) -> World {
+    let mut world = World::new(5);
+    let mut narrow = config("a", &[], 4);
+    narrow.limits.global_per_peer_max = 3;
+    world.net.start(narrow, 1, vec![]);
+    let pilot = world.net.adopt("a");
+    world.pilots.insert("a".into(), pilot);
+    world.start("b", &["a"]);
+    world.net.run_ms(10 * SECOND);
+    world.check(&["a", "b"]).unwrap();
+    world.act("b", |ctx| send(ctx, &net::at("a", "global_name_server")));
+    world.net.run_ms(100);
+    world
+}
+
+#[test]
+fn who_holds_too_much_is_cut_off() {
+    let locks = |ctx: net::Ctx<'_, '_>, server: &Address| {
+        for resource in 0..4 {
+            let id = Term::from((resource, ctx.me().clone()));
+            ctx.call(server, Term::from((Term::atom("set_lock"), id)), 1_000_000);
+        }
+    };
+    let names = |ctx: net::Ctx<'_, '_>, server: &Address| {
+        for global in 0..4 {
+            let me = ctx.me().clone();
+            ctx.call(server, Term::from((Term::atom("register"), global, me, 1)), 1_000_000);
+        }
+    };
+    for mut world in [a_and_hostile_b(locks), a_and_hostile_b(names)] {
+        assert_eq!(world.net.node_downs("a", "b"), ["quota"]);
+        assert_eq!(world.ask("a", "get_locks"), "reply []");
+        assert!(world.act("a", |ctx| ctx.global_names()).is_empty());
+    }
+}
+
+#[test]
+fn nobody_speaks_for_others() {
+    let mut world = a_and_hostile_b(|ctx, server| {
+        let other = Pid {
+            node: name("c"),
+            ..ctx.me().clone()
+        };
+        let caller = Term::from((other.clone(), 1));
+        let lock = Term::from((Term::atom("set_lock"), Term::from((1, 1))));
+        ctx.send(server, Term::from((Term::atom("$gen_call"), caller, lock)));
+        let nodes = Term::list([name("d")]);
+        let joined = [
+            Term::atom("new_nodes"),
+            name("c").into(),
+            Term::NIL,
+            Term::NIL,
+            nodes,
+            Term::NIL,
+        ];
+        ctx.send(server, node::gen_server::cast_term(Term::tuple(joined)));
+        ctx.send(server, Term::from((Term::atom("remove_connection"), name("c"))));
+        ctx.send(server, Term::atom("prepare_shutdown"));
+    });
+    world.check(&["a", "b"]).unwrap();
 }
 
 #[test]

@@ -1,9 +1,4 @@
-//! No overlapping partitions: who lost whom, as nodes tell each other.
-//!
-//! A node that loses a connection tells all it knows, and they tell all they know, each report once;
-//! everyone then drops the lost one. So what is left are groups of nodes that all see each other.
-//!
-//! Source: global(3), `prevent_overlapping_partitions`.
+//! Reports of lost connections: which ones are news. Each is passed on once, so that they end.
 
 use alloc::collections::BTreeMap;
 use wire::etf::{Atom, Term};

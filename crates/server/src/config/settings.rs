@@ -140,7 +140,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "what the names of nodes begin with (discovery epmd)",
     ),
     optional("data-dir", "DIR", "where data is kept; none: in memory only"),
-    switch("hidden", "do not show among the visible nodes of a BEAM, and take no part in global"),
+    switch(
+        "hidden",
+        "do not show among the visible nodes of a BEAM, and take no part in global",
+    ),
     optional(
         "epmd-port",
         "PORT",
