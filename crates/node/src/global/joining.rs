@@ -20,13 +20,13 @@
 use super::{
     Global, KNOWN_MAX, VERSION, VERSION_MIN, VERSION_PARTITIONS, VERSION_VERIFIED, carry_out, cast,
     exchange::{Op, compare},
-    info, is_peer,
+    info,
     locks::LockId,
     names::Entry,
-    note, remove_name, watch,
+    note, remove_name,
 };
-use crate::{context::Context, global::TIMER_REACH, message::Payload};
-use alloc::{collections::BTreeSet, vec::Vec};
+use crate::{context::Context, message::Payload};
+use alloc::vec::Vec;
 use wire::etf::{Atom, Pid, Term};
 
 /// A peer that we know and that wants to join is dropped if it does not find out within this time.
