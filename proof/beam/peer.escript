@@ -33,7 +33,12 @@ connection([One, Two | _] = Nodes) ->
      end},
      {"connect_node", fun() -> [true = net_kernel:connect_node(Node) || Node <- Nodes] end},
      {"nodes(connected)", fun() -> [] = Nodes -- nodes(connected) end},
-     {"hidden as long as they speak no global", fun() -> [] = nodes() end},
+     {"visible", fun() -> [] = Nodes -- nodes() end},
+     {"global:sync", fun() -> ok = global:sync() end},
+     {"all know each other to global", fun() ->
+         Known = fun(Node) -> lists:sort([Node | gen_server:call({global_name_server, Node}, get_known)]) end,
+         eventually(fun() -> 1 =:= length(lists:usort([Known(Node) || Node <- [node() | Nodes]])) end)
+     end},
      {"names of the port mapper", fun() ->
          {ok, Registered} = net_adm:names(),
          [] = [hd(string:split(atom_to_list(Node), "@")) || Node <- Nodes]
@@ -117,7 +122,7 @@ loss(VictimPid, Nodes) ->
 
 call(Node, Request) -> gen_server:call({salp, Node}, Request, 10000).
 
-eventually(Fun) -> eventually(Fun, 50).
+eventually(Fun) -> eventually(Fun, 150).
 
 eventually(_, 0) -> exit(never);
 eventually(Fun, Tries) ->

@@ -13,7 +13,7 @@ pub struct Config {
     pub creation: u32,
     /// The cookie of every connection.
     pub cookie: Cookie,
-    /// Keep out of `nodes()` of peers, and so out of their `global` and `pg`.
+    /// Keep out of `nodes()` of peers, and so out of their `global` and `pg`; this node runs no `global` then.
     pub hidden: bool,
     /// A peer that was silent for this long, in milliseconds, is lost. At least 8.
     pub tick_ms: u64,
@@ -60,6 +60,9 @@ pub struct Limits {
     pub dials_max: usize,
     /// Names the membership remembers; a further one is ignored.
     pub members_max: usize,
+    /// Global names one peer may have brought here, and locks it may hold; past it the connection is
+    /// cut.
+    pub global_per_peer_max: usize,
 }
 
 impl Default for Limits {
@@ -78,6 +81,7 @@ impl Default for Limits {
             waiting_max: 1024,
             dials_max: 8,
             members_max: 4096,
+            global_per_peer_max: 10_000,
         }
     }
 }

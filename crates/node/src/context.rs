@@ -32,7 +32,7 @@ pub enum NodeKind {
 pub struct Context<'a, P: Payload> {
     pub(crate) core: &'a mut Core<P>,
     pub(crate) me: Local,
-    exit: Option<Term>,
+    pub(crate) exit: Option<Term>,
 }
 
 impl<'a, P: Payload> Context<'a, P> {

@@ -20,6 +20,7 @@
 //! | `route` | control messages in and out |
 //! | `members`, `membership`, `hello` | who belongs to the cluster: talks, decides, encodes |
 //! | `net_kernel` | answers `net_adm:ping/1` |
+//! | `global` | names and locks of the whole cluster, shared with BEAM nodes |
 //!
 //! No clock, no thread, no randomness but the seed: the same inputs give the same effects, byte for
 //! byte.
@@ -34,6 +35,7 @@ mod context;
 mod effect;
 pub mod gen_server;
 mod given_names;
+mod global;
 pub mod groups;
 mod hello;
 mod input;
@@ -56,6 +58,7 @@ mod timers;
 pub use config::{Config, Limits};
 pub use context::{Context, NodeKind};
 pub use effect::{Effect, Event};
+pub use global::Method;
 pub use input::{ConnectionId, Input};
 pub use message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process};
 pub use scheduler::{Node, Observer};

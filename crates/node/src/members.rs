@@ -8,9 +8,10 @@
 use crate::{
     context::Context,
     effect::Event,
+    global,
     hello::{Hello, Told},
     membership::{Heard, Membership},
-    message::{Member, MemberState, MembersCommand, Message, Payload, Process},
+    message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process},
     timers::TimerId,
 };
 use alloc::{string::ToString, sync::Arc, vec, vec::Vec};
@@ -132,7 +133,14 @@ impl Members {
             Term::Atom(word) => match word.as_str() {
                 "leave" => self.set_own(ctx, MemberState::Leaving),
                 "stay" => self.set_own(ctx, MemberState::Up),
-                "gone" => self.set_own(ctx, MemberState::Gone),
+                "gone" => {
+                    // Its peers will cut it off one by one: that is no news for the rest.
+                    ctx.send(
+                        &Address::Name(Atom::new(global::NAME)),
+                        Term::atom(global::PREPARE_SHUTDOWN),
+                    );
+                    self.set_own(ctx, MemberState::Gone);
+                }
                 _ => {}
             },
             Term::Tuple(items) => match items.as_slice() {

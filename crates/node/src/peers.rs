@@ -566,6 +566,13 @@ impl<P: Payload> Core<P> {
         }
     }
 
+    /// Cuts the connection of a peer that went past a bound.
+    pub(crate) fn cut_peer(&mut self, node: &Atom, detail: String) {
+        if let Some(id) = self.connections.by_name.get(node).and_then(|standing| standing.up) {
+            self.cut(id, "quota", detail);
+        }
+    }
+
     /// For how long nothing came from a connected node, in microseconds.
     pub(crate) fn silent_us(&self, node: &Atom) -> Option<u64> {
         let up = self.connections.up(node)?;

@@ -1,7 +1,11 @@
 //! The node: inputs, the run queue, deaths and flush rounds.
 //!
-//! - One queue: what a process sends, and what its death means for others, is handled in the order it
-//!   was caused. So signals between two processes keep their order.
+//! - What a process sends, and what its death means for others, is handled in the order it was caused.
+//!   So signals between two processes keep their order.
+//! - Two queues: what is for the node's own processes is handled first. All that is for one process
+//!   goes through one queue, so the order between two processes holds. A flood of messages for
+//!   processes above delays the membership and `global` by one `handle`, whatever its size; they
+//!   themselves send a bounded number of messages per message, so the processes above get their turn.
 //! - A process is out of its slot while it runs, and nothing else runs meanwhile.
 //! - An exit signal or a DOWN acts when it is taken from the queue, and only if the link or monitor
 //!   is still there. So after `unlink` or `demonitor` nothing comes any more.
@@ -12,6 +16,7 @@ use crate::{
     context::Context,
     effect::{Effect, Event},
     given_names::GivenNames,
+    global::{self, Names},
     groups::Scopes,
     hello::Told,
     input::{ConnectionId, Input},
@@ -101,7 +106,7 @@ impl<P: Payload> Node<P> {
 
     /// When to give `Input::Alarm` at the latest, as `Time::monotonic_us`. It may be past already.
     pub fn deadline(&self) -> Option<u64> {
-        if self.core.queue.is_empty() {
+        if self.core.is_idle() {
             self.core.timers.next_us()
         } else {
             Some(self.core.now.monotonic_us)
@@ -174,6 +179,11 @@ pub(crate) struct Core<P: Payload> {
     /// The process of the membership, and that in whose name the node itself sends.
     membership: Local,
     net_kernel: Local,
+    /// Those of `global`; none if the node is hidden.
+    global: Vec<Local>,
+    pub(crate) global_names: Names,
+    /// What is for the node's own processes.
+    urgent: VecDeque<Queued<P>>,
     queue: VecDeque<Queued<P>>,
     deferred: Vec<Local>,
     pub(crate) last_reference: u64,
@@ -216,6 +226,9 @@ impl<P: Payload> Core<P> {
             view: Arc::from([]),
             membership,
             net_kernel,
+            global: Vec::new(),
+            global_names: Names::default(),
+            urgent: VecDeque::new(),
             queue: VecDeque::new(),
             deferred: Vec::new(),
             last_reference: 0,
@@ -225,6 +238,12 @@ impl<P: Payload> Core<P> {
         for (name, process) in [(net_kernel::NAME, net_kernel), (members::NAME, membership)] {
             core.register(Atom::new(name), process);
             core.post_start(process);
+        }
+        if !core.config.hidden {
+            core.global = global::spawn(&mut core);
+            for process in core.global.clone() {
+                core.post_start(process);
+            }
         }
         core
     }
@@ -280,7 +299,7 @@ impl<P: Payload> Core<P> {
     /// A message from the shell. Local delivery moves it, at once if nothing is queued before it.
     fn deliver(&mut self, to: &Address, message: Message<P>) {
         match (self.locate(to), message) {
-            (Place::Here(process), message) if self.queue.is_empty() => {
+            (Place::Here(process), message) if self.is_idle() => {
                 self.dispatch(process, message);
             }
             (Place::Here(process), message) => self.post(process, message),
@@ -331,6 +350,12 @@ impl<P: Payload> Core<P> {
         self.view[at].dist_port
     }
 
+    /// Whether a node is one of ours that is connected.
+    pub(crate) fn is_member(&self, node: &Atom) -> bool {
+        let at = self.view.binary_search_by(|member| member.name.cmp(node));
+        at.is_ok_and(|at| self.view[at].connected && self.view[at].state != MemberState::Gone)
+    }
+
     pub(crate) fn watch_members(&mut self, watcher: Local) {
         if !self.member_watchers.contains(&watcher) {
             self.member_watchers.push(watcher);
@@ -374,7 +399,7 @@ impl<P: Payload> Core<P> {
             return;
         }
         for _ in 0..self.config.limits.steps_max {
-            let Some(queued) = self.queue.pop_front() else {
+            let Some(queued) = self.urgent.pop_front().or_else(|| self.queue.pop_front()) else {
                 return;
             };
             match queued {
@@ -392,11 +417,14 @@ impl<P: Payload> Core<P> {
             return;
         };
         if matches!(slot.body, Body::Adopted) {
-            self.dispatch(to, message);
-        } else if self.queue.len() < self.config.limits.queue_max {
-            self.queue.push_back(Queued::Message { to, message });
+            return self.dispatch(to, message);
+        }
+        let queue_max = self.config.limits.queue_max;
+        let queue = self.queue_of(to);
+        if queue.len() < queue_max {
+            queue.push_back(Queued::Message { to, message });
         } else {
-            let to = slot.pid.clone();
+            let to = self.pid(to);
             self.event(Event::MessageDropped {
                 to,
                 reason: "the run queue is full",
@@ -406,27 +434,42 @@ impl<P: Payload> Core<P> {
 
     /// Takes messages to a process back that it was not yet given.
     pub(crate) fn drop_queued(&mut self, process: Local, unwanted: impl Fn(&Message<P>) -> bool) {
-        self.queue.retain(|queued| match queued {
+        self.queue_of(process).retain(|queued| match queued {
             Queued::Message { to, message } => *to != process || !unwanted(message),
             Queued::Start { .. } | Queued::Exit { .. } | Queued::Down { .. } => true,
         });
     }
 
     pub(crate) fn post_start(&mut self, to: Local) {
-        self.queue.push_back(Queued::Start { to });
+        self.queue_of(to).push_back(Queued::Start { to });
     }
 
     pub(crate) fn post_exit(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
-        self.queue.push_back(Queued::Exit { to, from, reason, link });
+        self.queue_of(to).push_back(Queued::Exit { to, from, reason, link });
     }
 
     pub(crate) fn post_down(&mut self, number: u64, reason: Term) {
-        self.queue.push_back(Queued::Down { number, reason });
+        let watcher = self.monitors.get(number).map(|watch| watch.watcher);
+        if let Some(watcher) = watcher {
+            self.queue_of(watcher).push_back(Queued::Down { number, reason });
+        }
     }
 
-    /// The node's own two processes are there as long as it is: not even `kill` ends them.
+    fn is_idle(&self) -> bool {
+        self.urgent.is_empty() && self.queue.is_empty()
+    }
+
+    fn queue_of(&mut self, process: Local) -> &mut VecDeque<Queued<P>> {
+        if self.is_own(process) {
+            &mut self.urgent
+        } else {
+            &mut self.queue
+        }
+    }
+
+    /// The node's own processes are there as long as it is: not even `kill` ends them.
     pub(crate) fn is_own(&self, process: Local) -> bool {
-        process == self.net_kernel || process == self.membership
+        process == self.net_kernel || process == self.membership || self.global.contains(&process)
     }
 
     pub(crate) fn dispatch(&mut self, to: Local, message: Message<P>) {

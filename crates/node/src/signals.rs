@@ -189,11 +189,23 @@ impl<P: Payload> Core<P> {
 
     /// A call: monitor, and then the request under an alias.
     pub(crate) fn call(&mut self, caller: Local, target: &Address, request: Term, timeout_us: u64) -> Ref {
+        let from = self.pid(caller);
+        self.call_as(from, caller, target, request, timeout_us)
+    }
+
+    /// A call that the callee takes for one of `from`; the answer comes to `caller`.
+    pub(crate) fn call_as(
+        &mut self,
+        from: Pid,
+        caller: Local,
+        target: &Address,
+        request: Term,
+        timeout_us: u64,
+    ) -> Ref {
         let number = self.last_reference + 1;
         let at_us = self.now.monotonic_us.saturating_add(timeout_us);
         let timer = self.timers.set(at_us, Due::Call { number });
         let reference = self.monitor(caller, target, Purpose::Call { timer });
-        let from = self.pid(caller);
         let request = call_term(from, &reference, request);
         self.send(caller, target, request, true);
         reference

@@ -286,8 +286,7 @@ fn node_config(config: &Config, creation: u32, dist_port: u16) -> node::Config {
         name: config.name.clone(),
         creation,
         cookie: config.cookie.clone(),
-        // Until this node speaks `global`: a mute visible one makes `global:sync/0` hang at every BEAM.
-        hidden: true,
+        hidden: config.hidden,
         tick_ms: millis(config.tick),
         birth: config.store(creation).birth(),
         join: config.join.iter().map(|join| join.node.clone()).collect(),

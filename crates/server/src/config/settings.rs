@@ -129,7 +129,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "how nodes are found besides --join: static, epmd, hosts, dns, gossip or kubernetes",
     ),
     optional("data-dir", "DIR", "where data is kept; none: in memory only"),
-    switch("hidden", "do not show among the visible nodes of a BEAM"),
+    switch(
+        "hidden",
+        "do not show among the visible nodes of a BEAM, and take no part in global",
+    ),
     optional(
         "epmd-port",
         "PORT",

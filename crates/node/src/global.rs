@@ -1,0 +1,566 @@
+//! `global`: names and locks of all connected nodes that are visible, BEAM nodes among them.
+//!
+//! ```text
+//!           names: one table at every node, changed under the lock `global` only
+//! nodeup ─▶ joining ─▶ locker: both partitions locked ─▶ exchange ─▶ resolve ─▶ one partition
+//! register ─▶ registrar: the partition locked ─▶ the name told to every node
+//! connection lost ─▶ mesh: everyone forgets the lost one ─▶ it joins anew
+//! ```
+//!
+//! | file | is |
+//! |---|---|
+//! | `names`, `locks`, `method`, `exchange`, `claim`, `partition` | tables and decisions; nothing is sent there |
+//! | `joining` | two partitions become one |
+//! | `mesh` | who is lost, who must be reached |
+//! | `locker`, `registrar` | lock the nodes for a join, for a name, for a process |
+//! | `api` | what the processes of this node can ask |
+//!
+//! Three processes, as peers expect: the server, registered as `global_name_server`, and two whose
+//! pids only stand for those who ask for locks, the locker and the registrar. All the state is the
+//! server's; what the other two seem to ask it asks in their name.
+//!
+//! - A node is *known* if it is of our partition, and *pending* while it joins.
+//! - The names of all known nodes are the same, but while a change is on its way.
+//! - A lock or a name is gone when its process or the connection to its node is.
+//! - A message of a peer speaks for that peer only, and a caller lives where its call came from.
+//! - Nobody hidden takes part.
+//! - Calls have no timeout: a node that does not answer is cut off by its ticks.
+//!
+//! Source: protocol version 8 of `global`, as spoken by OTP 25 to 28; global(3).
+
+mod api;
+mod claim;
+mod exchange;
+mod joining;
+mod locker;
+mod locks;
+mod mesh;
+mod method;
+mod names;
+mod partition;
+mod registrar;
+
+pub use method::Method;
+pub(crate) use names::Names;
+
+use crate::{
+    context::Context,
+    effect::Event,
+    gen_server::{From, Request, cast_term, parse},
+    message::{Address, Message, Payload, Process},
+    monitors::Purpose,
+    scheduler::Core,
+    table::{Body, Local},
+};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec,
+    vec::Vec,
+};
+use joining::{Early, Session};
+use locker::Locker;
+use locks::{LockId, Locks};
+use method::Act;
+use names::Holder;
+use partition::Reports;
+use registrar::{Holding, Registrar};
+use wire::etf::{Atom, Pid, Ref, Term};
+
+pub(crate) const NAME: &str = "global_name_server";
+/// Told to the server by this node alone: the connections will end, and nobody need hear of it.
+pub(crate) const PREPARE_SHUTDOWN: &str = "prepare_shutdown";
+
+/// The version of the protocol we speak.
+const VERSION: i64 = 8;
+/// From this version on, nodes are told with their versions, and lost connections are reported.
+const VERSION_PARTITIONS: i64 = 7;
+/// From this version on, a join is acknowledged and can be cancelled.
+const VERSION_VERIFIED: i64 = 8;
+/// Older ones are not spoken to.
+const VERSION_MIN: i64 = 5;
+
+/// A call has no timeout.
+const FOREVER_US: u64 = u64::MAX;
+/// Nodes of a partition; one more is not taken in.
+const KNOWN_MAX: usize = 4096;
+/// Lookups and waits for others that are open at the same time; a further one is answered at once.
+const WAITING_MAX: usize = 1024;
+/// A lookup while names change waits at most so long, in microseconds.
+const LOOKUP_US: u64 = 4_000_000;
+
+/// What a timer of the server is for. Those of locks carry a number.
+const TIMER_LOCKER: u64 = 1;
+const TIMER_REACH: u64 = 2;
+const TIMER_REGISTRAR: u64 = 3;
+const TIMER_LOOKUP: u64 = 4;
+const TIMER_LOCK: u64 = 1 << 32;
+
+/// For what a call was made.
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    Locker,
+    Registrar,
+    Holding(u64),
+}
+
+pub(crate) struct Global {
+    locker_pid: Pid,
+    registrar_pid: Pid,
+    locks: Locks,
+    /// The other nodes of our partition, with their versions of the protocol.
+    known: BTreeMap<Atom, i64>,
+    /// Those of them that said that they have us too.
+    synced: BTreeSet<Atom>,
+    sessions: BTreeMap<Atom, Session>,
+    early: BTreeMap<Atom, Early>,
+    /// Known by hearsay and not connected yet: how often they were dialled.
+    reaching: BTreeMap<Atom, u32>,
+    /// Asked to drop the connection to us, until when they may take.
+    dropping: BTreeMap<Atom, u64>,
+    locker: Locker,
+    registrar: Registrar,
+    holdings: BTreeMap<u64, Holding>,
+    calls: BTreeMap<Ref, (Asker, Atom)>,
+    reports: Reports,
+    /// Of our own reports: which life, and the last number.
+    life: i64,
+    operation: i64,
+    last_tag: i64,
+    last_holding: u64,
+    syncing: Vec<(From, Vec<Atom>)>,
+    lookups: Vec<(From, Term)>,
+    reach_timer: bool,
+    shutting_down: bool,
+}
+
+/// Adds the three processes; the server is the first.
+pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
+    let locker = core.table.add(Body::Idle(Box::new(Seat)));
+    let registrar = core.table.add(Body::Idle(Box::new(Seat)));
+    let creation = i64::from(core.config.creation);
+    let random = core.random.next();
+    let server = Global {
+        locker_pid: core.pid(locker),
+        registrar_pid: core.pid(registrar),
+        locks: Locks::default(),
+        known: BTreeMap::new(),
+        synced: BTreeSet::new(),
+        sessions: BTreeMap::new(),
+        early: BTreeMap::new(),
+        reaching: BTreeMap::new(),
+        dropping: BTreeMap::new(),
+        locker: Locker::default(),
+        registrar: Registrar::default(),
+        holdings: BTreeMap::new(),
+        calls: BTreeMap::new(),
+        reports: Reports::default(),
+        life: bits(random, 26) << 32 | creation,
+        operation: 0,
+        // Not the tags of an earlier life of this name: what was meant for that is told apart.
+        last_tag: bits(random >> 26, 30) << 28,
+        last_holding: 0,
+        syncing: Vec::new(),
+        lookups: Vec::new(),
+        reach_timer: false,
+        shutting_down: false,
+    };
+    let server = core.table.add(Body::Idle(Box::new(server)));
+    core.register(Atom::new(NAME), server);
+    vec![server, locker, registrar]
+}
+
+/// The low bits of a number.
+#[expect(clippy::cast_possible_wrap, reason = "fewer than 63 bits")]
+fn bits(number: u64, count: u32) -> i64 {
+    (number & ((1 << count) - 1)) as i64
+}
+
+/// A process that is there to be named, linked to and monitored.
+struct Seat;
+
+impl<P: Payload> Process<P> for Seat {
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        ctx.trap_exit(true);
+    }
+
+    fn handle(&mut self, _: &mut Context<'_, P>, _: Message<P>) {}
+}
+
+impl<P: Payload> Process<P> for Global {
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        ctx.trap_exit(true);
+        ctx.monitor_nodes();
+    }
+
+    fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        match message {
+            Message::Term {
+                from: Some(from), term, ..
+            } => match parse(term) {
+                Request::Call { from: caller, request } if caller.pid.node == from.node => {
+                    self.call_arrived(ctx, caller, &request);
+                }
+                Request::Cast(cast) if is_peer(ctx, &from.node) => self.cast_arrived(ctx, &from.node, &cast),
+                Request::Info(info) => self.info_arrived(ctx, &from.node, &info),
+                Request::Call { .. } | Request::Cast(_) => {}
+            },
+            Message::NodeUp { hidden: true, .. } => {}
+            Message::NodeUp { node, .. } => self.node_up(ctx, &node),
+            Message::NodeDown { node, .. } => self.node_down(ctx, &node),
+            Message::Down { monitor, .. } => {
+                if !self.locks.ended(&monitor) {
+                    ctx.core.global_names.ended(&monitor);
+                }
+            }
+            Message::Reply { call, result } => self.answer_arrived(ctx, &call, &result),
+            Message::Timer { token } => self.timer_fired(ctx, token),
+            Message::Payload(_)
+            | Message::Term { from: None, .. }
+            | Message::Exit { .. }
+            | Message::Members(_)
+            | Message::Flush => return,
+        }
+        self.settle_locker(ctx);
+        self.answer_synced(ctx);
+    }
+}
+
+/// What comes.
+impl Global {
+    fn call_arrived<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: From, request: &Term) {
+        let here = from.pid.node == *ctx.node();
+        let answer = match request {
+            Term::Atom(word) => match word.as_str() {
+                "get_known" => Term::list(self.known.keys().cloned()),
+                "get_synced" => Term::list(self.synced.iter().cloned()),
+                "get_names_ext" => Term::NIL,
+                "get_protocol_version" => Term::Int(VERSION),
+                // Of our own: what is locked here, for tests and tools.
+                "get_locks" if here => Term::list(self.locks.resources().cloned()),
+                _ => return,
+            },
+            Term::Tuple(items) => match items.as_slice() {
+                [verb, id] if verb.is_atom("set_lock") => match LockId::from_term(id) {
+                    Some(id) => match self.set_lock(ctx, &id, &from.pid) {
+                        Some(set) => Term::from(set),
+                        None => return,
+                    },
+                    None => return,
+                },
+                [verb, id] if verb.is_atom("del_lock") => {
+                    if let Some(id) = LockId::from_term(id)
+                        && let Some(monitor) = self.locks.remove(&id, &from.pid)
+                    {
+                        ctx.demonitor(&monitor);
+                    }
+                    Term::from(true)
+                }
+                // The node that a foreign process was registered at watches it: its end comes from there.
+                [verb, name, Term::Pid(pid), method] | [verb, name, Term::Pid(pid), method, _]
+                    if verb.is_atom("register") || verb.is_atom("register_ext") =>
+                {
+                    self.insert_name(ctx, name.clone(), pid, method.clone(), &from.pid.node);
+                    if !self.locks.covers_caller(&from.pid) {
+                        remove_name(ctx, name);
+                    }
+                    Term::atom("yes")
+                }
+                [verb, name] if verb.is_atom("unregister") => {
+                    remove_name(ctx, name);
+                    Term::atom("ok")
+                }
+                [verb, Term::List(nodes)] if verb.is_atom("sync") => {
+                    if self.syncing.len() < WAITING_MAX {
+                        let nodes = nodes.iter().filter_map(Term::as_atom).cloned().collect();
+                        self.syncing.push((from, nodes));
+                        return;
+                    }
+                    Term::atom("ok")
+                }
+                items if here => return self.asked_here(ctx, from, items),
+                _ => return,
+            },
+            _ => return,
+        };
+        ctx.reply(&from, answer);
+    }
+
+    fn cast_arrived<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, cast: &Term) {
+        let Some([verb, rest @ ..]) = cast.as_tuple() else {
+            return;
+        };
+        let Some(verb) = verb.as_atom() else { return };
+        let speaks = |node: &Term| node.as_atom() == Some(peer);
+        match (verb.as_str(), rest) {
+            ("init_connect", [version, node, init]) if speaks(node) => self.init_connect(ctx, peer, version, init),
+            ("lock_set", [Term::Pid(locker), set, _]) if locker.node == *peer => {
+                self.lock_set_arrived(ctx, peer, set.is_atom("true"), None);
+            }
+            ("lock_set", [Term::Pid(locker), set, _, tag]) if locker.node == *peer => {
+                self.lock_set_arrived(ctx, peer, set.is_atom("true"), Some(tag));
+            }
+            ("exchange", [node, names, _, tag]) if speaks(node) => self.names_arrived(ctx, peer, names, tag),
+            ("resolved", [node, ops, known, _, foreign, tag]) if speaks(node) => {
+                self.resolved_arrived(ctx, peer, ops, known, foreign, tag);
+            }
+            ("new_nodes", [node, ops, _, nodes, extra]) if speaks(node) => {
+                self.new_nodes(ctx, peer, ops, nodes, extra);
+            }
+            ("in_sync", [node, _]) if speaks(node) => self.in_sync(ctx, peer),
+            _ => {}
+        }
+    }
+
+    fn info_arrived<P: Payload>(&mut self, ctx: &mut Context<'_, P>, sender: &Atom, info: &Term) {
+        let here = *sender == *ctx.node();
+        if here && info.is_atom(PREPARE_SHUTDOWN) {
+            self.shutting_down = true;
+        }
+        let Some([verb, rest @ ..]) = info.as_tuple() else {
+            return;
+        };
+        let Some(verb) = verb.as_atom() else { return };
+        if verb == "whereis" {
+            if let [name, Term::Tuple(from)] = rest
+                && let [Term::Pid(pid), tag] = from.as_slice()
+            {
+                let (pid, tag) = (pid.clone(), tag.clone());
+                self.look_up(ctx, From { pid, tag }, name.clone());
+            }
+            return;
+        }
+        if !is_peer(ctx, sender) {
+            return;
+        }
+        match (verb.as_str(), rest) {
+            ("init_connect_ack", [Term::Atom(node), ours, theirs]) if node == sender => {
+                self.acknowledged(ctx, sender, ours, theirs);
+            }
+            ("cancel_connect", [Term::Atom(node), tag]) if node == sender => self.cancelled(ctx, sender, tag),
+            ("lost_connection", [Term::Atom(reporter), life, operation, Term::Atom(lost)]) => {
+                self.lost_connection(ctx, reporter, life, operation, lost);
+            }
+            ("remove_connection", [Term::Atom(node)]) if node == sender => self.remove_connection(ctx, sender),
+            _ => {}
+        }
+    }
+
+    fn answer_arrived<P: Payload>(&mut self, ctx: &mut Context<'_, P>, call: &Ref, result: &Result<Term, Term>) {
+        // What gives a lock back is not waited for.
+        let Some((asker, node)) = self.calls.remove(call) else {
+            return;
+        };
+        match asker {
+            Asker::Locker => self.locker_answered(ctx, node, result),
+            Asker::Registrar => self.registrar_answered(ctx, node, result),
+            Asker::Holding(number) => self.holding_answered(ctx, number, node, result),
+        }
+    }
+
+    fn timer_fired<P: Payload>(&mut self, ctx: &mut Context<'_, P>, token: u64) {
+        match token {
+            TIMER_LOCKER => self.locker.wake(),
+            TIMER_REACH => self.reach_again(ctx),
+            TIMER_REGISTRAR => self.registrar_woken(ctx),
+            TIMER_LOOKUP => {
+                for (from, name) in core::mem::take(&mut self.lookups) {
+                    self.look_up(ctx, from, name);
+                }
+            }
+            number => self.claim_holding(ctx, number - TIMER_LOCK),
+        }
+    }
+}
+
+/// Names and locks at this node.
+impl Global {
+    /// None if that was one lock too many, and its holder is cut off.
+    fn set_lock<P: Payload>(&mut self, ctx: &mut Context<'_, P>, id: &LockId, caller: &Pid) -> Option<bool> {
+        if !self.locks.allows(id) || self.locks.is_held_by(id, caller) {
+            return Some(self.locks.allows(id));
+        }
+        if self.locks.held_by(&caller.node) >= ctx.core.config.limits.global_per_peer_max {
+            ctx.core.cut_peer(&caller.node, String::from("it holds too many locks"));
+            return (caller.node == *ctx.node()).then_some(false);
+        }
+        let monitor = watch(ctx, caller);
+        self.locks.insert(id, caller.clone(), monitor);
+        Some(true)
+    }
+
+    fn insert_name<P: Payload>(&self, ctx: &mut Context<'_, P>, name: Term, pid: &Pid, method: Term, teller: &Atom) {
+        if ctx.core.global_names.told_by(teller) >= ctx.core.config.limits.global_per_peer_max {
+            return ctx
+                .core
+                .cut_peer(teller, String::from("it brought too many global names"));
+        }
+        // Not reached yet: a monitor would only say that.
+        let waits = self.known.contains_key(&pid.node) && !is_peer(ctx, &pid.node);
+        let holder = Holder {
+            pid: pid.clone(),
+            method,
+            monitor: (!waits).then(|| watch(ctx, pid)),
+            teller: teller.clone(),
+        };
+        if let Some(replaced) = ctx.core.global_names.insert(name, holder) {
+            ctx.demonitor(&replaced);
+        }
+    }
+
+    fn look_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: From, name: Term) {
+        if self.locks.is_global_set() && self.lookups.len() < WAITING_MAX {
+            if self.lookups.is_empty() {
+                let delay_us = 1 + ctx.random() % LOOKUP_US;
+                ctx.timer(delay_us, TIMER_LOOKUP);
+            }
+            return self.lookups.push((from, name));
+        }
+        let answer = match ctx.whereis_global(&name) {
+            Some(pid) => Term::Pid(pid),
+            None => Term::atom("undefined"),
+        };
+        ctx.reply(&from, answer);
+    }
+
+    fn answer_synced<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        let (known, us) = (&self.synced, ctx.node().clone());
+        let is_synced = |nodes: &Vec<Atom>| nodes.iter().all(|node| known.contains(node) || *node == us);
+        let done = self.syncing.extract_if(.., |(_, nodes)| is_synced(nodes));
+        for (from, _) in done {
+            ctx.reply(&from, Term::atom("ok"));
+        }
+    }
+
+    /// The greatest of our partition: whoever locks all of it locks that one first, so that of two
+    /// who try one fails at once.
+    fn boss<P: Payload>(&self, ctx: &Context<'_, P>) -> Atom {
+        let greatest = self.known.keys().next_back();
+        greatest.map_or(ctx.node(), |node| node.max(ctx.node())).clone()
+    }
+
+    /// This node and the known ones.
+    fn partition<P: Payload>(&self, ctx: &Context<'_, P>) -> Vec<Atom> {
+        self.known.keys().chain([ctx.node()]).cloned().collect()
+    }
+
+    // Sending
+
+    /// Calls the server at a node in the name of one of our processes.
+    fn ask<P: Payload>(&mut self, ctx: &mut Context<'_, P>, asker: Asker, caller: &Pid, node: &Atom, request: Term) {
+        let call = call_as(ctx, caller, node, request);
+        self.calls.insert(call, (asker, node.clone()));
+    }
+
+    /// Gives a lock back, on the boss last.
+    fn release<P: Payload>(ctx: &mut Context<'_, P>, id: &LockId, caller: &Pid, nodes: &[Atom]) {
+        let mut nodes = nodes.to_vec();
+        nodes.sort();
+        for node in &nodes {
+            call_as(ctx, caller, node, Term::from((Term::atom("del_lock"), id.to_term())));
+        }
+    }
+}
+
+fn call_as<P: Payload>(ctx: &mut Context<'_, P>, caller: &Pid, node: &Atom, request: Term) -> Ref {
+    let me = ctx.me;
+    ctx.core.call_as(caller.clone(), me, &server(node), request, FOREVER_US)
+}
+
+fn server(node: &Atom) -> Address {
+    Address::Remote {
+        node: node.clone(),
+        name: Atom::new(NAME),
+    }
+}
+
+/// A cast to the server at a connected node.
+fn cast<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom, term: Term) {
+    info(ctx, node, cast_term(term));
+}
+
+/// A message to the server at a connected node: nobody is dialled for it.
+fn info<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom, term: Term) {
+    let me = ctx.me;
+    ctx.core.send(me, &server(node), term, false);
+}
+
+/// Whether it is connected and visible.
+fn is_peer<P: Payload>(ctx: &Context<'_, P>, node: &Atom) -> bool {
+    ctx.core.connections.up(node).is_some_and(|up| !up.hidden())
+}
+
+fn watch<P: Payload>(ctx: &mut Context<'_, P>, pid: &Pid) -> Ref {
+    let me = ctx.me;
+    ctx.core.monitor(me, &Address::Pid(pid.clone()), Purpose::Monitor)
+}
+
+fn remove_name<P: Payload>(ctx: &mut Context<'_, P>, name: &Term) {
+    if let Some(monitor) = ctx.core.global_names.remove(name) {
+        ctx.demonitor(&monitor);
+    }
+}
+
+fn carry_out<P: Payload>(ctx: &mut Context<'_, P>, acts: Vec<Act>) {
+    for act in acts {
+        match act {
+            Act::Kill(pid) => ctx.exit_other(&pid, Term::atom("kill")),
+            Act::Tell(pid, term) => ctx.send(&Address::Pid(pid), term),
+        }
+    }
+}
+
+fn note<P: Payload>(ctx: &mut Context<'_, P>, kind: &'static str, node: &Atom, what: &str) {
+    let text = format!("{} {what}", node.as_str());
+    ctx.event(Event::Note { kind, text });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        method::Method,
+        names::{Entry, Holder},
+    };
+    use wire::etf::{Atom, Pid, Ref, Term};
+
+    pub(super) fn atom(text: &'static str) -> Term {
+        Term::atom(text)
+    }
+
+    pub(super) fn pid(node: &str, id: u32) -> Pid {
+        Pid {
+            node: Atom::new(node),
+            id,
+            serial: 0,
+            creation: 4,
+        }
+    }
+
+    pub(super) fn reference(word: u32) -> Ref {
+        Ref {
+            node: Atom::new("a@h"),
+            creation: 4,
+            len: 3,
+            words: [word, 0, 0, 0, 0],
+        }
+    }
+
+    pub(super) fn holder(node: &str, word: u32) -> Holder {
+        Holder {
+            pid: pid(node, 1),
+            method: Method::RandomExit.to_term(),
+            monitor: Some(reference(word)),
+            teller: Atom::new(node),
+        }
+    }
+
+    pub(super) fn entry(name: &'static str, node: &str) -> Entry {
+        Entry {
+            name: atom(name),
+            pid: pid(node, 1),
+            method: Method::RandomExit.to_term(),
+        }
+    }
+}

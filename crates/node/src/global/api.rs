@@ -1,0 +1,71 @@
+//! What the processes of this node can ask of `global`.
+//!
+//! A lookup reads the table of this node. The rest are calls of the local server: each is answered by
+//! exactly one `Message::Reply`, with `Err(noproc)` at a hidden node, which runs no `global`.
+
+use super::{FOREVER_US, Method, NAME};
+use crate::{
+    context::Context,
+    message::{Address, Payload},
+};
+use alloc::vec::Vec;
+use wire::etf::{Atom, Pid, Ref, Term};
+
+impl<P: Payload> Context<'_, P> {
+    /// The process that has a global name.
+    pub fn whereis_global(&self, name: &Term) -> Option<Pid> {
+        let pid = &self.core.global_names.find(name)?.pid;
+        // One of ours may have ended a moment ago.
+        let lives = !self.core.table.is_ours(pid) || self.core.table.find(pid).is_some();
+        lives.then(|| pid.clone())
+    }
+
+    /// Sends to a global name. False if nobody has it.
+    pub fn send_global(&mut self, name: &Term, term: Term) -> bool {
+        match self.whereis_global(name) {
+            Some(pid) => {
+                self.send(&Address::Pid(pid), term);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// All global names, in order.
+    pub fn global_names(&self) -> Vec<Term> {
+        self.core.global_names.names().cloned().collect()
+    }
+
+    /// Gives a process a name at all nodes; if two partitions meet that both have the name, `method`
+    /// decides. The answer is the atom `yes`, or `no` if it is taken.
+    pub fn register_global(&mut self, name: Term, process: &Pid, method: Method) -> Ref {
+        let verb = Term::atom("register_name");
+        self.ask_global(Term::from((verb, name, process.clone(), method.to_term())))
+    }
+
+    /// Frees a name at all nodes. The answer is the atom `yes`, or `no` if nobody has it.
+    pub fn unregister_global(&mut self, name: Term) -> Ref {
+        self.ask_global(Term::from((Term::atom("unregister_name"), name)))
+    }
+
+    /// Locks a resource, any term, for this process at these nodes, or at all known ones. If it is
+    /// taken, tries again `retries` times, with longer and longer sleeps; with None for ever. The
+    /// answer is `true` or `false`. A process that ends frees its locks.
+    pub fn global_lock(&mut self, resource: Term, nodes: Option<Vec<Atom>>, retries: Option<u32>) -> Ref {
+        let retries = retries.map_or(Term::atom("infinity"), Term::from);
+        self.ask_global(Term::from((Term::atom("lock"), resource, nodes_term(nodes), retries)))
+    }
+
+    /// Gives a lock of this process back at these nodes, or at all known ones. The answer is `true`.
+    pub fn global_unlock(&mut self, resource: Term, nodes: Option<Vec<Atom>>) -> Ref {
+        self.ask_global(Term::from((Term::atom("unlock"), resource, nodes_term(nodes))))
+    }
+
+    fn ask_global(&mut self, request: Term) -> Ref {
+        self.call(&Address::Name(Atom::new(NAME)), request, FOREVER_US)
+    }
+}
+
+fn nodes_term(nodes: Option<Vec<Atom>>) -> Term {
+    nodes.map_or(Term::atom("all"), Term::list)
+}

@@ -1,0 +1,503 @@
+//! Two partitions become one.
+//!
+//! ```text
+//! us                                    peer
+//!  ├─ init_connect{8, our tag} ─────────▶│   at nodeup, both ways
+//!  │◀──────── init_connect{8, its tag} ──┤
+//!  ├─ init_connect_ack{its tag, ours} ──▶│   both mean the same attempt, or both start over
+//!  │        (the lockers lock both partitions: `locker`)
+//!  ├─ exchange{names} ──────────────────▶│   both ways; each compares
+//!  ├─ resolved{changes, known} ─────────▶│   both ways; each applies all changes, and tells its
+//!  ├─ new_nodes ─▶ our partition         │   partition under the lock
+//!  ├─ in_sync ───▶ its partition         │
+//! ```
+//!
+//! - An attempt has a tag of each side. Every message names the tag of the side it goes to; one with
+//!   another tag belongs to an attempt that is over, and is dropped.
+//! - The end of a connection, a cancel of the peer, or a peer that starts anew ends the attempt, and
+//!   with it what its locker holds.
+
+use super::{
+    Global, KNOWN_MAX, VERSION, VERSION_MIN, VERSION_PARTITIONS, VERSION_VERIFIED, carry_out, cast,
+    exchange::{Op, compare},
+    info,
+    locks::LockId,
+    names::Entry,
+    note, remove_name,
+};
+use crate::{context::Context, message::Payload};
+use alloc::vec::Vec;
+use wire::etf::{Atom, Pid, Term};
+
+/// A peer that we know and that wants to join is dropped if it does not find out within this time.
+const EARLY_US: u64 = 10_000_000;
+
+/// One attempt to join with a peer.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(super) tag: i64,
+    /// None until it has said `init_connect`; then it is pending.
+    pub(super) peer: Option<Peer>,
+    /// Both partitions are locked.
+    pub(super) lock: Option<LockId>,
+    names: Option<Vec<Entry>>,
+    /// Our changes, once both sides' names are compared.
+    ops: Option<Vec<Op>>,
+    resolved: Option<Resolved>,
+}
+
+/// The other side of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(super) tag: Term,
+    pub(super) version: i64,
+    pub(super) locker: Pid,
+}
+
+#[derive(Debug)]
+struct Resolved {
+    ops: Vec<Op>,
+    known: Vec<(Atom, i64)>,
+    foreign: Term,
+}
+
+/// An `init_connect` of a peer that we know: we heard of its join before it did, and it will say so;
+/// or it is not the one we knew.
+#[derive(Debug)]
+pub(crate) struct Early {
+    version: Term,
+    init: Term,
+    pub(super) until_us: u64,
+}
+
+/// The connection comes and goes.
+impl Global {
+    pub(super) fn node_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        if self.reaching.contains_key(peer) {
+            return self.reached(ctx, peer);
+        }
+        if self.known.contains_key(peer) || self.sessions.contains_key(peer) {
+            return;
+        }
+        self.last_tag += 1;
+        let tag = self.last_tag;
+        let session = Session {
+            tag,
+            peer: None,
+            lock: None,
+            names: None,
+            ops: None,
+            resolved: None,
+        };
+        self.sessions.insert(peer.clone(), session);
+        let locker = Term::from((
+            Term::atom("locker"),
+            Term::atom("no_longer_a_pid"),
+            Term::Map(Vec::new()),
+            self.locker_pid.clone(),
+        ));
+        let version = Term::from((VERSION, tag));
+        let us = ctx.node().clone();
+        cast(ctx, peer, Term::from((Term::atom("init_connect"), version, us, locker)));
+        if let Some(Early { version, init, .. }) = self.early.remove(peer) {
+            self.init_connect(ctx, peer, &version, &init);
+        }
+    }
+
+    pub(super) fn node_down<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        self.dropping.remove(peer);
+        if self.forget(ctx, peer) {
+            self.report_lost(ctx, peer);
+        }
+    }
+
+    /// The peer is no longer of our partition, nor about to be. False if it was neither.
+    pub(super) fn forget<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) -> bool {
+        let was_ours = self.is_known_or_pending(peer);
+        self.end_session(ctx, peer, true);
+        self.early.remove(peer);
+        self.synced.remove(peer);
+        self.reaching.remove(peer);
+        // The connection may last a moment longer. What is not of our partition must not be told to
+        // those who join meanwhile.
+        for name in ctx.core.global_names.held_on(peer) {
+            remove_name(ctx, &name);
+        }
+        for monitor in self.locks.remove_all_of(peer) {
+            ctx.demonitor(&monitor);
+        }
+        self.known.remove(peer);
+        was_ours
+    }
+
+    pub(super) fn is_known_or_pending(&self, peer: &Atom) -> bool {
+        self.known.contains_key(peer) || self.is_pending(peer)
+    }
+
+    fn is_pending(&self, peer: &Atom) -> bool {
+        self.sessions.get(peer).is_some_and(|session| session.peer.is_some())
+    }
+
+    /// Ends an attempt; with `tell`, the peer hears of it.
+    fn end_session<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, tell: bool) {
+        let Some(session) = self.sessions.remove(peer) else {
+            return;
+        };
+        if let Some(Peer { tag, version, .. }) = session.peer
+            && tell
+            && version >= VERSION_VERIFIED
+        {
+            say_cancelled(ctx, peer, tag);
+        }
+        self.end_attempt(ctx, peer, session.tag);
+    }
+
+    fn restart<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        self.end_session(ctx, peer, false);
+        self.node_up(ctx, peer);
+    }
+
+    /// Whether this tag is of the present attempt.
+    fn is_current(&self, peer: &Atom, tag: &Term) -> bool {
+        let session = self.sessions.get(peer);
+        session.is_some_and(|session| *tag == Term::Int(session.tag))
+    }
+}
+
+/// What peers say while they join.
+impl Global {
+    pub(super) fn init_connect<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        version: &Term,
+        init: &Term,
+    ) {
+        let (Some([Term::Int(number), tag, ..]), Some([_, _, _, Term::Pid(locker)])) =
+            (version.as_tuple(), init.as_tuple())
+        else {
+            return;
+        };
+        if *number < VERSION_MIN || locker.node != *peer {
+            return;
+        }
+        match self.sessions.get_mut(peer) {
+            None => {
+                let early = Early {
+                    version: version.clone(),
+                    init: init.clone(),
+                    until_us: ctx.now().monotonic_us + EARLY_US,
+                };
+                self.early.insert(peer.clone(), early);
+                self.look_again(ctx);
+            }
+            // It started anew, and may not know of our last attempt: both do.
+            Some(session) if session.peer.is_some() => {
+                if *number >= VERSION_VERIFIED {
+                    say_cancelled(ctx, peer, tag.clone());
+                }
+                self.restart(ctx, peer);
+            }
+            Some(session) => {
+                session.peer = Some(Peer {
+                    tag: tag.clone(),
+                    version: (*number).min(VERSION),
+                    locker: locker.clone(),
+                });
+                let (us, ours) = (ctx.node().clone(), session.tag);
+                if *number >= VERSION_VERIFIED {
+                    info(
+                        ctx,
+                        peer,
+                        Term::from((Term::atom("init_connect_ack"), us, tag.clone(), ours)),
+                    );
+                }
+            }
+        }
+    }
+
+    pub(super) fn acknowledged<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        ours: &Term,
+        theirs: &Term,
+    ) {
+        let their_tag = |session: &Session| session.peer.as_ref().is_some_and(|peer| peer.tag == *theirs);
+        if self.is_current(peer, ours) && self.sessions.get(peer).is_some_and(their_tag) {
+            return;
+        }
+        say_cancelled(ctx, peer, theirs.clone());
+        if self.sessions.contains_key(peer) {
+            self.restart(ctx, peer);
+        }
+    }
+
+    pub(super) fn cancelled<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, tag: &Term) {
+        if self.is_current(peer, tag) {
+            self.restart(ctx, peer);
+        }
+    }
+
+    pub(super) fn lock_set_arrived<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        set: bool,
+        tag: Option<&Term>,
+    ) {
+        if tag.is_none_or(|tag| self.is_current(peer, tag)) && self.is_pending(peer) {
+            self.lock_offered(ctx, peer, set);
+        }
+    }
+
+    /// Both lockers have their partitions: the names are safe to be compared.
+    pub(super) fn both_locked<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, lock: LockId) {
+        let Some(session) = self.sessions.get_mut(peer) else {
+            return;
+        };
+        session.lock = Some(lock);
+        let Some(Peer { tag, .. }) = session.peer.clone() else {
+            return;
+        };
+        let names = Term::list(ctx.core.global_names.entries().iter().map(Entry::to_term));
+        let us = ctx.node().clone();
+        cast(
+            ctx,
+            peer,
+            Term::from((Term::atom("exchange"), us, names, Term::NIL, tag)),
+        );
+        self.compare_names(ctx, peer);
+    }
+
+    pub(super) fn names_arrived<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        names: &Term,
+        tag: &Term,
+    ) {
+        let entries = names
+            .as_list()
+            .and_then(|names| names.iter().map(Entry::from_term).collect::<Option<Vec<_>>>());
+        if !self.is_current(peer, tag) {
+            return;
+        }
+        if let (Some(session), Some(entries)) = (self.sessions.get_mut(peer), entries) {
+            session.names = Some(entries);
+            self.compare_names(ctx, peer);
+        }
+    }
+
+    /// With the lock and their names at hand.
+    fn compare_names<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        let Some(session) = self.sessions.get_mut(peer) else {
+            return;
+        };
+        let (Some(other), Some(_), Some(names), None) = (&session.peer, &session.lock, &session.names, &session.ops)
+        else {
+            return;
+        };
+        let (tag, version) = (other.tag.clone(), other.version);
+        let us = ctx.node().clone();
+        let comparison = compare(&ctx.core.global_names, names, &us, peer);
+        session.ops = Some(comparison.ops);
+        carry_out(ctx, comparison.acts);
+        let resolved = Term::list(comparison.resolved.iter().map(Op::to_term));
+        let known = nodes_term(self.known.iter().map(|(node, version)| (node, *version)), version);
+        let unused = Term::atom("unused");
+        let message = [
+            Term::atom("resolved"),
+            Term::Atom(us),
+            resolved,
+            known,
+            unused,
+            Term::NIL,
+            tag,
+        ];
+        cast(ctx, peer, Term::tuple(message));
+        self.join(ctx, peer);
+    }
+
+    pub(super) fn resolved_arrived<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        peer: &Atom,
+        ops: &Term,
+        known: &Term,
+        foreign: &Term,
+        tag: &Term,
+    ) {
+        let (Some(ops), Some(known)) = (Op::list_from_term(ops), nodes_from_term(known)) else {
+            return;
+        };
+        if !self.is_current(peer, tag) {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(peer) {
+            let foreign = foreign.clone();
+            session.resolved = Some(Resolved { ops, known, foreign });
+            self.join(ctx, peer);
+        }
+    }
+
+    /// With the changes of both sides at hand.
+    fn join<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        let complete = |session: &Session| session.ops.is_some() && session.resolved.is_some();
+        if !self.sessions.get(peer).is_some_and(complete) {
+            return;
+        }
+        let Some(Session {
+            tag,
+            peer: Some(Peer { version, .. }),
+            lock: Some(lock),
+            ops: Some(mut ops),
+            resolved: Some(resolved),
+            ..
+        }) = self.sessions.remove(peer)
+        else {
+            return;
+        };
+        ops.extend(resolved.ops);
+        let mut joined = resolved.known;
+        for (node, _) in &joined {
+            self.end_session(ctx, node, false);
+        }
+        joined.insert(0, (peer.clone(), version));
+        let partition = self.known.clone();
+        self.add_known(ctx, joined.clone());
+        self.synced.insert(peer.clone());
+        for (node, _) in &joined[1..] {
+            self.reach(ctx, node);
+        }
+
+        // The others first, then the lock: who gets it next finds them changed.
+        self.apply(ctx, &ops, Some(&lock.requester), peer);
+        for (node, known_version) in partition {
+            let message = [
+                Term::atom("new_nodes"),
+                Term::Atom(ctx.node().clone()),
+                Term::list(ops.iter().map(Op::to_term)),
+                resolved.foreign.clone(),
+                nodes_term(joined.iter().map(|(node, version)| (node, *version)), known_version),
+                extra_term(version, &lock),
+            ];
+            cast(ctx, &node, Term::tuple(message));
+        }
+        self.end_attempt(ctx, peer, tag);
+    }
+
+    /// A node of our partition has joined with another partition, and with it we all have.
+    pub(super) fn new_nodes<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        teller: &Atom,
+        ops: &Term,
+        nodes: &Term,
+        extra: &Term,
+    ) {
+        let (Some(ops), Some(nodes)) = (Op::list_from_term(ops), nodes_from_term(nodes)) else {
+            return;
+        };
+        let lock = extra.as_list().unwrap_or_default().iter().find_map(|item| {
+            let [key, id] = item.as_tuple()? else { return None };
+            if key.is_atom("lock") {
+                LockId::from_term(id)
+            } else {
+                None
+            }
+        });
+        let added = self.add_known(ctx, nodes);
+        self.apply(ctx, &ops, lock.as_ref().map(|lock| &lock.requester), teller);
+        for node in added {
+            self.reach(ctx, &node);
+        }
+    }
+
+    /// The peer has us in its partition.
+    pub(super) fn in_sync<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
+        self.synced.insert(peer.clone());
+        self.early.remove(peer);
+        self.end_session(ctx, peer, false);
+    }
+
+    /// Changes that were agreed on under a lock: void if that died meanwhile.
+    fn apply<P: Payload>(&mut self, ctx: &mut Context<'_, P>, ops: &[Op], requester: Option<&Term>, teller: &Atom) {
+        for op in ops {
+            match op {
+                Op::Insert(Entry { name, pid, method }) => {
+                    self.insert_name(ctx, name.clone(), pid, method.clone(), teller);
+                    if !self.locks.covers_requester(requester) {
+                        remove_name(ctx, name);
+                    }
+                }
+                Op::Delete(name) => remove_name(ctx, name),
+            }
+        }
+    }
+
+    /// Gives those that were not known before.
+    fn add_known<P: Payload>(&mut self, ctx: &mut Context<'_, P>, nodes: Vec<(Atom, i64)>) -> Vec<Atom> {
+        let mut added = Vec::new();
+        for (node, version) in nodes {
+            if node == *ctx.node() || self.known.contains_key(&node) {
+                continue;
+            }
+            if self.known.len() >= KNOWN_MAX {
+                note(ctx, "global_full", &node, "is left out: too many nodes");
+                continue;
+            }
+            self.known.insert(node.clone(), version);
+            added.push(node);
+        }
+        added
+    }
+}
+
+/// `[{vsn, Version}, {lock, LockId}]`.
+fn extra_term(version: i64, lock: &LockId) -> Term {
+    Term::list([
+        Term::from((Term::atom("vsn"), version)),
+        Term::from((Term::atom("lock"), lock.to_term())),
+    ])
+}
+
+pub(super) fn say_in_sync<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom) {
+    let us = ctx.node().clone();
+    cast(ctx, peer, Term::from((Term::atom("in_sync"), us, Term::atom("true"))));
+}
+
+fn say_cancelled<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom, tag: Term) {
+    let us = ctx.node().clone();
+    info(ctx, peer, Term::from((Term::atom("cancel_connect"), us, tag)));
+}
+
+/// Nodes as the hearer's version has them: with their versions, or bare.
+fn nodes_term<'a>(nodes: impl Iterator<Item = (&'a Atom, i64)>, hearer: i64) -> Term {
+    let versioned = hearer >= VERSION_PARTITIONS;
+    let term = |(node, version): (&Atom, i64)| {
+        if versioned {
+            Term::from((node.clone(), version))
+        } else {
+            Term::Atom(node.clone())
+        }
+    };
+    Term::list(nodes.map(term))
+}
+
+/// None if one of them is no name of a node.
+fn nodes_from_term(term: &Term) -> Option<Vec<(Atom, i64)>> {
+    term.as_list()?.iter().map(node_from_term).collect()
+}
+
+fn node_from_term(term: &Term) -> Option<(Atom, i64)> {
+    let (node, version) = match term {
+        Term::Atom(node) => (node, 0),
+        Term::Tuple(items) => match items.as_slice() {
+            [Term::Atom(node), Term::Int(version)] => (node, *version),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some((wire::dist::node_name(node.as_bytes())?, version))
+}

@@ -1,0 +1,207 @@
+//! The locks set at this node.
+//!
+//! - A resource is locked by one *requester*, any term, through one or more *callers*, processes. It
+//!   is free once the last of them lets go or ends.
+//! - Each caller of a lock is under one monitor of the server.
+
+use alloc::{collections::BTreeMap, vec, vec::Vec};
+use wire::etf::{Atom, Pid, Ref, Term};
+
+/// What is locked, and in whose name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LockId {
+    pub(crate) resource: Term,
+    pub(crate) requester: Term,
+}
+
+impl LockId {
+    /// The lock on the table of names.
+    pub(crate) fn global(requester: Term) -> Self {
+        let resource = Term::atom(GLOBAL);
+        Self { resource, requester }
+    }
+
+    /// `{Resource, Requester}`.
+    pub(crate) fn to_term(&self) -> Term {
+        Term::from((self.resource.clone(), self.requester.clone()))
+    }
+
+    pub(crate) fn from_term(term: &Term) -> Option<Self> {
+        let [resource, requester] = term.as_tuple()? else {
+            return None;
+        };
+        Some(Self {
+            resource: resource.clone(),
+            requester: requester.clone(),
+        })
+    }
+}
+
+/// The resource that whoever changes names or joins partitions must lock.
+pub(crate) const GLOBAL: &str = "global";
+
+#[derive(Debug)]
+struct Lock {
+    requester: Term,
+    callers: Vec<(Pid, Ref)>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Locks {
+    locks: BTreeMap<Term, Lock>,
+    by_monitor: BTreeMap<Ref, Term>,
+    held: BTreeMap<Atom, usize>,
+    /// The lock `global` was freed by the end of its last caller: what was done under it is void.
+    global_lost: bool,
+}
+
+impl Locks {
+    /// Whether it is free, or that requester's.
+    pub(crate) fn allows(&self, id: &LockId) -> bool {
+        self.locks
+            .get(&id.resource)
+            .is_none_or(|lock| lock.requester == id.requester)
+    }
+
+    /// Whether this caller has it already.
+    pub(crate) fn is_held_by(&self, id: &LockId, caller: &Pid) -> bool {
+        let lock = self.locks.get(&id.resource);
+        lock.is_some_and(|lock| lock.requester == id.requester && lock.callers.iter().any(|(pid, _)| pid == caller))
+    }
+
+    /// Adds a caller. It must be allowed, and not hold it yet.
+    pub(crate) fn insert(&mut self, id: &LockId, caller: Pid, monitor: Ref) {
+        *self.held.entry(caller.node.clone()).or_default() += 1;
+        self.by_monitor.insert(monitor.clone(), id.resource.clone());
+        let lock = self.locks.entry(id.resource.clone()).or_insert_with(|| Lock {
+            requester: id.requester.clone(),
+            callers: vec![],
+        });
+        lock.callers.push((caller, monitor));
+    }
+
+    /// A caller lets go; gives the monitor that is no longer needed.
+    pub(crate) fn remove(&mut self, id: &LockId, caller: &Pid) -> Option<Ref> {
+        let lock = self.locks.get(&id.resource)?;
+        if lock.requester != id.requester {
+            return None;
+        }
+        let (_, monitor) = lock.callers.iter().find(|(pid, _)| pid == caller)?;
+        let monitor = monitor.clone();
+        self.take(&monitor, false);
+        Some(monitor)
+    }
+
+    /// A caller ended. False if the monitor is none of a lock.
+    pub(crate) fn ended(&mut self, monitor: &Ref) -> bool {
+        self.take(monitor, true)
+    }
+
+    /// All callers of a node are gone; gives the monitors that are no longer needed.
+    pub(crate) fn remove_all_of(&mut self, node: &Atom) -> Vec<Ref> {
+        let callers = self.locks.values().flat_map(|lock| &lock.callers);
+        let monitors: Vec<Ref> = callers
+            .filter(|(pid, _)| pid.node == *node)
+            .map(|(_, monitor)| monitor.clone())
+            .collect();
+        for monitor in &monitors {
+            self.take(monitor, true);
+        }
+        monitors
+    }
+
+    fn take(&mut self, monitor: &Ref, lost: bool) -> bool {
+        let Some(resource) = self.by_monitor.remove(monitor) else {
+            return false;
+        };
+        let Some(lock) = self.locks.get_mut(&resource) else {
+            return false;
+        };
+        if let Some(at) = lock.callers.iter().position(|(_, held)| held == monitor) {
+            let (caller, _) = lock.callers.remove(at);
+            if let Some(count) = self.held.get_mut(&caller.node) {
+                *count -= 1;
+                if *count == 0 {
+                    self.held.remove(&caller.node);
+                }
+            }
+        }
+        if lock.callers.is_empty() {
+            self.locks.remove(&resource);
+            if resource.is_atom(GLOBAL) {
+                self.global_lost = lost;
+            }
+        }
+        true
+    }
+
+    /// How many locks processes of a node hold here.
+    pub(crate) fn held_by(&self, node: &Atom) -> usize {
+        self.held.get(node).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn is_global_set(&self) -> bool {
+        self.locks.contains_key(&Term::atom(GLOBAL))
+    }
+
+    /// Whether a name may be registered by this caller: it has the lock still, or did until it let go.
+    pub(crate) fn covers_caller(&self, caller: &Pid) -> bool {
+        match self.locks.get(&Term::atom(GLOBAL)) {
+            Some(lock) => lock.callers.iter().any(|(pid, _)| pid == caller),
+            None => !self.global_lost,
+        }
+    }
+
+    /// Whether what two partitions agreed on under this lock may be applied.
+    pub(crate) fn covers_requester(&self, requester: Option<&Term>) -> bool {
+        match self.locks.get(&Term::atom(GLOBAL)) {
+            Some(lock) => Some(&lock.requester) == requester,
+            None => !self.global_lost,
+        }
+    }
+
+    /// The resources that are locked, in order.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = &Term> {
+        self.locks.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::global::tests::{atom, pid, reference};
+
+    fn id(requester: &'static str) -> LockId {
+        LockId::global(atom(requester))
+    }
+
+    #[test]
+    fn a_lock_is_shared_by_the_callers_of_one_requester() {
+        let mut locks = Locks::default();
+        locks.insert(&id("r"), pid("a@h", 1), reference(1));
+        assert!(locks.allows(&id("r")) && !locks.allows(&id("other")));
+        locks.insert(&id("r"), pid("b@h", 1), reference(2));
+        assert_eq!(locks.remove(&id("other"), &pid("a@h", 1)), None);
+        assert_eq!(locks.remove(&id("r"), &pid("a@h", 1)), Some(reference(1)));
+        assert!(!locks.allows(&id("other")), "the other caller has it still");
+        assert!(locks.ended(&reference(2)) && locks.allows(&id("other")));
+        assert_eq!(locks.held_by(&Atom::new("b@h")), 0);
+        locks.insert(&id("r"), pid("b@h", 1), reference(3));
+        assert_eq!(locks.remove_all_of(&Atom::new("b@h")), [reference(3)]);
+        assert!(!locks.is_global_set());
+    }
+
+    #[test]
+    fn what_was_done_under_a_lock_that_died_is_void() {
+        let mut locks = Locks::default();
+        assert!(locks.covers_caller(&pid("a@h", 1)), "nobody ever locked");
+        locks.insert(&id("r"), pid("a@h", 1), reference(1));
+        assert!(locks.covers_caller(&pid("a@h", 1)) && !locks.covers_caller(&pid("b@h", 1)));
+        assert!(locks.covers_requester(Some(&atom("r"))) && !locks.covers_requester(None));
+        locks.ended(&reference(1));
+        assert!(!locks.covers_caller(&pid("a@h", 1)) && !locks.covers_requester(Some(&atom("r"))));
+        locks.insert(&id("r"), pid("a@h", 1), reference(2));
+        locks.remove(&id("r"), &pid("a@h", 1));
+        assert!(locks.covers_caller(&pid("a@h", 1)));
+    }
+}

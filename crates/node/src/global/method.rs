@@ -1,0 +1,142 @@
+//! What becomes of a name that two processes have: the three methods of OTP.
+//!
+//! They need no code at the node of the holder, only messages and an exit signal; so a decision can
+//! be carried out from anywhere.
+//!
+//! Source: global(3), `register_name/3`.
+
+use alloc::{vec, vec::Vec};
+use wire::etf::{Atom, Pid, Term};
+
+/// How to decide between two holders of one name, once their partitions meet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// One keeps the name; the other is killed. What OTP does unless told otherwise.
+    #[default]
+    RandomExit,
+    /// One keeps the name; the other is sent `{global_name_conflict, Name}`.
+    RandomNotify,
+    /// Neither keeps it; each is sent `{global_name_conflict, Name, OtherPid}`.
+    NotifyAll,
+}
+
+const MODULE: &str = "global";
+const ARITY: u8 = 3;
+
+impl Method {
+    fn function(self) -> &'static str {
+        match self {
+            Method::RandomExit => "random_exit_name",
+            Method::RandomNotify => "random_notify_name",
+            Method::NotifyAll => "notify_all_name",
+        }
+    }
+
+    /// `fun global:Function/3`: an external fun, which means the same at every node.
+    pub(crate) fn to_term(self) -> Term {
+        Term::Export {
+            module: Atom::new(MODULE),
+            function: Atom::new(self.function()),
+            arity: ARITY,
+        }
+    }
+
+    /// None if it is any other fun, or `{Module, Function}` of another.
+    pub(crate) fn from_term(term: &Term) -> Option<Self> {
+        let (module, function) = match term {
+            Term::Export {
+                module,
+                function,
+                arity: ARITY,
+            } => (module, function),
+            Term::Tuple(items) => match items.as_slice() {
+                [Term::Atom(module), Term::Atom(function)] => (module, function),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let all = [Method::RandomExit, Method::RandomNotify, Method::NotifyAll];
+        all.into_iter()
+            .find(|method| module == MODULE && function == method.function())
+    }
+}
+
+/// What to do about a conflict.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resolution {
+    /// Who keeps the name.
+    pub(crate) keeps: Option<Pid>,
+    pub(crate) acts: Vec<Act>,
+}
+
+/// What one of the two learns.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Act {
+    Kill(Pid),
+    Tell(Pid, Term),
+}
+
+/// `global:resolve_it/4`. Of a method that is unknown here nobody keeps the name. Which of the two
+/// pids is ours makes no difference.
+pub(crate) fn resolve_it(method: &Term, name: &Term, theirs: &Pid, ours: &Pid) -> Resolution {
+    let (low, high) = if theirs.node < ours.node {
+        (theirs, ours)
+    } else {
+        (ours, theirs)
+    };
+    let conflict = || Term::atom("global_name_conflict");
+    let (keeps, acts) = match Method::from_term(method) {
+        Some(Method::RandomExit) => (Some(low.clone()), vec![Act::Kill(high.clone())]),
+        Some(Method::RandomNotify) => {
+            let term = Term::from((conflict(), name.clone()));
+            (Some(low.clone()), vec![Act::Tell(high.clone(), term)])
+        }
+        Some(Method::NotifyAll) => {
+            let term = |other: &Pid| Term::from((conflict(), name.clone(), other.clone()));
+            let acts = vec![
+                Act::Tell(theirs.clone(), term(ours)),
+                Act::Tell(ours.clone(), term(theirs)),
+            ];
+            (None, acts)
+        }
+        None => (None, vec![]),
+    };
+    Resolution { keeps, acts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::global::tests::{atom, pid};
+
+    #[test]
+    fn both_sides_come_to_the_same() {
+        let (a, b) = (pid("a@h", 1), pid("b@h", 1));
+        for method in [Method::RandomExit, Method::RandomNotify] {
+            let method = method.to_term();
+            let one = resolve_it(&method, &atom("x"), &a, &b);
+            assert_eq!(one, resolve_it(&method, &atom("x"), &b, &a));
+            assert_eq!(one.keeps, Some(a.clone()));
+        }
+        let exit = resolve_it(&Method::RandomExit.to_term(), &atom("x"), &a, &b);
+        assert_eq!(exit.acts, [Act::Kill(b.clone())]);
+    }
+
+    #[test]
+    fn all_are_told_and_an_unknown_method_keeps_nobody() {
+        let (a, b) = (pid("a@h", 1), pid("b@h", 1));
+        let told = resolve_it(&Method::NotifyAll.to_term(), &atom("x"), &a, &b);
+        assert_eq!((told.keeps, told.acts.len()), (None, 2));
+        let odd = resolve_it(&atom("odd"), &atom("x"), &a, &b);
+        assert_eq!((odd.keeps, odd.acts.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_method_reads_back() {
+        for method in [Method::RandomExit, Method::RandomNotify, Method::NotifyAll] {
+            assert_eq!(Method::from_term(&method.to_term()), Some(method));
+        }
+        let pair = Term::from((Term::atom("global"), Term::atom("notify_all_name")));
+        assert_eq!(Method::from_term(&pair), Some(Method::NotifyAll));
+    }
+}

@@ -1,0 +1,175 @@
+//! The table of global names: which process has which name, and what to do when two have one.
+//!
+//! - One entry per name; each is under exactly one monitor of the server, and gone when that fires. Only of a holder
+//!   whose node is known and not reached yet, the monitor waits until it is.
+//! - It is read by any local process (`Context::whereis_global`) and written by the server alone.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use wire::etf::{Atom, Pid, Ref, Term};
+
+/// Who has a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    pub(crate) pid: Pid,
+    /// A fun that decides between two holders.
+    pub(crate) method: Term,
+    /// The server's monitor of the holder; None while its node is not reached.
+    pub(crate) monitor: Option<Ref>,
+    /// The node that told us.
+    pub(crate) teller: Atom,
+}
+
+/// A name and its holder, as nodes tell each other.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) name: Term,
+    pub(crate) pid: Pid,
+    pub(crate) method: Term,
+}
+
+impl Entry {
+    /// `{Name, Pid, Method}`.
+    pub(crate) fn to_term(&self) -> Term {
+        Term::from((self.name.clone(), self.pid.clone(), self.method.clone()))
+    }
+
+    pub(crate) fn from_term(term: &Term) -> Option<Self> {
+        let [name, Term::Pid(pid), method] = term.as_tuple()? else {
+            return None;
+        };
+        Some(Self {
+            name: name.clone(),
+            pid: pid.clone(),
+            method: method.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    holders: BTreeMap<Term, Holder>,
+    by_monitor: BTreeMap<Ref, Term>,
+    told: BTreeMap<Atom, usize>,
+}
+
+impl Names {
+    pub(crate) fn find(&self, name: &Term) -> Option<&Holder> {
+        self.holders.get(name)
+    }
+
+    /// Replaces whoever had the name; gives back the monitor that is no longer needed.
+    pub(crate) fn insert(&mut self, name: Term, holder: Holder) -> Option<Ref> {
+        let replaced = self.remove(&name);
+        *self.told.entry(holder.teller.clone()).or_default() += 1;
+        if let Some(monitor) = &holder.monitor {
+            self.by_monitor.insert(monitor.clone(), name.clone());
+        }
+        self.holders.insert(name, holder);
+        replaced
+    }
+
+    /// Frees a name; gives the monitor that is no longer needed.
+    pub(crate) fn remove(&mut self, name: &Term) -> Option<Ref> {
+        let holder = self.holders.remove(name)?;
+        if let Some(monitor) = &holder.monitor {
+            self.by_monitor.remove(monitor);
+        }
+        if let Some(count) = self.told.get_mut(&holder.teller) {
+            *count -= 1;
+            if *count == 0 {
+                self.told.remove(&holder.teller);
+            }
+        }
+        holder.monitor
+    }
+
+    /// The holder ended. False if the monitor is none of a name.
+    pub(crate) fn ended(&mut self, monitor: &Ref) -> bool {
+        let name = self.by_monitor.get(monitor).cloned();
+        name.is_some_and(|name| self.remove(&name).is_some())
+    }
+
+    /// The names whose holders live on a node.
+    pub(crate) fn held_on(&self, node: &Atom) -> Vec<Term> {
+        let held = self.holders.iter().filter(|(_, holder)| holder.pid.node == *node);
+        held.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The names whose holders live on a node and are not monitored, with those holders.
+    pub(crate) fn unwatched_on(&self, node: &Atom) -> Vec<(Term, Pid)> {
+        let unwatched = self
+            .holders
+            .iter()
+            .filter(|(_, h)| h.monitor.is_none() && h.pid.node == *node);
+        unwatched
+            .map(|(name, holder)| (name.clone(), holder.pid.clone()))
+            .collect()
+    }
+
+    /// The monitor of a holder that had none.
+    pub(crate) fn watched(&mut self, name: &Term, monitor: Ref) {
+        if let Some(holder) = self.holders.get_mut(name) {
+            holder.monitor = Some(monitor.clone());
+            self.by_monitor.insert(monitor, name.clone());
+        }
+    }
+
+    /// How many names a node has told us.
+    pub(crate) fn told_by(&self, node: &Atom) -> usize {
+        self.told.get(node).copied().unwrap_or(0)
+    }
+
+    /// All names, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Term> {
+        self.holders.keys()
+    }
+
+    /// All names with their holders, in order.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let entry = |(name, holder): (&Term, &Holder)| Entry {
+            name: name.clone(),
+            pid: holder.pid.clone(),
+            method: holder.method.clone(),
+        };
+        self.holders.iter().map(entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::global::tests::{atom, holder, reference};
+
+    #[test]
+    fn a_name_has_one_holder_and_ends_with_its_monitor() {
+        let mut names = Names::default();
+        assert_eq!(names.insert(atom("x"), holder("a@h", 1)), None);
+        let first = names.find(&atom("x")).unwrap().monitor.clone().unwrap();
+        assert_eq!(names.insert(atom("x"), holder("b@h", 2)), Some(first.clone()));
+        assert_eq!(
+            (names.told_by(&Atom::new("a@h")), names.told_by(&Atom::new("b@h"))),
+            (0, 1)
+        );
+        assert!(!names.ended(&first), "the monitor of a former holder says nothing");
+        let second = names.find(&atom("x")).unwrap().monitor.clone().unwrap();
+        assert!(names.ended(&second) && names.find(&atom("x")).is_none());
+        assert_eq!(names.told_by(&Atom::new("b@h")), 0);
+    }
+
+    #[test]
+    fn a_holder_can_be_watched_later() {
+        let mut names = Names::default();
+        let unwatched = Holder {
+            monitor: None,
+            ..holder("a@h", 1)
+        };
+        names.insert(atom("x"), unwatched);
+        names.insert(atom("y"), holder("a@h", 2));
+        let node = Atom::new("a@h");
+        assert_eq!(names.unwatched_on(&node).len(), 1);
+        assert_eq!(names.held_on(&node), [atom("x"), atom("y")]);
+        names.watched(&atom("x"), reference(3));
+        assert!(names.unwatched_on(&node).is_empty());
+        assert!(names.ended(&reference(3)) && names.find(&atom("x")).is_none());
+    }
+}

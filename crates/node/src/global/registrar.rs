@@ -1,0 +1,380 @@
+//! Locks of many nodes at once: for a change of names (the registrar), and for processes of this node.
+//!
+//! - Changes of names queue, one at a time. Each locks the boss, then all known nodes, makes sure that
+//!   no node became known meanwhile, tells them all, and unlocks.
+//! - Who finds a lock taken gives back what it got, sleeps a random time that doubles up to eight
+//!   seconds, and tries again.
+
+use super::{
+    Asker, Global, TIMER_LOCK, TIMER_REGISTRAR,
+    claim::{Claim, Verdict},
+    locks::LockId,
+};
+use crate::{context::Context, gen_server::From, message::Payload};
+use alloc::{collections::VecDeque, vec, vec::Vec};
+use core::mem;
+use wire::etf::{Atom, Pid, Term};
+
+/// Changes of names that wait; a further one is answered `no`.
+const TASKS_MAX: usize = 10_000;
+/// Locks that processes of this node wait for; a further one is answered `false`.
+const HOLDINGS_MAX: usize = 10_000;
+/// The first sleep is at most this, and the longest, in milliseconds.
+const SLEEP_MS: u64 = 250;
+const SLEEP_MS_MAX: u64 = 8000;
+
+#[derive(Debug, Default)]
+pub(crate) struct Registrar {
+    tasks: VecDeque<Task>,
+    phase: Phase,
+    failures: u32,
+}
+
+/// One change of names.
+#[derive(Debug)]
+struct Task {
+    from: From,
+    change: Change,
+}
+
+#[derive(Debug)]
+enum Change {
+    Register { name: Term, pid: Pid, method: Term },
+    Unregister { name: Term },
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Idle,
+    Sleeping,
+    /// Step 1: the boss is asked; 2: the rest of those known at the start.
+    Claiming {
+        claim: Claim,
+        step: u8,
+        nodes: Vec<Atom>,
+    },
+    /// The nodes are told; so many have not answered.
+    Telling {
+        claim: Claim,
+        open: usize,
+    },
+}
+
+/// A lock that a process of this node asked for, or gives back.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    from: From,
+    id: LockId,
+    /// All that are known, if not given.
+    nodes: Option<Vec<Atom>>,
+    /// None: for ever.
+    retries: Option<u32>,
+    failures: u32,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Claiming(Claim),
+    Sleeping,
+    Releasing { open: usize },
+}
+
+/// Requests of processes of this node.
+impl Global {
+    pub(super) fn asked_here<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: From, request: &[Term]) {
+        match request {
+            [verb, name, Term::Pid(pid), method] if verb.is_atom("register_name") => {
+                let (name, pid, method) = (name.clone(), pid.clone(), method.clone());
+                self.add_task(ctx, from, Change::Register { name, pid, method });
+            }
+            [verb, name] if verb.is_atom("unregister_name") => {
+                let name = name.clone();
+                self.add_task(ctx, from, Change::Unregister { name });
+            }
+            [verb, resource, nodes, retries] if verb.is_atom("lock") => {
+                let retries = retries.as_u64().map(|times| u32::try_from(times).unwrap_or(u32::MAX));
+                self.add_holding(ctx, from, resource, nodes, retries, Stage::Sleeping);
+            }
+            [verb, resource, nodes] if verb.is_atom("unlock") => {
+                self.add_holding(ctx, from, resource, nodes, None, Stage::Releasing { open: 0 });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Names.
+impl Global {
+    fn add_task<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: From, change: Change) {
+        if self.registrar.tasks.len() >= TASKS_MAX {
+            return ctx.reply(&from, Term::atom("no"));
+        }
+        self.registrar.tasks.push_back(Task { from, change });
+        if matches!(self.registrar.phase, Phase::Idle) {
+            self.next_task(ctx);
+        }
+    }
+
+    pub(super) fn registrar_woken<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        self.registrar.phase = Phase::Idle;
+        self.next_task(ctx);
+    }
+
+    fn next_task<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        if self.registrar.tasks.is_empty() {
+            return;
+        }
+        let caller = self.registrar_pid.clone();
+        let claim = Claim::new(LockId::global(Term::Pid(caller.clone())), caller);
+        let nodes = self.partition(ctx);
+        self.registrar.phase = Phase::Claiming { claim, step: 0, nodes };
+        self.claim_names(ctx);
+    }
+
+    pub(super) fn registrar_answered<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        node: Atom,
+        result: &Result<Term, Term>,
+    ) {
+        match &mut self.registrar.phase {
+            Phase::Claiming { claim, .. } => {
+                claim.answered(node, result);
+                self.claim_names(ctx);
+            }
+            Phase::Telling { open, .. } => {
+                *open -= 1;
+                if *open == 0 {
+                    self.finish_task(ctx, true);
+                }
+            }
+            Phase::Idle | Phase::Sleeping => {}
+        }
+    }
+
+    fn claim_names<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        loop {
+            let (boss, gathering) = (self.boss(ctx), self.is_gathering());
+            let Phase::Claiming { claim, step, nodes } = &mut self.registrar.phase else {
+                return;
+            };
+            match claim.verdict() {
+                Verdict::Open => return,
+                Verdict::Met if gathering => return self.sleep(ctx),
+                Verdict::Refused => return self.sleep(ctx),
+                Verdict::Met if *step == 2 => return self.tell_change(ctx),
+                Verdict::Met => {}
+            }
+            *step += 1;
+            let asked: Vec<Atom> = if *step == 1 {
+                vec![boss]
+            } else {
+                let held = claim.held().to_vec();
+                nodes.iter().filter(|node| !held.contains(node)).cloned().collect()
+            };
+            let request = Term::from((Term::atom("set_lock"), claim.id.to_term()));
+            for _ in &asked {
+                claim.asked();
+            }
+            let caller = self.registrar_pid.clone();
+            for node in asked {
+                self.ask(ctx, Asker::Registrar, &caller, &node, request.clone());
+            }
+        }
+    }
+
+    fn sleep<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        if let Phase::Claiming { claim, .. } = mem::replace(&mut self.registrar.phase, Phase::Sleeping) {
+            Self::release(ctx, &claim.id, &claim.caller, claim.held());
+        }
+        let delay_us = sleep_us(self.registrar.failures, ctx.random());
+        self.registrar.failures += 1;
+        ctx.timer(delay_us, TIMER_REGISTRAR);
+    }
+
+    /// All are locked: the change, unless there is none to make.
+    fn tell_change<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        let Phase::Claiming { claim, nodes, .. } = mem::take(&mut self.registrar.phase) else {
+            return;
+        };
+        if self.known.keys().any(|node| !nodes.contains(node)) {
+            let step = 2;
+            self.registrar.phase = Phase::Claiming { claim, step, nodes };
+            return self.sleep(ctx);
+        }
+        let Some(task) = self.registrar.tasks.front() else {
+            return;
+        };
+        let us = ctx.node().clone();
+        let request = match &task.change {
+            Change::Register { name, pid, method } => {
+                let full = ctx.core.global_names.told_by(&us) >= ctx.core.config.limits.global_per_peer_max;
+                let free = ctx.whereis_global(name).is_none() && !full;
+                let verb = Term::atom("register");
+                free.then(|| Term::from((verb, name.clone(), pid.clone(), method.clone())))
+            }
+            Change::Unregister { name } => {
+                let taken = ctx.core.global_names.find(name).is_some();
+                taken.then(|| Term::from((Term::atom("unregister"), name.clone())))
+            }
+        };
+        let told = request.is_some();
+        let open = if told { nodes.len() } else { 0 };
+        self.registrar.phase = Phase::Telling { claim, open };
+        let caller = self.registrar_pid.clone();
+        match request {
+            Some(request) => {
+                for node in nodes {
+                    self.ask(ctx, Asker::Registrar, &caller, &node, request.clone());
+                }
+            }
+            None => self.finish_task(ctx, false),
+        }
+    }
+
+    fn finish_task<P: Payload>(&mut self, ctx: &mut Context<'_, P>, done: bool) {
+        if let Phase::Telling { claim, .. } = mem::take(&mut self.registrar.phase) {
+            Self::release(ctx, &claim.id, &claim.caller, claim.held());
+        }
+        self.registrar.failures = 0;
+        if let Some(task) = self.registrar.tasks.pop_front() {
+            ctx.reply(&task.from, Term::atom(if done { "yes" } else { "no" }));
+        }
+        self.next_task(ctx);
+    }
+}
+
+/// Locks of processes of this node.
+impl Global {
+    fn add_holding<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        from: From,
+        resource: &Term,
+        nodes: &Term,
+        retries: Option<u32>,
+        stage: Stage,
+    ) {
+        if self.holdings.len() >= HOLDINGS_MAX {
+            return ctx.reply(&from, Term::from(false));
+        }
+        let named = nodes
+            .as_list()
+            .map(|nodes| nodes.iter().filter_map(Term::as_atom).cloned().collect());
+        let id = LockId {
+            resource: resource.clone(),
+            requester: Term::Pid(from.pid.clone()),
+        };
+        self.last_holding += 1;
+        let number = self.last_holding;
+        let releases = matches!(stage, Stage::Releasing { .. });
+        let holding = Holding {
+            from,
+            id,
+            nodes: named,
+            retries,
+            failures: 0,
+            stage,
+        };
+        self.holdings.insert(number, holding);
+        if releases {
+            self.release_holding(ctx, number);
+        } else {
+            self.claim_holding(ctx, number);
+        }
+    }
+
+    /// Asks all the nodes at once.
+    pub(super) fn claim_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
+        let all = self.partition(ctx);
+        let Some(holding) = self.holdings.get_mut(&number) else {
+            return;
+        };
+        let nodes = holding.nodes.clone().unwrap_or(all);
+        let caller = holding.from.pid.clone();
+        let mut claim = Claim::new(holding.id.clone(), caller.clone());
+        let request = Term::from((Term::atom("set_lock"), holding.id.to_term()));
+        // Ours is quickly asked: if it is taken, nobody else need be.
+        if nodes.contains(ctx.node()) && !self.locks.allows(&holding.id) {
+            claim.refuse();
+            holding.stage = Stage::Claiming(claim);
+        } else {
+            for _ in &nodes {
+                claim.asked();
+            }
+            holding.stage = Stage::Claiming(claim);
+            for node in &nodes {
+                self.ask(ctx, Asker::Holding(number), &caller, node, request.clone());
+            }
+        }
+        self.settle_holding(ctx, number);
+    }
+
+    fn release_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
+        let all = self.partition(ctx);
+        let Some(holding) = self.holdings.get_mut(&number) else {
+            return;
+        };
+        let nodes = holding.nodes.clone().unwrap_or(all);
+        holding.stage = Stage::Releasing { open: nodes.len() };
+        let caller = holding.from.pid.clone();
+        let request = Term::from((Term::atom("del_lock"), holding.id.to_term()));
+        for node in &nodes {
+            self.ask(ctx, Asker::Holding(number), &caller, node, request.clone());
+        }
+        self.settle_holding(ctx, number);
+    }
+
+    pub(super) fn holding_answered<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        number: u64,
+        node: Atom,
+        result: &Result<Term, Term>,
+    ) {
+        match self.holdings.get_mut(&number).map(|holding| &mut holding.stage) {
+            Some(Stage::Claiming(claim)) => claim.answered(node, result),
+            Some(Stage::Releasing { open }) => *open -= 1,
+            Some(Stage::Sleeping) | None => {}
+        }
+        self.settle_holding(ctx, number);
+    }
+
+    fn settle_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
+        let Some(holding) = self.holdings.get_mut(&number) else {
+            return;
+        };
+        let answer = match &holding.stage {
+            Stage::Sleeping => return,
+            Stage::Releasing { open: 0 } => true,
+            Stage::Releasing { .. } => return,
+            Stage::Claiming(claim) => match claim.verdict() {
+                Verdict::Open => return,
+                Verdict::Met => true,
+                Verdict::Refused => {
+                    Self::release(ctx, &claim.id, &claim.caller, claim.held());
+                    if holding.retries != Some(0) {
+                        holding.retries = holding.retries.map(|retries| retries - 1);
+                        holding.stage = Stage::Sleeping;
+                        let delay_us = sleep_us(holding.failures, ctx.random());
+                        holding.failures += 1;
+                        ctx.timer(delay_us, TIMER_LOCK + number);
+                        return;
+                    }
+                    false
+                }
+            },
+        };
+        if let Some(holding) = self.holdings.remove(&number) {
+            ctx.reply(&holding.from, Term::from(answer));
+        }
+    }
+}
+
+/// A random time after so many failures in a row, in microseconds.
+fn sleep_us(failures: u32, random: u64) -> u64 {
+    let most_ms = (SLEEP_MS << failures.min(5)).min(SLEEP_MS_MAX);
+    1000 + random % (most_ms * 1000)
+}

@@ -1,0 +1,445 @@
+//! `global` with a real `erl`, over loopback and without EPMD: known nodes, names, locks, clashes,
+//! cuts. Without an `erl` on the path there is nothing to test.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use bytes::Bytes;
+use node::{
+    Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Message, Method, Node, NodeKind,
+    Payload, Process, Ref, Term, Time, gen_server,
+};
+use std::{
+    collections::BTreeMap,
+    io::{ErrorKind, Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+#[derive(Debug)]
+struct Nothing;
+impl Payload for Nothing {}
+
+/// Echoes calls, until it is sent `stop`.
+struct Holder;
+
+impl Process<Nothing> for Holder {
+    fn handle(&mut self, ctx: &mut Context<'_, Nothing>, message: Message<Nothing>) {
+        let Message::Term { term, .. } = message else {
+            return;
+        };
+        match gen_server::parse(term) {
+            gen_server::Request::Call { from, request } => ctx.reply(&from, request),
+            gen_server::Request::Info(info) if info.is_atom("stop") => ctx.exit(Term::atom("normal")),
+            gen_server::Request::Info(_) | gen_server::Request::Cast(_) => {}
+        }
+    }
+}
+
+/// The process registered as `pilot`: does what a BEAM calls it for.
+#[derive(Default)]
+struct Pilot {
+    open: BTreeMap<Ref, gen_server::From>,
+    later: Option<Term>,
+}
+
+impl Pilot {
+    fn call(&mut self, ctx: &mut Context<'_, Nothing>, from: gen_server::From, request: &Term) {
+        let answer = match request.as_tuple().unwrap() {
+            [verb, name] if verb.is_atom("register") => {
+                let holder = ctx.spawn(None, Box::new(Holder));
+                let asked = ctx.register_global(name.clone(), &holder, Method::RandomExit);
+                self.open.insert(asked, from);
+                return;
+            }
+            [verb, name] if verb.is_atom("unregister") => {
+                let asked = ctx.unregister_global(name.clone());
+                self.open.insert(asked, from);
+                return;
+            }
+            [verb, resource] if verb.is_atom("lock") => {
+                let asked = ctx.global_lock(resource.clone(), None, Some(0));
+                self.open.insert(asked, from);
+                return;
+            }
+            [verb, resource] if verb.is_atom("unlock") => {
+                let asked = ctx.global_unlock(resource.clone(), None);
+                self.open.insert(asked, from);
+                return;
+            }
+            [verb, name] if verb.is_atom("whereis") => {
+                ctx.whereis_global(name).map_or(Term::atom("undefined"), Term::Pid)
+            }
+            [verb, name] if verb.is_atom("later") => {
+                self.later = Some(name.clone());
+                ctx.timer(500_000, 0);
+                Term::atom("ok")
+            }
+            [verb, Term::Atom(node)] if verb.is_atom("disconnect") => {
+                ctx.disconnect(node);
+                Term::atom("ok")
+            }
+            [verb, _] if verb.is_atom("names") => Term::list(ctx.global_names()),
+            [verb, _] if verb.is_atom("nodes") => Term::list(ctx.nodes(NodeKind::Visible)),
+            _ => return,
+        };
+        ctx.reply(&from, answer);
+    }
+}
+
+impl Process<Nothing> for Pilot {
+    fn handle(&mut self, ctx: &mut Context<'_, Nothing>, message: Message<Nothing>) {
+        match message {
+            Message::Term { term, .. } => {
+                if let gen_server::Request::Call { from, request } = gen_server::parse(term) {
+                    self.call(ctx, from, &request);
+                }
+            }
+            Message::Reply { call, result } => {
+                if let Some(from) = self.open.remove(&call) {
+                    ctx.reply(&from, result.unwrap());
+                }
+            }
+            Message::Timer { .. } => {
+                let holder = ctx.spawn(None, Box::new(Holder));
+                ctx.register_global(self.later.take().unwrap(), &holder, Method::RandomExit);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One node and its sockets, polled.
+struct Shell {
+    node: Node<Nothing>,
+    listener: TcpListener,
+    sockets: BTreeMap<ConnectionId, (TcpStream, Vec<u8>)>,
+    accepts: u64,
+    begin: Instant,
+    events: Vec<Event>,
+}
+
+/// Without EPMD a BEAM finds every peer under its own port, at the address in the peer's name.
+fn ip(node: &Atom) -> &str {
+    node.as_str().split_once('@').unwrap().1
+}
+
+impl Shell {
+    fn new(name: &str, port: u16) -> Self {
+        let name = Atom::new(name);
+        let listener = TcpListener::bind((ip(&name), port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let config = Config {
+            name,
+            creation: 77,
+            cookie: Cookie::new(b"oyster"),
+            hidden: false,
+            tick_ms: 8000,
+            birth: Bytes::new(),
+            join: vec![],
+            dist_port: None,
+            limits: Limits::default(),
+        };
+        let mut node = Node::new(config, 1);
+        node.spawn(Some("pilot"), Box::new(Pilot::default()));
+        let mut shell = Self {
+            node,
+            listener,
+            sockets: BTreeMap::new(),
+            accepts: 0,
+            begin: Instant::now(),
+            events: vec![],
+        };
+        shell.input(Input::Start);
+        shell
+    }
+
+    fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    fn input(&mut self, input: Input<Nothing>) {
+        let now = Time {
+            monotonic_us: u64::try_from(self.begin.elapsed().as_micros()).unwrap(),
+            wall_ms: 0,
+        };
+        let mut effects = Vec::new();
+        self.node.handle(now, input, &mut effects);
+        self.node.handle(now, Input::Flush, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Send { connection, bytes } => {
+                    if let Some((_, output)) = self.sockets.get_mut(&connection) {
+                        output.extend_from_slice(&bytes);
+                    }
+                }
+                Effect::Close { connection } => {
+                    self.pump(connection);
+                    self.sockets.remove(&connection);
+                }
+                Effect::Dial { connection, node, .. } => match TcpStream::connect((ip(&node), self.port())) {
+                    Ok(socket) => {
+                        self.add(connection, socket);
+                        self.input(Input::Opened { connection });
+                    }
+                    Err(_) => self.input(Input::Closed { connection }),
+                },
+                Effect::Event(event) => self.events.push(event),
+                Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } => {}
+            }
+        }
+    }
+
+    fn add(&mut self, connection: ConnectionId, socket: TcpStream) {
+        socket.set_nonblocking(true).unwrap();
+        socket.set_nodelay(true).unwrap();
+        self.sockets.insert(connection, (socket, Vec::new()));
+    }
+
+    fn pump(&mut self, connection: ConnectionId) -> usize {
+        let Some((socket, output)) = self.sockets.get_mut(&connection) else {
+            return 0;
+        };
+        let written = socket.write(output).unwrap_or(0);
+        output.drain(..written);
+        written
+    }
+
+    fn poll(&mut self) {
+        while let Ok((socket, _)) = self.listener.accept() {
+            self.accepts += 1;
+            let connection = ConnectionId(self.accepts * 2 - 1);
+            self.add(connection, socket);
+            self.input(Input::Accepted { connection });
+        }
+        for connection in self.sockets.keys().copied().collect::<Vec<_>>() {
+            let bytes = self.pump(connection);
+            if bytes > 0 {
+                self.input(Input::Written { connection, bytes });
+            }
+            let mut buffer = vec![0; 1 << 16];
+            let Some((socket, _)) = self.sockets.get_mut(&connection) else {
+                continue;
+            };
+            match socket.read(&mut buffer) {
+                Ok(count) if count > 0 => {
+                    buffer.truncate(count);
+                    let bytes = Bytes::from(buffer);
+                    self.input(Input::Received { connection, bytes });
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => {
+                    self.sockets.remove(&connection);
+                    self.input(Input::Closed { connection });
+                }
+            }
+        }
+        self.input(Input::Alarm);
+    }
+}
+
+/// Which `erl` to run: `SALP_TEST_ERL` names another one than that on the path.
+fn erl() -> String {
+    std::env::var("SALP_TEST_ERL").unwrap_or_else(|_| String::from("erl"))
+}
+
+/// Starts an `erl` of this name on this port; None if there is none.
+fn start_erl(name: &str, port: u16, program: &str) -> Option<Child> {
+    let address = name.split_once('@').unwrap().1.replace('.', ",");
+    let child = Command::new(erl())
+        .args(["-noshell", "-name", name, "-setcookie", "oyster"])
+        .args(["-start_epmd", "false", "-erl_epmd_port", &port.to_string()])
+        .args(["-kernel", "logger_level", "error"])
+        .args(["-kernel", "inet_dist_use_interface", &format!("{{{address}}}")])
+        .args(["-eval", program])
+        .env("ERL_CRASH_DUMP_SECONDS", "0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn();
+    match child {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        child => Some(child.unwrap()),
+    }
+}
+
+/// What the programs can use besides OTP.
+const PRELUDE: &str = "
+    Me = node(),
+    Until = fun(F) -> (fun Loop(0) -> exit({timeout, F}); Loop(I) ->
+        case catch F() of true -> ok; _ -> timer:sleep(20), Loop(I - 1) end end)(500) end,
+    Known = fun(X) -> lists:sort([X | gen_server:call({global_name_server, X}, get_known)]) end,
+    Agree = fun(Nodes) -> Until(fun() -> lists:all(fun(X) -> Known(X) =:= lists:sort(Nodes) end, Nodes) end) end,
+    Pilot = fun(X, Request) -> gen_server:call({pilot, X}, Request, 10000) end,
+    ";
+
+/// Ends a BEAM with the test.
+struct Beam(Child);
+
+impl Drop for Beam {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs the lines as one program of the first BEAM, which can reach all; every line must say `ok`.
+/// The program knows our nodes as `N0`, `N1`, and the other BEAMs as `B1`.
+fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) {
+    let mut shells: Vec<Shell> = Vec::new();
+    for node in nodes {
+        let port = shells.first().map_or(0, Shell::port);
+        shells.push(Shell::new(node, port));
+    }
+    let steps: Vec<String> = lines
+        .iter()
+        .enumerate()
+        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
+        .collect();
+    let named = |letter: char, names: &[&str]| -> String {
+        let name = |(at, name): (usize, &&str)| format!("{letter}{at} = '{name}', ");
+        names.iter().enumerate().map(name).collect()
+    };
+    let names = named('N', nodes) + &named('B', beams);
+    let program = format!("{PRELUDE} {names} {}, halt().", steps.join(", "));
+    let port = shells[0].port();
+    let mut others = Vec::new();
+    for beam in &beams[1..] {
+        let Some(erl) = start_erl(beam, port, "timer:sleep(90000), halt().") else {
+            return;
+        };
+        others.push(Beam(erl));
+    }
+    let Some(mut erl) = start_erl(beams[0], port, &program) else {
+        return;
+    };
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while erl.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            erl.kill().unwrap();
+            panic!("erl does not end; events: {:?}", shells[0].events);
+        }
+        for shell in &mut shells {
+            shell.poll();
+        }
+        thread::sleep(Duration::from_micros(500));
+    }
+    let mut printed = String::new();
+    erl.stdout.unwrap().read_to_string(&mut printed).unwrap();
+    for (number, line) in lines.iter().enumerate() {
+        let events = &shells[0].events;
+        assert!(
+            printed.contains(&format!("{number} ok\n")),
+            "{line}\n{printed}\n{events:?}"
+        );
+    }
+}
+
+#[test]
+fn a_beam_takes_a_node_into_its_partition() {
+    check(
+        &["beam@127.0.1.2"],
+        &["salp@127.0.1.3"],
+        &[
+            "pong = net_adm:ping(N0), [N0] = nodes(), ok",
+            "Agree([Me, N0])",
+            "ok = global:sync(), ok",
+            "[Me] = Pilot(N0, {nodes, all}), ok",
+            "8 = gen_server:call({global_name_server, N0}, get_protocol_version), ok",
+        ],
+    );
+}
+
+#[test]
+fn names_are_the_same_on_both_sides() {
+    check(
+        &["beam@127.0.2.2"],
+        &["salp@127.0.2.3"],
+        &[
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "yes = Pilot(N0, {register, r}), N0 = node(global:whereis_name(r)), ok",
+            "hello = gen_server:call({global, r}, hello), ok",
+            "yes = global:register_name({b, 1}, self()), true = (self() =:= Pilot(N0, {whereis, {b, 1}})), ok",
+            "no = Pilot(N0, {register, {b, 1}}), no = global:register_name(r, self()), ok",
+            "[r, {b, 1}] = Pilot(N0, {names, all}), ok",
+            "yes = Pilot(N0, {unregister, r}), undefined = global:whereis_name(r), no = Pilot(N0, {unregister, r}), ok",
+            "global:unregister_name({b, 1}), undefined = Pilot(N0, {whereis, {b, 1}}), ok",
+            "yes = Pilot(N0, {register, e}), global:send(e, stop), \
+               Until(fun() -> {undefined, undefined} =:= {global:whereis_name(e), Pilot(N0, {whereis, e})} end)",
+            "P = spawn(fun() -> yes = global:register_name(f, self()), receive stop -> ok end end), \
+               Until(fun() -> P =:= Pilot(N0, {whereis, f}) end), exit(P, kill), \
+               Until(fun() -> undefined =:= Pilot(N0, {whereis, f}) end)",
+            "yes = global:register_name(g, self(), fun global:notify_all_name/3), \
+               yes = global:re_register_name(g, self(), fun(_, _, _) -> none end), \
+               true = (self() =:= Pilot(N0, {whereis, g})), ok",
+        ],
+    );
+}
+
+#[test]
+fn locks_are_the_same_on_both_sides() {
+    check(
+        &["beam@127.0.3.2"],
+        &["salp@127.0.3.3"],
+        &[
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "true = global:set_lock({r, a}), false = global:set_lock({r, b}, [Me, N0], 0), ok",
+            "false = Pilot(N0, {lock, r}), true = global:del_lock({r, a}), true = Pilot(N0, {lock, r}), ok",
+            "false = global:set_lock({r, a}, [N0], 0), false = global:set_lock({r, a}, [Me], 0), ok",
+            "true = Pilot(N0, {unlock, r}), true = global:set_lock({r, a}, [Me, N0], 0), global:del_lock({r, a}), ok",
+            "done = global:trans({t, self()}, fun() -> false = Pilot(N0, {lock, t}), done end), ok",
+            "P = spawn(fun() -> true = global:set_lock({k, self()}), receive x -> ok end end), \
+               Until(fun() -> false =:= Pilot(N0, {lock, k}) end), exit(P, kill), \
+               Until(fun() -> true =:= Pilot(N0, {lock, k}) end)",
+        ],
+    );
+}
+
+/// Registers a name on both sides while they are apart, and brings them together.
+fn check_clash(beam: &str, node: &str) {
+    check(
+        &[beam],
+        &[node],
+        &[
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "ok = Pilot(N0, {later, x}), true = erlang:disconnect_node(N0), Until(fun() -> [] =:= nodes() end)",
+            "register(holder, spawn(fun() -> receive stop -> ok end end)), \
+               yes = global:register_name(x, whereis(holder)), timer:sleep(1000), ok",
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "Until(fun() -> X = global:whereis_name(x), X =:= Pilot(N0, {whereis, x}) andalso \
+               node(X) =:= min(Me, N0) end)",
+            "Until(fun() -> is_pid(whereis(holder)) =:= (Me < N0) end)",
+            "Until(fun() -> {true, true} =:= {global:set_lock({global, a}, [Me, N0], 0), \
+               global:del_lock({global, a}, [Me, N0])} end)",
+        ],
+    );
+}
+
+#[test]
+fn of_two_holders_that_of_the_smaller_node_stays() {
+    check_clash("a_beam@127.0.4.2", "salp@127.0.4.3");
+}
+
+#[test]
+fn of_two_holders_ours_stays_if_our_name_is_smaller() {
+    check_clash("the_beam@127.0.5.2", "salp@127.0.5.3");
+}
+
+#[test]
+fn two_beams_and_two_nodes_become_one_and_do_so_again_after_a_cut() {
+    check(
+        &["beam@127.0.6.2", "beam@127.0.6.5"],
+        &["salp@127.0.6.3", "salp@127.0.6.4"],
+        &[
+            "All = [Me, N0, N1, B1], [Until(fun() -> pong =:= net_adm:ping(X) end) || X <- All], Agree(All)",
+            "ok = global:sync(), ok = rpc:call(B1, global, sync, []), ok",
+            "yes = Pilot(N0, {register, n0}), yes = Pilot(N1, {register, n1}), yes = global:register_name(b, self()), ok",
+            "[n0, n1] = lists:sort([X || {X, Y} <- [{n0, N0}, {n1, N1}], Y =:= node(rpc:call(B1, global, whereis_name, [X]))]), ok",
+            "[true, true] = [self() =:= Pilot(X, {whereis, b}) || X <- [N0, N1]], ok",
+            "catch gen_server:call({pilot, N0}, {disconnect, N1}, 1000), timer:sleep(1000), Agree([Me, N0, N1, B1])",
+            "Until(fun() -> [[b, n0, n1]] =:= lists:usort([Pilot(X, {names, all}) || X <- [N0, N1]] ++ \
+               [lists:sort(rpc:call(X, global, registered_names, [])) || X <- [Me, B1]]) end)",
+            "Until(fun() -> {true, true} =:= {global:set_lock({global, a}, [Me, N0, N1, B1], 0), \
+               global:del_lock({global, a}, [Me, N0, N1, B1])} end)",
+        ],
+    );
+}
