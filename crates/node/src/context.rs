@@ -22,12 +22,16 @@ pub enum NodeKind {
     Hidden,
     /// Both.
     Connected,
+    /// This node alone.
+    This,
+    /// This node, the connected ones, those that are being dialled, and the members.
+    Known,
 }
 
 /// The world as one process sees it, for as long as it handles one message.
 pub struct Context<'a, P: Payload> {
-    core: &'a mut Core<P>,
-    me: Local,
+    pub(crate) core: &'a mut Core<P>,
+    pub(crate) me: Local,
     exit: Option<Term>,
 }
 
@@ -187,14 +191,9 @@ impl<'a, P: Payload> Context<'a, P> {
         self.core.watch_members(self.me);
     }
 
-    /// The connected peers, by name.
+    /// The nodes of a kind, each once, by name. Only `This` and `Known` have this node itself.
     pub fn nodes(&self, kind: NodeKind) -> Vec<Atom> {
-        let listed = self.core.connections.all_up().filter(|up| match kind {
-            NodeKind::Visible => !up.hidden(),
-            NodeKind::Hidden => up.hidden(),
-            NodeKind::Connected => true,
-        });
-        listed.map(|up| up.node.clone()).collect()
+        self.core.nodes(kind)
     }
 
     /// Cuts the connection to a peer, if there is one; its NodeDown follows. If it is a member, it

@@ -10,6 +10,7 @@
 
 use crate::{
     connection::{Connection, Output, Phase, Up},
+    context::NodeKind,
     effect::{Effect, Event},
     input::ConnectionId,
     members::unreachable_term,
@@ -18,7 +19,7 @@ use crate::{
     scheduler::{Core, Due},
     table::Local,
 };
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, format, string::String, vec, vec::Vec};
 use bytes::Bytes;
 use wire::{
     dist::{
@@ -505,6 +506,25 @@ impl<P: Payload> Core<P> {
     }
 
     // Who is connected
+
+    pub(crate) fn nodes(&self, kind: NodeKind) -> Vec<Atom> {
+        let connected = |wanted: fn(&Up) -> bool| {
+            let listed = self.connections.all_up().filter(|up| wanted(up));
+            listed.map(|up| up.node.clone()).collect()
+        };
+        match kind {
+            NodeKind::Visible => connected(|up| !up.hidden()),
+            NodeKind::Hidden => connected(Up::hidden),
+            NodeKind::Connected => connected(|_| true),
+            NodeKind::This => vec![self.config.name.clone()],
+            NodeKind::Known => {
+                let met = self.connections.by_name.keys();
+                let told = self.members().iter().map(|member| &member.name);
+                let known: BTreeSet<&Atom> = met.chain(told).chain([&self.config.name]).collect();
+                known.into_iter().cloned().collect()
+            }
+        }
+    }
 
     pub(crate) fn watch_nodes(&mut self, watcher: Local) {
         if !self.node_watchers.contains(&watcher) {

@@ -314,6 +314,11 @@ impl<P: Payload> Core<P> {
         }
     }
 
+    /// The view of the membership, by name.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.view
+    }
+
     /// The port a member listens on, as it told.
     pub(crate) fn told_port(&self, node: &Atom) -> Option<u16> {
         let at = self.view.binary_search_by(|member| member.name.cmp(node)).ok()?;
