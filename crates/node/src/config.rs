@@ -45,6 +45,9 @@ pub struct Limits {
     pub monitors_per_peer_max: usize,
     /// Links one peer may hold here; past it the connection is cut.
     pub links_per_peer_max: usize,
+    /// Calls and spawned processes one peer may have here; a further one is refused with
+    /// `system_limit`.
+    pub spawns_per_peer_max: usize,
     /// Accepted connections that have not yet shaken hands; a further one is closed.
     pub accepting_max: usize,
     /// Signals that wait for one peer's connection to come up; a further one is dropped or, for
@@ -66,6 +69,7 @@ impl Default for Limits {
             message_bytes_max: 72 << 20,
             monitors_per_peer_max: 100_000,
             links_per_peer_max: 100_000,
+            spawns_per_peer_max: 10_000,
             accepting_max: 64,
             waiting_max: 1024,
             dials_max: 8,

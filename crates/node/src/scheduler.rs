@@ -7,10 +7,13 @@
 //!   is still there. So after `unlink` or `demonitor` nothing comes any more.
 
 use crate::{
+    builtins,
+    calls::Calls,
     config::Config,
     connection::Connections,
     context::Context,
     effect::{Effect, Event},
+    function::{Export, Function, Functions, Permission},
     hello::Told,
     input::{ConnectionId, Input},
     links::Links,
@@ -19,8 +22,10 @@ use crate::{
     message::{Address, Member, MemberState, Message, Payload, Process},
     monitors::Monitors,
     net_kernel::{self, NetKernel},
+    output::{self, GroupLeader, LogSink},
     random::Random,
     registry::Registry,
+    rex::{self, Rex},
     signals::Place,
     table::{Body, Local, Table},
     time::Time,
@@ -29,6 +34,7 @@ use crate::{
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
+    rc::Rc,
     sync::Arc,
     vec::Vec,
 };
@@ -61,6 +67,23 @@ impl<P: Payload> Node<P> {
     /// Adds a process, before the first input or between two. A taken name is a bug.
     pub fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
         self.core.spawn(name, process)
+    }
+
+    /// Lets peers call a function, before `Input::Start`; see [`Permission`] for which ones. One that is there already is
+    /// replaced.
+    pub fn export(
+        &mut self,
+        module: &str,
+        function: &str,
+        arity: u8,
+        permission: Permission,
+        called: Rc<dyn Function<P>>,
+    ) {
+        let export = Export {
+            permission,
+            function: called,
+        };
+        self.core.functions.export(module, function, arity, export);
     }
 
     /// A pid for an async process of the shell: messages to it leave as `Effect::Deliver`. It traps
@@ -169,7 +192,14 @@ pub(crate) struct Core<P: Payload> {
     view: Arc<[Member]>,
     /// The process of the membership, and that in whose name the node itself sends.
     membership: Local,
-    net_kernel: Local,
+    pub(crate) net_kernel: Local,
+    /// Prints what our processes at peers print.
+    pub(crate) group_leader: Local,
+    /// The processes that are there as long as the node is.
+    own: Vec<Local>,
+    /// What peers may run here, and what they run.
+    pub(crate) functions: Functions<P>,
+    pub(crate) calls: Calls,
     queue: VecDeque<Queued<P>>,
     deferred: Vec<Local>,
     pub(crate) last_reference: u64,
@@ -193,6 +223,20 @@ impl<P: Payload> Core<P> {
         let members = Members::new(membership, &config.join, limits.dials_max, tick_us);
         let net_kernel = table.add(Body::Idle(Box::new(NetKernel)));
         let membership = table.add(Body::Idle(Box::new(members)));
+        let group_leader = table.add(Body::Idle(Box::new(GroupLeader::default())));
+        let own = [
+            (net_kernel::NAME, net_kernel),
+            (members::NAME, membership),
+            (output::USER, group_leader),
+            (rex::NAME, table.add(Body::Idle(Box::new(Rex)))),
+            (
+                output::LOGGER_PROXY,
+                table.add(Body::Idle(Box::new(LogSink::default()))),
+            ),
+            (output::AUTH, table.add(Body::Idle(Box::new(LogSink::default())))),
+        ];
+        let mut functions = Functions::new();
+        builtins::export(&mut functions);
         let mut core = Self {
             config,
             now: Time::default(),
@@ -210,13 +254,17 @@ impl<P: Payload> Core<P> {
             view: Arc::from([]),
             membership,
             net_kernel,
+            group_leader,
+            own: own.iter().map(|(_, process)| *process).collect(),
+            functions,
+            calls: Calls::default(),
             queue: VecDeque::new(),
             deferred: Vec::new(),
             last_reference: 0,
             started: false,
             observer: None,
         };
-        for (name, process) in [(net_kernel::NAME, net_kernel), (members::NAME, membership)] {
+        for (name, process) in own {
             core.register(Atom::new(name), process);
             core.post_start(process);
         }
@@ -410,9 +458,9 @@ impl<P: Payload> Core<P> {
         self.queue.push_back(Queued::Down { number, reason });
     }
 
-    /// The node's own two processes are there as long as it is: not even `kill` ends them.
+    /// The node's own processes are there as long as it is: not even `kill` ends them.
     pub(crate) fn is_own(&self, process: Local) -> bool {
-        process == self.net_kernel || process == self.membership
+        self.own.contains(&process)
     }
 
     pub(crate) fn dispatch(&mut self, to: Local, message: Message<P>) {
