@@ -147,6 +147,7 @@ impl Node {
             store: config.store(creation),
             seeds,
             router: router(&config),
+            leave_timeout: config.leave_timeout,
             orders: orders_taken,
             wishes: wishes_taken,
             events,
