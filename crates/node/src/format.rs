@@ -1,8 +1,8 @@
 //! Text as peers have it printed: characters as lists and binaries, and formats of `io_lib:format/2`.
 //!
 //! The result goes to people, never back to a peer. So it is good enough to read: field widths and padding are dropped,
-//! and what does not fit together is shown as it came. It is never longer than asked for, and holds no control
-//! characters, so that a peer cannot forge lines of a log.
+//! and what does not fit together is shown as it came. It is never longer than asked for, and is one
+//! line without control characters, so that a peer cannot forge lines of a log.
 
 use alloc::string::String;
 use core::fmt::{self, Write};
@@ -16,7 +16,7 @@ struct Line {
 
 impl Line {
     fn push(&mut self, char: char) -> fmt::Result {
-        let shown = if char.is_control() && char != '\n' { ' ' } else { char };
+        let shown = if char.is_control() { ' ' } else { char };
         if self.text.len() + shown.len_utf8() > self.bytes_max {
             return Err(fmt::Error);
         }
@@ -37,7 +37,7 @@ fn bounded(bytes_max: usize, write: impl FnOnce(&mut Line) -> fmt::Result) -> St
         text: String::new(),
         bytes_max,
     };
-    if write(&mut line).is_err() && line.text.len() + 4 >= bytes_max {
+    if write(&mut line).is_err() {
         line.text.push('…');
     }
     line.text
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn what_formats_are_made_of() {
         let (word, text) = (Term::atom("x"), || Term::chars("hi"));
-        assert_eq!(formatted("~p and ~s~n", [word.clone(), text()]), "x and hi\n");
+        assert_eq!(formatted("~p and ~s~n", [word.clone(), text()]), "x and hi ");
         assert_eq!(formatted("~10.3.0w|~-5ts|~~", [word.clone(), text()]), "x|hi|~");
         assert_eq!(
             formatted("~*w ~W", [Term::from(9), word.clone(), word.clone(), Term::from(3)]),

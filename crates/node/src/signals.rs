@@ -214,8 +214,10 @@ impl<P: Payload> Core<P> {
         if let Purpose::Call { timer } | Purpose::Erpc { timer } = watch.purpose {
             self.timers.cancel(timer);
         }
-        if let At::There(node) = &watch.at {
-            self.demonitor_there(watcher, &watch, node, number);
+        match &watch.at {
+            At::There(node) => self.demonitor_there(watcher, &watch, node, number),
+            At::Here(process) => self.forget_request(*process, &self.reference(number)),
+            At::Nowhere => {}
         }
         Some(watch)
     }

@@ -80,6 +80,12 @@ fn check(hidden: bool, lines: &[&str]) -> Shell {
 }
 
 #[test]
+fn a_false_line_is_caught() {
+    let caught = std::panic::catch_unwind(|| check(true, &["wrong"]));
+    assert!(caught.is_err() || !erl::is_there());
+}
+
+#[test]
 fn a_beam_calls_functions() {
     check(
         true,
@@ -133,6 +139,8 @@ fn a_beam_spawns_functions() {
                receive {'DOWN', M, process, P, {{nocatch, x}, [_|_]}} -> ok after 2000 -> timeout end",
             "{P, M} = spawn_monitor(N, no, nofun, [1]), {Q, L} = spawn_monitor(node(), no, nofun, [1]), \
                receive {'DOWN', L, process, Q, W} -> receive {'DOWN', M, process, P, W} -> ok end end",
+            "{P, M} = spawn_monitor(N, no, f, [1,2,3]), \
+               receive {'DOWN', M, process, P, {undef, [{no, f, [1,2,3], []}]}} -> ok after 2000 -> timeout end",
             "{P, M} = spawn_monitor(N, fun() -> ok end), \
                receive {'DOWN', M, process, P, {undef, [{erlang, apply, [_, []], []}]}} -> ok after 2000 -> timeout end",
             "P = spawn(N, rs, wait, []), true = rpc:call(N, erlang, is_process_alive, [P]), exit(P, kill), \

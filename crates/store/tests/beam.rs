@@ -171,11 +171,7 @@ fn plain_messages_are_answered_to_the_pid_they_name() {
     let mut net = cluster();
     let read = |net: &mut Net, name: &str, key: &'static str| {
         let reader = Term::Pid(net.client(name));
-        net.send(
-            name,
-            MESSAGES,
-            tuple([Term::atom("get"), Term::atom(key), reader]),
-        );
+        net.send(name, MESSAGES, tuple([Term::atom("get"), Term::atom(key), reader]));
         net.receive(name)
     };
     let told = |value| tuple([Term::atom("get"), value]);
@@ -205,11 +201,7 @@ fn plain_messages_are_answered_to_the_pid_they_name() {
 fn a_node_is_added_and_stopped_by_message() {
     let mut net = cluster();
     net.start("d", &[]);
-    net.send(
-        "d",
-        MESSAGES,
-        tuple([Term::atom("add_node"), Term::atom("a@net")]),
-    );
+    net.send("d", MESSAGES, tuple([Term::atom("add_node"), Term::atom("a@net")]));
     net.heal();
     assert_eq!(net.status("d").nodes.len(), 4);
     assert_eq!(net.call("a", SERVER, put(Term::Int(1), Term::Int(2))), Term::atom("ok"));

@@ -209,6 +209,14 @@ impl Shell {
     }
 }
 
+/// Whether there is an `erl` to test against.
+pub fn is_there() -> bool {
+    let run = Command::new(program_name())
+        .args(["-noshell", "-s", "erlang", "halt"])
+        .status();
+    run.is_ok()
+}
+
 /// The `erl` to test against: the one on the path, or another release by `SALP_TEST_ERL`.
 fn program_name() -> String {
     std::env::var("SALP_TEST_ERL").unwrap_or_else(|_| "erl".into())

@@ -13,7 +13,7 @@ use node::{Address, Atom, ConnectionId, Cookie, Effect, Event, Input, Limits, Me
 use store::{
     ask::{Ask, Payload, Session, Status},
     config::{Config, Keyspace},
-    facade::{Face, Facade},
+    facade::{Facade, Face},
     quorum::Level,
     store::{NAME, Store},
 };
