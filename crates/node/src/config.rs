@@ -51,6 +51,9 @@ pub struct Limits {
     /// Bytes of the names of the groups of one scope in which one peer has members; past it the
     /// connection is cut.
     pub group_bytes_per_peer_max: usize,
+    /// Calls and spawned processes one peer may have here; a further one is refused with
+    /// `system_limit`.
+    pub spawns_per_peer_max: usize,
     /// Accepted connections that have not yet shaken hands; a further one is closed.
     pub accepting_max: usize,
     /// Signals that wait for one peer's connection to come up; a further one is dropped or, for
@@ -77,6 +80,7 @@ impl Default for Limits {
             links_per_peer_max: 100_000,
             joins_per_peer_max: 100_000,
             group_bytes_per_peer_max: 16 << 20,
+            spawns_per_peer_max: 10_000,
             accepting_max: 64,
             waiting_max: 1024,
             dials_max: 8,

@@ -33,11 +33,18 @@ pub struct Context<'a, P: Payload> {
     pub(crate) core: &'a mut Core<P>,
     pub(crate) me: Local,
     pub(crate) exit: Option<Term>,
+    /// What the process of a call goes on as.
+    pub(crate) next: Option<Box<dyn Process<P>>>,
 }
 
 impl<'a, P: Payload> Context<'a, P> {
     pub(crate) fn new(core: &'a mut Core<P>, me: Local) -> Self {
-        Self { core, me, exit: None }
+        Self {
+            core,
+            me,
+            exit: None,
+            next: None,
+        }
     }
 
     pub(crate) fn into_exit(self) -> Option<Term> {

@@ -14,6 +14,10 @@
 //! | `table`, `registry`, `timers`, `random` | who lives here, under which name, what is due, the dice |
 //! | `links`, `monitors` | who must hear of whose end: local and remote |
 //! | [`gen_server`] | the `gen_server` protocol: calls in and out |
+//! | `function`, `builtins` | what peers may run here |
+//! | `spawn`, `calls`, `rex` | running it: SPAWN_REQUEST, erpc, rpc |
+//! | `remote` | running things at peers: erpc, spawn, multi_call |
+//! | `output`, `format`, `throttle` | what peers print and log |
 //! | [`groups`] | process groups, as `pg` has them |
 //! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
 //! | `given_names` | names for peers that have none |
@@ -29,10 +33,14 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod builtins;
+mod calls;
 mod config;
 mod connection;
 mod context;
 mod effect;
+mod format;
+mod function;
 pub mod gen_server;
 mod given_names;
 mod global;
@@ -45,22 +53,29 @@ mod membership;
 mod message;
 mod monitors;
 mod net_kernel;
+mod output;
 mod peers;
 mod random;
 mod registry;
+mod remote;
+mod rex;
 mod route;
 mod scheduler;
 mod signals;
+mod spawn;
 mod table;
+mod throttle;
 mod time;
 mod timers;
 
 pub use config::{Config, Limits};
 pub use context::{Context, NodeKind};
 pub use effect::{Effect, Event};
+pub use function::{Function, Outcome, Permission};
 pub use global::Method;
 pub use input::{ConnectionId, Input};
 pub use message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process};
+pub use remote::SpawnOptions;
 pub use scheduler::{Node, Observer};
 pub use time::Time;
 pub use timers::TimerId;

@@ -29,6 +29,10 @@ pub(crate) enum Purpose {
     Monitor,
     /// The answer to a call that would else time out.
     Call { timer: TimerId },
+    /// The outcome of an `erpc` call, which the exit reason is.
+    Erpc { timer: TimerId },
+    /// There is no such process: the spawn that was asked for failed.
+    Spawn { link: bool, monitor: bool },
 }
 
 /// Where what is watched lives.
@@ -105,6 +109,13 @@ impl Monitors {
         self.watches.get(&number)
     }
 
+    /// What is watched has become known, or is watched for another purpose from now on.
+    pub(crate) fn aim(&mut self, number: u64, target: Address, purpose: Purpose) {
+        if let Some(watch) = self.watches.get_mut(&number) {
+            (watch.target, watch.purpose) = (target, purpose);
+        }
+    }
+
     /// The watch is over: it fired, or nobody wants it any more.
     pub(crate) fn unwatch(&mut self, number: u64) -> Option<Watch> {
         let watch = self.watches.remove(&number)?;
@@ -150,9 +161,10 @@ impl Monitors {
         self.guests.insert(key, guest);
     }
 
-    /// The peer's process does not want to know any more.
-    pub(crate) fn dismiss(&mut self, peer: &Atom, reference: &Ref) {
-        self.remove_guest(&GuestKey::new(peer, reference));
+    /// The peer's process does not want to know any more. What it watched.
+    pub(crate) fn dismiss(&mut self, peer: &Atom, reference: &Ref) -> Option<Local> {
+        let guest = self.remove_guest(&GuestKey::new(peer, reference))?;
+        Some(guest.target)
     }
 
     /// The local process is gone: those of the peers to tell.

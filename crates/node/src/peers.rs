@@ -421,6 +421,7 @@ impl<P: Payload> Core<P> {
             self.post_down(number, noconnection.clone());
         }
         self.monitors.dismiss_all(node);
+        self.cancel_calls(node);
     }
 
     /// The node did not run for a while: its peers may have given it up, and it does not know. So it

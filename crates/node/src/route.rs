@@ -17,7 +17,9 @@ use crate::{
     input::ConnectionId,
     message::{Address, Message, Payload},
     monitors::{Guest, Watch},
+    remote::SpawnOptions,
     scheduler::Core,
+    spawn::{Applied, SpawnRequest},
     table::Local,
     time::Time,
 };
@@ -43,6 +45,8 @@ const HEADERS_MAX: usize = 64;
 enum Breach {
     /// The sender does not live there, or the receiver not here.
     Forged,
+    /// A spawn with another number of arguments than its arity.
+    Malformed,
     Quota(&'static str),
 }
 
@@ -205,7 +209,7 @@ impl<P: Payload> Core<P> {
     }
 
     /// Sends a signal, or makes it wait for the dial it begins, or refuses it.
-    fn transmit(&mut self, node: &Atom, signal: Signal, dial: bool) {
+    pub(crate) fn transmit(&mut self, node: &Atom, signal: Signal, dial: bool) {
         if let Some((id, up, output)) = self.connections.up_mut(node) {
             if up.reaches(&signal) {
                 let before = output.bytes();
@@ -253,6 +257,11 @@ impl<P: Payload> Core<P> {
                     self.post_down(number, Term::atom("noconnection"));
                 }
             }
+            Signal::SpawnRequest { request, .. } => {
+                if let Some(number) = self.number(request) {
+                    self.post_down(number, Term::atom("noconnection"));
+                }
+            }
             Signal::UnlinkId { id, from, to } => {
                 if let Some(local) = self.table.find(from) {
                     self.links.acknowledged(local, to, *id);
@@ -264,7 +273,6 @@ impl<P: Payload> Core<P> {
             | Signal::GroupLeader { .. }
             | Signal::Demonitor { .. }
             | Signal::Down { .. }
-            | Signal::SpawnRequest { .. }
             | Signal::SpawnReply { .. }
             | Signal::UnlinkIdAck { .. } => {}
         }
@@ -319,6 +327,10 @@ impl<P: Payload> Core<P> {
                     Ok(()) => {}
                     Err(Breach::Forged) => {
                         let detail = String::from("it speaks for processes that are not its own");
+                        return self.cut(id, "protocol", detail);
+                    }
+                    Err(Breach::Malformed) => {
+                        let detail = String::from("it spawns a function with arguments that are none");
                         return self.cut(id, "protocol", detail);
                     }
                     Err(Breach::Quota(what)) => {
@@ -376,7 +388,9 @@ impl<P: Payload> Core<P> {
             }
             Signal::Demonitor { from, to: _, reference } => {
                 self.check_from(id, &from)?;
-                self.monitors.dismiss(&from.node, &reference);
+                if let Some(process) = self.monitors.dismiss(&from.node, &reference) {
+                    self.forget_request(process, &reference);
+                }
             }
             Signal::Down {
                 from: _,
@@ -405,22 +419,48 @@ impl<P: Payload> Core<P> {
                     self.links.acknowledged(local, &from, unlink);
                 }
             }
-            Signal::SpawnRequest { request, from, .. } => {
+            Signal::SpawnRequest {
+                request,
+                from,
+                group_leader: _,
+                module,
+                function,
+                arity,
+                options,
+                arguments,
+            } => {
                 self.check_from(id, &from)?;
-                let node = from.node.clone();
-                let outcome = Err(Atom::new("notsup"));
-                let (link, monitor) = (false, false);
-                let answer = Signal::SpawnReply {
-                    request,
-                    to: from,
-                    link,
-                    monitor,
-                    outcome,
+                let Term::List(args) = arguments else {
+                    return Err(Breach::Malformed);
                 };
-                self.transmit(&node, answer, false);
+                if args.len() != usize::from(arity) {
+                    return Err(Breach::Malformed);
+                }
+                let what = Applied { module, function, args };
+                self.spawn_requested(SpawnRequest {
+                    request,
+                    from,
+                    what,
+                    options,
+                });
             }
-            // We have no group leaders, and ask nobody to spawn.
-            Signal::GroupLeader { .. } | Signal::SpawnReply { .. } => {}
+            Signal::SpawnReply {
+                request,
+                to,
+                link,
+                monitor,
+                outcome,
+            } => {
+                if let Ok(pid) = &outcome {
+                    self.check_from(id, pid)?;
+                }
+                if let Some(peer) = self.connections.up_by_id(id).map(|up| up.node.clone()) {
+                    let ties = SpawnOptions { link, monitor };
+                    self.spawn_replied(&peer, &request, &to, ties, outcome);
+                }
+            }
+            // Functions of this node print nothing.
+            Signal::GroupLeader { .. } => {}
         }
         Ok(())
     }

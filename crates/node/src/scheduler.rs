@@ -11,10 +11,13 @@
 //!   is still there. So after `unlink` or `demonitor` nothing comes any more.
 
 use crate::{
+    builtins,
+    calls::Calls,
     config::Config,
     connection::Connections,
     context::Context,
     effect::{Effect, Event},
+    function::{Export, Function, Functions, Permission},
     given_names::GivenNames,
     global::{self, Names},
     groups::Scopes,
@@ -26,8 +29,10 @@ use crate::{
     message::{Address, Member, MemberState, Message, Payload, Process},
     monitors::Monitors,
     net_kernel::{self, NetKernel},
+    output::{self, GroupLeader, LogSink},
     random::Random,
     registry::Registry,
+    rex::{self, Rex},
     signals::Place,
     table::{Body, Local, Table},
     time::Time,
@@ -36,6 +41,7 @@ use crate::{
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
+    rc::Rc,
     sync::Arc,
     vec::Vec,
 };
@@ -68,6 +74,23 @@ impl<P: Payload> Node<P> {
     /// Adds a process, before the first input or between two. A taken name is a bug.
     pub fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
         self.core.spawn(name, process)
+    }
+
+    /// Lets peers call a function, before `Input::Start`; see [`Permission`] for which ones. One that is there already is
+    /// replaced.
+    pub fn export(
+        &mut self,
+        module: &str,
+        function: &str,
+        arity: u8,
+        permission: Permission,
+        called: Rc<dyn Function<P>>,
+    ) {
+        let export = Export {
+            permission,
+            function: called,
+        };
+        self.core.functions.export(module, function, arity, export);
     }
 
     /// A pid for an async process of the shell: messages to it leave as `Effect::Deliver`. It traps
@@ -178,12 +201,19 @@ pub(crate) struct Core<P: Payload> {
     view: Arc<[Member]>,
     /// The process of the membership, and that in whose name the node itself sends.
     membership: Local,
-    net_kernel: Local,
+    pub(crate) net_kernel: Local,
     /// Those of `global`; none if the node is hidden.
     global: Vec<Local>,
     pub(crate) global_names: Names,
     /// What is for the node's own processes.
     urgent: VecDeque<Queued<P>>,
+    /// Prints what our processes at peers print.
+    pub(crate) group_leader: Local,
+    /// The processes that are there as long as the node is.
+    own: Vec<Local>,
+    /// What peers may run here, and what they run.
+    pub(crate) functions: Functions<P>,
+    pub(crate) calls: Calls,
     queue: VecDeque<Queued<P>>,
     deferred: Vec<Local>,
     pub(crate) last_reference: u64,
@@ -207,6 +237,20 @@ impl<P: Payload> Core<P> {
         let members = Members::new(membership, &config.join, limits.dials_max, tick_us);
         let net_kernel = table.add(Body::Idle(Box::new(NetKernel)));
         let membership = table.add(Body::Idle(Box::new(members)));
+        let group_leader = table.add(Body::Idle(Box::new(GroupLeader::default())));
+        let own = [
+            (net_kernel::NAME, net_kernel),
+            (members::NAME, membership),
+            (output::USER, group_leader),
+            (rex::NAME, table.add(Body::Idle(Box::new(Rex)))),
+            (
+                output::LOGGER_PROXY,
+                table.add(Body::Idle(Box::new(LogSink::default()))),
+            ),
+            (output::AUTH, table.add(Body::Idle(Box::new(LogSink::default())))),
+        ];
+        let mut functions = Functions::new();
+        builtins::export(&mut functions);
         let mut core = Self {
             config,
             now: Time::default(),
@@ -226,6 +270,10 @@ impl<P: Payload> Core<P> {
             view: Arc::from([]),
             membership,
             net_kernel,
+            group_leader,
+            own: own.iter().map(|(_, process)| *process).collect(),
+            functions,
+            calls: Calls::default(),
             global: Vec::new(),
             global_names: Names::default(),
             urgent: VecDeque::new(),
@@ -235,7 +283,7 @@ impl<P: Payload> Core<P> {
             started: false,
             observer: None,
         };
-        for (name, process) in [(net_kernel::NAME, net_kernel), (members::NAME, membership)] {
+        for (name, process) in own {
             core.register(Atom::new(name), process);
             core.post_start(process);
         }
@@ -460,7 +508,7 @@ impl<P: Payload> Core<P> {
     }
 
     fn queue_of(&mut self, process: Local) -> &mut VecDeque<Queued<P>> {
-        if self.is_own(process) {
+        if self.is_urgent(process) {
             &mut self.urgent
         } else {
             &mut self.queue
@@ -469,6 +517,11 @@ impl<P: Payload> Core<P> {
 
     /// The node's own processes are there as long as it is: not even `kill` ends them.
     pub(crate) fn is_own(&self, process: Local) -> bool {
+        self.own.contains(&process) || self.global.contains(&process)
+    }
+
+    /// What the whole cluster waits for goes before what applications ask.
+    fn is_urgent(&self, process: Local) -> bool {
         process == self.net_kernel || process == self.membership || self.global.contains(&process)
     }
 

@@ -9,6 +9,7 @@ use crate::{
     gen_server::{From, answer_term, answered, call_term, into_answer},
     message::{Address, Message, Payload, Process},
     monitors::{At, Purpose, Watch},
+    remote,
     scheduler::{Core, Due},
     table::{Body, Local},
 };
@@ -64,7 +65,8 @@ impl<P: Payload> Core<P> {
         if let Some(name) = &name {
             self.registry.remove(name);
         }
-        if !reason.is_atom("normal") && !reason.is_atom("shutdown") {
+        let is_call = self.call_ended(process, reason);
+        if !is_call && !reason.is_atom("normal") && !reason.is_atom("shutdown") {
             let (pid, reason) = (pid.clone(), reason.clone());
             self.event(Event::ProcessExited { pid, name, reason });
         }
@@ -222,11 +224,13 @@ impl<P: Payload> Core<P> {
     /// Ends a watch that did not fire; tells the other side, if it is remote.
     fn end_watch(&mut self, watcher: Pid, number: u64) -> Option<Watch> {
         let watch = self.monitors.unwatch(number)?;
-        if let Purpose::Call { timer } = watch.purpose {
+        if let Purpose::Call { timer } | Purpose::Erpc { timer } = watch.purpose {
             self.timers.cancel(timer);
         }
-        if let At::There(node) = &watch.at {
-            self.demonitor_there(watcher, &watch, node, number);
+        match &watch.at {
+            At::There(node) => self.demonitor_there(watcher, &watch, node, number),
+            At::Here(process) => self.forget_request(*process, &self.reference(number)),
+            At::Nowhere => {}
         }
         Some(watch)
     }
@@ -249,6 +253,18 @@ impl<P: Payload> Core<P> {
                     result: Err(reason),
                 }
             }
+            Purpose::Erpc { timer } => {
+                self.timers.cancel(timer);
+                let result = remote::outcome(&reference, reason);
+                Message::Reply {
+                    call: reference,
+                    result,
+                }
+            }
+            Purpose::Spawn { .. } => Message::Reply {
+                call: reference,
+                result: Err(reason),
+            },
         };
         self.dispatch(watch.watcher, message);
     }
@@ -262,7 +278,7 @@ impl<P: Payload> Core<P> {
         let watcher = match self.monitors.get(number) {
             Some(Watch {
                 watcher,
-                purpose: Purpose::Call { .. },
+                purpose: Purpose::Call { .. } | Purpose::Erpc { .. },
                 ..
             }) => self.pid(*watcher),
             Some(_) | None => return,
@@ -296,7 +312,11 @@ impl<P: Payload> Core<P> {
     /// A message to one of our aliases: the answer to a call, `{[alias|Ref], Answer}`.
     pub(crate) fn alias_message(&mut self, number: u64, term: Term) {
         let names_it = answered(&term).and_then(|named| self.number(named)) == Some(number);
-        if names_it && let Some(answer) = into_answer(term) {
+        let is_call = |watch: &Watch| matches!(watch.purpose, Purpose::Call { .. });
+        if names_it
+            && self.monitors.get(number).is_some_and(is_call)
+            && let Some(answer) = into_answer(term)
+        {
             self.finish_call(number, Ok(answer));
         }
     }

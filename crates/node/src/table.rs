@@ -108,6 +108,16 @@ impl<P: Payload> Table<P> {
         (slot.pid.serial == process.serial && !matches!(slot.body, Body::Free)).then_some(slot)
     }
 
+    /// How many processes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// The registered names, in the order of their processes.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Atom> {
+        self.slots.iter().filter_map(|slot| slot.name.as_ref())
+    }
+
     /// Whether the pid is one of this node, in this life or another.
     pub(crate) fn is_ours(&self, pid: &Pid) -> bool {
         pid.node == self.node

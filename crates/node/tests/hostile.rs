@@ -202,25 +202,65 @@ fn services_do_not_obey() {
             reason,
         });
     }
-    stage.signal(&Signal::SpawnRequest {
+    assert_eq!(stage.heard, []);
+    stage.check_alive();
+}
+
+/// A request of `peer(1)` to run `os:cmd/1`.
+fn spawn_request(options: Vec<Term>, arguments: Term) -> Signal {
+    Signal::SpawnRequest {
         request: reference(3),
         from: peer(1),
         group_leader: peer(2),
         module: Atom::new("os"),
         function: Atom::new("cmd"),
         arity: 1,
-        options: vec![],
-        arguments: Term::List(vec![Term::chars("id")]),
-    });
+        options,
+        arguments,
+    }
+}
+
+#[test]
+fn what_was_not_exported_does_not_run() {
+    let mut stage = Stage::new(Limits::default());
+    let args = || Term::List(vec![Term::chars("id")]);
+    stage.signal(&spawn_request(vec![Term::atom("monitor")], args()));
+    let [
+        Signal::SpawnReply {
+            monitor: true,
+            link: false,
+            outcome: Ok(pid),
+            ..
+        },
+        Signal::Down { from, reason, .. },
+    ] = stage.heard.as_slice()
+    else {
+        panic!("first the reply, then the end: {:?}", stage.heard);
+    };
+    assert_eq!(*from, Monitored::Pid(pid.clone()));
+    assert_eq!(reason.to_string(), "{undef,[{os,cmd,[\"id\"],[]}]}");
+
+    stage.heard.clear();
+    stage.signal(&spawn_request(vec![Term::atom("root")], args()));
     let refused = Signal::SpawnReply {
         request: reference(3),
         to: peer(1),
         link: false,
         monitor: false,
-        outcome: Err(Atom::new("notsup")),
+        outcome: Err(Atom::new("badopt")),
     };
     assert_eq!(stage.heard, [refused]);
     stage.check_alive();
+}
+
+#[test]
+fn a_spawn_with_arguments_that_are_none_cuts() {
+    for arguments in [Term::atom("id"), Term::NIL, Term::list([1_u8, 2])] {
+        let mut stage = Stage::new(Limits::default());
+        stage.signal(&spawn_request(vec![], arguments));
+        assert_eq!(stage.closed, [PEER]);
+        assert!(stage.events.iter().any(|event| matches!(event, Event::PeerCut { .. })));
+    }
 }
 
 #[test]
@@ -231,13 +271,18 @@ fn commands_to_the_membership_are_for_this_node_alone() {
         Term::atom("gone"),
         Term::from((Term::atom("add"), Atom::new("evil@net"))),
     ] {
-        let (from, to) = (Some(peer(1)), Target::Name(Atom::new("salp_members")));
-        stage.signal(&Signal::Send {
-            from,
-            to,
-            priority: false,
-            message,
-        });
+        // Neither by its own hand nor through `rex`.
+        let relayed = Term::from((Term::atom("sbcast"), Atom::new("salp_members"), message.clone()));
+        let relayed = Term::from((Term::Pid(peer(1)), relayed));
+        for (name, message) in [("salp_members", message), ("rex", relayed)] {
+            let (from, to) = (Some(peer(1)), Target::Name(Atom::new(name)));
+            stage.signal(&Signal::Send {
+                from,
+                to,
+                priority: false,
+                message,
+            });
+        }
     }
     let (from, to) = (
         None,

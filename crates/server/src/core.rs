@@ -40,6 +40,7 @@ use crate::{
     bell::Bell,
     clock::Clock,
     dist::{Links, Router},
+    functions::{self, Needs},
     handle::{Order, Wish},
     mailbox::Mailbox,
     measure::Meter,
@@ -62,6 +63,16 @@ impl Shell {
     /// Borrows the core. Never held across an `await`.
     pub(crate) fn core(&self) -> RefMut<'_, Core> {
         self.0.borrow_mut()
+    }
+}
+
+/// A way to the core for as long as it is there.
+#[derive(Clone)]
+pub(crate) struct WeakShell(Weak<RefCell<Core>>);
+
+impl WeakShell {
+    pub(crate) fn upgrade(&self) -> Option<Shell> {
+        self.0.upgrade().map(Shell)
     }
 }
 
@@ -119,6 +130,8 @@ pub(crate) struct Parts {
     pub(crate) store: store::config::Config,
     pub(crate) seeds: [u64; 2],
     pub(crate) router: Router,
+    /// How long a node that is told to stop hands over.
+    pub(crate) leave_timeout: Duration,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) wishes: mpsc::Receiver<Wish>,
     pub(crate) events: broadcast::Sender<Event>,
@@ -134,6 +147,12 @@ impl Core {
         let door = node.adopt();
         let router = Rc::new(mem::take(&mut parts.router));
         Shell(Rc::new_cyclic(|me| {
+            let needs = Needs {
+                shell: WeakShell(me.clone()),
+                epmd: router.epmd,
+                leave_timeout: parts.leave_timeout,
+            };
+            functions::export(&mut node, &needs);
             RefCell::new(Self {
                 me: me.clone(),
                 node,
@@ -367,7 +386,7 @@ impl Core {
         }
     }
 
-    fn wish(&mut self, wish: Wish) {
+    pub(crate) fn wish(&mut self, wish: Wish) {
         match wish {
             Wish::Add(node) => self.tell_store(Payload::Add { node }),
             Wish::Forget(node) => self.tell_store(Payload::Forget { node }),

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `core` | the node on its thread: inputs in, effects out |
 //! | `redis` | the door for Redis clients |
+//! | `functions` | what other nodes may call |
 //! | `http` | the door for HTTP clients, Prometheus and browsers |
 //! | `dist`, `epmd`, `discovery` | peers: connections, ports, names |
 //! | [`Handle`] | the way in from other threads |
@@ -48,6 +49,7 @@ mod dev;
 mod discovery;
 mod dist;
 mod epmd;
+mod functions;
 pub mod handle;
 mod http;
 mod log;

@@ -159,6 +159,7 @@ impl Node {
             store,
             seeds,
             router: router(&config),
+            leave_timeout: config.leave_timeout,
             orders: orders_taken,
             wishes: wishes_taken,
             events,

@@ -2,8 +2,11 @@
 //!
 //! A call becomes a batch of one request, takes the same way as those of the other doors, and its reply becomes a term.
 //! Any failure is `{error, Reason}`, with the name of the [`ErrorKind`] as reason; nothing is left unanswered.
+//!
+//! A process sees its own writes, casts too, as with any `gen_server`: while a write of this door is on its way to another
+//! node, what is read of its shard is read there, behind it.
 
-use alloc::{boxed::Box, format, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, format, vec::Vec};
 use bytes::Bytes;
 use node::{
     Context,
@@ -19,7 +22,9 @@ use crate::{
     ask::{Payload, Session},
     call::TERM_TYPE,
     run::{Origin, Run},
+    slot,
     store::Store,
+    term,
 };
 
 /// How a reply is told.
@@ -39,6 +44,30 @@ pub struct Caller {
     /// None for a cast.
     from: Option<gen_server::From>,
     shape: Shape,
+    /// The shard it writes to.
+    writes: Option<usize>,
+}
+
+/// Writes of this door that are under way, counted by shard; so there are at most as many entries as shards.
+#[derive(Debug, Default)]
+pub(crate) struct Writes(BTreeMap<usize, u32>);
+
+impl Writes {
+    fn begin(&mut self, shard: usize) {
+        *self.0.entry(shard).or_default() += 1;
+    }
+
+    /// What this caller wrote has been answered.
+    pub(crate) fn end(&mut self, caller: &Caller) {
+        if let Some(shard) = caller.writes
+            && let Some(count) = self.0.get_mut(&shard)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&shard);
+            }
+        }
+    }
 }
 
 impl Store {
@@ -61,9 +90,18 @@ impl Store {
                 let mut batch = Batch::new();
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
                 let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
-                let origin = Origin::Beam(Box::new(Caller { from, shape }));
+                let shard = usize::from(slot::shard(slot::slot(&args[1]), self.config.shards));
+                let writes = (shape != Shape::Get).then_some(shard);
+                let origin = Origin::Beam(Box::new(Caller { from, shape, writes }));
                 let ask = self.own_ask(Session::new(0, true), batch);
-                self.admit(Run::new(origin, ask, deadline_ms));
+                let mut run = Run::new(origin, ask, deadline_ms);
+                if self.beam_writes.0.contains_key(&shard) {
+                    run.written_elsewhere.insert(shard);
+                }
+                if writes.is_some() {
+                    self.beam_writes.begin(shard);
+                }
+                self.admit(run);
             }
             None => {
                 if let Some(from) = from {
@@ -79,7 +117,7 @@ fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
     let parts = term.as_tuple()?;
     let verb = parts.first()?.as_atom()?.as_str();
     Some(match (verb, &parts[1..]) {
-        ("get", [key]) => (alloc::vec![b"SALP.GET".to_vec(), bytes(key)], Shape::Get),
+        ("get", [key]) => (alloc::vec![b"SALP.GET".to_vec(), term::key_of(key)], Shape::Get),
         ("put", [key, value]) => (put(key, value), Shape::Done),
         ("put", [key, value, options]) => {
             let mut args = put(key, value);
@@ -93,30 +131,21 @@ fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
             }
             (args, Shape::Done)
         }
-        ("delete", [key]) => (alloc::vec![b"DEL".to_vec(), bytes(key)], Shape::Done),
+        ("delete", [key]) => (alloc::vec![b"DEL".to_vec(), term::key_of(key)], Shape::Done),
         ("incr", [key, by]) => {
             let by = format!("{}", by.as_int()?).into_bytes();
-            (alloc::vec![b"INCRBY".to_vec(), bytes(key), by], Shape::Number)
+            (alloc::vec![b"INCRBY".to_vec(), term::key_of(key), by], Shape::Number)
         }
         _ => return None,
     })
 }
 
 fn put(key: &Term, value: &Term) -> Vec<Vec<u8>> {
-    let kind = if value.as_binary().is_some() { "" } else { TERM_TYPE };
-    alloc::vec![b"SALP.PUT".to_vec(), bytes(key), kind.into(), bytes(value)]
-}
-
-/// A binary stands for its bytes; any other term for its external format.
-fn bytes(term: &Term) -> Vec<u8> {
-    match term.as_binary() {
-        Some(bytes) => bytes.to_vec(),
-        None => {
-            let mut out = Vec::new();
-            etf::encode(term, &mut out);
-            out
-        }
-    }
+    let (kind, bytes) = match value.as_binary() {
+        Some(bytes) => ("", bytes.to_vec()),
+        None => (TERM_TYPE, term::external(value)),
+    };
+    alloc::vec![b"SALP.PUT".to_vec(), term::key_of(key), kind.into(), bytes]
 }
 
 fn error(reason: Term) -> Term {
@@ -130,6 +159,7 @@ pub(crate) fn answer(ctx: &mut Context<'_, Payload>, caller: &Caller, replies: &
     let term = match (caller.shape, tokens.next()) {
         (_, Some(Reply::Error(kind, _))) => error(reason(kind)),
         (Shape::Get, Some(Reply::Array(_))) => match (tokens.next(), tokens.next()) {
+            (Some(Reply::Int(number)), _) => Term::tuple([Term::atom("ok"), Term::Int(number)]),
             (Some(Reply::Bulk(value)), Some(Reply::Bulk(kind))) => {
                 Term::tuple([Term::atom("ok"), value_of(value, kind)])
             }

@@ -21,6 +21,8 @@ pub const RAW: u8 = 0;
 pub const TERM: u8 = 1;
 /// Format of a value: a length byte, a content type of that length, and the bytes.
 pub const TYPED: u8 = 2;
+/// Format of a value: an integer of a BEAM, in decimal. It reads as one there, and is counted on like any number.
+pub const INTEGER: u8 = 3;
 
 /// The content type of [`TERM`] values at the HTTP door.
 pub const TERM_TYPE: &str = "application/x-erlang-term";
@@ -145,7 +147,7 @@ pub fn split_typed(bytes: &[u8]) -> (&[u8], &[u8]) {
 /// A value as it would be stored anew: its format and bytes.
 pub fn stored<'a>(value: &Value<'a>) -> (u8, Cow<'a, [u8]>) {
     match *value {
-        Value::Integer(number) => (RAW, Cow::Owned(number.to_string().into_bytes())),
+        Value::Integer(number) => (INTEGER, Cow::Owned(number.to_string().into_bytes())),
         Value::Plain { format, bytes } => (format, Cow::Borrowed(bytes)),
     }
 }

@@ -119,6 +119,7 @@ pub struct Store {
     #[allow(clippy::vec_box)] // the boxes travel on
     pub(crate) answers: Vec<Box<Ask>>,
     pub(crate) beam_answers: Vec<(Box<beam::Caller>, Replies)>,
+    pub(crate) beam_writes: beam::Writes,
     pub(crate) commands: Vec<MembersCommand>,
     pub(crate) notes: Vec<(&'static str, alloc::string::String)>,
     pub(crate) delta: Vec<u8>,
@@ -185,6 +186,7 @@ impl Store {
             clients: HashMap::default(),
             answers: Vec::new(),
             beam_answers: Vec::new(),
+            beam_writes: beam::Writes::default(),
             commands: Vec::new(),
             notes: Vec::new(),
             delta: Vec::new(),
@@ -447,6 +449,7 @@ impl Store {
 
     fn carry_out_rest(&mut self, ctx: &mut Context<'_, Payload>) {
         for (caller, replies) in self.beam_answers.drain(..) {
+            self.beam_writes.end(&caller);
             beam::answer(ctx, &caller, &replies);
         }
         for command in self.commands.drain(..) {

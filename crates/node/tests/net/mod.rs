@@ -169,11 +169,18 @@ impl Net {
 
     /// Starts a node with these registered processes.
     pub fn start(&mut self, config: Config, seed: u64, processes: Vec<(&str, Box<Actor>)>) {
+        self.start_with(config, seed, |node| {
+            for (registered, process) in processes {
+                node.spawn(Some(registered), process);
+            }
+        });
+    }
+
+    /// Starts a node that has what `furnish` gives it.
+    pub fn start_with(&mut self, config: Config, seed: u64, furnish: impl FnOnce(&mut Node<Word>)) {
         let name = config.name.clone();
         let mut node = Node::new(config, seed);
-        for (registered, process) in processes {
-            node.spawn(Some(registered), process);
-        }
+        furnish(&mut node);
         let machine = Machine {
             node,
             far: BTreeMap::new(),

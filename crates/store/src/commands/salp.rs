@@ -4,14 +4,16 @@ use alloc::vec::Vec;
 use wire::reply::ErrorKind;
 
 use super::expiry;
-use crate::call::{Call, RAW, TERM, TERM_TYPE, TYPED, split_typed, text};
-use crate::object::Value;
+use crate::call::{Call, INTEGER, RAW, TERM, TERM_TYPE, TYPED, split_typed};
+use crate::object::{self, Value};
+use crate::term;
 
 /// Longest content type: its length is kept in one byte.
 const TYPE_BYTES_MAX: usize = 255;
 
 /// `SALP.GET key`: `[value, content type, version, deadline or -1]`, or null. The version is 16 hexadecimal digits that
-/// change with every write. A term's value is its external format; everything else reads as with `GET`.
+/// change with every write. A term's value is its external format; that of a number which a BEAM wrote, or which was counted
+/// on, is an integer; everything else reads as with `GET`.
 pub(super) fn get(call: &mut Call<'_>) {
     let key = call.arg(1);
     let Some(view) = call.shard.view(key, call.now_ms) else {
@@ -29,8 +31,15 @@ pub(super) fn get(call: &mut Call<'_>) {
             call.replies.bulk(bytes);
             call.replies.bulk(kind);
         }
-        value => {
-            call.replies.bulk(&text(&value));
+        Value::Integer(number) => {
+            call.replies.int(number);
+            call.replies.bulk(b"");
+        }
+        Value::Plain { format, bytes } => {
+            match object::integer(bytes).filter(|_| format == INTEGER) {
+                Some(number) => call.replies.int(number),
+                None => call.replies.bulk(bytes),
+            }
             call.replies.bulk(b"");
         }
     }
@@ -68,7 +77,10 @@ pub(super) fn put(call: &mut Call<'_>) {
     if kind.is_empty() {
         call.put(key, RAW, value, deadline);
     } else if kind == TERM_TYPE.as_bytes() {
-        call.put(key, TERM, value, deadline);
+        match term::integer(value) {
+            Some(number) => call.put(key, INTEGER, alloc::format!("{number}").as_bytes(), deadline),
+            None => call.put(key, TERM, value, deadline),
+        }
     } else {
         let mut typed = Vec::with_capacity(1 + kind.len() + value.len());
         typed.push(kind.len() as u8);

@@ -13,10 +13,12 @@ use node::{Address, Atom, ConnectionId, Cookie, Effect, Event, Input, Limits, Me
 use store::{
     ask::{Ask, Payload, Session, Status},
     config::{Config, Keyspace},
+    facade::{Facade, Face},
     quorum::Level,
     store::{NAME, Store},
 };
 use wire::{
+    etf::Term,
     reply::{Replies, Reply, Tokens},
     request::Batch,
 };
@@ -59,6 +61,8 @@ struct Machine {
     stopped: bool,
     events: Vec<Event>,
     answers: BTreeMap<u64, Box<Ask>>,
+    /// Terms that came for the client.
+    terms: Vec<Term>,
     status: Option<std::sync::Arc<Status>>,
 }
 
@@ -73,6 +77,8 @@ pub struct Net {
     kept: Vec<(Atom, Atom, Input<Payload>)>,
     creation: u32,
     asked: u64,
+    /// Facades that each node is started with from now on.
+    pub faces: Vec<Face>,
 }
 
 impl Net {
@@ -86,6 +92,7 @@ impl Net {
             kept: Vec::new(),
             creation: 3,
             asked: 0,
+            faces: Vec::new(),
         }
     }
 
@@ -122,6 +129,12 @@ impl Net {
             },
             u64::from(self.creation),
         );
+        for face in &self.faces {
+            node.spawn(
+                Some(face.name.as_str()),
+                Box::new(Facade::new(face, config.request_timeout_ms)),
+            );
+        }
         node.spawn(Some(NAME), Box::new(Store::new(config, u64::from(self.creation))));
         let client = node.adopt();
         let machine = Machine {
@@ -132,6 +145,7 @@ impl Net {
             stopped: false,
             events: Vec::new(),
             answers: BTreeMap::new(),
+            terms: Vec::new(),
             status: None,
         };
         assert!(self.machines.insert(name.clone(), machine).is_none(), "it runs already");
@@ -219,6 +233,54 @@ impl Net {
                 message: Message::Payload(payload),
             },
         );
+    }
+
+    /// Sends a term to a registered process, as a BEAM process would.
+    pub fn send(&mut self, name: &str, process: &str, term: Term) {
+        let (to, from) = (
+            Address::Name(Atom::new(process)),
+            Some(self.machines[&atom(name)].client.clone()),
+        );
+        let message = Message::Term { from, term };
+        self.input(&atom(name), Input::Message { to, message });
+    }
+
+    /// What a `gen_server` call comes to, in at most the 5 s that any may take.
+    #[track_caller]
+    pub fn call(&mut self, name: &str, process: &str, request: Term) -> Term {
+        let tag = self.begin_call(name, process, request);
+        let answer = self.receive(name);
+        match answer.as_tuple() {
+            Some([echo, answer]) if *echo == tag => answer.clone(),
+            _ => panic!("{answer} is no answer to {tag}"),
+        }
+    }
+
+    /// Begins a call; its answer, `{Tag, Answer}` with the tag this gives, is received.
+    pub fn begin_call(&mut self, name: &str, process: &str, request: Term) -> Term {
+        self.asked += 1;
+        let tag = Term::from(self.asked);
+        let from = Term::tuple([Term::Pid(self.client(name)), tag.clone()]);
+        self.send(name, process, Term::tuple([Term::atom("$gen_call"), from, request]));
+        tag
+    }
+
+    /// The process that asks at a node.
+    pub fn client(&self, name: &str) -> Pid {
+        self.machines[&atom(name)].client.clone()
+    }
+
+    /// The first term that came for the process that asks at a node.
+    #[track_caller]
+    pub fn receive(&mut self, name: &str) -> Term {
+        for _ in 0..=5_100 {
+            let terms = &mut self.machines.get_mut(&atom(name)).unwrap().terms;
+            if !terms.is_empty() {
+                return terms.remove(0);
+            }
+            self.run_ms(1);
+        }
+        panic!("nothing came within 5.1 s");
     }
 
     /// The replies to a batch, separated by a bar; none as long as there are none.
@@ -436,6 +498,10 @@ impl Net {
                 } => {
                     self.machines.get_mut(from).unwrap().status = Some(status);
                 }
+                Effect::Deliver {
+                    message: Message::Term { term, .. },
+                    ..
+                } => self.machines.get_mut(from).unwrap().terms.push(term),
                 Effect::Event(event) => self.machines.get_mut(from).unwrap().events.push(event),
                 Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } => {}
             }

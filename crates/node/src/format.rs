@@ -1,0 +1,187 @@
+//! Text as peers have it printed: characters as lists and binaries, and formats of `io_lib:format/2`.
+//!
+//! The result goes to people, never back to a peer. So it is good enough to read: field widths and padding are dropped,
+//! and what does not fit together is shown as it came. It is never longer than asked for, and is one
+//! line without control characters, so that a peer cannot forge lines of a log.
+
+use alloc::string::String;
+use core::fmt::{self, Write};
+use wire::etf::Term;
+
+/// Text up to a bound.
+struct Line {
+    text: String,
+    bytes_max: usize,
+}
+
+impl Line {
+    fn push(&mut self, char: char) -> fmt::Result {
+        let shown = if char.is_control() { ' ' } else { char };
+        if self.text.len() + shown.len_utf8() > self.bytes_max {
+            return Err(fmt::Error);
+        }
+        self.text.push(shown);
+        Ok(())
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|char| self.push(char))
+    }
+}
+
+/// Writes with `write` into at most `bytes_max` bytes; what is longer is cut.
+fn bounded(bytes_max: usize, write: impl FnOnce(&mut Line) -> fmt::Result) -> String {
+    let mut line = Line {
+        text: String::new(),
+        bytes_max,
+    };
+    if write(&mut line).is_err() {
+        line.text.push('…');
+    }
+    line.text
+}
+
+/// Any term, as Erlang writes it.
+pub(crate) fn term_text(term: &Term, bytes_max: usize) -> String {
+    bounded(bytes_max, |line| write!(line, "{term}"))
+}
+
+/// Characters in binaries and nested lists; what is none is shown as a term.
+pub(crate) fn chars_text(chars: &Term, bytes_max: usize) -> String {
+    bounded(bytes_max, |line| write_chars(line, chars))
+}
+
+/// What `io_lib:format(Format, Args)` makes; if they do not fit together, both as terms.
+pub(crate) fn format_text(format: &Term, args: &Term, bytes_max: usize) -> String {
+    let pattern = match format {
+        Term::Atom(atom) => String::from(atom.as_str()),
+        format => chars_text(format, bytes_max),
+    };
+    let mut fits = true;
+    let text = bounded(bytes_max, |line| {
+        let written = write_format(line, &pattern, args.as_list().unwrap_or_default())?;
+        fits = written;
+        Ok(())
+    });
+    if fits {
+        text
+    } else {
+        bounded(bytes_max, |line| write!(line, "{format} {args}"))
+    }
+}
+
+fn write_chars(line: &mut Line, chars: &Term) -> fmt::Result {
+    match chars {
+        Term::Binary(bytes) => line.write_str(&String::from_utf8_lossy(bytes)),
+        Term::List(items) => items.iter().try_for_each(|item| write_chars(line, item)),
+        Term::Improper(items, tail) => {
+            items.iter().try_for_each(|item| write_chars(line, item))?;
+            write_chars(line, tail)
+        }
+        Term::Int(code) => match u32::try_from(*code).ok().and_then(char::from_u32) {
+            Some(char) => line.push(char),
+            None => write!(line, "{chars}"),
+        },
+        Term::Atom(atom) => line.write_str(atom.as_str()),
+        other => write!(line, "{other}"),
+    }
+}
+
+/// False if the arguments are not as the format asks.
+fn write_format(line: &mut Line, pattern: &str, args: &[Term]) -> Result<bool, fmt::Error> {
+    let (mut args, mut chars) = (args.iter(), pattern.chars());
+    while let Some(char) = chars.next() {
+        if char != '~' {
+            line.push(char)?;
+            continue;
+        }
+        // Field width, precision, padding and modifiers; a star takes an argument.
+        let control = loop {
+            match chars.next() {
+                Some('*') => drop(args.next()),
+                Some(c) if c.is_ascii_digit() || matches!(c, '.' | '-' | 't' | 'l' | 'k' | 'K') => {}
+                other => break other,
+            }
+        };
+        let fits = match control {
+            Some('n') => line.push('\n').map(|()| true)?,
+            Some('~') => line.push('~').map(|()| true)?,
+            Some('i') => args.next().is_some(),
+            Some('s') => write_with(line, args.next(), write_chars)?,
+            Some('c') => write_with(line, args.next(), write_chars)?,
+            Some('w' | 'p' | 'b' | 'B' | 'g' | 'f' | 'e' | '#' | '+') => write_with(line, args.next(), write_term)?,
+            Some('W' | 'P' | 'x' | 'X') => {
+                let fits = write_with(line, args.next(), write_term)?;
+                fits && args.next().is_some()
+            }
+            Some(_) | None => false,
+        };
+        if !fits {
+            return Ok(false);
+        }
+    }
+    Ok(args.next().is_none())
+}
+
+fn write_term(line: &mut Line, term: &Term) -> fmt::Result {
+    write!(line, "{term}")
+}
+
+fn write_with(
+    line: &mut Line,
+    arg: Option<&Term>,
+    write: impl FnOnce(&mut Line, &Term) -> fmt::Result,
+) -> Result<bool, fmt::Error> {
+    match arg {
+        Some(arg) => write(line, arg).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn formatted(format: &str, args: impl IntoIterator<Item = Term>) -> String {
+        format_text(&Term::chars(format), &Term::list(args), 100)
+    }
+
+    #[test]
+    fn what_formats_are_made_of() {
+        let (word, text) = (Term::atom("x"), || Term::chars("hi"));
+        assert_eq!(formatted("~p and ~s~n", [word.clone(), text()]), "x and hi ");
+        assert_eq!(formatted("~10.3.0w|~-5ts|~~", [word.clone(), text()]), "x|hi|~");
+        assert_eq!(
+            formatted("~*w ~W", [Term::from(9), word.clone(), word.clone(), Term::from(3)]),
+            "x x"
+        );
+        assert_eq!(formatted("~c~b", [Term::from(65), Term::from(66)]), "A66");
+        let binary = Term::binary("a ~p");
+        assert_eq!(format_text(&binary, &Term::list([word]), 100), "a x");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_shown_as_it_came() {
+        assert_eq!(format_text(&Term::binary("~p"), &Term::NIL, 100), "<<\"~p\">> []");
+        assert_eq!(
+            format_text(&Term::binary("no"), &Term::list([1_u8]), 100),
+            "<<\"no\">> [1]"
+        );
+        assert_eq!(
+            format_text(&Term::binary("~q"), &Term::list([1_u8]), 100),
+            "<<\"~q\">> [1]"
+        );
+    }
+
+    #[test]
+    fn text_is_bounded_and_cannot_forge_a_terminal() {
+        let long = Term::binary(alloc::vec![b'a'; 1000]);
+        assert!(chars_text(&long, 50).len() <= 53);
+        assert!(term_text(&Term::list((0..1000).map(|n| n + 1000)), 50).len() <= 53);
+        assert_eq!(chars_text(&Term::binary(b"a\x1b[2Jb\r"), 50), "a [2Jb ");
+        let deep = Term::list([Term::list([Term::from(104)]), Term::binary("i"), Term::atom("x")]);
+        assert_eq!(chars_text(&deep, 50), "hix");
+    }
+}

@@ -1,0 +1,185 @@
+//! What peers have this node write down: output of processes there, and their logs. It becomes [`Event::Note`]s.
+//!
+//! | registered as | takes | kind of the note |
+//! |---|---|---|
+//! | `user` | io requests, as the group leader of what we spawn at peers | `io` |
+//! | `logger_proxy` | `{log, Level, Format, Args, Meta}` and other log events | `log` |
+//! | `auth` | cast `{print, Format, Args}` | `log` |
+//!
+//! - An io request is answered exactly once, so that nobody who prints ever hangs; there is no input.
+//! - Text is bounded, and so is how much of it there is: what is too much is answered and dropped, and the next note says
+//!   how many lines that was.
+//!
+//! Source: *The Erlang I/O Protocol*, STDLIB user's guide.
+
+use crate::{
+    context::Context,
+    effect::Event,
+    format::{chars_text, format_text, term_text},
+    gen_server::{Request, parse},
+    message::{Address, Message, Payload, Process},
+    throttle::Throttle,
+};
+use alloc::{format, string::String};
+use wire::etf::{Atom, Pid, Term};
+
+/// The names of these processes.
+pub(crate) const USER: &str = "user";
+pub(crate) const LOGGER_PROXY: &str = "logger_proxy";
+pub(crate) const AUTH: &str = "auth";
+
+/// Bytes of one note.
+const TEXT_BYTES_MAX: usize = 4096;
+/// Requests in one list of requests; further ones are left out.
+const REQUESTS_MAX: usize = 64;
+
+/// Prints what processes at peers print.
+#[derive(Debug, Default)]
+pub(crate) struct GroupLeader {
+    throttle: Throttle,
+}
+
+impl<P: Payload> Process<P> for GroupLeader {
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        ctx.trap_exit(true);
+    }
+
+    fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        let Message::Term { from: sender, term } = message else {
+            return;
+        };
+        let Some([word, Term::Pid(from), reply_as, request]) = term.as_tuple() else {
+            return;
+        };
+        if !word.is_atom("io_request") {
+            return;
+        }
+        let node = sender.as_ref().unwrap_or(from).node.clone();
+        let result = self.answer(ctx, &node, request);
+        let reply = Term::tuple([Term::atom("io_reply"), reply_as.clone(), result]);
+        // An answer: nobody is dialled for it.
+        ctx.core.send(ctx.me, &Address::Pid(from.clone()), reply, false);
+    }
+}
+
+impl GroupLeader {
+    fn answer<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom, request: &Term) -> Term {
+        if let Some([word, Term::List(requests)]) = request.as_tuple()
+            && word.is_atom("requests")
+        {
+            let mut last = Term::atom("ok");
+            for request in requests.iter().take(REQUESTS_MAX) {
+                last = self.answer_one(ctx, node, request);
+            }
+            return last;
+        }
+        self.answer_one(ctx, node, request)
+    }
+
+    fn answer_one<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom, request: &Term) -> Term {
+        if request.is_atom("getopts") {
+            let encoding = Term::tuple([Term::atom("encoding"), Term::atom("unicode")]);
+            return Term::list([encoding]);
+        }
+        let Some([Term::Atom(verb), args @ ..]) = request.as_tuple() else {
+            return unsupported();
+        };
+        match (verb.as_str(), args) {
+            ("put_chars", [_encoding, chars]) => self.put(ctx, node, || chars_text(chars, TEXT_BYTES_MAX)),
+            ("put_chars", [_encoding, module, function, args]) => {
+                self.put(ctx, node, || applied_text(module, function, args));
+            }
+            // Of releases before the encoding was part of it.
+            ("put_chars", [chars]) => self.put(ctx, node, || chars_text(chars, TEXT_BYTES_MAX)),
+            ("setopts", [_]) => {}
+            ("get_line" | "get_chars" | "get_until" | "get_password", _) => return Term::atom("eof"),
+            _ => return unsupported(),
+        }
+        Term::atom("ok")
+    }
+
+    fn put<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom, text: impl FnOnce() -> String) {
+        note(ctx, &mut self.throttle, "io", node, text);
+    }
+}
+
+fn unsupported() -> Term {
+    Term::tuple([Term::atom("error"), Term::atom("enotsup")])
+}
+
+/// What a function makes of its arguments: the one that `io:format` asks for, or how it was called.
+fn applied_text(module: &Term, function: &Term, args: &Term) -> String {
+    match args.as_list() {
+        Some([format, args])
+            if module.is_atom("io_lib") && (function.is_atom("format") || function.is_atom("fwrite")) =>
+        {
+            format_text(format, args, TEXT_BYTES_MAX)
+        }
+        _ => term_text(
+            &Term::tuple([module.clone(), function.clone(), args.clone()]),
+            TEXT_BYTES_MAX,
+        ),
+    }
+}
+
+/// Writes down what peers log: `logger_proxy` and `auth`.
+#[derive(Debug, Default)]
+pub(crate) struct LogSink {
+    throttle: Throttle,
+}
+
+impl<P: Payload> Process<P> for LogSink {
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        ctx.trap_exit(true);
+    }
+
+    fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        let Message::Term { from, term } = message else {
+            return;
+        };
+        let node = from.map_or_else(|| Atom::new("?"), |from: Pid| from.node);
+        let term = match parse(term) {
+            Request::Cast(term) | Request::Info(term) => term,
+            Request::Call { .. } => return,
+        };
+        match term.as_tuple() {
+            Some([word, level, format, args, _meta]) if word.is_atom("log") => {
+                note(ctx, &mut self.throttle, "log", &node, || {
+                    let text = format_text(format, args, TEXT_BYTES_MAX);
+                    format!("{level}: {text}")
+                });
+            }
+            Some([word, rest @ ..]) if word.is_atom("log") => {
+                note(ctx, &mut self.throttle, "log", &node, || {
+                    term_text(&Term::List(rest.to_vec()), TEXT_BYTES_MAX)
+                });
+            }
+            Some([word, format, args]) if word.is_atom("print") => {
+                note(ctx, &mut self.throttle, "log", &node, || {
+                    format_text(format, args, TEXT_BYTES_MAX)
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn note<P: Payload>(
+    ctx: &mut Context<'_, P>,
+    throttle: &mut Throttle,
+    kind: &'static str,
+    node: &Atom,
+    text: impl FnOnce() -> String,
+) {
+    let Some(dropped) = throttle.pass(ctx.now().monotonic_us) else {
+        return;
+    };
+    let text = text();
+    let (node, text) = (node.as_str(), text.trim_end());
+    let text = if dropped > 0 {
+        format!("{node}: {text} (after {dropped} that were dropped)")
+    } else {
+        format!("{node}: {text}")
+    };
+    ctx.event(Event::Note { kind, text });
+}

@@ -1,0 +1,144 @@
+//! The process registered as `rex`: what is left of `rpc` between `spawn` and messages.
+//!
+//! | message | answer |
+//! |---|---|
+//! | call `{call\|block_call, M, F, Args, Leader}` | the value, or `{badrpc, Reason}` |
+//! | cast `{cast, M, F, Args, Leader}` | none |
+//! | `{Pid, {call, M, F, Args, Leader}}`, of C nodes | `{rex, Value}` |
+//! | `{Pid, features_request}` | `{features_reply, Node, [erpc]}` |
+//! | `{Pid, {sbcast, Name, Message}}` | `{rex, Node, Node}` or `{rex, Node, {nonexisting_name, Name}}` |
+//! | `{Pid, {send, Name, Message}}` | the second if there is no such name |
+//!
+//! A BEAM runs a `block_call` before anything else it is asked; here nothing waits, and it is a call as any other.
+//! What is passed on keeps its sender: through here nobody can speak as a process of this node.
+//!
+//! Source: `rpc.erl` of OTP 25.
+
+use crate::{
+    calls::RexCaller,
+    context::Context,
+    gen_server::{Request, parse},
+    message::{Address, Message, Payload, Process},
+    spawn::Applied,
+};
+use wire::etf::{Atom, Pid, Term};
+
+pub(crate) const NAME: &str = "rex";
+
+#[derive(Debug)]
+pub(crate) struct Rex;
+
+impl<P: Payload> Process<P> for Rex {
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        // Anybody may link to it; nobody's end is its own.
+        ctx.trap_exit(true);
+    }
+
+    fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        // Who does not say who it is has no permissions and no quota.
+        let Message::Term {
+            from: Some(sender),
+            term,
+        } = message
+        else {
+            return;
+        };
+        let peer = (sender.node != *ctx.node()).then_some(&sender.node);
+        match parse(term) {
+            Request::Call { from, request } => {
+                if let Some(what) = called(&request, &["call", "block_call"]) {
+                    ctx.core.rex_call(peer, &RexCaller::Server(from), what);
+                } else {
+                    ctx.reply(&from, Term::tuple([Term::atom("badrpc"), Term::atom("badarg")]));
+                }
+            }
+            Request::Cast(request) => {
+                if let Some(what) = called(&request, &["cast"]) {
+                    ctx.core.rex_cast(peer, what);
+                }
+            }
+            Request::Info(term) => {
+                if let Some([Term::Pid(to), asked]) = term.as_tuple() {
+                    asked_plainly(ctx, &sender, to, asked);
+                }
+            }
+        }
+    }
+}
+
+/// `{Verb, M, F, Args, Leader}`.
+fn called(request: &Term, verbs: &[&str]) -> Option<Applied> {
+    let [verb, what @ .., _leader] = request.as_tuple()? else {
+        return None;
+    };
+    let is_one = verbs.iter().any(|wanted| verb.is_atom(wanted));
+    if is_one { Applied::of(what) } else { None }
+}
+
+/// What comes as `{Pid, Asked}`.
+fn asked_plainly<P: Payload>(ctx: &mut Context<'_, P>, sender: &Pid, to: &Pid, asked: &Term) {
+    if asked.is_atom("features_request") {
+        let features = Term::list([Term::atom("erpc")]);
+        let answer = Term::tuple([Term::atom("features_reply"), Term::Atom(ctx.node().clone()), features]);
+        return ctx.send_back(to, answer);
+    }
+    if let Some(what) = called(asked, &["call"]) {
+        let peer = (sender.node != *ctx.node()).then_some(&sender.node);
+        return ctx.core.rex_call(peer, &RexCaller::Plain(to.clone()), what);
+    }
+    let Some([verb, Term::Atom(name), message]) = asked.as_tuple() else {
+        return;
+    };
+    let node = Term::Atom(ctx.node().clone());
+    let (message, says_ok) = if verb.is_atom("sbcast") {
+        (message.clone(), true)
+    } else if verb.is_atom("send") {
+        (Term::tuple([Term::Pid(to.clone()), message.clone()]), false)
+    } else {
+        return;
+    };
+    if ctx.pass_on(sender, name, message) {
+        if says_ok {
+            ctx.send_back(to, Term::tuple([Term::atom(NAME), node.clone(), node]));
+        }
+    } else {
+        let reason = Term::tuple([Term::atom("nonexisting_name"), Term::Atom(name.clone())]);
+        ctx.send_back(to, Term::tuple([Term::atom(NAME), node, reason]));
+    }
+}
+
+impl<P: Payload> Context<'_, P> {
+    /// An answer to a pid: nobody is dialled for it.
+    fn send_back(&mut self, to: &Pid, term: Term) {
+        self.core.send(self.me, &Address::Pid(to.clone()), term, false);
+    }
+
+    /// Gives a message to a registered process in the name of its sender. False if there is none.
+    fn pass_on(&mut self, sender: &Pid, name: &Atom, term: Term) -> bool {
+        let Some(process) = self.core.registry.find(name) else {
+            return false;
+        };
+        let from = Some(sender.clone());
+        self.core.post(process, Message::Term { from, term });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_a_verb_a_function_arguments_and_a_leader() {
+        let word = Term::atom;
+        let request = |verb, args: Term| Term::tuple([word(verb), word("m"), word("f"), args, word("user")]);
+        let what = called(&request("block_call", Term::list([1_u8])), &["call", "block_call"]).unwrap();
+        assert_eq!(
+            (what.module.as_str(), what.function.as_str(), what.args.len()),
+            ("m", "f", 1)
+        );
+        assert!(called(&request("cast", Term::NIL), &["call"]).is_none());
+        assert!(called(&request("call", word("x")), &["call"]).is_none(), "no list");
+        assert!(called(&Term::tuple([word("call")]), &["call"]).is_none());
+    }
+}

@@ -1,0 +1,96 @@
+//! What a real `erl` can call at a node: the module `salp`, the names of the machine, and its end. Without an `erl` on the
+//! path there is nothing to test.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use std::{
+    io::{ErrorKind, Read},
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use salp::Node;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Starts an `erl` that uses this port mapper; none if there is no `erl`.
+fn erl(epmd: u16, program: &str) -> Option<Child> {
+    let child = Command::new("erl")
+        .args(["-noshell", "-name", "caller@127.0.0.1", "-setcookie", "testing"])
+        .args(["-start_epmd", "false", "-hidden", "-eval", program])
+        .env("ERL_EPMD_PORT", epmd.to_string())
+        .env("ERL_CRASH_DUMP_SECONDS", "0")
+        .stdout(Stdio::piped())
+        .spawn();
+    match child {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        child => Some(child.unwrap()),
+    }
+}
+
+/// What it printed, once it has ended.
+async fn printed(mut erl: Child) -> String {
+    let begun = Instant::now();
+    while erl.try_wait().unwrap().is_none() {
+        if begun.elapsed() > PATIENCE {
+            erl.kill().unwrap();
+            panic!("erl does not end");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut printed = String::new();
+    erl.stdout.unwrap().read_to_string(&mut printed).unwrap();
+    printed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_beam_calls_the_store_and_ends_the_node() {
+    let epmd = free_port();
+    let builder = Node::builder()
+        .name("functions@127.0.0.1")
+        .cookie("testing")
+        .epmd_port(epmd);
+    let node = builder.start().await.unwrap();
+    while !node.handle().status().await.unwrap().ready {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let lines = [
+        "ok = rpc:call(N, salp, put, [k, {a, 1}]), {ok, {a, 1}} = rpc:call(N, salp, get, [k]), ok",
+        "error = rpc:call(N, salp, get, [nope]), ok",
+        "ok = rpc:call(N, salp, put, [<<\"text\">>, <<\"v\">>]), {ok, <<\"v\">>} = rpc:call(N, salp, get, [<<\"text\">>]), ok",
+        "{ok, 5} = rpc:call(N, salp, incr, [n, 5]), {ok, 7} = rpc:call(N, salp, incr, [n, 2]), ok",
+        "3 = rpc:call(N, salp, stats, []), ok",
+        "true = lists:sort([k, <<\"text\">>, n]) =:= lists:sort(rpc:call(N, salp, keys, [])), ok",
+        "ok = rpc:call(N, salp, delete, [k]), error = rpc:call(N, salp, get, [k]), ok",
+        "[#{name := N, state := up, keys_held := 2, safe_to_stop := _}] = rpc:call(N, salp, cluster, []), ok",
+        "ok = rpc:call(N, salp, put, [soon, 1, [{ttl, 1}]]), timer:sleep(20), error = rpc:call(N, salp, get, [soon]), ok",
+        "{error, badarg} = rpc:call(N, salp, put, [k, v, [{colour, red}]]), ok",
+        "{badrpc, {'EXIT', {undef, [{salp, nope, [], []}]}}} = rpc:call(N, salp, nope, []), ok",
+        "[{ok, {ok, 7}}, {ok, {ok, 7}}] = erpc:multicall([N, N], salp, get, [n]), ok",
+        "{ok, L} = rpc:call(N, net_adm, names, []), {ok, M} = net_adm:names(), true = lists:sort(L) =:= lists:sort(M), \
+           [\"caller\", \"functions\"] = lists:sort([A || {A, _} <- L]), ok",
+        "ok = rpc:call(N, 'Elixir.System', stop, [0]), ok",
+    ];
+    let steps: Vec<String> = lines
+        .iter()
+        .enumerate()
+        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
+        .collect();
+    let program = format!("N = 'functions@127.0.0.1', {}, halt().", steps.join(", "));
+    let Some(erl) = erl(epmd, &program) else {
+        return;
+    };
+    let printed = printed(erl).await;
+    for (number, line) in lines.iter().enumerate() {
+        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
+    }
+    tokio::time::timeout(PATIENCE, node.ended())
+        .await
+        .expect("a node that was stopped ends");
+}

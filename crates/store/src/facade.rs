@@ -1,0 +1,192 @@
+//! A facade: the store under another process name, in the manners of another key-value server, so that programs written
+//! against that one find it.
+//!
+//! It holds no data and makes no request of its own. What it is asked it passes to the process `salp` of its node, as any
+//! BEAM process would, and tells the answer in its style:
+//!
+//! | style | is asked | answers |
+//! |---|---|---|
+//! | [`Style::Server`] | `gen_server` calls and casts, as `salp` itself | bare: `V` for `{ok, V}`, `missing` for `error` |
+//! | [`Style::Messages`] | `{set, K, V}`, `{get, K, Pid}`, `{delete, K}`, `{add_node, Node}`, `stop` | `{get, V}` to `Pid` |
+//!
+//! - What it passes on arrives in the order it came, so whoever writes and then reads reads what was written.
+//! - Each call is answered once. `salp` answers within the request timeout; should it not, the facade does a little later.
+
+use alloc::collections::BTreeMap;
+use node::{Address, Context, Message, Process, gen_server};
+use wire::{
+    dist,
+    etf::{Atom, Pid, Ref, Term},
+    reply::ErrorKind,
+};
+
+use crate::{ask::Payload, store::NAME};
+
+/// Calls that wait for the store. Further ones are refused as busy.
+const CALLS_MAX: usize = 65_536;
+
+/// How much longer than the store itself a facade waits for it.
+const GRACE_US: u64 = 1_000_000;
+
+/// In whose manners a facade speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// As a `GenServer` that answers with bare values.
+    Server,
+    /// As an Erlang process that takes plain messages.
+    Messages,
+}
+
+/// What a facade is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Face {
+    /// The name of its process.
+    pub name: Atom,
+    /// How it speaks.
+    pub style: Style,
+    /// What a missing key reads as.
+    pub missing: Atom,
+}
+
+/// Who waits for an answer of the store.
+#[derive(Debug)]
+enum Waiter {
+    /// A `gen_server` call.
+    Caller(gen_server::From),
+    /// The process of a `{get, K, Pid}`.
+    Reader(Pid),
+}
+
+/// The process.
+#[derive(Debug)]
+pub struct Facade {
+    style: Style,
+    missing: Atom,
+    timeout_us: u64,
+    store: Address,
+    /// By call: at most [`CALLS_MAX`].
+    calls: BTreeMap<Ref, Waiter>,
+}
+
+impl Facade {
+    /// A facade of a store that answers within `request_timeout_ms`.
+    pub fn new(face: &Face, request_timeout_ms: u64) -> Self {
+        Self {
+            style: face.style,
+            missing: face.missing.clone(),
+            timeout_us: request_timeout_ms.saturating_mul(1000).saturating_add(GRACE_US),
+            store: Address::Name(Atom::new(NAME)),
+            calls: BTreeMap::new(),
+        }
+    }
+
+    /// As a `GenServer`. What is neither a call nor a cast is dropped.
+    fn server(&mut self, ctx: &mut Context<'_, Payload>, term: Term) {
+        match gen_server::parse(term) {
+            gen_server::Request::Call { from, request } => self.ask(ctx, Waiter::Caller(from), request),
+            gen_server::Request::Cast(request) => self.tell(ctx, request),
+            gen_server::Request::Info(_) => {}
+        }
+    }
+
+    /// As a process that takes plain messages. Those it does not know are dropped.
+    fn plain(&mut self, ctx: &mut Context<'_, Payload>, term: &Term) {
+        if term.is_atom("stop") {
+            return wish(ctx, Payload::Leave);
+        }
+        let Some([Term::Atom(verb), arguments @ ..]) = term.as_tuple() else {
+            return;
+        };
+        match (verb.as_str(), arguments) {
+            ("set", [key, value]) => self.tell(ctx, Term::tuple([Term::atom("put"), key.clone(), value.clone()])),
+            ("delete", [key]) => self.tell(ctx, Term::tuple([Term::atom("delete"), key.clone()])),
+            ("get", [key, Term::Pid(reader)]) => {
+                let request = Term::tuple([Term::atom("get"), key.clone()]);
+                self.ask(ctx, Waiter::Reader(reader.clone()), request);
+            }
+            ("add_node", [Term::Atom(name)]) => {
+                if let Some(node) = dist::node_name(name.as_bytes()) {
+                    wish(ctx, Payload::Add { node });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&self, ctx: &mut Context<'_, Payload>, request: Term) {
+        ctx.send(&self.store, gen_server::cast_term(request));
+    }
+
+    fn ask(&mut self, ctx: &mut Context<'_, Payload>, waiter: Waiter, request: Term) {
+        if self.calls.len() >= CALLS_MAX {
+            let busy = refusal(Term::atom(ErrorKind::Busy.name()));
+            return self.answer(ctx, &waiter, busy);
+        }
+        let call = ctx.call(&self.store, request, self.timeout_us);
+        self.calls.insert(call, waiter);
+    }
+
+    /// Tells what `salp` answered.
+    fn answer(&self, ctx: &mut Context<'_, Payload>, waiter: &Waiter, answer: Term) {
+        match waiter {
+            Waiter::Caller(from) => ctx.reply(from, bare(answer, &self.missing)),
+            Waiter::Reader(reader) => {
+                let value = reason(&answer).cloned().unwrap_or_else(|| bare(answer, &self.missing));
+                ctx.send(&Address::Pid(reader.clone()), Term::tuple([Term::atom("get"), value]));
+            }
+        }
+    }
+}
+
+impl Process<Payload> for Facade {
+    fn handle(&mut self, ctx: &mut Context<'_, Payload>, message: Message<Payload>) {
+        match message {
+            Message::Term { term, .. } => match self.style {
+                Style::Server => self.server(ctx, term),
+                Style::Messages => self.plain(ctx, &term),
+            },
+            Message::Reply { call, result } => {
+                if let Some(waiter) = self.calls.remove(&call) {
+                    self.answer(ctx, &waiter, result.unwrap_or_else(refusal));
+                }
+            }
+            // It monitors nobody, links to nobody and sets no timer.
+            Message::Payload(_)
+            | Message::Exit { .. }
+            | Message::Down { .. }
+            | Message::Timer { .. }
+            | Message::NodeUp { .. }
+            | Message::NodeDown { .. }
+            | Message::Members(_)
+            | Message::Flush => {}
+        }
+    }
+}
+
+/// An answer of `salp` without its wrapping: a value as it is, `missing` for a key that is not there.
+pub fn bare(answer: Term, missing: &Atom) -> Term {
+    match answer {
+        Term::Tuple(mut parts) if parts.len() == 2 && parts[0].is_atom("ok") => parts.swap_remove(1),
+        Term::Atom(word) if word.as_str() == "error" => Term::Atom(missing.clone()),
+        other => other,
+    }
+}
+
+fn refusal(reason: Term) -> Term {
+    Term::tuple([Term::atom("error"), reason])
+}
+
+/// Why `salp` refused, if it did.
+fn reason(answer: &Term) -> Option<&Term> {
+    match answer.as_tuple()? {
+        [word, reason] if word.is_atom("error") => Some(reason),
+        _ => None,
+    }
+}
+
+/// Asks something of the store that is no request on a key.
+fn wish(ctx: &mut Context<'_, Payload>, payload: Payload) {
+    if let Some(store) = ctx.whereis(NAME).cloned() {
+        ctx.tell(&store, payload);
+    }
+}

@@ -1,0 +1,241 @@
+//! The door for BEAM programs: terms as keys and values, seen from all doors, and facades.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod net;
+
+use net::Net;
+use node::Atom;
+use store::{
+    facade::{Face, Style},
+    store::NAME,
+};
+use wire::etf::Term;
+
+const SERVER: &str = "Elixir.Apothik.Cache";
+const MESSAGES: &str = "server";
+
+fn tuple<const N: usize>(parts: [Term; N]) -> Term {
+    Term::tuple(parts)
+}
+
+fn get(key: Term) -> Term {
+    tuple([Term::atom("get"), key])
+}
+
+fn put(key: Term, value: Term) -> Term {
+    tuple([Term::atom("put"), key, value])
+}
+
+fn ok(value: Term) -> Term {
+    tuple([Term::atom("ok"), value])
+}
+
+/// Three nodes, each with a facade of either style.
+fn cluster() -> Net {
+    let mut net = Net::new();
+    net.faces = vec![
+        Face {
+            name: Atom::new(SERVER),
+            style: Style::Server,
+            missing: Atom::new("nil"),
+        },
+        Face {
+            name: Atom::new(MESSAGES),
+            style: Style::Messages,
+            missing: Atom::new("none"),
+        },
+    ];
+    for name in ["a", "b", "c"] {
+        net.start(name, if name == "a" { &[] } else { &["a"] });
+    }
+    net.heal();
+    net
+}
+
+#[test]
+fn a_term_goes_in_and_comes_out_as_it_is() {
+    let mut net = cluster();
+    for (value, shown) in [
+        (Term::Int(12), "12"),
+        (Term::Int(i64::MIN), "-9223372036854775808"),
+        (Term::integer(false, &[255; 9]), "4722366482869645213695"),
+        (Term::Float(-3.14), "-3.14"),
+        (Term::atom("a"), "a"),
+        (Term::binary("text"), "text"),
+        (Term::binary("12"), "12"),
+        (Term::chars("text"), "\"text\""),
+        (tuple([Term::atom("a"), Term::Int(1)]), "{a,1}"),
+        (Term::NIL, "[]"),
+    ] {
+        assert_eq!(
+            net.call("a", NAME, put(Term::binary("k"), value.clone())),
+            Term::atom("ok")
+        );
+        assert_eq!(net.call("b", NAME, get(Term::binary("k"))), ok(value.clone()));
+        assert_eq!(net.call("c", SERVER, get(Term::binary("k"))), value);
+        assert_eq!(net.ask("c", "GET k"), shown);
+    }
+}
+
+#[test]
+fn what_redis_sets_is_a_binary_until_it_is_counted_on() {
+    let mut net = cluster();
+    assert_eq!(net.ask("a", "SET n 12"), "OK");
+    assert_eq!(net.call("b", NAME, get(Term::binary("n"))), ok(Term::binary("12")));
+    assert_eq!(net.ask("a", "INCR n"), "13");
+    assert_eq!(net.call("b", NAME, get(Term::binary("n"))), ok(Term::Int(13)));
+}
+
+#[test]
+fn an_integer_of_a_beam_is_counted_on_from_every_door() {
+    let mut net = cluster();
+    let key = || Term::binary("n");
+    let incr = |by| tuple([Term::atom("incr"), key(), Term::Int(by)]);
+    assert_eq!(net.call("a", NAME, put(key(), Term::Int(12))), Term::atom("ok"));
+    assert_eq!(net.ask("b", "INCRBY n 30"), "42");
+    assert_eq!(net.call("c", NAME, incr(-2)), ok(Term::Int(40)));
+    assert_eq!(net.call("c", SERVER, incr(1)), Term::Int(41));
+    assert_eq!(net.call("a", NAME, get(key())), ok(Term::Int(41)));
+    assert_eq!(net.ask("a", "RENAME n {n}2"), "OK");
+    assert_eq!(net.call("b", NAME, get(Term::binary("{n}2"))), ok(Term::Int(41)));
+    // What is none stays what it is.
+    assert_eq!(net.call("a", NAME, put(key(), Term::Float(1.0))), Term::atom("ok"));
+    assert_eq!(net.ask("b", "INCR n"), "!bad_request");
+    assert_eq!(net.call("a", NAME, get(key())), ok(Term::Float(1.0)));
+}
+
+#[test]
+fn a_term_is_a_key_of_its_own() {
+    let mut net = cluster();
+    let keys = [
+        Term::Int(1),
+        Term::Float(1.0),
+        Term::atom("1"),
+        Term::binary("1"),
+        Term::chars("1"),
+        Term::map([(Term::Int(1), Term::Int(2)), (Term::Float(1.0), Term::NIL)]),
+    ];
+    for (number, key) in keys.iter().enumerate() {
+        let value = Term::from(number as u64);
+        assert_eq!(net.call("a", NAME, put(key.clone(), value)), Term::atom("ok"));
+    }
+    for (number, key) in keys.iter().enumerate() {
+        assert_eq!(net.call("b", NAME, get(key.clone())), ok(Term::from(number as u64)));
+    }
+    assert_eq!(net.ask("c", "GET 1"), "3");
+    assert_eq!(net.ask("c", "DBSIZE"), "6");
+    // Its name at the other doors is its external format.
+    let bytes = store::term::key_of(&keys[0]);
+    assert_eq!(store::term::of_key(&bytes), Some(Term::Int(1)));
+    assert_eq!(bytes, b"\x83a\x01");
+}
+
+#[test]
+fn a_process_reads_what_it_wrote_without_waiting() {
+    let mut net = cluster();
+    for process in [NAME, SERVER] {
+        for number in 0..100_u64 {
+            let key = || tuple([Term::binary(process), Term::from(number)]);
+            let cast = tuple([Term::atom("$gen_cast"), put(key(), Term::from(number))]);
+            net.send("b", process, cast);
+            let read = net.call("b", process, get(key()));
+            let value = Term::from(number);
+            assert_eq!(read, if process == NAME { ok(value) } else { value });
+        }
+    }
+}
+
+#[test]
+fn a_server_answers_bare() {
+    let mut net = cluster();
+    let key = || Term::binary("k");
+    assert_eq!(net.call("a", SERVER, get(key())), Term::atom("nil"));
+    assert_eq!(net.call("a", SERVER, put(key(), Term::Int(12))), Term::atom("ok"));
+    for name in ["a", "b", "c"] {
+        assert_eq!(net.call(name, SERVER, get(key())), Term::Int(12));
+        assert_eq!(net.call(name, SERVER, Term::atom("stats")), Term::Int(1));
+    }
+    // A value that looks like an answer is a value.
+    let error = tuple([Term::atom("error"), Term::atom("no_nodes")]);
+    assert_eq!(net.call("a", SERVER, put(key(), error.clone())), Term::atom("ok"));
+    assert_eq!(net.call("b", SERVER, get(key())), error);
+    let delete = tuple([Term::atom("delete"), key()]);
+    assert_eq!(net.call("b", SERVER, delete), Term::atom("ok"));
+    assert_eq!(net.call("c", SERVER, get(key())), Term::atom("nil"));
+    let unknown = net.call("c", SERVER, Term::atom("unknown"));
+    assert_eq!(unknown, tuple([Term::atom("error"), Term::atom("badarg")]));
+}
+
+#[test]
+fn plain_messages_are_answered_to_the_pid_they_name() {
+    let mut net = cluster();
+    let read = |net: &mut Net, name: &str, key: &'static str| {
+        let reader = Term::Pid(net.client(name));
+        net.send(name, MESSAGES, tuple([Term::atom("get"), Term::atom(key), reader]));
+        net.receive(name)
+    };
+    let told = |value| tuple([Term::atom("get"), value]);
+    assert_eq!(read(&mut net, "a", "moo"), told(Term::atom("none")));
+    let set = tuple([Term::atom("set"), Term::atom("moo"), Term::Float(-3.14)]);
+    net.send("a", MESSAGES, set);
+    assert_eq!(read(&mut net, "a", "moo"), told(Term::Float(-3.14)));
+    net.run_ms(20);
+    for name in ["b", "c"] {
+        assert_eq!(read(&mut net, name, "moo"), told(Term::Float(-3.14)));
+    }
+    net.send("c", MESSAGES, tuple([Term::atom("delete"), Term::atom("moo")]));
+    assert_eq!(read(&mut net, "c", "moo"), told(Term::atom("none")));
+    // What nobody knows is dropped, and nothing is stored for it.
+    for junk in [
+        Term::atom("junk"),
+        tuple([]),
+        tuple([Term::atom("get"), Term::Int(1), Term::Int(2)]),
+        tuple([Term::atom("add_node"), Term::atom("no name")]),
+    ] {
+        net.send("a", MESSAGES, junk);
+    }
+    assert_eq!(net.ask("a", "DBSIZE"), "0");
+}
+
+#[test]
+fn a_node_is_added_and_stopped_by_message() {
+    let mut net = cluster();
+    net.start("d", &[]);
+    net.send("d", MESSAGES, tuple([Term::atom("add_node"), Term::atom("a@net")]));
+    net.heal();
+    assert_eq!(net.status("d").nodes.len(), 4);
+    assert_eq!(net.call("a", SERVER, put(Term::Int(1), Term::Int(2))), Term::atom("ok"));
+    net.send("a", MESSAGES, Term::atom("stop"));
+    net.run_ms(3_000);
+    assert!(net.notes("a").contains(&"left"));
+    net.kill("a");
+    net.heal();
+    assert_eq!(net.call("d", SERVER, get(Term::Int(1))), Term::Int(2));
+}
+
+#[test]
+fn without_a_replica_the_answer_is_no_nodes() {
+    let mut net = Net::new();
+    net.faces = vec![
+        Face {
+            name: Atom::new(SERVER),
+            style: Style::Server,
+            missing: Atom::new("nil"),
+        },
+        Face {
+            name: Atom::new(MESSAGES),
+            style: Style::Messages,
+            missing: Atom::new("none"),
+        },
+    ];
+    // It waits for the nodes it is to join, and serves nothing before.
+    net.start("b", &["a"]);
+    let no_nodes = || Term::atom("no_nodes");
+    assert_eq!(
+        net.call("b", SERVER, get(Term::Int(1))),
+        tuple([Term::atom("error"), no_nodes()])
+    );
+    let reader = Term::Pid(net.client("b"));
+    net.send("b", MESSAGES, tuple([Term::atom("get"), Term::Int(1), reader]));
+    assert_eq!(net.receive("b"), tuple([Term::atom("get"), no_nodes()]));
+}
