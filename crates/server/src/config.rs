@@ -5,6 +5,7 @@
 
 pub(crate) mod cookie;
 pub(crate) mod discovery;
+mod facade;
 pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::{
 use node::{Atom, Cookie};
 use store::{
     config::{Keyspace, Password},
+    facade::Face,
     quorum::Level,
 };
 
@@ -95,6 +97,8 @@ pub(crate) struct Config {
     pub(crate) replicas: u8,
     pub(crate) shards: u16,
     pub(crate) keyspaces: Vec<Keyspace>,
+    /// Other names of the store.
+    pub(crate) facades: Vec<Face>,
     /// 0: no limit.
     pub(crate) memory_bytes_max: u64,
     pub(crate) value_bytes_max: usize,
@@ -143,6 +147,7 @@ impl Config {
             replicas: read.one("replicas", |text| value::number(text, 1, 15))?,
             shards: read.one("shards", value::shards)?,
             keyspaces: read.keyspaces()?,
+            facades: read.facades()?,
             memory_bytes_max: read.one("max-memory", value::size)?,
             value_bytes_max: read.one("max-value", value::value_size)?,
             clients_max: read.one("max-clients", |text| value::number(text, 1, 1_000_000))?,
@@ -295,13 +300,8 @@ impl Reading<'_> {
 
     /// Settings whose names are taken and whose work is not done yet.
     fn refuse_what_is_to_come(&self) -> Result<(), ConfigError> {
-        for (name, what) in [
-            ("data-dir", "keeping data on disk"),
-            ("facade", "other names for the store"),
-        ] {
-            if self.0.source(name) != Source::Default {
-                return Err(self.error(name, format_args!("{what} is not there yet"), "leave it out"));
-            }
+        if self.0.source("data-dir") != Source::Default {
+            return Err(self.error("data-dir", "keeping data on disk is not there yet", "leave it out"));
         }
         let workers: u32 = self.one("workers", |text| value::number(text, 1, 1024))?;
         if workers != 1 {
@@ -326,6 +326,12 @@ impl Reading<'_> {
         }
         let path = self.one("cookie-file", value::path)?;
         cookie::read_or_make(&path).map_err(|(problem, mend)| self.error("cookie-file", problem, mend))
+    }
+
+    fn facades(&self) -> Result<Vec<Face>, ConfigError> {
+        let facades = self.many("facade", facade::parse)?;
+        facade::check(&facades).map_err(|(problem, mend)| self.error("facade", problem, mend))?;
+        Ok(facades)
     }
 
     fn keyspaces(&self) -> Result<Vec<Keyspace>, ConfigError> {

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use node::{Address, Atom, Effect, Event, Input, Message, Node, Pid};
 use store::{
     ask::{Ask, Measured, Payload, Session, Status},
+    facade::{Face, Facade},
     store::Store,
 };
 use tokio::{
@@ -128,6 +129,7 @@ pub(crate) struct Core {
 pub(crate) struct Parts {
     pub(crate) node: node::Config,
     pub(crate) store: store::config::Config,
+    pub(crate) facades: Vec<Face>,
     pub(crate) seeds: [u64; 2],
     pub(crate) router: Router,
     /// How long a node that is told to stop hands over.
@@ -144,6 +146,10 @@ impl Core {
         let mut node = Node::new(parts.node.clone(), node_seed);
         let store = Store::new(parts.store.clone(), store_seed);
         let store = Address::Pid(node.spawn(Some(store::store::NAME), Box::new(store)));
+        for face in &parts.facades {
+            let facade = Facade::new(face, parts.store.request_timeout_ms);
+            node.spawn(Some(face.name.as_str()), Box::new(facade));
+        }
         let door = node.adopt();
         let router = Rc::new(mem::take(&mut parts.router));
         Shell(Rc::new_cyclic(|me| {

@@ -16,6 +16,7 @@ mod answers;
 mod batch;
 mod cluster;
 mod events;
+mod found;
 mod guard;
 mod kv;
 mod listener;

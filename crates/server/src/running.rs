@@ -157,6 +157,7 @@ impl Node {
         let parts = Parts {
             node: node_config(&config, creation, dist_address.port()),
             store,
+            facades: config.facades.clone(),
             seeds,
             router: router(&config),
             leave_timeout: config.leave_timeout,
@@ -488,6 +489,14 @@ impl Builder {
     #[must_use]
     pub fn replicas(self, replicas: u8) -> Self {
         self.set("replicas", &[&replicas.to_string()])
+    }
+
+    /// Other names for the store, for programs of a BEAM: `NAME[:style=server|messages][:missing=ATOM]`.
+    #[must_use]
+    pub fn facades<F: AsRef<str>>(self, facades: impl IntoIterator<Item = F>) -> Self {
+        let facades: Vec<F> = facades.into_iter().collect();
+        let texts: Vec<&str> = facades.iter().map(AsRef::as_ref).collect();
+        self.set("facade", &texts)
     }
 
     /// How long the node looks for the others before it serves without them.

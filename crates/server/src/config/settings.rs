@@ -184,8 +184,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     one("log-format", "FORMAT", "text", "text or json"),
     many(
         "facade",
-        "NAME[:missing=nil]",
-        "another module and process name for the store",
+        "NAME[:style=STYLE][:missing=ATOM]",
+        "another module and process name for the store; style server or messages",
     ),
     switch(
         "debug-commands",

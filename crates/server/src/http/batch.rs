@@ -18,7 +18,8 @@ use super::{
     Answer, Door, Shared,
     address::{self, Query},
     json,
-    kv::{self, Found},
+    found::{Found, Held, TERM_TYPE},
+    kv,
     problem::Problem,
 };
 
@@ -180,12 +181,18 @@ fn read<'a>(op: Verb, reply: &mut impl Iterator<Item = Reply<'a>>) -> Result<Out
         Verb::Get => {
             let found = Found::of(reply)?.ok_or_else(Problem::no_key)?;
             let mut outcome = Outcome::of(StatusCode::OK);
-            match str::from_utf8(found.value) {
-                Ok(value) => outcome.value = Some(value.into()),
-                Err(_) => outcome.value_encoded = Some(address::encode(found.value)),
+            match String::from_utf8(found.held.shown().into_owned()) {
+                Ok(value) => outcome.value = Some(value),
+                Err(bytes) => outcome.value_encoded = Some(address::encode(bytes.as_bytes())),
             }
-            let kind = String::from_utf8_lossy(found.content_type);
-            outcome.content_type = (!kind.is_empty()).then(|| kind.into_owned());
+            outcome.content_type = match found.held {
+                Held::Bytes(_, b"") | Held::Integer(_) => None,
+                Held::Bytes(_, kind) => Some(String::from_utf8_lossy(kind).into_owned()),
+                Held::Term(_) => Some(TERM_TYPE.into()),
+            };
+            if let Held::Term(external) = found.held {
+                outcome.value_encoded = Some(address::encode(external));
+            }
             outcome.version = Some(found.version.into());
             outcome
         }

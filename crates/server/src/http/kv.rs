@@ -1,5 +1,7 @@
 //! Keys over HTTP: read, write, delete, count, list.
 
+use std::collections::BTreeMap;
+
 use axum::{
     body::Bytes,
     extract::{Request, State},
@@ -15,15 +17,10 @@ use wire::{
 use super::{
     Answer, Door, Place, Shared,
     address::{self, Query},
+    found::{Found, TERM_TYPE, takes_terms},
     header_value, json,
     problem::Problem,
 };
-
-/// The content type of a value that was given none.
-const BYTES_TYPE: &str = "application/octet-stream";
-
-/// The content type of an Erlang term in external format.
-const TERM_TYPE: &str = "application/x-erlang-term";
 
 /// Keys that a page aims at, and the most it may be asked for.
 const PAGE_KEYS: usize = 100;
@@ -31,43 +28,6 @@ const PAGE_KEYS_MAX: usize = 10_000;
 
 /// Steps of a scan for one page. A rare prefix gives short pages, even empty ones, rather than slow ones.
 const PAGE_STEPS_MAX: usize = 32;
-
-/// A value as `SALP.GET` gives it.
-#[derive(Debug, PartialEq)]
-pub(super) struct Found<'a> {
-    pub(super) value: &'a [u8],
-    /// Empty if it was given none.
-    pub(super) content_type: &'a [u8],
-    pub(super) version: &'a str,
-    /// Unix milliseconds.
-    pub(super) deadline_ms: Option<i64>,
-}
-
-impl<'a> Found<'a> {
-    /// Reads one value's tokens; `None` is a missing key.
-    pub(super) fn of(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Result<Option<Self>, Problem> {
-        match tokens.next() {
-            Some(Reply::Null) => return Ok(None),
-            Some(Reply::Array(4)) => {}
-            Some(Reply::Error(kind, text)) => return Err(Problem::of(kind, text)),
-            _ => return Err(Problem::unexpected()),
-        }
-        match [tokens.next(), tokens.next(), tokens.next(), tokens.next()] {
-            [
-                Some(Reply::Bulk(value)),
-                Some(Reply::Bulk(content_type)),
-                Some(Reply::Bulk(version)),
-                Some(Reply::Int(deadline)),
-            ] => Ok(Some(Self {
-                value,
-                content_type,
-                version: str::from_utf8(version).map_err(|_| Problem::unexpected())?,
-                deadline_ms: (deadline >= 0).then_some(deadline),
-            })),
-            _ => Err(Problem::unexpected()),
-        }
-    }
-}
 
 /// Reads the tokens of a `SALP.PUT`: whether the key is new, and its version.
 pub(super) fn stored<'a>(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Result<(bool, &'a str), Problem> {
@@ -158,26 +118,29 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
     Query::of(request.uri(), &[])?;
     let replies = door.ask_one(place, &[b"SALP.GET", &key]).await?;
     let found = Found::of(&mut replies.tokens())?.ok_or_else(Problem::no_key)?;
+    let external = found.held.is_term() && takes_terms(request.headers());
+    // Two representations of one version are told apart (RFC 9110, 8.8.3).
+    let version = format!("{}{}", found.version, if external { "-external" } else { "" });
     let unchanged = request
         .headers()
         .get_all(header::IF_NONE_MATCH)
         .iter()
-        .any(|given| names_version(given, found.version));
+        .any(|given| names_version(given, &version));
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let content_type = HeaderValue::from_bytes(found.content_type)
-            .ok()
-            .filter(|kind| !kind.is_empty());
-        let content_type = content_type.unwrap_or(HeaderValue::from_static(BYTES_TYPE));
-        (
-            [(header::CONTENT_TYPE, content_type)],
-            Bytes::copy_from_slice(found.value),
-        )
-            .into_response()
+        let (kind, bytes) = found.held.representation(external);
+        let mut response = Bytes::copy_from_slice(&bytes).into_response();
+        if let Ok(kind) = HeaderValue::from_bytes(kind) {
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        response
     };
     let headers = response.headers_mut();
-    headers.insert(header::ETAG, etag(found.version));
+    headers.insert(header::ETAG, etag(&version));
+    if found.held.is_term() {
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    }
     // May be kept, but is to be asked for again: the next write may come at any moment.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if let Some(deadline_ms) = found.deadline_ms {
@@ -259,6 +222,9 @@ struct Page {
     keys: Vec<String>,
     /// The other keys, percent-encoded.
     keys_encoded: Vec<String>,
+    /// Those of them that are terms of Erlang, in its syntax.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    terms: BTreeMap<String, String>,
     /// Where to go on; nothing behind the last page.
     cursor: Option<String>,
 }
@@ -282,7 +248,13 @@ impl Page {
             };
             match str::from_utf8(key) {
                 Ok(key) => self.keys.push(key.to_owned()),
-                Err(_) => self.keys_encoded.push(address::encode(key)),
+                Err(_) => {
+                    let encoded = address::encode(key);
+                    if let Some(term) = store::term::of_key(key) {
+                        self.terms.insert(encoded.clone(), term.to_string());
+                    }
+                    self.keys_encoded.push(encoded);
+                }
             }
         }
         match cursor {
@@ -391,20 +363,5 @@ mod tests {
             checked_value(b"text/plain", Bytes::from_static(b"\x83")).unwrap().1,
             &b"\x83"[..]
         );
-    }
-
-    #[test]
-    fn an_answer_of_another_form_is_not_trusted() {
-        let mut replies = Replies::new();
-        replies.array(4);
-        replies.bulk(b"v");
-        replies.bulk(b"");
-        replies.bulk(b"0000000000000001");
-        replies.int(-1);
-        let found = Found::of(&mut replies.tokens()).unwrap().unwrap();
-        assert_eq!((found.value, found.deadline_ms), (&b"v"[..], None));
-        for length in 0..5 {
-            assert_eq!(Found::of(&mut replies.tokens().take(length)).unwrap_err().status, 500);
-        }
     }
 }
