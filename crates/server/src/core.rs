@@ -28,7 +28,7 @@ use bytes::Bytes;
 use node::{Address, Atom, Effect, Event, Input, Message, Node, Pid};
 use store::{
     ask::{Ask, Measured, Payload, Session, Status},
-    facade::{Face, Facade},
+    facade::{self, Face},
     store::Store,
 };
 use tokio::{
@@ -147,8 +147,7 @@ impl Core {
         let store = Store::new(parts.store.clone(), store_seed);
         let store = Address::Pid(node.spawn(Some(store::store::NAME), Box::new(store)));
         for face in &parts.facades {
-            let facade = Facade::new(face, parts.store.request_timeout_ms);
-            node.spawn(Some(face.name.as_str()), Box::new(facade));
+            facade::install(&mut node, face, parts.store.request_timeout_ms);
         }
         let door = node.adopt();
         let router = Rc::new(mem::take(&mut parts.router));

@@ -36,6 +36,8 @@ enum Shape {
     Done,
     /// `{ok, I}`.
     Number,
+    /// `{ok, Ms}`, `{ok, infinity}` or `error`.
+    Ttl,
 }
 
 /// Who asked, and how the answer looks.
@@ -91,7 +93,7 @@ impl Store {
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
                 let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
                 let shard = usize::from(slot::shard(slot::slot(&args[1]), self.config.shards));
-                let writes = (shape != Shape::Get).then_some(shard);
+                let writes = matches!(shape, Shape::Done | Shape::Number).then_some(shard);
                 let origin = Origin::Beam(Box::new(Caller { from, shape, writes }));
                 let ask = self.own_ask(Session::new(0, true), batch);
                 let mut run = Run::new(origin, ask, deadline_ms);
@@ -112,7 +114,8 @@ impl Store {
     }
 }
 
-/// The request that `{get, K}`, `{put, K, V}`, `{put, K, V, Options}`, `{delete, K}` or `{incr, K, N}` stands for.
+/// The request that `{get, K}`, `{put, K, V}`, `{put, K, V, Options}`, `{delete, K}`, `{incr, K, N}` or `{ttl, K}` stands
+/// for.
 fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
     let parts = term.as_tuple()?;
     let verb = parts.first()?.as_atom()?.as_str();
@@ -131,6 +134,7 @@ fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
             }
             (args, Shape::Done)
         }
+        ("ttl", [key]) => (alloc::vec![b"PTTL".to_vec(), term::key_of(key)], Shape::Ttl),
         ("delete", [key]) => (alloc::vec![b"DEL".to_vec(), term::key_of(key)], Shape::Done),
         ("incr", [key, by]) => {
             let by = format!("{}", by.as_int()?).into_bytes();
@@ -166,8 +170,11 @@ pub(crate) fn answer(ctx: &mut Context<'_, Payload>, caller: &Caller, replies: &
             _ => error(Term::atom("internal")),
         },
         (Shape::Get, _) => Term::atom("error"),
-        (Shape::Number, Some(Reply::Int(number))) => Term::tuple([Term::atom("ok"), Term::from(number)]),
-        (Shape::Number, _) => error(Term::atom("internal")),
+        // As Redis tells it: -2 is no key, -1 one that stays.
+        (Shape::Ttl, Some(Reply::Int(-2))) => Term::atom("error"),
+        (Shape::Ttl, Some(Reply::Int(-1))) => Term::tuple([Term::atom("ok"), Term::atom("infinity")]),
+        (Shape::Number | Shape::Ttl, Some(Reply::Int(number))) => Term::tuple([Term::atom("ok"), Term::from(number)]),
+        (Shape::Number | Shape::Ttl, _) => error(Term::atom("internal")),
         (Shape::Done, _) => Term::atom("ok"),
     };
     ctx.reply(from, term);

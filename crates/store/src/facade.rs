@@ -9,11 +9,13 @@
 //! | [`Style::Server`] | `gen_server` calls and casts, as `salp` itself | bare: `V` for `{ok, V}`, `missing` for `error` |
 //! | [`Style::Messages`] | `{set, K, V}`, `{get, K, Pid}`, `{delete, K}`, `{add_node, Node}`, `stop` | `{get, V}` to `Pid` |
 //!
+//! In style `server` its name is a module, too, whose functions come to the same: `rpc:call(Node, Name, get, [K])`.
+//!
 //! - What it passes on arrives in the order it came, so whoever writes and then reads reads what was written.
 //! - Each call is answered once. `salp` answers within the request timeout; should it not, the facade does a little later.
 
-use alloc::collections::BTreeMap;
-use node::{Address, Context, Message, Process, gen_server};
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, vec::Vec};
+use node::{Address, Context, Message, Node, Outcome, Permission, Process, gen_server};
 use wire::{
     dist,
     etf::{Atom, Pid, Ref, Term},
@@ -48,6 +50,69 @@ pub struct Face {
     pub missing: Atom,
 }
 
+/// The functions of a facade's module and how many arguments they take. With these they are the requests of `salp`.
+const FUNCTIONS: [(&str, u8); 6] = [
+    ("get", 1),
+    ("put", 2),
+    ("put", 3),
+    ("delete", 1),
+    ("incr", 2),
+    ("stats", 0),
+];
+
+/// Gives a node, before it starts, a facade of its store, which answers within `request_timeout_ms`.
+///
+/// # Panics
+/// If the name of its process is taken.
+pub fn install(node: &mut Node<Payload>, face: &Face, request_timeout_ms: u64) {
+    let facade = Facade::new(face, request_timeout_ms);
+    let errand = Errand {
+        store: facade.store.clone(),
+        missing: facade.missing.clone(),
+    };
+    let timeout_us = facade.timeout_us;
+    node.spawn(Some(face.name.as_str()), Box::new(facade));
+    match face.style {
+        Style::Messages => {}
+        Style::Server => {
+            for (function, arity) in FUNCTIONS {
+                let errand = errand.clone();
+                let called = move |ctx: &mut Context<'_, Payload>, args: Vec<Term>| {
+                    ctx.call(&errand.store, request(function, args), timeout_us);
+                    Outcome::Later(Box::new(errand.clone()))
+                };
+                // As whom the process of the same name answers: everybody who knows the cookie.
+                node.export(face.name.as_str(), function, arity, Permission::Anyone, Rc::new(called));
+            }
+        }
+    }
+}
+
+/// The request that a function with these arguments is.
+fn request(function: &'static str, args: Vec<Term>) -> Term {
+    let verb = Term::atom(function);
+    if args.is_empty() {
+        return verb;
+    }
+    Term::Tuple([verb].into_iter().chain(args).collect())
+}
+
+/// A function of a facade under way: it waits for the answer of `salp`.
+#[derive(Clone, Debug)]
+struct Errand {
+    store: Address,
+    missing: Atom,
+}
+
+impl Process<Payload> for Errand {
+    fn handle(&mut self, ctx: &mut Context<'_, Payload>, message: Message<Payload>) {
+        if let Message::Reply { result, .. } = message {
+            let answer = bare(result.unwrap_or_else(refusal), &self.missing);
+            ctx.finish(Outcome::Return(answer));
+        }
+    }
+}
+
 /// Who waits for an answer of the store.
 #[derive(Debug)]
 enum Waiter {
@@ -59,7 +124,7 @@ enum Waiter {
 
 /// The process.
 #[derive(Debug)]
-pub struct Facade {
+struct Facade {
     style: Style,
     missing: Atom,
     timeout_us: u64,
@@ -69,8 +134,7 @@ pub struct Facade {
 }
 
 impl Facade {
-    /// A facade of a store that answers within `request_timeout_ms`.
-    pub fn new(face: &Face, request_timeout_ms: u64) -> Self {
+    fn new(face: &Face, request_timeout_ms: u64) -> Self {
         Self {
             style: face.style,
             missing: face.missing.clone(),
@@ -164,7 +228,7 @@ impl Process<Payload> for Facade {
 }
 
 /// An answer of `salp` without its wrapping: a value as it is, `missing` for a key that is not there.
-pub fn bare(answer: Term, missing: &Atom) -> Term {
+fn bare(answer: Term, missing: &Atom) -> Term {
     match answer {
         Term::Tuple(mut parts) if parts.len() == 2 && parts[0].is_atom("ok") => parts.swap_remove(1),
         Term::Atom(word) if word.as_str() == "error" => Term::Atom(missing.clone()),

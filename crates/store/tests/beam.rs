@@ -146,6 +146,19 @@ fn a_process_reads_what_it_wrote_without_waiting() {
 }
 
 #[test]
+fn the_time_a_key_has_left_is_told() {
+    let mut net = cluster();
+    let ttl = || tuple([Term::atom("ttl"), Term::binary("k")]);
+    assert_eq!(net.call("a", NAME, ttl()), Term::atom("error"));
+    assert_eq!(net.call("a", NAME, put(Term::binary("k"), Term::NIL)), Term::atom("ok"));
+    assert_eq!(net.call("b", NAME, ttl()), ok(Term::atom("infinity")));
+    assert_eq!(net.ask("a", "PEXPIRE k 60000"), "1");
+    let left = net.call("b", NAME, ttl());
+    let left = left.as_tuple().and_then(|parts| parts[1].as_int());
+    assert!(left.is_some_and(|ms| (59_900..=60_000).contains(&ms)), "{left:?}");
+}
+
+#[test]
 fn a_server_answers_bare() {
     let mut net = cluster();
     let key = || Term::binary("k");
@@ -164,6 +177,34 @@ fn a_server_answers_bare() {
     assert_eq!(net.call("c", SERVER, get(key())), Term::atom("nil"));
     let unknown = net.call("c", SERVER, Term::atom("unknown"));
     assert_eq!(unknown, tuple([Term::atom("error"), Term::atom("badarg")]));
+}
+
+#[test]
+fn the_functions_of_a_server_come_to_the_same() {
+    let mut net = cluster();
+    let mut call = |name: &str, function: &'static str, args: Vec<Term>| {
+        let group_leader = Term::Pid(net.client(name));
+        let call = [
+            Term::atom("call"),
+            Term::Atom(Atom::new(SERVER)),
+            Term::atom(function),
+            Term::List(args),
+            group_leader,
+        ];
+        net.call(name, "rex", Term::tuple(call))
+    };
+    let key = || Term::binary("k");
+    assert_eq!(call("a", "put", vec![key(), Term::Int(12)]), Term::atom("ok"));
+    assert_eq!(call("b", "get", vec![key()]), Term::Int(12));
+    assert_eq!(call("c", "incr", vec![key(), Term::Int(3)]), Term::Int(15));
+    assert_eq!(call("c", "stats", vec![]), Term::Int(1));
+    assert_eq!(call("b", "delete", vec![key()]), Term::atom("ok"));
+    assert_eq!(call("a", "get", vec![key()]), Term::atom("nil"));
+    let options = Term::list([tuple([Term::atom("ttl"), Term::Int(50)])]);
+    assert_eq!(call("a", "put", vec![key(), Term::Int(1), options]), Term::atom("ok"));
+    assert_eq!(call("a", "get", vec![key()]), Term::Int(1));
+    let unknown = call("a", "flush", vec![]);
+    assert_eq!(unknown.as_tuple().map(|parts| parts[0].is_atom("badrpc")), Some(true));
 }
 
 #[test]

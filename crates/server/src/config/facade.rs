@@ -136,11 +136,8 @@ mod tests {
 
     #[test]
     fn each_has_its_own_name_and_there_are_not_many() {
-        let faces = |count: usize| -> Vec<Face> {
-            (0..count)
-                .map(|number| parse(&format!("f{number}")).unwrap())
-                .collect()
-        };
+        let faces =
+            |count: usize| -> Vec<Face> { (0..count).map(|number| parse(&format!("f{number}")).unwrap()).collect() };
         assert!(check(&faces(16)).is_ok());
         assert!(check(&faces(17)).is_err());
         assert!(check(&[parse("f").unwrap(), parse("f:missing=x").unwrap()]).is_err());

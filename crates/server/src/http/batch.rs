@@ -17,9 +17,8 @@ use wire::{
 use super::{
     Answer, Door, Shared,
     address::{self, Query},
-    json,
     found::{Found, Held, TERM_TYPE},
-    kv,
+    json, kv,
     problem::Problem,
 };
 

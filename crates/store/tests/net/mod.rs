@@ -13,7 +13,7 @@ use node::{Address, Atom, ConnectionId, Cookie, Effect, Event, Input, Limits, Me
 use store::{
     ask::{Ask, Payload, Session, Status},
     config::{Config, Keyspace},
-    facade::{Facade, Face},
+    facade::{self, Face},
     quorum::Level,
     store::{NAME, Store},
 };
@@ -130,10 +130,7 @@ impl Net {
             u64::from(self.creation),
         );
         for face in &self.faces {
-            node.spawn(
-                Some(face.name.as_str()),
-                Box::new(Facade::new(face, config.request_timeout_ms)),
-            );
+            facade::install(&mut node, face, config.request_timeout_ms);
         }
         node.spawn(Some(NAME), Box::new(Store::new(config, u64::from(self.creation))));
         let client = node.adopt();
