@@ -23,12 +23,14 @@ from proof.scenarios.alone import alone
 from proof.scenarios.bad_input import bad_input
 from proof.scenarios.beam import beam
 from proof.scenarios.cut import cut
+from proof.scenarios.facade import facade
 from proof.scenarios.meeting import two_bad_cases
 from proof.scenarios.outages import kill, pause, rolling, terminate
 from proof.scenarios.placement import placement
 
 SCENARIOS: dict[str, Callable[[Run], None]] = {
     "beam": beam,
+    "facade": facade,
     "placement": placement,
     "alone": alone,
     "kill": kill,

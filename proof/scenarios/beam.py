@@ -71,11 +71,16 @@ def _erlang(run: Run, cluster: Cluster) -> None:
         output = done.stdout + done.stderr
     except subprocess.TimeoutExpired as error:
         output = (error.stdout or b"").decode(errors="replace")
+    report_checks(run, "erl", output)
+
+
+def report_checks(run: Run, program: str, output: str) -> None:
+    """Reports what a program of `proof/beam` printed: a line for each check, and `end`."""
     for line in output.splitlines():
         word, _, rest = line.partition(" ")
         if word == "ok":
-            run.report.check(f"erl: {rest}", True)
+            run.report.check(f"{program}: {rest}", True)
         elif word == "failed":
             name, _, reason = rest.partition(": ")
-            run.report.check(f"erl: {name}", False, reason)
-    run.report.check("erl comes to its end", output.rstrip().endswith("end"), output[-500:])
+            run.report.check(f"{program}: {name}", False, reason)
+    run.report.check(f"{program} comes to its end", output.rstrip().endswith("end"), output[-500:])

@@ -35,7 +35,8 @@ defmodule Salp.Epmd do
     end
   end
 
-  def names(_host), do: {:ok, for({name, port} <- ports(), do: {:erlang.binary_to_list(name), port})}
+  def names(_host),
+    do: {:ok, for({name, port} <- ports(), do: {:erlang.binary_to_list(name), port})}
 
   # `-salp_ports NAME=PORT ...`
   defp ports do

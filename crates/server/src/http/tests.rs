@@ -200,6 +200,49 @@ async fn numbers_count() {
 type Refused<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
 
 #[tokio::test]
+async fn a_term_is_shown_in_erlang_syntax_or_sent_as_it_is() {
+    const TERM: &str = "application/x-erlang-term";
+    let door = Fixture::open(|_| ()).await;
+    let tuple = &b"\x83h\x02w\x01aa\x01"[..];
+    for (sent, shown, kept) in [
+        (tuple, "{a,1}", tuple),
+        (b"\x83a\x0c", "12", b"\x83a\x0c"),
+        (
+            b"\x83F\xc0\x09\x1e\xb8\x51\xeb\x85\x1f",
+            "-3.14",
+            b"\x83F\xc0\x09\x1e\xb8\x51\xeb\x85\x1f",
+        ),
+    ] {
+        door.send("PUT", "/kv/t", &[("content-type", TERM)], sent).await;
+        let text = door.get("/kv/t").await;
+        assert_eq!(
+            (text.text(), text.header("content-type"), text.header("vary")),
+            (shown, "text/plain; charset=utf-8", "accept")
+        );
+        let accept = [("accept", TERM)];
+        let term = door.send("GET", "/kv/t", &accept, "").await;
+        assert_eq!((&term.body[..], term.header("content-type")), (kept, TERM));
+        assert_ne!(term.header("etag"), text.header("etag"));
+        let known = [("accept", TERM), ("if-none-match", term.header("etag"))];
+        assert_eq!(door.send("GET", "/kv/t", &known, "").await.status, 304);
+    }
+    door.send("PUT", "/kv/n", &[("content-type", TERM)], &b"\x83a\x0c"[..])
+        .await;
+    assert_eq!(door.send("POST", "/kv/n/incr?by=30", &[], "").await.text(), "42");
+    door.send("PUT", "/kv/t", &[("content-type", TERM)], tuple).await;
+    let got = door.batch(serde_json::json!([{"op": "get", "key": "t"}])).await.json();
+    assert_eq!(
+        (&got[0]["value"], &got[0]["value_encoded"], &got[0]["content_type"]),
+        (&"{a,1}".into(), &"%83h%02w%01aa%01".into(), &TERM.into())
+    );
+
+    door.send("PUT", "/kv/%83h%02w%01aa%01", &[], "v").await;
+    let page = door.get("/kv").await.json();
+    assert_eq!(page["keys_encoded"], serde_json::json!(["%83h%02w%01aa%01"]));
+    assert_eq!(page["terms"], serde_json::json!({"%83h%02w%01aa%01": "{a,1}"}));
+}
+
+#[tokio::test]
 async fn every_refusal_is_a_problem() {
     let door = Fixture::open(|_| ()).await;
     let long_key = format!("/kv/{}", "k".repeat(101));
