@@ -219,7 +219,8 @@ fn jitter() -> u32 {
     getrandom::u32().unwrap_or(0)
 }
 
-#[cfg(all(test, feature = "dns"))]
+#[cfg(test)]
+#[cfg(feature = "dns")]
 mod dns_tests;
 #[cfg(test)]
 mod gossip_tests;

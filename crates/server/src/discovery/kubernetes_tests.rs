@@ -278,7 +278,7 @@ async fn a_new_token_is_read_from_its_file() {
             world
                 .pages
                 .insert("endpointslices", vec![json!([slice(&["10.1.0.1"])])]),
-        )
+        );
     });
     let mut kubernetes = Kubernetes::new(server.settings(Mode::Endpoints));
     assert_eq!(kubernetes.look().await.unwrap().len(), 1);
@@ -298,7 +298,7 @@ async fn refusals_say_what_to_do_and_pass() {
             world
                 .pages
                 .insert("endpointslices", vec![json!([slice(&["10.1.0.1"])])]),
-        )
+        );
     });
     let mut kubernetes = Kubernetes::new(server.settings(Mode::Endpoints));
     for (status, part) in [
@@ -353,7 +353,7 @@ async fn a_proxy_on_this_machine_gets_no_token() {
             world
                 .pages
                 .insert("endpointslices", vec![json!([slice(&["10.1.0.1"])])]),
-        )
+        );
     });
     let mut settings = server.settings(Mode::Endpoints);
     settings.api = server.address(false);

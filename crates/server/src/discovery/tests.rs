@@ -71,12 +71,8 @@ async fn a_starting_node_asks_again_as_long_as_it_has_patience() {
     assert_eq!(asks.first(Duration::from_secs(10)).await, [found("a@h", 1)]);
     let start = Instant::now();
     let mut fails = finder((0..1000).map(|_| Err(trouble())));
-    assert_eq!(fails.first(Duration::from_secs(10)).await, []);
-    let waited = start.elapsed();
-    assert!(
-        waited > Duration::from_secs(9) && waited <= Duration::from_secs(11),
-        "{waited:?}"
-    );
+    assert_eq!(fails.first(3 * FIRST_WAIT).await, []);
+    assert!(start.elapsed() >= 2 * FIRST_WAIT);
 }
 
 #[tokio::test]
@@ -94,11 +90,7 @@ async fn what_is_found_is_proposed_until_the_node_stops() {
     assert_eq!(wished.recv().await, Some(Wish::Propose(vec![found("a@h", 1)])));
     let start = Instant::now();
     assert_eq!(wished.recv().await, Some(Wish::Propose(vec![found("b@h", 1)])));
-    let waited = start.elapsed();
-    assert!(
-        waited > Duration::from_secs(11) && waited <= Duration::from_secs(15),
-        "{waited:?}"
-    );
+    assert!(start.elapsed() >= 2 * INTERVAL, "a failure doubles the next wait");
     drop(wished);
     running.await.unwrap();
 }
