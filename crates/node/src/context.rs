@@ -26,9 +26,9 @@ pub enum NodeKind {
 
 /// The world as one process sees it, for as long as it handles one message.
 pub struct Context<'a, P: Payload> {
-    core: &'a mut Core<P>,
-    me: Local,
-    exit: Option<Term>,
+    pub(crate) core: &'a mut Core<P>,
+    pub(crate) me: Local,
+    pub(crate) exit: Option<Term>,
 }
 
 impl<'a, P: Payload> Context<'a, P> {

@@ -13,7 +13,9 @@
 //! | `context` | all a process can touch |
 //! | `table`, `registry`, `timers`, `random` | who lives here, under which name, what is due, the dice |
 //! | `links`, `monitors` | who must hear of whose end: local and remote |
+//! | `start` | processes that are started at once, and what guards them |
 //! | [`gen_server`] | the `gen_server` protocol: calls in and out |
+//! | [`server`], [`supervisor`], [`directory`] | what OTP builds of them: `GenServer`, `Supervisor`, `Registry` |
 //! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
 //! | `route` | control messages in and out |
 //! | `members`, `membership`, `hello` | who belongs to the cluster: talks, decides, encodes |
@@ -29,6 +31,7 @@ extern crate std;
 mod config;
 mod connection;
 mod context;
+pub mod directory;
 mod effect;
 pub mod gen_server;
 mod hello;
@@ -44,7 +47,10 @@ mod random;
 mod registry;
 mod route;
 mod scheduler;
+pub mod server;
 mod signals;
+mod start;
+pub mod supervisor;
 mod table;
 mod time;
 mod timers;
@@ -55,6 +61,7 @@ pub use effect::{Effect, Event};
 pub use input::{ConnectionId, Input};
 pub use message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process};
 pub use scheduler::{Node, Observer};
+pub use start::Guard;
 pub use time::Time;
 pub use timers::TimerId;
 pub use wire::dist::Cookie;

@@ -26,6 +26,7 @@ impl<P: Payload> Core<P> {
     // Life and death
 
     pub(crate) fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
+        let process = self.guarded(process);
         let local = self.table.add(Body::Idle(process));
         if let Some(name) = name {
             assert!(self.register(Atom::new(name), local), "the name {name} is taken");
@@ -82,6 +83,7 @@ impl<P: Payload> Core<P> {
         }
         self.node_watchers.retain(|watcher| *watcher != process);
         self.member_watchers.retain(|watcher| *watcher != process);
+        self.directories.ended(process);
     }
 
     pub(crate) fn exit_arrived(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
@@ -107,6 +109,10 @@ impl<P: Payload> Core<P> {
         } else if slot.trap_exit {
             self.dispatch(to, Message::Exit { from, reason });
         } else if !reason.is_atom("normal") {
+            if adopted {
+                let reason = reason.clone();
+                self.dispatch(to, Message::Exit { from, reason });
+            }
             self.terminate(to, &reason);
         }
     }
