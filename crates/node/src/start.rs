@@ -102,6 +102,11 @@ impl<P: Payload> Context<'_, P> {
         pid
     }
 
+    /// Whether this is a process of this node that has not ended.
+    pub fn is_alive(&self, process: &Pid) -> bool {
+        self.core.table.find(process).is_some()
+    }
+
     /// Who started this process with [`Context::start_link`].
     pub fn parent(&self) -> Option<&Pid> {
         self.core.table.get(self.me)?.parent.as_ref()

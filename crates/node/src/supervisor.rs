@@ -267,7 +267,8 @@ impl<P: Payload> Supervisor<P> {
             None if request.is_atom("which_children") => self.which_children(),
             None if request.is_atom("count_children") => {
                 let each = self.children.iter();
-                counted(each.map(|held| (held.child.kind, matches!(held.state, State::Running(_)))))
+                let is_active = |state: &State| matches!(state, State::Running(pid) if ctx.is_alive(pid));
+                counted(each.map(|held| (held.child.kind, is_active(&held.state))))
             }
             Some([word, spec]) if word.is_atom("start_child") => self.add_child(ctx, spec),
             Some([word, id]) if word.is_atom("restart_child") => self.restart_child(ctx, id),

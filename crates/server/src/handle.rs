@@ -9,6 +9,8 @@ use store::{ask::Status, quorum::Level};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use wire::request::Batch;
 
+use crate::{core::Core, process::Tasks};
+
 /// Batches of handles that wait for the core; further callers wait.
 pub(crate) const ORDERS_MAX: usize = 4096;
 /// Wishes about the cluster that wait for the core; a further one is dropped.
@@ -28,6 +30,15 @@ impl fmt::Display for Gone {
 
 impl std::error::Error for Gone {}
 
+/// Something to be done on the core's thread.
+pub(crate) struct Act(pub(crate) Box<dyn FnOnce(&mut Core) + Send>);
+
+impl fmt::Debug for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Act")
+    }
+}
+
 /// What a handle wants an answer to.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -40,6 +51,7 @@ pub(crate) enum Order {
     Status {
         answer: oneshot::Sender<Arc<Status>>,
     },
+    Act(Act),
 }
 
 /// What a handle wants done.
@@ -59,6 +71,7 @@ pub struct Handle {
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) events: broadcast::WeakSender<Event>,
+    pub(crate) tasks: Tasks,
 }
 
 impl Handle {
@@ -101,7 +114,7 @@ impl Handle {
 
     /// Begins to hand everything over; the node ends when that is done.
     pub fn leave(&self) {
-        self.send(Wish::Leave);
+        self.tell(Wish::Leave);
     }
 
     /// Asks another member to leave.
@@ -111,7 +124,7 @@ impl Handle {
 
     /// Stops the node at once, without handing over.
     pub fn stop(&self) {
-        self.send(Wish::Stop);
+        self.tell(Wish::Stop);
     }
 
     /// What happens in the node from now on. Ends with the node.
@@ -125,11 +138,11 @@ impl Handle {
 
     fn wish(&self, node: &str, wish: impl FnOnce(Atom) -> Wish) {
         if let Some(node) = wire::dist::node_name(node.as_bytes()) {
-            self.send(wish(node));
+            self.tell(wish(node));
         }
     }
 
-    fn send(&self, wish: Wish) {
+    fn tell(&self, wish: Wish) {
         if let Err(mpsc::error::TrySendError::Full(wish)) = self.wishes.try_send(wish) {
             tracing::warn!(?wish, "too many wishes at a time, dropped one");
         }

@@ -11,6 +11,7 @@
 //! | `http` | the door for HTTP clients, Prometheus and browsers |
 //! | `dist`, `epmd`, `discovery` | peers: connections, ports, names |
 //! | [`Handle`] | the way in from other threads |
+//! | [`process`] | servers, supervisors and async processes of a program |
 //! | `running` | a node from its start to its end; [`Node::builder`] |
 //! | `config` | settings, and errors that name the mend |
 //! | [`cli`], `start`, `dev`, `client` | the command |
@@ -53,6 +54,7 @@ mod http;
 mod log;
 mod mailbox;
 mod measure;
+pub mod process;
 mod redis;
 mod running;
 mod start;
@@ -61,5 +63,15 @@ mod test_dir;
 
 pub use config::ConfigError;
 pub use handle::{Gone, Handle};
+pub use node::{
+    Address, Atom, Pid, Process, Ref, Term, directory,
+    gen_server::{self, From},
+    server::{GenServer, Next, Reply},
+    supervisor,
+};
+pub use process::{Context, Inbox, Message, named, remote};
 pub use running::{Builder, Node};
+pub use salp_derive::{FromTerm, ToTerm};
+pub use store::ask::Payload;
+pub use wire::etf::{self, FromTerm, ToTerm};
 pub use wire::request::Batch;

@@ -47,6 +47,16 @@ enum State {
     Stopping(Stopping, Option<From>),
 }
 
+impl State {
+    fn is_active<P: Payload>(&self, ctx: &Context<'_, P>) -> bool {
+        match self {
+            Self::Running(pid) => ctx.is_alive(pid),
+            Self::Stopping(stopping, _) => ctx.is_alive(stopping.pid()),
+            Self::Restarting => false,
+        }
+    }
+}
+
 impl<P: Payload> DynamicSupervisor<P> {
     /// A supervisor of up to `children_max` children, and never more than [`CHILDREN_MAX`]; `make` makes them out of
     /// what `start_child` was given, or `None` if it does not understand it.
@@ -193,7 +203,7 @@ impl<P: Payload> DynamicSupervisor<P> {
             None if request.is_atom("which_children") => self.which_children(),
             None if request.is_atom("count_children") => {
                 let each = self.children.values();
-                counted(each.map(|held| (held.child.kind, !matches!(held.state, State::Restarting))))
+                counted(each.map(|held| (held.child.kind, held.state.is_active(ctx))))
             }
             Some([word, _]) if word.is_atom("start_child") && self.ending.is_some() => error(Term::atom("shutdown")),
             Some([word, args]) if word.is_atom("start_child") => self.start_child(ctx, args),
