@@ -66,7 +66,7 @@ pub use handle::{Gone, Handle};
 pub use node::{
     Address, Atom, Pid, Process, Ref, Term, directory,
     gen_server::{self, From},
-    server::{GenServer, Next, Reply},
+    server::{GenServer, Next, Reply, Server},
     supervisor,
 };
 pub use process::{Context, Inbox, Message, named, remote};

@@ -41,6 +41,7 @@ use tokio::{
 use crate::{
     core::Core,
     handle::{Act, Gone, Handle, Order},
+    running::Node,
 };
 
 /// Messages that wait for one async process, those read and put aside included.
@@ -174,7 +175,7 @@ impl Handle {
         self.send(to, gen_server::cast_term(request)).await
     }
 
-    async fn on_core<R: Send + 'static>(&self, act: impl FnOnce(&mut Core) -> R + Send + 'static) -> Result<R, Gone> {
+    pub(crate) async fn on_core<R: Send + 'static>(&self, act: impl FnOnce(&mut Core) -> R + Send + 'static) -> Result<R, Gone> {
         let (answer, answered) = oneshot::channel();
         let act = Act(Box::new(move |core| drop(answer.send(act(core)))));
         self.orders.send(Order::Act(act)).await.map_err(|_| Gone)?;
@@ -213,6 +214,60 @@ impl Handle {
     async fn end(&self, pid: Pid, reason: Term) {
         // A node that has stopped has ended it.
         let _ = self.on_core(move |core| core.end(&pid, reason)).await;
+    }
+}
+
+/// The same as of its [`Handle`].
+impl Node {
+    /// [`Handle::spawn`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn spawn(
+        &self,
+        name: Option<&str>,
+        make: impl FnOnce() -> Box<dyn Process<Payload>> + Send + 'static,
+    ) -> Result<Pid, Failure> {
+        self.handle().spawn(name, make).await
+    }
+
+    /// [`Handle::start_server`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_server(
+        &self,
+        name: Option<&str>,
+        server: impl GenServer<Payload> + Send,
+    ) -> Result<Pid, Failure> {
+        self.handle().start_server(name, server).await
+    }
+
+    /// [`Handle::spawn_async`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn spawn_async<F>(&self, run: impl FnOnce(Inbox) -> F + Send + 'static) -> Result<Pid, Gone>
+    where
+        F: Future<Output: Ending> + Send + 'static,
+    {
+        self.handle().spawn_async(run).await
+    }
+
+    /// [`Handle::call`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn call(&self, to: Address, request: Term, timeout: Duration) -> Result<Term, Failure> {
+        self.handle().call(to, request, timeout).await
+    }
+
+    /// [`Handle::cast`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn cast(&self, to: Address, request: Term) -> Result<(), Gone> {
+        self.handle().cast(to, request).await
     }
 }
 
@@ -304,6 +359,14 @@ impl Inbox {
         self.act(move |ctx| ctx.reply(&from, answer)).await
     }
 
+    /// Answers in the name of this process while it does something else.
+    pub fn replier(&self) -> Replier {
+        Replier {
+            pid: self.pid.clone(),
+            handle: self.handle.clone(),
+        }
+    }
+
     /// Calls a `gen_server` anywhere. Other messages are put aside meanwhile, for [`Inbox::receive`].
     ///
     /// # Errors
@@ -346,6 +409,25 @@ impl Inbox {
             }
             self.aside.push_back(message);
         }
+    }
+}
+
+/// Answers calls of an async process from elsewhere in the program.
+#[derive(Clone, Debug)]
+pub struct Replier {
+    pid: Pid,
+    handle: Handle,
+}
+
+impl Replier {
+    /// Answers a call.
+    ///
+    /// # Errors
+    /// The node has stopped, or the process has ended.
+    pub async fn reply(&self, from: From, answer: Term) -> Result<(), Gone> {
+        let pid = self.pid.clone();
+        let act = move |core: &mut Core| core.act(&pid, |ctx| ctx.reply(&from, answer));
+        self.handle.on_core(act).await?.ok_or(Gone)
     }
 }
 
