@@ -178,7 +178,9 @@ impl Type {
         let body = match &self.shape {
             Shape::Struct(body) => body.reading(path, &quote!(Self)),
             Shape::Enum(variants) => {
-                let arms = variants.iter().map(|(variant, atom, body)| body.arm(path, variant, atom));
+                let arms = variants
+                    .iter()
+                    .map(|(variant, atom, body)| body.arm(path, variant, atom));
                 let names: Vec<&str> = variants.iter().map(|(_, atom, _)| atom.as_str()).collect();
                 let expected = format!("one of: {}", names.join(", "));
                 quote! {
@@ -300,7 +302,9 @@ impl Body {
                         }
                     }
                 });
-                let fields = named.iter().map(|(name, key)| quote!(#name: #path::typed::field(term, #key)?));
+                let fields = named
+                    .iter()
+                    .map(|(name, key)| quote!(#name: #path::typed::field(term, #key)?));
                 quote! {
                     if term.as_map().is_none() {
                         return ::core::result::Result::Err(#path::Mismatch::new("a map", term));
@@ -371,7 +375,12 @@ mod tests {
 
     #[test]
     fn names_become_snake_case() {
-        for (name, expected) in [("HttpError", "http_error"), ("user_id", "user_id"), ("r#type", "type"), ("X", "x")] {
+        for (name, expected) in [
+            ("HttpError", "http_error"),
+            ("user_id", "user_id"),
+            ("r#type", "type"),
+            ("X", "x"),
+        ] {
             assert_eq!(snake(name), expected);
         }
     }

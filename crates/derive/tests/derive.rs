@@ -25,7 +25,10 @@ enum Kind {
     Admin,
     Member(u64),
     Moved(i32, bool),
-    Company { tax_id: String, parent: Option<Box<Kind>> },
+    Company {
+        tax_id: String,
+        parent: Option<Box<Kind>>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, ToTerm, FromTerm)]
@@ -86,11 +89,16 @@ proptest! {
         let value = Pair(user, (float, result));
         let mut bytes = Vec::new();
         encode(&value.to_term(), &mut bytes);
-        let back = Pair::from_term(&decode(&bytes.into()).unwrap()).unwrap();
+        let back = read_like(&value, &decode(&bytes.into()).unwrap());
         prop_assert_eq!(&back.0, &value.0);
         prop_assert_eq!(&back.1.1, &value.1.1);
         prop_assert!(back.1.0 == value.1.0 || value.1.0.is_nan());
     }
+}
+
+/// Reads a term as the type of `_like`.
+fn read_like<T: FromTerm>(_like: &T, term: &Term) -> T {
+    T::from_term(term).unwrap()
 }
 
 #[test]
@@ -99,10 +107,17 @@ fn terms_are_as_elixir_writes_them() {
     let expected = "#{'__struct__' => 'Elixir.Shop.User',age => nil,name => <<\"Ada\">>,scores => #{<<\"x\">> => 9},\
                     tags => [1,-2],type => {company,#{parent => {moved,-1,true},tax_id => <<\"7\">>}}}";
     assert_eq!(shown, expected);
-    for (kind, expected) in [(Kind::Guest, "guest"), (Kind::Admin, "root"), (Kind::Member(7), "{member,7}")] {
+    for (kind, expected) in [
+        (Kind::Guest, "guest"),
+        (Kind::Admin, "root"),
+        (Kind::Member(7), "{member,7}"),
+    ] {
         assert_eq!(kind.to_term().to_string(), expected);
     }
-    assert_eq!(Pair(NotThere, f64::INFINITY).to_term().to_string(), "{not_there,infinity}");
+    assert_eq!(
+        Pair(NotThere, f64::INFINITY).to_term().to_string(),
+        "{not_there,infinity}"
+    );
 }
 
 #[track_caller]
@@ -121,7 +136,10 @@ fn with(key: &'static str, value: Option<Term>) -> Term {
 
 #[test]
 fn errors_name_the_field() {
-    refused::<User>(&with("age", Some(300.into())), "age: expected an integer from 0 to 255, found an integer");
+    refused::<User>(
+        &with("age", Some(300.into())),
+        "age: expected an integer from 0 to 255, found an integer",
+    );
     refused::<User>(&with("name", None), "name: expected a value, found nothing");
     let tags = Term::list([Term::from(1), "x".into()]);
     let expected = "tags.1: expected a signed integer of 16 bits, found a binary";
@@ -132,7 +150,10 @@ fn errors_name_the_field() {
     let expected = "type: expected one of: guest, root, member, moved, company, found an atom";
     refused::<User>(&with("type", Some(Term::atom("admin"))), expected);
     let module = Some(Term::atom("Elixir.User"));
-    refused::<User>(&with("__struct__", module), "expected a struct of Elixir.Shop.User, found a map");
+    refused::<User>(
+        &with("__struct__", module),
+        "expected a struct of Elixir.Shop.User, found a map",
+    );
     refused::<Pair<u8, u8>>(&Term::NIL, "expected a tuple of 2, found a list");
     refused::<Pair<u8, u8>>(&(1, true).into(), "1: expected an integer from 0 to 255, found an atom");
     refused::<NotThere>(&Term::atom("there"), "expected the atom not_there, found an atom");
@@ -149,5 +170,8 @@ fn a_tag_alone_is_no_tuple() {
     let expected = "expected one of: guest, root, member, moved, company, found a tuple";
     refused::<Kind>(&Term::tuple([Term::atom("guest")]), expected);
     refused::<Kind>(&Term::tuple([Term::atom("member")]), expected);
-    assert_eq!(Kind::from_term(&(Term::atom("member"), u64::MAX).into()).unwrap(), Kind::Member(u64::MAX));
+    assert_eq!(
+        Kind::from_term(&(Term::atom("member"), u64::MAX).into()).unwrap(),
+        Kind::Member(u64::MAX)
+    );
 }

@@ -10,6 +10,7 @@ use crate::{
     message::{Address, Message, Payload, Process},
     monitors::{At, Purpose, Watch},
     scheduler::{Core, Due},
+    supervisor::is_orderly,
     table::{Body, Local},
 };
 use alloc::boxed::Box;
@@ -65,7 +66,7 @@ impl<P: Payload> Core<P> {
         if let Some(name) = &name {
             self.registry.remove(name);
         }
-        if !reason.is_atom("normal") && !reason.is_atom("shutdown") {
+        if !is_orderly(reason) {
             let (pid, reason) = (pid.clone(), reason.clone());
             self.event(Event::ProcessExited { pid, name, reason });
         }

@@ -22,7 +22,11 @@ struct Worker {
 impl GenServer<Word> for Worker {
     fn init(&mut self, ctx: Ctx<'_, '_>) -> Next {
         ctx.trap_exit(true);
-        let is_refused = self.log.borrow().iter().any(|line| *line == format!("refuse {}", self.name));
+        let is_refused = self
+            .log
+            .borrow()
+            .iter()
+            .any(|line| *line == format!("refuse {}", self.name));
         if is_refused {
             return Next::Stop(Term::atom("refused"));
         }
@@ -45,10 +49,7 @@ impl GenServer<Word> for Worker {
 
 fn worker(name: &'static str, log: &Log) -> Child<Word> {
     let log = log.clone();
-    Child::server(name, move || Worker {
-        name,
-        log: log.clone(),
-    })
+    Child::server(name, move || Worker { name, log: log.clone() })
 }
 
 fn workers(names: &[&'static str], log: &Log) -> Vec<Child<Word>> {
@@ -91,7 +92,11 @@ fn rooted(log: &Log, make: impl Fn() -> Box<dyn Process<Word>> + 'static) -> Net
 fn supervised(strategy: Strategy, restarts_max: u32, names: &'static [&'static str], log: &Log) -> Net {
     let held = log.clone();
     rooted(log, move || {
-        Box::new(Supervisor::new(strategy, intensity(restarts_max), workers(names, &held)))
+        Box::new(Supervisor::new(
+            strategy,
+            intensity(restarts_max),
+            workers(names, &held),
+        ))
     })
 }
 
@@ -140,14 +145,20 @@ fn children_start_in_order_and_stop_in_reverse() {
     assert_eq!(lines(&log), ["+a", "+b", "+c"]);
     net.tell("a", "root", Term::atom("shutdown"));
     net.run_ms(1);
-    assert_eq!(lines(&log), ["-c shutdown", "-b shutdown", "-a shutdown", "sup ended shutdown"]);
+    assert_eq!(
+        lines(&log),
+        ["-c shutdown", "-b shutdown", "-a shutdown", "sup ended shutdown"]
+    );
 }
 
 #[test]
 fn the_strategies() {
     let table: [(Strategy, &[&str]); 3] = [
         (Strategy::OneForOne, &["-b boom", "+b"]),
-        (Strategy::OneForAll, &["-b boom", "-c shutdown", "-a shutdown", "+a", "+b", "+c"]),
+        (
+            Strategy::OneForAll,
+            &["-b boom", "-c shutdown", "-a shutdown", "+a", "+b", "+c"],
+        ),
         (Strategy::RestForOne, &["-b boom", "-c shutdown", "+b", "+c"]),
     ];
     for (strategy, expected) in table {
@@ -170,7 +181,10 @@ fn too_many_restarts_end_the_supervisor_and_old_ones_do_not_count() {
     lines(&log);
     cast(&mut net, "a", "boom");
     cast(&mut net, "b", "boom");
-    assert_eq!(lines(&log), ["-a boom", "+a", "-b boom", "-a shutdown", "sup ended shutdown"]);
+    assert_eq!(
+        lines(&log),
+        ["-a boom", "+a", "-b boom", "-a shutdown", "sup ended shutdown"]
+    );
 }
 
 #[test]
@@ -187,7 +201,11 @@ fn giving_up_propagates_through_the_tree() {
         let children = [worker("before", &held), inner.supervisor(), worker("after", &held)];
         Box::new(Supervisor::new(Strategy::RestForOne, intensity(1), children))
     });
-    assert_eq!(lines(&log), ["+before", "+x", "+y", "+after"], "a nested tree is up before the next child");
+    assert_eq!(
+        lines(&log),
+        ["+before", "+x", "+y", "+after"],
+        "a nested tree is up before the next child"
+    );
     cast(&mut net, "x", "boom");
     assert_eq!(lines(&log), ["-x boom", "-y shutdown", "+x", "+y"]);
     cast(&mut net, "y", "boom");
@@ -196,7 +214,13 @@ fn giving_up_propagates_through_the_tree() {
     cast(&mut net, "x", "boom");
     lines(&log);
     cast(&mut net, "x", "boom");
-    let all_gave_up = ["-x boom", "-y shutdown", "-after shutdown", "-before shutdown", "sup ended shutdown"];
+    let all_gave_up = [
+        "-x boom",
+        "-y shutdown",
+        "-after shutdown",
+        "-before shutdown",
+        "sup ended shutdown",
+    ];
     assert_eq!(lines(&log), all_gave_up);
 }
 
@@ -244,7 +268,11 @@ fn who_does_not_shut_down_in_time_is_killed() {
     lines(&log);
     net.tell("a", "root", Term::atom("shutdown"));
     net.run_ms(1_990);
-    assert_eq!(lines(&log), ["exit a@net shutdown"], "the brutal one heard nothing, the first one waits");
+    assert_eq!(
+        lines(&log),
+        ["exit a@net shutdown"],
+        "the brutal one heard nothing, the first one waits"
+    );
     net.run_ms(20);
     assert_eq!(lines(&log), ["-first shutdown", "sup ended shutdown"]);
 }
@@ -262,13 +290,22 @@ fn calls_wait_while_a_child_is_being_stopped() {
     lines(&log);
     assert_eq!(ask(&mut net, "sup", word("terminate_child", "slow".into())), "");
     let asker = net.adopt("a");
-    net.act("a", &asker, |ctx| ctx.call(&at("a", "sup"), id("count_children"), 60_000_000));
+    net.act("a", &asker, |ctx| {
+        ctx.call(&at("a", "sup"), id("count_children"), 60_000_000)
+    });
     cast(&mut net, "w", "boom");
-    assert_eq!(lines(&log), ["exit a@net shutdown", "-w boom"], "w comes back when the supervisor is free");
+    assert_eq!(
+        lines(&log),
+        ["exit a@net shutdown", "-w boom"],
+        "w comes back when the supervisor is free"
+    );
     assert!(net.delivered("a").is_empty());
     net.run_ms(1_010);
     assert_eq!(lines(&log), ["+w"]);
-    assert_eq!(net.delivered("a"), ["reply [{specs,2},{active,0},{supervisors,0},{workers,2}]"]);
+    assert_eq!(
+        net.delivered("a"),
+        ["reply [{specs,2},{active,0},{supervisors,0},{workers,2}]"]
+    );
 }
 
 #[test]
@@ -306,7 +343,13 @@ fn a_restart_that_fails_is_tried_again_until_it_is_one_too_many() {
     lines(&log);
     log.borrow_mut().push("refuse b".into());
     cast(&mut net, "b", "boom");
-    let expected = ["refuse b", "-b boom", "-c shutdown", "-a shutdown", "sup ended shutdown"];
+    let expected = [
+        "refuse b",
+        "-b boom",
+        "-c shutdown",
+        "-a shutdown",
+        "sup ended shutdown",
+    ];
     assert_eq!(lines(&log), expected);
 }
 
@@ -355,7 +398,9 @@ fn every_start_has_its_end() {
         let mut net = supervised(strategies[seed as usize % 3], 4, &["a", "b", "c"], &log);
         let mut state = seed;
         for _ in 0..10 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let victim = ["a", "b", "c"][(state >> 33) as usize % 3];
             net.tell("a", victim, node::gen_server::cast_term(Term::atom("boom")));
             // About a third of them at the same time as the one before.
@@ -368,8 +413,17 @@ fn every_start_has_its_end() {
         let has_ended = written.iter().any(|line| line.starts_with("sup ended"));
         given_up += usize::from(has_ended);
         for name in ["a", "b", "c"] {
-            let count = |sign: &str| written.iter().filter(|line| line.starts_with(&format!("{sign}{name}"))).count();
-            assert_eq!(count("+"), count("-") + usize::from(!has_ended), "{name} of seed {seed}: {written:?}");
+            let count = |sign: &str| {
+                written
+                    .iter()
+                    .filter(|line| line.starts_with(&format!("{sign}{name}")))
+                    .count()
+            };
+            assert_eq!(
+                count("+"),
+                count("-") + usize::from(!has_ended),
+                "{name} of seed {seed}: {written:?}"
+            );
         }
     }
     assert!((5..55).contains(&given_up), "both ends are met: {given_up}");
@@ -396,7 +450,10 @@ fn a_dynamic_supervisor_starts_on_demand_up_to_its_bound() {
     for name in ["x", "y"] {
         assert!(ask(&mut net, "sup", word("start_child", id(name))).starts_with("reply {ok,<"));
     }
-    assert_eq!(ask(&mut net, "sup", word("start_child", id("z"))), "reply {error,max_children}");
+    assert_eq!(
+        ask(&mut net, "sup", word("start_child", id("z"))),
+        "reply {error,max_children}"
+    );
     cast(&mut net, "x", "boom");
     assert_eq!(lines(&log), ["+x", "+y", "-x boom", "+x"]);
     cast(&mut net, "x", "normal");
@@ -404,8 +461,14 @@ fn a_dynamic_supervisor_starts_on_demand_up_to_its_bound() {
     assert_eq!(counts, "reply [{specs,1},{active,1},{supervisors,0},{workers,1}]");
     let asker = net.adopt("a");
     let y = net.act("a", &asker, |ctx| ctx.whereis("y").cloned().unwrap());
-    assert_eq!(ask(&mut net, "sup", word("terminate_child", y.clone().into())), "reply ok");
-    assert_eq!(ask(&mut net, "sup", word("terminate_child", y.into())), "reply {error,not_found}");
+    assert_eq!(
+        ask(&mut net, "sup", word("terminate_child", y.clone().into())),
+        "reply ok"
+    );
+    assert_eq!(
+        ask(&mut net, "sup", word("terminate_child", y.into())),
+        "reply {error,not_found}"
+    );
     assert_eq!(lines(&log), ["-x normal", "-y shutdown"]);
 }
 
@@ -420,7 +483,10 @@ fn a_dynamic_supervisor_gives_up_and_takes_all_with_it() {
         cast(&mut net, victim, "boom");
     }
     let written = lines(&log);
-    assert_eq!(written[written.len() - 3..], ["-y shutdown", "-z shutdown", "sup ended shutdown"]);
+    assert_eq!(
+        written[written.len() - 3..],
+        ["-y shutdown", "-z shutdown", "sup ended shutdown"]
+    );
 }
 
 // Servers
@@ -495,18 +561,37 @@ fn a_server_continues_waits_and_answers() {
 #[test]
 fn terminate_is_called_once_on_every_way_out() {
     let ways: [(&str, &dyn Fn(&mut Net), &str); 5] = [
-        ("a stop with a reply", &|net| assert_eq!(ask(net, "sup", id("bye")), "reply bye"), "normal"),
-        ("an exit, though a stop follows", &|net| cast(net, "sup", "first"), "first"),
-        ("the parent's signal", &|net| net.tell("a", "root", Term::atom("shutdown")), "shutdown"),
+        (
+            "a stop with a reply",
+            &|net| assert_eq!(ask(net, "sup", id("bye")), "reply bye"),
+            "normal",
+        ),
+        (
+            "an exit, though a stop follows",
+            &|net| cast(net, "sup", "first"),
+            "first",
+        ),
+        (
+            "the parent's signal",
+            &|net| net.tell("a", "root", Term::atom("shutdown")),
+            "shutdown",
+        ),
         ("the parent's end", &|net| kill(net, "root"), "killed"),
-        ("stop/3", &|net| assert_eq!(stop(net), ["term ok", "down sup@a@net done"]), "done"),
+        (
+            "stop/3",
+            &|net| assert_eq!(stop(net), ["term ok", "down sup@a@net done"]),
+            "done",
+        ),
     ];
     for (way, go, reason) in ways {
         let log = Log::default();
         let mut net = probed(&log);
         go(&mut net);
         net.run_ms(200);
-        let terminated: Vec<String> = lines(&log).into_iter().filter(|line| line.starts_with("term")).collect();
+        let terminated: Vec<String> = lines(&log)
+            .into_iter()
+            .filter(|line| line.starts_with("term"))
+            .collect();
         assert_eq!(terminated, [format!("terminate {reason}")], "{way}");
     }
 }
@@ -543,7 +628,10 @@ fn other_system_messages_are_answered_too() {
         system(ctx, Term::atom("get_state"));
         system(ctx, Term::atom("suspend"));
     });
-    assert_eq!(net.delivered("a"), ["term {1,{ok,7}}", "term {1,{error,{unknown_system_msg,suspend}}}"]);
+    assert_eq!(
+        net.delivered("a"),
+        ["term {1,{ok,7}}", "term {1,{error,{unknown_system_msg,suspend}}}"]
+    );
 }
 
 #[test]

@@ -72,7 +72,11 @@ impl GenServer<Payload> for Counter {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let node = salp::Node::builder().name("counter@127.0.0.1").cookie("example").start().await?;
+    let node = salp::Node::builder()
+        .name("counter@127.0.0.1")
+        .cookie("example")
+        .start()
+        .await?;
     node.start_server(Some("counter"), Counter::default()).await?;
     println!("{} counts", node.name());
     node.ended().await;

@@ -73,7 +73,11 @@ async fn answer(inbox: &Inbox, from: From, request: &Term) {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let node = salp::Node::builder().name("rust@127.0.0.1").cookie("example").start().await?;
+    let node = salp::Node::builder()
+        .name("rust@127.0.0.1")
+        .cookie("example")
+        .start()
+        .await?;
     node.spawn_async(sleeper).await?;
     println!("{} listens", node.name());
     node.ended().await;

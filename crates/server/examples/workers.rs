@@ -85,7 +85,11 @@ pub async fn run(handle: &Handle, jobs: i64) -> Result<usize, Failure> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let node = salp::Node::builder().name("pool@127.0.0.1").cookie("example").start().await?;
+    let node = salp::Node::builder()
+        .name("pool@127.0.0.1")
+        .cookie("example")
+        .start()
+        .await?;
     run(node.handle(), 20).await?;
     node.stop().await;
     Ok(())

@@ -38,6 +38,39 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Processes of a program
+//!
+//! What an Erlang programmer expects: servers, supervisors ([`supervisor`]), registries ([`directory`]), links, monitors and
+//! names ([`Context`]). More are in `examples/`: `counter`, `workers`, `from_iex`.
+//!
+//! ```
+//! use std::time::Duration;
+//! use salp::{Context, From, GenServer, Inbox, Payload, Reply, Term, ToTerm, named};
+//!
+//! #[derive(ToTerm)]
+//! struct Greeting {
+//!     text: String,
+//! }
+//!
+//! struct Greeter;
+//!
+//! impl GenServer<Payload> for Greeter {
+//!     fn handle_call(&mut self, _: &mut Context<'_>, name: Term, _: &From) -> Reply {
+//!         Reply::now(Greeting { text: format!("hello {name}") }.to_term())
+//!     }
+//! }
+//!
+//! # async fn example(node: salp::Node) -> Result<(), Box<dyn std::error::Error>> {
+//! node.start_server(Some("greeter"), Greeter).await?;
+//! node.spawn_async(|mut inbox: Inbox| async move {
+//!     let greeting = inbox.call(named("greeter"), Term::Int(7), Duration::from_secs(1)).await;
+//!     println!("{greeting:?}");
+//! })
+//! .await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod bell;
 pub mod cli;

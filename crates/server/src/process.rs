@@ -134,7 +134,11 @@ impl Handle {
     }
 
     /// How a supervisor starts an async process: each time with a new inbox, on the runtime of the caller.
-    pub fn async_child<F>(&self, id: impl Into<Term>, run: impl Fn(Inbox) -> F + Send + Sync + 'static) -> Child<Payload>
+    pub fn async_child<F>(
+        &self,
+        id: impl Into<Term>,
+        run: impl Fn(Inbox) -> F + Send + Sync + 'static,
+    ) -> Child<Payload>
     where
         F: Future<Output: Ending> + Send + 'static,
     {
@@ -163,7 +167,9 @@ impl Handle {
     /// # Errors
     /// The node has stopped.
     pub async fn send(&self, to: Address, term: Term) -> Result<(), Gone> {
-        let sent = self.on_core(move |core| core.act_as_door(|ctx| ctx.send(&to, term))).await?;
+        let sent = self
+            .on_core(move |core| core.act_as_door(|ctx| ctx.send(&to, term)))
+            .await?;
         sent.ok_or(Gone)
     }
 
@@ -175,7 +181,10 @@ impl Handle {
         self.send(to, gen_server::cast_term(request)).await
     }
 
-    pub(crate) async fn on_core<R: Send + 'static>(&self, act: impl FnOnce(&mut Core) -> R + Send + 'static) -> Result<R, Gone> {
+    pub(crate) async fn on_core<R: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Core) -> R + Send + 'static,
+    ) -> Result<R, Gone> {
         let (answer, answered) = oneshot::channel();
         let act = Act(Box::new(move |core| drop(answer.send(act(core)))));
         self.orders.send(Order::Act(act)).await.map_err(|_| Gone)?;
@@ -183,8 +192,15 @@ impl Handle {
     }
 
     async fn adopt(&self) -> Result<Inbox, Gone> {
-        let pid = self.on_core(Core::adopt).await?;
-        Ok(self.open(&pid))
+        let (answer, answered) = oneshot::channel();
+        let adopt = Act(Box::new(move |core: &mut Core| {
+            if let Err(pid) = answer.send(core.adopt()) {
+                // Who asked for it was dropped meanwhile.
+                core.end(&pid, Term::atom("normal"));
+            }
+        }));
+        self.orders.send(Order::Act(adopt)).await.map_err(|_| Gone)?;
+        Ok(self.open(&answered.await.map_err(|_| Gone)?))
     }
 
     fn open(&self, pid: &Pid) -> Inbox {
@@ -498,7 +514,6 @@ impl Tasks {
             task.abort();
         }
     }
-
 }
 
 /// When this is dropped the node has ended, whichever way: nobody receives any more.

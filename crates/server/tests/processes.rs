@@ -34,7 +34,13 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn start(name: &str) -> Node {
-    Node::builder().name(name).cookie("testing").epmd(false).start().await.unwrap()
+    Node::builder()
+        .name(name)
+        .cookie("testing")
+        .epmd(false)
+        .start()
+        .await
+        .unwrap()
 }
 
 /// The end of a process, as one that monitors it hears.
@@ -77,7 +83,10 @@ async fn a_server_is_called_and_its_panic_is_its_own() {
     assert!(taken.to_string().starts_with("{already_started,"), "{taken}");
     assert_eq!(node.call(named("echo"), 7.into(), PATIENCE).await, Ok(Term::Int(7)));
     let end = end_of(&node, named("echo")).await;
-    let failed = node.call(named("echo"), Term::atom("panic"), PATIENCE).await.unwrap_err();
+    let failed = node
+        .call(named("echo"), Term::atom("panic"), PATIENCE)
+        .await
+        .unwrap_err();
     assert_eq!(failed.to_string(), "{panic,<<\"as told\">>}");
     assert_eq!(heard(end).await, "{panic,<<\"as told\">>}");
     let nobody = node.call(named("echo"), 7.into(), PATIENCE).await;
@@ -112,9 +121,19 @@ async fn a_panic_in_a_start_refuses_it() {
 async fn async_processes_end_with_what_they_come_to() {
     let node = start("ends@127.0.0.1").await;
     let (go, gone) = oneshot::channel::<()>();
-    let panics = node.spawn_async(|_| async { drop(gone.await); panic!("in {}", "a task") }).await;
+    let panics = node
+        .spawn_async(|_| async {
+            drop(gone.await);
+            panic!("in {}", "a task")
+        })
+        .await;
     let (fails_go, fails_gone) = oneshot::channel::<()>();
-    let fails = node.spawn_async(|_| async { drop(fails_gone.await); Err::<(), _>(Term::atom("failed")) }).await;
+    let fails = node
+        .spawn_async(|_| async {
+            drop(fails_gone.await);
+            Err::<(), _>(Term::atom("failed"))
+        })
+        .await;
     let ends = [
         end_of(&node, Address::Pid(panics.unwrap())).await,
         end_of(&node, Address::Pid(fails.unwrap())).await,
@@ -176,13 +195,19 @@ async fn who_traps_exits_is_told_and_lives() {
     let (asked, failed, is_child, reason) = timeout(PATIENCE, told).await.unwrap().unwrap();
     assert_eq!(asked, Ok(Term::Int(1)));
     let panic = "{panic,<<\"as told\">>}";
-    assert_eq!((failed.to_string().as_str(), is_child, reason.as_str()), (panic, true, panic));
+    assert_eq!(
+        (failed.to_string().as_str(), is_child, reason.as_str()),
+        (panic, true, panic)
+    );
     node.stop().await;
 }
 
 /// Registers as `name` and echoes calls; panics on `panic`.
 async fn echo(mut inbox: Inbox) {
-    inbox.act(|ctx| ctx.register("async_echo", &ctx.me().clone())).await.unwrap();
+    inbox
+        .act(|ctx| ctx.register("async_echo", &ctx.me().clone()))
+        .await
+        .unwrap();
     while let Some(message) = inbox.receive().await {
         if let Message::Term { term, .. } = message
             && let Request::Call { from, request } = parse(term)
@@ -216,7 +241,9 @@ async fn async_processes_can_be_supervised() {
     let supervisor: Pid = node.spawn(None, make).await.unwrap();
     for round in 0..3 {
         ask_until(&node, "async_echo", round).await;
-        node.call(named("async_echo"), Term::atom("panic"), PATIENCE).await.unwrap_err();
+        node.call(named("async_echo"), Term::atom("panic"), PATIENCE)
+            .await
+            .unwrap_err();
     }
     ask_until(&node, "async_echo", 9).await;
     let (tell, told) = oneshot::channel();
@@ -283,7 +310,9 @@ const BEAM: &[&str] = &[
 async fn a_beam_uses_the_examples() {
     // Without a port mapper a BEAM finds every peer under its own port, at the address in the peer's name.
     let node = start("otp@127.0.0.1").await;
-    node.start_server(Some("counter"), counter::Counter::default()).await.unwrap();
+    node.start_server(Some("counter"), counter::Counter::default())
+        .await
+        .unwrap();
     workers::run(node.handle(), 3).await.unwrap();
     node.spawn_async(from_iex::sleeper).await.unwrap();
     let steps: Vec<String> = BEAM
@@ -297,10 +326,19 @@ async fn a_beam_uses_the_examples() {
     );
     let port = node.dist().port().to_string();
     let mut erl = Command::new("timeout");
-    erl.args(["60", "erl", "-noinput", "-name", "otp_beam@127.0.0.6", "-setcookie", "testing", "-hidden"])
-        .args(["-start_epmd", "false", "-erl_epmd_port", &port])
-        .args(["-kernel", "inet_dist_use_interface", "{127,0,0,6}", "-eval", &program])
-        .stdin(Stdio::null());
+    erl.args([
+        "60",
+        "erl",
+        "-noinput",
+        "-name",
+        "otp_beam@127.0.0.6",
+        "-setcookie",
+        "testing",
+        "-hidden",
+    ])
+    .args(["-start_epmd", "false", "-erl_epmd_port", &port])
+    .args(["-kernel", "inet_dist_use_interface", "{127,0,0,6}", "-eval", &program])
+    .stdin(Stdio::null());
     let Ok(Ok(output)) = tokio::task::spawn_blocking(move || erl.output()).await else {
         return;
     };

@@ -24,7 +24,12 @@ pub(super) const HOUSE: &[Room] = &[
     room("store", "crates/store", &["wire", "node"], true),
     room("sim", "crates/sim", &["wire", "node", "store"], false),
     room("salp-derive", "crates/derive", &["wire"], false),
-    room("salp", "crates/server", &["wire", "node", "store", "salp-derive"], false),
+    room(
+        "salp",
+        "crates/server",
+        &["wire", "node", "store", "salp-derive"],
+        false,
+    ),
     room("xtask", "xtask", &[], false),
 ];
 

@@ -57,7 +57,9 @@ impl<P: Payload> Child<P> {
     /// A permanent worker, a server that `make` makes anew for each start, registered under `name`.
     pub fn server<G: GenServer<P>>(name: &str, mut make: impl FnMut() -> G + 'static) -> Self {
         let registered = String::from(name);
-        Self::with_start(Atom::new(name), move |ctx| ctx.start_link(Some(&registered), Server::new(make())))
+        Self::with_start(Atom::new(name), move |ctx| {
+            ctx.start_link(Some(&registered), Server::new(make()))
+        })
     }
 
     /// A permanent worker that `start` starts and links to the supervisor, in whose name it runs.

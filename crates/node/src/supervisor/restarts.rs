@@ -103,7 +103,10 @@ impl Restarts {
 
     /// Counts a restart; false if it is one too many.
     fn bear(&mut self, now_us: u64) -> bool {
-        let Intensity { restarts_max, period_us } = self.intensity;
+        let Intensity {
+            restarts_max,
+            period_us,
+        } = self.intensity;
         let since_us = now_us.saturating_sub(period_us);
         while self.times_us.front().is_some_and(|time_us| *time_us < since_us) {
             self.times_us.pop_front();
@@ -129,7 +132,10 @@ mod tests {
     use alloc::{vec, vec::Vec};
 
     fn restarts(strategy: Strategy, restarts_max: u32, period_us: u64) -> Restarts {
-        let intensity = Intensity { restarts_max, period_us };
+        let intensity = Intensity {
+            restarts_max,
+            period_us,
+        };
         Restarts::new(strategy, intensity)
     }
 
@@ -181,7 +187,9 @@ mod tests {
     fn gives_up_exactly_when_the_definition_says() {
         let mut state = 1_u64;
         let mut draw = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
         let mut given_up = 0;

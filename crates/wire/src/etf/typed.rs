@@ -332,7 +332,10 @@ impl<T: FromTerm> FromTerm for Vec<T> {
 
 impl<K: ToTerm, V: ToTerm> ToTerm for BTreeMap<K, V> {
     fn to_term(&self) -> Term {
-        let pairs: Vec<(Term, Term)> = self.iter().map(|(key, value)| (key.to_term(), value.to_term())).collect();
+        let pairs: Vec<(Term, Term)> = self
+            .iter()
+            .map(|(key, value)| (key.to_term(), value.to_term()))
+            .collect();
         Term::map(pairs)
     }
 }
