@@ -182,7 +182,7 @@ impl<G> Server<G> {
             return Next::Stop(reason.clone());
         }
         let answer = match self.state.state() {
-            Some(state) if request.is_atom("get_state") => (Term::atom("ok"), state).into(),
+            Some(state) if request.is_atom("get_state") => state,
             Some(_) | None => unknown(request),
         };
         ctx.reply(from, answer);

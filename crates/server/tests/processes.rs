@@ -286,11 +286,12 @@ const BEAM: &[&str] = &[
     "{error, <<\"add.0: expected \", _/binary>>} = gen_server:call(C, {add, five}), ok",
     "0 = sys:get_state(C), ok",
     "{error, {unknown_system_msg, _}} = (catch sys:suspend(C)), ok",
-    "[{worker_2, P, worker, []}, {worker_1, _, _, _}, {worker_0, _, _, _}] = \
+    "[{worker_2, _, worker, []}, {worker_1, _, _, _}, {worker_0, P, _, _}] = \
        supervisor:which_children(S), put(p, P), ok",
     "[{specs, 3}, {active, 3}, {supervisors, 0}, {workers, 3}] = supervisor:count_children(S), ok",
-    "M = monitor(process, get(p)), exit(get(p), kill), receive {'DOWN', M, _, _, killed} -> ok end",
-    "4 = gen_server:call({worker_2, N}, 2), ok",
+    "M = monitor(process, get(p)), {'EXIT', {{panic, <<\"planted\">>}, _}} = (catch gen_server:call({worker_0, N}, 6)), \
+       receive {'DOWN', M, _, _, {panic, <<\"planted\">>}} -> ok end",
+    "36 = gen_server:call({worker_0, N}, 6), ok",
     "ok = supervisor:terminate_child(S, worker_2), {'EXIT', {noproc, _}} = (catch gen_server:call({worker_2, N}, 2)), ok",
     "{ok, _} = supervisor:restart_child(S, worker_2), 4 = gen_server:call({worker_2, N}, 2), ok",
     "{error, {invalid_child_spec, x}} = gen_server:call(S, {start_child, x}), ok",
