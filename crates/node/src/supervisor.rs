@@ -55,7 +55,8 @@ pub struct Supervisor<P: Payload> {
     children: Vec<Held<P>>,
     /// The last number given to a child, or as a token to a stop.
     last: u64,
-    phase: Phase,
+    /// What it is stopping, if anything.
+    stops: Option<Stops>,
     deferred: VecDeque<Message<P>>,
 }
 
@@ -75,14 +76,11 @@ enum State {
     Restarting,
 }
 
-enum Phase {
-    Supervises,
-    /// Stops the children at these places, from the last to the first.
-    Stops {
-        now: Stopping,
-        left: Vec<usize>,
-        then: Then,
-    },
+/// Children are stopped at these places, from the last to the first.
+struct Stops {
+    now: Stopping,
+    left: Vec<usize>,
+    then: Then,
 }
 
 /// What follows when children are stopped.
@@ -100,7 +98,7 @@ impl<P: Payload> Supervisor<P> {
             make_child: None,
             children: Vec::new(),
             last: 0,
-            phase: Phase::Supervises,
+            stops: None,
             deferred: VecDeque::new(),
         };
         for child in children {
@@ -205,7 +203,7 @@ impl<P: Payload> Supervisor<P> {
             if let State::Running(pid) = &held.state {
                 self.last += 1;
                 let now = Stopping::begin(ctx, pid.clone(), held.child.shutdown, self.last);
-                self.phase = Phase::Stops { now, left, then };
+                self.stops = Some(Stops { now, left, then });
                 return;
             }
             held.state = State::Ended;
@@ -227,16 +225,15 @@ impl<P: Payload> Supervisor<P> {
 
     /// A message while children are being stopped.
     fn while_stopping(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
-        let Phase::Stops { now, .. } = &mut self.phase else {
+        let Some(Stops { now, .. }) = &mut self.stops else {
             return;
         };
         match message {
             Message::Down { monitor, .. } if now.has_ended(ctx, &monitor) => {
-                let Phase::Stops { now, left, then } = core::mem::replace(&mut self.phase, Phase::Supervises) else {
-                    return;
-                };
-                self.stopped(now.pid(), matches!(then, Then::Answer(_)));
-                self.stop_next(ctx, left, then);
+                if let Some(Stops { now, left, then }) = self.stops.take() {
+                    self.stopped(now.pid(), matches!(then, Then::Answer(_)));
+                    self.stop_next(ctx, left, then);
+                }
             }
             Message::Term { .. } if self.deferred.len() >= DEFERRED_MAX => {}
             message => {
@@ -401,12 +398,12 @@ impl<P: Payload> Process<P> for Supervisor<P> {
     }
 
     fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
-        if matches!(self.phase, Phase::Stops { .. }) {
+        if self.stops.is_some() {
             self.while_stopping(ctx, message);
         } else {
             self.supervise(ctx, message);
         }
-        while matches!(self.phase, Phase::Supervises)
+        while self.stops.is_none()
             && ctx.exiting().is_none()
             && let Some(message) = self.deferred.pop_front()
         {
