@@ -2,7 +2,7 @@
 //!
 //! - A binary is its bytes: the same key, the same value as those bytes in RESP and HTTP.
 //! - A key of any other kind is its external format, which has one form for equal terms: `1` and `1.0` are two keys, a
-//!   map is one key in whatever order its pairs were written (`docs/decisions/0020-terms-as-keys.md`).
+//!   map is one key in whatever order its pairs were written (`docs/decisions/0016-terms-as-keys.md`).
 //! - A value of any other kind is its external format with a mark; but an integer of 64 bits is its decimal text with a
 //!   mark of its own, so that it can be counted on from every door and comes back as an integer.
 //!
