@@ -1,7 +1,9 @@
 //! Functions of a BEAM that this node has too: who it is, whom it knows, which processes it runs. They only read.
 //!
 //! `erlang:node/0, nodes/0, nodes/1, whereis/1, registered/0, is_process_alive/1, is_alive/0, system_info/1` and
-//! `'Elixir.Node':self/0, list/0, list/1`, with the errors a BEAM has.
+//! `'Elixir.Node':self/0, list/0, list/1`, with the errors a BEAM has; and what the cluster shares ([`shared`]).
+
+mod shared;
 
 use crate::{
     context::{Context, NodeKind},
@@ -37,6 +39,9 @@ pub(crate) fn export<P: Payload>(functions: &mut Functions<P>) {
     add(NODE, "self", 0, node);
     add(NODE, "list", 0, visible);
     add(NODE, "list", 1, nodes);
+    for (module, name, arity, read) in shared::all() {
+        add(module, name, arity, read);
+    }
 }
 
 fn badarg<P>() -> Outcome<P> {

@@ -503,6 +503,19 @@ fn remove_name<P: Payload>(ctx: &mut Context<'_, P>, name: &Term) {
     }
 }
 
+/// Decides who of two keeps a name that both have, and does what follows. None: neither.
+pub(crate) fn resolve<P: Payload>(
+    ctx: &mut Context<'_, P>,
+    method: &Term,
+    name: &Term,
+    theirs: &Pid,
+    ours: &Pid,
+) -> Option<Pid> {
+    let resolution = method::resolve_it(method, name, theirs, ours);
+    carry_out(ctx, resolution.acts);
+    resolution.keeps
+}
+
 fn carry_out<P: Payload>(ctx: &mut Context<'_, P>, acts: Vec<Act>) {
     for act in acts {
         match act {

@@ -152,6 +152,7 @@ impl Core {
         let mut node = Node::new(parts.node.clone(), node_seed);
         let store = Store::new(parts.store.clone(), store_seed);
         let store = Address::Pid(node.spawn(Some(store::store::NAME), Box::new(store)));
+        node.start_scope(node::groups::DEFAULT_SCOPE);
         for face in &parts.facades {
             facade::install(&mut node, face, parts.store.request_timeout_ms);
         }
