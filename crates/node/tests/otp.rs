@@ -558,9 +558,12 @@ fn a_server_continues_waits_and_answers() {
     assert_eq!(lines(&log), [""; 0], "a wait without a bound has none");
 }
 
+/// A way out: its description, how to go it, and the reason that the server is told.
+type Way = (&'static str, &'static dyn Fn(&mut Net), &'static str);
+
 #[test]
 fn terminate_is_called_once_on_every_way_out() {
-    let ways: [(&str, &dyn Fn(&mut Net), &str); 5] = [
+    let ways: [Way; 5] = [
         (
             "a stop with a reply",
             &|net| assert_eq!(ask(net, "sup", id("bye")), "reply bye"),
