@@ -266,7 +266,7 @@ fn start_erl(name: &str, port: u16, program: &str) -> Option<Child> {
 const PRELUDE: &str = "
     Me = node(),
     Until = fun(F) -> (fun Loop(0) -> exit({timeout, F}); Loop(I) ->
-        case catch F() of true -> ok; _ -> timer:sleep(20), Loop(I - 1) end end)(500) end,
+        case catch F() of true -> ok; _ -> timer:sleep(20), Loop(I - 1) end end)(2000) end,
     Known = fun(X) -> lists:sort([X | gen_server:call({global_name_server, X}, get_known)]) end,
     Agree = fun(Nodes) -> Until(fun() -> lists:all(fun(X) -> Known(X) =:= lists:sort(Nodes) end, Nodes) end) end,
     Pilot = fun(X, Request) -> gen_server:call({pilot, X}, Request, 10000) end,
