@@ -113,7 +113,7 @@ pub enum Event {
         /// For how long, in microseconds.
         silent_us: u64,
     },
-    /// A process ended for another reason than `normal` or `shutdown`.
+    /// A process ended for another reason than `normal`, `shutdown` or `{shutdown, _}`.
     ProcessExited {
         /// Which.
         pid: Pid,

@@ -13,12 +13,14 @@
 //! | `context` | all a process can touch |
 //! | `table`, `registry`, `timers`, `random` | who lives here, under which name, what is due, the dice |
 //! | `links`, `monitors` | who must hear of whose end: local and remote |
+//! | `start` | processes that are started at once, and what guards them |
 //! | [`gen_server`] | the `gen_server` protocol: calls in and out |
 //! | `function`, `builtins` | what peers may run here |
 //! | `spawn`, `calls`, `rex` | running it: SPAWN_REQUEST, erpc, rpc |
 //! | `remote` | running things at peers: erpc, spawn, multi_call |
 //! | `output`, `format`, `throttle` | what peers print and log |
 //! | [`groups`] | process groups, as `pg` has them |
+//! | [`server`], [`supervisor`], [`directory`] | what OTP builds of them: `GenServer`, `Supervisor`, `Registry` |
 //! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
 //! | `given_names` | names for peers that have none |
 //! | `route` | control messages in and out |
@@ -38,6 +40,7 @@ mod calls;
 mod config;
 mod connection;
 mod context;
+pub mod directory;
 mod effect;
 mod format;
 mod function;
@@ -61,8 +64,11 @@ mod remote;
 mod rex;
 mod route;
 mod scheduler;
+pub mod server;
 mod signals;
 mod spawn;
+mod start;
+pub mod supervisor;
 mod table;
 mod throttle;
 mod time;
@@ -77,6 +83,7 @@ pub use input::{ConnectionId, Input};
 pub use message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process};
 pub use remote::SpawnOptions;
 pub use scheduler::{Node, Observer};
+pub use start::Guard;
 pub use time::Time;
 pub use timers::TimerId;
 pub use wire::dist::Cookie;

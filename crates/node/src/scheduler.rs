@@ -6,7 +6,8 @@
 //!   goes through one queue, so the order between two processes holds. A flood of messages for
 //!   processes above delays the membership and `global` by one `handle`, whatever its size; they
 //!   themselves send a bounded number of messages per message, so the processes above get their turn.
-//! - A process is out of its slot while it runs, and nothing else runs meanwhile.
+//! - A process is out of its slot while it runs, and nothing else runs meanwhile but the start of a child that it
+//!   waits for (`start`).
 //! - An exit signal or a DOWN acts when it is taken from the queue, and only if the link or monitor
 //!   is still there. So after `unlink` or `demonitor` nothing comes any more.
 
@@ -16,6 +17,7 @@ use crate::{
     config::Config,
     connection::Connections,
     context::Context,
+    directory::Directories,
     effect::{Effect, Event},
     function::{Export, Function, Functions, Permission},
     given_names::GivenNames,
@@ -34,6 +36,7 @@ use crate::{
     registry::Registry,
     rex::{self, Rex},
     signals::Place,
+    start::Guard,
     table::{Body, Local, Table},
     time::Time,
     timers::{TimerId, Timers},
@@ -219,6 +222,8 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) last_reference: u64,
     started: bool,
     observer: Option<Box<dyn Observer<P>>>,
+    pub(crate) guard: Option<Guard<P>>,
+    pub(crate) directories: Directories,
 }
 
 impl<P: Payload> Core<P> {
@@ -282,6 +287,8 @@ impl<P: Payload> Core<P> {
             last_reference: 0,
             started: false,
             observer: None,
+            guard: None,
+            directories: Directories::default(),
         };
         for (name, process) in own {
             core.register(Atom::new(name), process);
@@ -451,7 +458,7 @@ impl<P: Payload> Core<P> {
                 return;
             };
             match queued {
-                Queued::Start { to } => self.run_process(to, |process, ctx| process.start(ctx)),
+                Queued::Start { to } => drop(self.run_process(to, |process, ctx| process.start(ctx))),
                 Queued::Message { to, message } => self.dispatch(to, message),
                 Queued::Exit { to, from, reason, link } => self.exit_arrived(to, from, reason, link),
                 Queued::Down { number, reason } => self.down_arrived(number, reason),
@@ -538,19 +545,22 @@ impl<P: Payload> Core<P> {
                 message,
             });
         } else {
-            self.run_process(to, |process, ctx| process.handle(ctx, message));
+            let _ = self.run_process(to, |process, ctx| process.handle(ctx, message));
         }
     }
 
-    fn run_process(&mut self, to: Local, body: impl FnOnce(&mut dyn Process<P>, &mut Context<'_, P>)) {
-        let Some(slot) = self.table.get_mut(to) else {
-            return;
-        };
+    /// Lets a process run; gives the reason if it ended.
+    pub(crate) fn run_process(
+        &mut self,
+        to: Local,
+        body: impl FnOnce(&mut dyn Process<P>, &mut Context<'_, P>),
+    ) -> Option<Term> {
+        let slot = self.table.get_mut(to)?;
         let mut process = match mem::replace(&mut slot.body, Body::Running) {
             Body::Idle(process) => process,
             other @ (Body::Free | Body::Running | Body::Adopted) => {
                 slot.body = other;
-                return;
+                return None;
             }
         };
         let mut ctx = Context::new(self, to);
@@ -559,10 +569,12 @@ impl<P: Payload> Core<P> {
             None => {
                 let slot = self.table.get_mut(to).expect("nothing frees the slot of the running");
                 slot.body = Body::Idle(process);
+                None
             }
             Some(reason) => {
                 drop(process);
                 self.terminate(to, &reason);
+                Some(reason)
             }
         }
     }

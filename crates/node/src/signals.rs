@@ -11,6 +11,7 @@ use crate::{
     monitors::{At, Purpose, Watch},
     remote,
     scheduler::{Core, Due},
+    supervisor::is_orderly,
     table::{Body, Local},
 };
 use alloc::boxed::Box;
@@ -27,6 +28,7 @@ impl<P: Payload> Core<P> {
     // Life and death
 
     pub(crate) fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
+        let process = self.guarded(process);
         let local = self.table.add(Body::Idle(process));
         if let Some(name) = name {
             assert!(self.register(Atom::new(name), local), "the name {name} is taken");
@@ -66,7 +68,7 @@ impl<P: Payload> Core<P> {
             self.registry.remove(name);
         }
         let is_call = self.call_ended(process, reason);
-        if !is_call && !reason.is_atom("normal") && !reason.is_atom("shutdown") {
+        if !is_call && !is_orderly(reason) {
             let (pid, reason) = (pid.clone(), reason.clone());
             self.event(Event::ProcessExited { pid, name, reason });
         }
@@ -85,6 +87,7 @@ impl<P: Payload> Core<P> {
         }
         self.node_watchers.retain(|watcher| *watcher != process);
         self.member_watchers.retain(|watcher| *watcher != process);
+        self.directories.ended(process);
     }
 
     pub(crate) fn exit_arrived(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
@@ -110,6 +113,10 @@ impl<P: Payload> Core<P> {
         } else if slot.trap_exit {
             self.dispatch(to, Message::Exit { from, reason });
         } else if !reason.is_atom("normal") {
+            if adopted {
+                let reason = reason.clone();
+                self.dispatch(to, Message::Exit { from, reason });
+            }
             self.terminate(to, &reason);
         }
     }

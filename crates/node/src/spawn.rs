@@ -195,11 +195,12 @@ impl<P: Payload> Core<P> {
             form,
             frame: what.frame(function.is_some()),
         };
-        let process = self.table.add(Body::Idle(Box::new(Calling {
+        let calling = Box::new(Calling {
             function: function.map(|(_, function)| function),
             args: what.args,
             later: None,
-        })));
+        });
+        let process = self.table.add(Body::Idle(self.guarded(calling)));
         self.calls.insert(process, call);
         Ok(process)
     }

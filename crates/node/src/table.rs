@@ -30,6 +30,8 @@ pub(crate) struct Slot<P: Payload> {
     pub(crate) body: Body<P>,
     pub(crate) name: Option<Atom>,
     pub(crate) trap_exit: bool,
+    /// Who started it and is linked to it, if anybody.
+    pub(crate) parent: Option<Pid>,
     /// Already on the list for the next flush.
     pub(crate) deferred: bool,
 }
@@ -72,6 +74,7 @@ impl<P: Payload> Table<P> {
                     body: Body::Free,
                     name: None,
                     trap_exit: false,
+                    parent: None,
                     deferred: false,
                 });
                 index
@@ -92,6 +95,7 @@ impl<P: Payload> Table<P> {
         let pid = slot.pid.clone();
         let name = slot.name.take();
         slot.body = Body::Free;
+        slot.parent = None;
         slot.deferred = false;
         slot.pid.serial = slot.pid.serial.wrapping_add(1);
         self.free.push_back(process.id - 1);

@@ -5,7 +5,11 @@ mod net;
 
 use net::{Ctx, Log, Net, Word, actor, at, config, line, name, witness};
 use node::{Address, Context, Event, Limits, Message, Node, Outcome, Permission, Process, SpawnOptions, Term};
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+};
 
 /// A process that never ends by itself.
 struct Forever;
@@ -34,7 +38,29 @@ impl Process<Word> for Relay {
     }
 }
 
+/// Ends with the process inside if that panics.
+struct Guarded(Box<dyn Process<Word>>);
+
+impl Guarded {
+    fn run(&mut self, ctx: Ctx<'_, '_>, run: impl FnOnce(&mut dyn Process<Word>, Ctx<'_, '_>)) {
+        if catch_unwind(AssertUnwindSafe(|| run(&mut *self.0, ctx))).is_err() {
+            ctx.exit(Term::atom("panicked"));
+        }
+    }
+}
+
+impl Process<Word> for Guarded {
+    fn start(&mut self, ctx: &mut Context<'_, Word>) {
+        self.run(ctx, |process, ctx| process.start(ctx));
+    }
+
+    fn handle(&mut self, ctx: &mut Context<'_, Word>, message: Message<Word>) {
+        self.run(ctx, |process, ctx| process.handle(ctx, message));
+    }
+}
+
 fn export(node: &mut Node<Word>) {
+    node.guard(|process| Box::new(Guarded(process)));
     let mut add = |name, arity, permission, function: fn(Ctx<'_, '_>, Vec<Term>) -> Outcome<Word>| {
         node.export("m", name, arity, permission, Rc::new(function));
     };
@@ -53,6 +79,10 @@ fn export(node: &mut Node<Word>) {
     add("silent", 0, Permission::Anyone, |ctx, _| {
         ctx.exit(Term::atom("gone"));
         Outcome::Later(Box::new(Forever))
+    });
+    add("check", 1, Permission::Anyone, |_, args| {
+        assert_eq!(args, [Term::atom("expected")]);
+        Outcome::Return(Term::atom("ok"))
     });
     add("member", 0, Permission::Member, |_, _| {
         Outcome::Return(Term::atom("yes"))
@@ -109,6 +139,7 @@ fn every_outcome_here_and_there() {
         assert_eq!(erpc(node, "exit", vec![]), ["no reply {'EXIT',x}"]);
         assert_eq!(erpc(node, "error", vec![]), ["no reply {'EXIT',{x,[{m,error,0,[]}]}}"]);
         assert_eq!(erpc(node, "silent", vec![]), ["no reply gone"]);
+        assert_eq!(erpc(node, "check", vec![Term::from(1)]), ["no reply panicked"]);
         assert_eq!(erpc(node, "forever", vec![]), ["no reply timeout"]);
         assert_eq!(erpc(node, "member", vec![]), ["reply yes"]);
         let undef = ["no reply {'EXIT',{undef,[{m,nope,[1],[]}]}}"];

@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use node::{Address, Atom, Effect, Event, Input, Message, Node, Pid};
+use node::{Address, Atom, Context, Effect, Event, Input, Message, Node, Pid, Term};
 use store::{
     ask::{Ask, Measured, Payload, Session, Status},
     facade::{self, Face},
@@ -45,6 +45,7 @@ use crate::{
     handle::{Order, Wish},
     mailbox::Mailbox,
     measure::Meter,
+    process::{self, Tasks},
 };
 
 /// Empty batches kept for the next ones; further ones are freed.
@@ -94,6 +95,10 @@ pub(crate) struct Core {
     store: Address,
     /// The process in whose name this shell asks.
     door: Pid,
+    /// Async processes.
+    tasks: Tasks,
+    /// Those of them that must end, once what is under way is carried out.
+    ending: Vec<(Pid, &'static str)>,
     inputs: VecDeque<Input<Payload>>,
     effects: Vec<Effect<Payload>>,
     /// An input is being handled; still so at the next one only after a panic.
@@ -137,6 +142,7 @@ pub(crate) struct Parts {
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) wishes: mpsc::Receiver<Wish>,
     pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) tasks: Tasks,
     pub(crate) meter: Meter,
 }
 
@@ -151,6 +157,8 @@ impl Core {
             facade::install(&mut node, face, parts.store.request_timeout_ms);
         }
         let door = node.adopt();
+        // The store and the facades are not among them: their panic ends the node.
+        node.guard(process::guard);
         let router = Rc::new(mem::take(&mut parts.router));
         Shell(Rc::new_cyclic(|me| {
             let needs = Needs {
@@ -165,6 +173,8 @@ impl Core {
                 clock: Clock::new(),
                 store,
                 door,
+                tasks: parts.tasks.clone(),
+                ending: Vec::new(),
                 inputs: VecDeque::new(),
                 effects: Vec::new(),
                 busy: false,
@@ -203,8 +213,23 @@ impl Core {
             let now = self.clock.now();
             self.node.handle(now, input, &mut self.effects);
             self.carry_out();
-            next = self.inputs.pop_front();
+            next = self.next_input();
         }
+        self.look_ahead(is_round);
+        self.busy = false;
+    }
+
+    /// What must be done before the next input from outside.
+    fn next_input(&mut self) -> Option<Input<Payload>> {
+        while let Some((process, reason)) = self.ending.pop() {
+            self.act_now(&process, |ctx| ctx.exit(Term::atom(reason)));
+            self.tasks.drop(&process);
+        }
+        self.inputs.pop_front()
+    }
+
+    /// Sets the alarm and asks for a flush.
+    fn look_ahead(&mut self, is_round: bool) {
         if let Some(deadline_us) = self.node.deadline()
             && deadline_us < self.alarm_us
         {
@@ -214,14 +239,14 @@ impl Core {
         if is_round && !self.links.is_empty() {
             self.flush.ring();
         }
-        self.busy = false;
     }
 
     fn carry_out(&mut self) {
         let mut effects = mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Deliver { to: _, message } => self.deliver(message),
+                Effect::Deliver { to, message } if to == self.door => self.deliver(message),
+                Effect::Deliver { to, message } => self.hand_out(&to, message),
                 Effect::Send { connection, bytes } => self.send(connection, bytes),
                 Effect::Dial { connection, node, port } => self.dial(connection, node, port),
                 Effect::Close { connection } => self.close(connection),
@@ -249,6 +274,59 @@ impl Core {
             }
             // The door asks for nothing else.
             _ => {}
+        }
+    }
+
+    // Async processes
+
+    /// A new async process. Like any other it traps no exits before it says so.
+    pub(crate) fn adopt(&mut self) -> Pid {
+        let process = self.node.adopt();
+        self.act(&process, |ctx| ctx.trap_exit(false));
+        process
+    }
+
+    /// Acts in the name of an async process; `None` if it has ended.
+    pub(crate) fn act<R>(&mut self, process: &Pid, action: impl FnOnce(&mut Context<'_, Payload>) -> R) -> Option<R> {
+        if mem::replace(&mut self.busy, true) {
+            self.end.ring();
+            return None;
+        }
+        let result = self.act_now(process, action);
+        let next = self.next_input();
+        self.look_ahead(true);
+        self.busy = false;
+        if let Some(next) = next {
+            self.input(next);
+        }
+        result
+    }
+
+    /// Acts in the name of this shell.
+    pub(crate) fn act_as_door<R>(&mut self, action: impl FnOnce(&mut Context<'_, Payload>) -> R) -> Option<R> {
+        let door = self.door.clone();
+        self.act(&door, action)
+    }
+
+    fn act_now<R>(&mut self, process: &Pid, action: impl FnOnce(&mut Context<'_, Payload>) -> R) -> Option<R> {
+        let now = self.clock.now();
+        let result = self.node.act(now, process, &mut self.effects, action);
+        self.carry_out();
+        result
+    }
+
+    /// The end of an async process, unless it has ended.
+    pub(crate) fn end(&mut self, process: &Pid, reason: Term) {
+        self.tasks.drop(process);
+        self.act(process, |ctx| ctx.exit(reason));
+    }
+
+    fn hand_out(&mut self, to: &Pid, message: Message<Payload>) {
+        if !self.node.is_alive(to) {
+            // A signal has ended it.
+            self.tasks.drop(to);
+        } else if let Some(reason) = self.tasks.give(to, message) {
+            self.ending.push((to.clone(), reason));
         }
     }
 
@@ -389,6 +467,7 @@ impl Core {
                 let to = self.door.clone();
                 self.tell_store(Payload::StatusOf { to });
             }
+            Order::Act(act) => act.0(self),
         }
     }
 
@@ -410,6 +489,7 @@ impl Core {
 
 /// Runs a node until it ends. `serve` is given the core once the node has started, to spawn the tasks of its doors.
 pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
+    let _last = process::LastWord(parts.tasks.clone());
     let shell = Core::start(&mut parts);
     let Parts {
         orders, wishes, meter, ..

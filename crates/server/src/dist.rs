@@ -65,7 +65,7 @@ pub(crate) struct Router {
     /// Ports that discovery found at its last look, as many as one may find.
     found: RefCell<HashMap<Atom, u16>>,
     /// The port of EPMD on every host; `None`: not asked.
-    epmd: Option<u16>,
+    pub(crate) epmd: Option<u16>,
     /// Where a node listens of whom nothing else is known.
     common: Option<u16>,
 }

@@ -9,7 +9,7 @@ use store::{ask::Status, quorum::Level};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use wire::request::Batch;
 
-use crate::discovery::Found;
+use crate::{core::Core, discovery::Found, process::Tasks};
 
 /// Batches of handles that wait for the core; further callers wait.
 pub(crate) const ORDERS_MAX: usize = 4096;
@@ -30,6 +30,15 @@ impl fmt::Display for Gone {
 
 impl std::error::Error for Gone {}
 
+/// Something to be done on the core's thread.
+pub(crate) struct Act(pub(crate) Box<dyn FnOnce(&mut Core) + Send>);
+
+impl fmt::Debug for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Act")
+    }
+}
+
 /// What a handle wants an answer to.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -42,6 +51,7 @@ pub(crate) enum Order {
     Status {
         answer: oneshot::Sender<Arc<Status>>,
     },
+    Act(Act),
 }
 
 /// What a handle wants done.
@@ -63,6 +73,7 @@ pub struct Handle {
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) events: broadcast::WeakSender<Event>,
+    pub(crate) tasks: Tasks,
 }
 
 impl Handle {
@@ -110,7 +121,7 @@ impl Handle {
 
     /// Begins to hand everything over; the node ends when that is done.
     pub fn leave(&self) {
-        self.send(Wish::Leave);
+        self.tell(Wish::Leave);
     }
 
     /// Asks another member to leave.
@@ -120,7 +131,7 @@ impl Handle {
 
     /// Stops the node at once, without handing over.
     pub fn stop(&self) {
-        self.send(Wish::Stop);
+        self.tell(Wish::Stop);
     }
 
     /// What happens in the node from now on. Ends with the node.
@@ -134,11 +145,11 @@ impl Handle {
 
     fn wish(&self, node: &str, wish: impl FnOnce(Atom) -> Wish) {
         if let Some(node) = wire::dist::node_name(node.as_bytes()) {
-            self.send(wish(node));
+            self.tell(wish(node));
         }
     }
 
-    fn send(&self, wish: Wish) {
+    fn tell(&self, wish: Wish) {
         if let Err(mpsc::error::TrySendError::Full(wish)) = self.wishes.try_send(wish) {
             tracing::warn!(?wish, "too many wishes at a time, dropped one");
         }

@@ -12,6 +12,7 @@
 //! | `http` | the door for HTTP clients, Prometheus and browsers |
 //! | `dist`, `epmd`, `discovery` | peers: connections, ports, names |
 //! | [`Handle`] | the way in from other threads |
+//! | [`process`] | servers, supervisors and async processes of a program |
 //! | `running` | a node from its start to its end; [`Node::builder`] |
 //! | `config` | settings, and errors that name the mend |
 //! | [`cli`], `start`, `dev`, `client` | the command |
@@ -38,6 +39,39 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Processes of a program
+//!
+//! What an Erlang programmer expects: servers, supervisors ([`supervisor`]), registries ([`directory`]), links, monitors and
+//! names ([`Context`]). More are in `examples/`: `counter`, `workers`, `from_iex`.
+//!
+//! ```
+//! use std::time::Duration;
+//! use salp::{Context, From, GenServer, Inbox, Payload, Reply, Term, ToTerm, named};
+//!
+//! #[derive(ToTerm)]
+//! struct Greeting {
+//!     text: String,
+//! }
+//!
+//! struct Greeter;
+//!
+//! impl GenServer<Payload> for Greeter {
+//!     fn handle_call(&mut self, _: &mut Context<'_>, name: Term, _: &From) -> Reply {
+//!         Reply::now(Greeting { text: format!("hello {name}") }.to_term())
+//!     }
+//! }
+//!
+//! # async fn example(node: salp::Node) -> Result<(), Box<dyn std::error::Error>> {
+//! node.start_server(Some("greeter"), Greeter).await?;
+//! node.spawn_async(|mut inbox: Inbox| async move {
+//!     let greeting = inbox.call(named("greeter"), Term::Int(7), Duration::from_secs(1)).await;
+//!     println!("{greeting:?}");
+//! })
+//! .await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod bell;
 pub mod cli;
@@ -55,6 +89,7 @@ mod http;
 mod log;
 mod mailbox;
 mod measure;
+pub mod process;
 mod redis;
 mod running;
 mod start;
@@ -63,5 +98,15 @@ mod test_dir;
 
 pub use config::ConfigError;
 pub use handle::{Gone, Handle};
+pub use node::{
+    Address, Atom, Pid, Process, Ref, Term, directory,
+    gen_server::{self, From},
+    server::{GenServer, Next, Reply, Server},
+    supervisor,
+};
+pub use process::{Context, Inbox, Message, named, remote};
 pub use running::{Builder, Node};
+pub use salp_derive::{FromTerm, ToTerm};
+pub use store::ask::Payload;
+pub use wire::etf::{self, FromTerm, ToTerm};
 pub use wire::request::Batch;

@@ -31,6 +31,7 @@ use crate::{
     handle::{EVENTS_MAX, Handle, ORDERS_MAX, WISHES_MAX},
     http, log,
     measure::Meter,
+    process::Tasks,
     redis,
 };
 
@@ -148,10 +149,12 @@ impl Node {
         let (orders, orders_taken) = mpsc::channel(ORDERS_MAX);
         let (wishes, wishes_taken) = mpsc::channel(WISHES_MAX);
         let (events, logged) = broadcast::channel(EVENTS_MAX);
+        let tasks = Tasks::default();
         let handle = Handle {
             orders,
             wishes,
             events: events.downgrade(),
+            tasks: tasks.clone(),
         };
         tokio::spawn(log::events(logged));
         let parts = Parts {
@@ -164,6 +167,7 @@ impl Node {
             orders: orders_taken,
             wishes: wishes_taken,
             events,
+            tasks,
             meter,
         };
         let (alive, ended) = watch::channel(());

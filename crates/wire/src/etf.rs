@@ -32,10 +32,12 @@ mod show;
 mod tag;
 #[cfg(test)]
 mod tests;
+pub mod typed;
 
 pub use atom::Atom;
 pub use decode::{DecodeError, decode, decode_bare};
 pub use encode::{encode, encode_bare};
+pub use typed::{FromTerm, Mismatch, ToTerm};
 
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! The walls between the crates: who may import whom, and what may not come in.
 //!
 //! ```text
-//! wire ← node ← store ← { server, sim }        xtask stands apart
+//! wire ← node ← store ← { server, sim }        xtask and derive stand apart; server hands derive on
 //! ```
 
 use toml::Value;
@@ -23,7 +23,13 @@ pub(super) const HOUSE: &[Room] = &[
     room("node", "crates/node", &["wire"], true),
     room("store", "crates/store", &["wire", "node"], true),
     room("sim", "crates/sim", &["wire", "node", "store"], false),
-    room("salp", "crates/server", &["wire", "node", "store"], false),
+    room("salp-derive", "crates/derive", &["wire"], false),
+    room(
+        "salp",
+        "crates/server",
+        &["wire", "node", "store", "salp-derive"],
+        false,
+    ),
     room("xtask", "xtask", &[], false),
 ];
 
@@ -241,7 +247,7 @@ mod tests {
     #[test]
     fn a_stranger_and_a_missing_crate_are_seen() {
         let stranger = r#"workspace.members = ["crates/wire", "crates/node", "crates/store",
-            "crates/sim", "crates/server", "xtask", "crates/util"]"#;
+            "crates/sim", "crates/derive", "crates/server", "xtask", "crates/util"]"#;
         let fault = "Cargo.toml: crates/util: a new crate needs a decision record";
         check(members, "Cargo.toml", stranger, &[fault]);
         let renamed = "package.name = \"simulator\"";

@@ -1,0 +1,438 @@
+//! [`Supervisor`]: starts children in order, starts them again when they end, stops them in reverse order.
+//!
+//! ```text
+//!          start        ┌────────────┐  a child ended         ┌───────────┐
+//!   ─────────────────▶  │ supervises │ ─────────────────────▶ │  stops    │ ─▶ starts again, answers,
+//!                       └────────────┘  its parent ended,     │ one child │    or ends
+//!                              ▲        terminate_child       │ at a time │
+//!                              └───────────────────────────── └───────────┘
+//! ```
+//!
+//! - What to do about an end is decided by [`Restarts`]; here it is done.
+//! - A start is done when the call returns ([`Context::start_link`]), also of a supervisor under a supervisor.
+//! - While it stops a child it does nothing else: other messages wait, up to [`DEFERRED_MAX`], and calls past that are
+//!   dropped. The ends of children are bounded by their number and always wait.
+//! - If a child does not come up when the supervisor starts, those before it are told `shutdown` in reverse order, and
+//!   `kill` behind it: the supervisor ends at once with `{shutdown, {failed_to_start_child, Id, Reason}}`.
+//! - A child that does not come up in a restart is tried again, each time counted as one more restart.
+//!
+//! Calls, as of `supervisor` in the STDLIB reference manual: `which_children`, `count_children`, `{start_child, Spec}`,
+//! `{terminate_child, Id}`, `{restart_child, Id}`, `{delete_child, Id}`. A spec is whatever term
+//! [`Supervisor::on_start_child`] understands: a child is code, and code does not travel.
+
+mod child;
+mod dynamic;
+mod restarts;
+
+pub use child::{Child, Kind, Shutdown, Start};
+pub use dynamic::DynamicSupervisor;
+pub use restarts::{Intensity, Restart, Restarts, Strategy, Verdict, is_orderly};
+
+use crate::{
+    context::Context,
+    gen_server::{From, Request, parse},
+    message::{Message, Payload, Process},
+    server::{stop_reason, system, unknown},
+};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use child::{Stopping, counted};
+use core::ops::Range;
+use wire::etf::{Pid, Term};
+
+/// Messages that wait while a supervisor stops a child; a further call or cast is dropped.
+pub const DEFERRED_MAX: usize = 4096;
+/// Children of one supervisor; `start_child` is refused past it.
+pub const CHILDREN_MAX: usize = 1 << 16;
+
+/// Makes a child out of what `start_child` was given; `None` if it does not understand it.
+pub type MakeChild<P> = Box<dyn FnMut(&Term) -> Option<Child<P>>>;
+
+/// A process that supervises others.
+pub struct Supervisor<P: Payload> {
+    restarts: Restarts,
+    make_child: Option<MakeChild<P>>,
+    /// In the order of their start.
+    children: Vec<Held<P>>,
+    /// The last number given to a child, or as a token to a stop.
+    last: u64,
+    /// What it is stopping, if anything.
+    stops: Option<Stops>,
+    deferred: VecDeque<Message<P>>,
+}
+
+/// A child, and how it is.
+struct Held<P: Payload> {
+    /// Unique in this supervisor's life: a retry finds its child by it.
+    number: u64,
+    child: Child<P>,
+    state: State,
+}
+
+#[derive(Clone, PartialEq)]
+enum State {
+    Running(Pid),
+    Ended,
+    /// It did not come up and is tried again.
+    Restarting,
+}
+
+/// Children are stopped at these places, from the last to the first.
+struct Stops {
+    now: Stopping,
+    left: Vec<usize>,
+    then: Then,
+}
+
+/// What follows when children are stopped.
+enum Then {
+    Start(Range<usize>),
+    Answer(From),
+    Exit(Term),
+}
+
+impl<P: Payload> Supervisor<P> {
+    /// A supervisor of these children. Two with the same id are a bug.
+    pub fn new(strategy: Strategy, intensity: Intensity, children: impl IntoIterator<Item = Child<P>>) -> Self {
+        let mut supervisor = Self {
+            restarts: Restarts::new(strategy, intensity),
+            make_child: None,
+            children: Vec::new(),
+            last: 0,
+            stops: None,
+            deferred: VecDeque::new(),
+        };
+        for child in children {
+            let is_new = supervisor.index_of(&child.id).is_none();
+            assert!(is_new, "two children have the id {}", child.id);
+            supervisor.add(child, State::Ended);
+        }
+        supervisor
+    }
+
+    /// How `{start_child, Spec}` is understood. Without this it is refused.
+    #[must_use]
+    pub fn on_start_child(mut self, make: impl FnMut(&Term) -> Option<Child<P>> + 'static) -> Self {
+        self.make_child = Some(Box::new(make));
+        self
+    }
+
+    // The children
+
+    fn add(&mut self, child: Child<P>, state: State) {
+        self.last += 1;
+        let number = self.last;
+        self.children.push(Held { number, child, state });
+    }
+
+    fn index_of(&self, id: &Term) -> Option<usize> {
+        self.children.iter().position(|held| held.child.id == *id)
+    }
+
+    /// Starts the child at this place. One that wants to be ignored is listed without a process.
+    fn start_child(&mut self, ctx: &mut Context<'_, P>, index: usize) -> Result<(), Term> {
+        let held = &mut self.children[index];
+        let started = (held.child.start)(ctx);
+        held.state = match &started {
+            Ok(pid) => State::Running(pid.clone()),
+            Err(_) => State::Ended,
+        };
+        match started {
+            Ok(_) => Ok(()),
+            Err(reason) if reason.is_atom("normal") => Ok(()),
+            Err(reason) => Err(reason),
+        }
+    }
+
+    /// Starts those at these places, in order; the first that does not come up is tried again later, with those that
+    /// share its fate.
+    fn start_again(&mut self, ctx: &mut Context<'_, P>, places: Range<usize>) {
+        for index in places {
+            if self.start_child(ctx, index).is_err() {
+                self.children[index].state = State::Restarting;
+                ctx.timer(0, self.children[index].number);
+                return;
+            }
+        }
+    }
+
+    fn ended(&mut self, ctx: &mut Context<'_, P>, pid: &Pid, reason: &Term) {
+        let state = State::Running(pid.clone());
+        let Some(index) = self.children.iter().position(|held| held.state == state) else {
+            return;
+        };
+        let held = &mut self.children[index];
+        held.state = State::Ended;
+        let restart = held.child.restart;
+        let (now_us, count) = (ctx.now().monotonic_us, self.children.len());
+        let verdict = self.restarts.ended(now_us, index, count, restart, reason);
+        self.carry_out(ctx, index, verdict);
+    }
+
+    fn retry(&mut self, ctx: &mut Context<'_, P>, number: u64) {
+        let place = self.children.iter().position(|held| held.number == number);
+        let Some(index) = place.filter(|index| self.children[*index].state == State::Restarting) else {
+            return;
+        };
+        let verdict = self.restarts.again(ctx.now().monotonic_us, index, self.children.len());
+        self.carry_out(ctx, index, verdict);
+    }
+
+    fn carry_out(&mut self, ctx: &mut Context<'_, P>, index: usize, verdict: Verdict) {
+        match verdict {
+            Verdict::Keep => {}
+            Verdict::Forget => drop(self.children.remove(index)),
+            Verdict::Restart(places) => self.stop(ctx, places.clone(), Then::Start(places)),
+            Verdict::GiveUp => self.stop_all(ctx, Term::atom("shutdown")),
+        }
+    }
+
+    // Stopping
+
+    fn stop_all(&mut self, ctx: &mut Context<'_, P>, reason: Term) {
+        self.stop(ctx, 0..self.children.len(), Then::Exit(reason));
+    }
+
+    fn stop(&mut self, ctx: &mut Context<'_, P>, places: Range<usize>, then: Then) {
+        self.stop_next(ctx, places.collect(), then);
+    }
+
+    /// Stops the last one that runs; if there is none, goes on.
+    fn stop_next(&mut self, ctx: &mut Context<'_, P>, mut left: Vec<usize>, then: Then) {
+        while let Some(index) = left.pop() {
+            let held = &mut self.children[index];
+            if let State::Running(pid) = &held.state {
+                self.last += 1;
+                let now = Stopping::begin(ctx, pid.clone(), held.child.shutdown, self.last);
+                self.stops = Some(Stops { now, left, then });
+                return;
+            }
+            held.state = State::Ended;
+        }
+        match then {
+            Then::Start(places) => {
+                let rest = self.children.len() - places.end;
+                let is_temporary = |held: &Held<P>| held.child.restart == Restart::Temporary;
+                let gone: Vec<usize> = places.clone().filter(|at| is_temporary(&self.children[*at])).collect();
+                for index in gone.into_iter().rev() {
+                    self.children.remove(index);
+                }
+                self.start_again(ctx, places.start..self.children.len() - rest);
+            }
+            Then::Answer(from) => ctx.reply(&from, Term::atom("ok")),
+            Then::Exit(reason) => ctx.exit(reason),
+        }
+    }
+
+    /// A message while children are being stopped.
+    fn while_stopping(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        let Some(Stops { now, .. }) = &mut self.stops else {
+            return;
+        };
+        match message {
+            Message::Down { monitor, .. } if now.has_ended(ctx, &monitor) => {
+                if let Some(Stops { now, left, then }) = self.stops.take() {
+                    self.stopped(now.pid(), matches!(then, Then::Answer(_)));
+                    self.stop_next(ctx, left, then);
+                }
+            }
+            Message::Term { .. } if self.deferred.len() >= DEFERRED_MAX => {}
+            message => {
+                if let Message::Timer { token } = message {
+                    now.overdue(ctx, token);
+                }
+                self.deferred.push_back(message);
+            }
+        }
+    }
+
+    fn stopped(&mut self, pid: &Pid, on_demand: bool) {
+        let state = State::Running(pid.clone());
+        let Some(index) = self.children.iter().position(|held| held.state == state) else {
+            return;
+        };
+        self.children[index].state = State::Ended;
+        // Those that make way for a restart are forgotten once all are stopped: their places count until then.
+        if on_demand && self.children[index].child.restart == Restart::Temporary {
+            self.children.remove(index);
+        }
+    }
+
+    // Calls
+
+    fn call(&mut self, ctx: &mut Context<'_, P>, from: From, request: &Term) {
+        let answer = match request.as_tuple() {
+            None if request.is_atom("which_children") => self.which_children(),
+            None if request.is_atom("count_children") => {
+                let each = self.children.iter();
+                let is_active = |state: &State| matches!(state, State::Running(pid) if ctx.is_alive(pid));
+                counted(each.map(|held| (held.child.kind, is_active(&held.state))))
+            }
+            Some([word, spec]) if word.is_atom("start_child") => self.add_child(ctx, spec),
+            Some([word, id]) if word.is_atom("restart_child") => self.restart_child(ctx, id),
+            Some([word, id]) if word.is_atom("delete_child") => self.delete_child(id),
+            Some([word, id]) if word.is_atom("terminate_child") => match self.index_of(id) {
+                Some(index) => return self.stop(ctx, index..index + 1, Then::Answer(from)),
+                None => error(Term::atom("not_found")),
+            },
+            Some(_) | None => error((Term::atom("unknown_call"), request.clone()).into()),
+        };
+        ctx.reply(&from, answer);
+    }
+
+    /// The last first, as OTP lists them.
+    fn which_children(&self) -> Term {
+        let each = self.children.iter().rev().map(|held| {
+            let child = match &held.state {
+                State::Running(pid) => Term::Pid(pid.clone()),
+                State::Ended => Term::atom("undefined"),
+                State::Restarting => Term::atom("restarting"),
+            };
+            held.child.listed(held.child.id.clone(), child)
+        });
+        Term::List(each.collect())
+    }
+
+    fn add_child(&mut self, ctx: &mut Context<'_, P>, spec: &Term) -> Term {
+        let made = self.make_child.as_mut().and_then(|make| make(spec));
+        let Some(child) = made else {
+            return error((Term::atom("invalid_child_spec"), spec.clone()).into());
+        };
+        if let Some(index) = self.index_of(&child.id) {
+            return error(match &self.children[index].state {
+                State::Running(pid) => (Term::atom("already_started"), pid.clone()).into(),
+                State::Ended | State::Restarting => Term::atom("already_present"),
+            });
+        }
+        if self.children.len() >= CHILDREN_MAX {
+            return error(Term::atom("max_children"));
+        }
+        self.add(child, State::Ended);
+        let index = self.children.len() - 1;
+        let answer = self.start_on_demand(ctx, index);
+        let is_up = matches!(self.children[index].state, State::Running(_));
+        // One that refused is not listed; nor is a temporary one that wanted to be ignored.
+        let is_listed = is_up || !is_error(&answer) && self.children[index].child.restart != Restart::Temporary;
+        if !is_listed {
+            self.children.remove(index);
+        }
+        answer
+    }
+
+    fn restart_child(&mut self, ctx: &mut Context<'_, P>, id: &Term) -> Term {
+        match self.stopped_child(id) {
+            Ok(index) => self.start_on_demand(ctx, index),
+            Err(why) => error(Term::atom(why)),
+        }
+    }
+
+    fn delete_child(&mut self, id: &Term) -> Term {
+        match self.stopped_child(id) {
+            Ok(index) => {
+                self.children.remove(index);
+                Term::atom("ok")
+            }
+            Err(why) => error(Term::atom(why)),
+        }
+    }
+
+    /// The place of a child that does not run, or why there is none.
+    fn stopped_child(&self, id: &Term) -> Result<usize, &'static str> {
+        let index = self.index_of(id).ok_or("not_found")?;
+        match self.children[index].state {
+            State::Running(_) => Err("running"),
+            State::Restarting => Err("restarting"),
+            State::Ended => Ok(index),
+        }
+    }
+
+    fn start_on_demand(&mut self, ctx: &mut Context<'_, P>, index: usize) -> Term {
+        match self.start_child(ctx, index) {
+            Ok(()) => started(match &self.children[index].state {
+                State::Running(pid) => Some(pid.clone()),
+                State::Ended | State::Restarting => None,
+            }),
+            Err(reason) => error(reason),
+        }
+    }
+
+    fn supervise(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        match message {
+            Message::Exit { from, reason } if ctx.parent() == Some(&from) => self.stop_all(ctx, reason),
+            Message::Exit { from, reason } => self.ended(ctx, &from, &reason),
+            Message::Timer { token } => self.retry(ctx, token),
+            Message::Term { term, .. } => match system(&term) {
+                Some((from, request)) => {
+                    if let Some(reason) = stop_or_refuse(ctx, &from, request) {
+                        self.stop_all(ctx, reason);
+                    }
+                }
+                None => {
+                    if let Request::Call { from, request } = parse(term) {
+                        self.call(ctx, from, &request);
+                    }
+                }
+            },
+            // Nothing else concerns a supervisor.
+            _ => {}
+        }
+    }
+}
+
+impl<P: Payload> Process<P> for Supervisor<P> {
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        ctx.trap_exit(true);
+        for index in 0..self.children.len() {
+            let Err(reason) = self.start_child(ctx, index) else {
+                continue;
+            };
+            for held in self.children[..index].iter().rev() {
+                if let State::Running(pid) = &held.state {
+                    ctx.exit_other(pid, Term::atom("shutdown"));
+                    ctx.exit_other(pid, Term::atom("kill"));
+                }
+            }
+            let id = self.children[index].child.id.clone();
+            let failed = Term::from((Term::atom("failed_to_start_child"), id, reason));
+            return ctx.exit((Term::atom("shutdown"), failed).into());
+        }
+    }
+
+    fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        if self.stops.is_some() {
+            self.while_stopping(ctx, message);
+        } else {
+            self.supervise(ctx, message);
+        }
+        while self.stops.is_none()
+            && ctx.exiting().is_none()
+            && let Some(message) = self.deferred.pop_front()
+        {
+            self.supervise(ctx, message);
+        }
+    }
+}
+
+/// The answer to a start: `{ok, Pid}`, or `{ok, undefined}` if the child wanted to be ignored.
+fn started(pid: Option<Pid>) -> Term {
+    let child = pid.map_or(Term::atom("undefined"), Term::Pid);
+    (Term::atom("ok"), child).into()
+}
+
+fn error(why: Term) -> Term {
+    (Term::atom("error"), why).into()
+}
+
+fn is_error(answer: &Term) -> bool {
+    matches!(answer.as_tuple(), Some([word, _]) if word.is_atom("error"))
+}
+
+/// Answers a `sys` message; gives the reason if it asks to stop.
+fn stop_or_refuse<P: Payload>(ctx: &mut Context<'_, P>, from: &From, request: Term) -> Option<Term> {
+    if let Some(reason) = stop_reason(&request) {
+        let reason = reason.clone();
+        ctx.reply(from, Term::atom("ok"));
+        return Some(reason);
+    }
+    ctx.reply(from, unknown(request));
+    None
+}

@@ -1,0 +1,174 @@
+//! [`Child`]: how a supervisor starts a child, and how it stops one.
+//!
+//! To stop a child its link is cut, so that no exit signal comes of it any more, and a monitor says when it is gone:
+//! exactly one message, whatever the child does about its own links.
+
+use super::restarts::Restart;
+use crate::{
+    context::Context,
+    message::{Address, Payload, Process},
+    server::{GenServer, Server},
+    timers::TimerId,
+};
+use alloc::{boxed::Box, string::String};
+use wire::etf::{Atom, Pid, Ref, Term};
+
+/// How long a worker may take to shut down, unless told otherwise.
+const SHUTDOWN_US: u64 = 5_000_000;
+
+/// How a child is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// With `kill`, at once.
+    BrutalKill,
+    /// With `shutdown`, and with `kill` if it is still there after so many microseconds.
+    Within(u64),
+    /// With `shutdown`, however long it takes. Meant for supervisors.
+    Infinity,
+}
+
+/// What a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// No supervisor.
+    Worker,
+    /// A supervisor.
+    Supervisor,
+}
+
+/// Starts a process linked to the supervisor that runs it.
+pub type Start<P> = Box<dyn FnMut(&mut Context<'_, P>) -> Result<Pid, Term>>;
+
+/// How to start, restart and stop a child.
+pub struct Child<P: Payload> {
+    pub(super) id: Term,
+    pub(super) start: Start<P>,
+    pub(super) restart: Restart,
+    pub(super) shutdown: Shutdown,
+    pub(super) kind: Kind,
+}
+
+impl<P: Payload> Child<P> {
+    /// A permanent worker that `make` makes anew for each start.
+    pub fn new(id: impl Into<Term>, mut make: impl FnMut() -> Box<dyn Process<P>> + 'static) -> Self {
+        Self::with_start(id, move |ctx| ctx.start_link(None, make()))
+    }
+
+    /// A permanent worker, a server that `make` makes anew for each start, registered under `name`.
+    pub fn server<G: GenServer<P>>(name: &str, mut make: impl FnMut() -> G + 'static) -> Self {
+        let registered = String::from(name);
+        Self::with_start(Atom::new(name), move |ctx| {
+            ctx.start_link(Some(&registered), Server::new(make()))
+        })
+    }
+
+    /// A permanent worker that `start` starts and links to the supervisor, in whose name it runs.
+    pub fn with_start(
+        id: impl Into<Term>,
+        start: impl FnMut(&mut Context<'_, P>) -> Result<Pid, Term> + 'static,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            start: Box::new(start),
+            restart: Restart::Permanent,
+            shutdown: Shutdown::Within(SHUTDOWN_US),
+            kind: Kind::Worker,
+        }
+    }
+
+    /// When it is started again.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// How it is stopped.
+    #[must_use]
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// It is a supervisor, and has all the time it needs to shut down.
+    #[must_use]
+    pub fn supervisor(mut self) -> Self {
+        self.kind = Kind::Supervisor;
+        self.shutdown(Shutdown::Infinity)
+    }
+
+    /// As `which_children` lists it: `{Id, Child, Kind, Modules}`.
+    pub(super) fn listed(&self, id: Term, child: Term) -> Term {
+        let kind = match self.kind {
+            Kind::Worker => Term::atom("worker"),
+            Kind::Supervisor => Term::atom("supervisor"),
+        };
+        (id, child, kind, Term::NIL).into()
+    }
+}
+
+/// The answer of `count_children`, out of what each child is and whether it runs.
+pub(super) fn counted(children: impl Iterator<Item = (Kind, bool)>) -> Term {
+    let [mut specs, mut active, mut supervisors] = [0_usize; 3];
+    for (kind, is_active) in children {
+        specs += 1;
+        active += usize::from(is_active);
+        supervisors += usize::from(kind == Kind::Supervisor);
+    }
+    let counts = [
+        ("specs", specs),
+        ("active", active),
+        ("supervisors", supervisors),
+        ("workers", specs - supervisors),
+    ];
+    Term::list(counts.map(|(what, count)| Term::from((Term::atom(what), count))))
+}
+
+/// A child on its way out.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    pid: Pid,
+    monitor: Ref,
+    timer: Option<TimerId>,
+    token: u64,
+}
+
+impl Stopping {
+    /// Asks a child to go. A timer comes back with `token` when it takes too long: then call `overdue`.
+    pub(super) fn begin<P: Payload>(ctx: &mut Context<'_, P>, pid: Pid, shutdown: Shutdown, token: u64) -> Self {
+        ctx.unlink(&pid);
+        let monitor = ctx.monitor(&Address::Pid(pid.clone()));
+        let (signal, timer) = match shutdown {
+            Shutdown::BrutalKill => ("kill", None),
+            Shutdown::Within(us) => ("shutdown", Some(ctx.timer(us, token))),
+            Shutdown::Infinity => ("shutdown", None),
+        };
+        ctx.exit_other(&pid, Term::atom(signal));
+        Self {
+            pid,
+            monitor,
+            timer,
+            token,
+        }
+    }
+
+    /// A timer fired: if it is the one of this child, its time is over.
+    pub(super) fn overdue<P: Payload>(&mut self, ctx: &mut Context<'_, P>, token: u64) {
+        if self.token == token && self.timer.take().is_some() {
+            ctx.exit_other(&self.pid, Term::atom("kill"));
+        }
+    }
+
+    pub(super) fn pid(&self) -> &Pid {
+        &self.pid
+    }
+
+    /// Whether this DOWN is its end.
+    pub(super) fn has_ended<P: Payload>(&self, ctx: &mut Context<'_, P>, monitor: &Ref) -> bool {
+        let has_ended = self.monitor == *monitor;
+        if let (true, Some(timer)) = (has_ended, self.timer) {
+            ctx.cancel(timer);
+        }
+        has_ended
+    }
+}

@@ -1,0 +1,352 @@
+//! Processes of a program: servers, supervised and async ones, their panics, and a real Erlang that uses the examples.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+#[path = "../examples/counter.rs"]
+#[allow(dead_code, unreachable_pub, reason = "an example has a main")]
+mod counter;
+#[path = "../examples/from_iex.rs"]
+#[allow(dead_code, unreachable_pub, reason = "an example has a main")]
+mod from_iex;
+#[path = "../examples/workers.rs"]
+#[allow(dead_code, unreachable_pub, reason = "an example has a main")]
+mod workers;
+
+use std::{
+    future::pending,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use salp::{
+    Address, Batch, Context, From, GenServer, Gone, Inbox, Message, Node, Payload, Pid, Process, Reply, Server, Term,
+    gen_server::{Request, parse},
+    named,
+    process::Failure,
+    supervisor::{Intensity, Strategy, Supervisor},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn start(name: &str) -> Node {
+    Node::builder()
+        .name(name)
+        .cookie("testing")
+        .epmd(false)
+        .start()
+        .await
+        .unwrap()
+}
+
+/// The end of a process, as one that monitors it hears.
+async fn end_of(node: &Node, target: Address) -> oneshot::Receiver<Term> {
+    let (tell, told) = oneshot::channel();
+    let (ready, is_ready) = oneshot::channel();
+    let watch = move |mut inbox: Inbox| async move {
+        inbox.act(move |ctx| ctx.monitor(&target)).await.unwrap();
+        ready.send(()).unwrap();
+        while let Some(message) = inbox.receive().await {
+            if let Message::Down { reason, .. } = message {
+                return tell.send(reason).unwrap();
+            }
+        }
+    };
+    node.spawn_async(watch).await.unwrap();
+    is_ready.await.unwrap();
+    told
+}
+
+async fn heard(told: oneshot::Receiver<Term>) -> String {
+    timeout(PATIENCE, told).await.expect("in time").unwrap().to_string()
+}
+
+/// Echoes calls, and panics on `panic`.
+struct Echo;
+
+impl GenServer<Payload> for Echo {
+    fn handle_call(&mut self, _: &mut Context<'_>, request: Term, _: &From) -> Reply {
+        assert!(!request.is_atom("panic"), "as told");
+        Reply::now(request)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_server_is_called_and_its_panic_is_its_own() {
+    let node = start("panics@127.0.0.1").await;
+    node.start_server(Some("echo"), Echo).await.unwrap();
+    let taken = node.start_server(Some("echo"), Echo).await.unwrap_err();
+    assert!(taken.to_string().starts_with("{already_started,"), "{taken}");
+    assert_eq!(node.call(named("echo"), 7.into(), PATIENCE).await, Ok(Term::Int(7)));
+    let end = end_of(&node, named("echo")).await;
+    let failed = node
+        .call(named("echo"), Term::atom("panic"), PATIENCE)
+        .await
+        .unwrap_err();
+    assert_eq!(failed.to_string(), "{panic,<<\"as told\">>}");
+    assert_eq!(heard(end).await, "{panic,<<\"as told\">>}");
+    let nobody = node.call(named("echo"), 7.into(), PATIENCE).await;
+    assert_eq!(nobody, Err(Failure::Reason(Term::atom("noproc"))));
+    // The store has not noticed.
+    let mut batch = Batch::new();
+    batch.push(&[b"PING"]);
+    assert!(node.handle().ask(0, None, batch).await.unwrap().replies.is_complete());
+    node.stop().await;
+}
+
+/// Panics as it starts.
+struct Stillborn;
+
+impl Process<Payload> for Stillborn {
+    fn start(&mut self, _: &mut Context<'_>) {
+        panic!("not today");
+    }
+    fn handle(&mut self, _: &mut Context<'_>, _: Message) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_a_start_refuses_it() {
+    let node = start("stillborn@127.0.0.1").await;
+    let failure = node.spawn(Some("x"), || Box::new(Stillborn)).await.unwrap_err();
+    assert_eq!(failure.to_string(), "{panic,<<\"not today\">>}");
+    node.start_server(Some("x"), Echo).await.expect("its name is free");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn async_processes_end_with_what_they_come_to() {
+    let node = start("ends@127.0.0.1").await;
+    let (go, gone) = oneshot::channel::<()>();
+    let panics = node.spawn_async(|_| async {
+        assert!(gone.await.is_ok(), "in a task");
+    });
+    let panics = panics.await;
+    let (fails_go, fails_gone) = oneshot::channel::<()>();
+    let fails = node
+        .spawn_async(|_| async {
+            drop(fails_gone.await);
+            Err::<(), _>(Term::atom("failed"))
+        })
+        .await;
+    let ends = [
+        end_of(&node, Address::Pid(panics.unwrap())).await,
+        end_of(&node, Address::Pid(fails.unwrap())).await,
+    ];
+    drop((go, fails_go));
+    let [panicked, failed] = ends;
+    assert_eq!(heard(panicked).await, "{panic,<<\"in a task\">>}");
+    assert_eq!(heard(failed).await, "failed");
+    node.stop().await;
+}
+
+/// Tells when it is dropped.
+struct Witness(#[allow(dead_code, reason = "it is dropped, that is all")] Arc<mpsc::Sender<()>>);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn signals_end_a_task_where_it_waits() {
+    let node = start("signals@127.0.0.1").await;
+    for signal in ["kill", "boom"] {
+        let (alive, mut dead) = mpsc::channel::<()>(1);
+        let witness = Witness(Arc::new(alive));
+        let waits = move |_: Inbox| async move {
+            let _witness = witness;
+            pending::<()>().await;
+        };
+        let pid = node.spawn_async(waits).await.unwrap();
+        let end = end_of(&node, Address::Pid(pid.clone())).await;
+        node.spawn_async(move |inbox| async move {
+            let _ = inbox.act(move |ctx| ctx.exit_other(&pid, Term::atom(signal))).await;
+        })
+        .await
+        .unwrap();
+        assert_eq!(heard(end).await, if signal == "kill" { "killed" } else { signal });
+        assert_eq!(timeout(PATIENCE, dead.recv()).await, Ok(None), "its task is dropped");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_traps_exits_is_told_and_lives() {
+    let node = start("traps@127.0.0.1").await;
+    let (tell, told) = oneshot::channel();
+    let traps = move |mut inbox: Inbox| async move {
+        let child = inbox
+            .act(|ctx| {
+                ctx.trap_exit(true);
+                ctx.start_link(None, Server::new(Echo)).unwrap()
+            })
+            .await
+            .unwrap();
+        let address = Address::Pid(child.clone());
+        let asked = inbox.call(address.clone(), 1.into(), PATIENCE).await;
+        let failed = inbox.call(address, Term::atom("panic"), PATIENCE).await.unwrap_err();
+        let Some(Message::Exit { from, reason }) = inbox.receive().await else {
+            panic!("an exit")
+        };
+        tell.send((asked, failed, from == child, reason.to_string())).unwrap();
+    };
+    node.spawn_async(traps).await.unwrap();
+    let (asked, failed, is_child, reason) = timeout(PATIENCE, told).await.unwrap().unwrap();
+    assert_eq!(asked, Ok(Term::Int(1)));
+    let panic = "{panic,<<\"as told\">>}";
+    assert_eq!(
+        (failed.to_string().as_str(), is_child, reason.as_str()),
+        (panic, true, panic)
+    );
+    node.stop().await;
+}
+
+/// Registers as `name` and echoes calls; panics on `panic`.
+async fn echo(mut inbox: Inbox) {
+    inbox
+        .act(|ctx| ctx.register("async_echo", &ctx.me().clone()))
+        .await
+        .unwrap();
+    while let Some(message) = inbox.receive().await {
+        if let Message::Term { term, .. } = message
+            && let Request::Call { from, request } = parse(term)
+        {
+            assert!(!request.is_atom("panic"));
+            inbox.reply(from, request).await.unwrap();
+        }
+    }
+}
+
+/// Calls until there is an answer: a name is registered some time after a start.
+async fn ask_until(node: &Node, name: &str, request: i64) {
+    let asking = async {
+        while node.call(named(name), request.into(), PATIENCE).await != Ok(request.into()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.expect("an answer in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn async_processes_can_be_supervised() {
+    let node = start("supervised@127.0.0.1").await;
+    let handle = node.handle().clone();
+    let child = tokio::runtime::Handle::current();
+    let make = move || -> Box<dyn Process<Payload>> {
+        let _runtime = child.enter();
+        let children = [handle.async_child("echo", echo)];
+        Box::new(Supervisor::new(Strategy::OneForOne, Intensity::default(), children))
+    };
+    let supervisor: Pid = node.spawn(None, make).await.unwrap();
+    for round in 0..3 {
+        ask_until(&node, "async_echo", round).await;
+        node.call(named("async_echo"), Term::atom("panic"), PATIENCE)
+            .await
+            .unwrap_err();
+    }
+    ask_until(&node, "async_echo", 9).await;
+    let (tell, told) = oneshot::channel();
+    let stops = move |mut inbox: Inbox| async move {
+        let stopped = inbox.stop(Address::Pid(supervisor), Term::atom("normal")).await;
+        tell.send(stopped).unwrap();
+    };
+    node.spawn_async(stops).await.unwrap();
+    assert_eq!(timeout(PATIENCE, told).await.unwrap().unwrap(), Ok(()));
+    let nobody = node.call(named("async_echo"), 1.into(), PATIENCE).await;
+    assert_eq!(nobody, Err(Failure::Reason(Term::atom("noproc"))));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nobody_waits_for_a_node_that_has_stopped() {
+    let node = start("stops@127.0.0.1").await;
+    let (tell, told) = oneshot::channel();
+    let waits = move |mut inbox: Inbox| async move {
+        let message = inbox.receive().await;
+        tell.send((message.is_none(), inbox.act(|_| ()).await)).unwrap();
+    };
+    node.spawn_async(waits).await.unwrap();
+    let handle = node.handle().clone();
+    node.stop().await;
+    assert_eq!(timeout(PATIENCE, told).await.unwrap().unwrap(), (true, Err(Gone)));
+    assert_eq!(handle.call(named("x"), 1.into(), PATIENCE).await, Err(Failure::Gone));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_pool_of_the_example_survives() {
+    let node = start("pool@127.0.0.1").await;
+    assert_eq!(workers::run(node.handle(), 20).await, Ok(6));
+    node.stop().await;
+}
+
+/// What a BEAM makes of the examples, one expression per line; each must come to `ok`.
+const BEAM: &[&str] = &[
+    "{ok, 5} = gen_server:call(C, {add, 5}), ok",
+    "ok = gen_server:cast(C, reset), {ok, 0} = gen_server:call(C, get), ok",
+    "{error, <<\"add.0: expected \", _/binary>>} = gen_server:call(C, {add, five}), ok",
+    "0 = sys:get_state(C), ok",
+    "{error, {unknown_system_msg, _}} = (catch sys:suspend(C)), ok",
+    "[{worker_2, _, worker, []}, {worker_1, _, _, _}, {worker_0, P, _, _}] = \
+       supervisor:which_children(S), put(p, P), ok",
+    "[{specs, 3}, {active, 3}, {supervisors, 0}, {workers, 3}] = supervisor:count_children(S), ok",
+    "M = monitor(process, get(p)), {'EXIT', {{panic, <<\"planted\">>}, _}} = (catch gen_server:call({worker_0, N}, 6)), \
+       receive {'DOWN', M, _, _, {panic, <<\"planted\">>}} -> ok end",
+    "36 = gen_server:call({worker_0, N}, 6), ok",
+    "ok = supervisor:terminate_child(S, worker_2), {'EXIT', {noproc, _}} = (catch gen_server:call({worker_2, N}, 2)), ok",
+    "{ok, _} = supervisor:restart_child(S, worker_2), 4 = gen_server:call({worker_2, N}, 2), ok",
+    "{error, {invalid_child_spec, x}} = gen_server:call(S, {start_child, x}), ok",
+    "M = monitor(process, {worker_1, N}), ok = gen_server:stop(S, shutdown, 5000), \
+       receive {'DOWN', M, _, _, shutdown} -> ok end",
+    "good = gen_server:call(A, {'after', 20, good}), ok",
+    "A ! {self(), hello}, receive {hello, R} when node(R) =:= N -> ok end",
+    "M = monitor(process, A), gen_server:cast(A, panic), \
+       receive {'DOWN', M, _, _, {panic, <<\"as you like\">>}} -> ok end",
+    "M = monitor(process, C), ok = gen_server:stop(C), receive {'DOWN', M, _, _, normal} -> ok end",
+    "{'EXIT', {noproc, _}} = (catch gen_server:call(C, get)), ok",
+];
+
+/// Without an `erl` on the path there is nothing to test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_beam_uses_the_examples() {
+    // Without a port mapper a BEAM finds every peer under its own port, at the address in the peer's name.
+    let node = start("otp@127.0.0.1").await;
+    node.start_server(Some("counter"), counter::Counter::default())
+        .await
+        .unwrap();
+    workers::run(node.handle(), 3).await.unwrap();
+    node.spawn_async(from_iex::sleeper).await.unwrap();
+    let steps: Vec<String> = BEAM
+        .iter()
+        .enumerate()
+        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
+        .collect();
+    let program = format!(
+        "N = 'otp@127.0.0.1', C = {{counter, N}}, S = {{pool, N}}, A = {{sleeper, N}}, {}, halt().",
+        steps.join(", ")
+    );
+    let port = node.dist().port().to_string();
+    let mut erl = Command::new("timeout");
+    erl.args([
+        "60",
+        "erl",
+        "-noinput",
+        "-name",
+        "otp_beam@127.0.0.6",
+        "-setcookie",
+        "testing",
+        "-hidden",
+    ])
+    .args(["-start_epmd", "false", "-erl_epmd_port", &port])
+    .args(["-kernel", "inet_dist_use_interface", "{127,0,0,6}", "-eval", &program])
+    .stdin(Stdio::null());
+    let Ok(Ok(output)) = tokio::task::spawn_blocking(move || erl.output()).await else {
+        return;
+    };
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    if printed.is_empty() && output.status.code() == Some(127) {
+        return;
+    }
+    for (number, line) in BEAM.iter().enumerate() {
+        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
+    }
+    node.stop().await;
+}
