@@ -26,6 +26,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod certificate;
 mod config;
 mod connection;
 mod context;
@@ -49,6 +50,7 @@ mod table;
 mod time;
 mod timers;
 
+pub use certificate::{Certificate, Covers};
 pub use config::{Config, Limits};
 pub use context::{Context, NodeKind};
 pub use effect::{Effect, Event};

@@ -9,6 +9,7 @@
 //! Source: *Distribution Protocol*, ERTS reference manual; net_kernel(3) for the ticks.
 
 use crate::{
+    certificate::{self, Certificate},
     connection::{Connection, Output, Phase, Up},
     effect::{Effect, Event},
     input::ConnectionId,
@@ -24,7 +25,7 @@ use wire::{
     dist::{
         Flags,
         frame::write_tick,
-        handshake::{self, Acceptor, Contact, Established, HandshakeError, Initiator, Lengths, Refusal, Step, Verdict},
+        handshake::{self, Acceptor, Contact, Established, HandshakeError, Initiator, Refusal, Step, Verdict},
     },
     etf::{Atom, Term},
 };
@@ -34,6 +35,11 @@ const SETUP_US: u64 = 7_000_000;
 /// A tick is answered with a tick if we wrote nothing for so long: the peer's tick time may be
 /// shorter than ours. The bound keeps two nodes from answering each other's answers.
 const TICK_ANSWER_US: u64 = 1_000_000;
+/// Why a peer with another's name is refused.
+const UNCOVERED: &str = "its certificate is not for the host of its name";
+/// What the first bytes of TLS look like to who expects the length of a handshake message.
+const TLS_HELLO: u32 = 0x1603;
+const TLS_ALERT: u32 = 0x1503;
 
 impl<P: Payload> Core<P> {
     fn handshake_local(&self) -> handshake::Local {
@@ -84,7 +90,7 @@ impl<P: Payload> Core<P> {
         self.connections.by_id.insert(id, Connection { phase, output });
     }
 
-    pub(crate) fn opened(&mut self, id: ConnectionId) {
+    pub(crate) fn opened(&mut self, id: ConnectionId, certificate: Option<&Certificate>) {
         let (local, challenge) = (self.handshake_local(), self.challenge());
         let cookie = self.config.cookie.clone();
         let Some(connection) = self.connections.by_id.get_mut(&id) else {
@@ -94,8 +100,12 @@ impl<P: Payload> Core<P> {
             return;
         };
         let node = node.clone();
+        if !certificate::may_claim(certificate, &node) {
+            return self.setup_failed(id, UNCOVERED);
+        }
         let out = &mut connection.output.gathered;
-        let handshake = Initiator::new(local, node.clone(), cookie, Lengths::Plain, challenge, out);
+        let lengths = certificate::lengths(certificate);
+        let handshake = Initiator::new(local, node.clone(), cookie, lengths, challenge, out);
         connection.phase = Phase::Initiating {
             node,
             handshake: Box::new(handshake),
@@ -103,18 +113,20 @@ impl<P: Payload> Core<P> {
         self.connections.mark_dirty(id);
     }
 
-    pub(crate) fn accepted(&mut self, id: ConnectionId) {
+    pub(crate) fn accepted(&mut self, id: ConnectionId, certificate: Option<Certificate>) {
         let known = self.connections.by_id.contains_key(&id);
         if known || self.connections.accepting() >= self.config.limits.accepting_max {
             self.effects.push(Effect::Close { connection: id });
             return;
         }
         let challenge = self.challenge();
-        let handshake = Acceptor::new(self.handshake_local(), Lengths::Plain, challenge);
+        let lengths = certificate::lengths(certificate.as_ref());
+        let handshake = Acceptor::new(self.handshake_local(), lengths, challenge);
         self.add_connection(
             id,
             Phase::Accepting {
                 node: None,
+                certificate,
                 handshake: Box::new(handshake),
             },
         );
@@ -149,7 +161,7 @@ impl<P: Payload> Core<P> {
         match &connection.phase {
             Phase::Up(_) => self.lose(id, "connection_closed", false),
             Phase::Initiating { .. } => {
-                self.setup_failed(id, "closed by the peer; its cookie may differ");
+                self.setup_failed(id, "closed by the peer; its cookie may differ, or its use of TLS");
             }
             Phase::Accepting { .. } => self.setup_failed(id, "closed by the peer"),
             Phase::Dialling { .. } => self.drop_attempt(id),
@@ -178,6 +190,9 @@ impl<P: Payload> Core<P> {
             Ok(Step::Alive) => self.answer_alive(id),
             Ok(Step::Established(established)) => self.establish(id, established),
             Err(HandshakeError::Refused(Refusal::Nok)) => self.yield_to_peer(id),
+            Err(HandshakeError::TooLong(TLS_HELLO | TLS_ALERT)) => {
+                self.setup_failed(id, "it speaks TLS, and this node does not");
+            }
             Err(error) => self.setup_failed(id, &format!("{error:?}")),
         }
     }
@@ -194,16 +209,26 @@ impl<P: Payload> Core<P> {
             Some(_) if dialling => Contact::Dialling,
             Some(_) | None => Contact::Idle,
         };
-        let verdict = handshake::verdict(&self.config.name, peer, contact);
 
         let cookie = self.config.cookie.clone();
         let Some(connection) = self.connections.by_id.get_mut(&id) else {
             return;
         };
-        let Phase::Accepting { node, handshake } = &mut connection.phase else {
+        let Phase::Accepting {
+            node,
+            certificate,
+            handshake,
+        } = &mut connection.phase
+        else {
             return;
         };
         *node = Some(peer.name.clone());
+        let is_covered = certificate::may_claim(certificate.as_ref(), &peer.name);
+        let verdict = if is_covered {
+            handshake::verdict(&self.config.name, peer, contact)
+        } else {
+            Verdict::NotAllowed
+        };
         handshake.answer(verdict.clone(), &cookie, &mut connection.output.gathered);
         match verdict {
             Verdict::Ok | Verdict::Alive | Verdict::Named { .. } => {}
@@ -215,7 +240,7 @@ impl<P: Payload> Core<P> {
                 }
             }
             Verdict::Nok => self.close(id),
-            Verdict::NotAllowed => self.setup_failed(id, "not welcome"),
+            Verdict::NotAllowed => self.setup_failed(id, if is_covered { "not welcome" } else { UNCOVERED }),
         }
     }
 

@@ -89,7 +89,10 @@ impl Stage {
         let mut out = Vec::new();
         let (name, cookie) = (Atom::new("a@net"), Cookie::new(b"oyster"));
         let mut handshake = Initiator::new(local, name, cookie, Lengths::Plain, 77, &mut out);
-        self.input(Input::Accepted { connection: PEER });
+        self.input(Input::Accepted {
+            connection: PEER,
+            certificate: None,
+        });
         loop {
             let mut answer = Vec::new();
             for bytes in self.sent(&std::mem::take(&mut out)) {
@@ -545,7 +548,10 @@ fn no_bytes_stop_the_node() {
         let _ = (stage.sent(head), stage.sent(tail));
 
         let mut unknown = Stage::bare(Limits::default());
-        unknown.input(Input::Accepted { connection: PEER });
+        unknown.input(Input::Accepted {
+            connection: PEER,
+            certificate: None,
+        });
         let _ = unknown.sent(&bytes);
     }
 }
@@ -556,6 +562,7 @@ fn half_open_connections_are_bounded_in_number_and_time() {
     for number in 0..65 {
         stage.input(Input::Accepted {
             connection: ConnectionId(2 * number + 1),
+            certificate: None,
         });
     }
     assert_eq!(stage.closed, [ConnectionId(129)]);
