@@ -5,30 +5,38 @@
 //! - Bytes to a peer are written by the task that gathered them, as far as the socket takes them. The rest waits in the
 //!   link's queue for its writer; the node bounds it (`output_bytes_max`) and cuts the peer past that.
 //! - A link that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to leave.
+//! - With certificates every link is TLS, without them none is: nothing is tried twice. The node hears of a link once
+//!   TLS stands, and which hosts the peer's certificate is for.
 //! - A dial asks EPMD first and believes the port that members told only if EPMD has no answer: a node that is back on
 //!   another port is known there, and told ports grow stale.
+
+mod stream;
 
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, IoSlice},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use node::{Atom, ConnectionId, Input};
+use node::{Atom, Certificate, ConnectionId, Input};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::AsyncReadExt,
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    task::{AbortHandle, spawn_local},
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet, spawn_local},
     time::{sleep, timeout},
 };
 
-use crate::{bell::Bell, config, core::Shell, epmd};
+use crate::{
+    bell::Bell,
+    config,
+    core::Shell,
+    epmd,
+    tls::{self, Keeper, Shown},
+};
+use stream::{Reading, Stream, Writing, secure};
 
 /// Bytes read in one go.
 const READ_BYTES: usize = 64 << 10;
@@ -42,6 +50,10 @@ const LINKS_MAX: usize = 4096;
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A connection that cannot be made in this time is given up; the node gives up a little later.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// TLS that does not stand after this time is given up.
+const TLS_TIME_MAX: Duration = Duration::from_secs(5);
+/// Accepted connections whose TLS does not stand yet; a further one is closed.
+const SECURING_MAX: usize = 64;
 /// How long EPMD is asked before a told port is tried.
 const EPMD_TIME_MAX: Duration = Duration::from_secs(1);
 /// Idle time after which the system probes the peer; the node's ticks are quicker, except within a handshake.
@@ -56,6 +68,8 @@ pub(crate) struct Router {
     pub(crate) fixed: HashMap<Atom, u16>,
     /// The port of EPMD on every host; `None`: not asked.
     pub(crate) epmd: Option<u16>,
+    /// This node's certificate, if links are secured.
+    pub(crate) tls: Option<Arc<Keeper>>,
 }
 
 impl Router {
@@ -67,6 +81,17 @@ impl Router {
         };
         let port = port.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "nobody knows its port"))?;
         timeout(CONNECT_TIME_MAX, TcpStream::connect((host, port))).await?
+    }
+
+    /// What a connection to `node` is from now on.
+    async fn secure(&self, node: &Atom, stream: TcpStream) -> io::Result<(Stream, Option<Certificate>)> {
+        prepare(&stream);
+        let Some(keeper) = &self.tls else {
+            return Ok((Stream::Plain(stream), None));
+        };
+        let session = keeper.current().await.dialling(config::host(node));
+        let session = session.map_err(|error| tls::explain(&error))?;
+        certified(timeout(TLS_TIME_MAX, secure(stream, session)).await??)
     }
 
     async fn ask_epmd(&self, node: &Atom, host: &str) -> Option<u16> {
@@ -89,7 +114,7 @@ pub(crate) struct Links {
 #[derive(Debug, Default)]
 struct Link {
     /// Its writing side, once it is connected.
-    half: Option<Rc<OwnedWriteHalf>>,
+    half: Option<Rc<Writing>>,
     queue: VecDeque<Bytes>,
     /// Wakes its writer.
     bell: Rc<Bell>,
@@ -102,6 +127,9 @@ impl Drop for Link {
         for task in &self.tasks {
             task.abort();
         }
+        if let Some(half) = &self.half {
+            half.finish();
+        }
     }
 }
 
@@ -112,22 +140,21 @@ impl Links {
 
     /// Whether all that was sent has left.
     pub(crate) fn is_written(&self) -> bool {
-        self.by_id.values().all(|link| link.queue.is_empty())
+        self.by_id.values().all(Link::is_written)
     }
 
     /// Begins to connect; the node hears how it ended.
     pub(crate) fn dial(&mut self, shell: Shell, id: ConnectionId, node: Atom, port: Option<u16>, router: Rc<Router>) {
         let task = spawn_local(async move {
-            let input = match router.connect(&node, port).await {
-                Ok(stream) => shell
-                    .core()
-                    .links
-                    .connected(&shell, id, stream)
-                    .then_some(Input::Opened { connection: id }),
-                Err(error) => {
-                    tracing::debug!(node = node.as_str(), %error, "a node could not be reached");
-                    None
+            let input = match dial(&router, &node, port).await {
+                Some((stream, certificate)) => {
+                    let is_wanted = shell.core().links.connected(&shell, id, stream);
+                    is_wanted.then_some(Input::Opened {
+                        connection: id,
+                        certificate,
+                    })
                 }
+                None => None,
             };
             // The end of this task is no loss for the link any more.
             if input.is_none() {
@@ -152,6 +179,8 @@ impl Links {
         }
         if !rest.is_empty() {
             link.queue.push_back(rest);
+        }
+        if !link.is_written() {
             link.bell.ring();
         }
         (written > 0).then_some(written)
@@ -160,7 +189,7 @@ impl Links {
     /// Ends a link once what was sent before is written, or soon.
     pub(crate) fn close(&mut self, shell: Shell, id: ConnectionId) {
         let Some(link) = self.by_id.get_mut(&id) else { return };
-        if link.queue.is_empty() || link.half.is_none() {
+        if link.is_written() || link.half.is_none() {
             self.by_id.remove(&id);
             return;
         }
@@ -174,14 +203,11 @@ impl Links {
     }
 
     /// A stream for a link; false if nobody wants it any more.
-    fn connected(&mut self, shell: &Shell, id: ConnectionId, stream: TcpStream) -> bool {
+    fn connected(&mut self, shell: &Shell, id: ConnectionId, stream: Stream) -> bool {
         let Some(link) = self.by_id.get_mut(&id) else {
             return false;
         };
-        // Without these the link is slower, or found dead later; it works all the same.
-        let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
-        let (reading, writing) = stream.into_split();
+        let (reading, writing) = stream.split(&link.bell);
         let half = Rc::new(writing);
         link.half = Some(half.clone());
         link.tasks = vec![
@@ -192,42 +218,115 @@ impl Links {
     }
 }
 
+impl Link {
+    /// Whether all that was sent has left.
+    fn is_written(&self) -> bool {
+        self.queue.is_empty() && self.half.as_ref().is_none_or(|half| half.is_flushed())
+    }
+}
+
+/// Without these a link is slower, or found dead later; it works all the same.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+}
+
+/// A stream whose TLS stands, with the certificate of its peer.
+fn certified(stream: Stream) -> io::Result<(Stream, Option<Certificate>)> {
+    let Stream::Tls(_, session) = &stream else {
+        return Ok((stream, None));
+    };
+    let shown = Shown::of(session).ok_or_else(|| io::Error::other("it shows no certificate"))?;
+    Ok((stream, Some(Certificate::new(shown))))
+}
+
+async fn dial(router: &Router, node: &Atom, port: Option<u16>) -> Option<(Stream, Option<Certificate>)> {
+    let name = node.as_str();
+    let stream = match router.connect(node, port).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(node = name, %error, "a node could not be reached");
+            return None;
+        }
+    };
+    let secured = router.secure(node, stream).await;
+    secured
+        .inspect_err(|error| tracing::warn!(node = name, %error, "no secure connection to a node"))
+        .ok()
+}
+
 /// Accepts nodes for ever.
-pub(crate) async fn listen(shell: Shell, listener: TcpListener) {
+pub(crate) async fn listen(shell: Shell, listener: TcpListener, tls: Option<Arc<Keeper>>) {
+    let mut securing = JoinSet::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a node could not be accepted");
                 sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
-        let mut core = shell.core();
-        let links = &mut core.links;
-        if links.by_id.len() >= LINKS_MAX {
+        prepare(&stream);
+        let Some(keeper) = &tls else {
+            accepted(&shell, Stream::Plain(stream), None);
+            continue;
+        };
+        while securing.try_join_next().is_some() {}
+        if securing.len() >= SECURING_MAX {
             continue;
         }
-        links.accepted += 1;
-        // Odd numbers are ours to give.
-        let id = ConnectionId(links.accepted * 2 - 1);
-        links.by_id.insert(id, Link::default());
-        links.connected(&shell, id, stream);
-        core.input(Input::Accepted { connection: id });
+        let (shell, keeper) = (shell.clone(), keeper.clone());
+        securing.spawn_local(async move {
+            match accept(&keeper, stream).await {
+                Ok((stream, certificate)) => accepted(&shell, stream, certificate),
+                Err(error) => tracing::warn!(%peer, %error, "no secure connection from a node"),
+            }
+        });
     }
 }
 
-async fn read(shell: Shell, id: ConnectionId, mut half: OwnedReadHalf) {
+async fn accept(keeper: &Arc<Keeper>, stream: TcpStream) -> io::Result<(Stream, Option<Certificate>)> {
+    let session = keeper.current().await.accepting();
+    let session = session.map_err(|error| tls::explain(&error))?;
+    certified(timeout(TLS_TIME_MAX, secure(stream, session)).await??)
+}
+
+fn accepted(shell: &Shell, stream: Stream, certificate: Option<Certificate>) {
+    let mut core = shell.core();
+    let links = &mut core.links;
+    if links.by_id.len() >= LINKS_MAX {
+        return;
+    }
+    links.accepted += 1;
+    // Odd numbers are ours to give.
+    let id = ConnectionId(links.accepted * 2 - 1);
+    links.by_id.insert(id, Link::default());
+    links.connected(shell, id, stream);
+    core.input(Input::Accepted {
+        connection: id,
+        certificate,
+    });
+}
+
+async fn read(shell: Shell, id: ConnectionId, mut half: Reading) {
     let mut buffer = BytesMut::new();
     loop {
         for _ in 0..READS_MAX {
             buffer.reserve(READ_BYTES);
-            match half.read_buf(&mut buffer).await {
+            match half.read(&mut buffer).await {
                 Ok(1..) => {
                     let bytes = buffer.split().freeze();
                     shell.core().input(Input::Received { connection: id, bytes });
                 }
-                Ok(0) | Err(_) => return lost(&shell, id),
+                Ok(0) => return lost(&shell, id),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        // TLS says why; the node only sees that it is over.
+                        tracing::warn!(connection = id.0, %error, "a secure connection ended");
+                    }
+                    return lost(&shell, id);
+                }
             }
         }
         tokio::task::yield_now().await;
@@ -235,7 +334,7 @@ async fn read(shell: Shell, id: ConnectionId, mut half: OwnedReadHalf) {
 }
 
 /// Writes what the socket did not take at once.
-async fn write(shell: Shell, id: ConnectionId, half: Rc<OwnedWriteHalf>, bell: Rc<Bell>) {
+async fn write(shell: Shell, id: ConnectionId, half: Rc<Writing>, bell: Rc<Bell>) {
     loop {
         bell.heard().await;
         let drained = drain(&shell, id, &half).await;
@@ -246,16 +345,10 @@ async fn write(shell: Shell, id: ConnectionId, half: Rc<OwnedWriteHalf>, bell: R
     }
 }
 
-/// Writes until the queue is empty.
-async fn drain(shell: &Shell, id: ConnectionId, half: &OwnedWriteHalf) -> io::Result<()> {
+/// Writes until all has left.
+async fn drain(shell: &Shell, id: ConnectionId, half: &Writing) -> io::Result<()> {
     loop {
-        if shell
-            .core()
-            .links
-            .by_id
-            .get(&id)
-            .is_none_or(|link| link.queue.is_empty())
-        {
+        if shell.core().links.by_id.get(&id).is_none_or(Link::is_written) {
             return Ok(());
         }
         half.writable().await?;

@@ -9,7 +9,7 @@
 //! | `core` | the node on its thread: inputs in, effects out |
 //! | `redis` | the door for Redis clients |
 //! | `http` | the door for HTTP clients, Prometheus and browsers |
-//! | `dist`, `epmd`, `discovery` | peers: connections, ports, names |
+//! | `dist`, `tls`, `epmd`, `discovery` | peers: connections, certificates, ports, names |
 //! | [`Handle`] | the way in from other threads |
 //! | `running` | a node from its start to its end; [`Node::builder`] |
 //! | `config` | settings, and errors that name the mend |
@@ -58,6 +58,7 @@ mod running;
 mod start;
 #[cfg(test)]
 mod test_dir;
+mod tls;
 
 pub use config::ConfigError;
 pub use handle::{Gone, Handle};

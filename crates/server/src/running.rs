@@ -209,7 +209,8 @@ impl Doors {
             search,
             config,
         } = self;
-        spawn_local(dist::listen(shell.clone(), tokio::net::TcpListener::from_std(dist)?));
+        let dist = tokio::net::TcpListener::from_std(dist)?;
+        spawn_local(dist::listen(shell.clone(), dist, config.dist_tls.clone()));
         if let Some(resp) = resp {
             let limits = Limits {
                 bulk_bytes_max: config.value_bytes_max.max(64 << 10),
@@ -311,6 +312,7 @@ fn router(config: &Config) -> Router {
             .filter_map(|join| Some((join.node.clone(), join.port?)))
             .collect(),
         epmd: config.epmd,
+        tls: config.dist_tls.clone(),
     }
 }
 
@@ -446,10 +448,25 @@ impl Builder {
         self.set("http", &[address])
     }
 
-    /// Where other nodes connect: a port, or a range `A-B`. Without one any free port is used.
+    /// The address where other nodes connect.
+    #[must_use]
+    pub fn dist_bind(self, address: &str) -> Self {
+        self.set("dist-bind", &[address])
+    }
+
+    /// The port where other nodes connect, or a range `A-B`. Without one any free port is used.
     #[must_use]
     pub fn dist_port(self, ports: &str) -> Self {
         self.set("dist-port", &[ports])
+    }
+
+    /// Nodes connect by TLS, with these PEM files: the node's certificate for the host of its name, the key of that,
+    /// and the CAs that sign for nodes. They are read anew when they change.
+    #[must_use]
+    pub fn dist_tls(self, cert: &str, key: &str, ca: &str) -> Self {
+        self.set("dist-tls-cert", &[cert])
+            .set("dist-tls-key", &[key])
+            .set("dist-tls-ca", &[ca])
     }
 
     /// Whether nodes are found, and find this one, by the port mapper of their machine.
