@@ -89,7 +89,7 @@ async fn three_nodes_serve_as_one() {
     for (number, node) in nodes.into_iter().enumerate() {
         let key = format!("large{number}");
         let batch = ask(node, &[b"SET", key.as_bytes(), &large]).await;
-        assert_eq!(batch.replies.tokens().next(), Some(Reply::Status("OK")));
+        assert_eq!(batch.replies.tokens().next(), Some(Reply::Ok));
         for other in nodes {
             let batch = ask(other, &[b"GET", key.as_bytes()]).await;
             assert_eq!(batch.replies.tokens().next(), Some(Reply::Bulk(&large)));

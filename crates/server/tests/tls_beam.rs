@@ -86,10 +86,11 @@ impl Pair {
             .args(["-start_epmd", "false", "-erl_epmd_port", &self.port.to_string()])
             .args(["-proto_dist", "inet_tls", "-ssl_dist_optfile", &path])
             .args(["-kernel", "inet_dist_use_interface", "{127,0,0,2}", "net_ticktime", "4"])
-            .args([
-                "-eval",
-                &format!("N = 'n@{OURS}', P = fun(T) -> io:format(\"~p~n\", [T]) end, {program}, halt()."),
-            ])
+            .args(["-kernel", "logger_level", "emergency", "-eval"])
+            .arg(format!(
+                "N = 'n@{OURS}', P = fun(T) -> io:format(\"~p~n\", [T]) end, \
+                 try {program} catch C:R -> P({{C, R}}) end, halt()."
+            ))
             .env("ERL_CRASH_DUMP_SECONDS", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

@@ -13,7 +13,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+};
 
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -53,10 +55,12 @@ impl Authority {
         self.dir.join(name).to_str().unwrap().to_owned()
     }
 
-    /// What a node on `host` needs, under this name.
+    /// What a node on `host` needs, under this name. A BEAM holds the text of an address against DNS names.
     pub fn issue(&self, name: &str, host: &str) -> Files {
         self.issue_with(name, host, |params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            let name = SanType::DnsName(host.try_into().unwrap());
+            params.subject_alt_names.push(name);
         })
     }
 
