@@ -229,6 +229,16 @@ async fn certificates_change_under_a_running_node() {
     a.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_secured_door_may_be_open_to_all() {
+    let open = |builder: Builder| builder.dist_bind("0.0.0.0").start();
+    let error = open(builder("a", None)).await.unwrap_err().to_string();
+    assert!(error.contains("without TLS"), "{error}");
+    let authority = Authority::new();
+    let files = authority.issue("a", HOST);
+    open(secured("a", &files, None)).await.unwrap().stop().await;
+}
+
 #[tokio::test]
 async fn what_other_nodes_would_refuse_is_refused_at_the_start() {
     let (authority, other) = (Authority::new(), Authority::new());
