@@ -163,6 +163,32 @@ fn whom_we_dial_must_be_certified_before_it_hears_a_word() {
     }
 }
 
+/// A peer without a name tells its host alone, and is named on that.
+#[test]
+fn who_has_no_name_is_named_on_the_host_of_its_certificate_alone() {
+    for (host, is_right) in [("there", true), ("elsewhere", false)] {
+        let mut stage = Stage::new(&[]);
+        let connection = ConnectionId(1);
+        stage.input(Input::Accepted {
+            connection,
+            certificate: certificate(host),
+        });
+        let mut name = vec![b'N'];
+        name.extend((Flags::HIDDEN | Flags::NAME_ME).bits().to_be_bytes());
+        name.extend(9_u32.to_be_bytes());
+        name.extend([0, 5]);
+        name.extend(b"there");
+        let length = u32::try_from(name.len()).unwrap();
+        let bytes = Bytes::from([&length.to_be_bytes()[..], &name].concat());
+        stage.input(Input::Received { connection, bytes });
+        let (_, status) = stage.sent.first().unwrap();
+        let expected: &[u8] = if is_right { b"snamed:" } else { b"snot_allowed" };
+        assert!(status[4..].starts_with(expected), "{status:?}");
+        assert_eq!(stage.closed.is_empty(), is_right);
+        assert_eq!(stage.failure().is_none(), is_right);
+    }
+}
+
 #[test]
 fn lengths_are_those_of_the_connection() {
     for (certificate, lengths) in [(None, Lengths::Tls), (certificate("there"), Lengths::Plain)] {
