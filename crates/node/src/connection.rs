@@ -6,7 +6,7 @@
 //! accept: Accepting ──────────────────────▶ Up
 //! ```
 
-use crate::{input::ConnectionId, table::Local};
+use crate::{certificate::Certificate, input::ConnectionId, table::Local};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use bytes::Bytes;
 use core::mem;
@@ -36,6 +36,7 @@ pub(crate) enum Phase {
     /// It called us; its name once it told.
     Accepting {
         node: Option<Atom>,
+        certificate: Option<Certificate>,
         handshake: Box<Acceptor>,
     },
     /// We gave way to the peer's own dial. The socket is closed already.

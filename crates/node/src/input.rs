@@ -1,6 +1,9 @@
 //! What goes into a node.
 
-use crate::message::{Address, Message};
+use crate::{
+    certificate::Certificate,
+    message::{Address, Message},
+};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use wire::etf::Atom;
@@ -20,11 +23,15 @@ pub enum Input<P> {
     Opened {
         /// The connection of the `Effect::Dial`.
         connection: ConnectionId,
+        /// The peer's, if the connection is secured.
+        certificate: Option<Certificate>,
     },
     /// Somebody connected.
     Accepted {
         /// An odd number, not used before.
         connection: ConnectionId,
+        /// The peer's, if the connection is secured.
+        certificate: Option<Certificate>,
     },
     /// Bytes came.
     Received {

@@ -37,6 +37,7 @@ extern crate std;
 
 mod builtins;
 mod calls;
+mod certificate;
 mod config;
 mod connection;
 mod context;
@@ -74,6 +75,7 @@ mod throttle;
 mod time;
 mod timers;
 
+pub use certificate::{Certificate, Covers};
 pub use config::{Config, Limits};
 pub use context::{Context, NodeKind};
 pub use effect::{Effect, Event};

@@ -9,6 +9,7 @@
 //! Source: *Distribution Protocol*, ERTS reference manual; net_kernel(3) for the ticks.
 
 use crate::{
+    certificate::{self, Certificate},
     connection::{Connection, Output, Phase, Up},
     context::NodeKind,
     effect::{Effect, Event},
@@ -25,7 +26,7 @@ use wire::{
     dist::{
         Flags,
         frame::write_tick,
-        handshake::{self, Acceptor, Contact, Established, HandshakeError, Initiator, Lengths, Refusal, Step, Verdict},
+        handshake::{self, Acceptor, Contact, Established, HandshakeError, Initiator, Refusal, Step, Verdict},
     },
     etf::{Atom, Term},
 };
@@ -35,6 +36,13 @@ const SETUP_US: u64 = 7_000_000;
 /// A tick is answered with a tick if we wrote nothing for so long: the peer's tick time may be
 /// shorter than ours. The bound keeps two nodes from answering each other's answers.
 const TICK_ANSWER_US: u64 = 1_000_000;
+/// Why a peer is refused that has our own name, or whose host leaves no room for one.
+const UNWELCOME: &str = "not welcome";
+/// Why a peer with another's name is refused.
+const UNCOVERED: &str = "its certificate is not for the host of its name";
+/// What the first bytes of TLS look like to who expects the length of a handshake message.
+const TLS_HELLO: u32 = 0x1603;
+const TLS_ALERT: u32 = 0x1503;
 
 impl<P: Payload> Core<P> {
     fn handshake_local(&self) -> handshake::Local {
@@ -85,7 +93,7 @@ impl<P: Payload> Core<P> {
         self.connections.by_id.insert(id, Connection { phase, output });
     }
 
-    pub(crate) fn opened(&mut self, id: ConnectionId) {
+    pub(crate) fn opened(&mut self, id: ConnectionId, certificate: Option<&Certificate>) {
         let (local, challenge) = (self.handshake_local(), self.challenge());
         let cookie = self.config.cookie.clone();
         let Some(connection) = self.connections.by_id.get_mut(&id) else {
@@ -95,8 +103,12 @@ impl<P: Payload> Core<P> {
             return;
         };
         let node = node.clone();
+        if !certificate::may_claim(certificate, &node) {
+            return self.setup_failed(id, UNCOVERED);
+        }
         let out = &mut connection.output.gathered;
-        let handshake = Initiator::new(local, node.clone(), cookie, Lengths::Plain, challenge, out);
+        let lengths = certificate::lengths(certificate);
+        let handshake = Initiator::new(local, node.clone(), cookie, lengths, challenge, out);
         connection.phase = Phase::Initiating {
             node,
             handshake: Box::new(handshake),
@@ -104,18 +116,20 @@ impl<P: Payload> Core<P> {
         self.connections.mark_dirty(id);
     }
 
-    pub(crate) fn accepted(&mut self, id: ConnectionId) {
+    pub(crate) fn accepted(&mut self, id: ConnectionId, certificate: Option<Certificate>) {
         let known = self.connections.by_id.contains_key(&id);
         if known || self.connections.accepting() >= self.config.limits.accepting_max {
             self.effects.push(Effect::Close { connection: id });
             return;
         }
         let challenge = self.challenge();
-        let handshake = Acceptor::new(self.handshake_local(), Lengths::Plain, challenge);
+        let lengths = certificate::lengths(certificate.as_ref());
+        let handshake = Acceptor::new(self.handshake_local(), lengths, challenge);
         self.add_connection(
             id,
             Phase::Accepting {
                 node: None,
+                certificate,
                 handshake: Box::new(handshake),
             },
         );
@@ -150,7 +164,7 @@ impl<P: Payload> Core<P> {
         match &connection.phase {
             Phase::Up(_) => self.lose(id, "connection_closed", false),
             Phase::Initiating { .. } => {
-                self.setup_failed(id, "closed by the peer; its cookie may differ");
+                self.setup_failed(id, "closed by the peer; its cookie may differ, or its use of TLS");
             }
             Phase::Accepting { .. } => self.setup_failed(id, "closed by the peer"),
             Phase::Dialling { .. } => self.drop_attempt(id),
@@ -179,12 +193,18 @@ impl<P: Payload> Core<P> {
             Ok(Step::Alive) => self.answer_alive(id),
             Ok(Step::Established(established)) => self.establish(id, established),
             Err(HandshakeError::Refused(Refusal::Nok)) => self.yield_to_peer(id),
+            Err(HandshakeError::TooLong(TLS_HELLO | TLS_ALERT)) => {
+                self.setup_failed(id, "it speaks TLS, and this node does not");
+            }
             Err(error) => self.setup_failed(id, &format!("{error:?}")),
         }
     }
 
     /// The peer that called told its name: is it welcome, or does it meet our own dial?
     fn answer_name(&mut self, id: ConnectionId, peer: &handshake::Peer) {
+        if !self.is_covered(id, &peer.name) {
+            return self.turn_away(id, &peer.name, UNCOVERED);
+        }
         if peer.flags.contains(Flags::NAME_ME) {
             return self.name_peer(id, &peer.name);
         }
@@ -202,6 +222,12 @@ impl<P: Payload> Core<P> {
         self.answer(id, &peer.name, &verdict);
     }
 
+    /// Whether the peer that called may claim this name, or be given one on this host.
+    fn is_covered(&self, id: ConnectionId, name: &Atom) -> bool {
+        let phase = self.connections.by_id.get(&id).map(|connection| &connection.phase);
+        matches!(phase, Some(Phase::Accepting { certificate, .. }) if certificate::may_claim(certificate.as_ref(), name))
+    }
+
     /// The peer that called has no name: it is given one, on the host it told.
     fn name_peer(&mut self, id: ConnectionId, host: &Atom) {
         let random = self.random.next();
@@ -212,20 +238,17 @@ impl<P: Payload> Core<P> {
                 let given = name.clone();
                 self.answer(id, &given, &Verdict::Named { name, creation });
             }
-            None => self.answer(id, host, &Verdict::NotAllowed),
+            None => self.turn_away(id, host, UNWELCOME),
         }
     }
 
+    fn turn_away(&mut self, id: ConnectionId, name: &Atom, reason: &str) {
+        self.tell_verdict(id, name, Verdict::NotAllowed);
+        self.setup_failed(id, reason);
+    }
+
     fn answer(&mut self, id: ConnectionId, name: &Atom, verdict: &Verdict) {
-        let cookie = self.config.cookie.clone();
-        let Some(connection) = self.connections.by_id.get_mut(&id) else {
-            return;
-        };
-        let Phase::Accepting { node, handshake } = &mut connection.phase else {
-            return;
-        };
-        *node = Some(name.clone());
-        handshake.answer(verdict.clone(), &cookie, &mut connection.output.gathered);
+        self.tell_verdict(id, name, verdict.clone());
         match verdict {
             Verdict::Ok | Verdict::Alive | Verdict::Named { .. } => {}
             Verdict::OkSimultaneous => {
@@ -236,7 +259,17 @@ impl<P: Payload> Core<P> {
                 }
             }
             Verdict::Nok => self.close(id),
-            Verdict::NotAllowed => self.setup_failed(id, "not welcome"),
+            Verdict::NotAllowed => self.setup_failed(id, UNWELCOME),
+        }
+    }
+
+    fn tell_verdict(&mut self, id: ConnectionId, name: &Atom, verdict: Verdict) {
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        if let Phase::Accepting { node, handshake, .. } = &mut connection.phase {
+            *node = Some(name.clone());
+            handshake.answer(verdict, &self.config.cookie, &mut connection.output.gathered);
         }
     }
 

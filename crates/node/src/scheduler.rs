@@ -333,8 +333,14 @@ impl<P: Payload> Core<P> {
     fn accept(&mut self, input: Input<P>) {
         match input {
             Input::Start => self.start(),
-            Input::Opened { connection } => self.opened(connection),
-            Input::Accepted { connection } => self.accepted(connection),
+            Input::Opened {
+                connection,
+                certificate,
+            } => self.opened(connection, certificate.as_ref()),
+            Input::Accepted {
+                connection,
+                certificate,
+            } => self.accepted(connection, certificate),
             Input::Received { connection, bytes } => self.received(connection, bytes),
             Input::Written { connection, bytes } => self.written(connection, bytes),
             Input::Closed { connection } => self.closed(connection),

@@ -381,7 +381,10 @@ fn no_bytes_stop_the_node() {
         let _ = (stage.sent(head), stage.sent(tail));
 
         let mut unknown = Stage::bare(Limits::default());
-        unknown.input(Input::Accepted { connection: PEER });
+        unknown.input(Input::Accepted {
+            connection: PEER,
+            certificate: None,
+        });
         let _ = unknown.sent(&bytes);
     }
 }
@@ -392,6 +395,7 @@ fn half_open_connections_are_bounded_in_number_and_time() {
     for number in 0..65 {
         stage.input(Input::Accepted {
             connection: ConnectionId(2 * number + 1),
+            certificate: None,
         });
     }
     assert_eq!(stage.closed, [ConnectionId(129)]);
@@ -630,7 +634,10 @@ fn a_replayed_handshake_proves_nothing() {
     let again = ConnectionId(3);
     stage.input(Input::Closed { connection: PEER });
     stage.events.clear();
-    stage.input(Input::Accepted { connection: again });
+    stage.input(Input::Accepted {
+        connection: again,
+        certificate: None,
+    });
     for bytes in recorded {
         stage.input(Input::Received {
             connection: again,

@@ -16,6 +16,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,7 +27,10 @@ use store::{
     quorum::Level,
 };
 
-use crate::epmd;
+use crate::{
+    epmd,
+    tls::{self, Keeper},
+};
 
 use self::{
     discovery::{Around, Discovery},
@@ -88,6 +92,8 @@ pub(crate) struct Config {
     pub(crate) dist_bind: IpAddr,
     /// Ports to choose from; 0 alone: any free one.
     pub(crate) dist_ports: RangeInclusive<u16>,
+    /// The certificate with which nodes connect; `None`: without TLS.
+    pub(crate) dist_tls: Option<Arc<Keeper>>,
     pub(crate) join: Vec<Join>,
     pub(crate) discovery: Discovery,
     pub(crate) hidden: bool,
@@ -139,6 +145,7 @@ impl Config {
             http_token: read.optional("http-token", value::secret)?,
             dist_bind,
             dist_ports,
+            dist_tls: read.dist_tls(&name)?,
             join: read.many("join", value::join)?,
             discovery,
             hidden: read.switch("hidden")?,
@@ -207,8 +214,9 @@ impl Config {
             let mend = "set SALP_HTTP_TOKEN, or listen on 127.0.0.1, or add --insecure";
             return Err(read.error("http", "is open to other machines without a token", mend));
         }
-        if !self.dist_bind.is_loopback() {
-            let mend = "listen on 127.0.0.1, or add --insecure if the network is yours alone";
+        if !self.dist_bind.is_loopback() && self.dist_tls.is_none() {
+            let mend = "set --dist-tls-cert, --dist-tls-key and --dist-tls-ca, or listen on 127.0.0.1, or add \
+                        --insecure if the network is yours alone";
             return Err(read.error("dist-bind", "is open to other machines without TLS", mend));
         }
         Ok(())
@@ -316,6 +324,27 @@ impl Reading<'_> {
         }
         let port = self.optional("epmd-port", |text| value::number(text, 1, u16::MAX))?;
         Ok(Some(port.unwrap_or_else(epmd::port)))
+    }
+
+    /// Reads the certificates, and checks that they belong together and to this node.
+    fn dist_tls(&self, name: &Atom) -> Result<Option<Arc<Keeper>>, ConfigError> {
+        let path = |name| self.optional(name, value::path);
+        let files = match (path(tls::CERT)?, path(tls::KEY)?, path(tls::CA)?) {
+            (None, None, None) => return Ok(None),
+            (Some(cert), Some(key), Some(ca)) => tls::Files { cert, key, ca },
+            (cert, key, _) => {
+                let missing = match (cert, key) {
+                    (None, _) => tls::CERT,
+                    (_, None) => tls::KEY,
+                    (Some(_), Some(_)) => tls::CA,
+                };
+                let mend = format!("--{}, --{} and --{} go together", tls::CERT, tls::KEY, tls::CA);
+                return Err(self.error(missing, "is missing", mend));
+            }
+        };
+        let keeper = Keeper::new(files, host(name));
+        let keeper = keeper.map_err(|fault| self.error(fault.setting, fault.problem, fault.mend))?;
+        Ok(Some(Arc::new(keeper)))
     }
 
     fn cookie(&self) -> Result<Cookie, ConfigError> {

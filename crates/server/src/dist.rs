@@ -5,9 +5,14 @@
 //! - Bytes to a peer are written by the task that gathered them, as far as the socket takes them. The rest waits in the
 //!   link's queue for its writer; the node bounds it (`output_bytes_max`) and cuts the peer past that.
 //! - A link that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to leave.
+//! - With certificates every link is TLS, without them none is: nothing is tried twice. The node hears of a link once
+//!   TLS stands, and which hosts the peer's certificate is for.
+//! - Who is accepted counts from then on, before TLS too: one machine does not take the room of all.
 //! - A dial goes to the port that was given or that discovery found last. Else it asks EPMD, and believes the port that
 //!   members told only if EPMD has no answer: a node that is back on another port is known there, and told ports grow
 //!   stale.
+
+mod stream;
 
 use std::{
     cell::RefCell,
@@ -15,23 +20,28 @@ use std::{
     io::{self, IoSlice},
     net::IpAddr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use node::{Atom, ConnectionId, Input};
+use node::{Atom, Certificate, ConnectionId, Input};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::AsyncReadExt,
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{TcpListener, TcpStream},
     task::{AbortHandle, spawn_local},
     time::{Instant, sleep, timeout},
 };
 
-use crate::{bell::Bell, config, core::Shell, discovery::Found, epmd};
+use crate::{
+    bell::Bell,
+    config,
+    core::Shell,
+    discovery::Found,
+    epmd,
+    tls::{self, Keeper, Shown},
+};
+use stream::{Reading, Stream, Writing, secure};
 
 /// Bytes read in one go.
 const READ_BYTES: usize = 64 << 10;
@@ -50,6 +60,10 @@ const YOUNG: Duration = Duration::from_secs(7);
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A connection that cannot be made in this time is given up; the node gives up a little later.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// TLS that does not stand after this time is given up.
+const TLS_TIME_MAX: Duration = Duration::from_secs(5);
+/// Accepted connections whose TLS does not stand yet; a further one is closed.
+const SECURING_MAX: usize = 64;
 /// How long EPMD is asked before a told port is tried.
 const EPMD_TIME_MAX: Duration = Duration::from_secs(1);
 /// Idle time after which the system probes the peer; the node's ticks are quicker, except within a handshake.
@@ -68,15 +82,23 @@ pub(crate) struct Router {
     pub(crate) epmd: Option<u16>,
     /// Where a node listens of whom nothing else is known.
     common: Option<u16>,
+    /// This node's certificate, if links are secured.
+    tls: Option<Arc<Keeper>>,
 }
 
 impl Router {
-    pub(crate) fn new(fixed: HashMap<Atom, u16>, epmd: Option<u16>, common: Option<u16>) -> Self {
+    pub(crate) fn new(
+        fixed: HashMap<Atom, u16>,
+        epmd: Option<u16>,
+        common: Option<u16>,
+        tls: Option<Arc<Keeper>>,
+    ) -> Self {
         Self {
             fixed,
             found: RefCell::default(),
             epmd,
             common,
+            tls,
         }
     }
 
@@ -101,6 +123,17 @@ impl Router {
         self.found.replace(ports.collect());
     }
 
+    /// What a connection to `node` is from now on.
+    async fn secure(&self, node: &Atom, stream: TcpStream) -> io::Result<(Stream, Option<Certificate>)> {
+        prepare(&stream);
+        let Some(keeper) = &self.tls else {
+            return Ok((Stream::Plain(stream), None));
+        };
+        let session = keeper.current().await.dialling(config::host(node));
+        let session = session.map_err(|error| tls::explain(&error))?;
+        certified(timeout(TLS_TIME_MAX, secure(stream, session)).await??)
+    }
+
     async fn ask_epmd(&self, node: &Atom, host: &str) -> Option<u16> {
         let name = node.as_str().split('@').next()?;
         timeout(EPMD_TIME_MAX, epmd::find(host, self.epmd?, name))
@@ -121,7 +154,7 @@ pub(crate) struct Links {
 #[derive(Debug, Default)]
 struct Link {
     /// Its writing side, once it is connected.
-    half: Option<Rc<OwnedWriteHalf>>,
+    half: Option<Rc<Writing>>,
     queue: VecDeque<Bytes>,
     /// Wakes its writer.
     bell: Rc<Bell>,
@@ -137,12 +170,25 @@ impl Link {
         link.accepted = Some((address, now));
         link
     }
+
+    /// Whether all that was sent has left.
+    fn is_written(&self) -> bool {
+        self.queue.is_empty() && self.half.as_ref().is_none_or(|half| half.is_flushed())
+    }
+
+    /// Whether it was accepted and its TLS does not stand yet.
+    fn is_securing(&self) -> bool {
+        self.accepted.is_some() && self.half.is_none()
+    }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();
+        }
+        if let Some(half) = &self.half {
+            half.finish();
         }
     }
 }
@@ -154,7 +200,20 @@ impl Links {
 
     /// Whether all that was sent has left.
     pub(crate) fn is_written(&self) -> bool {
-        self.by_id.values().all(|link| link.queue.is_empty())
+        self.by_id.values().all(Link::is_written)
+    }
+
+    /// A place for a connection from this address, unless there are enough.
+    fn admit(&mut self, address: IpAddr, now: Instant) -> Option<ConnectionId> {
+        let securing = self.by_id.values().filter(|link| link.is_securing()).count();
+        if self.by_id.len() >= LINKS_MAX || securing >= SECURING_MAX || self.is_crowded(address, now) {
+            return None;
+        }
+        self.accepted += 1;
+        // Odd numbers are ours to give.
+        let id = ConnectionId(self.accepted * 2 - 1);
+        self.by_id.insert(id, Link::accepted(address, now));
+        Some(id)
     }
 
     /// Whether one machine has enough handshakes under way. Those of this one are not counted: all its nodes look alike.
@@ -166,16 +225,15 @@ impl Links {
     /// Begins to connect; the node hears how it ended.
     pub(crate) fn dial(&mut self, shell: Shell, id: ConnectionId, node: Atom, port: Option<u16>, router: Rc<Router>) {
         let task = spawn_local(async move {
-            let input = match router.connect(&node, port).await {
-                Ok(stream) => shell
-                    .core()
-                    .links
-                    .connected(&shell, id, stream)
-                    .then_some(Input::Opened { connection: id }),
-                Err(error) => {
-                    tracing::debug!(node = node.as_str(), %error, "a node could not be reached");
-                    None
+            let input = match dial(&router, &node, port).await {
+                Some((stream, certificate)) => {
+                    let is_wanted = shell.core().links.connected(&shell, id, stream);
+                    is_wanted.then_some(Input::Opened {
+                        connection: id,
+                        certificate,
+                    })
                 }
+                None => None,
             };
             // The end of this task is no loss for the link any more.
             if input.is_none() {
@@ -200,6 +258,8 @@ impl Links {
         }
         if !rest.is_empty() {
             link.queue.push_back(rest);
+        }
+        if !link.is_written() {
             link.bell.ring();
         }
         (written > 0).then_some(written)
@@ -208,7 +268,7 @@ impl Links {
     /// Ends a link once what was sent before is written, or soon.
     pub(crate) fn close(&mut self, shell: Shell, id: ConnectionId) {
         let Some(link) = self.by_id.get_mut(&id) else { return };
-        if link.queue.is_empty() || link.half.is_none() {
+        if link.is_written() || link.half.is_none() {
             self.by_id.remove(&id);
             return;
         }
@@ -222,14 +282,15 @@ impl Links {
     }
 
     /// A stream for a link; false if nobody wants it any more.
-    fn connected(&mut self, shell: &Shell, id: ConnectionId, stream: TcpStream) -> bool {
+    fn connected(&mut self, shell: &Shell, id: ConnectionId, stream: Stream) -> bool {
         let Some(link) = self.by_id.get_mut(&id) else {
             return false;
         };
-        // Without these the link is slower, or found dead later; it works all the same.
-        let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
-        let (reading, writing) = stream.into_split();
+        if let Some((_, at)) = &mut link.accepted {
+            // The handshake of nodes begins when that of TLS is over.
+            *at = Instant::now();
+        }
+        let (reading, writing) = stream.split(&link.bell);
         let half = Rc::new(writing);
         link.half = Some(half.clone());
         link.tasks = vec![
@@ -240,8 +301,38 @@ impl Links {
     }
 }
 
+/// Without these a link is slower, or found dead later; it works all the same.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+}
+
+/// A stream whose TLS stands, with the certificate of its peer.
+fn certified(stream: Stream) -> io::Result<(Stream, Option<Certificate>)> {
+    let Stream::Tls(_, session) = &stream else {
+        return Ok((stream, None));
+    };
+    let shown = Shown::of(session).ok_or_else(|| io::Error::other("it shows no certificate"))?;
+    Ok((stream, Some(Certificate::new(shown))))
+}
+
+async fn dial(router: &Router, node: &Atom, port: Option<u16>) -> Option<(Stream, Option<Certificate>)> {
+    let name = node.as_str();
+    let stream = match router.connect(node, port).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(node = name, %error, "a node could not be reached");
+            return None;
+        }
+    };
+    let secured = router.secure(node, stream).await;
+    secured
+        .inspect_err(|error| tracing::warn!(node = name, %error, "no secure connection to a node"))
+        .ok()
+}
+
 /// Accepts nodes for ever.
-pub(crate) async fn listen(shell: Shell, listener: TcpListener) {
+pub(crate) async fn listen(shell: Shell, listener: TcpListener, tls: Option<Arc<Keeper>>) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok((stream, address)) => (stream, address.ip().to_canonical()),
@@ -251,32 +342,70 @@ pub(crate) async fn listen(shell: Shell, listener: TcpListener) {
                 continue;
             }
         };
-        let mut core = shell.core();
-        let links = &mut core.links;
-        let now = Instant::now();
-        if links.by_id.len() >= LINKS_MAX || links.is_crowded(address, now) {
+        let Some(id) = shell.core().links.admit(address, Instant::now()) else {
             continue;
+        };
+        prepare(&stream);
+        match &tls {
+            Some(keeper) => accept(&shell, id, address, stream, keeper.clone()),
+            None => accepted(&shell, id, Stream::Plain(stream), None),
         }
-        links.accepted += 1;
-        // Odd numbers are ours to give.
-        let id = ConnectionId(links.accepted * 2 - 1);
-        links.by_id.insert(id, Link::accepted(address, now));
-        links.connected(&shell, id, stream);
-        core.input(Input::Accepted { connection: id });
     }
 }
 
-async fn read(shell: Shell, id: ConnectionId, mut half: OwnedReadHalf) {
+/// Begins TLS with who called; the node hears of it only if that stands.
+fn accept(shell: &Shell, id: ConnectionId, address: IpAddr, stream: TcpStream, keeper: Arc<Keeper>) {
+    let task = spawn_local({
+        let shell = shell.clone();
+        async move {
+            match secure_accepted(&keeper, stream).await {
+                Ok((stream, certificate)) => accepted(&shell, id, stream, certificate),
+                Err(error) => {
+                    tracing::warn!(%address, %error, "no secure connection from a node");
+                    shell.core().links.by_id.remove(&id);
+                }
+            }
+        }
+    });
+    if let Some(link) = shell.core().links.by_id.get_mut(&id) {
+        link.tasks.push(task.abort_handle());
+    }
+}
+
+async fn secure_accepted(keeper: &Arc<Keeper>, stream: TcpStream) -> io::Result<(Stream, Option<Certificate>)> {
+    let session = keeper.current().await.accepting();
+    let session = session.map_err(|error| tls::explain(&error))?;
+    certified(timeout(TLS_TIME_MAX, secure(stream, session)).await??)
+}
+
+fn accepted(shell: &Shell, id: ConnectionId, stream: Stream, certificate: Option<Certificate>) {
+    let mut core = shell.core();
+    if core.links.connected(shell, id, stream) {
+        core.input(Input::Accepted {
+            connection: id,
+            certificate,
+        });
+    }
+}
+
+async fn read(shell: Shell, id: ConnectionId, mut half: Reading) {
     let mut buffer = BytesMut::new();
     loop {
         for _ in 0..READS_MAX {
             buffer.reserve(READ_BYTES);
-            match half.read_buf(&mut buffer).await {
+            match half.read(&mut buffer).await {
                 Ok(1..) => {
                     let bytes = buffer.split().freeze();
                     shell.core().input(Input::Received { connection: id, bytes });
                 }
-                Ok(0) | Err(_) => return lost(&shell, id),
+                Ok(0) => return lost(&shell, id),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        // TLS says why; the node only sees that it is over.
+                        tracing::warn!(connection = id.0, %error, "a secure connection ended");
+                    }
+                    return lost(&shell, id);
+                }
             }
         }
         tokio::task::yield_now().await;
@@ -284,7 +413,7 @@ async fn read(shell: Shell, id: ConnectionId, mut half: OwnedReadHalf) {
 }
 
 /// Writes what the socket did not take at once.
-async fn write(shell: Shell, id: ConnectionId, half: Rc<OwnedWriteHalf>, bell: Rc<Bell>) {
+async fn write(shell: Shell, id: ConnectionId, half: Rc<Writing>, bell: Rc<Bell>) {
     loop {
         bell.heard().await;
         let drained = drain(&shell, id, &half).await;
@@ -295,16 +424,10 @@ async fn write(shell: Shell, id: ConnectionId, half: Rc<OwnedWriteHalf>, bell: R
     }
 }
 
-/// Writes until the queue is empty.
-async fn drain(shell: &Shell, id: ConnectionId, half: &OwnedWriteHalf) -> io::Result<()> {
+/// Writes until all has left.
+async fn drain(shell: &Shell, id: ConnectionId, half: &Writing) -> io::Result<()> {
     loop {
-        if shell
-            .core()
-            .links
-            .by_id
-            .get(&id)
-            .is_none_or(|link| link.queue.is_empty())
-        {
+        if shell.core().links.by_id.get(&id).is_none_or(Link::is_written) {
             return Ok(());
         }
         half.writable().await?;
@@ -375,9 +498,29 @@ mod tests {
     }
 
     #[test]
+    fn who_is_accepted_counts_before_tls_stands() {
+        let machine = |number| IpAddr::from([10, 0, 0, number]);
+        let now = Instant::now();
+        let mut links = Links::default();
+        for number in [1, 2] {
+            for _ in 0..SECURING_MAX / 2 {
+                assert!(links.admit(machine(number), now).is_some());
+            }
+            assert_eq!(links.admit(machine(number), now), None);
+        }
+        assert_eq!(links.admit(machine(3), now), None, "too many of all machines");
+        links.by_id.remove(&ConnectionId(1));
+        assert_eq!(links.admit(machine(2), now), None);
+        assert_eq!(
+            links.admit(machine(3), now),
+            Some(ConnectionId(2 * SECURING_MAX as u64 + 1))
+        );
+    }
+
+    #[test]
     fn discovery_tells_ports_until_the_next_look() {
         let (a, b) = (Atom::new("a@h"), Atom::new("b@h"));
-        let router = Router::new(HashMap::new(), None, None);
+        let router = Router::new(HashMap::new(), None, None, None);
         let found = |node: &Atom, port| Found {
             node: node.clone(),
             port,

@@ -10,7 +10,7 @@
 //! | `redis` | the door for Redis clients |
 //! | `functions` | what other nodes may call |
 //! | `http` | the door for HTTP clients, Prometheus and browsers |
-//! | `dist`, `epmd`, `discovery` | peers: connections, ports, names |
+//! | `dist`, `tls`, `epmd`, `discovery` | peers: connections, certificates, ports, names |
 //! | [`Handle`] | the way in from other threads |
 //! | [`process`] | servers, supervisors and async processes of a program |
 //! | `running` | a node from its start to its end; [`Node::builder`] |
@@ -95,6 +95,7 @@ mod running;
 mod start;
 #[cfg(test)]
 mod test_dir;
+mod tls;
 
 pub use config::ConfigError;
 pub use handle::{Gone, Handle};

@@ -224,7 +224,8 @@ impl Doors {
     /// Opens them. Runs on the core's thread.
     fn open(self, shell: &Shell) -> io::Result<()> {
         let Self { resp, dist, config } = self;
-        spawn_local(dist::listen(shell.clone(), tokio::net::TcpListener::from_std(dist)?));
+        let dist = tokio::net::TcpListener::from_std(dist)?;
+        spawn_local(dist::listen(shell.clone(), dist, config.dist_tls.clone()));
         if let Some(resp) = resp {
             let limits = Limits {
                 bulk_bytes_max: config.value_bytes_max.max(64 << 10),
@@ -306,7 +307,8 @@ fn router(config: &Config) -> Router {
         .join
         .iter()
         .filter_map(|join| Some((join.node.clone(), join.port?)));
-    Router::new(given.collect(), config.epmd, config.common_port())
+    let (epmd, common) = (config.epmd, config.common_port());
+    Router::new(given.collect(), epmd, common, config.dist_tls.clone())
 }
 
 async fn register(config: &Config, epmd: u16, port: u16) -> Result<epmd::Registration, ConfigError> {
@@ -453,6 +455,15 @@ impl Builder {
     #[must_use]
     pub fn dist_port(self, ports: &str) -> Self {
         self.set("dist-port", &[ports])
+    }
+
+    /// Nodes connect by TLS, with these PEM files: the node's certificate for the host of its name, the key of that,
+    /// and the CAs that sign for nodes. They are read anew when they change.
+    #[must_use]
+    pub fn dist_tls(self, cert: &str, key: &str, ca: &str) -> Self {
+        self.set("dist-tls-cert", &[cert])
+            .set("dist-tls-key", &[key])
+            .set("dist-tls-ca", &[ca])
     }
 
     /// Whether nodes are found, and find this one, by the port mapper of their machine.

@@ -510,7 +510,14 @@ impl World {
             connection,
         };
         self.network.connect(&mut self.agenda, from, server);
-        self.give(server.machine, server.life, Input::Accepted { connection });
+        self.give(
+            server.machine,
+            server.life,
+            Input::Accepted {
+                connection,
+                certificate: None,
+            },
+        );
     }
 
     /// Asks all nodes how the cluster is; the answers are in their `status` a moment later.

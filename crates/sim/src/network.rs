@@ -241,7 +241,13 @@ impl Network {
             return Vec::new();
         }
         match parcel {
-            Parcel::Opened if !state.closed[end] => vec![(socket, Input::Opened { connection })],
+            Parcel::Opened if !state.closed[end] => vec![(
+                socket,
+                Input::Opened {
+                    connection,
+                    certificate: None,
+                },
+            )],
             Parcel::Bytes(bytes) => {
                 let written = Input::Written {
                     connection: sender.connection,

@@ -117,7 +117,10 @@ impl Shell {
                 Effect::Dial { connection, node, .. } => match TcpStream::connect((host(node.as_str()), self.port())) {
                     Ok(socket) => {
                         self.add(connection, socket);
-                        self.input(Input::Opened { connection });
+                        self.input(Input::Opened {
+                            connection,
+                            certificate: None,
+                        });
                     }
                     Err(_) => self.input(Input::Closed { connection }),
                 },
@@ -148,7 +151,10 @@ impl Shell {
             self.accepts += 1;
             let connection = ConnectionId(self.accepts * 2 - 1);
             self.add(connection, socket);
-            self.input(Input::Accepted { connection });
+            self.input(Input::Accepted {
+                connection,
+                certificate: None,
+            });
         }
         for connection in self.sockets.keys().copied().collect::<Vec<_>>() {
             let written = self.pump(connection);

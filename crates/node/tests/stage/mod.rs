@@ -116,7 +116,10 @@ impl Stage {
         let mut out = Vec::new();
         let (name, cookie) = (Atom::new("a@net"), Cookie::new(b"oyster"));
         let mut handshake = Initiator::new(local, name, cookie, Lengths::Plain, 77, &mut out);
-        self.input(Input::Accepted { connection: PEER });
+        self.input(Input::Accepted {
+            connection: PEER,
+            certificate: None,
+        });
         loop {
             let mut answer = Vec::new();
             self.said.push(Bytes::copy_from_slice(&out));

@@ -117,6 +117,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "0",
         "port for other nodes, or a range to choose from; 0: any free one",
     ),
+    optional(
+        "dist-tls-cert",
+        "FILE",
+        "certificate of this node, PEM: with it nodes connect by TLS, and only so",
+    ),
+    optional("dist-tls-key", "FILE", "private key of that certificate, PEM"),
+    optional(
+        "dist-tls-ca",
+        "FILE",
+        "certificates of the CAs that sign for nodes, PEM",
+    ),
     many(
         "join",
         "NODE[:PORT]",

@@ -151,6 +151,8 @@ fn errors_name_the_setting_its_place_and_the_mend() {
         ("http", "[::]:4000", &["without a token", "SALP_HTTP_TOKEN"]),
         ("dist-bind", "0.0.0.0", &["without TLS", "--insecure"]),
         ("dist-bind", "localhost", &["no IP address"]),
+        ("dist-tls-cert", "a.pem", &["--dist-tls-key: is missing", "go together"]),
+        ("dist-tls-key", "a.key", &["--dist-tls-cert: is missing"]),
         ("dist-port", "9-8", &["no range", "9100-9199"]),
         ("dist-port", "0-8", &["no range"]),
         ("tick-time", "5", &["no time", "5s"]),

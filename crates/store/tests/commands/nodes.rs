@@ -170,8 +170,20 @@ impl Nodes {
                 let theirs = ConnectionId(2 * self.accepted + 1);
                 self.ends.insert((number, connection), (target, theirs));
                 self.ends.insert((target, theirs), (number, connection));
-                self.inputs.push_back((target, Input::Accepted { connection: theirs }));
-                self.inputs.push_back((number, Input::Opened { connection }));
+                self.inputs.push_back((
+                    target,
+                    Input::Accepted {
+                        connection: theirs,
+                        certificate: None,
+                    },
+                ));
+                self.inputs.push_back((
+                    number,
+                    Input::Opened {
+                        connection,
+                        certificate: None,
+                    },
+                ));
             }
             Effect::Send { connection, bytes } => {
                 self.inputs.push_back((

@@ -524,8 +524,20 @@ impl Net {
             .unwrap()
             .far
             .insert(connection, (to.clone(), far));
-        self.travel(to.clone(), Input::Accepted { connection: far });
-        self.travel(from.clone(), Input::Opened { connection });
+        self.travel(
+            to.clone(),
+            Input::Accepted {
+                connection: far,
+                certificate: None,
+            },
+        );
+        self.travel(
+            from.clone(),
+            Input::Opened {
+                connection,
+                certificate: None,
+            },
+        );
     }
 }
 
