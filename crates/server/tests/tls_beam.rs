@@ -136,7 +136,7 @@ async fn serves(version: &str) {
     let authority = Authority::new();
     let mut pair = Pair::new(&authority.issue("n", OURS), false).await;
     let theirs = authority.issue("t", THEIRS);
-    let program = "P(net_adm:ping(N)), P(nodes(hidden)), \
+    let program = "P(net_adm:ping(N)), P(nodes()), \
         B = binary:copy(<<7>>, 3000000), \
         W = fun W(I) -> case gen_server:call({salp, N}, {put, <<\"k\">>, B}, 20000) of \
             ok -> ok; _ when I > 0 -> timer:sleep(50), W(I - 1); Other -> Other end end, \
@@ -162,9 +162,9 @@ async fn a_beam_comes_by_tls_1_3() {
 }
 
 /// How a BEAM ends that waits to be dialled.
-const WAITING: &str = "W = fun W(0) -> none; W(I) -> case nodes(hidden) of \
+const WAITING: &str = "W = fun W(0) -> none; W(I) -> case nodes() of \
         [] -> timer:sleep(50), W(I - 1); Up -> Up end end, P(W(120)), \
-    P([gen_server:call({salp, M}, {get, <<\"missing\">>}) || M <- nodes(hidden)])";
+    P([gen_server:call({salp, M}, {get, <<\"missing\">>}) || M <- nodes()])";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_beam_is_dialled() {
