@@ -268,13 +268,14 @@ fn start_erl(name: &str, port: u16, program: &str) -> Option<Child> {
     }
 }
 
-/// What the programs can use besides OTP.
+/// What the programs can use besides OTP. `Agree` asks every node each time: who was dropped comes back only when
+/// somebody talks to it.
 const PRELUDE: &str = "
     Me = node(),
     Until = fun(F) -> (fun Loop(0) -> exit({timeout, F}); Loop(I) ->
         case catch F() of true -> ok; _ -> timer:sleep(20), Loop(I - 1) end end)(2000) end,
     Known = fun(X) -> lists:sort([X | gen_server:call({global_name_server, X}, get_known)]) end,
-    Agree = fun(Nodes) -> Until(fun() -> lists:all(fun(X) -> Known(X) =:= lists:sort(Nodes) end, Nodes) end) end,
+    Agree = fun(Nodes) -> Until(fun() -> [lists:sort(Nodes)] =:= lists:usort([Known(X) || X <- Nodes]) end) end,
     Pilot = fun(X, Request) -> gen_server:call({pilot, X}, Request, 10000) end,
     ";
 
