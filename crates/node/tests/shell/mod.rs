@@ -198,7 +198,7 @@ impl Shell {
     /// Starts an `erl` of this name that can reach us and runs this; None if there is no `erl`.
     /// `-name` or, for a host without a dot, `-sname`.
     pub fn erl(&self, flag: &str, name: &str, program: &str) -> Option<Child> {
-        let mut command = Command::new(env::var_os("ERL").unwrap_or("erl".into()));
+        let mut command = Command::new(env::var_os("SALP_TEST_ERL").unwrap_or("erl".into()));
         command.args(["-noshell", flag, name, "-setcookie", "oyster"]);
         command.args(["-start_epmd", "false", "-erl_epmd_port", &self.port().to_string()]);
         if let Some((_, host)) = name.split_once('@') {
