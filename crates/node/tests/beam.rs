@@ -51,7 +51,7 @@ impl Process<Nothing> for Server {
 }
 
 fn shell() -> Shell {
-    Shell::new(true, |node| {
+    erl::ours(true, |node| {
         node.spawn(Some("srv"), Box::new(Server { answers: vec![] }));
     })
 }
@@ -92,7 +92,7 @@ fn a_beam_finds_a_node() {
 fn a_beam_with_another_cookie_stays_outside() {
     let mut shell = shell();
     let program = format!("erlang:set_cookie(node(), other), io:format(\"~p~n\", [net_adm:ping('{OURS}')]), halt().");
-    let Some(erl) = shell.erl(&program) else {
+    let Some(erl) = erl::theirs(&shell, &program) else {
         return;
     };
     assert!(shell.run(erl).contains("pang"));
@@ -111,7 +111,7 @@ fn a_node_finds_a_beam() {
         register(theirs, spawn(fun() -> receive {'$gen_call', {F, [alias|A]}, R} -> \
             A ! {[alias|A], R}, exit(F) end end)), \
         receive {answer, [1,2,3]} -> io:format(\"answered~n\") after 20000 -> ok end, halt().";
-    let Some(mut erl) = shell.erl(program) else {
+    let Some(mut erl) = erl::theirs(&shell, program) else {
         return;
     };
     // Dialled until it is there: at first nobody listens.

@@ -74,7 +74,7 @@ fn export(node: &mut Node<Nothing>) {
 }
 
 fn check(hidden: bool, lines: &[&str]) -> Shell {
-    let mut shell = Shell::new(hidden, export);
+    let mut shell = erl::ours(hidden, export);
     erl::check(&mut shell, lines, "connection_closed");
     shell
 }
@@ -316,7 +316,7 @@ fn ask(ctx: Ctx<'_, '_>, verb: &str) {
 
 #[test]
 fn a_node_calls_a_beam() {
-    let mut shell = Shell::new(true, |node| {
+    let mut shell = erl::ours(true, |node| {
         export(node);
         node.spawn(Some("srv"), Box::new(Asker));
     });

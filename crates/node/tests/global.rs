@@ -2,23 +2,15 @@
 //! cuts. Without an `erl` on the path there is nothing to test.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use bytes::Bytes;
-use node::{
-    Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Message, Method, Node, NodeKind,
-    Payload, Process, Ref, Term, Time, gen_server,
-};
+mod shell;
+
+use node::{Context, Message, Method, NodeKind, Process, Ref, Term, gen_server};
+use shell::{Nothing, Shell};
 use std::{
     collections::BTreeMap,
-    io::{ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    thread,
+    process::Child,
     time::{Duration, Instant},
 };
-
-#[derive(Debug)]
-struct Nothing;
-impl Payload for Nothing {}
 
 /// Echoes calls, until it is sent `stop`.
 struct Holder;
@@ -109,165 +101,6 @@ impl Process<Nothing> for Pilot {
     }
 }
 
-/// One node and its sockets, polled.
-struct Shell {
-    node: Node<Nothing>,
-    listener: TcpListener,
-    sockets: BTreeMap<ConnectionId, (TcpStream, Vec<u8>)>,
-    accepts: u64,
-    begin: Instant,
-    events: Vec<Event>,
-}
-
-/// Without EPMD a BEAM finds every peer under its own port, at the address in the peer's name.
-fn ip(node: &Atom) -> &str {
-    node.as_str().split_once('@').unwrap().1
-}
-
-impl Shell {
-    fn new(name: &str, port: u16) -> Self {
-        let name = Atom::new(name);
-        let listener = TcpListener::bind((ip(&name), port)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let config = Config {
-            name,
-            creation: 77,
-            cookie: Cookie::new(b"oyster"),
-            hidden: false,
-            tick_ms: 8000,
-            birth: Bytes::new(),
-            join: vec![],
-            dist_port: None,
-            limits: Limits::default(),
-        };
-        let mut node = Node::new(config, 1);
-        node.spawn(Some("pilot"), Box::new(Pilot::default()));
-        let mut shell = Self {
-            node,
-            listener,
-            sockets: BTreeMap::new(),
-            accepts: 0,
-            begin: Instant::now(),
-            events: vec![],
-        };
-        shell.input(Input::Start);
-        shell
-    }
-
-    fn port(&self) -> u16 {
-        self.listener.local_addr().unwrap().port()
-    }
-
-    fn input(&mut self, input: Input<Nothing>) {
-        let now = Time {
-            monotonic_us: u64::try_from(self.begin.elapsed().as_micros()).unwrap(),
-            wall_ms: 0,
-        };
-        let mut effects = Vec::new();
-        self.node.handle(now, input, &mut effects);
-        self.node.handle(now, Input::Flush, &mut effects);
-        for effect in effects {
-            match effect {
-                Effect::Send { connection, bytes } => {
-                    if let Some((_, output)) = self.sockets.get_mut(&connection) {
-                        output.extend_from_slice(&bytes);
-                    }
-                }
-                Effect::Close { connection } => {
-                    self.pump(connection);
-                    self.sockets.remove(&connection);
-                }
-                Effect::Dial { connection, node, .. } => match TcpStream::connect((ip(&node), self.port())) {
-                    Ok(socket) => {
-                        self.add(connection, socket);
-                        self.input(Input::Opened {
-                            connection,
-                            certificate: None,
-                        });
-                    }
-                    Err(_) => self.input(Input::Closed { connection }),
-                },
-                Effect::Event(event) => self.events.push(event),
-                Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } => {}
-            }
-        }
-    }
-
-    fn add(&mut self, connection: ConnectionId, socket: TcpStream) {
-        socket.set_nonblocking(true).unwrap();
-        socket.set_nodelay(true).unwrap();
-        self.sockets.insert(connection, (socket, Vec::new()));
-    }
-
-    fn pump(&mut self, connection: ConnectionId) -> usize {
-        let Some((socket, output)) = self.sockets.get_mut(&connection) else {
-            return 0;
-        };
-        let written = socket.write(output).unwrap_or(0);
-        output.drain(..written);
-        written
-    }
-
-    fn poll(&mut self) {
-        while let Ok((socket, _)) = self.listener.accept() {
-            self.accepts += 1;
-            let connection = ConnectionId(self.accepts * 2 - 1);
-            self.add(connection, socket);
-            self.input(Input::Accepted {
-                connection,
-                certificate: None,
-            });
-        }
-        for connection in self.sockets.keys().copied().collect::<Vec<_>>() {
-            let bytes = self.pump(connection);
-            if bytes > 0 {
-                self.input(Input::Written { connection, bytes });
-            }
-            let mut buffer = vec![0; 1 << 16];
-            let Some((socket, _)) = self.sockets.get_mut(&connection) else {
-                continue;
-            };
-            match socket.read(&mut buffer) {
-                Ok(count) if count > 0 => {
-                    buffer.truncate(count);
-                    let bytes = Bytes::from(buffer);
-                    self.input(Input::Received { connection, bytes });
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Ok(_) | Err(_) => {
-                    self.sockets.remove(&connection);
-                    self.input(Input::Closed { connection });
-                }
-            }
-        }
-        self.input(Input::Alarm);
-    }
-}
-
-/// Which `erl` to run: `SALP_TEST_ERL` names another one than that on the path.
-fn erl() -> String {
-    std::env::var("SALP_TEST_ERL").unwrap_or_else(|_| String::from("erl"))
-}
-
-/// Starts an `erl` of this name on this port; None if there is none.
-fn start_erl(name: &str, port: u16, program: &str) -> Option<Child> {
-    let address = name.split_once('@').unwrap().1.replace('.', ",");
-    let child = Command::new(erl())
-        .args(["-noshell", "-name", name, "-setcookie", "oyster"])
-        .args(["-start_epmd", "false", "-erl_epmd_port", &port.to_string()])
-        .args(["-kernel", "logger_level", "error"])
-        .args(["-kernel", "inet_dist_use_interface", &format!("{{{address}}}")])
-        .args(["-eval", program])
-        .env("ERL_CRASH_DUMP_SECONDS", "0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn();
-    match child {
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        child => Some(child.unwrap()),
-    }
-}
-
 /// What the programs can use besides OTP. `Agree` asks every node each time: who was dropped comes back only when
 /// somebody talks to it.
 const PRELUDE: &str = "
@@ -295,28 +128,24 @@ fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) {
     let mut shells: Vec<Shell> = Vec::new();
     for node in nodes {
         let port = shells.first().map_or(0, Shell::port);
-        shells.push(Shell::new(node, port));
+        shells.push(Shell::new(node, port, false, |node| {
+            node.spawn(Some("pilot"), Box::new(Pilot::default()));
+        }));
     }
-    let steps: Vec<String> = lines
-        .iter()
-        .enumerate()
-        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
-        .collect();
     let named = |letter: char, names: &[&str]| -> String {
         let name = |(at, name): (usize, &&str)| format!("{letter}{at} = '{name}', ");
         names.iter().enumerate().map(name).collect()
     };
     let names = named('N', nodes) + &named('B', beams);
-    let program = format!("{PRELUDE} {names} {}, halt().", steps.join(", "));
-    let port = shells[0].port();
+    let program = shell::program(&format!("{PRELUDE} {names} ok"), lines);
     let mut others = Vec::new();
     for beam in &beams[1..] {
-        let Some(erl) = start_erl(beam, port, "timer:sleep(90000), halt().") else {
+        let Some(erl) = shells[0].erl("-name", beam, "timer:sleep(90000), halt().") else {
             return;
         };
         others.push(Beam(erl));
     }
-    let Some(mut erl) = start_erl(beams[0], port, &program) else {
+    let Some(mut erl) = shells[0].erl("-name", beams[0], &program) else {
         return;
     };
     let deadline = Instant::now() + Duration::from_secs(90);
@@ -328,17 +157,8 @@ fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) {
         for shell in &mut shells {
             shell.poll();
         }
-        thread::sleep(Duration::from_micros(500));
     }
-    let mut printed = String::new();
-    erl.stdout.unwrap().read_to_string(&mut printed).unwrap();
-    for (number, line) in lines.iter().enumerate() {
-        let events = &shells[0].events;
-        assert!(
-            printed.contains(&format!("{number} ok\n")),
-            "{line}\n{printed}\n{events:?}"
-        );
-    }
+    shells[0].check_ok(lines, &shell::printed(erl));
 }
 
 #[test]

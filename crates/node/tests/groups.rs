@@ -475,7 +475,7 @@ fn shell(name: &str, port: u16) -> (Shell, Rc<Cell<bool>>) {
         }
         node.spawn(Some("srv"), Box::new(server));
     };
-    (Shell::new(name, port, prepare), ready)
+    (Shell::new(name, port, false, prepare), ready)
 }
 
 /// The node, a call of its server, and a wait of up to 5 s.

@@ -27,7 +27,7 @@ impl Process<Nothing> for Server {
 /// Pitfall 6: NAME_ME must be echoed, or the BEAM crashes its handshake.
 #[test]
 fn pitfall_6_a_beam_without_a_name_is_given_one() {
-    let mut shell = Shell::new(OURS, 0, |node| {
+    let mut shell = Shell::new(OURS, 0, false, |node| {
         node.spawn(Some("srv"), Box::new(Server));
     });
     let lines = [

@@ -1,7 +1,7 @@
 //! A shell with real sockets for one node: one thread that polls. Peers are found without EPMD, all
 //! under the same port at the address that is the host of their name.
 //!
-//! The BEAM is the `erl` on the path, or the one that the environment variable `ERL` names.
+//! The BEAM is the `erl` on the path, or the one that the environment variable `SALP_TEST_ERL` names.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -42,16 +42,16 @@ fn host(node: &str) -> &str {
 }
 
 impl Shell {
-    /// A visible node of this name that `prepare` has filled with processes. With the port of another
-    /// node the two find each other.
-    pub fn new(name: &str, port: u16, prepare: impl FnOnce(&mut Node<Nothing>)) -> Self {
+    /// A node of this name that `prepare` has filled with processes. With the port of another node the
+    /// two find each other.
+    pub fn new(name: &str, port: u16, hidden: bool, prepare: impl FnOnce(&mut Node<Nothing>)) -> Self {
         let listener = TcpListener::bind((host(name), port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let config = Config {
             name: Atom::new(name),
             creation: 77,
             cookie: Cookie::new(b"oyster"),
-            hidden: false,
+            hidden,
             tick_ms: 8000,
             birth: Bytes::new(),
             join: vec![],
@@ -198,7 +198,7 @@ impl Shell {
     /// Starts an `erl` of this name that can reach us and runs this; None if there is no `erl`.
     /// `-name` or, for a host without a dot, `-sname`.
     pub fn erl(&self, flag: &str, name: &str, program: &str) -> Option<Child> {
-        let mut command = Command::new(env::var_os("SALP_TEST_ERL").unwrap_or("erl".into()));
+        let mut command = erl();
         command.args(["-noshell", flag, name, "-setcookie", "oyster"]);
         command.args(["-start_epmd", "false", "-erl_epmd_port", &self.port().to_string()]);
         if let Some((_, host)) = name.split_once('@') {
@@ -242,13 +242,34 @@ impl Shell {
             return;
         };
         let printed = self.run(erl);
+        self.check_ok(lines, &printed);
+    }
+
+    /// Every line came to `ok`.
+    #[track_caller]
+    pub fn check_ok(&self, lines: &[&str], printed: &str) {
         for (number, line) in lines.iter().enumerate() {
-            assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
+            let events = &self.events;
+            assert!(
+                printed.contains(&format!("{number} ok\n")),
+                "{line}\n{printed}\n{events:?}"
+            );
         }
     }
 }
 
-fn program(prelude: &str, lines: &[&str]) -> String {
+/// The `erl` to test against.
+fn erl() -> Command {
+    Command::new(env::var_os("SALP_TEST_ERL").unwrap_or("erl".into()))
+}
+
+/// Whether there is an `erl` to test against.
+pub fn is_there() -> bool {
+    erl().args(["-noshell", "-s", "erlang", "halt"]).status().is_ok()
+}
+
+/// The program that runs these lines, after what `prelude` binds, and prints what each came to.
+pub fn program(prelude: &str, lines: &[&str]) -> String {
     let steps: Vec<String> = lines
         .iter()
         .enumerate()
