@@ -138,8 +138,8 @@ pub(crate) struct Global {
 
 /// Adds the three processes; the server is the first.
 pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
-    let locker = core.table.add(Body::Idle(Box::new(Seat)));
-    let registrar = core.table.add(Body::Idle(Box::new(Seat)));
+    let locker = core.table.add_service(Body::Idle(Box::new(Seat)));
+    let registrar = core.table.add_service(Body::Idle(Box::new(Seat)));
     let creation = i64::from(core.config.creation);
     let random = core.random.next();
     let server = Global {
@@ -167,7 +167,7 @@ pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
         reach_timer: false,
         shutting_down: false,
     };
-    let server = core.table.add(Body::Idle(Box::new(server)));
+    let server = core.table.add_service(Body::Idle(Box::new(server)));
     core.register(Atom::new(NAME), server);
     vec![server, locker, registrar]
 }

@@ -141,6 +141,11 @@ impl<P: Payload> Context<'_, P> {
         self.core.start_scope(name)
     }
 
+    /// Ends a scope: its processes leave their groups. False if it does not run.
+    pub fn stop_scope(&mut self, name: &str) -> bool {
+        self.core.stop_scope(name)
+    }
+
     /// A process of this node joins a group, once more. False if it is none, or is dead, or the scope
     /// does not run.
     pub fn join(&mut self, scope: &str, group: Term, pid: &Pid) -> bool {
@@ -195,12 +200,20 @@ impl<P: Payload> Context<'_, P> {
 }
 
 impl<P: Payload> Core<P> {
+    fn stop_scope(&mut self, name: &str) -> bool {
+        let scope = self.scopes.find(name).map(|scope| scope.process);
+        if let Some(process) = scope {
+            self.terminate(process, &Term::atom("shutdown"));
+        }
+        scope.is_some()
+    }
+
     fn start_scope(&mut self, name: &str) -> Option<Pid> {
         let name = Atom::new(name);
         if self.registry.find(&name).is_some() {
             return None;
         }
-        let pid = self.spawn(Some(name.as_str()), Box::new(Talker { scope: name.clone() }));
+        let pid = self.spawn_service(name.as_str(), Box::new(Talker { scope: name.clone() }));
         let process = self.table.find(&pid).expect("it was spawned just now");
         self.scopes.0.push(Scope {
             name,

@@ -6,7 +6,7 @@
 //! - Every MONITOR_P is answered sooner or later, and a LINK to nobody at once.
 //! - A signal to a node without a connection makes us dial it and waits, bounded. Answers do not:
 //!   whom we dial is decided here, not by who asks.
-//! - A named process is a service: an exit signal of a peer does not end it, unless linked.
+//! - An exit signal of a peer reaches no service of the node, unless by a link, and then does not end it.
 //!
 //! Source: *Distribution Protocol*, ERTS reference manual.
 
@@ -377,7 +377,7 @@ impl<P: Payload> Core<P> {
                 self.check_from(id, &from)?;
                 if let Target::Pid(to) = to
                     && let Some(local) = self.table.find(&to)
-                    && self.table.get(local).is_some_and(|slot| slot.name.is_none())
+                    && !self.is_service(local)
                 {
                     self.post_exit(local, from, reason, false);
                 }

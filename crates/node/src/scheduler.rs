@@ -79,6 +79,12 @@ impl<P: Payload> Node<P> {
         self.core.spawn(name, process)
     }
 
+    /// Adds a process that is there as long as the node is: no exit signal ends it, from a link neither. A taken name
+    /// is a bug.
+    pub fn add_service(&mut self, name: &str, process: Box<dyn Process<P>>) -> Pid {
+        self.core.spawn_service(name, process)
+    }
+
     /// Lets peers call a function, before `Input::Start`; see [`Permission`] for which ones. One that is there already is
     /// replaced.
     pub fn export(
@@ -212,8 +218,6 @@ pub(crate) struct Core<P: Payload> {
     urgent: VecDeque<Queued<P>>,
     /// Prints what our processes at peers print.
     pub(crate) group_leader: Local,
-    /// The processes that are there as long as the node is.
-    own: Vec<Local>,
     /// What peers may run here, and what they run.
     pub(crate) functions: Functions<P>,
     pub(crate) calls: Calls,
@@ -240,19 +244,22 @@ impl<P: Payload> Core<P> {
         let membership = Membership::new(me, config.birth.clone(), limits.members_max);
         let tick_us = config.tick_ms * 1000;
         let members = Members::new(membership, &config.join, limits.dials_max, tick_us);
-        let net_kernel = table.add(Body::Idle(Box::new(NetKernel)));
-        let membership = table.add(Body::Idle(Box::new(members)));
-        let group_leader = table.add(Body::Idle(Box::new(GroupLeader::default())));
-        let own = [
+        let net_kernel = table.add_service(Body::Idle(Box::new(NetKernel)));
+        let membership = table.add_service(Body::Idle(Box::new(members)));
+        let group_leader = table.add_service(Body::Idle(Box::new(GroupLeader::default())));
+        let services = [
             (net_kernel::NAME, net_kernel),
             (members::NAME, membership),
             (output::USER, group_leader),
-            (rex::NAME, table.add(Body::Idle(Box::new(Rex)))),
+            (rex::NAME, table.add_service(Body::Idle(Box::new(Rex)))),
             (
                 output::LOGGER_PROXY,
-                table.add(Body::Idle(Box::new(LogSink::default()))),
+                table.add_service(Body::Idle(Box::new(LogSink::default()))),
             ),
-            (output::AUTH, table.add(Body::Idle(Box::new(LogSink::default())))),
+            (
+                output::AUTH,
+                table.add_service(Body::Idle(Box::new(LogSink::default()))),
+            ),
         ];
         let mut functions = Functions::new();
         builtins::export(&mut functions);
@@ -276,7 +283,6 @@ impl<P: Payload> Core<P> {
             membership,
             net_kernel,
             group_leader,
-            own: own.iter().map(|(_, process)| *process).collect(),
             functions,
             calls: Calls::default(),
             global: Vec::new(),
@@ -290,7 +296,7 @@ impl<P: Payload> Core<P> {
             guard: None,
             directories: Directories::default(),
         };
-        for (name, process) in own {
+        for (name, process) in services {
             core.register(Atom::new(name), process);
             core.post_start(process);
         }
@@ -528,9 +534,9 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The node's own processes are there as long as it is: not even `kill` ends them.
-    pub(crate) fn is_own(&self, process: Local) -> bool {
-        self.own.contains(&process) || self.global.contains(&process)
+    /// Whether it is there as long as the node is: not even `kill` ends it.
+    pub(crate) fn is_service(&self, process: Local) -> bool {
+        self.table.get(process).is_some_and(|slot| slot.service)
     }
 
     /// What the whole cluster waits for goes before what applications ask.

@@ -30,11 +30,20 @@ impl<P: Payload> Core<P> {
     pub(crate) fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
         let process = self.guarded(process);
         let local = self.table.add(Body::Idle(process));
+        self.begin(name, local)
+    }
+
+    pub(crate) fn spawn_service(&mut self, name: &str, process: Box<dyn Process<P>>) -> Pid {
+        let local = self.table.add_service(Body::Idle(process));
+        self.begin(Some(name), local)
+    }
+
+    fn begin(&mut self, name: Option<&str>, process: Local) -> Pid {
         if let Some(name) = name {
-            assert!(self.register(Atom::new(name), local), "the name {name} is taken");
+            assert!(self.register(Atom::new(name), process), "the name {name} is taken");
         }
-        self.post_start(local);
-        self.pid(local)
+        self.post_start(process);
+        self.pid(process)
     }
 
     /// False if the name is taken or the process has one.
@@ -98,7 +107,7 @@ impl<P: Payload> Core<P> {
             return;
         };
         let adopted = matches!(slot.body, Body::Adopted);
-        if !link && reason.is_atom("kill") && !self.is_own(to) {
+        if !link && reason.is_atom("kill") && !slot.service {
             let reason = Term::atom("killed");
             if adopted {
                 self.dispatch(
@@ -112,7 +121,7 @@ impl<P: Payload> Core<P> {
             self.terminate(to, &reason);
         } else if slot.trap_exit {
             self.dispatch(to, Message::Exit { from, reason });
-        } else if !reason.is_atom("normal") {
+        } else if !reason.is_atom("normal") && !slot.service {
             if adopted {
                 let reason = reason.clone();
                 self.dispatch(to, Message::Exit { from, reason });

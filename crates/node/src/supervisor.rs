@@ -360,17 +360,10 @@ impl<P: Payload> Supervisor<P> {
             Message::Exit { from, reason } if ctx.parent() == Some(&from) => self.stop_all(ctx, reason),
             Message::Exit { from, reason } => self.ended(ctx, &from, &reason),
             Message::Timer { token } => self.retry(ctx, token),
-            Message::Term { term, .. } => match system(&term) {
-                Some((from, request)) => {
-                    if let Some(reason) = stop_or_refuse(ctx, &from, request) {
-                        self.stop_all(ctx, reason);
-                    }
-                }
-                None => {
-                    if let Request::Call { from, request } = parse(term) {
-                        self.call(ctx, from, &request);
-                    }
-                }
+            Message::Term { term, .. } => match asked(ctx, term) {
+                Asked::Stop(reason) => self.stop_all(ctx, reason),
+                Asked::Call(from, request) => self.call(ctx, from, &request),
+                Asked::Nothing => {}
             },
             // Nothing else concerns a supervisor.
             _ => {}
@@ -426,13 +419,27 @@ fn is_error(answer: &Term) -> bool {
     matches!(answer.as_tuple(), Some([word, _]) if word.is_atom("error"))
 }
 
-/// Answers a `sys` message; gives the reason if it asks to stop.
-fn stop_or_refuse<P: Payload>(ctx: &mut Context<'_, P>, from: &From, request: Term) -> Option<Term> {
+/// What a message asks of a supervisor.
+enum Asked {
+    /// To end, with this reason; that is answered already.
+    Stop(Term),
+    Call(From, Term),
+    Nothing,
+}
+
+/// Reads a message, and answers `sys` messages.
+fn asked<P: Payload>(ctx: &mut Context<'_, P>, term: Term) -> Asked {
+    let Some((from, request)) = system(&term) else {
+        return match parse(term) {
+            Request::Call { from, request } => Asked::Call(from, request),
+            Request::Cast(_) | Request::Info(_) => Asked::Nothing,
+        };
+    };
     if let Some(reason) = stop_reason(&request) {
         let reason = reason.clone();
-        ctx.reply(from, Term::atom("ok"));
-        return Some(reason);
+        ctx.reply(&from, Term::atom("ok"));
+        return Asked::Stop(reason);
     }
-    ctx.reply(from, unknown(request));
-    None
+    ctx.reply(&from, unknown(request));
+    Asked::Nothing
 }

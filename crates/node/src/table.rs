@@ -34,6 +34,8 @@ pub(crate) struct Slot<P: Payload> {
     pub(crate) parent: Option<Pid>,
     /// Already on the list for the next flush.
     pub(crate) deferred: bool,
+    /// There as long as the node is: nobody's exit signal ends it.
+    pub(crate) service: bool,
 }
 
 pub(crate) struct Table<P: Payload> {
@@ -76,6 +78,7 @@ impl<P: Payload> Table<P> {
                     trap_exit: false,
                     parent: None,
                     deferred: false,
+                    service: false,
                 });
                 index
             }
@@ -89,6 +92,13 @@ impl<P: Payload> Table<P> {
         }
     }
 
+    /// Adds one of the node's services.
+    pub(crate) fn add_service(&mut self, body: Body<P>) -> Local {
+        let process = self.add(body);
+        self.slots[process.id as usize - 1].service = true;
+        process
+    }
+
     /// Frees the slot; gives what was in it.
     pub(crate) fn remove(&mut self, process: Local) -> Option<(Pid, Option<Atom>)> {
         let slot = self.get_mut(process)?;
@@ -97,6 +107,7 @@ impl<P: Payload> Table<P> {
         slot.body = Body::Free;
         slot.parent = None;
         slot.deferred = false;
+        slot.service = false;
         slot.pid.serial = slot.pid.serial.wrapping_add(1);
         self.free.push_back(process.id - 1);
         Some((pid, name))

@@ -109,7 +109,7 @@ fn scopes_come_late_go_and_do_not_mix() {
     let (a, b) = (net.adopt("a"), net.adopt("b"));
     net.act("a", &a, |ctx| ctx.join(PG, group(1), &a));
     net.act("a", &a, |ctx| ctx.join("late", group(2), &a));
-    let scope = net.act("b", &b, |ctx| ctx.start_scope("late")).unwrap();
+    net.act("b", &b, |ctx| ctx.start_scope("late")).unwrap();
     assert_eq!(
         net.act("b", &b, |ctx| ctx.start_scope("late")),
         None,
@@ -125,7 +125,7 @@ fn scopes_come_late_go_and_do_not_mix() {
         net.act("a", &a, |ctx| ctx.members_of("late", &group(3))),
         std::slice::from_ref(&b)
     );
-    net.act("b", &b, |ctx| ctx.exit_other(&scope, Term::atom("kill")));
+    assert!(net.act("b", &b, |ctx| ctx.stop_scope("late")));
     net.run_ms(5);
     assert_eq!(net.act("a", &a, |ctx| ctx.members_of("late", &group(3))), []);
     assert_eq!(net.act("b", &b, |ctx| seen(ctx, "late")), []);

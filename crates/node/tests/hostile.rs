@@ -6,7 +6,7 @@ mod stage;
 
 use bytes::Bytes;
 use node::{Atom, ConnectionId, Event, Input, Limits, Pid, Term, groups::DEFAULT_SCOPE as PG};
-use stage::{PEER, Stage, peer, reference};
+use stage::{PEER, Service, Stage, peer, reference};
 use wire::{
     dist::{
         Flags,
@@ -191,19 +191,53 @@ fn a_link_is_answered_and_untied_in_order() {
 
 #[test]
 fn services_do_not_obey() {
-    let mut stage = Stage::new(Limits::default());
+    let mut keeper = None;
+    let mut stage = Stage::visible(Limits::default(), |node| {
+        keeper = Some(node.add_service("keeper", Box::new(Service)));
+    });
+    let keeper = keeper.unwrap();
+    stage.monitor(Monitored::Pid(keeper.clone()));
     for reason in ["kill", "shutdown"] {
-        let to = Target::Pid(stage.service.clone());
-        let reason = Term::atom(reason);
-        stage.signal(&Signal::Exit2 {
-            from: peer(1),
-            to,
-            priority: false,
-            reason,
-        });
+        stage.signal(&exit(&keeper, reason));
     }
+    stage.signal(&Signal::Link {
+        from: peer(1),
+        to: keeper.clone(),
+    });
+    let reason = Term::atom("boom");
+    stage.signal(&Signal::Exit {
+        from: peer(1),
+        to: keeper,
+        reason,
+    });
     assert_eq!(stage.heard, []);
     stage.check_alive();
+}
+
+#[test]
+fn servers_of_a_program_obey() {
+    for (reason, told) in [("kill", "killed"), ("shutdown", "shutdown")] {
+        let mut stage = Stage::new(Limits::default());
+        let server = stage.service.clone();
+        let reference = stage.monitor(Monitored::Pid(server.clone()));
+        stage.signal(&exit(&server, reason));
+        let down = Signal::Down {
+            from: Monitored::Pid(server),
+            to: peer(1),
+            reference,
+            reason: Term::atom(told),
+        };
+        assert_eq!(stage.heard, [down]);
+    }
+}
+
+fn exit(to: &Pid, reason: &'static str) -> Signal {
+    Signal::Exit2 {
+        from: peer(1),
+        to: Target::Pid(to.clone()),
+        priority: false,
+        reason: Term::atom(reason),
+    }
 }
 
 /// A request of `peer(1)` to run `os:cmd/1`.

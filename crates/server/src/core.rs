@@ -151,7 +151,7 @@ impl Core {
         let [node_seed, store_seed] = parts.seeds;
         let mut node = Node::new(parts.node.clone(), node_seed);
         let store = Store::new(parts.store.clone(), store_seed);
-        let store = Address::Pid(node.spawn(Some(store::store::NAME), Box::new(store)));
+        let store = Address::Pid(node.add_service(store::store::NAME, Box::new(store)));
         node.start_scope(node::groups::DEFAULT_SCOPE);
         for face in &parts.facades {
             facade::install(&mut node, face, parts.store.request_timeout_ms);
@@ -164,6 +164,7 @@ impl Core {
             let needs = Needs {
                 shell: WeakShell(me.clone()),
                 epmd: router.epmd,
+                request_timeout_ms: parts.store.request_timeout_ms,
                 leave_timeout: parts.leave_timeout,
             };
             functions::export(&mut node, &needs);

@@ -12,9 +12,10 @@
 
 use std::{rc::Rc, time::Duration};
 
-use node::{Address, Atom, Context, Function, Input, Message, Node, Outcome, Permission, Process, Term};
+use node::{Address, Context, Function, Input, Message, Node, Outcome, Permission, Process, Term};
 use store::{
     ask::{Ask, NodeStatus, Payload, Session, Status},
+    facade,
     store::NAME,
     term,
 };
@@ -26,8 +27,6 @@ use wire::{
 
 use crate::{core::WeakShell, epmd, handle::Wish, log::state};
 
-/// The store answers long before, by its own deadline.
-const ANSWER_US_MAX: u64 = 600_000_000;
 /// Keys in one answer.
 const KEYS_MAX: usize = 1_000_000;
 
@@ -39,13 +38,15 @@ pub(crate) struct Needs {
     pub(crate) shell: WeakShell,
     /// The port of EPMD; `None`: not asked.
     pub(crate) epmd: Option<u16>,
+    /// How long the store takes to answer at most.
+    pub(crate) request_timeout_ms: u64,
     /// How long a node that was told to stop hands over.
     pub(crate) leave_timeout: Duration,
 }
 
 /// Exports them all, before the node starts.
 pub(crate) fn export(node: &mut Node<Payload>, needs: &Needs) {
-    export_store(node);
+    export_store(node, needs.request_timeout_ms);
     let stop = {
         let needs = needs.clone();
         shared(move |_, _| {
@@ -61,25 +62,11 @@ pub(crate) fn export(node: &mut Node<Payload>, needs: &Needs) {
     node.export("net_adm", "names", 0, Permission::Anyone, names);
 }
 
-fn export_store(node: &mut Node<Payload>) {
+fn export_store(node: &mut Node<Payload>, request_timeout_ms: u64) {
+    facade::export(node, request_timeout_ms);
     let mut add = |name, arity, function: Rc<dyn Function<Payload>>| {
         node.export(NAME, name, arity, Permission::Anyone, function);
     };
-    for (name, arity) in [("get", 1), ("put", 2), ("put", 3), ("delete", 1), ("incr", 2)] {
-        add(
-            name,
-            arity,
-            shared(move |_, args| {
-                let request: Vec<Term> = [Term::atom(name)].into_iter().chain(args).collect();
-                Outcome::Later(Box::new(StoreCall(Term::tuple(request))))
-            }),
-        );
-    }
-    add(
-        "stats",
-        0,
-        shared(|_, _| Outcome::Later(Box::new(StoreCall(Term::atom("stats"))))),
-    );
     add("keys", 0, shared(|_, _| Outcome::Later(Box::new(Keys))));
     add("cluster", 0, shared(|_, _| Outcome::Later(Box::new(Cluster))));
 }
@@ -90,21 +77,6 @@ fn shared(function: impl Fn(Ctx<'_, '_>, Vec<Term>) -> Outcome<Payload> + 'stati
 
 fn error(reason: Term) -> Term {
     Term::from((Term::atom("error"), reason))
-}
-
-/// A call to the process `salp`, as any BEAM makes it.
-struct StoreCall(Term);
-
-impl Process<Payload> for StoreCall {
-    fn start(&mut self, ctx: &mut Context<'_, Payload>) {
-        ctx.call(&Address::Name(Atom::new(NAME)), self.0.clone(), ANSWER_US_MAX);
-    }
-
-    fn handle(&mut self, ctx: &mut Context<'_, Payload>, message: Message<Payload>) {
-        if let Message::Reply { result, .. } = message {
-            ctx.finish(Outcome::Return(result.unwrap_or_else(error)));
-        }
-    }
 }
 
 /// Gives the store a message; without a store the call ends with an error.

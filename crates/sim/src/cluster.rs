@@ -337,7 +337,7 @@ impl World {
         };
         let store = Rc::new(RefCell::new(Store::new(config, self.random.next())));
         let mut node = Node::new(node_config, self.random.next());
-        node.spawn(Some(NAME), Box::new(Tampered::new(store.clone(), self.plant)));
+        node.add_service(NAME, Box::new(Tampered::new(store.clone(), self.plant)));
         if let Some(observer) = self.trace.observer(&name, machine.base_us) {
             node.observe(observer);
         }

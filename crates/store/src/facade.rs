@@ -50,7 +50,8 @@ pub struct Face {
     pub missing: Atom,
 }
 
-/// The functions of a facade's module and how many arguments they take. With these they are the requests of `salp`.
+/// The functions of `salp` and of a facade's module, and how many arguments they take. With these they are the requests
+/// of `salp`.
 const FUNCTIONS: [(&str, u8); 6] = [
     ("get", 1),
     ("put", 2),
@@ -66,26 +67,37 @@ const FUNCTIONS: [(&str, u8); 6] = [
 /// If the name of its process is taken.
 pub fn install(node: &mut Node<Payload>, face: &Face, request_timeout_ms: u64) {
     let facade = Facade::new(face, request_timeout_ms);
-    let errand = Errand {
-        store: facade.store.clone(),
-        missing: facade.missing.clone(),
-    };
-    let timeout_us = facade.timeout_us;
-    node.spawn(Some(face.name.as_str()), Box::new(facade));
+    let (missing, timeout_us) = (facade.missing.clone(), facade.timeout_us);
+    node.add_service(face.name.as_str(), Box::new(facade));
     match face.style {
         Style::Messages => {}
-        Style::Server => {
-            for (function, arity) in FUNCTIONS {
-                let errand = errand.clone();
-                let called = move |ctx: &mut Context<'_, Payload>, args: Vec<Term>| {
-                    ctx.call(&errand.store, request(function, args), timeout_us);
-                    Outcome::Later(Box::new(errand.clone()))
-                };
-                // As whom the process of the same name answers: everybody who knows the cookie.
-                node.export(face.name.as_str(), function, arity, Permission::Anyone, Rc::new(called));
-            }
-        }
+        Style::Server => export_as(node, face.name.as_str(), Some(&missing), timeout_us),
     }
+}
+
+/// Gives a node, before it starts, the functions of the module `salp`: the requests of its process, and the answers.
+pub fn export(node: &mut Node<Payload>, request_timeout_ms: u64) {
+    export_as(node, NAME, None, timeout_us(request_timeout_ms));
+}
+
+fn export_as(node: &mut Node<Payload>, module: &str, missing: Option<&Atom>, timeout_us: u64) {
+    let errand = Errand {
+        missing: missing.cloned(),
+    };
+    for (function, arity) in FUNCTIONS {
+        let errand = errand.clone();
+        let called = move |ctx: &mut Context<'_, Payload>, args: Vec<Term>| {
+            ctx.call(&Address::Name(Atom::new(NAME)), request(function, args), timeout_us);
+            Outcome::Later(Box::new(errand.clone()))
+        };
+        // As whom the process of the same name answers: everybody who knows the cookie.
+        node.export(module, function, arity, Permission::Anyone, Rc::new(called));
+    }
+}
+
+/// The store answers by its own deadline; this is a little later.
+fn timeout_us(request_timeout_ms: u64) -> u64 {
+    request_timeout_ms.saturating_mul(1000).saturating_add(GRACE_US)
 }
 
 /// The request that a function with these arguments is.
@@ -97,18 +109,21 @@ fn request(function: &'static str, args: Vec<Term>) -> Term {
     Term::Tuple([verb].into_iter().chain(args).collect())
 }
 
-/// A function of a facade under way: it waits for the answer of `salp`.
+/// A function under way: it waits for the answer of `salp`.
 #[derive(Clone, Debug)]
 struct Errand {
-    store: Address,
-    missing: Atom,
+    /// What a missing key reads as, if the answer is to be bare.
+    missing: Option<Atom>,
 }
 
 impl Process<Payload> for Errand {
     fn handle(&mut self, ctx: &mut Context<'_, Payload>, message: Message<Payload>) {
         if let Message::Reply { result, .. } = message {
-            let answer = bare(result.unwrap_or_else(refusal), &self.missing);
-            ctx.finish(Outcome::Return(answer));
+            let answer = result.unwrap_or_else(refusal);
+            ctx.finish(Outcome::Return(match &self.missing {
+                Some(missing) => bare(answer, missing),
+                None => answer,
+            }));
         }
     }
 }
@@ -138,7 +153,7 @@ impl Facade {
         Self {
             style: face.style,
             missing: face.missing.clone(),
-            timeout_us: request_timeout_ms.saturating_mul(1000).saturating_add(GRACE_US),
+            timeout_us: timeout_us(request_timeout_ms),
             store: Address::Name(Atom::new(NAME)),
             calls: BTreeMap::new(),
         }

@@ -27,7 +27,8 @@ use crate::{
 pub const VERSION: u8 = 1;
 /// Longest host name (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
-const HEADER: usize = 1 + 4 * 8;
+/// Bytes before the messages of a frame.
+pub const HEADER: usize = 1 + 4 * 8;
 /// A frame that has grown beyond this takes no further message, so that its size is bounded by that of one message.
 const FRAME_BYTES: usize = 256 << 10;
 

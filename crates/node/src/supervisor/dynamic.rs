@@ -8,15 +8,14 @@
 //!   child meanwhile.
 
 use super::{
-    CHILDREN_MAX, Intensity, Restarts, Strategy, Verdict,
+    Asked, CHILDREN_MAX, Intensity, Restarts, Strategy, Verdict, asked,
     child::{Child, Stopping, counted},
-    error, started, stop_or_refuse,
+    error, started,
 };
 use crate::{
     context::Context,
-    gen_server::{From, Request, parse},
+    gen_server::From,
     message::{Message, Payload, Process},
-    server::system,
 };
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use wire::etf::{Pid, Ref, Term};
@@ -257,17 +256,10 @@ impl<P: Payload> Process<P> for DynamicSupervisor<P> {
                 }) => stopping.overdue(ctx, token),
                 Some(_) | None => self.retry(ctx, token),
             },
-            Message::Term { term, .. } => match system(&term) {
-                Some((from, request)) => {
-                    if let Some(reason) = stop_or_refuse(ctx, &from, request) {
-                        self.stop_all(ctx, reason);
-                    }
-                }
-                None => {
-                    if let Request::Call { from, request } = parse(term) {
-                        self.call(ctx, from, &request);
-                    }
-                }
+            Message::Term { term, .. } => match asked(ctx, term) {
+                Asked::Stop(reason) => self.stop_all(ctx, reason),
+                Asked::Call(from, request) => self.call(ctx, from, &request),
+                Asked::Nothing => {}
             },
             // Nothing else concerns a supervisor.
             _ => {}

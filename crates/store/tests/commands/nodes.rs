@@ -54,7 +54,7 @@ impl Nodes {
                 limits: node::Limits::default(),
             };
             let mut node = Node::new(config, number as u64);
-            node.spawn(Some(NAME), Box::new(Store::new(store, number as u64)));
+            node.add_service(NAME, Box::new(Store::new(store, number as u64)));
             node
         });
         let mut nodes: Vec<Node<Payload>> = nodes.collect();

@@ -132,7 +132,7 @@ impl Net {
         for face in &self.faces {
             facade::install(&mut node, face, config.request_timeout_ms);
         }
-        node.spawn(Some(NAME), Box::new(Store::new(config, u64::from(self.creation))));
+        node.add_service(NAME, Box::new(Store::new(config, u64::from(self.creation))));
         let client = node.adopt();
         let machine = Machine {
             node,
