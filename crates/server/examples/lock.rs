@@ -15,37 +15,22 @@
 
 use std::{env, error::Error, time::Duration};
 
-use salp::{Inbox, Message, Ref, Term};
+use salp::{Inbox, Term, process::Failure};
 use tokio::time::sleep;
 
 /// Takes the lock, tells `print` that it has it and that it gives it back, and so on.
 ///
 /// # Errors
 /// The node has stopped, or takes no part in `global`.
-pub async fn printer(mut inbox: Inbox, turn: Duration, print: impl Fn(&str) + Send) -> Result<(), Term> {
-    let printer = || Term::atom("printer");
+pub async fn printer(mut inbox: Inbox, turn: Duration, print: impl Fn(&str) + Send) -> Result<(), Failure> {
     loop {
-        let asked = inbox.act(move |ctx| ctx.global_lock(printer(), None, None)).await;
-        answer(&mut inbox, asked.map_err(|_| Term::atom("gone"))?).await?;
+        inbox.lock(Term::atom("printer")).await?;
         print("prints");
         sleep(turn).await;
         print("is done");
-        let given = inbox.act(move |ctx| ctx.global_unlock(printer(), None)).await;
-        answer(&mut inbox, given.map_err(|_| Term::atom("gone"))?).await?;
+        inbox.unlock(Term::atom("printer")).await?;
         sleep(turn / 10).await;
     }
-}
-
-/// Waits for the one answer.
-async fn answer(inbox: &mut Inbox, asked: Ref) -> Result<Term, Term> {
-    while let Some(message) = inbox.receive().await {
-        if let Message::Reply { call, result } = message
-            && call == asked
-        {
-            return result;
-        }
-    }
-    Err(Term::atom("gone"))
 }
 
 #[tokio::main]

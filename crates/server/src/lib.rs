@@ -11,7 +11,7 @@
 //! | `functions` | what other nodes may call |
 //! | `http` | the door for HTTP clients, Prometheus and browsers |
 //! | `dist`, `tls`, `epmd`, `discovery` | peers: connections, certificates, ports, names |
-//! | [`Handle`] | the way in from other threads |
+//! | [`Handle`], [`Keyspace`] | the ways in from other threads |
 //! | [`process`] | servers, supervisors and async processes of a program |
 //! | `running` | a node from its start to its end; [`Node::builder`] |
 //! | `config` | settings, and errors that name the mend |
@@ -23,17 +23,16 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = salp::Node::builder()
 //!     .name("example@127.0.0.1")
-//!     .cookie("a secret that the cluster shares")
+//!     .cookie("a_secret_of_this_cluster")
 //!     .resp("127.0.0.1:0")
 //!     .start()
 //!     .await?;
 //! println!("Redis clients connect to {:?}", node.resp());
 //!
-//! let mut batch = salp::Batch::new();
-//! batch.push(&[b"SET", b"greeting", b"hello"]);
-//! batch.push(&[b"GET", b"greeting"]);
-//! let batch = node.handle().ask(0, None, batch).await?;
-//! assert!(batch.replies.is_complete());
+//! node.ready().await;
+//! let store = node.store("default")?;
+//! store.set("greeting", "hello").await?;
+//! assert_eq!(store.get("greeting").await?.as_deref(), Some(&b"hello"[..]));
 //!
 //! node.leave().await;
 //! # Ok(())
@@ -86,6 +85,7 @@ mod epmd;
 mod functions;
 pub mod handle;
 mod http;
+pub mod keyspace;
 mod log;
 mod mailbox;
 mod measure;
@@ -99,6 +99,7 @@ mod tls;
 
 pub use config::ConfigError;
 pub use handle::{Gone, Handle};
+pub use keyspace::{Keyspace, StoreError};
 pub use node::{
     Address, Atom, Pid, Process, Ref, Term, directory,
     gen_server::{self, From},
@@ -108,6 +109,6 @@ pub use node::{
 pub use process::{Context, Inbox, Message, named, remote};
 pub use running::{Builder, Node};
 pub use salp_derive::{FromTerm, ToTerm};
-pub use store::ask::Payload;
+pub use store::{ask::Payload, quorum::Level};
 pub use wire::etf::{self, FromTerm, ToTerm};
 pub use wire::request::Batch;

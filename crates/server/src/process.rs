@@ -78,6 +78,16 @@ impl std::convert::From<Gone> for Failure {
     }
 }
 
+impl std::convert::From<Failure> for Term {
+    /// The exit reason of a process that ends with it.
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Gone => Self::atom("gone"),
+            Failure::Reason(reason) => reason,
+        }
+    }
+}
+
 /// A process registered on this node.
 pub fn named(name: &str) -> Address {
     Address::Name(Atom::new(name))
@@ -390,11 +400,39 @@ impl Inbox {
     pub async fn call(&mut self, to: Address, request: Term, timeout: Duration) -> Result<Term, Failure> {
         let timeout_us = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
         let call = self.act(move |ctx| ctx.call(&to, request, timeout_us)).await?;
-        let is_it = |message: &Message| matches!(message, Message::Reply { call: answered, .. } if *answered == call);
+        self.answer(&call).await
+    }
+
+    /// Waits for the one answer to what was asked in [`Inbox::act`]: a call, a function at another node, a global name
+    /// or lock. Other messages are put aside meanwhile, for [`Inbox::receive`].
+    ///
+    /// # Errors
+    /// There is none, or as [`Inbox::act`].
+    pub async fn answer(&mut self, asked: &Ref) -> Result<Term, Failure> {
+        let is_it = |message: &Message| matches!(message, Message::Reply { call, .. } if call == asked);
         match self.wait(is_it).await? {
             Message::Reply { result, .. } => result.map_err(Failure::Reason),
             _ => Err(Failure::Gone),
         }
+    }
+
+    /// Waits until this process holds the global lock of a resource, any term, as `global:set_lock/1`. It is freed by
+    /// [`Inbox::unlock`] or the end of this process.
+    ///
+    /// # Errors
+    /// The node takes no part in `global` (`noproc`), or as [`Inbox::act`].
+    pub async fn lock(&mut self, resource: Term) -> Result<(), Failure> {
+        let asked = self.act(move |ctx| ctx.global_lock(resource, None, None)).await?;
+        self.answer(&asked).await.map(drop)
+    }
+
+    /// Gives a global lock back.
+    ///
+    /// # Errors
+    /// As [`Inbox::lock`].
+    pub async fn unlock(&mut self, resource: Term) -> Result<(), Failure> {
+        let asked = self.act(move |ctx| ctx.global_unlock(resource, None)).await?;
+        self.answer(&asked).await.map(drop)
     }
 
     /// Asks a process that OTP could ask too to end, as `GenServer.stop/3` does, and waits for its end.
@@ -412,8 +450,12 @@ impl Inbox {
         }
     }
 
-    /// The first message from now on that is the one; the others are put aside.
+    /// The first message that is the one; the others are put aside.
     async fn wait(&mut self, is_it: impl Fn(&Message) -> bool) -> Result<Message, Failure> {
+        let at = self.aside.iter().position(&is_it);
+        if let Some(message) = at.and_then(|at| self.aside.remove(at)) {
+            return Ok(message);
+        }
         loop {
             let message = self.messages.recv().await.ok_or(Failure::Gone)?;
             if is_it(&message) {

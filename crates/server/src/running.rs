@@ -15,7 +15,7 @@ use tokio::{
     runtime::{self, LocalOptions},
     sync::{broadcast, mpsc, watch},
     task::spawn_local,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use wire::resp::Limits;
 
@@ -28,8 +28,10 @@ use crate::{
     discovery::{self, Finder},
     dist::{self, Router},
     epmd::{self, RegisterError},
-    handle::{EVENTS_MAX, Handle, ORDERS_MAX, WISHES_MAX},
-    http, log,
+    handle::{EVENTS_MAX, Gone, Handle, ORDERS_MAX, WISHES_MAX},
+    http,
+    keyspace::Keyspace,
+    log,
     measure::Meter,
     process::Tasks,
     redis,
@@ -37,6 +39,8 @@ use crate::{
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// How often [`Node::ready`] looks.
+const READY_EVERY: Duration = Duration::from_millis(20);
 /// Creations below this are reserved for older releases of Erlang.
 const CREATION_MIN: u32 = 4;
 
@@ -44,6 +48,8 @@ const CREATION_MIN: u32 = 4;
 #[derive(Debug)]
 pub struct Node {
     name: String,
+    /// Their names, by number.
+    keyspaces: Vec<String>,
     handle: Handle,
     resp: Option<SocketAddr>,
     http: Option<SocketAddr>,
@@ -68,7 +74,23 @@ impl Node {
         &self.name
     }
 
-    /// A way into its store.
+    /// A keyspace of its store, by name: `default`, unless the settings say otherwise.
+    ///
+    /// # Errors
+    /// The settings have no such keyspace.
+    pub fn store(&self, keyspace: &str) -> Result<Keyspace, ConfigError> {
+        let number = self.keyspaces.iter().position(|name| name == keyspace);
+        match number.and_then(|number| u16::try_from(number).ok()) {
+            Some(number) => Ok(Keyspace::new(self.handle.clone(), number)),
+            None => Err(ConfigError::new(
+                "keyspace",
+                format_args!("there is no {keyspace}"),
+                format_args!("the settings have {}", self.keyspaces.join(", ")),
+            )),
+        }
+    }
+
+    /// The ways into it from any thread.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
@@ -86,6 +108,18 @@ impl Node {
     /// Where other nodes connect.
     pub fn dist(&self) -> SocketAddr {
         self.dist
+    }
+
+    /// Waits until the node is in sync with its cluster, or has formed one: before that its store refuses. False if the
+    /// node ended first.
+    pub async fn ready(&self) -> bool {
+        loop {
+            match self.handle.status().await {
+                Err(Gone) => return false,
+                Ok(status) if status.ready => return true,
+                Ok(_) => sleep(READY_EVERY).await,
+            }
+        }
     }
 
     /// Waits until the node has ended, for whatever reason.
@@ -195,6 +229,7 @@ impl Node {
         );
         let leave_timeout = config.leave_timeout;
         Ok(Self {
+            keyspaces: names_of_keyspaces(&config),
             name,
             handle,
             resp: resp_address,
@@ -247,6 +282,11 @@ impl Doors {
     }
 }
 
+/// By number.
+fn names_of_keyspaces(config: &Config) -> Vec<String> {
+    config.keyspaces.iter().map(|keyspace| keyspace.name.clone()).collect()
+}
+
 /// Opens the HTTP door until the core ends.
 fn open_http(
     listener: TcpListener,
@@ -258,7 +298,7 @@ fn open_http(
         .map_err(|error| ConfigError::new("--http", error, "choose another address"))?;
     let settings = http::Settings {
         token: config.http_token.clone(),
-        keyspaces: config.keyspaces.iter().map(|keyspace| keyspace.name.clone()).collect(),
+        keyspaces: names_of_keyspaces(config),
         value_bytes_max: config.value_bytes_max,
         key_bytes_max: store::config::Config::default().key_bytes_max,
         connections_max: config.clients_max,

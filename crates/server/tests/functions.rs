@@ -57,9 +57,7 @@ async fn a_beam_calls_the_store_and_ends_the_node() {
         .cookie("testing")
         .epmd_port(epmd);
     let node = builder.start().await.unwrap();
-    while !node.handle().status().await.unwrap().ready {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    assert!(node.ready().await);
     let lines = [
         "ok = rpc:call(N, salp, put, [k, {a, 1}]), {ok, {a, 1}} = rpc:call(N, salp, get, [k]), ok",
         "error = rpc:call(N, salp, get, [nope]), ok",

@@ -29,11 +29,8 @@ async fn start(name: &str, join: Option<&Node>) -> Node {
         .start()
         .await
         .unwrap();
-    let begun = Instant::now();
-    while !node.handle().status().await.unwrap().ready {
-        assert!(begun.elapsed() < PATIENCE, "{name} does not become ready");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let ready = tokio::time::timeout(PATIENCE, node.ready()).await;
+    assert_eq!(ready, Ok(true), "{name} does not become ready");
     node
 }
 
