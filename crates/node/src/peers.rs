@@ -196,7 +196,7 @@ impl<P: Payload> Core<P> {
             Err(HandshakeError::TooLong(TLS_HELLO | TLS_ALERT)) => {
                 self.setup_failed(id, "it speaks TLS, and this node does not");
             }
-            Err(error) => self.setup_failed(id, &format!("{error:?}")),
+            Err(error) => self.setup_failed(id, &format!("{error}")),
         }
     }
 
