@@ -147,6 +147,24 @@ fn silence_is_no_loss_even_to_a_beam_that_ticks_faster() {
     assert_eq!(downs(&shell), ["connection_closed"]);
 }
 
+/// Nor to a node that expects to hear more often than a BEAM with the settings of its birth speaks, which is every 15 s.
+#[test]
+fn silence_is_no_loss_of_a_beam_that_ticks_slower() {
+    for hidden in [false, true] {
+        let (mut shell, _) = shell(2000);
+        let program = format!(
+            "pong = net_adm:ping('{OURS}'), ok = net_kernel:monitor_nodes(true, [{{node_type, all}}]), \
+             receive X -> io:format(\"~p\", [X]) after 7000 -> io:format(\"kept\") end, halt()."
+        );
+        let flags: &[&str] = if hidden { &["-hidden"] } else { &[] };
+        let Some(erl) = shell.erl_with(flags, "-name", THEIRS, &program) else {
+            return;
+        };
+        assert_eq!(shell.run(erl), "kept");
+        assert_eq!(downs(&shell), ["connection_closed"]);
+    }
+}
+
 /// Bytes of memory this process has.
 fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
