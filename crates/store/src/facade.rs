@@ -203,6 +203,11 @@ impl Facade {
 }
 
 impl Process<Payload> for Facade {
+    fn start(&mut self, ctx: &mut Context<'_, Payload>) {
+        // Anybody may link to it; nobody's end is its own.
+        ctx.trap_exit(true);
+    }
+
     fn handle(&mut self, ctx: &mut Context<'_, Payload>, message: Message<Payload>) {
         match message {
             Message::Term { term, .. } => match self.style {

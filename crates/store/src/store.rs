@@ -501,6 +501,8 @@ impl Store {
 
 impl Process<Payload> for Store {
     fn start(&mut self, ctx: &mut Context<'_, Payload>) {
+        // Anybody may link to it; nobody's end is its own.
+        ctx.trap_exit(true);
         self.look_at_the_clock(ctx);
         self.started_ms = self.monotonic_ms;
         self.calendar = Calendar::new(ctx.now().monotonic_us, ctx.now().wall_ms);
