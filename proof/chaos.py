@@ -27,10 +27,14 @@ from proof.scenarios.facade import facade
 from proof.scenarios.meeting import two_bad_cases
 from proof.scenarios.outages import kill, pause, rolling, terminate
 from proof.scenarios.placement import placement
+from proof.scenarios.shells import shells
+from proof.scenarios.shells_apart import shells_apart
 
 SCENARIOS: dict[str, Callable[[Run], None]] = {
     "beam": beam,
     "facade": facade,
+    "shells": shells,
+    "shells-apart": shells_apart,
     "placement": placement,
     "alone": alone,
     "kill": kill,

@@ -19,15 +19,22 @@ PORTS = range(20_000, 30_000)
 """Below the ephemeral range, so that no outgoing connection takes a dead node's port."""
 
 
+_given: set[int] = set()
+"""Ports that were given out; who got one may not listen on it yet."""
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on."""
+    """A port nobody listens on, another one each time."""
     while True:
         port = random.choice(PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((host, port))
             except OSError:
                 continue
+            _given.add(port)
             return port
 
 

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use wire::{
     dist::{
         Flags,
+        control::{Monitored, Signal},
         frame::write_tick,
         handshake::{self, Acceptor, Contact, Established, HandshakeError, Initiator, Refusal, Step, Verdict},
     },
@@ -36,6 +37,10 @@ const SETUP_US: u64 = 7_000_000;
 /// A tick is answered with a tick if we wrote nothing for so long: the peer's tick time may be
 /// shorter than ours. The bound keeps two nodes from answering each other's answers.
 const TICK_ANSWER_US: u64 = 1_000_000;
+/// The name that no process of a BEAM can have: a monitor of it is answered at once, and by the emulator itself.
+const NOBODY: &str = "undefined";
+/// The number of a reference that no monitor has: nothing comes of its answer.
+const NO_MONITOR: u64 = 0;
 /// Why a peer is refused that has our own name, or whose host leaves no room for one.
 const UNWELCOME: &str = "not welcome";
 /// Why a peer with another's name is refused.
@@ -196,7 +201,7 @@ impl<P: Payload> Core<P> {
             Err(HandshakeError::TooLong(TLS_HELLO | TLS_ALERT)) => {
                 self.setup_failed(id, "it speaks TLS, and this node does not");
             }
-            Err(error) => self.setup_failed(id, &format!("{error:?}")),
+            Err(error) => self.setup_failed(id, &format!("{error}")),
         }
     }
 
@@ -479,8 +484,9 @@ impl<P: Payload> Core<P> {
     // Ticks
 
     /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing
-    /// for an eighth hears a tick. So a peer that is well is
-    /// never silent for more than a quarter.
+    /// for an eighth hears a tick. So a member that is well is
+    /// never silent for more than a quarter. A BEAM may be, whose own tick time is longer: it is asked
+    /// for a sign of life.
     pub(crate) fn tick(&mut self) {
         let now_us = self.now.monotonic_us;
         let tick_us = self.config.tick_ms * 1000;
@@ -498,8 +504,12 @@ impl<P: Payload> Core<P> {
             let Phase::Up(up) = &connection.phase else {
                 continue;
             };
-            if now_us.saturating_sub(up.read_us) >= tick_us {
+            let silent_us = now_us.saturating_sub(up.read_us);
+            if silent_us >= tick_us {
                 self.lose(id, "net_tick_timeout", true);
+            } else if silent_us >= tick_us / 2 && !self.is_member(&up.node) {
+                let node = up.node.clone();
+                self.probe(&node);
             } else if now_us.saturating_sub(connection.output.wrote_us) >= tick_us / 8 {
                 self.send_tick(id);
             }
@@ -509,6 +519,16 @@ impl<P: Payload> Core<P> {
             let retry_us = standing.retry_us + BACKOFF_MAX_US;
             standing.up.is_some() || standing.pending.is_some() || now_us < retry_us
         });
+    }
+
+    /// Sends a peer what it must answer.
+    fn probe(&mut self, node: &Atom) {
+        let probe = Signal::Monitor {
+            from: self.pid(self.net_kernel),
+            to: Monitored::Name(Atom::new(NOBODY)),
+            reference: self.reference(NO_MONITOR),
+        };
+        self.transmit(node, probe, false);
     }
 
     pub(crate) fn answer_tick(&mut self, id: ConnectionId) {

@@ -1,5 +1,5 @@
-//! Against a real `erl`: ping, call, monitor, link, exit, cast, big messages, and the other way round. Without an `erl` on
-//! the path there is nothing to test.
+//! Against a real `erl`: ping, call, monitor, link, exit, cast, every kind of term, big messages, and the other way round.
+//! Without an `erl` on the path there is nothing to test.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod erl;
@@ -8,8 +8,11 @@ use erl::{Nothing, OURS, Shell, THEIRS, beam};
 use node::{Address, Atom, Context, Event, Input, Message, Process, Term, gen_server};
 use std::time::{Duration, Instant};
 
-/// Echoes calls; ends of the cast `stop`; on the cast `{call, Name}` calls that name at the BEAM and
-/// sends what comes of it to `collector` there.
+/// Bytes of a message that is more than any buffer on its way.
+const BIG_BYTES: usize = 20_000_000;
+
+/// Echoes calls; ends of the cast `stop`; on the cast `{call, Name}` calls that name at the BEAM, on `{call_big, Name}` with
+/// a big binary, and sends what comes of it to `collector` there.
 struct Server {
     answers: Vec<Term>,
 }
@@ -26,16 +29,24 @@ impl Process<Nothing> for Server {
                     ctx.exit(Term::atom("stopped"));
                 }
                 gen_server::Request::Cast(cast) => {
-                    if let Some([_, Term::Atom(name)]) = cast.as_tuple() {
-                        let target = beam(name.as_str());
-                        ctx.call(&target, Term::list([1_u8, 2, 3]), 2_000_000);
-                        ctx.monitor(&target);
+                    let Some([verb, Term::Atom(name)]) = cast.as_tuple() else {
+                        return;
+                    };
+                    let target = beam(name.as_str());
+                    if verb.is_atom("call_big") {
+                        ctx.call(&target, Term::binary(big()), 20_000_000);
+                        return;
                     }
+                    ctx.call(&target, Term::list([1_u8, 2, 3]), 2_000_000);
+                    ctx.monitor(&target);
                 }
                 gen_server::Request::Info(_) => {}
             },
             Message::Reply { result, .. } => {
                 let answer = match result {
+                    Ok(answer) if answer.as_binary().is_some_and(|answer| answer[..] == big()) => {
+                        Term::atom("the_same")
+                    }
                     Ok(answer) => Term::from((Term::atom("answer"), answer)),
                     Err(reason) => Term::from((Term::atom("failed"), reason)),
                 };
@@ -48,6 +59,11 @@ impl Process<Nothing> for Server {
             _ => {}
         }
     }
+}
+
+/// Bytes that differ wherever two fragments could be confused.
+fn big() -> Vec<u8> {
+    (0..BIG_BYTES).map(|at| (at / 1000 % 251) as u8).collect()
 }
 
 fn shell() -> Shell {
@@ -96,12 +112,9 @@ fn a_beam_with_another_cookie_stays_outside() {
         return;
     };
     assert!(shell.run(erl).contains("pang"));
-    assert!(
-        shell
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::HandshakeFailed { .. }))
-    );
+    let is_told =
+        |event: &Event| matches!(event, Event::HandshakeFailed { reason, .. } if reason.contains("bad cookie"));
+    assert!(shell.events.iter().any(is_told), "{:?}", shell.events);
 }
 
 #[test]
@@ -137,4 +150,161 @@ fn a_node_finds_a_beam() {
         }
     }
     assert_eq!(shell.run(erl), "answered\n");
+}
+
+/// The way of `erl` when nobody has connected yet: the first message itself makes the connection. What waits for it is sent
+/// in one frame, though both sides know fragments.
+#[test]
+fn pitfall_3_the_first_frames_may_be_huge() {
+    const BYTES: usize = 3_000_000;
+    let mut shell = shell();
+    shell.tap = Some(vec![]);
+    let call = format!("B = binary:copy(<<5>>, {BYTES}), {{echo, B}} = gen_server:call({{srv, N}}, B, 20000), ok");
+    let again = call.clone();
+    erl::check(&mut shell, &[&call, &again], "connection_closed");
+    let tap = shell.tap.unwrap();
+    // A frame of that length, with a header for messages that are whole.
+    let whole = |window: &[u8]| {
+        let length = u32::from_be_bytes(window[..4].try_into().unwrap()) as usize;
+        (BYTES..BYTES + 1000).contains(&length) && window[4..6] == [131, 68]
+    };
+    assert_eq!(
+        tap.windows(6).filter(|window| whole(window)).count(),
+        usize::from(erl::is_there()),
+        "the first is whole, the second comes in fragments"
+    );
+}
+
+#[test]
+fn big_messages_go_both_ways() {
+    let echo = "register(collector, self()), Echo = fun Echo() -> receive \
+        {'$gen_call', {F, T}, R} -> F ! {T, R}, Echo() end end, register(theirs, spawn(Echo)), ok";
+    let call = format!(
+        "B = binary:copy(<<5>>, {BIG_BYTES}), {{echo, B}} = gen_server:call({{srv, N}}, B, 20000), \
+           {{echo, [B, B]}} = gen_server:call({{srv, N}}, [B, B], 20000), ok"
+    );
+    // Others go on meanwhile, at both ends.
+    let meanwhile = "S = self(), gen_server:cast({srv, N}, {call_big, theirs}), \
+        [{echo, I} = gen_server:call({srv, N}, I) || I <- lists:seq(1, 20)], \
+        receive the_same -> ok after 20000 -> {S, timeout} end";
+    erl::check(&mut shell(), &[echo, &call, meanwhile, meanwhile], "connection_closed");
+}
+
+/// Terms of all kinds, drawn by the BEAM, come back as they were.
+#[test]
+fn every_kind_of_term_comes_back() {
+    let draw = "rand:seed(exsss, 7), R = fun rand:uniform/1, Port = hd(erlang:ports()), \
+        Leaf = fun() -> case R(19) of \
+            1 -> R(300) - 150; 2 -> -(1 bsl R(64)); 3 -> (1 bsl R(64)) - 1; 4 -> R(1 bsl R(900)); 5 -> -R(1 bsl R(900)); \
+            6 -> rand:normal() * 1.0e200; 7 -> -0.0; 8 -> list_to_atom([R(2000) || _ <- lists:seq(1, R(60))]); 9 -> ''; \
+            10 -> rand:bytes(R(300)); 11 -> <<(R(1 bsl 13)):13>>; 12 -> [R(256) - 1 || _ <- lists:seq(1, R(400))]; \
+            13 -> []; 14 -> self(); 15 -> make_ref(); 16 -> Port; 17 -> fun lists:map/2; \
+            18 -> X = R(9), fun(Y) -> X + Y end; 19 -> erlang:alias() end end, \
+        Draw = fun Draw(0) -> Leaf(); Draw(D) -> L = [Draw(D - 1) || _ <- lists:seq(1, R(6) - 1)], case R(6) of \
+            1 -> L; 2 -> list_to_tuple(L); 3 -> maps:from_list([{Leaf(), X} || X <- L]); 4 -> L ++ Leaf(); \
+            5 -> list_to_tuple([Leaf() || _ <- lists:seq(1, R(300))]); 6 -> Leaf() end end, \
+        [begin Ts = [Draw(R(5) - 1) || _ <- lists:seq(1, 10)], {echo, Ts} = gen_server:call({srv, N}, Ts) end \
+            || _ <- lists:seq(1, 50)], ok";
+    let deep = "L = lists:foldl(fun(I, T) -> case I rem 3 of 0 -> [T]; 1 -> {T}; 2 -> #{a => T} end end, x, \
+        lists:seq(1, 240)), {echo, L} = gen_server:call({srv, N}, L), ok";
+    // `=:=` does not tell 0.0 from -0.0 in OTP 25; its bytes do.
+    let zero = "{echo, Z} = gen_server:call({srv, N}, -0.0), <<128, 0:56>> = <<Z/float>>, ok";
+    erl::check(&mut shell(), &[draw, deep, zero], "connection_closed");
+}
+
+#[test]
+fn links_and_monitors_are_tied_and_untied() {
+    erl::check(
+        &mut shell(),
+        &[
+            "process_flag(trap_exit, true), P = rpc:call(N, erlang, whereis, [srv]), put(p, P), link(P), unlink(P), \
+               M = monitor(process, P), demonitor(M), {echo, 1} = gen_server:call(P, 1), ok",
+            // Many of each, in one go and by name too: nothing is left to fire at the end.
+            "P = get(p), [begin link(P), M = monitor(process, {srv, N}), unlink(P), demonitor(M) end \
+               || _ <- lists:seq(1, 1000)], {echo, 2} = gen_server:call(P, 2), ok",
+            "P = get(p), [monitor(process, P) || _ <- lists:seq(1, 10)], link(P), ok",
+            // One signal more for who is linked already is the same link; what was untied and tied again holds.
+            "link(get(p)), unlink(get(p)), link(get(p)), ok",
+            "P = get(p), S = self(), spawn(fun() -> link(P), S ! linked, receive never -> ok end end), \
+               receive linked -> ok end",
+            "P = get(p), gen_server:cast(P, stop), \
+               [receive {'DOWN', _, process, P, stopped} -> ok after 2000 -> exit(missing) end || _ <- lists:seq(1, 10)], \
+               receive {'EXIT', P, stopped} -> ok after 2000 -> exit(missing) end, \
+               receive X -> {surplus, X} after 300 -> ok end",
+            // Of the dead.
+            "P = get(p), M = monitor(process, P), receive {'DOWN', M, process, P, noproc} -> ok after 2000 -> timeout end",
+            "P = get(p), link(P), receive {'EXIT', P, noproc} -> ok after 2000 -> timeout end",
+        ],
+        "connection_closed",
+    );
+}
+
+/// Many calls of many processes at once, and one to many, answered to whom they belong.
+#[test]
+fn calls_of_all_shapes_are_answered() {
+    erl::check(
+        &mut shell(),
+        &[
+            "register(srv, spawn(fun F() -> receive {'$gen_call', {P, T}, R} -> P ! {T, {echo, R}}, F() end end)), ok",
+            // Pitfall 10: the tags of this release, whatever it is.
+            "{[A, B], []} = gen_server:multi_call([N, node()], srv, get), \
+               true = lists:sort([A, B]) =:= lists:sort([{N, {echo, get}}, {node(), {echo, get}}]), ok",
+            "{[{N, {echo, x}}], ['nobody@127.0.0.9']} = gen_server:multi_call([N, 'nobody@127.0.0.9'], srv, x, 5000), ok",
+            "{[], [N]} = gen_server:multi_call([N], nope, x), ok",
+            "{echo, x} = gen_server:call({srv, N}, x, infinity), {echo, x} = gen_statem:call({srv, N}, x), \
+               {echo, x} = gen_statem:call({srv, N}, x, {dirty_timeout, 5000}), ok",
+            "Rs = [{I, gen_server:send_request({srv, N}, I)} || I <- lists:seq(1, 500)], \
+               [{reply, {echo, I}} = gen_server:receive_response(R, 5000) || {I, R} <- lists:reverse(Rs)], ok",
+            // As before aliases, and by a C node: the tag is any term.
+            "[begin {srv, N} ! {'$gen_call', {self(), T}, T}, receive {T, {echo, T}} -> ok after 2000 -> exit(T) end end \
+               || T <- [make_ref(), 1, {make_ref(), node()}, [a | b], -(1 bsl 59)]], ok",
+            "receive X -> {surplus, X} after 300 -> ok end",
+        ],
+        "connection_closed",
+    );
+}
+
+#[test]
+fn a_beam_hears_of_a_node_once() {
+    let mut shell = erl::ours(false, |_| {});
+    erl::check(
+        &mut shell,
+        &[
+            "ok = net_kernel:monitor_nodes(true), pong = net_adm:ping(N), [N] = nodes(), \
+               receive {nodeup, N} -> ok after 2000 -> timeout end",
+            "monitor_node(N, true), erlang:disconnect_node(N), receive {nodedown, N} -> ok after 2000 -> timeout end, \
+               receive {nodedown, N} -> ok after 2000 -> timeout end, [] = nodes(), ok",
+            "receive X -> {surplus, X} after 1000 -> ok end",
+        ],
+        "connection_closed",
+    );
+}
+
+/// A node that dials a BEAM of another cookie is left outside too. It is not told why, and says what it may be.
+#[test]
+fn a_node_with_another_cookie_stays_outside() {
+    let mut shell = shell();
+    let program = format!(
+        "pong = net_adm:ping('{OURS}'), erlang:set_cookie(node(), other), erlang:disconnect_node('{OURS}'), \
+         timer:sleep(30000), halt()."
+    );
+    let Some(mut erl) = erl::theirs(&shell, &program) else {
+        return;
+    };
+    shell.wait("disconnected", |shell| {
+        shell.events.iter().any(|event| matches!(event, Event::NodeDown { .. }))
+    });
+    shell.input(Input::Proposed {
+        nodes: vec![Atom::new(THEIRS)],
+    });
+    let is_refused =
+        |event: &Event| matches!(event, Event::HandshakeFailed { reason, .. } if reason.contains("cookie"));
+    shell.wait("refused", |shell| shell.events.iter().any(is_refused));
+    let ups = shell
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::NodeUp { .. }));
+    assert_eq!(ups.count(), 1);
+    erl.kill().unwrap();
+    erl.wait().unwrap();
 }

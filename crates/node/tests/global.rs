@@ -67,6 +67,17 @@ impl Pilot {
                 ctx.timer(500_000, 0);
                 Term::atom("ok")
             }
+            [verb, Term::Atom(node)] if verb.is_atom("dial") => {
+                let name = node::Atom::new("nobody");
+                ctx.send(
+                    &node::Address::Remote {
+                        node: node.clone(),
+                        name,
+                    },
+                    Term::NIL,
+                );
+                Term::atom("ok")
+            }
             [verb, Term::Atom(node)] if verb.is_atom("disconnect") => {
                 ctx.disconnect(node);
                 Term::atom("ok")
@@ -113,18 +124,31 @@ const PRELUDE: &str = "
     ";
 
 /// Ends a BEAM with the test.
-struct Beam(Child);
+struct Beam(Option<Child>);
+
+impl Beam {
+    /// What it printed until now.
+    fn end(mut self) -> String {
+        let mut erl = self.0.take().unwrap();
+        erl.kill().unwrap();
+        erl.wait().unwrap();
+        shell::printed(erl)
+    }
+}
 
 impl Drop for Beam {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if let Some(erl) = &mut self.0 {
+            let _ = erl.kill();
+            let _ = erl.wait();
+        }
     }
 }
 
 /// Runs the lines as one program of the first BEAM, which can reach all; every line must say `ok`.
-/// The program knows our nodes as `N0`, `N1`, and the other BEAMs as `B1`.
-fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) {
+/// The program knows our nodes as `N0`, `N1`, and the other BEAMs as `B1`. Those are of the release on the path.
+/// Gives what each BEAM printed.
+fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) -> Vec<String> {
     let mut shells: Vec<Shell> = Vec::new();
     for node in nodes {
         let port = shells.first().map_or(0, Shell::port);
@@ -140,13 +164,13 @@ fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) {
     let program = shell::program(&format!("{PRELUDE} {names} ok"), lines);
     let mut others = Vec::new();
     for beam in &beams[1..] {
-        let Some(erl) = shells[0].erl("-name", beam, "timer:sleep(90000), halt().") else {
-            return;
+        let Some(erl) = shells[0].other_erl("-name", beam, "timer:sleep(90000), halt().") else {
+            return vec![];
         };
-        others.push(Beam(erl));
+        others.push(Beam(Some(erl)));
     }
     let Some(mut erl) = shells[0].erl("-name", beams[0], &program) else {
-        return;
+        return vec![];
     };
     let deadline = Instant::now() + Duration::from_secs(90);
     while erl.try_wait().unwrap().is_none() {
@@ -158,7 +182,10 @@ fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) {
             shell.poll();
         }
     }
-    shells[0].check_ok(lines, &shell::printed(erl));
+    let mut printed = vec![shell::printed(erl)];
+    shells[0].check_ok(lines, &printed[0]);
+    printed.extend(others.into_iter().map(Beam::end));
+    printed
 }
 
 #[test]
@@ -267,6 +294,67 @@ fn two_beams_and_two_nodes_become_one_and_do_so_again_after_a_cut() {
                [lists:sort(rpc:call(X, global, registered_names, [])) || X <- [Me, B1]]) end)",
             "Until(fun() -> {true, true} =:= {global:set_lock({global, a}, [Me, N0, N1, B1], 0), \
                global:del_lock({global, a}, [Me, N0, N1, B1])} end)",
+        ],
+    );
+}
+
+/// One connection is cut: every BEAM says that it prevents overlapping partitions, and soon all is as it was.
+#[test]
+fn a_cut_is_told_and_over_soon() {
+    let printed = check(
+        &["beam@127.0.7.32", "beam@127.0.7.34"],
+        &["salp@127.0.7.33"],
+        &[
+            "[Until(fun() -> pong =:= net_adm:ping(X) end) || X <- [N0, B1]], Agree([Me, N0, B1])",
+            "yes = Pilot(N0, {register, n0}), yes = global:register_name(b, self()), ok",
+            "true = erlang:disconnect_node(N0), timer:sleep(300), {T, ok} = timer:tc(fun() -> Agree([Me, N0, B1]) end), \
+               true = T < 10000000, ok",
+            "Until(fun() -> [[b, n0]] =:= lists:usort([Pilot(N0, {names, all}) | \
+               [lists:sort(rpc:call(X, global, registered_names, [])) || X <- [Me, B1]]]) end)",
+        ],
+    );
+    for printed in printed {
+        assert!(printed.contains("overlapping partitions"), "{printed}");
+    }
+}
+
+/// The method of a name may be a fun of a BEAM: nobody else can call it, and it is told on as it is.
+#[test]
+fn pitfall_12_local_funs_are_told_on_as_they_are() {
+    check(
+        &["beam@127.0.7.12", "late@127.0.7.14"],
+        &["salp@127.0.7.13"],
+        &[
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "X = 7, F = fun(_, P, _) -> {P, X} end, yes = global:register_name(x, self(), F), put(method, F), \
+               Until(fun() -> self() =:= Pilot(N0, {whereis, x}) end)",
+            // The other BEAM joins by way of our node, which tells it the name; it meets us only then.
+            "[N0] = nodes(), Until(fun() -> ok = Pilot(N0, {dial, B1}), lists:member(B1, nodes()) end)",
+            "F = get(method), Until(fun() -> [x] =:= rpc:call(B1, global, registered_names, []) end), \
+               [Entry] = rpc:call(B1, ets, lookup, [global_names, x]), {x, P, F} = list_to_tuple(lists:sublist(tuple_to_list(Entry), 3)), \
+               P = self(), ok",
+        ],
+    );
+}
+
+/// What everybody needs is not ended by anybody.
+#[test]
+fn services_do_not_end_for_a_beam() {
+    check(
+        &["beam@127.0.7.22"],
+        &["salp@127.0.7.23"],
+        &[
+            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "Services = [global_name_server, net_kernel, rex, auth, user, logger_proxy], \
+               Pids = [rpc:call(N0, erlang, whereis, [S]) || S <- Services], true = lists:all(fun erlang:is_pid/1, Pids), \
+               [exit(P, R) || P <- Pids, R <- [kill, shutdown, normal, boom]], \
+               [begin link(P), Q = spawn(fun() -> link(P), exit(boom) end), M = monitor(process, Q), \
+                  receive {'DOWN', M, _, _, _} -> ok end, unlink(P) end || P <- Pids], \
+               [catch proc_lib:stop(P, kill, 200) || P <- Pids], \
+               Pids = [rpc:call(N0, erlang, whereis, [S]) || S <- Services], ok",
+            "yes = Pilot(N0, {register, r}), N0 = node(global:whereis_name(r)), pong = net_adm:ping(N0), ok",
+            "true = global:set_lock({r, a}), true = global:del_lock({r, a}), ok = global:sync(), ok",
+            "receive X -> {surplus, X} after 0 -> ok end",
         ],
     );
 }

@@ -24,6 +24,19 @@ impl Process<Nothing> for Server {
     }
 }
 
+/// With short names too, as `erl -sname undefined` asks for; the host is then where its socket comes from.
+#[test]
+fn a_beam_without_a_name_may_use_short_names() {
+    let mut shell = Shell::new("salp@localhost", 0, false, |node| {
+        node.spawn(Some("srv"), Box::new(Server));
+    });
+    let lines = [
+        "'nonode@nohost' = node(), true = net_kernel:connect_node(N), Me = node(), [Me] = gen_server:call({srv, N}, who), ok",
+        "pong = net_adm:ping(N), [N] = nodes(hidden), P = rpc:call(N, erlang, whereis, [srv]), N = node(P), ok",
+    ];
+    shell.check("-sname", "undefined", "N = 'salp@localhost'", &lines);
+}
+
 /// Pitfall 6: NAME_ME must be echoed, or the BEAM crashes its handshake.
 #[test]
 fn pitfall_6_a_beam_without_a_name_is_given_one() {

@@ -1,5 +1,5 @@
-//! What a real `erl` can call at a node: the module `salp`, the names of the machine, and its end. Without an `erl` on the
-//! path there is nothing to test.
+//! What a real `erl` can call at a node: the module `salp`, the names of the machine, and its end; and what it cannot end.
+//! Without an `erl` on the path there is nothing to test.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
@@ -49,15 +49,63 @@ async fn printed(mut erl: Child) -> String {
     printed
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_beam_calls_the_store_and_ends_the_node() {
+/// A node that is ready, and the port of its port mapper.
+async fn start(facade: Option<&str>) -> (Node, u16) {
     let epmd = free_port();
-    let builder = Node::builder()
+    let mut builder = Node::builder()
         .name("functions@127.0.0.1")
         .cookie("testing")
         .epmd_port(epmd);
+    if let Some(facade) = facade {
+        builder = builder.facades([facade]);
+    }
     let node = builder.start().await.unwrap();
     assert!(node.ready().await);
+    (node, epmd)
+}
+
+/// Lets an `erl` run these lines, each an expression that must come to `ok`. False if there is no `erl`.
+async fn check(epmd: u16, lines: &[&str]) -> bool {
+    let steps: Vec<String> = lines
+        .iter()
+        .enumerate()
+        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
+        .collect();
+    let program = format!("N = 'functions@127.0.0.1', {}, halt().", steps.join(", "));
+    let Some(erl) = erl(epmd, &program) else {
+        return false;
+    };
+    let printed = printed(erl).await;
+    for (number, line) in lines.iter().enumerate() {
+        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
+    }
+    true
+}
+
+/// Whoever is linked to a process of the node, and ends, ends alone; and nobody ends one from afar.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_beam_ends_no_process_of_the_node() {
+    let (node, epmd) = start(Some("Elixir.Apothik.Cache:missing=nil")).await;
+    let lines = [
+        "put(names, lists:sort(rpc:call(N, erlang, registered, []))), \
+           [] = [salp, pg, rex, global_name_server, 'Elixir.Apothik.Cache'] -- get(names), \
+           put(pids, [rpc:call(N, erlang, whereis, [S]) || S <- get(names)]), ok",
+        "[begin {Q, M} = spawn_monitor(fun() -> link(P), exit(R) end), receive {'DOWN', M, _, Q, R} -> ok end end \
+           || P <- get(pids), R <- [boom, shutdown, kill]], ok",
+        "[exit(P, R) || P <- get(pids), R <- [boom, shutdown, kill, normal]], ok",
+        // And by the end of a connection.
+        "Pids = get(pids), S = self(), spawn(fun() -> [link(P) || P <- Pids], S ! linked, receive never -> ok end end), \
+           receive linked -> ok end, pong = net_adm:ping(N), erlang:disconnect_node(N), timer:sleep(200), ok",
+        "Pids = get(pids), Pids = [rpc:call(N, erlang, whereis, [S]) || S <- get(names)], ok",
+        "ok = rpc:call(N, salp, put, [k, v]), v = gen_server:call({'Elixir.Apothik.Cache', N}, {get, k}), ok",
+    ];
+    check(epmd, &lines).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_beam_calls_the_store_and_ends_the_node() {
+    let (node, epmd) = start(None).await;
     let lines = [
         "ok = rpc:call(N, salp, put, [k, {a, 1}]), {ok, {a, 1}} = rpc:call(N, salp, get, [k]), ok",
         "error = rpc:call(N, salp, get, [nope]), ok",
@@ -75,18 +123,8 @@ async fn a_beam_calls_the_store_and_ends_the_node() {
            [\"caller\", \"functions\"] = lists:sort([A || {A, _} <- L]), ok",
         "ok = rpc:call(N, 'Elixir.System', stop, [0]), ok",
     ];
-    let steps: Vec<String> = lines
-        .iter()
-        .enumerate()
-        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
-        .collect();
-    let program = format!("N = 'functions@127.0.0.1', {}, halt().", steps.join(", "));
-    let Some(erl) = erl(epmd, &program) else {
+    if !check(epmd, &lines).await {
         return;
-    };
-    let printed = printed(erl).await;
-    for (number, line) in lines.iter().enumerate() {
-        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
     }
     tokio::time::timeout(PATIENCE, node.ended())
         .await

@@ -35,6 +35,8 @@ pub struct Shell {
     sockets: BTreeMap<ConnectionId, (TcpStream, Vec<u8>)>,
     accepts: u64,
     begin: Instant,
+    /// If there is one, all that was received goes in there.
+    pub tap: Option<Vec<u8>>,
 }
 
 fn host(node: &str) -> &str {
@@ -45,6 +47,17 @@ impl Shell {
     /// A node of this name that `prepare` has filled with processes. With the port of another node the
     /// two find each other.
     pub fn new(name: &str, port: u16, hidden: bool, prepare: impl FnOnce(&mut Node<Nothing>)) -> Self {
+        Self::ticking(name, port, hidden, 8000, prepare)
+    }
+
+    /// With another tick time than that of [`Shell::new`].
+    pub fn ticking(
+        name: &str,
+        port: u16,
+        hidden: bool,
+        tick_ms: u64,
+        prepare: impl FnOnce(&mut Node<Nothing>),
+    ) -> Self {
         let listener = TcpListener::bind((host(name), port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let config = Config {
@@ -52,7 +65,7 @@ impl Shell {
             creation: 77,
             cookie: Cookie::new(b"oyster"),
             hidden,
-            tick_ms: 8000,
+            tick_ms,
             birth: Bytes::new(),
             join: vec![],
             dist_port: None,
@@ -67,6 +80,7 @@ impl Shell {
             sockets: BTreeMap::new(),
             accepts: 0,
             begin: Instant::now(),
+            tap: None,
         };
         shell.input(Input::Start);
         shell
@@ -171,6 +185,9 @@ impl Shell {
             match socket.read(&mut buffer) {
                 Ok(count) if count > 0 => {
                     buffer.truncate(count);
+                    if let Some(tap) = &mut self.tap {
+                        tap.extend_from_slice(&buffer);
+                    }
                     let bytes = Bytes::from(buffer);
                     self.input(Input::Received { connection, bytes });
                 }
@@ -198,13 +215,27 @@ impl Shell {
     /// Starts an `erl` of this name that can reach us and runs this; None if there is no `erl`.
     /// `-name` or, for a host without a dot, `-sname`.
     pub fn erl(&self, flag: &str, name: &str, program: &str) -> Option<Child> {
-        let mut command = erl();
+        self.erl_with(&[], flag, name, program)
+    }
+
+    /// With further flags, such as those of its kernel.
+    pub fn erl_with(&self, flags: &[&str], flag: &str, name: &str, program: &str) -> Option<Child> {
+        self.start(erl(), flags, flag, name, program)
+    }
+
+    /// As [`Shell::erl`], but always the `erl` on the path: where `SALP_TEST_ERL` names another release, the two meet.
+    pub fn other_erl(&self, flag: &str, name: &str, program: &str) -> Option<Child> {
+        self.start(Command::new("erl"), &[], flag, name, program)
+    }
+
+    fn start(&self, mut command: Command, flags: &[&str], flag: &str, name: &str, program: &str) -> Option<Child> {
         command.args(["-noshell", flag, name, "-setcookie", "oyster"]);
         command.args(["-start_epmd", "false", "-erl_epmd_port", &self.port().to_string()]);
         if let Some((_, host)) = name.split_once('@') {
             let address = format!("{{{}}}", host.replace('.', ","));
             command.args(["-kernel", "inet_dist_use_interface", &address]);
         }
+        command.args(flags);
         let child = command
             .args(["-eval", program])
             .env("ERL_CRASH_DUMP_SECONDS", "0")
