@@ -6,6 +6,7 @@
 %%   ask NODE         the same of a salp node, as far as it answers calls
 %%   load SEED        processes begin to make state on the others, at random
 %%   calm             they end; the known set remains
+%%   renew            all its connections end
 %%   stop             an orderly end of the node
 %%   plant FAULT      something that a check must catch
 %%
@@ -62,6 +63,7 @@ command(["ask", Node]) -> facts_of(list_to_atom(Node));
 command(["load", Seed]) -> load(list_to_integer(Seed)), #{};
 command(["calm"]) -> calm(), #{};
 command(["plant", Fault]) -> plant(list_to_atom(Fault)), #{};
+command(["renew"]) -> [net_kernel:disconnect(Node) || Node <- nodes()], #{};
 command(["stop"]) -> init:stop(), #{}.
 
 %% What this node sees

@@ -2,9 +2,15 @@
 
 Two `erl`, of OTP 25 and of OTP 28 if that can be had, and three salp nodes, each in a network namespace. On each BEAM,
 processes register global names, of their own and clashing ones, take locks, join groups, watch and link to processes of
-the salp nodes, call them, and are killed whatever they hold. Meanwhile links are cut for less and for more than the tick
-time, members are killed, stopped, paused. Then all is mended, the load ends, and within `SETTLE_S` all must agree
-(`proof.agreement`), with nothing left over.
+the salp nodes, call them, and are killed whatever they hold.
+
+1. Links are cut for less and for more than the tick time, members are killed, stopped, paused. Then all is mended, the
+   load ends, and within `SETTLE_S` all must agree (`proof.agreement`), with no lock, name or member left over.
+2. All connections are made anew, and the load goes on in peace. When it has ended, no monitor and no link is left either.
+
+Monitors are not counted after the first part because OTP forgets to take them back: what a process of a BEAM monitors
+while the connection is being made stays monitored, whatever becomes of the process, until that connection ends (OTP 25 and
+28, between two BEAMs too).
 
 BEAM nodes do not connect again on their own: each BEAM member connects to whom it misses every second, as libcluster does.
 """
@@ -33,6 +39,8 @@ SALPS = 3
 BEAMS = 2
 LOAD_S_MIN = 40.0
 """How long the trouble lasts at least: `--seconds` is short where it means the time between events."""
+PEACE_S = 8.0
+"""How long the load goes on without trouble."""
 SETTLE_S = 60.0
 """How long the mesh may take to agree once all is mended."""
 HOLD_S = 2.0 * TICK_S
@@ -87,13 +95,17 @@ def mesh(run: Run) -> None:
         seconds = max(run.seconds, LOAD_S_MIN)
         troubles = Troubles(mesh, run.random(), run.report)
         with _Requests(mesh.cluster) as requests:
-            for number, beam in enumerate(mesh.beams):
-                beam.tell(f"load {run.seed * 10 + number}")
+            _all(mesh, f"load {run.seed}")
             troubles.make(seconds)
             run.report.step("all is mended; the load ends")
-        for beam in mesh.beams:
-            beam.tell("calm")
-        facts = _agree(run.report, mesh, "after the trouble")
+        _all(mesh, "calm")
+        _agree(run.report, mesh, "after the trouble", but=("no monitor is left", "no link is left"))
+        _all(mesh, "renew")
+        _agree(run.report, mesh, "connected anew", but=("no monitor is left", "no link is left"))
+        _all(mesh, f"load {run.seed}")
+        time.sleep(PEACE_S)
+        _all(mesh, "calm")
+        facts = _agree(run.report, mesh, "after the peace")
         for name, count in sorted(troubles.made.items()):
             run.report.count(name, count)
         for beam in facts.keys() & {beam.name for beam in mesh.beams}:
@@ -125,16 +137,20 @@ def _formed(run: Run) -> Iterator[Mesh]:
                 mesh.start(beam)
             for beam in beams:
                 beam.wait_ready()
-            for beam in beams:
-                beam.tell("calm")
+            _all(mesh, "calm")
             yield mesh
         finally:
             for beam in beams:
                 beam.close()
 
 
-def _agree(report: Report, mesh: Mesh, when: str) -> Facts:
-    """Waits until no check finds anything, and sees that it stays so. Reports each check."""
+def _all(mesh: Mesh, command: str) -> None:
+    for beam in mesh.beams:
+        beam.tell(command)
+
+
+def _agree(report: Report, mesh: Mesh, when: str, but: tuple[str, ...] = ()) -> Facts:
+    """Waits until no check finds anything, `but` these, and sees that it stays so. Reports each check."""
     began = time.monotonic()
     faults: dict[str, list[str]] = {}
     facts: Facts = {}
@@ -143,7 +159,8 @@ def _agree(report: Report, mesh: Mesh, when: str) -> Facts:
         nonlocal facts, faults
         try:
             facts = mesh.facts()
-            faults = agreement.faults(facts)
+            found = agreement.faults(facts)
+            faults = {name: lines for name, lines in found.items() if name not in but}
         except (NoAnswer, *NO_ANSWER) as error:
             faults = {"all members answer": [repr(error)]}
         return not faults
@@ -156,7 +173,7 @@ def _agree(report: Report, mesh: Mesh, when: str) -> Facts:
         agreed()
     except Timeout:
         report.step(f"{when}: no agreement within {SETTLE_S:.0f} s")
-    for name in [*agreement.CHECKS, "all members answer"]:
+    for name in [*(name for name in agreement.CHECKS if name not in but), "all members answer"]:
         report.check_none(f"{when}: {name}", faults.get(name, []))
     return facts
 
