@@ -24,6 +24,7 @@ from proof.scenarios.bad_input import bad_input
 from proof.scenarios.beam import beam
 from proof.scenarios.cut import cut
 from proof.scenarios.facade import facade
+from proof.scenarios.mesh import mesh
 from proof.scenarios.meeting import two_bad_cases
 from proof.scenarios.outages import kill, pause, rolling, terminate
 from proof.scenarios.placement import placement
@@ -43,6 +44,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "rolling": rolling,
     "two-bad-cases": two_bad_cases,
     "cut": cut,
+    "mesh": mesh,
     "bad-input": bad_input,
 }
 UNDER_LOAD = ("kill", "pause", "term", "rolling")

@@ -115,6 +115,10 @@ class Namespaces:
             for listener in side:
                 self.deafen(listener, other)
 
+    def hear(self, listener: int, speakers: Iterable[int]) -> None:
+        """Node `listener` hears these again, all of whom it did not; whom else it does not hear stays so."""
+        self._nft(listener, f"delete element inet cut deaf {{ {self._hosts(speakers)} }}")
+
     def mend_all(self) -> None:
         """Ends every cut."""
         for index in range(1, self._count + 1):

@@ -192,6 +192,11 @@ impl Calls {
         Some(call)
     }
 
+    /// The peers that have any, with how many.
+    pub(crate) fn per_peer(&self) -> impl Iterator<Item = (&Atom, usize)> {
+        self.per_peer.iter().map(|(peer, count)| (peer, *count))
+    }
+
     /// How many a peer has under way.
     pub(crate) fn count(&self, peer: &Atom) -> usize {
         self.per_peer.get(peer).copied().unwrap_or(0)

@@ -41,7 +41,7 @@ mod partition;
 mod registrar;
 
 pub use method::Method;
-pub(crate) use names::Names;
+pub(crate) use {locks::Locks, names::Names};
 
 use crate::{
     context::Context,
@@ -62,7 +62,7 @@ use alloc::{
 };
 use joining::{Early, Session};
 use locker::Locker;
-use locks::{LockId, Locks};
+use locks::LockId;
 use method::Act;
 use names::Holder;
 use partition::Reports;
@@ -109,7 +109,6 @@ enum Asker {
 pub(crate) struct Global {
     locker_pid: Pid,
     registrar_pid: Pid,
-    locks: Locks,
     /// The other nodes of our partition, with their versions of the protocol.
     known: BTreeMap<Atom, i64>,
     /// Those of them that said that they have us too.
@@ -145,7 +144,6 @@ pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
     let server = Global {
         locker_pid: core.pid(locker),
         registrar_pid: core.pid(registrar),
-        locks: Locks::default(),
         known: BTreeMap::new(),
         synced: BTreeSet::new(),
         sessions: BTreeMap::new(),
@@ -211,7 +209,7 @@ impl<P: Payload> Process<P> for Global {
             Message::NodeUp { node, .. } => self.node_up(ctx, &node),
             Message::NodeDown { node, .. } => self.node_down(ctx, &node),
             Message::Down { monitor, .. } => {
-                if !self.locks.ended(&monitor) {
+                if !ctx.core.global_locks.ended(&monitor) {
                     ctx.core.global_names.ended(&monitor);
                 }
             }
@@ -239,7 +237,7 @@ impl Global {
                 "get_names_ext" => Term::NIL,
                 "get_protocol_version" => Term::Int(VERSION),
                 // Of our own: what is locked here, for tests and tools.
-                "get_locks" if here => Term::list(self.locks.resources().cloned()),
+                "get_locks" if here => Term::list(ctx.core.global_locks.resources().cloned()),
                 _ => return,
             },
             Term::Tuple(items) => match items.as_slice() {
@@ -252,7 +250,7 @@ impl Global {
                 },
                 [verb, id] if verb.is_atom("del_lock") => {
                     if let Some(id) = LockId::from_term(id)
-                        && let Some(monitor) = self.locks.remove(&id, &from.pid)
+                        && let Some(monitor) = ctx.core.global_locks.remove(&id, &from.pid)
                     {
                         ctx.demonitor(&monitor);
                     }
@@ -263,7 +261,7 @@ impl Global {
                     if verb.is_atom("register") || verb.is_atom("register_ext") =>
                 {
                     self.insert_name(ctx, name.clone(), pid, method.clone(), &from.pid.node);
-                    if !self.locks.covers_caller(&from.pid) {
+                    if !ctx.core.global_locks.covers_caller(&from.pid) {
                         remove_name(ctx, name);
                     }
                     Term::atom("yes")
@@ -379,15 +377,15 @@ impl Global {
 impl Global {
     /// None if that was one lock too many, and its holder is cut off.
     fn set_lock<P: Payload>(&mut self, ctx: &mut Context<'_, P>, id: &LockId, caller: &Pid) -> Option<bool> {
-        if !self.locks.allows(id) || self.locks.is_held_by(id, caller) {
-            return Some(self.locks.allows(id));
+        if !ctx.core.global_locks.allows(id) || ctx.core.global_locks.is_held_by(id, caller) {
+            return Some(ctx.core.global_locks.allows(id));
         }
-        if self.locks.held_by(&caller.node) >= ctx.core.config.limits.global_per_peer_max {
+        if ctx.core.global_locks.held_by(&caller.node) >= ctx.core.config.limits.global_per_peer_max {
             ctx.core.cut_peer(&caller.node, String::from("it holds too many locks"));
             return (caller.node == *ctx.node()).then_some(false);
         }
         let monitor = watch(ctx, caller);
-        self.locks.insert(id, caller.clone(), monitor);
+        ctx.core.global_locks.insert(id, caller.clone(), monitor);
         Some(true)
     }
 
@@ -411,7 +409,7 @@ impl Global {
     }
 
     fn look_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: From, name: Term) {
-        if self.locks.is_global_set() && self.lookups.len() < WAITING_MAX {
+        if ctx.core.global_locks.is_global_set() && self.lookups.len() < WAITING_MAX {
             if self.lookups.is_empty() {
                 let delay_us = 1 + ctx.random() % LOOKUP_US;
                 ctx.timer(delay_us, TIMER_LOOKUP);

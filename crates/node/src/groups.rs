@@ -123,6 +123,11 @@ impl Scopes {
     fn get(&self, name: &str) -> Option<&Scope> {
         self.0.iter().find(|scope| scope.name == *name)
     }
+
+    /// The nodes that have members in any scope, with how often those joined; once for each scope.
+    pub(crate) fn joins_per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
+        self.0.iter().flat_map(|scope| scope.roster.joins_per_node())
+    }
 }
 
 /// Scopes from outside of processes.

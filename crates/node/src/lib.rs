@@ -25,6 +25,7 @@
 //! | `given_names` | names for peers that have none |
 //! | `route` | control messages in and out |
 //! | `members`, `membership`, `hello` | who belongs to the cluster: talks, decides, encodes |
+//! | `inspect` | how full the tables are |
 //! | `net_kernel` | answers `net_adm:ping/1` |
 //! | `global` | names and locks of the whole cluster, shared with BEAM nodes |
 //!
@@ -51,6 +52,7 @@ mod global;
 pub mod groups;
 mod hello;
 mod input;
+mod inspect;
 mod links;
 mod members;
 mod membership;
@@ -82,6 +84,7 @@ pub use effect::{Effect, Event};
 pub use function::{Function, Outcome, Permission};
 pub use global::Method;
 pub use input::{ConnectionId, Input};
+pub use inspect::{PeerTables, Tables};
 pub use message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process};
 pub use remote::SpawnOptions;
 pub use scheduler::{Node, Observer};

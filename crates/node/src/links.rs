@@ -188,6 +188,11 @@ impl Links {
         }
     }
 
+    /// The nodes that links lead to, with how many.
+    pub(crate) fn per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
+        self.per_node.iter().map(|(node, count)| (node, *count))
+    }
+
     /// How many links lead to a node.
     pub(crate) fn count(&self, node: &Atom) -> usize {
         self.per_node.get(node).copied().unwrap_or(0)

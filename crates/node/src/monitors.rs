@@ -203,6 +203,16 @@ impl Monitors {
         }
     }
 
+    /// The watches, in the order they were made.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.watches.values()
+    }
+
+    /// The peers that hold monitors here, with how many.
+    pub(crate) fn guests_per_peer(&self) -> impl Iterator<Item = (&Atom, usize)> {
+        self.guests_per_peer.iter().map(|(peer, count)| (peer, *count))
+    }
+
     /// How many monitors a peer holds here.
     pub(crate) fn guests(&self, peer: &Atom) -> usize {
         self.guests_per_peer.get(peer).copied().unwrap_or(0)

@@ -21,7 +21,7 @@ use crate::{
     effect::{Effect, Event},
     function::{Export, Function, Functions, Permission},
     given_names::GivenNames,
-    global::{self, Names},
+    global::{self, Locks, Names},
     groups::Scopes,
     hello::Told,
     input::{ConnectionId, Input},
@@ -214,6 +214,7 @@ pub(crate) struct Core<P: Payload> {
     /// Those of `global`; none if the node is hidden.
     global: Vec<Local>,
     pub(crate) global_names: Names,
+    pub(crate) global_locks: Locks,
     /// What is for the node's own processes.
     urgent: VecDeque<Queued<P>>,
     /// Prints what our processes at peers print.
@@ -287,6 +288,7 @@ impl<P: Payload> Core<P> {
             calls: Calls::default(),
             global: Vec::new(),
             global_names: Names::default(),
+            global_locks: Locks::default(),
             urgent: VecDeque::new(),
             queue: VecDeque::new(),
             deferred: Vec::new(),

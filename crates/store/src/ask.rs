@@ -1,7 +1,7 @@
 //! What a front end and the store say to each other.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
-use node::Member;
+use node::{Member, Tables};
 use wire::{
     etf::{Atom, Pid},
     reply::Protocol,
@@ -209,4 +209,6 @@ pub struct Status {
     pub counters: Vec<(&'static str, u64)>,
     /// What the shell last measured.
     pub measured: Measured,
+    /// How full the node's tables are.
+    pub tables: Tables,
 }

@@ -1,7 +1,7 @@
 //! The cluster as one node sees it, put together when somebody asks.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
-use node::{Member, MemberState};
+use node::{Member, MemberState, Tables};
 
 use crate::{
     ask::{NodeStatus, ShardStatus, Status},
@@ -48,7 +48,8 @@ impl Store {
         theirs.fold(self.vitals.keys_primary, u64::saturating_add)
     }
 
-    pub(crate) fn status(&self) -> Arc<Status> {
+    /// The cluster, and the tables of its node, which the caller has read.
+    pub(crate) fn status(&self, tables: Tables) -> Arc<Status> {
         let own = self.take_vitals(self.vitals.ops_per_second);
         let shards: Vec<ShardStatus> = (0..self.replicas.len()).map(|shard| self.shard_status(shard)).collect();
         let seats =
@@ -102,6 +103,7 @@ impl Store {
             unavailable,
             counters: self.counters.named().to_vec(),
             measured: self.measured,
+            tables,
         })
     }
 

@@ -396,7 +396,7 @@ impl Store {
         if !self.inquiries.iter().any(|inquiry| inquiry.is_over(now_ms)) {
             return;
         }
-        let status = self.status();
+        let status = self.status(ctx.tables());
         self.inquiries.retain(|inquiry| {
             let over = inquiry.is_over(now_ms);
             if over {

@@ -123,7 +123,7 @@ impl Global {
         for name in ctx.core.global_names.held_on(peer) {
             remove_name(ctx, &name);
         }
-        for monitor in self.locks.remove_all_of(peer) {
+        for monitor in ctx.core.global_locks.remove_all_of(peer) {
             ctx.demonitor(&monitor);
         }
         self.known.remove(peer);
@@ -427,7 +427,7 @@ impl Global {
             match op {
                 Op::Insert(Entry { name, pid, method }) => {
                     self.insert_name(ctx, name.clone(), pid, method.clone(), teller);
-                    if !self.locks.covers_requester(requester) {
+                    if !ctx.core.global_locks.covers_requester(requester) {
                         remove_name(ctx, name);
                     }
                 }

@@ -85,7 +85,7 @@ impl Global {
                 self.locker.ready = false;
                 return;
             }
-            if !mem::take(&mut self.locker.ready) || self.locks.is_global_set() {
+            if !mem::take(&mut self.locker.ready) || ctx.core.global_locks.is_global_set() {
                 return self.wait(ctx);
             }
             let at = usize::try_from(ctx.random() % candidates.len() as u64).unwrap_or(0);
@@ -128,7 +128,7 @@ impl Global {
         pair.sort();
         let id = LockId::global(Term::list(pair));
         let boss = self.boss(ctx);
-        let allowed = !self.is_gathering() && (boss == *ctx.node() || self.locks.allows(&id));
+        let allowed = !self.is_gathering() && (boss == *ctx.node() || ctx.core.global_locks.allows(&id));
         let mut claim = Claim::new(id, self.locker_pid.clone());
         if !allowed {
             claim.refuse();

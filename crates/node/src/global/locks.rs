@@ -135,6 +135,15 @@ impl Locks {
         true
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.locks.len()
+    }
+
+    /// The nodes whose processes hold locks here, with how many.
+    pub(crate) fn held_per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
+        self.held.iter().map(|(node, count)| (node, *count))
+    }
+
     /// How many locks processes of a node hold here.
     pub(crate) fn held_by(&self, node: &Atom) -> usize {
         self.held.get(node).copied().unwrap_or(0)

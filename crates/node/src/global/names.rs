@@ -114,6 +114,15 @@ impl Names {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.holders.len()
+    }
+
+    /// The nodes that told us names which are there, with how many.
+    pub(crate) fn told_per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
+        self.told.iter().map(|(node, count)| (node, *count))
+    }
+
     /// How many names a node has told us.
     pub(crate) fn told_by(&self, node: &Atom) -> usize {
         self.told.get(node).copied().unwrap_or(0)

@@ -297,7 +297,7 @@ impl Global {
         let mut claim = Claim::new(holding.id.clone(), caller.clone());
         let request = Term::from((Term::atom("set_lock"), holding.id.to_term()));
         // Ours is quickly asked: if it is taken, nobody else need be.
-        if nodes.contains(ctx.node()) && !self.locks.allows(&holding.id) {
+        if nodes.contains(ctx.node()) && !ctx.core.global_locks.allows(&holding.id) {
             claim.refuse();
             holding.stage = Stage::Claiming(claim);
         } else {

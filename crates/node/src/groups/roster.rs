@@ -172,6 +172,11 @@ impl Roster {
             .map(|group| (group, self.members_of(node, group)))
     }
 
+    /// The nodes that have members, with how often those joined.
+    pub(crate) fn joins_per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
+        self.nodes.iter().map(|(node, holding)| (node, holding.joins))
+    }
+
     /// How often the processes of a node have joined, and the bytes of the names of their groups.
     pub(crate) fn held(&self, node: &Atom) -> (usize, usize) {
         self.nodes

@@ -319,6 +319,7 @@ mod tests {
             unavailable: 0,
             counters: Vec::new(),
             measured: Default::default(),
+            tables: Default::default(),
         }
     }
 

@@ -18,6 +18,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use node::{PeerTables, Tables};
 use store::ask::{NodeStatus, Status};
 
 use super::{Answer, Shared, cluster};
@@ -107,6 +108,7 @@ pub(super) async fn show(State(door): State<Shared>) -> Answer {
     let status = door.status().await?;
     let mut text = Text::default();
     of_this_node(&mut text, &status);
+    of_the_tables(&mut text, &status.tables);
     of_the_cluster(&mut text, &status);
     of_http(
         &mut text,
@@ -158,6 +160,51 @@ fn of_this_node(text: &mut Text, status: &Status) {
         "1 if this node hands over and goes.",
         u64::from(status.leaving),
     );
+}
+
+fn of_the_tables(text: &mut Text, tables: &Tables) {
+    let own = [
+        ("salp_processes", "Processes of this node.", tables.processes),
+        ("salp_monitors", "Monitors its processes hold.", tables.monitors),
+        ("salp_calls", "Answers its processes wait for.", tables.calls),
+        ("salp_global_names", "Names of global.", tables.global_names),
+        ("salp_global_locks", "Locks of global set here.", tables.global_locks),
+    ];
+    for (name, help, value) in own {
+        text.gauge(name, help, value);
+    }
+    /// Name, help, and where to read it.
+    type Gauge = (&'static str, &'static str, fn(&PeerTables) -> u64);
+    let of_peers: [Gauge; 6] = [
+        ("salp_peer_monitors", "Monitors the peer holds here.", |peer| {
+            peer.monitors
+        }),
+        ("salp_peer_links", "Links with processes of the peer.", |peer| {
+            peer.links
+        }),
+        ("salp_peer_spawns", "Calls and processes run for the peer.", |peer| {
+            peer.spawns
+        }),
+        (
+            "salp_peer_joins",
+            "How often processes of the peer joined groups.",
+            |peer| peer.joins,
+        ),
+        ("salp_peer_global_names", "Names of global the peer told.", |peer| {
+            peer.global_names
+        }),
+        (
+            "salp_peer_global_locks",
+            "Locks of global the peer holds here.",
+            |peer| peer.global_locks,
+        ),
+    ];
+    for (name, help, read) in of_peers {
+        text.family(name, "gauge", help);
+        for (peer, held) in &tables.peers {
+            text.sample(name, &[("peer", peer.as_str())], read(held));
+        }
+    }
 }
 
 fn of_the_cluster(text: &mut Text, status: &Status) {

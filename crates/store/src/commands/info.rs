@@ -9,6 +9,8 @@ use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 use core::fmt::Write as _;
 
 use super::connection::REDIS_VERSION;
+use node::Tables;
+
 use crate::{cluster::Seat, store::Store, visit::Visit};
 
 type Section = (&'static str, fn(&Store, &mut String));
@@ -153,7 +155,7 @@ fn keyspace(store: &Store, out: &mut String) {
 }
 
 fn salp(store: &Store, out: &mut String) {
-    let status = store.status();
+    let status = store.status(Tables::default());
     let vitals = store.take_vitals(store.vitals.ops_per_second);
     line(out, format_args!("node:{}", status.name));
     number(out, "members", status.nodes.len() as u64);

@@ -1,0 +1,91 @@
+//! How full a node's tables are, for operators and for those who look for leaks. Nothing here changes anything.
+//!
+//! Everything in them is there for somebody: once whoever asked for it has ended, or is lost, it is gone. So a node that
+//! nobody works with has the same figures each time.
+
+use crate::{
+    context::Context,
+    message::Payload,
+    monitors::{Purpose, Watch},
+    scheduler::Core,
+};
+use alloc::collections::BTreeMap;
+use wire::etf::Atom;
+
+/// What is in the tables of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Processes.
+    pub processes: u64,
+    /// Monitors that processes of this node hold, on whatever node.
+    pub monitors: u64,
+    /// Answers and outcomes that processes of this node wait for. Each has an alias, to which the answer comes.
+    pub calls: u64,
+    /// Names of `global`.
+    pub global_names: u64,
+    /// Locks of `global` that are set at this node.
+    pub global_locks: u64,
+    /// What each peer holds here. Who holds nothing is not among them.
+    pub peers: BTreeMap<Atom, PeerTables>,
+}
+
+/// What a peer holds at a node; each has its bound in `Limits`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerTables {
+    /// Monitors on processes of this node.
+    pub monitors: u64,
+    /// Links with processes of this node, of whichever side.
+    pub links: u64,
+    /// Calls and processes that run here for it.
+    pub spawns: u64,
+    /// How often its processes are members of groups.
+    pub joins: u64,
+    /// Names of `global` that it told; their processes may live elsewhere.
+    pub global_names: u64,
+    /// Locks of `global` that its processes hold.
+    pub global_locks: u64,
+}
+
+impl<P: Payload> Context<'_, P> {
+    /// How full the tables of this node are. Takes time that grows with them.
+    pub fn tables(&self) -> Tables {
+        self.core.tables()
+    }
+}
+
+impl<P: Payload> Core<P> {
+    fn tables(&self) -> Tables {
+        let is_monitor = |watch: &&Watch| watch.purpose == Purpose::Monitor;
+        let monitors = self.monitors.watches().filter(is_monitor).count();
+        let mut peers: BTreeMap<Atom, PeerTables> = BTreeMap::new();
+        let mut add = |(node, count): (&Atom, usize), table: fn(&mut PeerTables) -> &mut u64| {
+            if *node != self.config.name {
+                *table(peers.entry(node.clone()).or_default()) += count as u64;
+            }
+        };
+        self.monitors
+            .guests_per_peer()
+            .for_each(|held| add(held, |peer| &mut peer.monitors));
+        self.links.per_node().for_each(|held| add(held, |peer| &mut peer.links));
+        self.calls
+            .per_peer()
+            .for_each(|held| add(held, |peer| &mut peer.spawns));
+        self.scopes
+            .joins_per_node()
+            .for_each(|held| add(held, |peer| &mut peer.joins));
+        self.global_names
+            .told_per_node()
+            .for_each(|held| add(held, |peer| &mut peer.global_names));
+        self.global_locks
+            .held_per_node()
+            .for_each(|held| add(held, |peer| &mut peer.global_locks));
+        Tables {
+            processes: self.table.len() as u64,
+            monitors: monitors as u64,
+            calls: (self.monitors.watches().count() - monitors) as u64,
+            global_names: self.global_names.len() as u64,
+            global_locks: self.global_locks.len() as u64,
+            peers,
+        }
+    }
+}

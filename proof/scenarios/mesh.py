@@ -1,0 +1,336 @@
+"""A mesh of BEAM nodes and salp nodes that loses links and members at random, and forms again.
+
+Two `erl`, of OTP 25 and of OTP 28 if that can be had, and three salp nodes, each in a network namespace. On each BEAM,
+processes register global names, of their own and clashing ones, take locks, join groups, watch and link to processes of
+the salp nodes, call them, and are killed whatever they hold.
+
+1. Links are cut for less and for more than the tick time, members are killed, stopped, paused. Then all is mended, the
+   load ends, and within `SETTLE_S` all must agree (`proof.agreement`), with no lock, name or member left over.
+2. All connections are made anew, and the load goes on in peace. When it has ended, no monitor and no link is left either.
+
+Monitors are not counted after the first part because OTP forgets to take them back: what a process of a BEAM monitors
+while the connection is being made stays monitored, whatever becomes of the process, until that connection ends (OTP 25 and
+28, between two BEAMs too).
+
+BEAM nodes do not connect again on their own: each BEAM member connects to whom it misses every second, as libcluster does.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from proof import agreement, beam_node
+from proof.agreement import Facts
+from proof.beam_node import TICK_S, Beam, NoAnswer
+from proof.cluster import NO_ANSWER, Cluster, Node, Timeout, wait_for
+from proof.network import Namespaces
+from proof.report import Report
+from proof.resp import DeadlineExceeded, ProtocolError, ReplyError
+from proof.run import Run
+
+SALPS = 3
+BEAMS = 2
+LOAD_S_MIN = 40.0
+"""How long the trouble lasts at least: `--seconds` is short where it means the time between events."""
+PEACE_S = 8.0
+"""How long the load goes on without trouble."""
+SETTLE_S = 60.0
+"""How long the mesh may take to agree once all is mended."""
+HOLD_S = 2.0 * TICK_S
+"""How long it must stay so: longer than an unnoticed loss could last."""
+AT_ONCE_MAX = 2
+"""Troubles at the same time; of five members at least three are whole then."""
+ORDERLY_S = 12.0
+"""How long an orderly end may take before it is a kill."""
+
+Member = Node | Beam
+
+
+@dataclass
+class Mesh:
+    """The members, and what can be done to them."""
+
+    network: Namespaces
+    cluster: Cluster
+    beams: list[Beam]
+
+    @property
+    def members(self) -> list[Member]:
+        """All, by the index of their namespace."""
+        return [*self.cluster.nodes, *self.beams]
+
+    def start(self, member: Member) -> None:
+        """Starts a member and does not wait for it."""
+        salps = self.cluster.nodes
+        if isinstance(member, Node):
+            member.start(join=[salp for salp in salps if salp is not member and salp.running])
+        else:
+            names = [salp.name for salp in salps], [beam.name for beam in self.beams]
+            member.start(self.cluster.cookie, *names)
+
+    def facts(self) -> Facts:
+        """What each member says. Raises `NoAnswer` or one of `NO_ANSWER`."""
+        facts: Facts = {beam.name: beam.tell("facts") for beam in self.beams}
+        for salp in self.cluster.nodes:
+            facts[salp.name] = self.beams[0].tell(f"ask {salp.name}")
+            metrics = salp.request("GET", "/metrics").body.decode()
+            facts[salp.name]["tables"] = agreement.tables_of(metrics)
+        return facts
+
+
+def mesh(run: Run) -> None:
+    """Trouble for `--seconds`, then peace."""
+    if missing := Namespaces.unavailable() or beam_node.unavailable():
+        run.report.skip("a mesh of BEAM nodes and salp nodes", missing)
+        return
+    with _formed(run) as mesh:
+        _agree(run.report, mesh, "formed")
+        seconds = max(run.seconds, LOAD_S_MIN)
+        troubles = Troubles(mesh, run.random(), run.report)
+        with _Requests(mesh.cluster) as requests:
+            _all(mesh, f"load {run.seed}")
+            troubles.make(seconds)
+            run.report.step("all is mended; the load ends")
+        _all(mesh, "calm")
+        _agree(run.report, mesh, "after the trouble", but=("no monitor is left", "no link is left"))
+        _all(mesh, "renew")
+        _agree(run.report, mesh, "connected anew", but=("no monitor is left", "no link is left"))
+        _all(mesh, f"load {run.seed}")
+        time.sleep(PEACE_S)
+        _all(mesh, "calm")
+        facts = _agree(run.report, mesh, "after the peace")
+        for name, count in sorted(troubles.made.items()):
+            run.report.count(name, count)
+        for beam in facts.keys() & {beam.name for beam in mesh.beams}:
+            run.report.count(f"nodeup and nodedown at {beam} in its last life", facts[beam]["events"]["count"])
+        for name, count in sorted(requests.tally.items()):
+            run.report.count(f"requests {name}", count)
+        run.report.check("requests were answered meanwhile", requests.tally["answered"] > 0)
+        mesh.cluster.wait_healed()
+        run.report.table("mesh")
+
+
+@contextmanager
+def _formed(run: Run) -> Iterator[Mesh]:
+    network = Namespaces(SALPS + BEAMS)
+    options = ["--tick-time", f"{TICK_S}s", "--leave-timeout", "5s", "--form-after", "3s"]
+    with run.cluster(0, network, options=options) as cluster:
+        newer = beam_node.newer_erl()
+        if newer is None:
+            run.report.skip("an `erl` of OTP 28", "it cannot be fetched; the one of this machine runs twice")
+        beam_node.compile_program(cluster.folder)
+        erls = ["erl", newer or "erl"]
+        beams = [
+            Beam(network, SALPS + 1 + number, erl, cluster.folder, cluster.environment) for number, erl in enumerate(erls)
+        ]
+        mesh = Mesh(network, cluster, beams)
+        try:
+            cluster.grow(SALPS)
+            for beam in beams:
+                mesh.start(beam)
+            for beam in beams:
+                beam.wait_ready()
+            _all(mesh, "calm")
+            yield mesh
+        finally:
+            for beam in beams:
+                beam.close()
+
+
+def _all(mesh: Mesh, command: str) -> None:
+    for beam in mesh.beams:
+        beam.tell(command)
+
+
+def _agree(report: Report, mesh: Mesh, when: str, but: tuple[str, ...] = ()) -> Facts:
+    """Waits until no check finds anything, `but` these, and sees that it stays so. Reports each check."""
+    began = time.monotonic()
+    faults: dict[str, list[str]] = {}
+    facts: Facts = {}
+
+    def agreed() -> bool:
+        nonlocal facts, faults
+        try:
+            facts = mesh.facts()
+            found = agreement.faults(facts)
+            faults = {name: lines for name, lines in found.items() if name not in but}
+        except (NoAnswer, *NO_ANSWER) as error:
+            faults = {"all members answer": [repr(error)]}
+        return not faults
+
+    try:
+        wait_for("the mesh to agree", agreed, SETTLE_S)
+        report.step(f"{when}: all agree after {time.monotonic() - began:.1f} s")
+        report.count(f"{when}: agreed after", f"{time.monotonic() - began:.1f} s")
+        time.sleep(HOLD_S)
+        agreed()
+    except Timeout:
+        report.step(f"{when}: no agreement within {SETTLE_S:.0f} s")
+    for name in [*(name for name in agreement.CHECKS if name not in but), "all members answer"]:
+        report.check_none(f"{when}: {name}", faults.get(name, []))
+    return facts
+
+
+# Trouble
+
+
+@dataclass
+class _Trouble:
+    """Something that goes on until it is mended. `mend` says whether it could be."""
+
+    what: str
+    victims: list[Member]
+    until: float
+    mend: Callable[[], bool]
+
+
+@dataclass
+class Troubles:
+    """Draws troubles from a seed: at most `AT_ONCE_MAX` at a time, and each of other members."""
+
+    mesh: Mesh
+    rng: random.Random
+    report: Report
+    made: Counter[str] = field(default_factory=Counter)
+    _open: list[_Trouble] = field(default_factory=list)
+
+    def make(self, seconds: float) -> None:
+        """Trouble for so long. Then all is mended, and all members run."""
+        end = time.monotonic() + seconds
+        due = 0.0
+        while time.monotonic() < end:
+            self._mend_due()
+            if time.monotonic() >= due and len(self._open) < AT_ONCE_MAX:
+                self._begin()
+                due = time.monotonic() + self.rng.uniform(0.5, 4)
+            time.sleep(0.05)
+        limit = time.monotonic() + SETTLE_S
+        while self._open and time.monotonic() < limit:
+            for trouble in self._open:
+                trouble.until = 0.0
+            self._mend_due()
+            time.sleep(0.05)
+
+    def _begin(self) -> None:
+        busy = [victim for trouble in self._open for victim in trouble.victims]
+        whole = [member for member in self.mesh.members if member not in busy]
+        kind = self.rng.choice([self._cut, self._cut, self._deafen, self._kill, self._stop, self._pause])
+        self._open.append(kind(whole))
+        self.report.step(self._open[-1].what)
+
+    def _mend_due(self) -> None:
+        now = time.monotonic()
+        self._open = [trouble for trouble in self._open if trouble.until > now or not trouble.mend()]
+
+    def _for_a_while(self, kind: str) -> float:
+        """A time that goes unnoticed, or one that does not."""
+        short = self.rng.random() < 0.4
+        self.made[f"{kind}, {'shorter' if short else 'longer'} than the tick time"] += 1
+        return self.rng.uniform(0.2, TICK_S / 2) if short else self.rng.uniform(1.3 * TICK_S, 2.5 * TICK_S)
+
+    def _cut(self, whole: list[Member]) -> _Trouble:
+        one, other = self.rng.choice(list(combinations(whole, 2)))
+        lasts = self._for_a_while("cuts of a link")
+        self.mesh.network.cut([one.index], [other.index])
+        what = f"{one.name} and {other.name} are cut apart for {lasts:.1f} s"
+        return self._rejoined(what, lasts, [(one, other), (other, one)])
+
+    def _deafen(self, whole: list[Member]) -> _Trouble:
+        one, other = self.rng.sample(whole, 2)
+        lasts = self._for_a_while("one-way cuts")
+        self.mesh.network.deafen(one.index, [other.index])
+        return self._rejoined(f"{one.name} does not hear {other.name} for {lasts:.1f} s", lasts, [(one, other)])
+
+    def _rejoined(self, what: str, lasts: float, deaf: list[tuple[Member, Member]]) -> _Trouble:
+        """`deaf`: who does not hear whom."""
+
+        def mend() -> bool:
+            for listener, speaker in deaf:
+                self.mesh.network.hear(listener.index, [speaker.index])
+            return True
+
+        return _Trouble(what, list(deaf[0]), time.monotonic() + lasts, mend)
+
+    def _kill(self, whole: list[Member]) -> _Trouble:
+        victim = self.rng.choice(whole)
+        lasts = self.rng.uniform(0, 2 * TICK_S)
+        self.made["kill -9"] += 1
+        victim.kill()
+        return _Trouble(f"kill -9 of {victim.name}", [victim], time.monotonic() + lasts, lambda: self._revived(victim))
+
+    def _stop(self, whole: list[Member]) -> _Trouble:
+        victim = self.rng.choice(whole)
+        lasts = self.rng.uniform(0, 2 * TICK_S)
+        self.made["orderly restarts"] += 1
+        victim.terminate()
+        began = time.monotonic()
+
+        def mend() -> bool:
+            if victim.running and time.monotonic() > began + ORDERLY_S:
+                victim.kill()
+            return self._revived(victim)
+
+        return _Trouble(f"orderly end of {victim.name}", [victim], began + lasts, mend)
+
+    def _revived(self, victim: Member) -> bool:
+        """Starts it once its process has ended, and takes it for whole once it serves."""
+        if not victim.running:
+            self.mesh.start(victim)
+            if isinstance(victim, Beam):
+                victim.wait_ready()
+                victim.tell(f"load {self.rng.randrange(1 << 20)}")
+            return True
+        return False
+
+    def _pause(self, whole: list[Member]) -> _Trouble:
+        victim = self.rng.choice(whole)
+        lasts = self._for_a_while("pauses")
+
+        def mend() -> bool:
+            victim.resume()
+            return True
+
+        victim.pause()
+        return _Trouble(f"{victim.name} stands still for {lasts:.1f} s", [victim], time.monotonic() + lasts, mend)
+
+
+class _Requests:
+    """Clients of the salp nodes' Redis door, for as long as the `with` lasts: what they are answered is counted."""
+
+    KEYS = 1_000
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.tally: Counter[str] = Counter()
+        self._cluster = cluster
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on)
+
+    def __enter__(self) -> _Requests:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _go_on(self) -> None:
+        rng = random.Random(1)
+        while not self._over.wait(0.05):
+            nodes = self._cluster.serving()
+            if not nodes:
+                continue
+            key = f"key:{rng.randrange(self.KEYS)}"
+            try:
+                with rng.choice(nodes).client() as client:
+                    for command in (("SET", key, rng.randrange(100)), ("GET", key), ("INCR", "count")):
+                        client.call(*command)
+                        self.tally["answered"] += 1
+            except (ReplyError, DeadlineExceeded, ProtocolError, *NO_ANSWER) as error:
+                self.tally["refused" if isinstance(error, ReplyError) else "cut off"] += 1
