@@ -35,8 +35,12 @@ HABITS = (
     "heard = fn -> Stream.repeatedly(fn -> receive do m -> m after "
     f"{QUIET_MS} -> nil end end) |> Enum.take_while(& &1) |> "
     'Enum.sort_by(&Regex.replace(~r/#(PID|Reference)<[\\d.]+>/, inspect(&1), "")) end',
+    "soon = fn f -> Enum.any?(1..100, fn _ -> f.() || (Process.sleep(50) && false) end) end",
 )
-"""What is typed into an `iex` first; `heard` gives all that has come, in order of what it looks like."""
+"""What is typed into an `iex` first.
+
+`heard` gives all that has come, in order of what it looks like; `soon` whether something is so within 5 s.
+"""
 ERL_HABITS = (
     "Heard = fun() -> lists:sort((fun All() -> receive M -> [M | All()] after "
     f"{QUIET_MS} -> [] end end)()) end.",
@@ -87,9 +91,9 @@ ALIKE = (
     ":global.sync()",
     "t in Node.list(:known)",
     ":pg.join(:guests, self())",
-    "Process.sleep(200); :rpc.call(t, :pg, :get_members, [:guests]) == [self()]",
+    "soon.(fn -> :rpc.call(t, :pg, :get_members, [:guests]) == [self()] end)",
     ":pg.leave(:guests, self())",
-    "Process.sleep(200); :rpc.call(t, :pg, :get_members, [:guests])",
+    "soon.(fn -> :rpc.call(t, :pg, :get_members, [:guests]) == [] end)",
     "heard.()",
 )
 """Lines of `ada` about the node `t`, each answered alike whatever `t` is."""
@@ -97,6 +101,8 @@ ALIKE = (
 LOSS = (
     "Process.monitor(p); Process.link(p); Process.monitor({:rex, t}); Process.monitor({:nope, t})",
     "Node.monitor(t, true); :net_kernel.monitor_nodes(true)",
+    # An answer, so that what was asked before has arrived.
+    ":rpc.call(t, :erlang, :is_alive, [])",
 )
 """What `ada` asks to be told before `t` is killed."""
 

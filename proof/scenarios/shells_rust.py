@@ -129,7 +129,7 @@ def _lock(report: Report, programs: Programs, ada: Person, bob: Person) -> None:
     # Before they had met each had the lock for itself.
     turns = programs.lines("paper")[len(before) :]
     report.check_none("turns do not overlap", overlaps(turns))
-    printers = {line.split()[0] for line in turns}
+    printers = {line.split()[0] for line in programs.lines("paper")}
     report.check("all had a turn", printers == {"carol", "dave", "bob"}, repr(printers))
     # With who has the lock goes the lock.
     carol.kill()

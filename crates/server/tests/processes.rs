@@ -277,7 +277,10 @@ async fn an_inbox_is_bounded_in_bytes() {
     };
     node.spawn_async(reads_once).await.unwrap();
     let end = end_of(&node, named("narrow")).await;
-    let send = || node.send(named("narrow"), Term::binary(vec![0; MESSAGE_BYTES]));
+    let send = || {
+        node.handle()
+            .send(named("narrow"), Term::binary(vec![0; MESSAGE_BYTES]))
+    };
     for _ in 0..FITTING {
         send().await.unwrap();
     }

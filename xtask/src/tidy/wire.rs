@@ -23,7 +23,11 @@ pub(super) fn tests_exist(tree: &Tree) -> Vec<Fault> {
 
 fn is_there(tree: &Tree, file: &str, test: &str) -> bool {
     let is_python = file.ends_with(".py");
-    let path = if is_python { file.into() } else { format!("crates/{file}.rs") };
+    let path = if is_python {
+        file.into()
+    } else {
+        format!("crates/{file}.rs")
+    };
     let begin = if is_python { "def" } else { "fn" };
     let text = tree.get(&path).unwrap_or_default();
     text.contains(&format!("{begin} {test}("))
@@ -35,7 +39,8 @@ mod tests {
 
     #[test]
     fn a_test_that_is_not_there_is_seen() {
-        let page = "| 2 | names | `node/tests/a: one, two` |\n| 3 | `code`, `x: y` | `proof/b.py: three` `c/d: four` |\n";
+        let page =
+            "| 2 | names | `node/tests/a: one, two` |\n| 3 | `code`, `x: y` | `proof/b.py: three` `c/d: four` |\n";
         let tree = Tree::of(&[
             (PAGE, page),
             ("crates/node/tests/a.rs", "fn one() {}\nfn two_more() {}\n"),

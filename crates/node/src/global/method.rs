@@ -169,7 +169,9 @@ mod tests {
         for other in [fun("mine", 3, 0), fun("global", 2, 0), fun("global", 3, 1)] {
             assert_eq!(Method::from_term(&other), None);
         }
-        let Term::Fun(whole) = fun("global", 3, 0) else { panic!() };
+        let Term::Fun(whole) = fun("global", 3, 0) else {
+            panic!()
+        };
         for length in 0..37 {
             assert_eq!(Method::from_term(&Term::Fun(whole.slice(..length))), None);
         }
