@@ -30,12 +30,14 @@ from proof.scenarios.outages import kill, pause, rolling, terminate
 from proof.scenarios.placement import placement
 from proof.scenarios.shells import shells
 from proof.scenarios.shells_apart import shells_apart
+from proof.scenarios.shells_rust import shells_rust
 
 SCENARIOS: dict[str, Callable[[Run], None]] = {
     "beam": beam,
     "facade": facade,
     "shells": shells,
     "shells-apart": shells_apart,
+    "shells-rust": shells_rust,
     "placement": placement,
     "alone": alone,
     "kill": kill,

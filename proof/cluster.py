@@ -69,7 +69,7 @@ class Node:
         self._cluster = cluster
         self.index = index
         self.host = cluster.network.host(index)
-        self.name = f"salp_{index}@{self.host}"
+        self.name = f"{cluster.prefix}_{index}@{self.host}"
         self.resp_port = free_port()
         self.http_port = free_port()
         self.log = cluster.folder / f"salp_{index}.log"
@@ -196,8 +196,10 @@ class Cluster:
         options: Sequence[str] = (),
         epmd_port: int | None = None,
         first_index: int = 1,
+        prefix: str = "salp",
     ) -> None:
         self.binary = binary
+        self.prefix = prefix
         self.network = network or Loopback()
         self.replicas = replicas
         self.options = ("--replicas", str(replicas), *options)

@@ -40,10 +40,11 @@ class Run:
         network: Loopback | Namespaces | None = None,
         replicas: int = 3,
         options: Sequence[str] = (),
+        prefix: str = "salp",
     ) -> Iterator[Cluster]:
         """A healed cluster of so many nodes, whose logs are shown if anything fails."""
         failures_before = len(self.report.failures)
-        cluster = Cluster(self.binary, network, replicas, options)
+        cluster = Cluster(self.binary, network, replicas, options, prefix=prefix)
         completed = False
         try:
             if nodes:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from proof.cluster import Cluster, Node, Timeout, wait_for
 from proof.report import Report
 from proof.run import Run
-from proof.shell import NoAnswer, Shell, erl, iex, without_identities
+from proof.shell import ANSWER_S, NoAnswer, Shell, erl, iex, without_identities
 
 NODES = 3
 TICK = "-kernel net_ticktime 8"
@@ -33,9 +33,14 @@ IDLE_S = 12.0
 HABITS = (
     "IEx.configure(colors: [enabled: false], inspect: [limit: :infinity, width: 10000])",
     "heard = fn -> Stream.repeatedly(fn -> receive do m -> m after "
-    f"{QUIET_MS} -> nil end end) |> Enum.take_while(& &1) |> Enum.sort() end",
+    f"{QUIET_MS} -> nil end end) |> Enum.take_while(& &1) |> "
+    'Enum.sort_by(&Regex.replace(~r/#(PID|Reference)<[\\d.]+>/, inspect(&1), "")) end',
+    "soon = fn f -> Enum.any?(1..100, fn _ -> f.() || (Process.sleep(50) && false) end) end",
 )
-"""What is typed into an `iex` first; `heard` gives all that has come, in order of terms."""
+"""What is typed into an `iex` first.
+
+`heard` gives all that has come, in order of what it looks like; `soon` whether something is so within 5 s.
+"""
 ERL_HABITS = (
     "Heard = fun() -> lists:sort((fun All() -> receive M -> [M | All()] after "
     f"{QUIET_MS} -> [] end end)()) end.",
@@ -86,9 +91,9 @@ ALIKE = (
     ":global.sync()",
     "t in Node.list(:known)",
     ":pg.join(:guests, self())",
-    "Process.sleep(200); :rpc.call(t, :pg, :get_members, [:guests]) == [self()]",
+    "soon.(fn -> :rpc.call(t, :pg, :get_members, [:guests]) == [self()] end)",
     ":pg.leave(:guests, self())",
-    "Process.sleep(200); :rpc.call(t, :pg, :get_members, [:guests])",
+    "soon.(fn -> :rpc.call(t, :pg, :get_members, [:guests]) == [] end)",
     "heard.()",
 )
 """Lines of `ada` about the node `t`, each answered alike whatever `t` is."""
@@ -96,6 +101,8 @@ ALIKE = (
 LOSS = (
     "Process.monitor(p); Process.link(p); Process.monitor({:rex, t}); Process.monitor({:nope, t})",
     "Node.monitor(t, true); :net_kernel.monitor_nodes(true)",
+    # An answer, so that what was asked before has arrived.
+    ":rpc.call(t, :erlang, :is_alive, [])",
 )
 """What `ada` asks to be told before `t` is killed."""
 
@@ -107,9 +114,9 @@ class Person:
     shell: Shell
     report: Report
 
-    def says(self, line: str, expected: str) -> None:
+    def says(self, line: str, expected: str, timeout_s: float = ANSWER_S) -> None:
         """Types `line`, which must be answered so."""
-        answer = self.shell.type(line)
+        answer = self.shell.type(line, timeout_s)
         self.report.check(f"{self._who}: {line}", answer == expected, f"{answer!r}, not {expected!r}")
 
     def comes_to(self, line: str, expected: str, timeout_s: float = SETTLE_S) -> None:
@@ -235,7 +242,6 @@ def _alike(run: Run, cluster: Cluster, ada: Person) -> None:
     guest.wait_exit()
     cluster.nodes.remove(guest)
     for (line, theirs), (_, ours) in zip(plain, salp, strict=True):
-        print(line, "->", theirs)
         run.report.check(f"as a BEAM: {line}", ours == theirs, f"{ours}, a BEAM: {theirs}")
     run.report.count("lines answered as by a BEAM", len(plain))
 

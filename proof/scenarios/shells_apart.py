@@ -54,10 +54,10 @@ def _cut(cluster: Cluster, network: Namespaces, ada: Person, bob: Person) -> Non
             shell.comes_to(shell.knows(other), "false", LOSS_S)
     ada.hears(
         "of a lost network",
-        f'{{:nodedown, :"{two}"}}',
-        "{:EXIT, PID, :noconnection}",
         "{:DOWN, REF, :process, PID, :noconnection}",
         f'{{:DOWN, REF, :process, {{:salp, :"{two}"}}, :noconnection}}',
+        "{:EXIT, PID, :noconnection}",
+        f'{{:nodedown, :"{two}"}}',
     )
     # Each side has the names for itself. That of a shell, which is told if it loses it, and that of a process, which is
     # killed if it does.

@@ -10,6 +10,7 @@ mod files;
 mod manifest;
 mod rust;
 mod walls;
+mod wire;
 
 use std::{collections::BTreeMap, fmt, fs, io, path::Path};
 
@@ -29,6 +30,7 @@ const RULES: &[fn(&Tree) -> Vec<Fault>] = &[
     files::unfinished,
     files::machine_paths,
     files::decisions,
+    wire::tests_exist,
 ];
 
 /// Everything that is wrong with `tree`.

@@ -12,7 +12,7 @@
 //! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on. The exceptions
 //!   are the store and the node's own processes: their panic ends the node.
 //! - A task that is ended by a signal is dropped where it awaits; one that never awaits cannot be ended.
-//! - An inbox holds [`INBOX_MAX`] messages; past it its process ends with the reason `overflow`.
+//! - An inbox holds [`INBOX_MAX`] messages of [`INBOX_BYTES_MAX`]; past it its process ends with the reason `overflow`.
 //! - When the node stops, [`Inbox::receive`] gives `None`.
 
 use std::{
@@ -21,7 +21,10 @@ use std::{
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,6 +49,8 @@ use crate::{
 
 /// Messages that wait for one async process, those read and put aside included.
 pub const INBOX_MAX: usize = 16_384;
+/// Bytes of the terms among them. The last of them may go past it, so that one message may be of any size.
+pub const INBOX_BYTES_MAX: usize = 64 << 20;
 
 /// What a process is given.
 pub type Message = node::Message<Payload>;
@@ -216,7 +221,7 @@ impl Handle {
     fn open(&self, pid: &Pid) -> Inbox {
         Inbox {
             pid: pid.clone(),
-            messages: self.tasks.open(pid),
+            waiting: self.tasks.open(pid),
             aside: VecDeque::new(),
             handle: self.clone(),
         }
@@ -335,9 +340,9 @@ impl<E: Into<Term> + Send + 'static> Ending for Result<(), E> {
 #[derive(Debug)]
 pub struct Inbox {
     pid: Pid,
-    messages: mpsc::Receiver<Message>,
+    waiting: Waiting,
     /// What came while it waited for an answer.
-    aside: VecDeque<Message>,
+    aside: VecDeque<Weighed>,
     handle: Handle,
 }
 
@@ -350,8 +355,11 @@ impl Inbox {
     /// The next message; `None` once the node has stopped. Nothing is lost if this is dropped while it waits.
     pub async fn receive(&mut self) -> Option<Message> {
         match self.aside.pop_front() {
-            Some(message) => Some(message),
-            None => self.messages.recv().await,
+            Some(weighed) => Some(self.waiting.take(weighed)),
+            None => {
+                let weighed = self.waiting.messages.recv().await?;
+                Some(self.waiting.take(weighed))
+            }
         }
     }
 
@@ -457,15 +465,15 @@ impl Inbox {
             return Ok(message);
         }
         loop {
-            let message = self.messages.recv().await.ok_or(Failure::Gone)?;
-            if is_it(&message) {
-                return Ok(message);
+            let weighed = self.waiting.messages.recv().await.ok_or(Failure::Gone)?;
+            if is_it(&weighed.message) {
+                return Ok(self.waiting.take(weighed));
             }
             if self.aside.len() >= INBOX_MAX {
                 self.handle.end(self.pid.clone(), Term::atom("overflow")).await;
                 return Err(Failure::Gone);
             }
-            self.aside.push_back(message);
+            self.aside.push_back(weighed);
         }
     }
 }
@@ -511,8 +519,51 @@ struct Inboxes {
 
 #[derive(Debug)]
 struct Held {
-    messages: mpsc::Sender<Message>,
+    messages: mpsc::Sender<Weighed>,
+    /// Bytes of what waits.
+    bytes: Arc<AtomicUsize>,
     task: Option<AbortHandle>,
+}
+
+/// The other end: what an async process takes its messages from.
+#[derive(Debug)]
+struct Waiting {
+    messages: mpsc::Receiver<Weighed>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    fn take(&self, weighed: Weighed) -> Message {
+        self.bytes.fetch_sub(weighed.bytes, Ordering::Relaxed);
+        weighed.message
+    }
+}
+
+/// A message and the bytes it counts.
+#[derive(Debug)]
+struct Weighed {
+    message: Message,
+    bytes: usize,
+}
+
+impl Weighed {
+    fn new(message: Message) -> Self {
+        let bytes = match &message {
+            Message::Term { term, .. }
+            | Message::Reply { result: Ok(term), .. }
+            | Message::Reply { result: Err(term), .. }
+            | Message::Exit { reason: term, .. }
+            | Message::Down { reason: term, .. } => term.held_bytes(),
+            // These are small, or shared.
+            Message::Payload(_)
+            | Message::Timer { .. }
+            | Message::NodeUp { .. }
+            | Message::NodeDown { .. }
+            | Message::Members(_)
+            | Message::Flush => 0,
+        };
+        Self { message, bytes }
+    }
 }
 
 impl Tasks {
@@ -521,14 +572,23 @@ impl Tasks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, pid: &Pid) -> mpsc::Receiver<Message> {
+    fn open(&self, pid: &Pid) -> Waiting {
         let (messages, received) = mpsc::channel(INBOX_MAX);
-        let held = Held { messages, task: None };
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = Waiting {
+            messages: received,
+            bytes: bytes.clone(),
+        };
+        let held = Held {
+            messages,
+            bytes,
+            task: None,
+        };
         let mut inboxes = self.lock();
         if !inboxes.is_closed {
             inboxes.held.insert(pid.clone(), held);
         }
-        received
+        waiting
     }
 
     fn hold(&self, pid: &Pid, task: AbortHandle) {
@@ -541,7 +601,13 @@ impl Tasks {
 
     /// Hands out a message; gives a reason if the process must end.
     pub(crate) fn give(&self, pid: &Pid, message: Message) -> Option<&'static str> {
-        match self.lock().held.get(pid)?.messages.try_send(message) {
+        let inboxes = self.lock();
+        let held = inboxes.held.get(pid)?;
+        let weighed = Weighed::new(message);
+        if held.bytes.fetch_add(weighed.bytes, Ordering::Relaxed) > INBOX_BYTES_MAX {
+            return Some("overflow");
+        }
+        match held.messages.try_send(weighed) {
             Ok(()) => None,
             Err(mpsc::error::TrySendError::Full(_)) => Some("overflow"),
             // Whoever received has gone without a word: a call that was dropped.

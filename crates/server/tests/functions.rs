@@ -103,6 +103,17 @@ async fn a_beam_ends_no_process_of_the_node() {
     node.stop().await;
 }
 
+/// Pitfall 1: a message that leaves in several small writes waits for an acknowledgement, 40 ms each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn calls_in_a_row_do_not_stall() {
+    let (node, epmd) = start(None).await;
+    let line = "B = <<0:80000>>, ok = gen_server:call({salp, N}, {put, k, B}), \
+        {Us, ok} = timer:tc(fun() -> [{ok, B} = gen_server:call({salp, N}, {get, k}) || _ <- lists:seq(1, 200)], ok end), \
+        true = Us < 200 * 20000, ok";
+    check(epmd, &[line]).await;
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_beam_calls_the_store_and_ends_the_node() {
     let (node, epmd) = start(None).await;

@@ -23,7 +23,7 @@ use salp::{
     Address, Batch, Context, From, GenServer, Gone, Inbox, Message, Node, Payload, Pid, Process, Reply, Server, Term,
     gen_server::{Request, parse},
     named,
-    process::Failure,
+    process::{Failure, INBOX_BYTES_MAX},
     supervisor::{Intensity, Strategy, Supervisor},
 };
 use tokio::{
@@ -253,6 +253,43 @@ async fn async_processes_can_be_supervised() {
     assert_eq!(timeout(PATIENCE, told).await.unwrap().unwrap(), Ok(()));
     let nobody = node.call(named("async_echo"), 1.into(), PATIENCE).await;
     assert_eq!(nobody, Err(Failure::Reason(Term::atom("noproc"))));
+    node.stop().await;
+}
+
+/// Who does not read is ended for the bytes that wait for him, long before their number would be too many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_inbox_is_bounded_in_bytes() {
+    const MESSAGE_BYTES: usize = 1 << 20;
+    const FITTING: usize = INBOX_BYTES_MAX / MESSAGE_BYTES - 1;
+    let node = start("narrow@127.0.0.1").await;
+    let (go, told) = oneshot::channel::<()>();
+    let (tell, heard_all) = oneshot::channel();
+    let reads_once = move |mut inbox: Inbox| async move {
+        let named = inbox.act(|ctx| ctx.register("narrow", &ctx.me().clone())).await;
+        assert_eq!(named, Ok(true));
+        told.await.unwrap();
+        for _ in 0..FITTING {
+            inbox.receive().await.unwrap();
+        }
+        tell.send(()).unwrap();
+        // From now on it does not read.
+        pending::<()>().await;
+    };
+    node.spawn_async(reads_once).await.unwrap();
+    let end = end_of(&node, named("narrow")).await;
+    let send = || {
+        node.handle()
+            .send(named("narrow"), Term::binary(vec![0; MESSAGE_BYTES]))
+    };
+    for _ in 0..FITTING {
+        send().await.unwrap();
+    }
+    go.send(()).unwrap();
+    timeout(PATIENCE, heard_all).await.unwrap().unwrap();
+    for _ in 0..FITTING + 3 {
+        send().await.unwrap();
+    }
+    assert_eq!(heard(end).await, "overflow");
     node.stop().await;
 }
 

@@ -33,6 +33,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 pub mod typed;
+mod weight;
 
 pub use atom::Atom;
 pub use decode::{DecodeError, decode, decode_bare};

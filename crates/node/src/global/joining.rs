@@ -501,3 +501,24 @@ fn node_from_term(term: &Term) -> Option<(Atom, i64)> {
     };
     Some((wire::dist::node_name(node.as_bytes())?, version))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// A peer tells whom it knows as its version has it.
+    #[test]
+    fn known_nodes_come_with_and_without_a_version() {
+        let (a, b) = (Atom::new("a@h"), Atom::new("b@h"));
+        let mixed = Term::list([Term::Atom(a.clone()), Term::from((b.clone(), 8_u8))]);
+        assert_eq!(nodes_from_term(&mixed), Some(vec![(a.clone(), 0), (b.clone(), 8)]));
+        let known = [(&a, 8), (&b, 8)];
+        let told = |hearer| nodes_from_term(&nodes_term(known.into_iter(), hearer));
+        assert_eq!(told(VERSION), Some(vec![(a.clone(), 8), (b.clone(), 8)]));
+        assert_eq!(told(VERSION_PARTITIONS - 1), Some(vec![(a, 0), (b, 0)]));
+        for junk in [Term::Int(1), Term::list([1_u8]), Term::list([Atom::new("nameless")])] {
+            assert_eq!(nodes_from_term(&junk), None);
+        }
+    }
+}

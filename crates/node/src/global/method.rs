@@ -6,7 +6,8 @@
 //! Source: global(3), `register_name/3`.
 
 use alloc::{vec, vec::Vec};
-use wire::etf::{Atom, Pid, Term};
+use bytes::Bytes;
+use wire::etf::{Atom, Pid, Term, decode_bare};
 
 /// How to decide between two holders of one name, once their partitions meet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,7 @@ impl Method {
     /// None if it is any other fun, or `{Module, Function}` of another.
     pub(crate) fn from_term(term: &Term) -> Option<Self> {
         let (module, function) = match term {
+            Term::Fun(fun) => return is_of_global(fun).then_some(Method::RandomExit),
             Term::Export {
                 module,
                 function,
@@ -59,6 +61,17 @@ impl Method {
         all.into_iter()
             .find(|method| module == MODULE && function == method.function())
     }
+}
+
+/// Whether a local fun is what `global:register_name/2` registers with, `fun random_exit_name/3`: a local fun has no name,
+/// but no other one of that module is a method.
+fn is_of_global(fun: &Bytes) -> bool {
+    // Size, arity, the digest of the module, index, number of free variables.
+    const ARITY_AT: usize = 4;
+    const FREE: core::ops::Range<usize> = 25..29;
+    let is_plain = fun.get(ARITY_AT) == Some(&ARITY) && fun.get(FREE) == Some(&[0; 4]);
+    let mut at = FREE.end;
+    is_plain && decode_bare(fun, &mut at).is_ok_and(|module| module.is_atom(MODULE))
 }
 
 /// What to do about a conflict.
@@ -138,5 +151,29 @@ mod tests {
         }
         let pair = Term::from((Term::atom("global"), Term::atom("notify_all_name")));
         assert_eq!(Method::from_term(&pair), Some(Method::NotifyAll));
+    }
+
+    /// A local fun as OTP writes it, up to what is behind the module.
+    fn fun(module: &str, arity: u8, free: u8) -> Term {
+        let mut fun = vec![0, 0, 0, 73, arity];
+        fun.extend([0xab; 16]);
+        fun.extend([0, 0, 0, 0, 0, 0, 0, free, 119, u8::try_from(module.len()).unwrap()]);
+        fun.extend(module.as_bytes());
+        fun.extend([97, 0]);
+        Term::Fun(fun.into())
+    }
+
+    #[test]
+    fn what_a_beam_registers_with_by_default_is_a_local_fun() {
+        assert_eq!(Method::from_term(&fun("global", 3, 0)), Some(Method::RandomExit));
+        for other in [fun("mine", 3, 0), fun("global", 2, 0), fun("global", 3, 1)] {
+            assert_eq!(Method::from_term(&other), None);
+        }
+        let Term::Fun(whole) = fun("global", 3, 0) else {
+            panic!()
+        };
+        for length in 0..37 {
+            assert_eq!(Method::from_term(&Term::Fun(whole.slice(..length))), None);
+        }
     }
 }
