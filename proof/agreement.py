@@ -1,9 +1,9 @@
 """What the members of a mesh must agree on once it is at rest, and what must be left of nobody's work.
 
 Each check takes what all members said (`proof/beam/mesh.erl` has the shape; salp nodes are asked by a BEAM, and their
-tables are read from `/metrics`) and returns what is wrong, as lines. The known set of a BEAM member is one process, its
-*keeper*: it has the global name `{known, NODE}`, is twice in the group `known` of scope `pg` and once of scope `mesh`, and
-watches each salp node and is linked to it.
+tables are read from `/metrics`) and returns what is wrong, as lines. The known set of a BEAM member is one process,
+its *keeper*: it has the global name `{known, NODE}`, is twice in the group `known` of scope `pg` and once of scope
+`mesh`, and watches each salp node and is linked to it.
 """
 
 from __future__ import annotations

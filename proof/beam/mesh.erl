@@ -1,4 +1,4 @@
-%% A BEAM member of a mesh: `erl -name … -pa … -s mesh -extra HOST PORT SALPS BEAMS`, both lists of nodes, comma-separated.
+%% A BEAM member of a mesh: `erl -name … -pa … -s mesh -extra HOST PORT SALPS BEAMS`, both lists of nodes with commas.
 %%
 %% It takes commands on a TCP port, one a line, and answers each with one line of JSON.
 %%
@@ -22,11 +22,14 @@
 -define(STEP_MS, 4000).
 
 start() ->
-    [Host, Port, Salps, Beams] = init:get_plain_arguments(),
+    Arguments = init:get_plain_arguments(),
+    register(mesh_member, spawn(fun() -> run(Arguments) end)).
+
+run([Host, Port, Salps, Beams]) ->
     register(mesh_observer, spawn(fun observer/0)),
     {ok, _} = pg:start(pg),
     {ok, _} = pg:start(?SCOPE),
-    ets:new(mesh_load, [named_table, public, {heir, whereis(init), none}]),
+    ets:new(mesh_load, [named_table, public]),
     put_env(salps, nodes_of(Salps)),
     put_env(beams, nodes_of(Beams)),
     register(mesh_keeper, spawn(fun keeper/0)),
@@ -98,7 +101,8 @@ groups(Scopes, All, Members) ->
 
 %% Who holds what at other nodes: `HOLDER NODE`, once for each.
 
-monitors(Pid) -> of_others(Pid, monitors, fun({process, {_, Node}}) -> Node; ({process, P}) -> node(P); (_) -> node() end).
+monitors(Pid) ->
+    of_others(Pid, monitors, fun({process, {_, Node}}) -> Node; ({process, P}) -> node(P); (_) -> node() end).
 links(Pid) -> of_others(Pid, links, fun(P) when is_pid(P) -> node(P); (_) -> node() end).
 watchers(Pid) -> of_others(Pid, monitored_by, fun(P) when is_pid(P) -> node(P); (_) -> node() end).
 
@@ -126,7 +130,10 @@ json(Map) when is_map(Map) ->
 json(List) when is_list(List) -> ["[", lists:join($,, [json(Item) || Item <- List]), "]"];
 json(Number) when is_integer(Number) -> integer_to_binary(Number);
 json(Atom) when is_atom(Atom) -> json(atom_to_binary(Atom));
-json(Text) -> [$", binary:replace(binary:replace(Text, <<"\\">>, <<"\\\\">>, [global]), <<"\"">>, <<"\\\"">>, [global]), $"].
+json(Text) -> [$", [escaped(Character) || <<Character>> <= Text], $"].
+
+escaped(Character) when Character =:= $"; Character =:= $\\ -> [$\\, Character];
+escaped(Character) -> Character.
 
 %% `nodeup` and `nodedown` of a peer must alternate.
 
@@ -287,7 +294,8 @@ step(watch) ->
 step(call) ->
     Node = one_of(env(salps)),
     Key = {mesh, rand:uniform(100)},
-    [gen_server:call({salp, Node}, Request, 3000) || Request <- [{put, Key, self()}, {get, Key}, {incr, <<"mesh">>, 1}]];
+    Requests = [{put, Key, self()}, {get, Key}, {incr, <<"mesh">>, 1}],
+    [gen_server:call({salp, Node}, Request, 3000) || Request <- Requests];
 step(remote) ->
     Node = one_of(env(salps)),
     any_of([fun() -> erpc:call(Node, salp, stats, [], 2000) end, fun() -> rpc:call(Node, erlang, nodes, []) end,

@@ -6,13 +6,15 @@ the salp nodes, call them, and are killed whatever they hold.
 
 1. Links are cut for less and for more than the tick time, members are killed, stopped, paused. Then all is mended, the
    load ends, and within `SETTLE_S` all must agree (`proof.agreement`), with no lock, name or member left over.
-2. All connections are made anew, and the load goes on in peace. When it has ended, no monitor and no link is left either.
+2. All connections are made anew, and the load goes on in peace. When it has ended, no monitor and no link is left
+   either.
 
 Monitors are not counted after the first part because OTP forgets to take them back: what a process of a BEAM monitors
-while the connection is being made stays monitored, whatever becomes of the process, until that connection ends (OTP 25 and
-28, between two BEAMs too).
+while the connection is being made stays monitored, whatever becomes of the process, until that connection ends (OTP 25
+and 28, between two BEAMs too).
 
-BEAM nodes do not connect again on their own: each BEAM member connects to whom it misses every second, as libcluster does.
+BEAM nodes do not connect again on their own: each BEAM member connects to whom it misses every second, as libcluster
+does.
 """
 
 from __future__ import annotations
@@ -128,7 +130,8 @@ def _formed(run: Run) -> Iterator[Mesh]:
         beam_node.compile_program(cluster.folder)
         erls = ["erl", newer or "erl"]
         beams = [
-            Beam(network, SALPS + 1 + number, erl, cluster.folder, cluster.environment) for number, erl in enumerate(erls)
+            Beam(network, SALPS + number, erl, cluster.folder, cluster.environment)
+            for number, erl in enumerate(erls, start=1)
         ]
         mesh = Mesh(network, cluster, beams)
         try:

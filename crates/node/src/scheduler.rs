@@ -109,6 +109,12 @@ impl<P: Payload> Node<P> {
         self.core.pid(process)
     }
 
+    /// As [`Node::adopt`], for a process that is there as long as the node is: no exit signal ends it.
+    pub fn adopt_service(&mut self) -> Pid {
+        let process = self.core.table.add_service(Body::Adopted);
+        self.core.pid(process)
+    }
+
     /// Runs `action` in the name of an adopted process: how the shell links, monitors, registers,
     /// calls and exits. None if there is no such process.
     pub fn act<R>(

@@ -54,6 +54,11 @@ impl Pilot {
                 self.open.insert(asked, from);
                 return;
             }
+            [verb, resource] if verb.is_atom("await") => {
+                let asked = ctx.global_lock(resource.clone(), None, None);
+                self.open.insert(asked, from);
+                return;
+            }
             [verb, resource] if verb.is_atom("unlock") => {
                 let asked = ctx.global_unlock(resource.clone(), None);
                 self.open.insert(asked, from);
@@ -81,6 +86,10 @@ impl Pilot {
             [verb, Term::Atom(node)] if verb.is_atom("disconnect") => {
                 ctx.disconnect(node);
                 Term::atom("ok")
+            }
+            [verb, _] if verb.is_atom("tables") => {
+                let tables = ctx.tables();
+                Term::from((tables.calls, tables.global_locks))
             }
             [verb, _] if verb.is_atom("names") => Term::list(ctx.global_names()),
             [verb, _] if verb.is_atom("nodes") => Term::list(ctx.nodes(NodeKind::Visible)),
@@ -355,6 +364,40 @@ fn services_do_not_end_for_a_beam() {
             "yes = Pilot(N0, {register, r}), N0 = node(global:whereis_name(r)), pong = net_adm:ping(N0), ok",
             "true = global:set_lock({r, a}), true = global:del_lock({r, a}), ok = global:sync(), ok",
             "receive X -> {surplus, X} after 0 -> ok end",
+        ],
+    );
+}
+
+/// Each round, both nodes change names and wait for locks, and a connection of one of them ends.
+#[test]
+fn what_nodes_ask_for_comes_to_an_end_whatever_is_cut() {
+    check(
+        &["beam@127.0.7.2"],
+        &["salp@127.0.7.3", "salp@127.0.7.4"],
+        &[
+            "[Until(fun() -> pong =:= net_adm:ping(X) end) || X <- [N0, N1]], Agree([Me, N0, N1])",
+            "One = fun(List) -> lists:nth(rand:uniform(length(List)), List) end, \
+               Requests = fun() -> [{register, {n, One([1, 2, 3])}}, {unregister, {n, One([1, 2, 3])}}, \
+                 {await, {r, One([1, 2])}}, {unlock, {r, One([1, 2])}}] end, \
+               [begin \
+                 [spawn(fun() -> catch Pilot(X, Request) end) || X <- [N0, N1], Request <- Requests()], \
+                 spawn(fun() -> catch global:register_name({n, One([1, 2, 3])}, spawn(fun() -> timer:sleep(500) end)) end), \
+                 timer:sleep(rand:uniform(100)), \
+                 case One([beam, salp, nobody]) of \
+                   beam -> erlang:disconnect_node(One([N0, N1])); \
+                   salp -> catch gen_server:call({pilot, N0}, {disconnect, N1}, 1000); \
+                   nobody -> ok \
+                 end, \
+                 timer:sleep(rand:uniform(300)), [net_adm:ping(X) || X <- [N0, N1]] \
+               end || _ <- lists:seq(1, 30)], ok",
+            "Agree([Me, N0, N1])",
+            "Until(fun() -> [Pilot(X, {unlock, {r, I}}) || X <- [N0, N1], I <- [1, 2]], \
+               {[], [{0, 0}]} =:= {ets:tab2list(global_locks), lists:usort([Pilot(X, {tables, all}) || X <- [N0, N1]])} end)",
+            "Until(fun() -> 1 =:= length(lists:usort([lists:sort(global:registered_names()) | \
+               [Pilot(X, {names, all}) || X <- [N0, N1]]])) end)",
+            "[[_] = lists:usort([global:whereis_name(Name) | [Pilot(X, {whereis, Name}) || X <- [N0, N1]]]) || \
+               Name <- global:registered_names()], ok",
+            "yes = Pilot(N0, {register, last}), yes = Pilot(N1, {unregister, last}), ok",
         ],
     );
 }

@@ -191,14 +191,16 @@ fn a_link_is_answered_and_untied_in_order() {
 
 #[test]
 fn services_do_not_obey() {
-    let mut keeper = None;
+    let mut keepers = None;
     let mut stage = Stage::visible(Limits::default(), |node| {
-        keeper = Some(node.add_service("keeper", Box::new(Service)));
+        keepers = Some((node.add_service("keeper", Box::new(Service)), node.adopt_service()));
     });
-    let keeper = keeper.unwrap();
-    stage.monitor(Monitored::Pid(keeper.clone()));
-    for reason in ["kill", "shutdown"] {
-        stage.signal(&exit(&keeper, reason));
+    let (keeper, door) = keepers.unwrap();
+    for service in [&keeper, &door] {
+        stage.monitor(Monitored::Pid(service.clone()));
+        for reason in ["kill", "shutdown"] {
+            stage.signal(&exit(service, reason));
+        }
     }
     stage.signal(&Signal::Link {
         from: peer(1),

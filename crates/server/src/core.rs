@@ -156,7 +156,7 @@ impl Core {
         for face in &parts.facades {
             facade::install(&mut node, face, parts.store.request_timeout_ms);
         }
-        let door = node.adopt();
+        let door = node.adopt_service();
         // The store and the facades are not among them: their panic ends the node.
         node.guard(process::guard);
         let router = Rc::new(mem::take(&mut parts.router));

@@ -48,7 +48,7 @@ impl Store {
         theirs.fold(self.vitals.keys_primary, u64::saturating_add)
     }
 
-    /// The cluster, and the tables of its node, which the caller has read.
+    /// The cluster as this node sees it. The tables are the node's, which only a process with its context can read.
     pub(crate) fn status(&self, tables: Tables) -> Arc<Status> {
         let own = self.take_vitals(self.vitals.ops_per_second);
         let shards: Vec<ShardStatus> = (0..self.replicas.len()).map(|shard| self.shard_status(shard)).collect();

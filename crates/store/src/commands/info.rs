@@ -8,9 +8,9 @@
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 use core::fmt::Write as _;
 
-use super::connection::REDIS_VERSION;
 use node::Tables;
 
+use super::connection::REDIS_VERSION;
 use crate::{cluster::Seat, store::Store, visit::Visit};
 
 type Section = (&'static str, fn(&Store, &mut String));
@@ -155,6 +155,7 @@ fn keyspace(store: &Store, out: &mut String) {
 }
 
 fn salp(store: &Store, out: &mut String) {
+    // Their tables are shown by `/metrics`.
     let status = store.status(Tables::default());
     let vitals = store.take_vitals(store.vitals.ops_per_second);
     line(out, format_args!("node:{}", status.name));
