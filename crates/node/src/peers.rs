@@ -152,8 +152,13 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn written(&mut self, id: ConnectionId, bytes: usize) {
-        if let Some(connection) = self.connections.by_id.get_mut(&id) {
-            connection.output.written(bytes);
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        connection.output.written(bytes);
+        if let Phase::Up(up) = &connection.phase {
+            let node = up.node.clone();
+            self.make_room(&node);
         }
     }
 
@@ -431,6 +436,7 @@ impl<P: Payload> Core<P> {
         }
         self.given_names.free(&node);
         self.disconnect_processes(&node);
+        self.make_room(&node);
         let reason = Term::atom(reason);
         self.event(Event::NodeDown {
             node: node.clone(),

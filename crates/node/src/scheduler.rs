@@ -34,6 +34,7 @@ use crate::{
     output::{self, GroupLeader, LogSink},
     random::Random,
     registry::Registry,
+    room::Room,
     rex::{self, Rex},
     signals::Place,
     start::Guard,
@@ -145,6 +146,11 @@ impl<P: Payload> Node<P> {
         }
     }
 
+    /// Whether a process waits for `Input::Flush`, which the shell then gives once others had their turn.
+    pub fn wants_flush(&self) -> bool {
+        !self.core.deferred.is_empty()
+    }
+
     /// Shows every further message to `observer`.
     pub fn observe(&mut self, observer: Box<dyn Observer<P>>) {
         self.core.observer = Some(observer);
@@ -223,6 +229,7 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) calls: Calls,
     queue: VecDeque<Queued<P>>,
     deferred: Vec<Local>,
+    pub(crate) room: Room,
     pub(crate) last_reference: u64,
     started: bool,
     observer: Option<Box<dyn Observer<P>>>,
@@ -290,6 +297,7 @@ impl<P: Payload> Core<P> {
             urgent: VecDeque::new(),
             queue: VecDeque::new(),
             deferred: Vec::new(),
+            room: Room::default(),
             last_reference: 0,
             started: false,
             observer: None,

@@ -237,7 +237,7 @@ impl Core {
             self.alarm_us = deadline_us;
             self.alarm.ring();
         }
-        if is_round && !self.links.is_empty() {
+        if (is_round || self.node.wants_flush()) && !self.links.is_empty() {
             self.flush.ring();
         }
     }
@@ -519,6 +519,10 @@ async fn flush(shell: Shell) {
     loop {
         bell.heard().await;
         shell.core().input(Input::Flush);
+        if bell.is_rung() {
+            // A process has more to send: sockets are looked at before.
+            tokio::task::yield_now().await;
+        }
     }
 }
 
