@@ -4,7 +4,12 @@
 //! - Those that wait are woken in the order they came, all at once: who then finds no room waits behind the others.
 //! - A process that never asks is never held up; what bounds it is `output_bytes_max`, which cuts the peer.
 
-use crate::{context::Context, message::Payload, scheduler::Core, table::Local};
+use crate::{
+    context::Context,
+    message::Payload,
+    scheduler::{Core, Node},
+    table::Local,
+};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
@@ -33,6 +38,13 @@ impl Room {
 
     fn take(&mut self, node: &Atom) -> Vec<Local> {
         self.by_node.remove(node).map(|line| line.order).unwrap_or_default()
+    }
+}
+
+impl<P: Payload> Node<P> {
+    /// [`Context::has_room`], for the shell's async processes.
+    pub fn has_room(&self, node: &Atom) -> bool {
+        self.core.has_room(node)
     }
 }
 

@@ -195,7 +195,10 @@ async fn run(node: &Node, word: &str, peer: &str, many: u64, count: u64) -> Resu
     }
     if word.ends_with("sends") {
         let after = node.call(Address::Pid(sink), Term::atom("count"), PATIENCE).await?;
-        let sent = after.as_int().zip(before.as_int()).map(|(after, before)| after - before);
+        let sent = after
+            .as_int()
+            .zip(before.as_int())
+            .map(|(after, before)| after - before);
         assert_eq!(sent, i64::try_from(left * many).ok(), "nothing is lost");
     }
     Ok(())
