@@ -484,9 +484,8 @@ impl<P: Payload> Core<P> {
 
     // Ticks
 
-    /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing
-    /// for an eighth hears a tick. So a peer that is well is
-    /// never silent for more than a quarter.
+    /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing for an eighth hears a
+    /// tick. So a peer that has our tick time and is well is never silent for more than a quarter; who is, is asked.
     pub(crate) fn tick(&mut self) {
         let now_us = self.now.monotonic_us;
         let tick_us = self.config.tick_ms * 1000;
@@ -504,8 +503,12 @@ impl<P: Payload> Core<P> {
             let Phase::Up(up) = &connection.phase else {
                 continue;
             };
-            if now_us.saturating_sub(up.read_us) >= tick_us {
+            let silent_us = now_us.saturating_sub(up.read_us);
+            if silent_us >= tick_us {
                 self.lose(id, "net_tick_timeout", true);
+            } else if silent_us > tick_us / 4 && connection.output.bytes() == 0 {
+                let node = up.node.clone();
+                self.ask_for_life(&node);
             } else if now_us.saturating_sub(connection.output.wrote_us) >= tick_us / 8 {
                 self.send_tick(id);
             }
