@@ -360,7 +360,7 @@ def _table(results: Results) -> str:
                 continue
             cells += [
                 f"{_speed_ratio(results, pair, otp):.2f}",
-                f"{_cpu_us(base) / _cpu_us(samples):.2f}",
+                f"{_cpu_us(base) / max(_cpu_us(samples), 0.001):.2f}",
             ]
         rows.append(cells)
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]

@@ -32,7 +32,8 @@ pub struct Config {
 pub struct Limits {
     /// Messages waiting for local processes; a further one is dropped, with an event.
     pub queue_max: usize,
-    /// Messages handled within one `Node::handle`; the rest wait for the next input.
+    /// Messages handled within one `Node::handle`; the rest wait for the next input, so that processes that keep each
+    /// other busy do not keep peers waiting.
     pub steps_max: usize,
     /// Bytes sent to one peer and not yet written; the next message past it cuts the
     /// connection.
@@ -75,7 +76,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             queue_max: 1 << 20,
-            steps_max: 1 << 18,
+            steps_max: 1 << 13,
             output_bytes_max: 64 << 20,
             output_bytes_busy: 1 << 20,
             output_bytes_flush: 256 << 10,
