@@ -45,6 +45,8 @@ START_S = 15.0
 SETTLE_S = 2.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
+LAST_HEADING = "## Goals"
+
 BASE = "redis"
 SINGLE = "salp"
 TRIO = "salp, 3 nodes"
@@ -60,7 +62,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """User and system time of all its processes so far."""
-        return sum(_cpu_seconds(pid) for pid in self.pids)
+        return sum(cpu_seconds(pid) for pid in self.pids)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def main(arguments: list[str]) -> int:
     page = _page(results, misses, binary, ["python3 -m proof.bench", *arguments])
     print(page)
     if options.write:
-        options.write.write_text(page)
+        _write_page(options.write, page)
     return 1 if options.gate and misses else 0
 
 
@@ -245,13 +247,33 @@ def _bytes_per_key(server: Server, count: int) -> float:
     return (resident_bytes(pid) - before) / count
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """User and system time; the fields are counted behind the name, which may have spaces."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 # The page
+
+
+def write_section(path: Path, heading: str, section: str) -> None:
+    """Puts a section into a page: in place of the one with that heading, or at the end."""
+    page = path.read_text() if path.exists() else ""
+    start = page.find(f"\n{heading}\n")
+    if start < 0:
+        path.write_text(f"{page.rstrip()}\n\n{section}".lstrip())
+        return
+    end = page.find("\n## ", start + len(heading))
+    rest = page[end:] if end >= 0 else ""
+    path.write_text(f"{page[:start]}\n{section}{rest}")
+
+
+def _write_page(path: Path, page: str) -> None:
+    """Writes the page, and keeps the sections that others put behind its last one."""
+    old = path.read_text() if path.exists() else ""
+    _, _, behind = old.partition(f"\n{LAST_HEADING}\n")
+    _, heading, others = behind.partition("\n## ")
+    path.write_text(page + heading + others)
 
 
 def _misses(results: Results) -> list[str]:
@@ -297,7 +319,7 @@ three nodes share the machine with the load generator.
 
 {_memory_table(results)}
 
-## Goals
+{LAST_HEADING}
 
 {goals}
 """

@@ -32,11 +32,15 @@ pub struct Config {
 pub struct Limits {
     /// Messages waiting for local processes; a further one is dropped, with an event.
     pub queue_max: usize,
-    /// Messages handled within one `Node::handle`; the rest wait for the next input.
+    /// Messages handled within one `Node::handle`; the rest wait for the next input, so that processes that keep each
+    /// other busy do not keep peers waiting.
     pub steps_max: usize,
     /// Bytes sent to one peer and not yet written; the next message past it cuts the
     /// connection.
     pub output_bytes_max: usize,
+    /// Bytes on their way to one peer from which on there is no room for more (`Context::has_room`); who does not ask may
+    /// still send.
+    pub output_bytes_busy: usize,
     /// Gathered bytes that leave at once, not at the flush.
     pub output_bytes_flush: usize,
     /// Bytes of one message from a peer; past it the connection is cut.
@@ -72,8 +76,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             queue_max: 1 << 20,
-            steps_max: 1 << 18,
+            steps_max: 1 << 13,
             output_bytes_max: 64 << 20,
+            output_bytes_busy: 1 << 20,
             output_bytes_flush: 256 << 10,
             message_bytes_max: 72 << 20,
             monitors_per_peer_max: 100_000,

@@ -22,6 +22,7 @@
 //! | [`groups`] | process groups, as `pg` has them |
 //! | [`server`], [`supervisor`], [`directory`] | what OTP builds of them: `GenServer`, `Supervisor`, `Registry` |
 //! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
+//! | `room` | who waits until a peer has read |
 //! | `given_names` | names for peers that have none |
 //! | `route` | control messages in and out |
 //! | `members`, `membership`, `hello` | who belongs to the cluster: talks, decides, encodes |
@@ -65,6 +66,7 @@ mod random;
 mod registry;
 mod remote;
 mod rex;
+mod room;
 mod route;
 mod scheduler;
 pub mod server;

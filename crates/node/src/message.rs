@@ -104,6 +104,18 @@ pub enum Address {
     Alias(Ref),
 }
 
+impl Address {
+    /// The node that it leads to, if the address names it.
+    pub fn node(&self) -> Option<&Atom> {
+        match self {
+            Self::Pid(pid) => Some(&pid.node),
+            Self::Remote { node, .. } => Some(node),
+            Self::Alias(alias) => Some(&alias.node),
+            Self::Name(_) => None,
+        }
+    }
+}
+
 /// One member of the cluster as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {

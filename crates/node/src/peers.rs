@@ -157,8 +157,13 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn written(&mut self, id: ConnectionId, bytes: usize) {
-        if let Some(connection) = self.connections.by_id.get_mut(&id) {
-            connection.output.written(bytes);
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        connection.output.written(bytes);
+        if let Phase::Up(up) = &connection.phase {
+            let node = up.node.clone();
+            self.make_room(&node);
         }
     }
 
@@ -436,6 +441,7 @@ impl<P: Payload> Core<P> {
         }
         self.given_names.free(&node);
         self.disconnect_processes(&node);
+        self.make_room(&node);
         let reason = Term::atom(reason);
         self.event(Event::NodeDown {
             node: node.clone(),
@@ -483,10 +489,9 @@ impl<P: Payload> Core<P> {
 
     // Ticks
 
-    /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing
-    /// for an eighth hears a tick. So a member that is well is
-    /// never silent for more than a quarter. A BEAM may be, whose own tick time is longer: it is asked
-    /// for a sign of life.
+    /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing for an eighth hears a
+    /// tick. So a peer that has our tick time and is well is never silent for more than a quarter. One whose own is longer
+    /// may be, as a BEAM's is: it is asked for a sign of life.
     pub(crate) fn tick(&mut self) {
         let now_us = self.now.monotonic_us;
         let tick_us = self.config.tick_ms * 1000;
@@ -507,7 +512,7 @@ impl<P: Payload> Core<P> {
             let silent_us = now_us.saturating_sub(up.read_us);
             if silent_us >= tick_us {
                 self.lose(id, "net_tick_timeout", true);
-            } else if silent_us >= tick_us / 2 && !self.is_member(&up.node) {
+            } else if silent_us >= tick_us / 2 && connection.output.bytes() == 0 {
                 let node = up.node.clone();
                 self.probe(&node);
             } else if now_us.saturating_sub(connection.output.wrote_us) >= tick_us / 8 {

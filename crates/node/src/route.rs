@@ -213,8 +213,7 @@ impl<P: Payload> Core<P> {
         if let Some((id, up, output)) = self.connections.up_mut(node) {
             if up.reaches(&signal) {
                 let before = output.bytes();
-                let (control, message) = signal.encode(up.flags);
-                write_frame(&mut output.gathered, up.flags, &control, message);
+                write_frame(&mut output.gathered, up.flags, &signal);
                 self.gathered(id, before);
             } else {
                 self.refuse(&signal);

@@ -35,6 +35,7 @@ use crate::{
     random::Random,
     registry::Registry,
     rex::{self, Rex},
+    room::Room,
     signals::Place,
     start::Guard,
     table::{Body, Local, Table},
@@ -151,6 +152,11 @@ impl<P: Payload> Node<P> {
         }
     }
 
+    /// Whether a process waits for `Input::Flush`, which the shell then gives once others had their turn.
+    pub fn wants_flush(&self) -> bool {
+        !self.core.deferred.is_empty()
+    }
+
     /// Shows every further message to `observer`.
     pub fn observe(&mut self, observer: Box<dyn Observer<P>>) {
         self.core.observer = Some(observer);
@@ -230,6 +236,7 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) calls: Calls,
     queue: VecDeque<Queued<P>>,
     deferred: Vec<Local>,
+    pub(crate) room: Room,
     pub(crate) last_reference: u64,
     started: bool,
     observer: Option<Box<dyn Observer<P>>>,
@@ -298,6 +305,7 @@ impl<P: Payload> Core<P> {
             urgent: VecDeque::new(),
             queue: VecDeque::new(),
             deferred: Vec::new(),
+            room: Room::default(),
             last_reference: 0,
             started: false,
             observer: None,

@@ -23,6 +23,11 @@ impl Bell {
         }
     }
 
+    /// Whether it was rung and nobody has heard it yet.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.rung.get()
+    }
+
     /// Waits for the next ring, or takes the one that was.
     pub(crate) async fn heard(&self) {
         poll_fn(|cx| {

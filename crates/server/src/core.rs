@@ -42,7 +42,7 @@ use crate::{
     clock::Clock,
     dist::{Links, Router},
     functions::{self, Needs},
-    handle::{Order, Wish},
+    handle::{Answer, Order, Wish},
     mailbox::Mailbox,
     measure::Meter,
     process::{self, Tasks},
@@ -52,6 +52,8 @@ use crate::{
 const BATCHES_MAX: usize = 64;
 /// Capacity of the shared output buffer that is kept.
 const OUTPUT_KEPT_BYTES_MAX: usize = 1 << 20;
+/// Orders carried out before others have their turn.
+const ORDERS_AT_ONCE: usize = 256;
 /// Numbers of sessions of handles begin here, so that those of clients have no gaps.
 const HANDLE_SESSIONS: u64 = 1 << 62;
 /// How long the last words to peers may take.
@@ -106,6 +108,8 @@ pub(crate) struct Core {
 
     waiters: HashMap<u64, Waiter>,
     status_waiters: Vec<oneshot::Sender<Arc<Status>>>,
+    /// Async processes that wait until a peer has read, at most one each.
+    room_waiters: Vec<(Atom, oneshot::Sender<()>)>,
     next_client: u64,
     next_handle: u64,
     /// The batch that was answered while it was handed in.
@@ -181,6 +185,7 @@ impl Core {
                 busy: false,
                 waiters: HashMap::new(),
                 status_waiters: Vec::new(),
+                room_waiters: Vec::new(),
                 next_client: 1,
                 next_handle: HANDLE_SESSIONS,
                 answered: None,
@@ -231,13 +236,14 @@ impl Core {
 
     /// Sets the alarm and asks for a flush.
     fn look_ahead(&mut self, is_round: bool) {
+        self.tell_of_room();
         if let Some(deadline_us) = self.node.deadline()
             && deadline_us < self.alarm_us
         {
             self.alarm_us = deadline_us;
             self.alarm.ring();
         }
-        if is_round && !self.links.is_empty() {
+        if (is_round || self.node.wants_flush()) && !self.links.is_empty() {
             self.flush.ring();
         }
     }
@@ -468,7 +474,64 @@ impl Core {
                 let to = self.door.clone();
                 self.tell_store(Payload::StatusOf { to });
             }
+            Order::Send { from, to, term, room } => self.send_for(from, &to, term, room),
+            Order::Reply { process, from, answer } => {
+                // Nobody waits for the answer of who has ended.
+                let _ = self.act(&process, |ctx| ctx.reply(&from, answer));
+            }
+            Order::Call {
+                process,
+                to,
+                request,
+                timeout_us,
+                answer,
+            } => self.call_for(process, &to, request, timeout_us, answer),
             Order::Act(act) => act.0(self),
+        }
+    }
+
+    fn send_for(&mut self, from: Option<Pid>, to: &Address, term: Term, room: Option<oneshot::Sender<()>>) {
+        let from = from.unwrap_or_else(|| self.door.clone());
+        // Who has ended sends nothing any more.
+        let _ = self.act(&from, |ctx| ctx.send(to, term));
+        let Some(room) = room else { return };
+        match to.node() {
+            Some(node) if !self.node.has_room(node) => self.room_waiters.push((node.clone(), room)),
+            // Who does not wait any more need not know.
+            _ => drop(room.send(())),
+        }
+    }
+
+    fn call_for(&mut self, process: Option<Pid>, to: &Address, request: Term, timeout_us: u64, answer: Answer) {
+        let process = process.unwrap_or_else(|| {
+            let process = self.adopt();
+            self.tasks.open_for_call(&process);
+            process
+        });
+        let tasks = self.tasks.clone();
+        let me = process.clone();
+        let call = move |ctx: &mut Context<'_, Payload>| {
+            let call = ctx.call(to, request, timeout_us);
+            if let Some(dropped) = tasks.await_call(&me, call, answer) {
+                ctx.demonitor(&dropped);
+            }
+        };
+        // Without a process the answer is dropped, which says so.
+        let _ = self.act(&process, call);
+    }
+
+    /// Tells those that wait for a peer to read that it has.
+    fn tell_of_room(&mut self) {
+        if self.room_waiters.is_empty() {
+            return;
+        }
+        let waiters = mem::take(&mut self.room_waiters);
+        let is_there = |node: &Atom| self.node.has_room(node);
+        let (told, waiting): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|(node, _)| is_there(node));
+        self.room_waiters = waiting;
+        for (_, waiter) in told {
+            // Who does not wait any more need not know.
+            let _ = waiter.send(());
         }
     }
 
@@ -519,27 +582,36 @@ async fn flush(shell: Shell) {
     loop {
         bell.heard().await;
         shell.core().input(Input::Flush);
+        if bell.is_rung() {
+            // A process has more to send: sockets are looked at before.
+            tokio::task::yield_now().await;
+        }
     }
 }
 
 async fn alarm(shell: Shell) {
     let bell = shell.core().alarm.clone();
     loop {
-        let at = {
+        let (at, is_due) = {
             let mut core = shell.core();
             core.alarm_us = core.node.deadline().unwrap_or(u64::MAX);
-            core.clock.instant(core.alarm_us)
+            let now_us = core.clock.now().monotonic_us;
+            (core.clock.instant(core.alarm_us), core.alarm_us <= now_us)
         };
-        tokio::select! {
-            biased;
-            () = bell.heard() => {}
-            () = sleep_until(Instant::from_std(at)) => {
-                let mut core = shell.core();
-                core.input(Input::Alarm);
-                if core.links.is_empty() {
-                    core.input(Input::Flush);
-                }
+        if is_due {
+            // The node has more to do than fits a turn: sockets have theirs, and no timer rounds it up to a millisecond.
+            tokio::task::yield_now().await;
+        } else {
+            tokio::select! {
+                biased;
+                () = bell.heard() => continue,
+                () = sleep_until(Instant::from_std(at)) => {}
             }
+        }
+        let mut core = shell.core();
+        core.input(Input::Alarm);
+        if core.links.is_empty() {
+            core.input(Input::Flush);
         }
     }
 }
@@ -554,8 +626,17 @@ async fn measure(shell: Shell, meter: Meter) {
 }
 
 async fn take_orders(shell: Shell, mut orders: mpsc::Receiver<Order>) {
-    while let Some(order) = orders.recv().await {
-        shell.core().order(order);
+    let mut taken = Vec::with_capacity(ORDERS_AT_ONCE);
+    while orders.recv_many(&mut taken, ORDERS_AT_ONCE).await > 0 {
+        let mut core = shell.core();
+        for order in taken.drain(..) {
+            core.order(order);
+        }
+        drop(core);
+        if !orders.is_empty() {
+            // Programs that ask much do not keep peers waiting.
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -45,8 +45,9 @@ use stream::{Reading, Stream, Writing, secure};
 
 /// Bytes read in one go.
 const READ_BYTES: usize = 64 << 10;
-/// Reads in a row before others have their turn.
-const READS_MAX: usize = 8;
+/// Bytes read from one peer before others have their turn: what it floods the node with holds them up no longer than it
+/// takes to handle so much.
+const TURN_BYTES: usize = 64 << 10;
 /// Pieces in one write.
 const PIECES_MAX: usize = 64;
 /// Links at a time, dialled and accepted; past it nobody is accepted.
@@ -390,25 +391,28 @@ fn accepted(shell: &Shell, id: ConnectionId, stream: Stream, certificate: Option
 
 async fn read(shell: Shell, id: ConnectionId, mut half: Reading) {
     let mut buffer = BytesMut::new();
+    let mut in_turn = 0;
     loop {
-        for _ in 0..READS_MAX {
-            buffer.reserve(READ_BYTES);
-            match half.read(&mut buffer).await {
-                Ok(1..) => {
-                    let bytes = buffer.split().freeze();
-                    shell.core().input(Input::Received { connection: id, bytes });
+        buffer.reserve(READ_BYTES);
+        match half.read(&mut buffer).await {
+            Ok(count @ 1..) => {
+                let bytes = buffer.split().freeze();
+                shell.core().input(Input::Received { connection: id, bytes });
+                in_turn += count;
+            }
+            Ok(0) => return lost(&shell, id),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    // TLS says why; the node only sees that it is over.
+                    tracing::warn!(connection = id.0, %error, "a secure connection ended");
                 }
-                Ok(0) => return lost(&shell, id),
-                Err(error) => {
-                    if error.kind() == io::ErrorKind::InvalidData {
-                        // TLS says why; the node only sees that it is over.
-                        tracing::warn!(connection = id.0, %error, "a secure connection ended");
-                    }
-                    return lost(&shell, id);
-                }
+                return lost(&shell, id);
             }
         }
-        tokio::task::yield_now().await;
+        if in_turn >= TURN_BYTES {
+            in_turn = 0;
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc};
 
-use node::{Atom, Event};
+use node::{Address, Atom, Event, Pid, Term, gen_server::From};
 use store::{ask::Status, quorum::Level};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use wire::request::Batch;
@@ -51,8 +51,33 @@ pub(crate) enum Order {
     Status {
         answer: oneshot::Sender<Arc<Status>>,
     },
+    /// A message of an async process, or of the shell.
+    Send {
+        from: Option<Pid>,
+        to: Address,
+        term: Term,
+        /// Told once there is room for more on the way there.
+        room: Option<oneshot::Sender<()>>,
+    },
+    /// The answer of an async process to a call.
+    Reply {
+        process: Pid,
+        from: From,
+        answer: Term,
+    },
+    /// A call of an async process, or of a new one that is there for this call only.
+    Call {
+        process: Option<Pid>,
+        to: Address,
+        request: Term,
+        timeout_us: u64,
+        answer: Answer,
+    },
     Act(Act),
 }
+
+/// Where the outcome of a call goes. Dropped if the process ends first.
+pub(crate) type Answer = oneshot::Sender<Result<Term, Term>>;
 
 /// What a handle wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -43,7 +43,7 @@ use tokio::{
 
 use crate::{
     core::Core,
-    handle::{Act, Gone, Handle, Order},
+    handle::{Act, Answer, Gone, Handle, Order},
     running::Node,
 };
 
@@ -51,6 +51,9 @@ use crate::{
 pub const INBOX_MAX: usize = 16_384;
 /// Bytes of the terms among them. The last of them may go past it, so that one message may be of any size.
 pub const INBOX_BYTES_MAX: usize = 64 << 20;
+
+/// Messages that one async process may send before it waits until they are on their way.
+const SENDS_MAX: u32 = 128;
 
 /// What a process is given.
 pub type Message = node::Message<Payload>;
@@ -171,10 +174,28 @@ impl Handle {
     /// # Errors
     /// There is no answer, or the node has stopped.
     pub async fn call(&self, to: Address, request: Term, timeout: Duration) -> Result<Term, Failure> {
-        let mut inbox = self.adopt().await?;
-        let answer = inbox.call(to, request, timeout).await;
-        self.end(inbox.pid, Term::atom("normal")).await;
-        answer
+        self.call_as(None, to, request, timeout).await
+    }
+
+    async fn call_as(
+        &self,
+        process: Option<Pid>,
+        to: Address,
+        request: Term,
+        timeout: Duration,
+    ) -> Result<Term, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let timeout_us = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
+        let call = Order::Call {
+            process,
+            to,
+            request,
+            timeout_us,
+            answer,
+        };
+        self.order(call).await?;
+        let outcome = answered.await.map_err(|_| Failure::Gone)?;
+        outcome.map_err(Failure::Reason)
     }
 
     /// Sends a term to any process. To nobody it is lost without a word.
@@ -182,10 +203,19 @@ impl Handle {
     /// # Errors
     /// The node has stopped.
     pub async fn send(&self, to: Address, term: Term) -> Result<(), Gone> {
-        let sent = self
-            .on_core(move |core| core.act_as_door(|ctx| ctx.send(&to, term)))
-            .await?;
-        sent.ok_or(Gone)
+        self.send_and_wait(None, to, term).await
+    }
+
+    /// Sends, and waits until there is room for more on the way.
+    async fn send_and_wait(&self, from: Option<Pid>, to: Address, term: Term) -> Result<(), Gone> {
+        let (room, is_there) = oneshot::channel();
+        let room = Some(room);
+        self.order(Order::Send { from, to, term, room }).await?;
+        is_there.await.map_err(|_| Gone)
+    }
+
+    async fn order(&self, order: Order) -> Result<(), Gone> {
+        self.orders.send(order).await.map_err(|_| Gone)
     }
 
     /// Casts to a `gen_server` anywhere.
@@ -202,8 +232,13 @@ impl Handle {
     ) -> Result<R, Gone> {
         let (answer, answered) = oneshot::channel();
         let act = Act(Box::new(move |core| drop(answer.send(act(core)))));
-        self.orders.send(Order::Act(act)).await.map_err(|_| Gone)?;
+        self.order(Order::Act(act)).await?;
         answered.await.map_err(|_| Gone)
+    }
+
+    async fn reply(&self, process: &Pid, from: From, answer: Term) -> Result<(), Gone> {
+        let process = process.clone();
+        self.order(Order::Reply { process, from, answer }).await
     }
 
     async fn adopt(&self) -> Result<Inbox, Gone> {
@@ -214,7 +249,7 @@ impl Handle {
                 core.end(&pid, Term::atom("normal"));
             }
         }));
-        self.orders.send(Order::Act(adopt)).await.map_err(|_| Gone)?;
+        self.order(Order::Act(adopt)).await?;
         Ok(self.open(&answered.await.map_err(|_| Gone)?))
     }
 
@@ -223,6 +258,7 @@ impl Handle {
             pid: pid.clone(),
             waiting: self.tasks.open(pid),
             aside: VecDeque::new(),
+            sent: AtomicU32::new(0),
             handle: self.clone(),
         }
     }
@@ -341,8 +377,10 @@ impl<E: Into<Term> + Send + 'static> Ending for Result<(), E> {
 pub struct Inbox {
     pid: Pid,
     waiting: Waiting,
-    /// What came while it waited for an answer.
+    /// What came while it waited for the end of another.
     aside: VecDeque<Weighed>,
+    /// Messages sent so far, modulo 2³².
+    sent: AtomicU32,
     handle: Handle,
 }
 
@@ -377,20 +415,25 @@ impl Inbox {
         done.ok_or(Gone)
     }
 
-    /// Sends a term to any process.
+    /// Sends a term to any process. Waits at times, for as long as a peer does not read what it was sent before.
     ///
     /// # Errors
-    /// As [`Inbox::act`].
+    /// The node has stopped.
     pub async fn send(&self, to: Address, term: Term) -> Result<(), Gone> {
-        self.act(move |ctx| ctx.send(&to, term)).await
+        let from = Some(self.pid.clone());
+        if self.sent.fetch_add(1, Ordering::Relaxed) % SENDS_MAX == SENDS_MAX - 1 {
+            return self.handle.send_and_wait(from, to, term).await;
+        }
+        let room = None;
+        self.handle.order(Order::Send { from, to, term, room }).await
     }
 
     /// Answers a call that [`gen_server::parse`] found in a message.
     ///
     /// # Errors
-    /// As [`Inbox::act`].
+    /// The node has stopped.
     pub async fn reply(&self, from: From, answer: Term) -> Result<(), Gone> {
-        self.act(move |ctx| ctx.reply(&from, answer)).await
+        self.handle.reply(&self.pid, from, answer).await
     }
 
     /// Answers in the name of this process while it does something else.
@@ -401,14 +444,14 @@ impl Inbox {
         }
     }
 
-    /// Calls a `gen_server` anywhere. Other messages are put aside meanwhile, for [`Inbox::receive`].
+    /// Calls a `gen_server` anywhere. Other messages wait meanwhile, for [`Inbox::receive`]. A call that is dropped is
+    /// forgotten with the next.
     ///
     /// # Errors
     /// There is no answer, or as [`Inbox::act`].
     pub async fn call(&mut self, to: Address, request: Term, timeout: Duration) -> Result<Term, Failure> {
-        let timeout_us = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
-        let call = self.act(move |ctx| ctx.call(&to, request, timeout_us)).await?;
-        self.answer(&call).await
+        let process = Some(self.pid.clone());
+        self.handle.call_as(process, to, request, timeout).await
     }
 
     /// Waits for the one answer to what was asked in [`Inbox::act`]: a call, a function at another node, a global name
@@ -460,9 +503,9 @@ impl Inbox {
 
     /// The first message that is the one; the others are put aside.
     async fn wait(&mut self, is_it: impl Fn(&Message) -> bool) -> Result<Message, Failure> {
-        let at = self.aside.iter().position(&is_it);
-        if let Some(message) = at.and_then(|at| self.aside.remove(at)) {
-            return Ok(message);
+        let at = self.aside.iter().position(|weighed| is_it(&weighed.message));
+        if let Some(weighed) = at.and_then(|at| self.aside.remove(at)) {
+            return Ok(self.waiting.take(weighed));
         }
         loop {
             let weighed = self.waiting.messages.recv().await.ok_or(Failure::Gone)?;
@@ -486,14 +529,12 @@ pub struct Replier {
 }
 
 impl Replier {
-    /// Answers a call.
+    /// Answers a call. Nobody hears the answer of a process that has ended.
     ///
     /// # Errors
-    /// The node has stopped, or the process has ended.
+    /// The node has stopped.
     pub async fn reply(&self, from: From, answer: Term) -> Result<(), Gone> {
-        let pid = self.pid.clone();
-        let act = move |core: &mut Core| core.act(&pid, |ctx| ctx.reply(&from, answer));
-        self.handle.on_core(act).await?.ok_or(Gone)
+        self.handle.reply(&self.pid, from, answer).await
     }
 }
 
@@ -519,10 +560,35 @@ struct Inboxes {
 
 #[derive(Debug)]
 struct Held {
+    /// None for a process that is there for one call only.
+    inbox: Option<Feeding>,
+    task: Option<AbortHandle>,
+    /// The call it waits for, and who is told the outcome.
+    call: Option<(Ref, Answer)>,
+}
+
+/// Where the messages of an async process are put.
+#[derive(Debug)]
+struct Feeding {
     messages: mpsc::Sender<Weighed>,
     /// Bytes of what waits.
     bytes: Arc<AtomicUsize>,
-    task: Option<AbortHandle>,
+}
+
+impl Feeding {
+    /// Gives a reason if the process must end.
+    fn give(&self, message: Message) -> Option<&'static str> {
+        let weighed = Weighed::new(message);
+        if self.bytes.fetch_add(weighed.bytes, Ordering::Relaxed) > INBOX_BYTES_MAX {
+            return Some("overflow");
+        }
+        match self.messages.try_send(weighed) {
+            Ok(()) => None,
+            Err(mpsc::error::TrySendError::Full(_)) => Some("overflow"),
+            // Whoever received has gone without a word.
+            Err(mpsc::error::TrySendError::Closed(_)) => Some("normal"),
+        }
+    }
 }
 
 /// The other end: what an async process takes its messages from.
@@ -580,9 +646,9 @@ impl Tasks {
             bytes: bytes.clone(),
         };
         let held = Held {
-            messages,
-            bytes,
+            inbox: Some(Feeding { messages, bytes }),
             task: None,
+            call: None,
         };
         let mut inboxes = self.lock();
         if !inboxes.is_closed {
@@ -601,18 +667,35 @@ impl Tasks {
 
     /// Hands out a message; gives a reason if the process must end.
     pub(crate) fn give(&self, pid: &Pid, message: Message) -> Option<&'static str> {
-        let inboxes = self.lock();
-        let held = inboxes.held.get(pid)?;
-        let weighed = Weighed::new(message);
-        if held.bytes.fetch_add(weighed.bytes, Ordering::Relaxed) > INBOX_BYTES_MAX {
-            return Some("overflow");
+        let mut inboxes = self.lock();
+        let held = inboxes.held.get_mut(pid)?;
+        match message {
+            Message::Reply { call, result } if held.waits_for(&call) => {
+                if let Some((_, answer)) = held.call.take() {
+                    // Who does not wait any more needs no answer.
+                    let _ = answer.send(result);
+                }
+                held.inbox.is_none().then_some("normal")
+            }
+            message => held.inbox.as_ref()?.give(message),
         }
-        match held.messages.try_send(weighed) {
-            Ok(()) => None,
-            Err(mpsc::error::TrySendError::Full(_)) => Some("overflow"),
-            // Whoever received has gone without a word: a call that was dropped.
-            Err(mpsc::error::TrySendError::Closed(_)) => Some("normal"),
-        }
+    }
+
+    /// The process waits for the outcome of a call. Gives the one it waited for before, which was dropped.
+    pub(crate) fn await_call(&self, pid: &Pid, call: Ref, answer: Answer) -> Option<Ref> {
+        let mut inboxes = self.lock();
+        let held = inboxes.held.get_mut(pid)?;
+        held.call.replace((call, answer)).map(|(call, _)| call)
+    }
+
+    /// A process without an inbox, for one call.
+    pub(crate) fn open_for_call(&self, pid: &Pid) {
+        let held = Held {
+            inbox: None,
+            task: None,
+            call: None,
+        };
+        self.lock().held.insert(pid.clone(), held);
     }
 
     /// The process has ended: its task ends where it awaits.
@@ -621,6 +704,12 @@ impl Tasks {
         if let Some(task) = held.and_then(|held| held.task) {
             task.abort();
         }
+    }
+}
+
+impl Held {
+    fn waits_for(&self, call: &Ref) -> bool {
+        self.call.as_ref().is_some_and(|(awaited, _)| awaited == call)
     }
 }
 

@@ -37,7 +37,9 @@ mod weight;
 
 pub use atom::Atom;
 pub use decode::{DecodeError, decode, decode_bare};
+pub(crate) use decode::{Recent, decode_elements, decode_with};
 pub use encode::{encode, encode_bare};
+pub(crate) use encode::{encode_atom, encode_pid, encode_reference, encode_tuple_head};
 pub use typed::{FromTerm, Mismatch, ToTerm};
 
 use alloc::{boxed::Box, vec::Vec};

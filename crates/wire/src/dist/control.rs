@@ -9,10 +9,9 @@
 //! Source: *Distribution Protocol*, ERTS reference manual; op 37 and its bits from `dist.h`.
 
 use super::Flags;
-use crate::etf::{Atom, Pid, Ref, Term};
+use crate::etf::{self, Atom, Pid, Ref, Term};
 use alloc::vec::Vec;
 use core::{error, fmt};
-
 /// What a process of one node does to a process of the other.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Signal {
@@ -195,9 +194,9 @@ const SPAWN_LINK: i64 = 1;
 const SPAWN_MONITOR: i64 = 2;
 
 impl Signal {
-    /// The signal of a control term and of what came behind it.
-    pub fn decode(control: &Term, message: Option<Term>) -> Result<Self, SignalError> {
-        let Some([op, fields @ ..]) = control.as_tuple() else {
+    /// The signal of the elements of a control term and of what came behind it.
+    pub fn decode(control: &[Term], message: Option<Term>) -> Result<Self, SignalError> {
+        let [op, fields @ ..] = control else {
             return Err(SignalError::Shape);
         };
         let op = op.as_int().ok_or(SignalError::Shape)?;
@@ -384,20 +383,21 @@ impl Signal {
         })
     }
 
-    /// The control term and the message behind it, in the form that fits the agreed flags.
-    pub fn encode(&self, flags: Flags) -> (Term, Option<&Term>) {
+    /// Appends the control term, in the form that fits the agreed flags; gives the message behind it. No term is built:
+    /// every message of a process to another node passes here.
+    pub fn encode(&self, flags: Flags, out: &mut Vec<u8>) -> Option<&Term> {
         match self {
-            Self::Link { from, to } => (Term::from((1, from.clone(), to.clone())), None),
+            Self::Link { from, to } => control(1, &[from, to], out),
             Self::Send {
                 from,
                 to,
                 priority,
                 message,
-            } => (send(from.as_ref(), to, *priority, flags), Some(message)),
-            Self::Exit { from, to, reason } => {
-                let fields = [from.clone().into(), to.clone().into()];
-                with_reason((24, 3), fields, reason, flags)
+            } => {
+                send(from.as_ref(), to, *priority, flags, out);
+                return Some(message);
             }
+            Self::Exit { from, to, reason } => return with_reason((24, 3), &[from, to], reason, flags, out),
             Self::Exit2 {
                 from,
                 to,
@@ -405,27 +405,22 @@ impl Signal {
                 reason,
             } => match to {
                 Target::Pid(to) if !(*priority && flags.contains(Flags::ALTACT_SIG)) => {
-                    let fields = [from.clone().into(), to.clone().into()];
-                    with_reason((26, 8), fields, reason, flags)
+                    return with_reason((26, 8), &[from, to], reason, flags, out);
                 }
-                to => (altact(EXIT, from, to, *priority), Some(reason)),
+                to => {
+                    altact(EXIT, from, to, *priority, out);
+                    return Some(reason);
+                }
             },
-            Self::GroupLeader { leader, to } => (Term::from((7, leader.clone(), to.clone())), None),
-            Self::Monitor { from, to, reference } => {
-                (Term::from((19, from.clone(), to.term(), reference.clone())), None)
-            }
-            Self::Demonitor { from, to, reference } => {
-                (Term::from((20, from.clone(), to.term(), reference.clone())), None)
-            }
+            Self::GroupLeader { leader, to } => control(7, &[leader, to], out),
+            Self::Monitor { from, to, reference } => control(19, &[from, to, reference], out),
+            Self::Demonitor { from, to, reference } => control(20, &[from, to, reference], out),
             Self::Down {
                 from,
                 to,
                 reference,
                 reason,
-            } => {
-                let fields = [from.term(), to.clone().into(), reference.clone().into()];
-                with_reason((28, 21), fields, reason, flags)
-            }
+            } => return with_reason((28, 21), &[from, to, reference], reason, flags, out),
             Self::SpawnRequest {
                 request,
                 from,
@@ -436,10 +431,10 @@ impl Signal {
                 options,
                 arguments,
             } => {
-                let (request, from, leader) = (request.clone(), from.clone(), group_leader.clone());
                 let start = Term::from((module.clone(), function.clone(), *arity));
-                let control = Term::from((29, request, from, leader, start, options.clone()));
-                (control, Some(arguments))
+                let options = Term::from(options.clone());
+                control(29, &[request, from, group_leader, &start, &options], out);
+                return Some(arguments);
             }
             Self::SpawnReply {
                 request,
@@ -450,73 +445,117 @@ impl Signal {
             } => {
                 let link = if *link { SPAWN_LINK } else { 0 };
                 let monitor = if *monitor { SPAWN_MONITOR } else { 0 };
-                let outcome = match outcome {
-                    Ok(process) => Term::Pid(process.clone()),
-                    Err(refusal) => Term::Atom(refusal.clone()),
+                let outcome: &dyn Field = match outcome {
+                    Ok(process) => process,
+                    Err(refusal) => refusal,
                 };
-                (
-                    Term::from((31, request.clone(), to.clone(), link | monitor, outcome)),
-                    None,
-                )
+                control(31, &[request, to, &Term::Int(link | monitor), outcome], out);
             }
-            Self::UnlinkId { id, from, to } => (Term::from((35, *id, from.clone(), to.clone())), None),
-            Self::UnlinkIdAck { id, from, to } => (Term::from((36, *id, from.clone(), to.clone())), None),
+            Self::UnlinkId { id, from, to } => control(35, &[&Term::from(*id), from, to], out),
+            Self::UnlinkIdAck { id, from, to } => control(36, &[&Term::from(*id), from, to], out),
         }
+        None
     }
 }
 
-impl Monitored {
-    fn term(&self) -> Term {
+/// Something that stands in a control term.
+trait Field {
+    fn encode(&self, out: &mut Vec<u8>);
+}
+
+impl Field for Pid {
+    fn encode(&self, out: &mut Vec<u8>) {
+        etf::encode_pid(self, out);
+    }
+}
+
+impl Field for Ref {
+    fn encode(&self, out: &mut Vec<u8>) {
+        etf::encode_reference(self, out);
+    }
+}
+
+impl Field for Atom {
+    fn encode(&self, out: &mut Vec<u8>) {
+        etf::encode_atom(self, out);
+    }
+}
+
+impl Field for Term {
+    fn encode(&self, out: &mut Vec<u8>) {
+        etf::encode_bare(self, out);
+    }
+}
+
+impl Field for Monitored {
+    fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Pid(pid) => Term::Pid(pid.clone()),
-            Self::Name(name) => Term::Atom(name.clone()),
+            Self::Pid(pid) => pid.encode(out),
+            Self::Name(name) => name.encode(out),
         }
     }
 }
 
-/// The control term of a message. The empty atom fills fields without a use.
-fn send(from: Option<&Pid>, to: &Target, priority: bool, flags: Flags) -> Term {
-    let altact = flags.contains(Flags::ALTACT_SIG);
-    let unused = || Term::atom("");
+impl Field for Target {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Pid(pid) => pid.encode(out),
+            Self::Name(name) => name.encode(out),
+            Self::Alias(alias) => alias.encode(out),
+        }
+    }
+}
+
+/// Appends the control term of an operation.
+fn control(op: u8, fields: &[&dyn Field], out: &mut Vec<u8>) {
+    etf::encode_tuple_head(1 + fields.len(), out);
+    etf::encode_bare(&Term::Int(op.into()), out);
+    for field in fields {
+        field.encode(out);
+    }
+}
+
+/// Appends the control term of a message. The empty atom fills fields without a use.
+fn send(from: Option<&Pid>, to: &Target, priority: bool, flags: Flags, out: &mut Vec<u8>) {
+    let has_altact = flags.contains(Flags::ALTACT_SIG);
+    let unused = Atom::new("");
     let sender = || from.expect("only a message to a pid may lack its sender");
     match (to, from) {
-        (to, Some(from)) if priority && altact => self::altact(0, from, to, priority),
-        (Target::Alias(_), _) if altact => self::altact(0, sender(), to, priority),
-        (Target::Alias(alias), _) => Term::from((33, sender().clone(), alias.clone())),
-        (Target::Name(name), _) => Term::from((6, sender().clone(), unused(), name.clone())),
-        (Target::Pid(to), Some(from)) if flags.contains(Flags::SEND_SENDER) => {
-            Term::from((22, from.clone(), to.clone()))
-        }
-        (Target::Pid(to), _) => Term::from((2, unused(), to.clone())),
+        (to, Some(from)) if priority && has_altact => altact(0, from, to, priority, out),
+        (Target::Alias(_), _) if has_altact => altact(0, sender(), to, priority, out),
+        (Target::Alias(alias), _) => control(33, &[sender(), alias], out),
+        (Target::Name(name), _) => control(6, &[sender(), &unused, name], out),
+        (Target::Pid(to), Some(from)) if flags.contains(Flags::SEND_SENDER) => control(22, &[from, to], out),
+        (Target::Pid(to), _) => control(2, &[&unused, to], out),
     }
 }
 
-/// ALTACT_SIG_SEND with these bits and those of its target.
-fn altact(bits: i64, from: &Pid, to: &Target, priority: bool) -> Term {
-    let (kind, to) = match to {
-        Target::Pid(pid) => (0, Term::Pid(pid.clone())),
-        Target::Name(name) => (NAME, Term::Atom(name.clone())),
-        Target::Alias(alias) => (ALIAS, Term::Ref(alias.clone())),
+/// Appends ALTACT_SIG_SEND with these bits and those of its target.
+fn altact(bits: i64, from: &Pid, to: &Target, priority: bool, out: &mut Vec<u8>) {
+    let kind = match to {
+        Target::Pid(_) => 0,
+        Target::Name(_) => NAME,
+        Target::Alias(_) => ALIAS,
     };
     let priority = if priority { PRIORITY } else { 0 };
-    Term::from((37, bits | kind | priority, from.clone(), to))
+    control(37, &[&Term::Int(bits | kind | priority), from, to], out);
 }
 
-/// The newer operation with the reason behind it, or the older one with the reason inside.
-fn with_reason<const N: usize>(
-    (newer, older): (i64, i64),
-    fields: [Term; N],
-    reason: &Term,
+/// Appends the newer operation, with the reason to stand behind it, or the older one with the reason inside.
+fn with_reason<'a, const N: usize>(
+    (newer, older): (u8, u8),
+    fields: &[&dyn Field; N],
+    reason: &'a Term,
     flags: Flags,
-) -> (Term, Option<&Term>) {
-    let behind = flags.contains(Flags::EXIT_PAYLOAD);
-    let mut items = Vec::from([Term::Int(if behind { newer } else { older })]);
-    items.extend(fields);
-    if behind {
-        return (Term::Tuple(items), Some(reason));
+    out: &mut Vec<u8>,
+) -> Option<&'a Term> {
+    if flags.contains(Flags::EXIT_PAYLOAD) {
+        control(newer, fields, out);
+        return Some(reason);
     }
-    items.push(reason.clone());
-    (Term::Tuple(items), None)
+    let fields: Vec<&dyn Field> = fields.iter().copied().chain([reason as &dyn Field]).collect();
+    control(older, &fields, out);
+    None
 }
 
 /// Reads the fields of one operation.

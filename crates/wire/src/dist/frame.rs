@@ -25,13 +25,16 @@ use super::{
     Flags,
     control::{Signal, SignalError},
 };
-use crate::etf::{self, Atom, DecodeError, Pid, Term};
+use crate::etf::{self, Atom, DecodeError, Pid, Recent, Term};
 use alloc::{collections::BTreeMap, vec::Vec};
 use bytes::{Buf, BufMut, Bytes};
 use core::{error, fmt, mem};
 
 /// How many bytes of a message one fragment carries.
 pub const FRAGMENT_BYTES: usize = 64 * 1024;
+
+/// Elements of a control term for which room is kept; none that is a signal has more.
+const CONTROL_KEPT_MAX: usize = 8;
 
 const VERSION: u8 = 131;
 const PASS_THROUGH: u8 = 112;
@@ -132,6 +135,10 @@ pub struct Reader {
     open: BTreeMap<u64, Assembly>,
     /// Bytes held in `open`.
     open_bytes: usize,
+    /// The atoms that most frames repeat.
+    recent: Recent,
+    /// The elements of a control term while it is read; it keeps its room for the next.
+    control: Vec<Term>,
 }
 
 /// A signal of which some fragments have come.
@@ -151,6 +158,8 @@ impl Reader {
             partial: Vec::new(),
             open: BTreeMap::new(),
             open_bytes: 0,
+            recent: Recent::default(),
+            control: Vec::new(),
         }
     }
 
@@ -162,7 +171,7 @@ impl Reader {
                 return Ok(Some(Received::Tick));
             }
             if let Some(terms) = self.terms(frame)? {
-                return Ok(Some(Received::Signal(decode(&terms, self.flags)?)));
+                return Ok(Some(Received::Signal(self.decode(&terms)?)));
             }
         }
         Ok(None)
@@ -174,7 +183,9 @@ impl Reader {
             && let Some(end) = self.frame_end(input)?
             && end <= input.len()
         {
-            return Ok(Some(input.split_to(end).split_off(LENGTH_BYTES)));
+            let mut frame = input.split_to(end);
+            frame.advance(LENGTH_BYTES);
+            return Ok(Some(frame));
         }
         self.fill(LENGTH_BYTES, input);
         let Some(end) = self.frame_end(&self.partial)? else {
@@ -268,6 +279,40 @@ impl Reader {
         self.open_bytes -= whole.len();
         Ok(Some(Bytes::from(whole)))
     }
+
+    /// One control term, at most one message, and nothing behind.
+    fn decode(&mut self, terms: &Bytes) -> Result<Signal, FrameError> {
+        if self.control.capacity() > CONTROL_KEPT_MAX {
+            self.control = Vec::new();
+        }
+        self.control.clear();
+        let mut at = 0;
+        self.skip_version(terms, &mut at)?;
+        etf::decode_elements(terms, &mut at, &mut self.recent, &mut self.control)?;
+        let message = if at < terms.len() {
+            self.skip_version(terms, &mut at)?;
+            Some(etf::decode_with(terms, &mut at, &mut self.recent)?)
+        } else {
+            None
+        };
+        match terms.len() - at {
+            0 => Ok(Signal::decode(&self.control, message)?),
+            rest => Err(FrameError::Term(DecodeError::Trailing(rest))),
+        }
+    }
+
+    /// Behind a header terms go without the version that each of them brings elsewhere.
+    fn skip_version(&self, terms: &Bytes, at: &mut usize) -> Result<(), FrameError> {
+        if self.flags.contains(Flags::FRAGMENTS) {
+            return Ok(());
+        }
+        match terms.get(*at) {
+            Some(&VERSION) => *at += 1,
+            Some(&other) => return Err(FrameError::Term(DecodeError::Version(other))),
+            None => return Err(FrameError::Term(DecodeError::Truncated)),
+        }
+        Ok(())
+    }
 }
 
 const LENGTH_BYTES: usize = 4;
@@ -295,33 +340,6 @@ fn fragment_header(frame: &mut Bytes) -> Result<(u64, u64), FrameError> {
     }
 }
 
-/// One control term, at most one message, and nothing behind.
-fn decode(terms: &Bytes, flags: Flags) -> Result<Signal, FrameError> {
-    let mut at = 0;
-    let control = decode_term(terms, &mut at, flags)?;
-    let message = if at < terms.len() {
-        Some(decode_term(terms, &mut at, flags)?)
-    } else {
-        None
-    };
-    match terms.len() - at {
-        0 => Ok(Signal::decode(&control, message)?),
-        rest => Err(FrameError::Term(DecodeError::Trailing(rest))),
-    }
-}
-
-/// A term behind a header, or one that brings its own version.
-fn decode_term(terms: &Bytes, at: &mut usize, flags: Flags) -> Result<Term, FrameError> {
-    if !flags.contains(Flags::FRAGMENTS) {
-        match terms.get(*at) {
-            Some(&VERSION) => *at += 1,
-            Some(&other) => return Err(FrameError::Term(DecodeError::Version(other))),
-            None => return Err(FrameError::Term(DecodeError::Truncated)),
-        }
-    }
-    Ok(etf::decode_bare(terms, at)?)
-}
-
 /// Appends a sign of life.
 pub fn write_tick(out: &mut Vec<u8>) {
     out.put_u32(0);
@@ -333,9 +351,8 @@ pub fn write_tick(out: &mut Vec<u8>) {
 /// `sequence` stands for the sending process. A process sends nothing else to this peer before its
 /// last fragment; other processes may, and ticks.
 pub fn write_signal(out: &mut Vec<u8>, flags: Flags, sequence: u64, signal: &Signal) -> Option<Fragments> {
-    let (control, message) = signal.encode(flags);
     let start = out.len();
-    let message_start = write_frame(out, flags, &control, message);
+    let message_start = write_frame(out, flags, signal);
     if out.len() - message_start <= FRAGMENT_BYTES || !flags.contains(Flags::FRAGMENTS) {
         return None;
     }
@@ -347,10 +364,11 @@ pub fn write_signal(out: &mut Vec<u8>, flags: Flags, sequence: u64, signal: &Sig
 
 const HEADER_BYTES: usize = [VERSION, HEADER, NO_ATOMS].len();
 
-/// Appends one frame, however long, and tells where in `out` its message begins.
-pub fn write_frame(out: &mut Vec<u8>, flags: Flags, control: &Term, message: Option<&Term>) -> usize {
+/// Appends a signal in one frame, however long, and tells where in `out` its message begins.
+pub fn write_frame(out: &mut Vec<u8>, flags: Flags, signal: &Signal) -> usize {
     let start = begin_frame(out);
-    write_control(out, flags, control);
+    write_header(out, flags);
+    let message = signal.encode(flags, out);
     let message_start = out.len();
     if let Some(message) = message {
         write_version(out, flags);
@@ -373,7 +391,8 @@ impl RegSendHeader {
     pub fn new(flags: Flags, from: &Pid, name: &Atom) -> Self {
         let control = Term::from((6_u8, from.clone(), Term::atom(""), name.clone()));
         let mut bytes = Vec::new();
-        write_control(&mut bytes, flags, &control);
+        write_header(&mut bytes, flags);
+        etf::encode_bare(&control, &mut bytes);
         write_version(&mut bytes, flags);
         bytes.put_u8(BINARY);
         Self { flags, bytes }
@@ -447,13 +466,13 @@ impl Fragments {
     }
 }
 
-fn write_control(out: &mut Vec<u8>, flags: Flags, control: &Term) {
+/// What stands before a control term.
+fn write_header(out: &mut Vec<u8>, flags: Flags) {
     if flags.contains(Flags::FRAGMENTS) {
-        out.put_slice(&[VERSION, HEADER, NO_ATOMS]);
+        out.extend_from_slice(&[VERSION, HEADER, NO_ATOMS]);
     } else {
-        out.put_slice(&[PASS_THROUGH, VERSION]);
+        out.extend_from_slice(&[PASS_THROUGH, VERSION]);
     }
-    etf::encode_bare(control, out);
 }
 
 fn write_version(out: &mut Vec<u8>, flags: Flags) {

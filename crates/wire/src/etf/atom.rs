@@ -56,9 +56,9 @@ impl Atom {
         }
     }
 
-    /// Whether its text lies outside of it, so that a copy of the atom is cheaper than a new one.
-    pub(super) fn is_shared(&self) -> bool {
-        matches!(self.0, Text::Long(_))
+    /// Whether an atom of this text shares it, so that a copy of the atom is cheaper than a new one.
+    pub(super) fn is_long(text: &[u8]) -> bool {
+        text.len() > SHORT_MAX
     }
 
     fn of(text: &str) -> Self {
@@ -80,7 +80,10 @@ fn fits(text: &str) -> bool {
 
 impl PartialEq for Atom {
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        match (&self.0, &other.0) {
+            (Text::Long(text), Text::Long(other)) => Arc::ptr_eq(text, other) || text == other,
+            _ => self.as_bytes() == other.as_bytes(),
+        }
     }
 }
 

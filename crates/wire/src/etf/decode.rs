@@ -92,15 +92,69 @@ pub fn decode(input: &Bytes) -> Result<Term, DecodeError> {
 ///
 /// Terms follow each other so in a distribution frame.
 pub fn decode_bare(input: &Bytes, at: &mut usize) -> Result<Term, DecodeError> {
-    let mut decoder = Decoder::new(input, *at);
+    decode_with(input, at, &mut Recent::default())
+}
+
+/// The same, with the atoms of earlier terms at hand.
+pub(crate) fn decode_with(input: &Bytes, at: &mut usize, recent: &mut Recent) -> Result<Term, DecodeError> {
+    let mut decoder = Decoder::new(input, *at, recent);
     let term = decoder.term(0)?;
     *at = decoder.at;
     Ok(term)
 }
 
+/// Appends the elements of the tuple that begins at byte `at` to `items`, for a reader who wants no more of it. None are
+/// appended if another term begins there.
+pub(crate) fn decode_elements(
+    input: &Bytes,
+    at: &mut usize,
+    recent: &mut Recent,
+    items: &mut Vec<Term>,
+) -> Result<(), DecodeError> {
+    let mut decoder = Decoder::new(input, *at, recent);
+    let count = match decoder.u8()? {
+        tag::SMALL_TUPLE => decoder.u8()?.into(),
+        tag::LARGE_TUPLE => decoder.count()?,
+        tag => {
+            decoder.tagged(tag, 0)?;
+            0
+        }
+    };
+    decoder.owe(count)?;
+    decoder.fill(items, count, 0)?;
+    *at = decoder.at;
+    Ok(())
+}
+
+/// How many atoms a [`Recent`] holds.
+const RECENT_MAX: usize = 4;
+
+/// The last long atoms, for terms that follow each other: pids and references repeat the names of their nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    atoms: [Option<Atom>; RECENT_MAX],
+    /// Where the next one goes, in place of the oldest.
+    next: usize,
+}
+
+impl Recent {
+    fn find(&self, text: &[u8]) -> Option<Atom> {
+        self.atoms
+            .iter()
+            .flatten()
+            .find(|atom| atom.as_bytes() == text)
+            .cloned()
+    }
+
+    fn add(&mut self, atom: Atom) {
+        self.atoms[self.next] = Some(atom);
+        self.next = (self.next + 1) % RECENT_MAX;
+    }
+}
+
 /// The name of a local fun, out of the bytes that [`Term::Fun`] keeps: module, index and uniq.
 pub(super) fn fun_name(fun: &Bytes) -> Result<(Atom, Term, Term), DecodeError> {
-    Decoder::new(fun, 0)
+    Decoder::new(fun, 0, &mut Recent::default())
         .fun_head(0)
         .map(|head| (head.module, head.index, head.uniq))
 }
@@ -127,17 +181,16 @@ struct Decoder<'a> {
     at: usize,
     /// Terms that open containers still expect; never more than the bytes left.
     owed: usize,
-    /// The last long atom. Pids and references repeat the name of their node.
-    last: Option<Atom>,
+    recent: &'a mut Recent,
 }
 
 impl<'a> Decoder<'a> {
-    fn new(input: &'a Bytes, at: usize) -> Self {
+    fn new(input: &'a Bytes, at: usize, recent: &'a mut Recent) -> Self {
         Self {
             input,
             at: at.min(input.len()),
             owed: 0,
-            last: None,
+            recent,
         }
     }
 
@@ -408,13 +461,14 @@ impl<'a> Decoder<'a> {
             let text: String = text.iter().map(|&byte| char::from(byte)).collect();
             return Atom::from_utf8(text.as_bytes()).ok_or(DecodeError::Atom);
         }
-        if let Some(last) = self.last.as_ref().filter(|last| last.as_bytes() == text) {
-            return Ok(last.clone());
+        if !Atom::is_long(text) {
+            return Atom::from_utf8(text).ok_or(DecodeError::Atom);
+        }
+        if let Some(known) = self.recent.find(text) {
+            return Ok(known);
         }
         let atom = Atom::from_utf8(text).ok_or(DecodeError::Atom)?;
-        if atom.is_shared() {
-            self.last = Some(atom.clone());
-        }
+        self.recent.add(atom.clone());
         Ok(atom)
     }
 
@@ -522,7 +576,8 @@ mod tests {
     fn nested_counts_share_what_is_left() {
         for header in [[108, 0, 0, 0x20, 0], [105, 0, 0, 0x20, 0], [116, 0, 0, 0x10, 0]] {
             let input = Bytes::from([&header.repeat(200)[..], &[106; 0x3000]].concat());
-            let mut decoder = Decoder::new(&input, 0);
+            let mut recent = Recent::default();
+            let mut decoder = Decoder::new(&input, 0, &mut recent);
             assert_eq!(decoder.term(0), Err(DecodeError::Truncated));
             assert_eq!(decoder.at, 2 * header.len(), "stopped at the second");
             assert!(decoder.owed <= input.len());

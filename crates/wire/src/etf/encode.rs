@@ -3,7 +3,7 @@
 //! It recurses as deep as the term. A decoded term has its bound, and what this node wraps around
 //! one adds a few levels.
 
-use super::{Atom, Term, tag};
+use super::{Atom, Pid, Ref, Term, tag};
 use alloc::vec::Vec;
 
 /// Bytes that a STRING_EXT can count.
@@ -27,12 +27,9 @@ pub fn encode_bare(term: &Term, out: &mut Vec<u8>) {
             out.push(tag::NEW_FLOAT);
             out.extend(value.to_be_bytes());
         }
-        Term::Atom(text) => atom(text, out),
+        Term::Atom(atom) => encode_atom(atom, out),
         Term::Tuple(items) => {
-            match u8::try_from(items.len()) {
-                Ok(count) => out.extend([tag::SMALL_TUPLE, count]),
-                Err(_) => counted(tag::LARGE_TUPLE, items.len(), out),
-            }
+            encode_tuple_head(items.len(), out);
             each(items, out);
         }
         Term::List(items) => list(items, out),
@@ -58,33 +55,22 @@ pub fn encode_bare(term: &Term, out: &mut Vec<u8>) {
                 encode_bare(value, out);
             }
         }
-        Term::Pid(pid) => {
-            out.push(tag::NEW_PID);
-            atom(&pid.node, out);
-            words(&[pid.id, pid.serial, pid.creation], out);
-        }
-        Term::Ref(reference) => {
-            let used = &reference.words[..reference.len.into()];
-            assert!(!used.is_empty(), "a reference has at least one word");
-            out.extend([tag::NEWER_REFERENCE, 0, reference.len]);
-            atom(&reference.node, out);
-            words(&[reference.creation], out);
-            words(used, out);
-        }
+        Term::Pid(pid) => encode_pid(pid, out),
+        Term::Ref(reference) => encode_reference(reference, out),
         Term::Port(port) => {
             match u32::try_from(port.id) {
                 Ok(id) if port.id <= NEW_PORT_MAX => {
                     out.push(tag::NEW_PORT);
-                    atom(&port.node, out);
-                    words(&[id], out);
+                    encode_atom(&port.node, out);
+                    words([id], out);
                 }
                 Ok(_) | Err(_) => {
                     out.push(tag::V4_PORT);
-                    atom(&port.node, out);
+                    encode_atom(&port.node, out);
                     out.extend(port.id.to_be_bytes());
                 }
             }
-            words(&[port.creation], out);
+            words([port.creation], out);
         }
         Term::Export {
             module,
@@ -92,8 +78,8 @@ pub fn encode_bare(term: &Term, out: &mut Vec<u8>) {
             arity,
         } => {
             out.push(tag::EXPORT);
-            atom(module, out);
-            atom(function, out);
+            encode_atom(module, out);
+            encode_atom(function, out);
             out.extend([tag::SMALL_INTEGER, *arity]);
         }
         Term::Fun(bytes) => {
@@ -103,9 +89,36 @@ pub fn encode_bare(term: &Term, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends what a tuple of `count` elements begins with.
+pub(crate) fn encode_tuple_head(count: usize, out: &mut Vec<u8>) {
+    match u8::try_from(count) {
+        Ok(count) => out.extend_from_slice(&[tag::SMALL_TUPLE, count]),
+        Err(_) => counted(tag::LARGE_TUPLE, count, out),
+    }
+}
+
+/// Appends a pid.
+pub(crate) fn encode_pid(pid: &Pid, out: &mut Vec<u8>) {
+    out.push(tag::NEW_PID);
+    encode_atom(&pid.node, out);
+    words([pid.id, pid.serial, pid.creation], out);
+}
+
+/// Appends a reference.
+pub(crate) fn encode_reference(reference: &Ref, out: &mut Vec<u8>) {
+    let used = &reference.words[..reference.len.into()];
+    assert!(!used.is_empty(), "a reference has at least one word");
+    out.extend_from_slice(&[tag::NEWER_REFERENCE, 0, reference.len]);
+    encode_atom(&reference.node, out);
+    words([reference.creation], out);
+    for word in used {
+        words([*word], out);
+    }
+}
+
 fn integer(value: i64, out: &mut Vec<u8>) {
     if let Ok(byte) = u8::try_from(value) {
-        out.extend([tag::SMALL_INTEGER, byte]);
+        out.extend_from_slice(&[tag::SMALL_INTEGER, byte]);
     } else if let Ok(value) = i32::try_from(value) {
         out.push(tag::INTEGER);
         out.extend(value.to_be_bytes());
@@ -125,14 +138,15 @@ fn big(negative: bool, magnitude: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(magnitude);
 }
 
-fn atom(atom: &Atom, out: &mut Vec<u8>) {
+/// Appends an atom.
+pub(crate) fn encode_atom(atom: &Atom, out: &mut Vec<u8>) {
     let text = atom.as_bytes();
     match u8::try_from(text.len()) {
-        Ok(count) => out.extend([tag::SMALL_ATOM_UTF8, count]),
+        Ok(count) => out.extend_from_slice(&[tag::SMALL_ATOM_UTF8, count]),
         Err(_) => {
             // At most 255 characters of 4 bytes.
             out.push(tag::ATOM_UTF8);
-            out.extend((text.len() as u16).to_be_bytes());
+            out.extend_from_slice(&(text.len() as u16).to_be_bytes());
         }
     }
     out.extend_from_slice(text);
@@ -168,14 +182,12 @@ fn each(items: &[Term], out: &mut Vec<u8>) {
     }
 }
 
-fn words(words: &[u32], out: &mut Vec<u8>) {
-    for word in words {
-        out.extend(word.to_be_bytes());
-    }
+fn words<const N: usize>(words: [u32; N], out: &mut Vec<u8>) {
+    out.extend_from_slice(words.map(u32::to_be_bytes).as_flattened());
 }
 
 fn counted(tag: u8, count: usize, out: &mut Vec<u8>) {
     let count = u32::try_from(count).expect("what is sent is far smaller than 4 GiB");
     out.push(tag);
-    out.extend(count.to_be_bytes());
+    out.extend_from_slice(&count.to_be_bytes());
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::etf::Atom;
-use alloc::vec;
+use alloc::{vec, vec::Vec};
 use proptest::prelude::*;
 
 fn pid(id: u32) -> Pid {
@@ -28,8 +28,8 @@ fn name() -> Atom {
 }
 
 /// `{op, fields…}`.
-fn control(op: i64, fields: &[Term]) -> Term {
-    Term::Tuple([&[Term::Int(op)], fields].concat())
+fn control(op: i64, fields: &[Term]) -> Vec<Term> {
+    [&[Term::Int(op)], fields].concat()
 }
 
 fn p(id: u32) -> Term {
@@ -160,7 +160,7 @@ fn signals_come_back_in_whatever_form_they_were_sent() {
             if needs_altact(&signal) && !flags.contains(Flags::ALTACT_SIG) {
                 continue;
             }
-            let (control, message) = signal.encode(flags);
+            let (control, message) = encoded(&signal, flags);
             let mut expected = signal.clone();
             if let Signal::Send {
                 from,
@@ -176,9 +176,19 @@ fn signals_come_back_in_whatever_form_they_were_sent() {
     }
 }
 
+/// The elements of the control term of a signal, and the message behind it.
+fn encoded(signal: &Signal, flags: Flags) -> (Vec<Term>, Option<&Term>) {
+    let mut bytes = Vec::new();
+    let message = signal.encode(flags, &mut bytes);
+    let Ok(Term::Tuple(items)) = etf::decode_bare(&bytes.into(), &mut 0) else {
+        panic!("a control term is a tuple: {signal:?}");
+    };
+    (items, message)
+}
+
 /// The control term of a signal, and whether something goes behind it.
-fn form(signal: &Signal, flags: Flags) -> (Term, bool) {
-    let (control, message) = signal.encode(flags);
+fn form(signal: &Signal, flags: Flags) -> (Vec<Term>, bool) {
+    let (control, message) = encoded(signal, flags);
     (control, message.is_some())
 }
 
@@ -200,7 +210,7 @@ fn the_form_follows_the_flags() {
         let signal = &signals()[index];
         for (flags, (op, behind)) in [(newest, new_form), (old, old_form)] {
             let (control, message) = form(signal, flags);
-            assert_eq!(control.as_tuple().unwrap()[0], Term::Int(op), "{signal:?}");
+            assert_eq!(control[0], Term::Int(op), "{signal:?}");
             assert_eq!(message, behind, "{signal:?}");
         }
     }
@@ -221,12 +231,7 @@ fn the_bits_of_op_37() {
     let alias = Term::Ref(reference());
     for (index, bits) in [(3, 4), (4, 1), (5, 9), (6, 5), (9, 17), (10, 21)] {
         let (control, _) = form(&signals()[index], Flags::VISIBLE);
-        assert_eq!(
-            control.as_tuple().unwrap()[1],
-            Term::Int(bits),
-            "{:?}",
-            signals()[index]
-        );
+        assert_eq!(control[1], Term::Int(bits), "{:?}", signals()[index]);
     }
     let x = || Some(Term::Int(7));
     let with_token = control(37, &[Term::Int(6), p(1), alias.clone(), token()]);
@@ -279,9 +284,8 @@ fn tokens_are_dropped() {
 #[test]
 fn what_is_no_signal() {
     for (term, error) in [
-        (Term::NIL, SignalError::Shape),
-        (Term::Tuple(vec![]), SignalError::Shape),
-        (Term::from((name(),)), SignalError::Shape),
+        (vec![], SignalError::Shape),
+        (vec![Term::Atom(name())], SignalError::Shape),
         (control(4, &[p(1), p(2)]), SignalError::Operation(4)),
         (control(5, &[]), SignalError::Operation(5)),
         (control(99, &[p(1), p(2)]), SignalError::Operation(99)),
@@ -303,22 +307,21 @@ fn what_is_no_signal() {
 fn every_field_is_checked() {
     for signal in signals() {
         for flags in [Flags::VISIBLE, Flags::MANDATORY_26] {
-            let (control, message) = signal.encode(flags);
+            let (control, message) = encoded(&signal, flags);
             let message = message.cloned();
-            let items = control.as_tuple().unwrap();
-            for index in 1..items.len() {
-                let mut items = items.to_vec();
+            for index in 1..control.len() {
+                let mut items = control.to_vec();
                 let op = items[0].as_int().unwrap();
                 // Unused fields and reasons may be anything.
                 let free = matches!((op, index), (2, 1) | (6, 2) | (3 | 8, 3) | (21, 4));
                 items[index] = Term::Float(0.5);
-                let result = Signal::decode(&Term::Tuple(items), message.clone());
+                let result = Signal::decode(&items, message.clone());
                 assert_eq!(result.is_ok(), free, "field {index} of {op}");
             }
         }
     }
     let spawn = &signals()[16];
-    let (control, _) = spawn.encode(Flags::VISIBLE);
+    let (control, _) = encoded(spawn, Flags::VISIBLE);
     let no_list = Signal::decode(&control, Some(Term::Int(1)));
     assert_eq!(no_list, Err(SignalError::Field(29)));
 }
@@ -346,7 +349,7 @@ proptest! {
         message in prop::option::of(any_field()),
     ) {
         if let Ok(signal) = Signal::decode(&control(op, &fields), message) {
-            let (control, message) = signal.encode(Flags::VISIBLE);
+            let (control, message) = encoded(&signal, Flags::VISIBLE);
             prop_assert_eq!(Signal::decode(&control, message.cloned()), Ok(signal));
         }
     }
