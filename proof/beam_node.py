@@ -26,7 +26,7 @@ TICK_S = 4
 """The tick time of all members: a cut is noticed within 5 s."""
 
 
-class NoAnswer(Exception):
+class NoAnswer(ConnectionError):
     """The member was asked and did not answer, or answered with an error."""
 
 

@@ -4,6 +4,7 @@
 %%
 %%   facts            what this node sees, and what it holds
 %%   ask NODE         the same of a salp node, as far as it answers calls
+%%   events           what it saw of the others' coming and going
 %%   load SEED        processes begin to make state on the others, at random
 %%   calm             they end; the known set remains
 %%   renew            all its connections end
@@ -63,6 +64,7 @@ serve(Socket) ->
 
 command(["facts"]) -> facts();
 command(["ask", Node]) -> facts_of(list_to_atom(Node));
+command(["events"]) -> ask_observer();
 command(["load", Seed]) -> load(list_to_integer(Seed)), #{};
 command(["calm"]) -> calm(), #{};
 command(["plant", Fault]) -> plant(list_to_atom(Fault)), #{};

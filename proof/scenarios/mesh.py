@@ -30,7 +30,7 @@ from itertools import combinations
 
 from proof import agreement, beam_node
 from proof.agreement import Facts
-from proof.beam_node import TICK_S, Beam, NoAnswer
+from proof.beam_node import TICK_S, Beam
 from proof.cluster import NO_ANSWER, Cluster, Node, Timeout, wait_for
 from proof.network import Namespaces
 from proof.report import Report
@@ -78,7 +78,7 @@ class Mesh:
             member.start(self.cluster.cookie, *names)
 
     def facts(self) -> Facts:
-        """What each member says. Raises `NoAnswer` or one of `NO_ANSWER`."""
+        """What each member says. Raises one of `NO_ANSWER`."""
         facts: Facts = {beam.name: beam.tell("facts") for beam in self.beams}
         for salp in self.cluster.nodes:
             facts[salp.name] = self.beams[0].tell(f"ask {salp.name}")
@@ -110,8 +110,10 @@ def mesh(run: Run) -> None:
         facts = _agree(run.report, mesh, "after the peace")
         for name, count in sorted(troubles.made.items()):
             run.report.count(name, count)
-        for beam in facts.keys() & {beam.name for beam in mesh.beams}:
-            run.report.count(f"nodeup and nodedown at {beam} in its last life", facts[beam]["events"]["count"])
+        run.report.check_none("nodeup and nodedown alternated in lives that have ended", troubles.out_of_turn)
+        for beam in sorted(facts.keys() & {beam.name for beam in mesh.beams}):
+            seen = troubles.seen[beam] + facts[beam]["events"]["count"]
+            run.report.count(f"nodeup and nodedown at {beam}", seen)
         for name, count in sorted(requests.tally.items()):
             run.report.count(f"requests {name}", count)
         run.report.check("requests were answered meanwhile", requests.tally["answered"] > 0)
@@ -164,7 +166,7 @@ def _agree(report: Report, mesh: Mesh, when: str, but: tuple[str, ...] = ()) -> 
             facts = mesh.facts()
             found = agreement.faults(facts)
             faults = {name: lines for name, lines in found.items() if name not in but}
-        except (NoAnswer, *NO_ANSWER) as error:
+        except NO_ANSWER as error:
             faults = {"all members answer": [repr(error)]}
         return not faults
 
@@ -202,6 +204,10 @@ class Troubles:
     rng: random.Random
     report: Report
     made: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+    """By BEAM, how often others came and went in lives of it that have ended."""
+    out_of_turn: list[str] = field(default_factory=list)
+    """Those of these that did not come in turns."""
     _open: list[_Trouble] = field(default_factory=list)
 
     def make(self, seconds: float) -> None:
@@ -265,6 +271,7 @@ class Troubles:
         victim = self.rng.choice(whole)
         lasts = self.rng.uniform(0, 2 * TICK_S)
         self.made["kill -9"] += 1
+        self._take_down_events(victim)
         victim.kill()
         return _Trouble(f"kill -9 of {victim.name}", [victim], time.monotonic() + lasts, lambda: self._revived(victim))
 
@@ -272,6 +279,7 @@ class Troubles:
         victim = self.rng.choice(whole)
         lasts = self.rng.uniform(0, 2 * TICK_S)
         self.made["orderly restarts"] += 1
+        self._take_down_events(victim)
         victim.terminate()
         began = time.monotonic()
 
@@ -281,6 +289,13 @@ class Troubles:
             return self._revived(victim)
 
         return _Trouble(f"orderly end of {victim.name}", [victim], began + lasts, mend)
+
+    def _take_down_events(self, victim: Member) -> None:
+        """What a BEAM has seen is lost with it."""
+        if isinstance(victim, Beam):
+            events = victim.tell("events")
+            self.seen[victim.name] += events["count"]
+            self.out_of_turn += [f"{victim.name} saw {fault}" for fault in events["faults"]]
 
     def _revived(self, victim: Member) -> bool:
         """Starts it once its process has ended, and takes it for whole once it serves."""
