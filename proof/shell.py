@@ -24,8 +24,8 @@ COLUMNS = 20_000
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IDENTITIES = (
-    (re.compile(r"#?PID<[\d.]+>|<\d+\.\d+\.\d+>"), "PID"),
     (re.compile(r"#Ref(?:erence)?<[\d.]+>"), "REF"),
+    (re.compile(r"#?PID<[\d.]+>|<\d+\.\d+\.\d+>"), "PID"),
 )
 
 
