@@ -1,6 +1,7 @@
 """Real shells, `iex` and `erl`, each on a terminal of its own that is typed into.
 
-A shell answers a line with what it prints until its next prompt. `SALP_TEST_ERL` names the `erl`, if it is not the one on the path; `iex` has its own.
+A shell answers a line with what it prints until its next prompt. `SALP_TEST_ERL` names the `erl`,
+if it is not the one on the path; `iex` has its own.
 """
 
 from __future__ import annotations
