@@ -142,12 +142,10 @@ async fn a_flood_to_who_does_not_read_holds_up_nobody() {
         "M = monitor(process, {slow, N}), B = binary:copy(<<1>>, 100000), [{slow, N} ! B || _ <- lists:seq(1, 5000)], \
            pong = net_adm:ping(N), receive {'DOWN', M, process, {slow, N}, overflow} -> ok after 0 -> alive end",
     ];
-    let pings = [
-        "pong = net_adm:ping(N), true = monitor_node(N, true), \
+    let pings = ["pong = net_adm:ping(N), true = monitor_node(N, true), \
            Ping = fun(_) -> {Us, pong} = timer:tc(fun() -> net_adm:ping(N) end), timer:sleep(5), Us end, \
            Times = lists:map(Ping, lists:seq(1, 300)), true = length([Us || Us <- Times, Us > 50000]) < 15, \
-           receive X -> X after 0 -> ok end",
-    ];
+           receive X -> X after 0 -> ok end"];
     tokio::join!(check(epmd, &flood), check_as("other@127.0.0.1", epmd, &pings));
     let grown = resident().saturating_sub(before);
     assert!(grown < 200 << 20, "{grown} bytes more than before");
