@@ -1,6 +1,7 @@
 """Real shells, `iex` and `erl`, each on a terminal of its own that is typed into.
 
-A shell answers a line with what it prints until its next prompt. `SALP_TEST_ERL` names the `erl`, if it is not the one on the path; `iex` has its own.
+A shell answers a line with what it prints until its next prompt. `SALP_TEST_ERL` names the `erl`,
+if it is not the one on the path; `iex` has its own.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ COLUMNS = 20_000
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IDENTITIES = (
-    (re.compile(r"#?PID<[\d.]+>|<\d+\.\d+\.\d+>"), "PID"),
     (re.compile(r"#Ref(?:erence)?<[\d.]+>"), "REF"),
+    (re.compile(r"#?PID<[\d.]+>|<\d+\.\d+\.\d+>"), "PID"),
 )
 
 

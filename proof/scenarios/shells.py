@@ -30,20 +30,24 @@ QUIET_MS = 1000
 """Nothing more comes after such a silence."""
 IDLE_S = 12.0
 
+COMING_MS = 10_000
+"""How long a message that must come may take."""
+
 HABITS = (
     "IEx.configure(colors: [enabled: false], inspect: [limit: :infinity, width: 10000])",
-    "heard = fn -> Stream.repeatedly(fn -> receive do m -> m after "
-    f"{QUIET_MS} -> nil end end) |> Enum.take_while(& &1) |> "
+    "heard = fn count -> Stream.unfold(count, fn due -> receive do m -> {m, due - 1} "
+    f"after (if due > 0, do: {COMING_MS}, else: {QUIET_MS}) -> nil end end) |> "
     'Enum.sort_by(&Regex.replace(~r/#(PID|Reference)<[\\d.]+>/, inspect(&1), "")) end',
     "soon = fn f -> Enum.any?(1..100, fn _ -> f.() || (Process.sleep(50) && false) end) end",
 )
 """What is typed into an `iex` first.
 
-`heard` gives all that has come, in order of what it looks like; `soon` whether something is so within 5 s.
+`heard` waits for so many messages, and gives all that have come, in order of what they look like;
+`soon` says whether something is so within 5 s.
 """
 ERL_HABITS = (
-    "Heard = fun() -> lists:sort((fun All() -> receive M -> [M | All()] after "
-    f"{QUIET_MS} -> [] end end)()) end.",
+    "Heard = fun(Count) -> lists:sort((fun All(Due) -> receive M -> [M | All(Due - 1)] "
+    f"after case Due > 0 of true -> {COMING_MS}; false -> {QUIET_MS} end -> [] end end)(Count)) end.",
 )
 """The same for an `erl`."""
 
@@ -69,7 +73,7 @@ ALIKE = (
     "GenServer.multi_call([t], :nope, 1) == {[], [t]}",
     "GenServer.multi_call([t], :nope, 1, 2000) == {[], [t]}",
     "GenServer.abcast([t], :nope, 1)",
-    "Process.monitor({:nope, t}); heard.()",
+    "Process.monitor({:nope, t}); heard.(1)",
     "Process.flag(:trap_exit, true); p = :rpc.call(t, :erlang, :whereis, [:rex]); node(p) == t",
     "{Process.link(p), Process.link(p), Process.unlink(p), Process.unlink(p)}",
     "m = Process.monitor(p); Process.demonitor(m, [:flush])",
@@ -94,7 +98,7 @@ ALIKE = (
     "soon.(fn -> :rpc.call(t, :pg, :get_members, [:guests]) == [self()] end)",
     ":pg.leave(:guests, self())",
     "soon.(fn -> :rpc.call(t, :pg, :get_members, [:guests]) == [] end)",
-    "heard.()",
+    "heard.(0)",
 )
 """Lines of `ada` about the node `t`, each answered alike whatever `t` is."""
 
@@ -105,6 +109,8 @@ LOSS = (
     ":rpc.call(t, :erlang, :is_alive, [])",
 )
 """What `ada` asks to be told before `t` is killed."""
+TOLD = 6
+"""And of how much she is told."""
 
 
 @dataclass
@@ -137,7 +143,8 @@ class Person:
     def hears(self, what: str, *messages: str) -> None:
         """What has come since the last time is this, pids and references aside, and nothing else."""
         # A list of pairs would be shown as keywords.
-        line = "List.to_tuple(heard.())" if self.is_elixir else "list_to_tuple(Heard())."
+        heard = f"(heard.({len(messages)}))" if self.is_elixir else f"(Heard({len(messages)}))."
+        line = ("List.to_tuple" if self.is_elixir else "list_to_tuple") + heard
         answer = without_identities(self.shell.type(line))
         separator = ", " if self.is_elixir else ","
         expected = f"{{{separator.join(messages)}}}"
@@ -257,7 +264,7 @@ def _visit(run: Run, ada: Person, name: str, kill: Callable[[], None]) -> list[t
     answers = [answered(line) for line in (*ALIKE, *LOSS)]
     kill()
     wait_for("its loss", lambda: ada.shell.type("t in Node.list()") == "false", LOSS_S)
-    answers.append(answered("heard.()"))
+    answers.append(answered(f"heard.({TOLD})"))
     ada.shell.type(":net_kernel.monitor_nodes(false); Process.flag(:trap_exit, false)")
     return answers
 

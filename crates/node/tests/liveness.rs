@@ -189,7 +189,7 @@ fn who_does_not_read_holds_up_nobody() {
     );
     let erl = shell.erl("-name", THEIRS, &program).unwrap();
     let late: usize = shell.run(erl).parse().unwrap();
-    assert!(late <= 8, "{late} of 400 calls took longer than 50 ms");
+    assert!(late <= 20, "{late} of 400 calls took longer than 50 ms");
     let cut = |event: &Event| {
         matches!(event, Event::NodeDown { node, reason, .. }
         if node.as_str() == "sink@127.0.7.4" && reason.is_atom("overflow"))

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use salp::Node;
+use salp::{Inbox, Node};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -20,9 +20,9 @@ fn free_port() -> u16 {
 }
 
 /// Starts an `erl` that uses this port mapper; none if there is no `erl`.
-fn erl(epmd: u16, program: &str) -> Option<Child> {
+fn erl(epmd: u16, name: &str, program: &str) -> Option<Child> {
     let child = Command::new("erl")
-        .args(["-noshell", "-name", "caller@127.0.0.1", "-setcookie", "testing"])
+        .args(["-noshell", "-name", name, "-setcookie", "testing"])
         .args(["-start_epmd", "false", "-hidden", "-eval", program])
         .env("ERL_EPMD_PORT", epmd.to_string())
         .env("ERL_CRASH_DUMP_SECONDS", "0")
@@ -66,13 +66,18 @@ async fn start(facade: Option<&str>) -> (Node, u16) {
 
 /// Lets an `erl` run these lines, each an expression that must come to `ok`. False if there is no `erl`.
 async fn check(epmd: u16, lines: &[&str]) -> bool {
+    check_as("caller@127.0.0.1", epmd, lines).await
+}
+
+/// The same of an `erl` of another name.
+async fn check_as(name: &str, epmd: u16, lines: &[&str]) -> bool {
     let steps: Vec<String> = lines
         .iter()
         .enumerate()
         .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
         .collect();
     let program = format!("N = 'functions@127.0.0.1', {}, halt().", steps.join(", "));
-    let Some(erl) = erl(epmd, &program) else {
+    let Some(erl) = erl(epmd, name, &program) else {
         return false;
     };
     let printed = printed(erl).await;
@@ -111,6 +116,39 @@ async fn calls_in_a_row_do_not_stall() {
         {Us, ok} = timer:tc(fun() -> [{ok, B} = gen_server:call({salp, N}, {get, k}) || _ <- lists:seq(1, 200)], ok end), \
         true = Us < 200 * 20000, ok";
     check(epmd, &[line]).await;
+    node.stop().await;
+}
+
+/// Bytes of memory this process has.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+/// A process that does not read is ended for the 500 MB that a BEAM sends it; another BEAM does not notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_to_who_does_not_read_holds_up_nobody() {
+    let (node, epmd) = start(None).await;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let slow = move |inbox: Inbox| async move {
+        let named = inbox.act(|ctx| ctx.register("slow", &ctx.me().clone())).await;
+        tell.send(named).unwrap();
+        std::future::pending::<()>().await;
+    };
+    node.spawn_async(slow).await.unwrap();
+    assert_eq!(told.await.unwrap(), Ok(true));
+    let before = resident();
+    let flood = [
+        "M = monitor(process, {slow, N}), B = binary:copy(<<1>>, 100000), [{slow, N} ! B || _ <- lists:seq(1, 5000)], \
+           pong = net_adm:ping(N), receive {'DOWN', M, process, {slow, N}, overflow} -> ok after 0 -> alive end",
+    ];
+    let pings = ["pong = net_adm:ping(N), true = monitor_node(N, true), \
+           Ping = fun(_) -> {Us, pong} = timer:tc(fun() -> net_adm:ping(N) end), timer:sleep(5), Us end, \
+           Times = lists:map(Ping, lists:seq(1, 300)), true = length([Us || Us <- Times, Us > 50000]) < 15, \
+           receive X -> X after 0 -> ok end"];
+    tokio::join!(check(epmd, &flood), check_as("other@127.0.0.1", epmd, &pings));
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 200 << 20, "{grown} bytes more than before");
     node.stop().await;
 }
 
