@@ -628,11 +628,12 @@ async fn measure(shell: Shell, meter: Meter) {
 async fn take_orders(shell: Shell, mut orders: mpsc::Receiver<Order>) {
     let mut taken = Vec::with_capacity(ORDERS_AT_ONCE);
     while orders.recv_many(&mut taken, ORDERS_AT_ONCE).await > 0 {
-        let mut core = shell.core();
-        for order in taken.drain(..) {
-            core.order(order);
+        {
+            let mut core = shell.core();
+            for order in taken.drain(..) {
+                core.order(order);
+            }
         }
-        drop(core);
         if !orders.is_empty() {
             // Programs that ask much do not keep peers waiting.
             tokio::task::yield_now().await;
