@@ -687,3 +687,23 @@ fn a_replayed_handshake_proves_nothing() {
     );
     assert_eq!(stage.closed, [again]);
 }
+
+/// The tick time is 80 s. A BEAM whose own is longer may be silent: it answers what asks for nothing.
+#[test]
+fn who_is_silent_for_half_of_the_tick_time_is_asked_for_a_sign_of_life() {
+    let mut stage = Stage::new(Limits::default());
+    let begin_us = stage.now_us;
+    let mut asked = |at_s: u64| {
+        stage.heard.clear();
+        stage.now_us = begin_us + at_s * 1_000_000;
+        for bytes in stage.input(Input::Alarm) {
+            stage.read(bytes);
+        }
+        assert_eq!(stage.cut(), None);
+        let nobody = Monitored::Name(Atom::new("undefined"));
+        let is_probe = |signal: &&Signal| matches!(signal, Signal::Monitor { to, .. } if *to == nobody);
+        stage.heard.iter().filter(is_probe).count()
+    };
+    assert_eq!(asked(35), 0);
+    assert_eq!(asked(45), 1);
+}

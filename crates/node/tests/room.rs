@@ -1,11 +1,10 @@
-//! Who sends much waits for room on the way, and a peer that is silent for long is asked for a sign of life.
+//! Who sends much waits for room on the way.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod stage;
 
 use node::{Address, Context, Effect, Input, Limits, Message, Process, Term, Time};
 use stage::{Nothing, PEER, Stage, peer};
-use wire::dist::control::{Signal, Target};
 
 /// Sends a hundred messages to the peer, as long as there is room.
 struct Source {
@@ -102,32 +101,4 @@ fn who_waits_for_a_peer_that_is_lost_goes_on() {
         .node
         .handle(now, Input::Closed { connection: PEER }, &mut Vec::new());
     assert!(stage.node.wants_flush());
-}
-
-#[test]
-fn who_is_silent_for_a_quarter_of_the_tick_time_is_asked() {
-    let mut stage = Stage::visible(Limits::default(), |_| {});
-    stage.heard.clear();
-    let asked = |stage: &mut Stage, at_us: u64| {
-        stage.now_us = at_us;
-        for bytes in stage.input(Input::Alarm) {
-            stage.read(bytes);
-        }
-        let is_question = |signal: &Signal| {
-            let Signal::Send { to, message, .. } = signal else {
-                return false;
-            };
-            let question = message.as_tuple().and_then(|items| items.last()?.as_tuple());
-            let is_auth = question.is_some_and(|items| items[0].is_atom("is_auth"));
-            *to == Target::Name(node::Atom::new("net_kernel")) && is_auth
-        };
-        let count = stage.heard.iter().filter(|signal| is_question(signal)).count();
-        stage.heard.clear();
-        count
-    };
-    // The tick time is 80 s.
-    let begin_us = stage.now_us;
-    assert_eq!(asked(&mut stage, begin_us + 15_000_000), 0);
-    assert_eq!(asked(&mut stage, begin_us + 25_000_000), 1);
-    assert!(stage.cut().is_none());
 }
