@@ -1,6 +1,6 @@
 """Two shells and programs in Rust: a lock that is one for all, a group, and processes that end.
 
-The programs are the examples `lock`, `chat` and `from_iex` of the library, beside the binary of salp.
+The programs are the examples `lock`, `chat` and `from_iex` of the library: `cargo build --workspace --examples`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from proof.run import Run
 from proof.scenarios.shells import Person, missing, person
 from proof.shell import NoAnswer, erl, iex
 
+EXAMPLES = Path("target/debug/examples")
 COOKIE = "example"
 HELD_S = 3.0
 """How long a lock is held to see that nobody else takes it."""
@@ -30,7 +31,7 @@ TURN_S = 30.0
 class Programs:
     """Runs examples; what each prints goes to a file. Ends them with the context."""
 
-    def __init__(self, run: Run, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="salp-proof-"))
         stack.callback(shutil.rmtree, self.folder)
         self.environment = {
@@ -38,14 +39,13 @@ class Programs:
             "HOME": str(self.folder),
             "ERL_EPMD_PORT": str(free_port()),
         }
-        self._examples = run.binary.parent / "examples"
         self._stack = stack
 
     def start(self, output: str, example: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Starts an example that prints to the file `output` of the folder."""
         with (self.folder / output).open("ab") as printed:
             process = subprocess.Popen(
-                [str(self._examples / example), *arguments],
+                [str(EXAMPLES / example), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=printed,
                 stderr=subprocess.DEVNULL,
@@ -65,13 +65,13 @@ def shells_rust(run: Run) -> None:
     if tools := missing():
         run.report.skip("shells and Rust processes", f"not installed: {tools}")
         return
-    examples = [run.binary.parent / "examples" / name for name in ("lock", "chat", "from_iex")]
+    examples = [EXAMPLES / name for name in ("lock", "chat", "from_iex")]
     if unbuilt := [path.name for path in examples if not path.exists()]:
         run.report.skip("shells and Rust processes", f"not built: {', '.join(unbuilt)}")
         return
     try:
         with ExitStack() as stack:
-            programs = Programs(run, stack)
+            programs = Programs(stack)
             # The first node runs the port mapper of all, so it is one that is not ended.
             programs.start("rust", "from_iex")
             wait_for("a node", lambda: bool(programs.lines("rust")), TURN_S)
