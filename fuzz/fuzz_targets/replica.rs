@@ -7,7 +7,7 @@ use store::{
     clock::Clock,
     codec::{Malformed, Reader},
     dot::Writer,
-    message::{Frame, HEADER, Message, holdings, key_counts, requests},
+    message::{Frame, HEADER, Kind, Message, holdings, key_counts, requests},
     shard::{Intake, Intaken, Shard},
 };
 
@@ -48,8 +48,16 @@ fn take(shard: &mut Shard, intake: &mut Intake, message: &Message<'_>) -> Result
                 shard.receive(&mut reader)?;
             }
         }
-        Message::Chunk { chunk, .. } => {
-            shard.receive_part(&mut Reader::new(chunk))?;
+        Message::Chunk {
+            kind: Kind::Part | Kind::Rest,
+            chunk,
+            ..
+        } => drop(shard.receive_part(&mut Reader::new(chunk))?),
+        Message::Chunk {
+            kind: Kind::Stream,
+            chunk,
+            ..
+        } => {
             if intake.receive(&mut Reader::new(chunk))? == Intaken::Complete {
                 shard.join(std::mem::replace(intake, Intake::new(STREAM)));
             }

@@ -161,7 +161,9 @@ impl<P: Payload> Core<P> {
             return;
         };
         connection.output.written(bytes);
-        if let Phase::Up(up) = &connection.phase {
+        if !self.room.is_empty()
+            && let Phase::Up(up) = &connection.phase
+        {
             let node = up.node.clone();
             self.make_room(&node);
         }

@@ -29,6 +29,11 @@ struct Line {
 }
 
 impl Room {
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_node.is_empty()
+    }
+
     fn wait(&mut self, node: &Atom, process: Local) {
         let line = self.by_node.entry(node.clone()).or_default();
         if line.known.insert(process) {

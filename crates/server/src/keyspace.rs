@@ -57,7 +57,8 @@ impl StoreError {
     /// Whether asking again is safe and of use.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Gone => Retry::Useless,
+            // A write may have been on its way.
+            Self::Gone => Retry::Unsafe,
             Self::Refused { kind, .. } => kind.retry(),
         }
     }

@@ -111,4 +111,5 @@ pub use running::{Builder, Node};
 pub use salp_derive::{FromTerm, ToTerm};
 pub use store::{ask::Payload, quorum::Level};
 pub use wire::etf::{self, FromTerm, ToTerm};
+pub use wire::reply::{ErrorKind, Retry};
 pub use wire::request::Batch;

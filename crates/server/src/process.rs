@@ -377,7 +377,7 @@ impl<E: Into<Term> + Send + 'static> Ending for Result<(), E> {
 pub struct Inbox {
     pid: Pid,
     waiting: Waiting,
-    /// What came while it waited for the end of another.
+    /// What came while it waited for an answer, or for the end of another.
     aside: VecDeque<Weighed>,
     /// Messages sent so far, modulo 2³².
     sent: AtomicU32,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use salp::{Batch, Level, Node, StoreError};
+use salp::{Batch, Level, Node, Retry, StoreError};
 
 async fn start(name: &str) -> Node {
     let node = Node::builder().name(name).cookie("testing").epmd(false);
@@ -61,5 +61,11 @@ async fn refusals_say_why() {
     batch.push(&[b"GET", b"word"]);
     assert_eq!(store.run(batch).await.unwrap().replies.count(), 2);
     node.stop().await;
-    assert_eq!(store.get("word").await, Err(StoreError::Gone));
+    let gone = store.get("word").await.unwrap_err();
+    assert_eq!(gone, StoreError::Gone);
+    assert_eq!(
+        gone.retry(),
+        Retry::Unsafe,
+        "nobody knows what a node that stops had done"
+    );
 }

@@ -12,6 +12,7 @@ use super::Flags;
 use crate::etf::{self, Atom, Pid, Ref, Term};
 use alloc::vec::Vec;
 use core::{error, fmt};
+
 /// What a process of one node does to a process of the other.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Signal {
