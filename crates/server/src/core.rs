@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use node::{Address, Atom, Context, Effect, Event, Input, Message, Node, Pid, Term};
+use node::{Address, Atom, ConnectionId, Context, Effect, Event, Input, Message, Node, Pid, Term};
 use store::{
     ask::{Ask, Measured, Payload, Session, Status},
     facade::{self, Face},
@@ -39,6 +39,7 @@ use wire::request::Batch;
 
 use crate::{
     bell::Bell,
+    busy_wait::BusyWait,
     clock::Clock,
     dist::{Links, Router},
     functions::{self, Needs},
@@ -126,6 +127,7 @@ pub(crate) struct Core {
     /// When the alarm is set for, in monotonic microseconds.
     alarm_us: u64,
     end: Rc<Bell>,
+    busy_wait: Rc<BusyWait>,
 
     batches: Vec<Batch>,
     /// Where replies are encoded.
@@ -197,6 +199,7 @@ impl Core {
                 alarm: Rc::default(),
                 alarm_us: u64::MAX,
                 end: Rc::default(),
+                busy_wait: Rc::default(),
                 batches: Vec::new(),
                 output: Vec::new(),
                 unread_bytes: 0,
@@ -223,6 +226,12 @@ impl Core {
         }
         self.look_ahead(is_round);
         self.busy = false;
+    }
+
+    /// Gives the node what a peer has sent.
+    pub(crate) fn received(&mut self, connection: ConnectionId, bytes: Bytes) {
+        self.input(Input::Received { connection, bytes });
+        self.busy_wait.note();
     }
 
     /// What must be done before the next input from outside.
@@ -337,7 +346,7 @@ impl Core {
         }
     }
 
-    fn send(&mut self, connection: node::ConnectionId, bytes: Bytes) {
+    fn send(&mut self, connection: ConnectionId, bytes: Bytes) {
         if let Some(written) = self.links.send(connection, bytes) {
             self.inputs.push_back(Input::Written {
                 connection,
@@ -346,13 +355,13 @@ impl Core {
         }
     }
 
-    fn dial(&mut self, connection: node::ConnectionId, node: Atom, port: Option<u16>) {
+    fn dial(&mut self, connection: ConnectionId, node: Atom, port: Option<u16>) {
         let Some(core) = self.me.upgrade() else { return };
         self.links
             .dial(Shell(core), connection, node, port, self.router.clone());
     }
 
-    fn close(&mut self, connection: node::ConnectionId) {
+    fn close(&mut self, connection: ConnectionId) {
         let Some(core) = self.me.upgrade() else { return };
         self.links.close(Shell(core), connection);
     }
@@ -562,6 +571,8 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
     tokio::task::spawn_local(flush(shell.clone()));
     tokio::task::spawn_local(alarm(shell.clone()));
     tokio::task::spawn_local(measure(shell.clone(), meter));
+    let busy_wait = shell.core().busy_wait.clone();
+    tokio::task::spawn_local(async move { busy_wait.keep().await });
     tokio::task::spawn_local(take_orders(shell.clone(), orders));
     tokio::task::spawn_local(take_wishes(shell.clone(), wishes));
     serve(&shell);
@@ -632,6 +643,9 @@ async fn take_orders(shell: Shell, mut orders: mpsc::Receiver<Order>) {
             let mut core = shell.core();
             for order in taken.drain(..) {
                 core.order(order);
+            }
+            if !core.links.is_empty() {
+                core.busy_wait.note();
             }
         }
         if !orders.is_empty() {

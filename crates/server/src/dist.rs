@@ -397,7 +397,7 @@ async fn read(shell: Shell, id: ConnectionId, mut half: Reading) {
         match half.read(&mut buffer).await {
             Ok(count @ 1..) => {
                 let bytes = buffer.split().freeze();
-                shell.core().input(Input::Received { connection: id, bytes });
+                shell.core().received(id, bytes);
                 in_turn += count;
             }
             Ok(0) => return lost(&shell, id),

@@ -73,6 +73,7 @@
 //! ```
 
 mod bell;
+mod busy_wait;
 pub mod cli;
 mod client;
 mod clock;
