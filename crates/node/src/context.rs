@@ -147,7 +147,7 @@ impl<'a, P: Payload> Context<'a, P> {
 
     /// The process registered here under a name.
     pub fn whereis(&self, name: &str) -> Option<&Pid> {
-        let (_, process) = self.core.registry.find_text(name)?;
+        let (_, process) = self.core.registered.find_text(name)?;
         Some(&self.core.table.get(process)?.pid)
     }
 

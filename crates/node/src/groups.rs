@@ -215,7 +215,7 @@ impl<P: Payload> Core<P> {
 
     fn start_scope(&mut self, name: &str) -> Option<Pid> {
         let name = Atom::new(name);
-        if self.registry.find(&name).is_some() {
+        if self.registered.find(&name).is_some() {
             return None;
         }
         let pid = self.spawn_service(name.as_str(), Box::new(Talker { scope: name.clone() }));

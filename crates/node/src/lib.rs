@@ -11,7 +11,7 @@
 //! | `scheduler` | the node: inputs, the run queue, flush rounds |
 //! | `signals` | spawn, exit, link, monitor, call, send |
 //! | `context` | all a process can touch |
-//! | `table`, `registry`, `timers`, `random` | who lives here, under which name, what is due, the dice |
+//! | `table`, `registered`, `timers`, `random` | who lives here, under which name, what is due, the dice |
 //! | `links`, `monitors` | who must hear of whose end: local and remote |
 //! | `start` | processes that are started at once, and what guards them |
 //! | [`gen_server`] | the `gen_server` protocol: calls in and out |
@@ -20,7 +20,7 @@
 //! | `remote` | running things at peers: erpc, spawn, multi_call |
 //! | `output`, `format`, `throttle` | what peers print and log |
 //! | [`groups`] | process groups, as `pg` has them |
-//! | [`server`], [`supervisor`], [`directory`] | what OTP builds of them: `GenServer`, `Supervisor`, `Registry` |
+//! | [`server`], [`supervisor`], [`registry`] | what OTP builds of them: `GenServer`, `Supervisor`, `Registry` |
 //! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
 //! | `room` | who waits until a peer has read |
 //! | `given_names` | names for peers that have none |
@@ -43,7 +43,6 @@ mod certificate;
 mod config;
 mod connection;
 mod context;
-pub mod directory;
 mod effect;
 mod format;
 mod function;
@@ -63,7 +62,8 @@ mod net_kernel;
 mod output;
 mod peers;
 mod random;
-mod registry;
+mod registered;
+pub mod registry;
 mod remote;
 mod rex;
 mod room;

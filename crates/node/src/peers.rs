@@ -349,6 +349,7 @@ impl<P: Payload> Core<P> {
             self.post(watcher, Message::NodeUp { node, creation, hidden });
         }
         self.send_waiting(&node);
+        self.make_room(&node);
         if !leftover.is_empty() {
             self.frames(id, leftover);
         }
@@ -394,6 +395,7 @@ impl<P: Payload> Core<P> {
         if standing.up.is_none() {
             self.waiting.remove(&node);
             self.disconnect_processes(&node);
+            self.make_room(&node);
         }
         self.tell_membership(unreachable_term(&node));
     }

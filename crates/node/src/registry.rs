@@ -1,61 +1,193 @@
-//! Registered names of local processes. A process has at most one.
+//! Registries: processes by key, in the manner of Elixir's `Registry`.
+//!
+//! - A registry belongs to the process that opened it and goes with it. Any process of the node reads it and enters
+//!   itself in it, without a message.
+//! - An entry goes when its process ends: before anybody hears of that end.
+//! - Entries of a key are in the order in which they came, keys in the order of terms.
+//!
+//! These are keys within one node and many for one process; the one name of a process that others know is in `registered`.
+//!
+//! Source: `Registry` in the Elixir manual.
 
-use crate::table::Local;
-use core::hash::{Hash, Hasher};
-use foldhash::fast::FixedState;
-use hashbrown::{Equivalent, HashMap};
-use wire::etf::Atom;
+use crate::{
+    context::Context,
+    message::{Address, Payload},
+    table::Local,
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use wire::etf::{Atom, Pid, Term};
 
-#[derive(Debug)]
-pub(crate) struct Registry {
-    /// Never iterated: the order of a hash map is not the same on every machine.
-    names: HashMap<Atom, Local, FixedState>,
+/// How many processes may have the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// One.
+    Unique,
+    /// Any number, and one process any number of times.
+    Duplicate,
+}
+
+/// Why there is no new entry.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EntryError {
+    /// No registry of this name is open.
+    NoRegistry,
+    /// This process has the key, which is unique here.
+    Taken(Pid),
+    /// As many entries as the registry may hold.
+    Full,
+}
+
+struct Entry {
+    process: Local,
+    pid: Pid,
+    value: Term,
+}
+
+struct Registry {
+    owner: Local,
+    keys: Keys,
+    entries_max: usize,
+    count: usize,
+    /// No key is without an entry.
+    entries: BTreeMap<Term, Vec<Entry>>,
+    /// The keys of each process.
+    held: BTreeMap<Local, BTreeSet<Term>>,
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
-        Self {
-            names: HashMap::with_hasher(FixedState::with_seed(0)),
+    fn enter(&mut self, process: Local, pid: Pid, key: Term, value: Term) -> Result<(), EntryError> {
+        let entries = self.entries.get(&key).map_or(&[][..], Vec::as_slice);
+        if let (Keys::Unique, [entry, ..]) = (self.keys, entries) {
+            return Err(EntryError::Taken(entry.pid.clone()));
         }
+        if self.count >= self.entries_max {
+            return Err(EntryError::Full);
+        }
+        self.count += 1;
+        self.held.entry(process).or_default().insert(key.clone());
+        let entry = Entry { process, pid, value };
+        self.entries.entry(key).or_default().push(entry);
+        Ok(())
     }
 
-    /// False if the name is taken.
-    pub(crate) fn add(&mut self, name: Atom, process: Local) -> bool {
-        match self.names.entry(name) {
-            hashbrown::hash_map::Entry::Occupied(_) => false,
-            hashbrown::hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(process);
-                true
+    fn withdraw(&mut self, process: Local, key: &Term) {
+        if let Some(keys) = self.held.get_mut(&process) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.held.remove(&process);
             }
+            self.drop_entries(process, key);
         }
     }
 
-    pub(crate) fn remove(&mut self, name: &Atom) -> Option<Local> {
-        self.names.remove(name)
+    fn ended(&mut self, process: Local) {
+        for key in self.held.remove(&process).unwrap_or_default() {
+            self.drop_entries(process, &key);
+        }
     }
 
-    pub(crate) fn find(&self, name: &Atom) -> Option<Local> {
-        self.names.get(name).copied()
-    }
-
-    pub(crate) fn find_text(&self, name: &str) -> Option<(&Atom, Local)> {
-        self.names
-            .get_key_value(&Text(name))
-            .map(|(name, process)| (name, *process))
-    }
-}
-
-/// Looks an atom up by its text without making one.
-struct Text<'a>(&'a str);
-
-impl Hash for Text<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_bytes().hash(state);
+    fn drop_entries(&mut self, process: Local, key: &Term) {
+        let Some(entries) = self.entries.get_mut(key) else {
+            return;
+        };
+        let before = entries.len();
+        entries.retain(|entry| entry.process != process);
+        self.count -= before - entries.len();
+        if entries.is_empty() {
+            self.entries.remove(key);
+        }
     }
 }
 
-impl Equivalent<Atom> for Text<'_> {
-    fn equivalent(&self, atom: &Atom) -> bool {
-        self.0 == atom.as_str()
+/// The open registries of a node.
+#[derive(Default)]
+pub(crate) struct Registries(BTreeMap<Atom, Registry>);
+
+impl Registries {
+    /// A process has ended: its entries go, and the registries it owned.
+    pub(crate) fn ended(&mut self, process: Local) {
+        if self.0.is_empty() {
+            return;
+        }
+        self.0.retain(|_, registry| registry.owner != process);
+        for registry in self.0.values_mut() {
+            registry.ended(process);
+        }
+    }
+}
+
+impl<P: Payload> Context<'_, P> {
+    /// Opens a registry that belongs to this process and holds up to `entries_max` entries; a further one is refused.
+    /// False if one of this name is open.
+    pub fn open_registry(&mut self, name: &str, keys: Keys, entries_max: usize) -> bool {
+        let name = Atom::new(name);
+        if self.core.registries.0.contains_key(&name) {
+            return false;
+        }
+        let registry = Registry {
+            owner: self.me,
+            keys,
+            entries_max,
+            count: 0,
+            entries: BTreeMap::new(),
+            held: BTreeMap::new(),
+        };
+        self.core.registries.0.insert(name, registry);
+        true
+    }
+
+    /// Enters this process under a key, with a value that those who look it up are given.
+    ///
+    /// # Errors
+    /// There is no such registry, another has the key, or the registry is full.
+    pub fn enter(&mut self, registry: &str, key: Term, value: Term) -> Result<(), EntryError> {
+        let pid = self.me().clone();
+        let registry = self.core.registries.0.get_mut(&Atom::new(registry));
+        registry.ok_or(EntryError::NoRegistry)?.enter(self.me, pid, key, value)
+    }
+
+    /// Drops what this process entered under a key.
+    pub fn withdraw(&mut self, registry: &str, key: &Term) {
+        if let Some(registry) = self.core.registries.0.get_mut(&Atom::new(registry)) {
+            registry.withdraw(self.me, key);
+        }
+    }
+
+    /// Who is entered under a key, with which values.
+    pub fn lookup(&self, registry: &str, key: &Term) -> Vec<(Pid, Term)> {
+        let entries = self.registry(registry).and_then(|held| held.entries.get(key));
+        let each = entries.into_iter().flatten();
+        each.map(|entry| (entry.pid.clone(), entry.value.clone())).collect()
+    }
+
+    /// The keys under which a process is entered.
+    pub fn keys_of(&self, registry: &str, process: &Pid) -> Vec<Term> {
+        let keys = self
+            .core
+            .table
+            .find(process)
+            .and_then(|process| self.registry(registry)?.held.get(&process));
+        keys.into_iter().flatten().cloned().collect()
+    }
+
+    /// Sends a term to all who are entered under a key; how many they are.
+    pub fn dispatch(&mut self, registry: &str, key: &Term, term: &Term) -> usize {
+        let entered = self.lookup(registry, key);
+        for (pid, _) in &entered {
+            self.send(&Address::Pid(pid.clone()), term.clone());
+        }
+        entered.len()
+    }
+
+    /// How many entries a registry holds.
+    pub fn entries(&self, registry: &str) -> usize {
+        self.registry(registry).map_or(0, |held| held.count)
+    }
+
+    fn registry(&self, name: &str) -> Option<&Registry> {
+        self.core.registries.0.get(&Atom::new(name))
     }
 }

@@ -115,7 +115,7 @@ impl<P: Payload> Context<'_, P> {
 
     /// Gives a message to a registered process in the name of its sender. False if there is none.
     fn pass_on(&mut self, sender: &Pid, name: &Atom, term: Term) -> bool {
-        let Some(process) = self.core.registry.find(name) else {
+        let Some(process) = self.core.registered.find(name) else {
             return false;
         };
         let from = Some(sender.clone());

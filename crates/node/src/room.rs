@@ -1,6 +1,7 @@
 //! Room on the way to a peer: who sends much waits for it, as `dist_buf_busy_limit` makes senders wait in a BEAM.
 //!
 //! - There is none from `output_bytes_busy` on, and who waits goes on once half of that has left, or the peer is lost.
+//! - There is none either while something waits for the peer to be dialled.
 //! - Those that wait are woken in the order they came, all at once: who then finds no room waits behind the others.
 //! - A process that never asks is never held up; what bounds it is `output_bytes_max`, which cuts the peer.
 
@@ -54,8 +55,8 @@ impl<P: Payload> Node<P> {
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// Whether a sender that has more should go on: to a peer that does not read as fast as it is sent there is no room. A
-    /// node that is not connected has room, since nothing is on its way.
+    /// Whether a sender that has more should go on: to a peer that does not read as fast as it is sent there is no room, nor
+    /// to one that is being dialled while something waits for that.
     pub fn has_room(&self, node: &Atom) -> bool {
         self.core.has_room(node)
     }
@@ -73,12 +74,15 @@ impl<P: Payload> Context<'_, P> {
 
 impl<P: Payload> Core<P> {
     fn has_room(&self, node: &Atom) -> bool {
-        self.queued(node) < self.config.limits.output_bytes_busy
+        self.queued(node) < self.config.limits.output_bytes_busy && !self.waiting.contains_key(node)
     }
 
-    /// Bytes have left for a peer, or it is lost.
+    /// Bytes have left for a peer, or it is there, or lost.
     pub(crate) fn make_room(&mut self, node: &Atom) {
-        if self.room.by_node.contains_key(node) && self.queued(node) <= self.config.limits.output_bytes_busy / 2 {
+        if self.room.by_node.contains_key(node)
+            && self.queued(node) <= self.config.limits.output_bytes_busy / 2
+            && !self.waiting.contains_key(node)
+        {
             for process in self.room.take(node) {
                 if self.table.get(process).is_some() {
                     self.defer(process);

@@ -288,7 +288,7 @@ impl<P: Payload> Core<P> {
         if *node != self.config.name {
             return false;
         }
-        if let Some(to) = self.registry.find(name) {
+        if let Some(to) = self.registered.find(name) {
             let (from, term) = (Some(self.pid(me)), Term::Binary(Bytes::copy_from_slice(bytes)));
             self.post(to, Message::Term { from, term });
         }
@@ -490,7 +490,7 @@ impl<P: Payload> Core<P> {
                 Some(number) => return self.alias_message(number, message),
                 None => self.table.find(to),
             },
-            Target::Name(name) => self.registry.find(name),
+            Target::Name(name) => self.registered.find(name),
             Target::Alias(alias) => match self.number(alias) {
                 Some(number) => return self.alias_message(number, message),
                 None => None,
@@ -527,7 +527,7 @@ impl<P: Payload> Core<P> {
         let (target, name) = match &to {
             Monitored::Pid(pid) if !self.table.is_ours(pid) => return Err(Breach::Forged),
             Monitored::Pid(pid) => (self.table.find(pid), None),
-            Monitored::Name(name) => (self.registry.find(name), Some(name.clone())),
+            Monitored::Name(name) => (self.registered.find(name), Some(name.clone())),
         };
         match target {
             Some(target) => self.monitors.invite(Guest {

@@ -17,7 +17,6 @@ use crate::{
     config::Config,
     connection::Connections,
     context::Context,
-    directory::Directories,
     effect::{Effect, Event},
     function::{Export, Function, Functions, Permission},
     given_names::GivenNames,
@@ -33,7 +32,8 @@ use crate::{
     net_kernel::{self, NetKernel},
     output::{self, GroupLeader, LogSink},
     random::Random,
-    registry::Registry,
+    registered::Registered,
+    registry::Registries,
     rex::{self, Rex},
     room::Room,
     signals::Place,
@@ -207,7 +207,7 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) now: Time,
     pub(crate) random: Random,
     pub(crate) table: Table<P>,
-    pub(crate) registry: Registry,
+    pub(crate) registered: Registered,
     pub(crate) links: Links,
     pub(crate) monitors: Monitors,
     pub(crate) timers: Timers<Due>,
@@ -241,7 +241,7 @@ pub(crate) struct Core<P: Payload> {
     started: bool,
     observer: Option<Box<dyn Observer<P>>>,
     pub(crate) guard: Option<Guard<P>>,
-    pub(crate) directories: Directories,
+    pub(crate) registries: Registries,
 }
 
 impl<P: Payload> Core<P> {
@@ -282,7 +282,7 @@ impl<P: Payload> Core<P> {
             now: Time::default(),
             random: Random::new(seed),
             table,
-            registry: Registry::new(),
+            registered: Registered::new(),
             links: Links::default(),
             monitors: Monitors::default(),
             timers: Timers::new(),
@@ -310,7 +310,7 @@ impl<P: Payload> Core<P> {
             started: false,
             observer: None,
             guard: None,
-            directories: Directories::default(),
+            registries: Registries::default(),
         };
         for (name, process) in services {
             core.register(Atom::new(name), process);

@@ -51,7 +51,7 @@ impl<P: Payload> Core<P> {
         let Some(slot) = self.table.get_mut(process) else {
             return false;
         };
-        if slot.name.is_some() || !self.registry.add(name.clone(), process) {
+        if slot.name.is_some() || !self.registered.add(name.clone(), process) {
             return false;
         }
         slot.name = Some(name);
@@ -59,7 +59,7 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn unregister(&mut self, name: &Atom) -> bool {
-        let Some(process) = self.registry.remove(name) else {
+        let Some(process) = self.registered.remove(name) else {
             return false;
         };
         if let Some(slot) = self.table.get_mut(process) {
@@ -74,7 +74,7 @@ impl<P: Payload> Core<P> {
             return;
         };
         if let Some(name) = &name {
-            self.registry.remove(name);
+            self.registered.remove(name);
         }
         let is_call = self.call_ended(process, reason);
         if !is_call && !is_orderly(reason) {
@@ -96,7 +96,7 @@ impl<P: Payload> Core<P> {
         }
         self.node_watchers.retain(|watcher| *watcher != process);
         self.member_watchers.retain(|watcher| *watcher != process);
-        self.directories.ended(process);
+        self.registries.ended(process);
     }
 
     pub(crate) fn exit_arrived(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
@@ -355,9 +355,9 @@ impl<P: Payload> Core<P> {
     pub(crate) fn locate(&self, address: &Address) -> Place {
         match address {
             Address::Pid(pid) => self.locate_pid(pid),
-            Address::Name(name) => self.registry.find(name).map_or(Place::Nowhere, Place::Here),
+            Address::Name(name) => self.registered.find(name).map_or(Place::Nowhere, Place::Here),
             Address::Remote { node, name } if *node == self.config.name => {
-                self.registry.find(name).map_or(Place::Nowhere, Place::Here)
+                self.registered.find(name).map_or(Place::Nowhere, Place::Here)
             }
             Address::Remote { node, .. } => Place::There(node.clone()),
             Address::Alias(alias) if alias.node == self.config.name => Place::Nowhere,

@@ -42,7 +42,7 @@ impl<P: Payload> Core<P> {
         name: Option<&str>,
         process: Box<dyn Process<P>>,
     ) -> Result<Pid, Term> {
-        if let Some(holder) = name.and_then(|name| self.registry.find_text(name)) {
+        if let Some(holder) = name.and_then(|name| self.registered.find_text(name)) {
             let holder = self.pid(holder.1);
             return Err((Term::atom("already_started"), holder).into());
         }

@@ -311,6 +311,7 @@ fn cut_on_purpose() {
 fn the_same_seed_gives_the_same_effects() {
     let run = |seed: u64| {
         let mut net = Net::new();
+        net.trace = Some(String::new());
         net.start(config("a", &["b", "c"]), seed, vec![]);
         net.start(config("b", &["a"]), seed + 1, vec![("operator", operator())]);
         net.start(config("c", &["b", "x"]), seed + 2, vec![]);
@@ -321,7 +322,7 @@ fn the_same_seed_gives_the_same_effects() {
         command(&mut net, "b", "leave", "b");
         net.kill("c", true);
         net.run_ms(20_000);
-        net.trace
+        net.trace.take().unwrap()
     };
     let first = run(7);
     assert!(first.len() > 10_000);
@@ -340,9 +341,15 @@ fn output_leaves_once_per_flush_and_is_counted() {
     });
     let (sink, log) = witness(|_| {});
     let mut net = Net::pair(vec![("sender", sender)], vec![("sink", sink)]);
-    net.trace.clear();
+    net.trace = Some(String::new());
     net.tell("a", "sender", Term::atom("go"));
-    let sends = net.trace.lines().filter(|line| line.contains("Send")).count();
+    let sends = net
+        .trace
+        .as_ref()
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains("Send"))
+        .count();
     assert_eq!(sends, 1);
     net.run_ms(5);
     assert_eq!(log.borrow().len(), 10);

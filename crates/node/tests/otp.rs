@@ -1,4 +1,4 @@
-//! Servers, supervisors and directories: orders of starting and stopping, restarts, giving up, and that each end is told
+//! Servers, supervisors and registries: orders of starting and stopping, restarts, giving up, and that each end is told
 //! exactly once.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -7,8 +7,8 @@ mod net;
 use net::{Actor, Ctx, Log, Net, Word, actor, at, config, name};
 use node::{
     Address, Atom, Context, Message, Pid, Process, Term,
-    directory::{EntryError, Keys},
     gen_server::From,
+    registry::{EntryError, Keys},
     server::{GenServer, Next, Reply, Server},
     supervisor::{Child, DynamicSupervisor, Intensity, Restart, Shutdown, Strategy, Supervisor},
 };
@@ -651,12 +651,12 @@ fn a_signal_of_another_than_the_parent_is_a_message() {
     assert_eq!(lines(&log), ["exit a@net shutdown"]);
 }
 
-// Directories
+// Registries
 
-/// Opens a directory, and is a process that enters itself under what it is sent.
+/// Opens a registry, and is a process that enters itself under what it is sent.
 fn clerk(keys: Keys) -> Box<Actor> {
     Box::new(Actor {
-        start: Box::new(move |ctx| assert!(ctx.open_directory("phones", keys, 3))),
+        start: Box::new(move |ctx| assert!(ctx.open_registry("phones", keys, 3))),
         handle: Box::new(|_, _| {}),
     })
 }
@@ -701,9 +701,9 @@ fn keys_are_taken_by_one_or_by_many() {
         }
         net.act("a", &second, |ctx| ctx.withdraw("phones", &id("k")));
         assert!(net.act("a", &second, |ctx| ctx.lookup("phones", &id("k"))).is_empty());
-        // And the end of its owner takes the directory.
+        // And the end of its owner takes the registry.
         kill(&mut net, "clerk");
-        assert_eq!(entered(&mut net, "k", 1).1, Err(EntryError::NoDirectory));
+        assert_eq!(entered(&mut net, "k", 1).1, Err(EntryError::NoRegistry));
         assert_eq!(net.act("a", &second, |ctx| ctx.entries("phones")), 0);
     }
 }

@@ -41,7 +41,7 @@
 //!
 //! # Processes of a program
 //!
-//! What an Erlang programmer expects: servers, supervisors ([`supervisor`]), registries ([`directory`]), links, monitors and
+//! What an Erlang programmer expects: servers, supervisors ([`supervisor`]), registries ([`registry`]), links, monitors and
 //! names ([`Context`]). More are in `examples/`: `counter`, `workers`, `from_iex`.
 //!
 //! ```
@@ -86,6 +86,7 @@ mod epmd;
 mod functions;
 pub mod handle;
 mod http;
+mod inboxes;
 pub mod keyspace;
 mod log;
 mod mailbox;
@@ -102,8 +103,9 @@ pub use config::ConfigError;
 pub use handle::{Gone, Handle};
 pub use keyspace::{Keyspace, StoreError};
 pub use node::{
-    Address, Atom, Pid, Process, Ref, Term, directory,
+    Address, Atom, Pid, Process, Ref, Term,
     gen_server::{self, From},
+    registry,
     server::{GenServer, Next, Reply, Server},
     supervisor,
 };

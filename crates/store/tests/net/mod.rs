@@ -1,5 +1,4 @@
-//! Stores in nodes in one thread, joined by a network that moves their effects to the others' inputs after a fixed delay,
-//! in an order that depends on nothing but the seeds.
+//! Nodes with stores on a [`Lan`], and what clients ask them.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -7,9 +6,13 @@
     reason = "tests, and each uses its own part of it"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "../../../node/tests/lan/mod.rs"]
+mod lan;
 
-use node::{Address, Atom, ConnectionId, Cookie, Effect, Event, Input, Limits, MemberState, Message, Node, Pid, Time};
+use std::collections::BTreeMap;
+
+use lan::Lan;
+use node::{Address, Atom, Cookie, Event, Input, Limits, MemberState, Message, Node, Pid};
 use store::{
     ask::{Ask, Payload, Session, Status},
     config::{Config, Keyspace},
@@ -23,8 +26,6 @@ use wire::{
     request::Batch,
 };
 
-const LATENCY_US: u64 = 500;
-const WALL_MS: u64 = 1_700_000_000_000;
 pub const SHARDS: u16 = 64;
 
 /// A store's settings in these tests: two keyspaces of 64 shards, three replicas.
@@ -51,30 +52,11 @@ fn atom(name: &str) -> Atom {
     Atom::new(&full(name))
 }
 
-struct Machine {
-    node: Node<Payload>,
-    client: Pid,
-    /// The far end of each connection.
-    far: BTreeMap<ConnectionId, (Atom, ConnectionId)>,
-    accepts: u64,
-    /// Stopped by a signal: its inputs wait.
-    stopped: bool,
-    events: Vec<Event>,
-    answers: BTreeMap<u64, Box<Ask>>,
-    /// Terms that came for the client.
-    terms: Vec<Term>,
-    status: Option<std::sync::Arc<Status>>,
-}
-
-/// The network and the stores on it.
+/// Nodes with stores on a [`Lan`], called by the first part of their name.
 pub struct Net {
-    machines: BTreeMap<Atom, Machine>,
-    now_us: u64,
-    travelling: BTreeMap<(u64, u64), (Atom, Input<Payload>)>,
-    sequence: u64,
-    /// From whom, to whom: bytes on this way wait until `hear`.
-    deaf: BTreeSet<(Atom, Atom)>,
-    kept: Vec<(Atom, Atom, Input<Payload>)>,
+    lan: Lan<Payload>,
+    /// The process that asks at each node.
+    clients: BTreeMap<Atom, Pid>,
     creation: u32,
     asked: u64,
     /// Facades that each node is started with from now on.
@@ -84,12 +66,8 @@ pub struct Net {
 impl Net {
     pub fn new() -> Self {
         Self {
-            machines: BTreeMap::new(),
-            now_us: 1_000_000,
-            travelling: BTreeMap::new(),
-            sequence: 0,
-            deaf: BTreeSet::new(),
-            kept: Vec::new(),
+            lan: Lan::new(),
+            clients: BTreeMap::new(),
             creation: 3,
             asked: 0,
             faces: Vec::new(),
@@ -133,71 +111,34 @@ impl Net {
             facade::install(&mut node, face, config.request_timeout_ms);
         }
         node.add_service(NAME, Box::new(Store::new(config, u64::from(self.creation))));
-        let client = node.adopt();
-        let machine = Machine {
-            node,
-            client,
-            far: BTreeMap::new(),
-            accepts: 0,
-            stopped: false,
-            events: Vec::new(),
-            answers: BTreeMap::new(),
-            terms: Vec::new(),
-            status: None,
-        };
-        assert!(self.machines.insert(name.clone(), machine).is_none(), "it runs already");
-        self.input(&name, Input::Start);
+        self.clients.insert(name.clone(), node.adopt());
+        self.lan.start(&name, node);
     }
 
     /// `kill -9`: the sockets are closed.
     pub fn kill(&mut self, name: &str) {
-        let machine = self.machines.remove(&atom(name)).unwrap();
-        for (far, connection) in machine.far.into_values() {
-            self.travel(far, Input::Closed { connection });
-        }
+        self.lan.kill(&atom(name), false);
     }
 
-    /// SIGSTOP.
     pub fn stop(&mut self, name: &str) {
-        self.machines.get_mut(&atom(name)).unwrap().stopped = true;
+        self.lan.stop(&atom(name));
     }
 
-    /// SIGCONT: what waited comes in now.
     pub fn resume(&mut self, name: &str) {
-        self.machines.get_mut(&atom(name)).unwrap().stopped = false;
+        self.lan.resume(&atom(name));
     }
 
     /// From now on what `from` sends reaches `to` only after [`Net::hear`].
     pub fn deafen(&mut self, from: &str, to: &str) {
-        self.deaf.insert((atom(from), atom(to)));
+        self.lan.deafen(&atom(from), &atom(to));
     }
 
-    /// What was held back arrives.
     pub fn hear(&mut self) {
-        self.deaf.clear();
-        for (_, to, input) in std::mem::take(&mut self.kept) {
-            self.travel(to, input);
-        }
+        self.lan.hear();
     }
 
-    /// Closes the connections between two nodes.
     pub fn cut(&mut self, a: &str, b: &str) {
-        for (near, other) in [(atom(a), atom(b)), (atom(b), atom(a))] {
-            let machine = self.machines.get_mut(&near).unwrap();
-            let cut: Vec<_> = machine
-                .far
-                .iter()
-                .filter(|(_, far)| far.0 == other)
-                .map(|(id, _)| *id)
-                .collect();
-            for connection in cut {
-                machine.far.remove(&connection);
-                self.sequence += 1;
-                let key = (self.now_us + LATENCY_US, self.sequence);
-                self.travelling
-                    .insert(key, (near.clone(), Input::Closed { connection }));
-            }
-        }
+        self.lan.cut(&atom(a), &atom(b));
     }
 
     // Asking
@@ -216,14 +157,14 @@ impl Net {
         for request in requests {
             batch.push(&request.split(' ').map(str::as_bytes).collect::<Vec<_>>());
         }
-        let client = self.machines[&atom(name)].client.clone();
+        let client = self.client(name);
         self.tell(name, Payload::Ask(Box::new(Ask { client, session, batch })));
         self.asked
     }
 
     pub fn tell(&mut self, name: &str, payload: Payload) {
         let to = Address::Name(Atom::new(NAME));
-        self.input(
+        self.lan.input(
             &atom(name),
             Input::Message {
                 to,
@@ -234,12 +175,9 @@ impl Net {
 
     /// Sends a term to a registered process, as a BEAM process would.
     pub fn send(&mut self, name: &str, process: &str, term: Term) {
-        let (to, from) = (
-            Address::Name(Atom::new(process)),
-            Some(self.machines[&atom(name)].client.clone()),
-        );
+        let (to, from) = (Address::Name(Atom::new(process)), Some(self.client(name)));
         let message = Message::Term { from, term };
-        self.input(&atom(name), Input::Message { to, message });
+        self.lan.input(&atom(name), Input::Message { to, message });
     }
 
     /// What a `gen_server` call comes to, in at most the 5 s that any may take.
@@ -264,16 +202,19 @@ impl Net {
 
     /// The process that asks at a node.
     pub fn client(&self, name: &str) -> Pid {
-        self.machines[&atom(name)].client.clone()
+        self.clients[&atom(name)].clone()
     }
 
     /// The first term that came for the process that asks at a node.
     #[track_caller]
     pub fn receive(&mut self, name: &str) -> Term {
         for _ in 0..=5_100 {
-            let terms = &mut self.machines.get_mut(&atom(name)).unwrap().terms;
-            if !terms.is_empty() {
-                return terms.remove(0);
+            let delivered = self.lan.delivered_mut(&atom(name));
+            let is_term = |(_, message): &(Pid, _)| matches!(message, Message::Term { .. });
+            if let Some(at) = delivered.iter().position(is_term)
+                && let (_, Message::Term { term, .. }) = delivered.remove(at)
+            {
+                return term;
             }
             self.run_ms(1);
         }
@@ -282,8 +223,16 @@ impl Net {
 
     /// The replies to a batch, separated by a bar; none as long as there are none.
     pub fn answer(&self, name: &str, id: u64) -> Option<String> {
-        let ask = self.machines[&atom(name)].answers.get(&id)?;
-        assert_eq!(ask.session.id, id, "a session comes back to its client");
+        let mut asks = self
+            .lan
+            .delivered(&atom(name))
+            .iter()
+            .filter_map(|(_, message)| match message {
+                Message::Payload(Payload::Ask(ask)) if ask.session.id == id => Some(ask),
+                _ => None,
+            });
+        let ask = asks.next()?;
+        assert!(asks.next().is_none(), "answered once");
         assert!(ask.batch.replies.is_complete());
         assert_eq!(ask.batch.replies.count(), ask.batch.len(), "each request has one reply");
         Some(show(&ask.batch.replies))
@@ -312,10 +261,14 @@ impl Net {
 
     /// What a node tells of the cluster, once it has asked the others.
     pub fn status(&mut self, name: &str) -> std::sync::Arc<Status> {
-        let to = self.machines[&atom(name)].client.clone();
+        let to = self.client(name);
         self.tell(name, Payload::StatusOf { to });
         for _ in 0..1_000 {
-            if let Some(status) = self.machines.get_mut(&atom(name)).unwrap().status.take() {
+            let delivered = self.lan.delivered_mut(&atom(name));
+            let is_status = |(_, message): &(Pid, _)| matches!(message, Message::Payload(Payload::Status(_)));
+            if let Some(at) = delivered.iter().position(is_status)
+                && let (_, Message::Payload(Payload::Status(status))) = delivered.remove(at)
+            {
                 return status;
             }
             self.run_ms(1);
@@ -336,7 +289,7 @@ impl Net {
                 None
             }
         };
-        self.machines[&atom(name)].events.iter().filter_map(note).collect()
+        self.lan.events(&atom(name)).iter().filter_map(note).collect()
     }
 
     /// Whether a node has heard another's good-bye.
@@ -345,7 +298,7 @@ impl Net {
             matches!(event, Event::MemberChanged { member }
                 if member.name == atom(other) && member.state == MemberState::Gone)
         };
-        self.machines[&atom(name)].events.iter().any(is_that)
+        self.lan.events(&atom(name)).iter().any(is_that)
     }
 
     /// Lets time pass until all that run, and are not stopped, see a whole cluster.
@@ -356,12 +309,7 @@ impl Net {
 
     pub fn heals_within(&mut self, ms: u64) -> bool {
         let healed = |net: &mut Self| {
-            let names: Vec<String> = net
-                .machines
-                .iter()
-                .filter(|(_, machine)| !machine.stopped)
-                .map(short)
-                .collect();
+            let names: Vec<String> = net.lan.running().iter().map(short).collect();
             names.iter().all(|name| {
                 let status = net.status(name);
                 status.healed && status.nodes.iter().filter(|node| node.member.connected).count() == names.len()
@@ -377,7 +325,7 @@ impl Net {
     }
 
     fn describe(&mut self) -> String {
-        let names: Vec<String> = self.machines.iter().map(short).collect();
+        let names: Vec<String> = self.lan.running().iter().map(short).collect();
         let mut text = String::new();
         for name in names {
             let status = self.status(&name);
@@ -403,145 +351,11 @@ impl Net {
     }
 
     pub fn run_us(&mut self, us: u64) {
-        let end_us = self.now_us + us;
-        while let Some((at_us, name, input)) = self.next(end_us) {
-            self.now_us = self.now_us.max(at_us);
-            self.input(&name, input);
-        }
-        self.now_us = end_us;
-    }
-
-    /// The next input of a node that is not stopped.
-    fn next(&mut self, end_us: u64) -> Option<(u64, Atom, Input<Payload>)> {
-        let runs = |name: &Atom| self.machines.get(name).is_none_or(|machine| !machine.stopped);
-        let due = self
-            .travelling
-            .iter()
-            .find(|(_, (name, _))| runs(name))
-            .map(|(key, _)| *key);
-        let alarms = self.machines.iter().filter(|(_, machine)| !machine.stopped);
-        let alarm = alarms
-            .filter_map(|(name, machine)| Some((machine.node.deadline()?, name.clone())))
-            .min();
-        match (due, alarm) {
-            (Some(key), alarm) if key.0 <= end_us && alarm.as_ref().is_none_or(|alarm| key.0 <= alarm.0) => {
-                let (name, input) = self.travelling.remove(&key).unwrap();
-                Some((key.0, name, input))
-            }
-            (_, Some((at_us, name))) if at_us <= end_us => Some((at_us, name, Input::Alarm)),
-            _ => None,
-        }
-    }
-
-    fn input(&mut self, name: &Atom, input: Input<Payload>) {
-        for input in [input, Input::Flush] {
-            let now = Time {
-                monotonic_us: self.now_us,
-                wall_ms: WALL_MS + self.now_us / 1000,
-            };
-            let Some(machine) = self.machines.get_mut(name) else {
-                return;
-            };
-            let mut effects = Vec::new();
-            machine.node.handle(now, input, &mut effects);
-            self.carry_out(name, effects);
-        }
-    }
-
-    fn travel(&mut self, to: Atom, input: Input<Payload>) {
-        self.sequence += 1;
-        self.travelling
-            .insert((self.now_us + LATENCY_US, self.sequence), (to, input));
-    }
-
-    fn carry_out(&mut self, from: &Atom, effects: Vec<Effect<Payload>>) {
-        for effect in effects {
-            match effect {
-                Effect::Dial { connection, node, .. } => self.dial(from, connection, &node),
-                Effect::Send { connection, bytes } => {
-                    let count = bytes.len();
-                    if let Some((to, far)) = self.far(from, connection) {
-                        let input = Input::Received { connection: far, bytes };
-                        if self.deaf.contains(&(from.clone(), to.clone())) {
-                            self.kept.push((from.clone(), to, input));
-                        } else {
-                            self.travel(to, input);
-                        }
-                        self.travel(
-                            from.clone(),
-                            Input::Written {
-                                connection,
-                                bytes: count,
-                            },
-                        );
-                    }
-                }
-                Effect::Close { connection } => {
-                    if let Some((to, far)) = self.far(from, connection) {
-                        self.machines.get_mut(from).unwrap().far.remove(&connection);
-                        self.travel(to, Input::Closed { connection: far });
-                    }
-                }
-                Effect::Deliver {
-                    message: Message::Payload(Payload::Ask(ask)),
-                    ..
-                } => {
-                    let answers = &mut self.machines.get_mut(from).unwrap().answers;
-                    assert!(answers.insert(ask.session.id, ask).is_none(), "answered once");
-                }
-                Effect::Deliver {
-                    message: Message::Payload(Payload::Status(status)),
-                    ..
-                } => {
-                    self.machines.get_mut(from).unwrap().status = Some(status);
-                }
-                Effect::Deliver {
-                    message: Message::Term { term, .. },
-                    ..
-                } => self.machines.get_mut(from).unwrap().terms.push(term),
-                Effect::Event(event) => self.machines.get_mut(from).unwrap().events.push(event),
-                Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } => {}
-            }
-        }
-    }
-
-    fn far(&self, name: &Atom, connection: ConnectionId) -> Option<(Atom, ConnectionId)> {
-        let far = self.machines.get(name)?.far.get(&connection)?;
-        // Not if the other side closed it, or is an earlier life of its name.
-        let back = self.machines.get(&far.0)?.far.get(&far.1)?;
-        (*back == (name.clone(), connection)).then(|| far.clone())
-    }
-
-    fn dial(&mut self, from: &Atom, connection: ConnectionId, to: &Atom) {
-        let Some(target) = self.machines.get_mut(to) else {
-            return self.travel(from.clone(), Input::Closed { connection });
-        };
-        target.accepts += 1;
-        let far = ConnectionId(target.accepts * 2 - 1);
-        target.far.insert(far, (from.clone(), connection));
-        self.machines
-            .get_mut(from)
-            .unwrap()
-            .far
-            .insert(connection, (to.clone(), far));
-        self.travel(
-            to.clone(),
-            Input::Accepted {
-                connection: far,
-                certificate: None,
-            },
-        );
-        self.travel(
-            from.clone(),
-            Input::Opened {
-                connection,
-                certificate: None,
-            },
-        );
+        self.lan.run_us(us);
     }
 }
 
-fn short((name, _): (&Atom, &Machine)) -> String {
+fn short(name: &Atom) -> String {
     name.as_str().split('@').next().unwrap().into()
 }
 
