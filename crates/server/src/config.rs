@@ -113,7 +113,6 @@ pub(crate) struct Config {
     pub(crate) request_timeout: Duration,
     pub(crate) form_after: Duration,
     /// Commands that are made for tests.
-    pub(crate) debug_commands: bool,
     pub(crate) leave_timeout: Duration,
     pub(crate) log: tracing::Level,
     pub(crate) log_format: LogFormat,
@@ -161,7 +160,6 @@ impl Config {
             write_timeout: read.one("write-timeout", |text| value::time(text, Duration::from_millis(10)))?,
             request_timeout: read.one("request-timeout", |text| value::time(text, Duration::from_millis(10)))?,
             form_after: read.one("form-after", |text| value::time(text, Duration::ZERO))?,
-            debug_commands: read.switch("debug-commands")?,
             leave_timeout: read.one("leave-timeout", |text| value::time(text, Duration::ZERO))?,
             log: read.one("log", value::level)?,
             log_format: read.one("log-format", value::log_format)?,
@@ -197,6 +195,14 @@ impl Config {
                 let mend = "write NAME@HOST:PORT, or give all nodes the same --dist-port, or leave --no-epmd out";
                 return Err(read.error("join", problem, mend));
             }
+        }
+        let replicas = u32::from(self.replicas);
+        if let Some(keyspace) = self.keyspaces.iter().find(|keyspace| keyspace.min_acks > replicas) {
+            let problem = format!(
+                "{} wants {} acknowledgements of {replicas} replicas",
+                keyspace.name, keyspace.min_acks
+            );
+            return Err(read.error("keyspace", problem, "give it fewer min_acks, or all more --replicas"));
         }
         if self.write_timeout > self.request_timeout {
             let mend = "make it shorter than --request-timeout";
@@ -247,7 +253,6 @@ impl Config {
             value_bytes_max: self.value_bytes_max,
             password: self.resp_password.clone(),
             memory_bytes_max: self.memory_bytes_max,
-            dev: self.debug_commands,
             resp: self.resp.map(|address| (address.ip().to_string(), address.port())),
             ..store::config::Config::default()
         }

@@ -25,14 +25,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use node::{Address, Atom, ConnectionId, Context, Effect, Event, Input, Message, Node, Pid, Term};
+use node::{Address, Atom, ConnectionId, Context, Effect, Event, Input, Message, Node, Pid, Ref, Term};
 use store::{
     ask::{Ask, Measured, Payload, Session, Status},
     facade::{self, Face},
     store::Store,
 };
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{Notify, broadcast, mpsc, oneshot},
     time::{Instant, interval, sleep_until, timeout},
 };
 use wire::request::Batch;
@@ -44,9 +44,10 @@ use crate::{
     dist::{Links, Router},
     functions::{self, Needs},
     handle::{Answer, Order, Wish},
+    inboxes::{Awaited, LastWord, Tasks, Then},
     mailbox::Mailbox,
     measure::Meter,
-    process::{self, Tasks},
+    process,
 };
 
 /// Empty batches kept for the next ones; further ones are freed.
@@ -102,6 +103,8 @@ pub(crate) struct Core {
     tasks: Tasks,
     /// Those of them that must end, once what is under way is carried out.
     ending: Vec<(Pid, &'static str)>,
+    /// Locks that came for them when they did not wait any more.
+    unlocking: Vec<(Pid, Term)>,
     inputs: VecDeque<Input<Payload>>,
     effects: Vec<Effect<Payload>>,
     /// An input is being handled; still so at the next one only after a panic.
@@ -109,8 +112,10 @@ pub(crate) struct Core {
 
     waiters: HashMap<u64, Waiter>,
     status_waiters: Vec<oneshot::Sender<Arc<Status>>>,
-    /// Async processes that wait until a peer has read, at most one each.
+    /// Senders that wait for room on the way to a node. The door waits in the node for all of them.
     room_waiters: Vec<(Atom, oneshot::Sender<()>)>,
+    /// There is room on the way to one of these.
+    has_room: bool,
     next_client: u64,
     next_handle: u64,
     /// The batch that was answered while it was handed in.
@@ -147,6 +152,7 @@ pub(crate) struct Parts {
     pub(crate) leave_timeout: Duration,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) wishes: mpsc::Receiver<Wish>,
+    pub(crate) stop: Arc<Notify>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) tasks: Tasks,
     pub(crate) meter: Meter,
@@ -182,12 +188,14 @@ impl Core {
                 door,
                 tasks: parts.tasks.clone(),
                 ending: Vec::new(),
+                unlocking: Vec::new(),
                 inputs: VecDeque::new(),
                 effects: Vec::new(),
                 busy: false,
                 waiters: HashMap::new(),
                 status_waiters: Vec::new(),
                 room_waiters: Vec::new(),
+                has_room: false,
                 next_client: 1,
                 next_handle: HANDLE_SESSIONS,
                 answered: None,
@@ -240,12 +248,20 @@ impl Core {
             self.act_now(&process, |ctx| ctx.exit(Term::atom(reason)));
             self.tasks.drop(&process);
         }
+        while let Some((process, resource)) = self.unlocking.pop() {
+            self.act_now(&process, |ctx| {
+                let unlocked = ctx.global_unlock(resource, None);
+                ctx.demonitor(&unlocked);
+            });
+        }
+        if mem::take(&mut self.has_room) {
+            self.tell_of_room();
+        }
         self.inputs.pop_front()
     }
 
     /// Sets the alarm and asks for a flush.
     fn look_ahead(&mut self, is_round: bool) {
-        self.tell_of_room();
         if let Some(deadline_us) = self.node.deadline()
             && deadline_us < self.alarm_us
         {
@@ -288,6 +304,7 @@ impl Core {
                     let _ = waiter.send(status.clone());
                 }
             }
+            Message::Flush => self.has_room = true,
             // The door asks for nothing else.
             _ => {}
         }
@@ -341,8 +358,12 @@ impl Core {
         if !self.node.is_alive(to) {
             // A signal has ended it.
             self.tasks.drop(to);
-        } else if let Some(reason) = self.tasks.give(to, message) {
-            self.ending.push((to.clone(), reason));
+        } else {
+            match self.tasks.give(to, message) {
+                Then::Nothing => {}
+                Then::End(reason) => self.ending.push((to.clone(), reason)),
+                Then::Unlock(resource) => self.unlocking.push((to.clone(), resource)),
+            }
         }
     }
 
@@ -504,10 +525,14 @@ impl Core {
         // Who has ended sends nothing any more.
         let _ = self.act(&from, |ctx| ctx.send(to, term));
         let Some(room) = room else { return };
-        match to.node() {
-            Some(node) if !self.node.has_room(node) => self.room_waiters.push((node.clone(), room)),
+        if let Some(node) = to.node()
+            && !self.node.has_room(node)
+        {
+            self.room_waiters.push((node.clone(), room));
+            let _ = self.act_as_door(|ctx| ctx.await_room(node));
+        } else {
             // Who does not wait any more need not know.
-            _ => drop(room.send(())),
+            let _ = room.send(());
         }
     }
 
@@ -517,31 +542,50 @@ impl Core {
             self.tasks.open_for_call(&process);
             process
         });
-        let tasks = self.tasks.clone();
-        let me = process.clone();
-        let call = move |ctx: &mut Context<'_, Payload>| {
-            let call = ctx.call(to, request, timeout_us);
-            if let Some(dropped) = tasks.await_call(&me, call, answer) {
-                ctx.demonitor(&dropped);
-            }
-        };
-        // Without a process the answer is dropped, which says so.
-        let _ = self.act(&process, call);
+        self.ask_for(&process, answer, None, |ctx| ctx.call(to, request, timeout_us));
     }
 
-    /// Tells those that wait for a peer to read that it has.
+    /// Locks a resource in the name of an async process, or gives it back if that waits no more.
+    pub(crate) fn lock_for(&mut self, process: &Pid, resource: Term, answer: Answer) {
+        self.ask_for(process, answer, Some(resource.clone()), |ctx| {
+            ctx.global_lock(resource, None, None)
+        });
+    }
+
+    fn ask_for(
+        &mut self,
+        process: &Pid,
+        answer: Answer,
+        lock: Option<Term>,
+        ask: impl FnOnce(&mut Context<'_, Payload>) -> Ref,
+    ) {
+        let tasks = self.tasks.clone();
+        // Without a process the answer is dropped, which says so.
+        let _ = self.act(process, |ctx| {
+            let call = ask(ctx);
+            if let Some(forgotten) = tasks.await_call(process, Awaited { call, answer, lock }) {
+                ctx.demonitor(&forgotten);
+            }
+        });
+    }
+
+    /// Tells senders that there is room; others go on waiting.
     fn tell_of_room(&mut self) {
-        if self.room_waiters.is_empty() {
-            return;
+        let door = self.door.clone();
+        for (node, waiter) in mem::take(&mut self.room_waiters) {
+            if self.node.has_room(&node) {
+                // Who does not wait any more need not know.
+                let _ = waiter.send(());
+            } else {
+                self.act_now(&door, |ctx| ctx.await_room(&node));
+                self.room_waiters.push((node, waiter));
+            }
         }
-        let waiters = mem::take(&mut self.room_waiters);
-        let is_there = |node: &Atom| self.node.has_room(node);
-        let (told, waiting): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|(node, _)| is_there(node));
-        self.room_waiters = waiting;
-        for (_, waiter) in told {
-            // Who does not wait any more need not know.
-            let _ = waiter.send(());
-        }
+    }
+
+    /// Ends this node, without handing over.
+    pub(crate) fn stop(&self) {
+        self.end.ring();
     }
 
     pub(crate) fn wish(&mut self, wish: Wish) {
@@ -555,17 +599,20 @@ impl Core {
                 self.router.note(found);
                 self.input(Input::Proposed { nodes });
             }
-            Wish::Stop => self.end.ring(),
         }
     }
 }
 
 /// Runs a node until it ends. `serve` is given the core once the node has started, to spawn the tasks of its doors.
 pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
-    let _last = process::LastWord(parts.tasks.clone());
+    let _last = LastWord(parts.tasks.clone());
     let shell = Core::start(&mut parts);
     let Parts {
-        orders, wishes, meter, ..
+        orders,
+        wishes,
+        stop,
+        meter,
+        ..
     } = parts;
     shell.core().input(Input::Start);
     tokio::task::spawn_local(flush(shell.clone()));
@@ -577,7 +624,10 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
     tokio::task::spawn_local(take_wishes(shell.clone(), wishes));
     serve(&shell);
     let end = shell.core().end.clone();
-    end.heard().await;
+    tokio::select! {
+        () = end.heard() => {}
+        () = stop.notified() => {}
+    }
     shell.core().input(Input::Flush);
     let written = async {
         while !shell.core().links.is_written() {

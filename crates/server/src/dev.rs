@@ -113,7 +113,6 @@ fn start(args: &DevArgs, cookie_file: &Path, index: u16) -> Result<(Member, Chil
         .args([
             "start",
             "--until-stdin-ends",
-            "--debug-commands",
             "--form-after",
             FORM_AFTER,
             "--name",
@@ -171,20 +170,25 @@ fn describe(status: Option<ExitStatus>) -> String {
 
 async fn all_ready(members: &[Member]) {
     for member in members {
-        while !is_ready(member.resp).await {
+        while !is_ready(member.http).await {
             sleep(LOOK_AGAIN).await;
         }
     }
 }
 
-/// A node is ready when it serves: when it answers a read, and not with an error.
-async fn is_ready(resp: SocketAddr) -> bool {
+/// Whether a node says that it serves. It says so without a password or token, too.
+async fn is_ready(http: SocketAddr) -> bool {
+    const YES: &[u8] = b"HTTP/1.1 200";
     let probe = async {
-        let mut stream = TcpStream::connect(resp).await.ok()?;
-        stream.write_all(b"EXISTS salp\r\n").await.ok()?;
-        stream.read_u8().await.ok()
+        let mut stream = TcpStream::connect(http).await.ok()?;
+        let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.ok()?;
+        let mut answer = [0; YES.len()];
+        stream.read_exact(&mut answer).await.ok()?;
+        Some(answer)
     };
-    timeout(Duration::from_secs(1), probe).await.ok().flatten() == Some(b':')
+    let answer = timeout(Duration::from_secs(1), probe).await.ok().flatten();
+    answer.is_some_and(|answer| answer == YES)
 }
 
 /// Nodes in aligned columns.

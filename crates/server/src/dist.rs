@@ -65,6 +65,10 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const TLS_TIME_MAX: Duration = Duration::from_secs(5);
 /// Accepted connections whose TLS does not stand yet; a further one is closed.
 const SECURING_MAX: usize = 64;
+/// Tries in a row that must fail: nodes that start together miss each other at first.
+const FAILURES: u32 = 4;
+/// Nodes whose failures are counted; past it they are counted anew.
+const FAILING_MAX: usize = 1024;
 /// How long EPMD is asked before a told port is tried.
 const EPMD_TIME_MAX: Duration = Duration::from_secs(1);
 /// Idle time after which the system probes the peer; the node's ticks are quicker, except within a handshake.
@@ -79,6 +83,8 @@ pub(crate) struct Router {
     fixed: HashMap<Atom, u16>,
     /// Ports that discovery found at its last look, as many as one may find.
     found: RefCell<HashMap<Atom, u16>>,
+    /// How often in a row nodes could not be reached.
+    failing: RefCell<HashMap<Atom, u32>>,
     /// The port of EPMD on every host; `None`: not asked.
     pub(crate) epmd: Option<u16>,
     /// Where a node listens of whom nothing else is known.
@@ -97,6 +103,7 @@ impl Router {
         Self {
             fixed,
             found: RefCell::default(),
+            failing: RefCell::default(),
             epmd,
             common,
             tls,
@@ -122,6 +129,17 @@ impl Router {
     pub(crate) fn note(&self, found: Vec<Found>) {
         let ports = found.into_iter().filter_map(|found| Some((found.node, found.port?)));
         self.found.replace(ports.collect());
+    }
+
+    /// A try has failed. Whether it is the one after which that is worth a word.
+    fn keeps_failing(&self, node: &Atom) -> bool {
+        let mut failing = self.failing.borrow_mut();
+        if failing.len() >= FAILING_MAX {
+            failing.clear();
+        }
+        let count = failing.entry(node.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count == FAILURES
     }
 
     /// What a connection to `node` is from now on.
@@ -322,10 +340,13 @@ async fn dial(router: &Router, node: &Atom, port: Option<u16>) -> Option<(Stream
     let stream = match router.connect(node, port).await {
         Ok(stream) => stream,
         Err(error) => {
-            tracing::debug!(node = name, %error, "a node could not be reached");
+            if router.keeps_failing(node) {
+                tracing::warn!(node = name, %error, "a node cannot be reached; trying on");
+            }
             return None;
         }
     };
+    router.failing.borrow_mut().remove(node);
     let secured = router.secure(node, stream).await;
     secured
         .inspect_err(|error| tracing::warn!(node = name, %error, "no secure connection to a node"))

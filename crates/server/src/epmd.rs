@@ -63,6 +63,8 @@ impl Place {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let bind = match node {
             IpAddr::V4(_) if !node.is_loopback() => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+            // Names of nodes have IPv4 addresses, or those of their host's.
+            IpAddr::V6(_) if !node.is_loopback() => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             IpAddr::V4(_) if node != loopback => vec![loopback, node],
             IpAddr::V4(_) | IpAddr::V6(_) => vec![loopback],
         };

@@ -173,7 +173,7 @@ async fn stop(needs: Needs) {
     }
     sleep(needs.leave_timeout).await;
     if let Some(shell) = needs.shell.upgrade() {
-        shell.core().wish(Wish::Stop);
+        shell.core().stop();
     }
 }
 

@@ -6,10 +6,10 @@ use std::{fmt, sync::Arc};
 
 use node::{Address, Atom, Event, Pid, Term, gen_server::From};
 use store::{ask::Status, quorum::Level};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use wire::request::Batch;
 
-use crate::{core::Core, discovery::Found, process::Tasks};
+use crate::{core::Core, discovery::Found, inboxes::Tasks};
 
 /// Batches of handles that wait for the core; further callers wait.
 pub(crate) const ORDERS_MAX: usize = 4096;
@@ -88,8 +88,6 @@ pub(crate) enum Wish {
     LeaveOther(Atom),
     /// Discovery yields these.
     Propose(Vec<Found>),
-    /// Stop at once, without handing over.
-    Stop,
 }
 
 /// A way into the store of a running node, from any thread. Cheap to clone.
@@ -98,6 +96,8 @@ pub struct Handle {
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) events: broadcast::WeakSender<Event>,
+    /// Told once, and never too much at a time: the end is not dropped.
+    pub(crate) stop: Arc<Notify>,
     pub(crate) tasks: Tasks,
 }
 
@@ -149,6 +149,12 @@ impl Handle {
         self.tell(Wish::Leave);
     }
 
+    /// The same, however many other wishes there are.
+    pub(crate) async fn begin_to_leave(&self) {
+        // A node that has stopped has left.
+        let _ = self.wishes.send(Wish::Leave).await;
+    }
+
     /// Asks another member to leave.
     pub fn leave_other(&self, node: &str) {
         self.wish(node, Wish::LeaveOther);
@@ -156,7 +162,7 @@ impl Handle {
 
     /// Stops the node at once, without handing over.
     pub fn stop(&self) {
-        self.tell(Wish::Stop);
+        self.stop.notify_one();
     }
 
     /// What happens in the node from now on. Ends with the node.

@@ -70,6 +70,7 @@ fn log(event: &Event) {
             );
         }
         Event::MessageDropped { reason, .. } => debug!(reason, "message dropped"),
+        Event::Note { kind: "alone", text } => warn!(kind = "alone", "{text}"),
         Event::Note { kind, text } => info!(kind, "{text}"),
     }
 }

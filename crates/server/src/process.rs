@@ -17,12 +17,12 @@
 
 use std::{
     any::Any,
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -35,25 +35,21 @@ use node::{
     supervisor::Child,
 };
 use store::ask::Payload;
-use tokio::{
-    runtime,
-    sync::{mpsc, oneshot},
-    task::{AbortHandle, JoinError},
-};
+use tokio::{runtime, sync::oneshot, task::JoinError};
 
 use crate::{
     core::Core,
-    handle::{Act, Answer, Gone, Handle, Order},
+    handle::{Act, Gone, Handle, Order},
+    inboxes::{Waiting, Weighed},
     running::Node,
 };
 
-/// Messages that wait for one async process, those read and put aside included.
-pub const INBOX_MAX: usize = 16_384;
-/// Bytes of the terms among them. The last of them may go past it, so that one message may be of any size.
-pub const INBOX_BYTES_MAX: usize = 64 << 20;
+pub use crate::inboxes::{INBOX_BYTES_MAX, INBOX_MAX};
 
 /// Messages that one async process may send before it waits until they are on their way.
 const SENDS_MAX: u32 = 128;
+/// Bytes of the terms among them.
+const SENT_BYTES_MAX: usize = 64 << 10;
 
 /// What a process is given.
 pub type Message = node::Message<Payload>;
@@ -120,7 +116,10 @@ impl Handle {
         make: impl FnOnce() -> Box<dyn Process<Payload>> + Send + 'static,
     ) -> Result<Pid, Failure> {
         let name = name.map(String::from);
-        let start = move |ctx: &mut Context<'_>| ctx.start(name.as_deref(), make());
+        let start = move |ctx: &mut Context<'_>| {
+            let start = || ctx.start(name.as_deref(), make());
+            unpanicked(start).unwrap_or_else(Err)
+        };
         let started = self.on_core(|core| core.act_as_door(start)).await?;
         started.ok_or(Failure::Gone)?.map_err(Failure::Reason)
     }
@@ -259,6 +258,7 @@ impl Handle {
             waiting: self.tasks.open(pid),
             aside: VecDeque::new(),
             sent: AtomicU32::new(0),
+            sent_bytes: AtomicUsize::new(0),
             handle: self.clone(),
         }
     }
@@ -379,8 +379,9 @@ pub struct Inbox {
     waiting: Waiting,
     /// What came while it waited for an answer, or for the end of another.
     aside: VecDeque<Weighed>,
-    /// Messages sent so far, modulo 2³².
+    /// Messages sent since it last waited for room, and bytes of their terms.
     sent: AtomicU32,
+    sent_bytes: AtomicUsize,
     handle: Handle,
 }
 
@@ -402,7 +403,7 @@ impl Inbox {
     }
 
     /// Does something in the name of this process, on the node's thread: link, monitor, register, trap exits, all that a
-    /// [`Context`] can.
+    /// [`Context`] can. A panic ends this process.
     ///
     /// # Errors
     /// The node has stopped, or this process has been ended.
@@ -411,8 +412,9 @@ impl Inbox {
         action: impl FnOnce(&mut Context<'_>) -> R + Send + 'static,
     ) -> Result<R, Gone> {
         let pid = self.pid.clone();
-        let done = self.handle.on_core(move |core| core.act(&pid, action)).await?;
-        done.ok_or(Gone)
+        let act = |ctx: &mut Context<'_>| unpanicked(|| action(ctx)).map_err(|panic| ctx.exit(panic)).ok();
+        let done = self.handle.on_core(move |core| core.act(&pid, act)).await?;
+        done.flatten().ok_or(Gone)
     }
 
     /// Sends a term to any process. Waits at times, for as long as a peer does not read what it was sent before.
@@ -421,7 +423,11 @@ impl Inbox {
     /// The node has stopped.
     pub async fn send(&self, to: Address, term: Term) -> Result<(), Gone> {
         let from = Some(self.pid.clone());
-        if self.sent.fetch_add(1, Ordering::Relaxed) % SENDS_MAX == SENDS_MAX - 1 {
+        let bytes = term.held_bytes();
+        let bytes_before = self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.sent.fetch_add(1, Ordering::Relaxed) >= SENDS_MAX - 1 || bytes_before + bytes >= SENT_BYTES_MAX {
+            self.sent.store(0, Ordering::Relaxed);
+            self.sent_bytes.store(0, Ordering::Relaxed);
             return self.handle.send_and_wait(from, to, term).await;
         }
         let room = None;
@@ -468,13 +474,19 @@ impl Inbox {
     }
 
     /// Waits until this process holds the global lock of a resource, any term, as `global:set_lock/1`. It is freed by
-    /// [`Inbox::unlock`] or the end of this process.
+    /// [`Inbox::unlock`] or the end of this process. Other messages wait meanwhile. If this is dropped, by a timeout for
+    /// instance, a lock that comes all the same is given back at once.
     ///
     /// # Errors
-    /// The node takes no part in `global` (`noproc`), or as [`Inbox::act`].
+    /// The node takes no part in `global` (`noproc`), more locks are under way than it may have (`system_limit`), or as
+    /// [`Inbox::act`].
     pub async fn lock(&mut self, resource: Term) -> Result<(), Failure> {
-        let asked = self.act(move |ctx| ctx.global_lock(resource, None, None)).await?;
-        self.answer(&asked).await.map(drop)
+        let (answer, answered) = oneshot::channel();
+        let pid = self.pid.clone();
+        let lock = move |core: &mut Core| core.lock_for(&pid, resource, answer);
+        self.handle.on_core(lock).await?;
+        let outcome = answered.await.map_err(|_| Failure::Gone)?;
+        granted(&outcome.map_err(Failure::Reason)?)
     }
 
     /// Gives a global lock back.
@@ -483,7 +495,7 @@ impl Inbox {
     /// As [`Inbox::lock`].
     pub async fn unlock(&mut self, resource: Term) -> Result<(), Failure> {
         let asked = self.act(move |ctx| ctx.global_unlock(resource, None)).await?;
-        self.answer(&asked).await.map(drop)
+        granted(&self.answer(&asked).await?)
     }
 
     /// Asks a process that OTP could ask too to end, as `GenServer.stop/3` does, and waits for its end.
@@ -538,6 +550,15 @@ impl Replier {
     }
 }
 
+/// What `global` answers about a lock: a process that may wait for ever hears `false` only if it may not wait.
+fn granted(answer: &Term) -> Result<(), Failure> {
+    if answer.is_atom("true") {
+        Ok(())
+    } else {
+        Err(Failure::Reason(Term::atom("system_limit")))
+    }
+}
+
 /// Asks a process to end; what monitors it.
 fn stop(ctx: &mut Context<'_>, to: &Address, reason: Term) -> Ref {
     let monitor = ctx.monitor(to);
@@ -545,183 +566,6 @@ fn stop(ctx: &mut Context<'_>, to: &Address, reason: Term) -> Ref {
     let request = Term::from((Term::atom("terminate"), reason));
     ctx.send(to, (Term::atom("system"), from, request).into());
     monitor
-}
-
-/// The inboxes of async processes, and what runs them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tasks(Arc<Mutex<Inboxes>>);
-
-#[derive(Debug, Default)]
-struct Inboxes {
-    held: HashMap<Pid, Held>,
-    /// The node has ended: an inbox that is opened now is closed at once.
-    is_closed: bool,
-}
-
-#[derive(Debug)]
-struct Held {
-    /// None for a process that is there for one call only.
-    inbox: Option<Feeding>,
-    task: Option<AbortHandle>,
-    /// The call it waits for, and who is told the outcome.
-    call: Option<(Ref, Answer)>,
-}
-
-/// Where the messages of an async process are put.
-#[derive(Debug)]
-struct Feeding {
-    messages: mpsc::Sender<Weighed>,
-    /// Bytes of what waits.
-    bytes: Arc<AtomicUsize>,
-}
-
-impl Feeding {
-    /// Gives a reason if the process must end.
-    fn give(&self, message: Message) -> Option<&'static str> {
-        let weighed = Weighed::new(message);
-        if self.bytes.fetch_add(weighed.bytes, Ordering::Relaxed) > INBOX_BYTES_MAX {
-            return Some("overflow");
-        }
-        match self.messages.try_send(weighed) {
-            Ok(()) => None,
-            Err(mpsc::error::TrySendError::Full(_)) => Some("overflow"),
-            // Whoever received has gone without a word.
-            Err(mpsc::error::TrySendError::Closed(_)) => Some("normal"),
-        }
-    }
-}
-
-/// The other end: what an async process takes its messages from.
-#[derive(Debug)]
-struct Waiting {
-    messages: mpsc::Receiver<Weighed>,
-    bytes: Arc<AtomicUsize>,
-}
-
-impl Waiting {
-    fn take(&self, weighed: Weighed) -> Message {
-        self.bytes.fetch_sub(weighed.bytes, Ordering::Relaxed);
-        weighed.message
-    }
-}
-
-/// A message and the bytes it counts.
-#[derive(Debug)]
-struct Weighed {
-    message: Message,
-    bytes: usize,
-}
-
-impl Weighed {
-    fn new(message: Message) -> Self {
-        let bytes = match &message {
-            Message::Term { term, .. }
-            | Message::Reply { result: Ok(term), .. }
-            | Message::Reply { result: Err(term), .. }
-            | Message::Exit { reason: term, .. }
-            | Message::Down { reason: term, .. } => term.held_bytes(),
-            // These are small, or shared.
-            Message::Payload(_)
-            | Message::Timer { .. }
-            | Message::NodeUp { .. }
-            | Message::NodeDown { .. }
-            | Message::Members(_)
-            | Message::Flush => 0,
-        };
-        Self { message, bytes }
-    }
-}
-
-impl Tasks {
-    fn lock(&self) -> MutexGuard<'_, Inboxes> {
-        // Nothing panics while it is locked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open(&self, pid: &Pid) -> Waiting {
-        let (messages, received) = mpsc::channel(INBOX_MAX);
-        let bytes = Arc::new(AtomicUsize::new(0));
-        let waiting = Waiting {
-            messages: received,
-            bytes: bytes.clone(),
-        };
-        let held = Held {
-            inbox: Some(Feeding { messages, bytes }),
-            task: None,
-            call: None,
-        };
-        let mut inboxes = self.lock();
-        if !inboxes.is_closed {
-            inboxes.held.insert(pid.clone(), held);
-        }
-        waiting
-    }
-
-    fn hold(&self, pid: &Pid, task: AbortHandle) {
-        match self.lock().held.get_mut(pid) {
-            Some(held) => held.task = Some(task),
-            // It was ended in between.
-            None => task.abort(),
-        }
-    }
-
-    /// Hands out a message; gives a reason if the process must end.
-    pub(crate) fn give(&self, pid: &Pid, message: Message) -> Option<&'static str> {
-        let mut inboxes = self.lock();
-        let held = inboxes.held.get_mut(pid)?;
-        match message {
-            Message::Reply { call, result } if held.waits_for(&call) => {
-                if let Some((_, answer)) = held.call.take() {
-                    // Who does not wait any more needs no answer.
-                    let _ = answer.send(result);
-                }
-                held.inbox.is_none().then_some("normal")
-            }
-            message => held.inbox.as_ref()?.give(message),
-        }
-    }
-
-    /// The process waits for the outcome of a call. Gives the one it waited for before, which was dropped.
-    pub(crate) fn await_call(&self, pid: &Pid, call: Ref, answer: Answer) -> Option<Ref> {
-        let mut inboxes = self.lock();
-        let held = inboxes.held.get_mut(pid)?;
-        held.call.replace((call, answer)).map(|(call, _)| call)
-    }
-
-    /// A process without an inbox, for one call.
-    pub(crate) fn open_for_call(&self, pid: &Pid) {
-        let held = Held {
-            inbox: None,
-            task: None,
-            call: None,
-        };
-        self.lock().held.insert(pid.clone(), held);
-    }
-
-    /// The process has ended: its task ends where it awaits.
-    pub(crate) fn drop(&self, pid: &Pid) {
-        let held = self.lock().held.remove(pid);
-        if let Some(task) = held.and_then(|held| held.task) {
-            task.abort();
-        }
-    }
-}
-
-impl Held {
-    fn waits_for(&self, call: &Ref) -> bool {
-        self.call.as_ref().is_some_and(|(awaited, _)| awaited == call)
-    }
-}
-
-/// When this is dropped the node has ended, whichever way: nobody receives any more.
-pub(crate) struct LastWord(pub(crate) Tasks);
-
-impl Drop for LastWord {
-    fn drop(&mut self) {
-        let mut inboxes = self.0.lock();
-        inboxes.is_closed = true;
-        inboxes.held.clear();
-    }
 }
 
 // Panics
@@ -736,10 +580,8 @@ pub(crate) fn guard(process: Box<dyn Process<Payload>>) -> Box<dyn Process<Paylo
 
 impl Guarded {
     fn run(&mut self, ctx: &mut Context<'_>, run: impl FnOnce(&mut dyn Process<Payload>, &mut Context<'_>)) {
-        // What the panic leaves half done is the process's own, and goes with it.
-        let result = catch_unwind(AssertUnwindSafe(|| run(&mut *self.0, ctx)));
-        if let Err(panic) = result {
-            ctx.exit(panic_reason(&*panic));
+        if let Err(panic) = unpanicked(|| run(&mut *self.0, ctx)) {
+            ctx.exit(panic);
         }
     }
 }
@@ -754,7 +596,11 @@ impl Process<Payload> for Guarded {
     }
 }
 
-/// `{panic, Text}`.
+/// Runs what is a process's. What a panic leaves half done is its own, and goes with it; the reason is `{panic, Text}`.
+fn unpanicked<R>(run: impl FnOnce() -> R) -> Result<R, Term> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_reason(&*panic))
+}
+
 fn panic_reason(panic: &(dyn Any + Send)) -> Term {
     let literal = panic.downcast_ref::<&str>().copied();
     let text = literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str));

@@ -251,6 +251,7 @@ impl Connection {
     /// go.
     async fn execute(&mut self) -> io::Result<bool> {
         let mut ask = self.ask.take().expect("one batch at a time is under way");
+        let was_known = ask.session.authenticated;
         mem::swap(&mut ask.batch, &mut self.reading);
         self.parser.split_tail(&mut ask.batch, &mut self.reading);
         loop {
@@ -277,6 +278,10 @@ impl Connection {
         }
         self.shell.core().give_batch(&mut ask.batch);
         let quit = ask.session.quit;
+        if was_known && !ask.session.authenticated {
+            // RESET: it has as long as a new client to show the password.
+            self.since = Instant::now();
+        }
         self.ask = Some(ask);
         Ok(quit)
     }

@@ -6,6 +6,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
     ops::RangeInclusive,
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     runtime::{self, LocalOptions},
     sync::{broadcast, mpsc, watch},
-    task::spawn_local,
+    task::{JoinHandle, spawn_local},
     time::{sleep, timeout},
 };
 use wire::resp::Limits;
@@ -30,10 +31,10 @@ use crate::{
     epmd::{self, RegisterError},
     handle::{EVENTS_MAX, Gone, Handle, ORDERS_MAX, WISHES_MAX},
     http,
+    inboxes::Tasks,
     keyspace::Keyspace,
     log,
     measure::Meter,
-    process::Tasks,
     redis,
 };
 
@@ -53,6 +54,8 @@ pub struct Node {
     handle: Handle,
     resp: Option<SocketAddr>,
     http: Option<SocketAddr>,
+    /// Serves HTTP until a moment after the core has ended.
+    http_task: Option<JoinHandle<()>>,
     dist: SocketAddr,
     leave_timeout: Duration,
     /// Its other side goes with the core.
@@ -130,16 +133,23 @@ impl Node {
 
     /// Hands everything over and ends. False if that took longer than the settings allow, and was cut short.
     pub async fn leave(self) -> bool {
-        self.handle.leave();
-        let has_left = timeout(self.leave_timeout, self.ended()).await.is_ok();
+        let leave = async {
+            self.handle.begin_to_leave().await;
+            self.ended().await;
+        };
+        let has_left = timeout(self.leave_timeout, leave).await.is_ok();
         self.stop().await;
         has_left
     }
 
-    /// Ends at once, without handing over.
+    /// Ends at once, without handing over. When this is done its addresses are free.
     pub async fn stop(mut self) {
         self.handle.stop();
         self.ended().await;
+        if let Some(http) = self.http_task.take() {
+            // Answers under way have a moment; an event stream ends.
+            let _ = http.await;
+        }
         self.registration = None;
     }
 
@@ -188,6 +198,7 @@ impl Node {
             orders,
             wishes,
             events: events.downgrade(),
+            stop: Arc::default(),
             tasks: tasks.clone(),
         };
         tokio::spawn(log::events(logged));
@@ -200,6 +211,7 @@ impl Node {
             leave_timeout: config.leave_timeout,
             orders: orders_taken,
             wishes: wishes_taken,
+            stop: handle.stop.clone(),
             events,
             tasks,
             meter,
@@ -215,9 +227,9 @@ impl Node {
             // It ends with the core, which is who it tells.
             tokio::spawn(finder.run(known, handle.clone()));
         }
-        if let Some(listener) = http {
-            open_http(listener, &config, handle.clone(), ended.clone())?;
-        }
+        let http_task = http
+            .map(|listener| open_http(listener, &config, handle.clone(), ended.clone()))
+            .transpose()?;
         let name = config.name.as_str().to_owned();
         tracing::info!(
             name,
@@ -234,6 +246,7 @@ impl Node {
             handle,
             resp: resp_address,
             http: http_address,
+            http_task,
             dist: dist_address,
             leave_timeout,
             ended,
@@ -293,7 +306,7 @@ fn open_http(
     config: &Config,
     handle: Handle,
     mut ended: watch::Receiver<()>,
-) -> Result<(), ConfigError> {
+) -> Result<JoinHandle<()>, ConfigError> {
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(|error| ConfigError::new("--http", error, "choose another address"))?;
     let settings = http::Settings {
@@ -304,8 +317,7 @@ fn open_http(
         connections_max: config.clients_max,
     };
     let stop = async move { while ended.changed().await.is_ok() {} };
-    tokio::spawn(http::serve(listener, handle, settings, stop));
-    Ok(())
+    Ok(tokio::spawn(http::serve(listener, handle, settings, stop)))
 }
 
 /// Runs the core on a thread of its own. `alive` is dropped when it ends.
@@ -322,6 +334,8 @@ fn run_apart(parts: Parts, doors: Doors, alive: watch::Sender<()>) -> Result<(),
                 tracing::error!(%error, "the node's sockets cannot be used");
             }
         }));
+        // A name that is being looked up is not waited for.
+        runtime.shutdown_background();
     });
     thread
         .map(drop)

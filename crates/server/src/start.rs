@@ -37,7 +37,11 @@ pub(crate) fn run(args: &StartArgs) -> Result<ExitCode, ConfigError> {
     if args.until_stdin_ends {
         end_with_stdin()?;
     }
-    runtime()?.block_on(serve(config))
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(config));
+    // A name that is being looked up is not waited for.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(config: Config) -> Result<ExitCode, ConfigError> {
@@ -47,7 +51,10 @@ async fn serve(config: Config) -> Result<ExitCode, ConfigError> {
         biased;
         () = stop.asked() => {}
         // It was asked to leave by another way, and has left.
-        () = node.ended() => return Ok(ExitCode::SUCCESS),
+        () = node.ended() => {
+            node.stop().await;
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     tracing::info!("leaving: everything is handed over to the other nodes; a second signal stops at once");
     tokio::select! {

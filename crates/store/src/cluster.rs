@@ -300,16 +300,25 @@ impl Cluster {
 
     /// Somebody is known, or was named to join, who is not connected and has not said good-bye.
     pub fn awaits_members(&self) -> bool {
-        let met = |name: &String| self.members.iter().any(|member| member.name.as_str() == name);
-        self.members_away() || !self.join.iter().all(met)
+        self.awaited().next().is_some()
+    }
+
+    /// Who that is.
+    pub fn awaited(&self) -> impl Iterator<Item = &str> {
+        let met = |name: &&str| self.members.iter().any(|member| member.name.as_str() == *name);
+        let named = self.join.iter().map(String::as_str).filter(move |name| !met(name));
+        self.away().chain(named)
     }
 
     /// A member is not connected, and has not said good-bye.
     pub fn members_away(&self) -> bool {
-        let away = |member: &Member| member.state != MemberState::Gone && !is_serving(member);
-        self.members
-            .iter()
-            .any(|member| member.name.as_str() != self.name && away(member))
+        self.away().next().is_some()
+    }
+
+    fn away(&self) -> impl Iterator<Item = &str> {
+        let away = |member: &&Member| member.state != MemberState::Gone && !is_serving(member);
+        let names = self.members.iter().filter(away).map(|member| member.name.as_str());
+        names.filter(|name| *name != self.name)
     }
 
     /// This node has nothing of any shard.

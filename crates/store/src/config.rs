@@ -53,8 +53,6 @@ pub struct Config {
     pub password: Option<Password>,
     /// Allocated bytes past which writes that grow the store are refused; 0: no limit.
     pub memory_bytes_max: u64,
-    /// Commands that exist for tests (`DEBUG SLEEP`).
-    pub dev: bool,
 }
 
 /// A secret that is neither printed nor compared in a time that tells of it.
@@ -106,7 +104,6 @@ impl Default for Config {
             resp: None,
             password: None,
             memory_bytes_max: 0,
-            dev: false,
         }
     }
 }

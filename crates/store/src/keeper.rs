@@ -15,7 +15,7 @@
 mod fill;
 mod release;
 
-use alloc::{collections::BTreeMap, vec, vec::Vec};
+use alloc::{collections::BTreeMap, format, vec, vec::Vec};
 use hashbrown::HashMap;
 use node::MembersCommand;
 
@@ -479,11 +479,24 @@ impl Store {
             None => {
                 self.set_copy(shard, Copy::Ready);
                 self.counters.formed += 1;
+                if self.counters.formed == 1 {
+                    self.note_absence();
+                }
             }
             Some(first) => {
                 sources.remove(first);
                 self.counters.formed += u64::from(self.fill(shard, first, sources, true));
             }
+        }
+    }
+
+    /// Whoever runs this node may have meant it to be one of others.
+    fn note_absence(&mut self) {
+        let names: Vec<&str> = self.cluster.awaited().collect();
+        if !names.is_empty() {
+            let names = names.join(", ");
+            let text = format!("serves without {names}: not met so far; mend its address, its cookie or the network");
+            self.notes.push(("alone", text));
         }
     }
 

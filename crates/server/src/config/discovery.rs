@@ -236,12 +236,12 @@ impl Reading<'_> {
         })?;
         let port = self.optional("discovery-port", |text| value::number(text, 1, u16::MAX))?;
         match record {
-            dns::Record::A if port.is_none() => self.refuse_unknown_port(around)?,
+            dns::Record::A => self.refuse_other_than_address(around, port.is_none())?,
             dns::Record::Srv if port.is_some() => {
                 let mend = "leave it out: SRV records have ports";
                 return Err(self.error("discovery-port", "means nothing to SRV records", mend));
             }
-            dns::Record::A | dns::Record::Srv => {}
+            dns::Record::Srv => {}
         }
         let servers = self.many("discovery-server", server)?;
         self.bounded("discovery-server", servers.len())?;
@@ -314,8 +314,10 @@ impl Reading<'_> {
             Mode::Dns => self.refuse_dns_if_left_out("discovery-mode")?,
             Mode::Endpoints | Mode::Pods => {}
         }
-        if port.is_none() {
-            self.refuse_unknown_port(around)?;
+        match host {
+            Host::Ip => self.refuse_other_than_address(around, port.is_none())?,
+            Host::Hostname if port.is_none() => self.refuse_unknown_port(around)?,
+            Host::Hostname => {}
         }
         Ok(kubernetes::Settings {
             mode,
@@ -405,6 +407,22 @@ impl Reading<'_> {
         }
         let mend = "give it, or one --dist-port for all nodes, or leave --no-epmd out";
         Err(self.error("discovery-port", "is missing, and EPMD is off", mend))
+    }
+
+    /// What is found by address is named by it, and so must this node be, or the others know it under another name.
+    fn refuse_other_than_address(&self, around: Around<'_>, needs_port: bool) -> Result<(), ConfigError> {
+        if host(around.name).parse::<Ipv4Addr>().is_err() || self.0.source("name") == Source::Default {
+            let problem = format!("is {}, and nodes are found by their addresses", around.name.as_str());
+            return Err(self.error(
+                "name",
+                problem,
+                "give it as NAME@ADDRESS, with the IPv4 address of this node",
+            ));
+        }
+        if needs_port {
+            self.refuse_unknown_port(around)?;
+        }
+        Ok(())
     }
 
     fn refuse_dns_if_left_out(&self, name: &'static str) -> Result<(), ConfigError> {

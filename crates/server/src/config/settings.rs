@@ -198,10 +198,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "NAME[:style=STYLE][:missing=ATOM]",
         "another module and process name for the store; style server or messages",
     ),
-    switch(
-        "debug-commands",
-        "allow commands that are made for tests, such as DEBUG SLEEP",
-    ),
     switch("insecure", "allow what is not safe on an open network"),
 ];
 

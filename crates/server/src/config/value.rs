@@ -209,11 +209,11 @@ pub(super) fn size(text: &str) -> Parsed<u64> {
     )
 }
 
-/// The size of a value.
+/// The size of a value. It must fit in a message between nodes, with what stands around it.
 pub(super) fn value_size(text: &str) -> Parsed<usize> {
     match size(text)? {
-        bytes @ 1..=0x2000_0000 => Ok(bytes as usize),
-        _ => wrong(format!("{text} is out of range"), "give a size from 1 byte to 512mb"),
+        bytes @ 1..=0x400_0000 => Ok(bytes as usize),
+        _ => wrong(format!("{text} is out of range"), "give a size from 1 byte to 64mb"),
     }
 }
 

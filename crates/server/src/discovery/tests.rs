@@ -84,7 +84,8 @@ async fn what_is_found_is_proposed_until_the_node_stops() {
         orders,
         wishes,
         events: events.downgrade(),
-        tasks: crate::process::Tasks::default(),
+        stop: std::sync::Arc::default(),
+        tasks: crate::inboxes::Tasks::default(),
     };
     let finder = finder([Err(trouble()), Ok(vec![found("b@h", 1)])]);
     let running = tokio::spawn(finder.run(vec![found("a@h", 1)], handle));

@@ -140,12 +140,14 @@ impl Answers {
         table.forget(Instant::now());
     }
 
-    /// `request` is to be done when it comes again.
+    /// `request` is to be done when it comes again. Not if it has: who waits for its answer does it, and settles it.
     fn drop_key(&self, key: &str, request: &Arc<Remembered>) {
-        self.table
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key, request);
+        // The table's two, and that of who asks.
+        const REFERENCES: usize = 3;
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::strong_count(request) <= REFERENCES {
+            table.remove(key, request);
+        }
     }
 
     fn fingerprint(&self, parts: &Parts, body: &[u8]) -> u64 {

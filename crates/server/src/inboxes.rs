@@ -1,0 +1,230 @@
+//! The inboxes of async processes: the core puts messages in, tasks on the program's runtime take them out.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use node::{Pid, Ref, Term};
+use tokio::{sync::mpsc, task::AbortHandle};
+
+use crate::{handle::Answer, process::Message};
+
+/// Messages that wait for one async process, those read and put aside included.
+pub const INBOX_MAX: usize = 16_384;
+/// Bytes of the terms among them. The last of them may go past it, so that one message may be of any size.
+pub const INBOX_BYTES_MAX: usize = 64 << 20;
+
+/// The inboxes of async processes, and what runs them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tasks(Arc<Mutex<Inboxes>>);
+
+#[derive(Debug, Default)]
+struct Inboxes {
+    held: HashMap<Pid, Held>,
+    /// The node has ended: an inbox that is opened now is closed at once.
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// None for a process that is there for one call only.
+    inbox: Option<Feeding>,
+    task: Option<AbortHandle>,
+    call: Option<Awaited>,
+    /// Locks it asked for and does not wait for any more. They are given back when they come.
+    unwanted: Vec<(Ref, Term)>,
+}
+
+/// A call that an async process waits for.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    pub(crate) call: Ref,
+    /// Who is told the outcome.
+    pub(crate) answer: Answer,
+    /// The resource, if the call locks one.
+    pub(crate) lock: Option<Term>,
+}
+
+/// What must be done after a message was handed out.
+#[derive(Debug)]
+pub(crate) enum Then {
+    Nothing,
+    /// The process must end.
+    End(&'static str),
+    /// Nobody waits for this lock any more.
+    Unlock(Term),
+}
+
+/// Where the messages of an async process are put.
+#[derive(Debug)]
+struct Feeding {
+    messages: mpsc::Sender<Weighed>,
+    /// Bytes of what waits.
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Feeding {
+    fn give(&self, message: Message) -> Then {
+        let weighed = Weighed::new(message);
+        if self.bytes.fetch_add(weighed.bytes, Ordering::Relaxed) > INBOX_BYTES_MAX {
+            return Then::End("overflow");
+        }
+        match self.messages.try_send(weighed) {
+            Ok(()) => Then::Nothing,
+            Err(mpsc::error::TrySendError::Full(_)) => Then::End("overflow"),
+            // Whoever received has gone without a word.
+            Err(mpsc::error::TrySendError::Closed(_)) => Then::End("normal"),
+        }
+    }
+}
+
+/// The other end: what an async process takes its messages from.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) messages: mpsc::Receiver<Weighed>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    pub(crate) fn take(&self, weighed: Weighed) -> Message {
+        self.bytes.fetch_sub(weighed.bytes, Ordering::Relaxed);
+        weighed.message
+    }
+}
+
+/// A message and the bytes it counts.
+#[derive(Debug)]
+pub(crate) struct Weighed {
+    pub(crate) message: Message,
+    bytes: usize,
+}
+
+impl Weighed {
+    fn new(message: Message) -> Self {
+        let bytes = match &message {
+            Message::Term { term, .. }
+            | Message::Reply { result: Ok(term), .. }
+            | Message::Reply { result: Err(term), .. }
+            | Message::Exit { reason: term, .. }
+            | Message::Down { reason: term, .. } => term.held_bytes(),
+            // These are small, or shared.
+            Message::Payload(_)
+            | Message::Timer { .. }
+            | Message::NodeUp { .. }
+            | Message::NodeDown { .. }
+            | Message::Members(_)
+            | Message::Flush => 0,
+        };
+        Self { message, bytes }
+    }
+}
+
+impl Tasks {
+    fn lock(&self) -> MutexGuard<'_, Inboxes> {
+        // Nothing panics while it is locked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn open(&self, pid: &Pid) -> Waiting {
+        let (messages, received) = mpsc::channel(INBOX_MAX);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = Waiting {
+            messages: received,
+            bytes: bytes.clone(),
+        };
+        let held = Held {
+            inbox: Some(Feeding { messages, bytes }),
+            task: None,
+            call: None,
+            unwanted: Vec::new(),
+        };
+        let mut inboxes = self.lock();
+        if !inboxes.is_closed {
+            inboxes.held.insert(pid.clone(), held);
+        }
+        waiting
+    }
+
+    pub(crate) fn hold(&self, pid: &Pid, task: AbortHandle) {
+        match self.lock().held.get_mut(pid) {
+            Some(held) => held.task = Some(task),
+            // It was ended in between.
+            None => task.abort(),
+        }
+    }
+
+    /// Hands out a message.
+    pub(crate) fn give(&self, pid: &Pid, message: Message) -> Then {
+        let mut inboxes = self.lock();
+        let Some(held) = inboxes.held.get_mut(pid) else {
+            return Then::Nothing;
+        };
+        let (call, result) = match message {
+            Message::Reply { call, result } => (call, result),
+            message => return held.inbox.as_ref().map_or(Then::Nothing, |inbox| inbox.give(message)),
+        };
+        let left_over = if let Some(awaited) = held.call.take_if(|awaited| awaited.call == call) {
+            // Who does not wait any more needs no answer.
+            let unheard = awaited.answer.send(result).err();
+            unheard.zip(awaited.lock)
+        } else if let Some(at) = held.unwanted.iter().position(|(unwanted, _)| *unwanted == call) {
+            Some((result, held.unwanted.swap_remove(at).1))
+        } else {
+            let reply = Message::Reply { call, result };
+            return held.inbox.as_ref().map_or(Then::Nothing, |inbox| inbox.give(reply));
+        };
+        match left_over {
+            Some((Ok(granted), resource)) if granted.is_atom("true") => Then::Unlock(resource),
+            _ if held.inbox.is_none() => Then::End("normal"),
+            _ => Then::Nothing,
+        }
+    }
+
+    /// The process waits for the outcome of a call. Gives the one it waited for before, if that is to be forgotten.
+    pub(crate) fn await_call(&self, pid: &Pid, call: Awaited) -> Option<Ref> {
+        let mut inboxes = self.lock();
+        let held = inboxes.held.get_mut(pid)?;
+        let Awaited { call, lock, .. } = held.call.replace(call)?;
+        match lock {
+            Some(resource) => {
+                held.unwanted.push((call, resource));
+                None
+            }
+            None => Some(call),
+        }
+    }
+
+    /// A process without an inbox, for one call.
+    pub(crate) fn open_for_call(&self, pid: &Pid) {
+        let held = Held {
+            inbox: None,
+            task: None,
+            call: None,
+            unwanted: Vec::new(),
+        };
+        self.lock().held.insert(pid.clone(), held);
+    }
+
+    /// The process has ended: its task ends where it awaits.
+    pub(crate) fn drop(&self, pid: &Pid) {
+        let held = self.lock().held.remove(pid);
+        if let Some(task) = held.and_then(|held| held.task) {
+            task.abort();
+        }
+    }
+}
+
+/// When this is dropped the node has ended, whichever way: nobody receives any more.
+pub(crate) struct LastWord(pub(crate) Tasks);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        let mut inboxes = self.0.lock();
+        inboxes.is_closed = true;
+        inboxes.held.clear();
+    }
+}
