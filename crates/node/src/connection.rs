@@ -150,6 +150,8 @@ pub(crate) struct Standing {
 pub(crate) struct Connections {
     pub(crate) by_id: BTreeMap<ConnectionId, Connection>,
     pub(crate) by_name: BTreeMap<Atom, Standing>,
+    /// How many were lost so far.
+    pub(crate) losses: u64,
     /// Those with gathered bytes, in the order they began to gather.
     pub(crate) dirty: Vec<ConnectionId>,
     dials: u64,

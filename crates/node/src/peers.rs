@@ -436,6 +436,7 @@ impl<P: Payload> Core<P> {
         let Phase::Up(up) = connection.phase else {
             return;
         };
+        self.connections.losses += 1;
         if close {
             self.effects.push(Effect::Close { connection: id });
         }

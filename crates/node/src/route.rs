@@ -208,7 +208,8 @@ impl<P: Payload> Core<P> {
         );
     }
 
-    /// Sends a signal, or makes it wait for the dial it begins, or refuses it.
+    /// Sends a signal, or makes it wait for the dial it begins, or refuses it. What takes back something that waits, or
+    /// ends it, waits behind it.
     pub(crate) fn transmit(&mut self, node: &Atom, signal: Signal, dial: bool) {
         if let Some((id, up, output)) = self.connections.up_mut(node) {
             if up.reaches(&signal) {
@@ -218,6 +219,8 @@ impl<P: Payload> Core<P> {
             } else {
                 self.refuse(&signal);
             }
+        } else if let Some(waiting) = self.waiting.get_mut(node).filter(|_| is_end(&signal)) {
+            waiting.push(signal);
         } else if dial && self.may_wait(node) {
             self.waiting.entry(node.clone()).or_default().push(signal);
             self.dial(node, None);
@@ -302,6 +305,14 @@ impl<P: Payload> Core<P> {
     }
 }
 
+/// Whether a signal is the end of a link or a monitor: there are no more of them than of those.
+fn is_end(signal: &Signal) -> bool {
+    matches!(
+        signal,
+        Signal::UnlinkId { .. } | Signal::Demonitor { .. } | Signal::Exit { .. }
+    )
+}
+
 /// What a monitor of this address names on the wire. An alias cannot be monitored.
 fn monitored(target: &Address) -> Option<Monitored> {
     match target {
@@ -318,6 +329,7 @@ impl<P: Payload> Core<P> {
         let Some(mut reader) = self.connections.up_by_id(id).and_then(|up| up.reader.take()) else {
             return;
         };
+        let losses = self.connections.losses;
         loop {
             match reader.next(&mut bytes) {
                 Ok(None) => break,
@@ -337,6 +349,10 @@ impl<P: Payload> Core<P> {
                     }
                 },
                 Err(error) => return self.cut(id, "protocol", error.to_string()),
+            }
+            if self.connections.losses != losses && self.connections.up_by_id(id).is_none() {
+                // The answer to a signal was too much for the connection. What is behind it comes from nobody.
+                return;
             }
         }
         if let Some(up) = self.connections.up_by_id(id) {
@@ -467,9 +483,7 @@ impl<P: Payload> Core<P> {
     fn check_from(&mut self, id: ConnectionId, from: &Pid) -> Result<(), Breach> {
         match self.connections.up_by_id(id) {
             Some(up) if up.owns(from) => Ok(()),
-            Some(_) => Err(Breach::Forged),
-            // Lost by what an earlier signal of the same bytes caused.
-            None => Ok(()),
+            Some(_) | None => Err(Breach::Forged),
         }
     }
 

@@ -172,6 +172,12 @@ enum Queued<P> {
         to: Local,
         message: Message<P>,
     },
+    /// The outcome of a call.
+    Reply {
+        to: Local,
+        number: u64,
+        result: Result<Term, Term>,
+    },
     Exit {
         to: Local,
         from: Pid,
@@ -179,6 +185,7 @@ enum Queued<P> {
         link: bool,
     },
     Down {
+        to: Local,
         number: u64,
         reason: Term,
     },
@@ -487,40 +494,91 @@ impl<P: Payload> Core<P> {
             };
             match queued {
                 Queued::Start { to } => drop(self.run_process(to, |process, ctx| process.start(ctx))),
-                Queued::Message { to, message } => self.dispatch(to, message),
-                Queued::Exit { to, from, reason, link } => self.exit_arrived(to, from, reason, link),
-                Queued::Down { number, reason } => self.down_arrived(number, reason),
+                Queued::Message { to, message } => {
+                    self.count_queued(to, false);
+                    self.dispatch(to, message);
+                }
+                Queued::Reply { to, number, result } => {
+                    self.count_queued(to, false);
+                    self.reply_arrived(number, result);
+                }
+                Queued::Exit { to, from, reason, link } => {
+                    self.count_queued(to, false);
+                    self.exit_arrived(to, from, reason, link);
+                }
+                Queued::Down { to, number, reason } => {
+                    self.count_queued(to, false);
+                    self.down_arrived(number, reason);
+                }
             }
         }
     }
 
-    /// Queues a message for a local process; hands it out if it is one of the shell's.
+    /// Queues a message for a local process; hands it out if that is one of the shell's and nothing is queued before it.
     pub(crate) fn post(&mut self, to: Local, message: Message<P>) {
-        let Some(slot) = self.table.get(to) else {
-            return;
-        };
-        if matches!(slot.body, Body::Adopted) {
-            return self.dispatch(to, message);
+        if self.hands_out(to) {
+            self.dispatch(to, message);
+        } else if self.has_seat(to) {
+            self.queue_of(to).push_back(Queued::Message { to, message });
+            self.count_queued(to, true);
         }
-        let queue_max = self.config.limits.queue_max;
-        let queue = self.queue_of(to);
-        if queue.len() < queue_max {
-            queue.push_back(Queued::Message { to, message });
-        } else {
-            let to = self.pid(to);
-            self.event(Event::MessageDropped {
-                to,
-                reason: "the run queue is full",
-            });
+    }
+
+    /// The same for the outcome of a call, which is not given to who has demonitored it meanwhile.
+    pub(crate) fn post_reply(&mut self, to: Local, number: u64, result: Result<Term, Term>) {
+        if self.hands_out(to) {
+            self.reply_arrived(number, result);
+        } else if self.has_seat(to) {
+            self.queue_of(to).push_back(Queued::Reply { to, number, result });
+            self.count_queued(to, true);
+        }
+    }
+
+    fn hands_out(&self, to: Local) -> bool {
+        let slot = self.table.get(to);
+        slot.is_some_and(|slot| slot.queued == 0 && matches!(slot.body, Body::Adopted))
+    }
+
+    /// Whether a further message to a process, if there is one, may be queued.
+    fn has_seat(&mut self, to: Local) -> bool {
+        if self.table.get(to).is_none() {
+            return false;
+        }
+        if self.queue_of(to).len() < self.config.limits.queue_max {
+            return true;
+        }
+        let to = self.pid(to);
+        self.event(Event::MessageDropped {
+            to,
+            reason: "the run queue is full",
+        });
+        false
+    }
+
+    /// Signals to one process keep their order, also those that are handed out at once.
+    fn count_queued(&mut self, to: Local, is_more: bool) {
+        if let Some(slot) = self.table.get_mut(to)
+            && matches!(slot.body, Body::Adopted)
+        {
+            slot.queued = if is_more {
+                slot.queued + 1
+            } else {
+                slot.queued.saturating_sub(1)
+            };
         }
     }
 
     /// Takes messages to a process back that it was not yet given.
     pub(crate) fn drop_queued(&mut self, process: Local, unwanted: impl Fn(&Message<P>) -> bool) {
-        self.queue_of(process).retain(|queued| match queued {
-            Queued::Message { to, message } => *to != process || !unwanted(message),
-            Queued::Start { .. } | Queued::Exit { .. } | Queued::Down { .. } => true,
+        let mut dropped = 0;
+        self.queue_of(process).retain(|queued| {
+            let is_unwanted = matches!(queued, Queued::Message { to, message } if *to == process && unwanted(message));
+            dropped += usize::from(is_unwanted);
+            !is_unwanted
         });
+        for _ in 0..dropped {
+            self.count_queued(process, false);
+        }
     }
 
     pub(crate) fn post_start(&mut self, to: Local) {
@@ -529,12 +587,14 @@ impl<P: Payload> Core<P> {
 
     pub(crate) fn post_exit(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
         self.queue_of(to).push_back(Queued::Exit { to, from, reason, link });
+        self.count_queued(to, true);
     }
 
     pub(crate) fn post_down(&mut self, number: u64, reason: Term) {
         let watcher = self.monitors.get(number).map(|watch| watch.watcher);
-        if let Some(watcher) = watcher {
-            self.queue_of(watcher).push_back(Queued::Down { number, reason });
+        if let Some(to) = watcher {
+            self.queue_of(to).push_back(Queued::Down { to, number, reason });
+            self.count_queued(to, true);
         }
     }
 

@@ -291,17 +291,23 @@ impl<P: Payload> Core<P> {
 
     /// The one outcome of a call. Nothing happens if it had one.
     pub(crate) fn finish_call(&mut self, number: u64, result: Result<Term, Term>) {
-        let watcher = match self.monitors.get(number) {
-            Some(Watch {
-                watcher,
-                purpose: Purpose::Call { .. } | Purpose::Erpc { .. },
-                ..
-            }) => self.pid(*watcher),
-            Some(_) | None => return,
+        if let Some(Watch {
+            watcher,
+            purpose: Purpose::Call { .. } | Purpose::Erpc { .. },
+            ..
+        }) = self.monitors.get(number)
+        {
+            self.post_reply(*watcher, number, result);
+        }
+    }
+
+    pub(crate) fn reply_arrived(&mut self, number: u64, result: Result<Term, Term>) {
+        let Some(watcher) = self.monitors.get(number).map(|watch| watch.watcher) else {
+            return;
         };
-        if let Some(watch) = self.end_watch(watcher, number) {
+        if self.end_watch(self.pid(watcher), number).is_some() {
             let call = self.reference(number);
-            self.post(watch.watcher, Message::Reply { call, result });
+            self.dispatch(watcher, Message::Reply { call, result });
         }
     }
 

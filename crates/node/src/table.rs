@@ -36,6 +36,8 @@ pub(crate) struct Slot<P: Payload> {
     pub(crate) deferred: bool,
     /// There as long as the node is: nobody's exit signal ends it.
     pub(crate) service: bool,
+    /// What is queued for it, if it is one of the shell's.
+    pub(crate) queued: usize,
 }
 
 pub(crate) struct Table<P: Payload> {
@@ -79,6 +81,7 @@ impl<P: Payload> Table<P> {
                     parent: None,
                     deferred: false,
                     service: false,
+                    queued: 0,
                 });
                 index
             }
@@ -108,6 +111,7 @@ impl<P: Payload> Table<P> {
         slot.parent = None;
         slot.deferred = false;
         slot.service = false;
+        slot.queued = 0;
         slot.pid.serial = slot.pid.serial.wrapping_add(1);
         self.free.push_back(process.id - 1);
         Some((pid, name))

@@ -5,8 +5,8 @@
 mod stage;
 
 use bytes::Bytes;
-use node::{Atom, ConnectionId, Event, Input, Limits, Pid, Term, groups::DEFAULT_SCOPE as PG};
-use stage::{PEER, Service, Stage, peer, reference};
+use node::{Atom, ConnectionId, Event, Input, Limits, Message, Pid, Term, groups::DEFAULT_SCOPE as PG};
+use stage::{Nothing, PEER, Service, Stage, peer, reference};
 use wire::{
     dist::{
         Flags,
@@ -112,6 +112,64 @@ fn who_speaks_for_others_is_cut() {
             stage.check_alive();
         }
     }
+}
+
+#[test]
+fn what_lies_behind_the_end_of_a_connection_is_not_heard() {
+    let limits = Limits {
+        output_bytes_max: 100,
+        ..Limits::default()
+    };
+    let mut stage = Stage::new(limits);
+    let mut bytes = Vec::new();
+    for number in 0..20 {
+        // Each is answered.
+        let signal = Signal::Monitor {
+            from: peer(1),
+            to: Monitored::Name(Atom::new("nobody")),
+            reference: reference(number),
+        };
+        assert!(frame::write_signal(&mut bytes, Flags::HIDDEN, 1, &signal).is_none());
+    }
+    for from in [None, Some(stage.service.clone()), Some(peer(1))] {
+        let signal = Signal::Send {
+            from,
+            to: Target::Pid(stage.service.clone()),
+            priority: false,
+            message: Term::atom("die"),
+        };
+        assert!(frame::write_signal(&mut bytes, Flags::HIDDEN, 1, &signal).is_none());
+    }
+    stage.raw(&bytes);
+    assert_eq!(stage.cut(), Some("it does not read what it is sent"));
+    assert!(stage.node.is_alive(&stage.service));
+}
+
+#[test]
+fn signals_to_a_process_of_the_shell_keep_their_order() {
+    let mut stage = Stage::new(Limits::default());
+    let to = Target::Pid(stage.node.adopt());
+    let (from, priority) = (peer(1), false);
+    let exit = Signal::Exit2 {
+        from: from.clone(),
+        to: to.clone(),
+        priority,
+        reason: Term::atom("first"),
+    };
+    let second = Signal::Send {
+        from: Some(from),
+        to,
+        priority,
+        message: Term::atom("second"),
+    };
+    let mut bytes = Vec::new();
+    for signal in [&exit, &second, &exit] {
+        assert!(frame::write_signal(&mut bytes, Flags::HIDDEN, 1, signal).is_none());
+    }
+    stage.raw(&bytes);
+    let is_exit = |message: &Message<Nothing>| matches!(message, Message::Exit { .. });
+    let order: Vec<bool> = stage.delivered.iter().map(is_exit).collect();
+    assert_eq!(order, [true, false, true]);
 }
 
 #[test]

@@ -179,6 +179,66 @@ fn after_demonitor_nothing_comes() {
 }
 
 #[test]
+fn after_demonitor_no_answer_comes() {
+    for place in BOTH {
+        let mut call = None;
+        let (caller, log) = told(move |ctx| match call.take() {
+            None => {
+                call = Some(ctx.call(&target_of(place), Term::atom("hello"), 1_000_000));
+                // Handled before the answer, which is queued behind it.
+                let me = Address::Pid(ctx.me().clone());
+                ctx.send(&me, Term::atom("act"));
+            }
+            Some(call) => ctx.demonitor(&call),
+        });
+        let mut net = with(place, caller, server());
+        act(&mut net);
+        assert!(log.borrow().is_empty(), "{:?}", log.borrow());
+    }
+}
+
+/// Two nodes that do not know each other, a process that acts at the one and one that writes down at the other.
+fn strangers() -> (Net, Pid, Pid, Log) {
+    let (target, log) = witness(|ctx| ctx.trap_exit(true));
+    let mut net = one(vec![]);
+    net.start(config("b", &[]), 2, vec![("target", target)]);
+    net.run_ms(100);
+    let target = pid_of(&mut net, "b");
+    let pilot = net.adopt("a");
+    (net, pilot, target, log)
+}
+
+#[test]
+fn what_is_undone_before_its_node_is_reached_leaves_nothing_there() {
+    let (mut net, pilot, target, log) = strangers();
+    net.act("a", &pilot, |ctx| {
+        ctx.link(&target);
+        let monitor = ctx.monitor(&Address::Pid(target.clone()));
+        ctx.unlink(&target);
+        ctx.demonitor(&monitor);
+    });
+    net.run_ms(1000);
+    assert_eq!(net.node_ups("b", "a"), 1);
+    let observer = net.adopt("b");
+    let tables = net.act("b", &observer, |ctx| ctx.tables());
+    assert!(tables.peers.is_empty(), "{tables:?}");
+    net.act("a", &pilot, |ctx| ctx.exit(Term::atom("boom")));
+    net.run_ms(1000);
+    assert!(log.borrow().is_empty(), "{:?}", log.borrow());
+}
+
+#[test]
+fn an_end_before_the_node_is_reached_is_told_there() {
+    let (mut net, pilot, target, log) = strangers();
+    net.act("a", &pilot, |ctx| {
+        ctx.link(&target);
+        ctx.exit(Term::atom("boom"));
+    });
+    net.run_ms(1000);
+    assert_eq!(*log.borrow(), ["exit a@net boom"]);
+}
+
+#[test]
 fn links_carry_exits_both_ways_and_only_once() {
     for place in BOTH {
         for trap in [false, true] {

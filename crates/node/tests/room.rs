@@ -3,7 +3,7 @@
 
 mod stage;
 
-use node::{Address, Context, Effect, Input, Limits, Message, Process, Term, Time};
+use node::{Address, ConnectionId, Context, Effect, Input, Limits, Message, Process, Term, Time};
 use stage::{Nothing, PEER, Stage, peer};
 
 /// Sends a hundred messages to the peer, as long as there is room.
@@ -87,6 +87,32 @@ fn who_asks_for_room_waits_until_half_has_left() {
         sent += more;
     }
     assert_eq!(sent, total);
+}
+
+#[test]
+fn to_a_node_that_is_dialled_there_is_room_for_what_waits_and_no_more() {
+    let mut stage = Stage::bare(Limits::default());
+    let (pilot, to) = (stage.node.adopt(), peer(1));
+    let has_room = stage.act(&pilot, |ctx| {
+        let before = ctx.has_room(&to.node);
+        ctx.send(&Address::Pid(to.clone()), Term::atom("hello"));
+        ctx.await_room(&to.node);
+        [before, ctx.has_room(&to.node)]
+    });
+    assert_eq!(has_room, [true, false]);
+    assert!(stage.delivered.is_empty(), "{:?}", stage.delivered);
+    stage.connect();
+    assert!(matches!(stage.delivered[..], [Message::Flush]), "{:?}", stage.delivered);
+    let (mut stage, pilot) = (Stage::bare(Limits::default()), pilot);
+    assert_eq!(stage.node.adopt(), pilot);
+    stage.act(&pilot, |ctx| {
+        ctx.send(&Address::Pid(to.clone()), Term::atom("hello"));
+        ctx.await_room(&to.node);
+    });
+    stage.input(Input::Closed {
+        connection: ConnectionId(2),
+    });
+    assert!(matches!(stage.delivered[..], [Message::Flush]), "nobody is there");
 }
 
 #[test]
