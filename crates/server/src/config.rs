@@ -137,6 +137,7 @@ impl Config {
             fixed_port: fixed(&dist_ports).is_some(),
         };
         let discovery = discovery::resolve(&read, around)?;
+        let replicas = read.one("replicas", |text| value::number(text, 1, 15))?;
         let config = Self {
             resp: read.one("resp", value::listen)?,
             resp_password: read.optional("resp-password", value::secret)?,
@@ -150,9 +151,9 @@ impl Config {
             hidden: read.switch("hidden")?,
             epmd,
             tick: read.one("tick-time", |text| value::time(text, Duration::from_millis(100)))?,
-            replicas: read.one("replicas", |text| value::number(text, 1, 15))?,
+            replicas,
             shards: read.one("shards", value::shards)?,
-            keyspaces: read.keyspaces()?,
+            keyspaces: read.keyspaces(replicas)?,
             facades: read.facades()?,
             memory_bytes_max: read.one("max-memory", value::size)?,
             value_bytes_max: read.one("max-value", value::value_size)?,
@@ -195,14 +196,6 @@ impl Config {
                 let mend = "write NAME@HOST:PORT, or give all nodes the same --dist-port, or leave --no-epmd out";
                 return Err(read.error("join", problem, mend));
             }
-        }
-        let replicas = u32::from(self.replicas);
-        if let Some(keyspace) = self.keyspaces.iter().find(|keyspace| keyspace.min_acks > replicas) {
-            let problem = format!(
-                "{} wants {} acknowledgements of {replicas} replicas",
-                keyspace.name, keyspace.min_acks
-            );
-            return Err(read.error("keyspace", problem, "give it fewer min_acks, or all more --replicas"));
         }
         if self.write_timeout > self.request_timeout {
             let mend = "make it shorter than --request-timeout";
@@ -368,7 +361,7 @@ impl Reading<'_> {
         Ok(facades)
     }
 
-    fn keyspaces(&self) -> Result<Vec<Keyspace>, ConfigError> {
+    fn keyspaces(&self, replicas: u8) -> Result<Vec<Keyspace>, ConfigError> {
         let Some((path, tables)) = &self.0.keyspaces else {
             return Ok(store::config::Config::default().keyspaces);
         };
@@ -390,6 +383,10 @@ impl Reading<'_> {
                     format!("the name {} is used twice", keyspace.name),
                     "give each its own name",
                 ));
+            }
+            if keyspace.min_acks > u32::from(replicas) {
+                let problem = format!("wants {} acknowledgements of {replicas} replicas", keyspace.min_acks);
+                return Err(fault(problem, "give it fewer min_acks, or all more replicas"));
             }
             keyspaces.push(keyspace);
         }

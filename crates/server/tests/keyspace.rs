@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use salp::{Batch, Level, Node, Retry, StoreError};
+use tokio::time::timeout;
 
 async fn start(name: &str) -> Node {
     let node = Node::builder().name(name).cookie("testing").epmd(false);
@@ -37,6 +38,22 @@ async fn a_program_uses_the_store() {
     store.set("k", "for ever").await.unwrap();
     assert_eq!(store.ttl("k").await, Ok(Some(Duration::MAX)));
     node.stop().await;
+}
+
+#[tokio::test]
+async fn what_has_stopped_leaves_its_addresses() {
+    let mut http = "127.0.0.1:0".to_owned();
+    for _ in 0..3 {
+        let builder = Node::builder().name("again@127.0.0.1").cookie("testing").epmd(false);
+        let node = builder.http(&http).start().await.unwrap();
+        http = node.http().unwrap().to_string();
+        for number in 0..200 {
+            node.handle().add(&format!("nobody_{number}@127.0.0.1"));
+        }
+        timeout(Duration::from_secs(20), node.stop())
+            .await
+            .expect("it ends, whatever else is wished");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

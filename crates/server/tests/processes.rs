@@ -20,10 +20,12 @@ use std::{
 };
 
 use salp::{
-    Address, Batch, Context, From, GenServer, Gone, Inbox, Message, Node, Payload, Pid, Process, Reply, Server, Term,
+    Address, Batch, Context, From, GenServer, Gone, Inbox, Message, Next, Node, Payload, Pid, Process, Reply, Server,
+    Term,
     gen_server::{Request, parse},
     named,
     process::{Failure, INBOX_BYTES_MAX},
+    remote,
     supervisor::{Intensity, Strategy, Supervisor},
 };
 use tokio::{
@@ -115,6 +117,125 @@ async fn a_panic_in_a_start_refuses_it() {
     assert_eq!(failure.to_string(), "{panic,<<\"not today\">>}");
     node.start_server(Some("x"), Echo).await.expect("its name is free");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_what_is_done_for_a_process_is_its_end_alone() {
+    let node = start("clumsy@127.0.0.1").await;
+    let failure = node.spawn(None, || panic!("no body")).await.unwrap_err();
+    assert_eq!(failure.to_string(), "{panic,<<\"no body\">>}");
+    // No atom is so long.
+    let failure = node.start_server(Some(&"x".repeat(300)), Echo).await.unwrap_err();
+    assert!(failure.to_string().starts_with("{panic,"), "{failure}");
+    let (tell, told) = oneshot::channel();
+    let clumsy = |mut inbox: Inbox| async move {
+        assert!(inbox.receive().await.is_some());
+        let done: Result<(), Gone> = inbox.act(|_| panic!("slipped")).await;
+        tell.send(done).unwrap();
+        pending::<()>().await;
+    };
+    let clumsy = Address::Pid(node.spawn_async(clumsy).await.unwrap());
+    let end = end_of(&node, clumsy.clone()).await;
+    node.handle().send(clumsy, Term::atom("go")).await.unwrap();
+    assert_eq!(heard(end).await, "{panic,<<\"slipped\">>}");
+    // It was told, or ended before it could be.
+    assert!(matches!(told.await, Ok(Err(Gone)) | Err(_)));
+    node.start_server(Some("echo"), Echo).await.expect("the node lives");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_lock_that_nobody_waits_for_is_given_back() {
+    let node = start("locks@127.0.0.1").await;
+    node.start_server(Some("echo"), Echo).await.unwrap();
+    let (hold, is_held) = oneshot::channel();
+    let (free, may_free) = oneshot::channel();
+    let first = |mut inbox: Inbox| async move {
+        inbox.lock(Term::atom("printer")).await.unwrap();
+        hold.send(()).unwrap();
+        may_free.await.unwrap();
+        inbox.unlock(Term::atom("printer")).await.unwrap();
+    };
+    node.spawn_async(first).await.unwrap();
+    is_held.await.unwrap();
+    let (tell, mut told) = mpsc::channel(2);
+    for calls in [false, true] {
+        let tell = tell.clone();
+        let impatient = move |mut inbox: Inbox| async move {
+            let lock = inbox.lock(Term::atom("printer"));
+            assert!(timeout(Duration::from_millis(50), lock).await.is_err());
+            if calls {
+                // The call takes the place of the lock that it waited for.
+                let echo = inbox.call(named("echo"), 7.into(), PATIENCE).await;
+                assert_eq!(echo, Ok(Term::Int(7)));
+            }
+            tell.send(()).await.unwrap();
+            // It lives on, and must not have the lock.
+            pending::<()>().await;
+        };
+        node.spawn_async(impatient).await.unwrap();
+    }
+    for _ in 0..2 {
+        timeout(PATIENCE, told.recv()).await.expect("in time").unwrap();
+    }
+    free.send(()).unwrap();
+    let (tell, told) = oneshot::channel();
+    let next = |mut inbox: Inbox| async move {
+        // Behind both of them.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        inbox.lock(Term::atom("printer")).await.unwrap();
+        tell.send(()).unwrap();
+    };
+    node.spawn_async(next).await.unwrap();
+    timeout(PATIENCE, told).await.expect("nobody keeps the lock").unwrap();
+    node.stop().await;
+}
+
+/// Says how many it has got.
+#[derive(Default)]
+struct Count(i64);
+
+impl GenServer<Payload> for Count {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Term, _: &From) -> Reply {
+        Reply::now(self.0)
+    }
+
+    fn handle_info(&mut self, _: &mut Context<'_>, _: Message) -> Next {
+        self.0 += 1;
+        Next::Wait
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_sends_much_at_once_is_held_up_and_not_cut() {
+    const MESSAGES: i64 = 150;
+    let there = start("takes@127.0.0.1").await;
+    there.start_server(Some("count"), Count::default()).await.unwrap();
+    let builder = Node::builder().name("gives@127.0.0.1").cookie("testing").epmd(false);
+    let here = builder
+        .join([format!("takes@127.0.0.1:{}", there.dist().port())])
+        .start()
+        .await
+        .unwrap();
+    assert!(timeout(PATIENCE, here.ready()).await.unwrap());
+    let to = remote("count", "takes@127.0.0.1");
+    let (tell, told) = oneshot::channel();
+    let sender = |mut inbox: Inbox| async move {
+        let message = Term::binary(vec![0; 1 << 20]);
+        for _ in 0..MESSAGES {
+            inbox.send(to.clone(), message.clone()).await.unwrap();
+        }
+        tell.send(inbox.call(to, Term::atom("count"), PATIENCE).await).unwrap();
+    };
+    here.spawn_async(sender).await.unwrap();
+    let counted = timeout(2 * PATIENCE, told).await.expect("in time").unwrap();
+    assert_eq!(
+        counted,
+        Ok(Term::Int(MESSAGES)),
+        "more than may be on its way at a time"
+    );
+    here.stop().await;
+    there.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -172,6 +172,7 @@ fn errors_name_the_setting_its_place_and_the_mend() {
         ("max-memory", "2 apples", &["no size", "2gb"]),
         ("max-memory", "99999999999tb", &["no size"]),
         ("max-value", "1tb", &["out of range"]),
+        ("max-value", "65mb", &["out of range", "64mb"]),
         ("log", "loud", &["no level"]),
         ("log-format", "xml", &["text or json"]),
         ("epmd-port", "0", &["from 1 to 65535"]),
@@ -212,6 +213,7 @@ fn the_place_is_where_the_value_came_from() {
         ("[[keyspace]]\nname = 'a b'", "no name of a keyspace"),
         ("[[keyspace]]\nname = 'a'\nlevel = 'most'", "use one, quorum or all"),
         ("[[keyspace]]\nname = 'a'\nmin_acks = 0", "from 1 to 15"),
+        ("[[keyspace]]\nname = 'a'\nmin_acks = 4", "of 3 replicas"),
         ("[[keyspace]]\nname = 'a'\nsize = 1", "size is no setting"),
         ("[[keyspace]]\nname = 'a'\n[[keyspace]]\nname = 'a'", "used twice"),
         ("keyspace = 'a'", "write [[keyspace]]"),
@@ -257,7 +259,8 @@ fn every_setting_is_in_the_file_under_its_own_name() {
 
 /// What the table `[discovery]` comes to, with this kind and these lines.
 fn discover(kind: &str, lines: &str) -> Result<Config, ConfigError> {
-    resolve(&[], &[], Some(&format!("[discovery]\nkind = '{kind}'\n{lines}")))
+    let table = format!("[discovery]\nkind = '{kind}'\n{lines}");
+    resolve(&[("name", "salp@10.0.0.1")], &[], Some(&table))
 }
 
 #[test]
@@ -405,10 +408,25 @@ fn what_is_wrong_with_discovery_is_said_at_the_start() {
         ("dns", "--discovery-port: is missing, and EPMD is off"),
     ] {
         check_error(
-            &[("discovery", kind), ("no-epmd", "true"), ("discovery-interval", "5s")],
+            &[
+                ("discovery", kind),
+                ("name", "salp@10.0.0.1"),
+                ("no-epmd", "true"),
+                ("discovery-interval", "5s"),
+            ],
             &[],
             None,
             &[part],
         );
+    }
+    // Found by address, it would answer to no name that it is dialled by.
+    for name in [vec![], vec![("name", "salp@db.test")]] {
+        for (kind, of_kind) in [
+            ("dns", ("discovery-query", "a")),
+            ("kubernetes", ("discovery-service", "s")),
+        ] {
+            let settings: Vec<_> = [("discovery", kind), of_kind].into_iter().chain(name.clone()).collect();
+            check_error(&settings, &[], None, &["--name: is salp@", "NAME@ADDRESS"]);
+        }
     }
 }

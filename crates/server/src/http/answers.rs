@@ -302,6 +302,13 @@ mod tests {
             Arc::ptr_eq(&second, &same(answers.meet("j", 1, now))),
             "another request's key stays"
         );
+        let waits = same(answers.meet("j", 1, now));
+        answers.drop_key("j", &second);
+        assert!(
+            Arc::ptr_eq(&waits, &same(answers.meet("j", 1, now))),
+            "who waits does it, once"
+        );
+        drop(waits);
         answers.drop_key("j", &second);
         assert!(!Arc::ptr_eq(&second, &same(answers.meet("j", 1, now))));
     }
