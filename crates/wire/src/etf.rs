@@ -16,7 +16,7 @@
 //! - A term lies inside at most [`DEPTH_MAX`] others, so recursion over a decoded term is bounded.
 //! - A decoded term holds at most one slot of `size_of::<Term>()` bytes for each byte of input
 //!   (twice that for lists chained tail by tail, which BEAM never writes), whatever its counts
-//!   claim.
+//!   claim; a large one for each third byte only ([`ELEMENTS_MAX`]).
 //!
 //! An atom lives forever in a BEAM that sees it. So [`Term::atom`] takes constant text only; the
 //! other atoms are those that peers sent, and names of nodes. What a user typed is a binary.
@@ -36,7 +36,7 @@ pub mod typed;
 mod weight;
 
 pub use atom::Atom;
-pub use decode::{DecodeError, decode, decode_bare};
+pub use decode::{DecodeError, ELEMENTS_MAX, decode, decode_bare};
 pub(crate) use decode::{Recent, decode_elements, decode_with};
 pub use encode::{encode, encode_bare};
 pub(crate) use encode::{encode_atom, encode_pid, encode_reference, encode_tuple_head};

@@ -22,6 +22,10 @@ const SLICE_MIN: usize = 64;
 /// So are those smaller than this part of the input.
 const SLICE_PART: usize = 8;
 
+/// Elements of all the containers of a term, however few bytes they take. Past it there may be one for each three bytes:
+/// a term takes no more than 16 times the memory of its bytes, or about 200 MB.
+pub const ELEMENTS_MAX: usize = 4 << 20;
+
 /// Why bytes are no term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
@@ -49,6 +53,8 @@ pub enum DecodeError {
     DuplicateKey,
     /// A fun whose inside does not add up.
     Fun,
+    /// More elements than [`ELEMENTS_MAX`] and than a third of the bytes.
+    Elements,
 }
 
 impl fmt::Display for DecodeError {
@@ -66,6 +72,7 @@ impl fmt::Display for DecodeError {
             Self::Bits => f.write_str("the last byte of a bitstring has no bits, or more than 8"),
             Self::DuplicateKey => f.write_str("a map has a key twice"),
             Self::Fun => f.write_str("a fun is malformed"),
+            Self::Elements => write!(f, "a term has more than {ELEMENTS_MAX} elements in too few bytes"),
         }
     }
 }
@@ -181,6 +188,8 @@ struct Decoder<'a> {
     at: usize,
     /// Terms that open containers still expect; never more than the bytes left.
     owed: usize,
+    /// Elements that there may yet be.
+    elements: usize,
     recent: &'a mut Recent,
 }
 
@@ -190,6 +199,7 @@ impl<'a> Decoder<'a> {
             input,
             at: at.min(input.len()),
             owed: 0,
+            elements: ELEMENTS_MAX.max(input.len() / 3),
             recent,
         }
     }
@@ -300,6 +310,7 @@ impl<'a> Decoder<'a> {
     fn string(&mut self, mut items: Vec<Term>) -> Result<Term, DecodeError> {
         let count = u16::from_be_bytes(self.array()?).into();
         let chars = self.take(count)?;
+        self.spend(count)?;
         reserve(&mut items, count);
         items.extend(chars.iter().map(|&char| Term::Int(char.into())));
         Ok(Term::List(items))
@@ -489,7 +500,13 @@ impl<'a> Decoder<'a> {
         if count > self.free() {
             return Err(DecodeError::Truncated);
         }
+        self.spend(count)?;
         self.owed += count;
+        Ok(())
+    }
+
+    fn spend(&mut self, elements: usize) -> Result<(), DecodeError> {
+        self.elements = self.elements.checked_sub(elements).ok_or(DecodeError::Elements)?;
         Ok(())
     }
 

@@ -372,6 +372,30 @@ fn memory_is_one_slot_for_a_byte() {
 }
 
 #[test]
+fn a_large_term_takes_three_bytes_for_an_element() {
+    let nils = |count: usize| input(&[&[108], &(count as u32).to_be_bytes(), &vec![106; count + 1]]);
+    // The tail is one.
+    let length = read(&nils(ELEMENTS_MAX - 1)).map(|term| term.as_list().unwrap().len());
+    assert_eq!(length, Ok(ELEMENTS_MAX - 1));
+    assert_eq!(read(&nils(ELEMENTS_MAX)), Err(DecodeError::Elements));
+    // Strings in a list count, too.
+    let strings = [&[107, 0xFF, 0xFF][..], &[1; 0xFFFF]]
+        .concat()
+        .repeat(ELEMENTS_MAX / 0xFFFF + 1);
+    let count = (ELEMENTS_MAX / 0xFFFF + 1) as u32;
+    let strings = input(&[&[108], &count.to_be_bytes(), &strings, &[106]]);
+    assert_eq!(read(&strings), Err(DecodeError::Elements));
+    let tuples = [104, 1, 106].repeat(ELEMENTS_MAX / 2 + 1);
+    let count = (ELEMENTS_MAX / 2 + 1) as u32;
+    let tuples = input(&[&[108], &count.to_be_bytes(), &tuples, &[106]]);
+    assert_eq!(read(&tuples), Err(DecodeError::Elements));
+    let binaries = [109, 0, 0, 0, 1, 7].repeat(ELEMENTS_MAX + 1);
+    let count = (ELEMENTS_MAX + 1) as u32;
+    let binaries = input(&[&[108], &count.to_be_bytes(), &binaries, &[106]]);
+    assert!(read(&binaries).is_ok());
+}
+
+#[test]
 fn terms_nest_to_the_limit_and_no_deeper() {
     let nests: [(&[u8], &[u8]); 5] = [
         (&[104, 1], &[]),
