@@ -65,7 +65,8 @@ pub struct Limits {
     pub waiting_max: usize,
     /// Dials the membership has under way at the same time; further ones wait.
     pub dials_max: usize,
-    /// Names the membership remembers; a further one is ignored.
+    /// Names the membership remembers. For a further one that says hello, one that said good-bye or was never met gives way;
+    /// if there is none, it is refused, with an event.
     pub members_max: usize,
     /// Global names one peer may have brought here, and locks it may hold; past it the connection is
     /// cut.

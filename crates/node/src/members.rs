@@ -10,11 +10,11 @@ use crate::{
     effect::Event,
     global,
     hello::{Hello, Told},
-    membership::{Heard, Membership},
+    membership::{HELLO_EVERY_US, Heard, Membership},
     message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process},
     timers::TimerId,
 };
-use alloc::{string::ToString, sync::Arc, vec, vec::Vec};
+use alloc::{format, string::ToString, sync::Arc, vec, vec::Vec};
 use wire::etf::{Atom, Pid, Term};
 
 pub(crate) const NAME: &str = "salp_members";
@@ -24,6 +24,10 @@ pub(crate) struct Members {
     dials_max: usize,
     tick_us: u64,
     view: Arc<[Member]>,
+    /// The changes of the membership that the view has.
+    viewed: u64,
+    /// When all peers hear the next whole hello.
+    hello_at_us: u64,
     timer: Option<TimerId>,
 }
 
@@ -37,6 +41,8 @@ impl Members {
             dials_max,
             tick_us,
             view: Arc::from([]),
+            viewed: 0,
+            hello_at_us: 0,
             timer: None,
         }
     }
@@ -44,12 +50,7 @@ impl Members {
     /// What follows from whatever just happened: dials, the view, the next look.
     fn settle<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         let now_us = ctx.now().monotonic_us;
-        for (node, port) in self.membership.dial(now_us, self.dials_max) {
-            if !ctx.dial(&node, port) {
-                let random = ctx.random();
-                self.membership.unreachable(&node, now_us, random);
-            }
-        }
+        while self.dial(ctx, now_us) {}
         self.publish(ctx);
         if let Some(timer) = self.timer.take() {
             ctx.cancel(timer);
@@ -57,23 +58,56 @@ impl Members {
         let look_us = now_us + self.tick_us / 8;
         let next_us = self
             .membership
-            .next_dial_us()
+            .next_dial_us(now_us)
             .map_or(look_us, |due_us| due_us.min(look_us));
-        // A dial that is due and not begun waits for another to end; no need to spin.
         let delay_us = next_us.saturating_sub(now_us).max(1000);
         self.timer = Some(ctx.timer(delay_us, 0));
     }
 
+    /// Dials who is due. True if one of the dials is over already.
+    fn dial<P: Payload>(&mut self, ctx: &mut Context<'_, P>, now_us: u64) -> bool {
+        let mut is_over = false;
+        for (node, port) in self.membership.dial(now_us, self.dials_max) {
+            if !ctx.dial(&node, port) {
+                let random = ctx.random();
+                self.membership.unreachable(&node, now_us, random);
+                is_over = true;
+            } else if ctx.silent_us(&node).is_some() {
+                // It was connected before it was known here: no NodeUp will tell of it again.
+                self.membership.connected(&node);
+                is_over = true;
+            }
+        }
+        is_over
+    }
+
     fn publish<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        if self.viewed == self.membership.changes() {
+            return;
+        }
+        self.viewed = self.membership.changes();
         let view = self.membership.view();
         if view[..] == self.view[..] {
             return;
         }
-        for member in view.iter().filter(|member| !self.view.contains(member)) {
+        for member in changed(&self.view, &view) {
             ctx.event(Event::MemberChanged { member: member.clone() });
         }
         self.view = view.into();
         ctx.publish_members(&self.view);
+    }
+
+    /// A node that missed some news hears all of it in the end.
+    fn repeat_hello<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        let now_us = ctx.now().monotonic_us;
+        if now_us < self.hello_at_us {
+            return;
+        }
+        self.hello_at_us = now_us + HELLO_EVERY_US;
+        let hello = self.membership.hello().encode();
+        for peer in self.membership.peers() {
+            say(ctx, &peer, &hello);
+        }
     }
 
     fn look_for_silence<P: Payload>(&mut self, ctx: &Context<'_, P>) {
@@ -98,7 +132,7 @@ impl Members {
         };
         let theirs = hello.birth.clone();
         let goes = hello.sender.state == MemberState::Gone;
-        match self.membership.heard(hello) {
+        match self.membership.heard(hello, ctx.now().monotonic_us) {
             Heard::News(news) => {
                 if !news.is_empty() {
                     self.tell_others(ctx, Some(&from.node), news);
@@ -108,6 +142,7 @@ impl Members {
                     ctx.disconnect(&from.node);
                 }
             }
+            Heard::Full => no_room(ctx, &from.node),
             Heard::Refused => {
                 let ours = self.membership.hello_about(Vec::new()).birth;
                 ctx.event(Event::PeerRefused {
@@ -144,7 +179,7 @@ impl Members {
                 _ => {}
             },
             Term::Tuple(items) => match items.as_slice() {
-                [verb, Term::Atom(node)] if verb.is_atom("add") => self.membership.add(node, false),
+                [verb, Term::Atom(node)] if verb.is_atom("add") => self.add(ctx, node),
                 [verb, Term::Atom(node)] if verb.is_atom("forget") => {
                     if let Some(gone) = self.membership.forget(node) {
                         self.tell_others(ctx, None, vec![gone]);
@@ -165,6 +200,12 @@ impl Members {
         }
     }
 
+    fn add<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
+        if !self.membership.add(node, false) {
+            no_room(ctx, node);
+        }
+    }
+
     fn set_own<P: Payload>(&mut self, ctx: &mut Context<'_, P>, state: MemberState) {
         if self.membership.set_own(state) {
             self.tell_others(ctx, None, Vec::new());
@@ -176,6 +217,7 @@ impl<P: Payload> Process<P> for Members {
     fn start(&mut self, ctx: &mut Context<'_, P>) {
         ctx.trap_exit(true);
         ctx.monitor_nodes();
+        self.hello_at_us = ctx.now().monotonic_us + HELLO_EVERY_US;
         self.settle(ctx);
     }
 
@@ -195,7 +237,10 @@ impl<P: Payload> Process<P> for Members {
                 term if from.node == *ctx.node() => self.command(ctx, &term),
                 _ => {}
             },
-            Message::Timer { .. } => self.look_for_silence(ctx),
+            Message::Timer { .. } => {
+                self.look_for_silence(ctx);
+                self.repeat_hello(ctx);
+            }
             Message::Payload(_)
             | Message::Term { from: None, .. }
             | Message::Exit { .. }
@@ -206,6 +251,23 @@ impl<P: Payload> Process<P> for Members {
         }
         self.settle(ctx);
     }
+}
+
+/// Those of `new` that are not in `old` as they are. Both are ordered by name.
+fn changed<'a>(old: &[Member], new: &'a [Member]) -> impl Iterator<Item = &'a Member> {
+    let mut old = old.iter().peekable();
+    new.iter().filter(move |member| {
+        while old.next_if(|known| known.name < member.name).is_some() {}
+        old.next_if(|known| known.name == member.name) != Some(*member)
+    })
+}
+
+fn no_room<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom) {
+    let node = node.as_str();
+    ctx.event(Event::Note {
+        kind: "members_full",
+        text: format!("no room for {node} among the members remembered: forget some that are down"),
+    });
 }
 
 fn say<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom, hello: &[u8]) {
@@ -232,4 +294,42 @@ pub(crate) fn propose_term(nodes: Vec<Atom>) -> Term {
 /// A dial that came to nothing.
 pub(crate) fn unreachable_term(node: &Atom) -> Term {
     Term::from((Term::atom("unreachable"), node.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(nodes: &[(&str, u32)]) -> Vec<Member> {
+        let member = |(name, creation): &(&str, u32)| Member {
+            name: Atom::new(name),
+            creation: *creation,
+            state: MemberState::Up,
+            connected: true,
+            dist_port: None,
+        };
+        nodes.iter().map(member).collect()
+    }
+
+    #[test]
+    fn what_changed_is_new_or_another() {
+        let check = |old: &[(&str, u32)], new: &[(&str, u32)], wanted: &[(&str, u32)]| {
+            let (old, new) = (view(old), view(new));
+            let found: Vec<Member> = changed(&old, &new).cloned().collect();
+            assert_eq!(found, view(wanted));
+        };
+        check(&[], &[], &[]);
+        check(&[], &[("a", 1), ("b", 1)], &[("a", 1), ("b", 1)]);
+        check(&[("a", 1), ("b", 1)], &[], &[]);
+        check(
+            &[("b", 1), ("d", 1)],
+            &[("a", 1), ("b", 1), ("c", 1), ("d", 2), ("e", 1)],
+            &[("a", 1), ("c", 1), ("d", 2), ("e", 1)],
+        );
+        check(
+            &[("a", 1), ("b", 1), ("c", 1), ("d", 1)],
+            &[("b", 2), ("d", 1)],
+            &[("b", 2)],
+        );
+    }
 }

@@ -13,73 +13,55 @@
 //! - What a node says of itself over its connection beats what others tell.
 //! - Of two lives of a name the greater creation is the newer, unless a member sees the other alive; of one life, `gone`
 //!   beats the rest, unless we are connected to it.
-//! - Candidates given by configuration and members that are down are dialled for ever; those that
-//!   discovery proposed, a few times, for it will propose them again.
+//! - A node vouches only for whom it met: of nobody else does it tell in its hellos, and nothing else does it pass on. So
+//!   names that somebody made up stay with those whom he told, and what was dropped does not come back from one who
+//!   never met it either.
+//! - Whom it met, and whom the operator named, a node dials until good-bye. Whom discovery proposed it tries a few times,
+//!   for discovery will propose again. Whom it was only told of it dials for as long as a member tells of him, which
+//!   each does again and again, and for a day longer: a cut may have kept the two apart, and taken the teller away, too.
+//! - The table is bounded ([`Entries`]), and so are the dials of those whom nobody here met.
+
+mod entries;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     hello::{Hello, Told},
     message::{Member, MemberState},
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 use bytes::Bytes;
+use entries::{Entries, Entry, GONE, Source, Standing};
 use wire::etf::Atom;
 
 const BACKOFF_MIN_US: u64 = 100_000;
 pub(crate) const BACKOFF_MAX_US: u64 = 5_000_000;
-/// A proposed candidate is dropped after so many failures in a row.
-const PROPOSED_FAILURES_MAX: u32 = 5;
+/// Those who were only told of may be many, and nobody at all.
+const TOLD_BACKOFF_MAX_US: u64 = 30_000_000;
+/// Who was never met is not dropped before so many failures in a row.
+const FAILURES_MIN: u32 = 5;
+/// A member tells all of its peers of all whom it met, so often.
+pub(crate) const HELLO_EVERY_US: u64 = 600_000_000;
+/// Who was only told of is dropped when nobody told of it for so long.
+const TOLD_KEPT_US: u64 = 24 * 3_600_000_000;
 
 /// What a hello came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// These entries are new to us: the other members should hear of them.
     News(Vec<Told>),
+    /// The table is full of members: nothing was taken in.
+    Full,
     /// It is of another cluster.
     Refused,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Candidate { proposed: bool },
-    Member(MemberState),
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    standing: Standing,
-    creation: u32,
-    connected: bool,
-    dist_port: Option<u16>,
-    dialling: bool,
-    failures: u32,
-    retry_at_us: u64,
-}
-
-impl Entry {
-    fn new(standing: Standing) -> Self {
-        Self {
-            standing,
-            creation: 0,
-            connected: false,
-            dist_port: None,
-            dialling: false,
-            failures: 0,
-            retry_at_us: 0,
-        }
-    }
-
-    fn wants_dial(&self) -> bool {
-        !self.connected && !self.dialling && self.standing != Standing::Member(MemberState::Gone)
-    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Membership {
     me: Told,
     birth: Bytes,
-    /// All but this node.
-    entries: BTreeMap<Atom, Entry>,
-    entries_max: usize,
+    entries: Entries,
+    changes: u64,
 }
 
 impl Membership {
@@ -87,23 +69,23 @@ impl Membership {
         Self {
             me,
             birth,
-            entries: BTreeMap::new(),
-            entries_max,
+            entries: Entries::new(entries_max),
+            changes: 1,
         }
     }
 
     // What this node says
 
-    /// All we know, for a peer that just connected.
+    /// Whom we met, for a peer that just connected.
     pub(crate) fn hello(&self) -> Hello {
         let told = |(name, entry): (&Atom, &Entry)| match entry.standing {
-            Standing::Member(state) => Some(Told {
+            Standing::Member(state) if entry.source == Source::Met => Some(Told {
                 name: name.clone(),
                 creation: entry.creation,
                 state,
                 dist_port: entry.dist_port,
             }),
-            Standing::Candidate { .. } => None,
+            Standing::Member(_) | Standing::Candidate => None,
         };
         self.hello_about(self.entries.iter().filter_map(told).collect())
     }
@@ -119,34 +101,40 @@ impl Membership {
 
     /// This node's own state. False if it was that before.
     pub(crate) fn set_own(&mut self, state: MemberState) -> bool {
+        self.changes += 1;
         core::mem::replace(&mut self.me.state, state) != state
     }
 
     // Wishes
 
-    /// A node to dial until it answers. A member that was gone is wanted back.
-    pub(crate) fn add(&mut self, node: &Atom, proposed: bool) {
-        let standing = Standing::Candidate { proposed };
-        let Some(entry) = self.entry(node, standing) else {
-            return;
-        };
-        match entry.standing {
-            Standing::Candidate { proposed: true } => entry.standing = standing,
-            Standing::Member(MemberState::Gone) if !proposed => {
-                entry.standing = standing;
-                entry.retry_at_us = 0;
-            }
-            Standing::Candidate { proposed: false } | Standing::Member(_) => {}
+    /// A node to dial until it answers. A member that was gone is wanted back. False if there is no room for it.
+    pub(crate) fn add(&mut self, node: &Atom, proposed: bool) -> bool {
+        if *node == self.me.name {
+            return true;
         }
+        let source = if proposed { Source::Proposed } else { Source::Named };
+        self.changes += 1;
+        let Some(entry) = self.entries.enter(node, source) else {
+            return false;
+        };
+        entry.source = entry.source.max(source);
+        if entry.standing == GONE && !proposed {
+            entry.standing = Standing::Candidate;
+            entry.retry_at_us = 0;
+        }
+        true
     }
 
     /// Marks a member that is down as gone: what to tell the others.
     pub(crate) fn forget(&mut self, node: &Atom) -> Option<Told> {
+        let age = self.entries.next_age();
         let entry = self.entries.get_mut(node)?;
         if entry.standing != Standing::Member(MemberState::Down) {
             return None;
         }
-        entry.standing = Standing::Member(MemberState::Gone);
+        entry.standing = GONE;
+        entry.age = age;
+        self.changes += 1;
         Some(Told {
             name: node.clone(),
             creation: entry.creation,
@@ -162,6 +150,7 @@ impl Membership {
             entry.connected = true;
             entry.dialling = false;
             entry.failures = 0;
+            self.changes += 1;
         }
     }
 
@@ -170,12 +159,14 @@ impl Membership {
             return;
         };
         entry.connected = false;
+        entry.dialling = false;
         entry.retry_at_us = now_us + backoff_us(0, random);
         if let Standing::Member(state) = &mut entry.standing
             && *state != MemberState::Gone
         {
             *state = MemberState::Down;
         }
+        self.changes += 1;
     }
 
     /// Nothing was read from a connected member for half the tick time; or it was again.
@@ -183,114 +174,166 @@ impl Membership {
         let Some(entry) = self.entries.get_mut(node) else {
             return;
         };
-        match (entry.standing, silent) {
-            (Standing::Member(MemberState::Up), true) if entry.connected => {
-                entry.standing = Standing::Member(MemberState::Suspect);
-            }
-            (Standing::Member(MemberState::Suspect), false) => {
-                entry.standing = Standing::Member(MemberState::Up);
-            }
-            _ => {}
-        }
+        let state = match (entry.standing, silent) {
+            (Standing::Member(MemberState::Up), true) if entry.connected => MemberState::Suspect,
+            (Standing::Member(MemberState::Suspect), false) => MemberState::Up,
+            _ => return,
+        };
+        entry.standing = Standing::Member(state);
+        self.changes += 1;
     }
 
     // What others say
 
     /// A hello of a connected peer, about itself and others.
-    pub(crate) fn heard(&mut self, hello: Hello) -> Heard {
-        if hello.birth != self.birth {
+    pub(crate) fn heard(&mut self, hello: Hello, now_us: u64) -> Heard {
+        let Hello {
+            birth,
+            sender,
+            mut others,
+        } = hello;
+        if birth != self.birth {
             return Heard::Refused;
         }
-        let mut news = Vec::new();
-        if self.heard_of_itself(&hello.sender) {
-            news.push(hello.sender);
+        let Some(is_news) = self.heard_of_itself(&sender) else {
+            return Heard::Full;
+        };
+        // The living first: there may not be room for all.
+        others.sort_by_key(|told| match told.state {
+            MemberState::Up | MemberState::Suspect | MemberState::Leaving => 0,
+            MemberState::Down => 1,
+            MemberState::Gone => 2,
+        });
+        let mut room = self.entries.room_of_teller(&sender.name);
+        others.retain(|told| told.name != self.me.name && self.was_told(told, &sender.name, &mut room, now_us));
+        if is_news {
+            others.insert(0, sender);
         }
-        for told in hello.others {
-            if told.name != self.me.name && self.was_told(&told) {
-                news.push(told);
-            }
-        }
-        Heard::News(news)
+        Heard::News(others)
     }
 
-    fn heard_of_itself(&mut self, told: &Told) -> bool {
+    /// Whether it was news; None if there is no room for it.
+    fn heard_of_itself(&mut self, told: &Told) -> Option<bool> {
+        if told.name == self.me.name {
+            return Some(false);
+        }
         let state = match told.state {
             // What it thinks of itself; how it is reached is ours to judge.
             MemberState::Up | MemberState::Suspect | MemberState::Down => MemberState::Up,
             MemberState::Leaving => MemberState::Leaving,
             MemberState::Gone => MemberState::Gone,
         };
-        let Some(entry) = self.entry(&told.name, Standing::Candidate { proposed: false }) else {
-            return false;
+        let gone = state == MemberState::Gone;
+        let age = self.entries.next_age();
+        // Nobody gives way to one that goes.
+        let source = if gone { Source::Told } else { Source::Met };
+        let Some(entry) = self.entries.enter(&told.name, source) else {
+            return gone.then_some(false);
         };
         let known = matches!(entry.standing, Standing::Member(state) if state != MemberState::Gone)
-            && entry.creation == told.creation;
-        entry.standing = Standing::Member(state);
+            && entry.creation == told.creation
+            && entry.source == Source::Met;
+        let standing = Standing::Member(state);
+        let unchanged = entry.standing == standing && entry.connected && entry.dist_port == told.dist_port && known;
+        if gone && entry.standing != GONE {
+            entry.age = age;
+        }
+        entry.standing = standing;
+        entry.source = Source::Met;
+        entry.teller = None;
         entry.creation = told.creation;
         entry.dist_port = told.dist_port;
         entry.connected = true;
         entry.dialling = false;
         entry.failures = 0;
-        !known || state == MemberState::Gone
+        if !unchanged {
+            self.changes += 1;
+        }
+        Some(!known || gone)
     }
 
-    /// Whether it was news.
-    fn was_told(&mut self, told: &Told) -> bool {
+    /// Whether it was news of one whom we met. `room`: of how many nodes not met yet the teller may still tell.
+    fn was_told(&mut self, told: &Told, teller: &Atom, room: &mut usize, now_us: u64) -> bool {
         let gone = told.state == MemberState::Gone;
-        let Some(entry) = self.entry(&told.name, Standing::Candidate { proposed: false }) else {
+        let known = self.entries.get(&told.name);
+        let on_account = !gone && known.is_none_or(|entry| entry.is_hearsay() && entry.teller.is_none());
+        if on_account && *room == 0 || gone && known.is_none() && !self.entries.has_room_for_strangers() {
+            return false;
+        }
+        let age = self.entries.next_age();
+        let Some(entry) = self.entries.enter(&told.name, Source::Told) else {
+            // There will be none for the next one either.
+            *room = 0;
             return false;
         };
-        let state = if gone { MemberState::Gone } else { MemberState::Down };
+        entry.told_us = now_us;
         // A port mapper that was restarted may give creations below earlier ones: what is seen alive is a newer life.
         let alive = matches!(told.state, MemberState::Up | MemberState::Suspect);
         let newer = told.creation > entry.creation || alive && told.creation != entry.creation;
         let believe = !entry.connected
             && match entry.standing {
-                Standing::Candidate { .. } => true,
+                Standing::Candidate => true,
                 Standing::Member(state) if gone && state != MemberState::Gone => told.creation >= entry.creation,
                 Standing::Member(_) => newer,
             };
-        if believe {
-            if matches!(entry.standing, Standing::Member(MemberState::Gone)) {
-                entry.retry_at_us = 0;
-            }
-            entry.standing = Standing::Member(state);
-            entry.creation = told.creation;
-            entry.dist_port = told.dist_port.or(entry.dist_port);
+        if !believe {
+            return false;
         }
-        believe
-    }
-
-    fn entry(&mut self, node: &Atom, standing: Standing) -> Option<&mut Entry> {
-        if *node == self.me.name || (self.entries.len() >= self.entries_max && !self.entries.contains_key(node)) {
-            return None;
+        if entry.standing == GONE {
+            entry.retry_at_us = 0;
         }
-        Some(self.entries.entry(node.clone()).or_insert_with(|| Entry::new(standing)))
+        if on_account {
+            entry.teller = Some(teller.clone());
+            *room -= 1;
+        }
+        entry.source = entry.source.max(Source::Told);
+        if gone {
+            entry.age = age;
+        }
+        entry.standing = if gone {
+            GONE
+        } else {
+            Standing::Member(MemberState::Down)
+        };
+        entry.creation = told.creation;
+        entry.dist_port = told.dist_port.or(entry.dist_port);
+        self.changes += 1;
+        entry.source == Source::Met
     }
 
     // Dialling
 
-    /// Whom to dial now, with the port if known; they count as being dialled. A node that said
-    /// good-bye dials nobody.
+    /// Whom to dial now, with the port if known; they count as being dialled. Those whom nobody here met get half of the
+    /// dials at most. A node that said good-bye dials nobody.
     pub(crate) fn dial(&mut self, now_us: u64, dials_max: usize) -> Vec<(Atom, Option<u16>)> {
         if self.me.state == MemberState::Gone {
             return Vec::new();
         }
-        let under_way = self.entries.values().filter(|entry| entry.dialling).count();
-        let mut due: Vec<(u64, Atom)> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.wants_dial() && entry.retry_at_us <= now_us)
-            .map(|(name, entry)| (entry.retry_at_us, name.clone()))
-            .collect();
+        let mut room = dials_max;
+        let mut hearsay_room = dials_max.div_ceil(2);
+        let mut due: Vec<(u64, Atom)> = Vec::new();
+        for (name, entry) in self.entries.iter() {
+            if entry.dialling {
+                room = room.saturating_sub(1);
+                hearsay_room = hearsay_room.saturating_sub(usize::from(entry.is_hearsay()));
+            } else if entry.wants_dial() && entry.retry_at_us <= now_us {
+                due.push((entry.retry_at_us, name.clone()));
+            }
+        }
         due.sort();
-        due.truncate(dials_max.saturating_sub(under_way));
-        let dialled = due.into_iter().map(|(_, name)| {
+        let mut dialled = Vec::new();
+        for (_, name) in due {
             let entry = self.entries.get_mut(&name).expect("just listed");
+            let hearsay = usize::from(entry.is_hearsay());
+            if room == 0 || hearsay > hearsay_room {
+                continue;
+            }
+            room -= 1;
+            hearsay_room -= hearsay;
             entry.dialling = true;
-            (name, entry.dist_port)
-        });
-        dialled.collect()
+            dialled.push((name, entry.dist_port));
+        }
+        dialled
     }
 
     /// A dial came to nothing.
@@ -302,21 +345,30 @@ impl Membership {
         if entry.connected {
             return;
         }
-        entry.retry_at_us = now_us + backoff_us(entry.failures, random);
+        let (kept_us, delay_max_us) = match entry.source {
+            Source::Proposed => (0, BACKOFF_MAX_US),
+            Source::Told => (TOLD_KEPT_US, TOLD_BACKOFF_MAX_US),
+            Source::Named | Source::Met => (u64::MAX, BACKOFF_MAX_US),
+        };
+        entry.retry_at_us = now_us + backoff_up_to_us(delay_max_us, entry.failures, random);
         entry.failures = entry.failures.saturating_add(1);
-        let proposed = entry.standing == Standing::Candidate { proposed: true };
-        if proposed && entry.failures >= PROPOSED_FAILURES_MAX {
+        if entry.failures >= FAILURES_MIN && now_us.saturating_sub(entry.told_us) >= kept_us {
             self.entries.remove(node);
+            self.changes += 1;
         }
     }
 
-    /// When the next dial is due.
-    pub(crate) fn next_dial_us(&self) -> Option<u64> {
+    /// When the next dial will be due. One that is due and not begun waits for another to end.
+    pub(crate) fn next_dial_us(&self, now_us: u64) -> Option<u64> {
         if self.me.state == MemberState::Gone {
             return None;
         }
-        let due = self.entries.values().filter(|entry| entry.wants_dial());
-        due.map(|entry| entry.retry_at_us).min()
+        let later = |(_, entry): (&Atom, &Entry)| (entry.wants_dial()).then_some(entry.retry_at_us);
+        self.entries
+            .iter()
+            .filter_map(later)
+            .filter(|at_us| *at_us > now_us)
+            .min()
     }
 
     // The view
@@ -326,6 +378,11 @@ impl Membership {
         let is_peer = |entry: &Entry| entry.connected && matches!(entry.standing, Standing::Member(_));
         let peers = self.entries.iter().filter(|(_, entry)| is_peer(entry));
         peers.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Grows whenever the view may have changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// All members and this node, by name.
@@ -338,7 +395,7 @@ impl Membership {
                 connected: entry.connected,
                 dist_port: entry.dist_port,
             }),
-            Standing::Candidate { .. } => None,
+            Standing::Candidate => None,
         };
         let mut view: Vec<Member> = self.entries.iter().filter_map(member).collect();
         let at = view.partition_point(|member| member.name < self.me.name);
@@ -357,172 +414,10 @@ impl Membership {
 /// 0.1 s, doubled with each failure up to 5 s; of that, half is left to chance, so that two nodes do
 /// not run into each other for ever.
 pub(crate) fn backoff_us(failures: u32, random: u64) -> u64 {
-    let full_us = (BACKOFF_MIN_US << failures.min(8)).min(BACKOFF_MAX_US);
-    full_us / 2 + random % (full_us / 2 + 1)
+    backoff_up_to_us(BACKOFF_MAX_US, failures, random)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-
-    fn told(name: &str, creation: u32, state: MemberState) -> Told {
-        Told {
-            name: Atom::new(name),
-            creation,
-            state,
-            dist_port: None,
-        }
-    }
-
-    fn membership() -> Membership {
-        let me = told("a@h", 1, MemberState::Up);
-        Membership::new(me, Bytes::from_static(b"birth"), 16)
-    }
-
-    fn hello(sender: Told, others: Vec<Told>) -> Hello {
-        Hello {
-            birth: Bytes::from_static(b"birth"),
-            sender,
-            others,
-        }
-    }
-
-    fn state(membership: &Membership, name: &str) -> Option<MemberState> {
-        let view = membership.view();
-        view.iter()
-            .find(|member| member.name.as_str() == name)
-            .map(|member| member.state)
-    }
-
-    #[test]
-    fn a_candidate_is_dialled_and_in_no_view() {
-        let mut a = membership();
-        a.add(&Atom::new("b@h"), false);
-        a.add(&Atom::new("a@h"), false);
-        assert_eq!(a.dial(0, 8), [(Atom::new("b@h"), None)]);
-        assert_eq!(a.dial(0, 8), [], "it is being dialled");
-        assert_eq!(a.view().len(), 1);
-        a.unreachable(&Atom::new("b@h"), 0, 0);
-        assert_eq!(a.next_dial_us(), Some(50_000));
-    }
-
-    #[test]
-    fn what_a_member_tells_is_dialled_and_told_on_once() {
-        let mut a = membership();
-        let c = told("c@h", 3, MemberState::Suspect);
-        let b = told("b@h", 2, MemberState::Up);
-        let first = a.heard(hello(b.clone(), vec![c.clone()]));
-        assert_eq!(first, Heard::News(vec![b.clone(), c.clone()]));
-        assert_eq!(a.heard(hello(b, vec![c])), Heard::News(vec![]));
-        assert_eq!(state(&a, "c@h"), Some(MemberState::Down));
-        assert_eq!(a.dial(0, 8), [(Atom::new("c@h"), None)]);
-    }
-
-    #[test]
-    fn good_bye_outlives_the_connection_and_stale_tales() {
-        let mut a = membership();
-        a.heard(hello(told("b@h", 2, MemberState::Up), vec![]));
-        a.heard(hello(told("b@h", 2, MemberState::Leaving), vec![]));
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Leaving));
-        a.heard(hello(told("b@h", 2, MemberState::Gone), vec![]));
-        a.disconnected(&Atom::new("b@h"), 0, 0);
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Gone));
-        a.heard(hello(
-            told("c@h", 1, MemberState::Up),
-            vec![told("b@h", 2, MemberState::Up)],
-        ));
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Gone));
-        assert_eq!(a.next_dial_us(), None);
-        a.heard(hello(
-            told("c@h", 1, MemberState::Up),
-            vec![told("b@h", 3, MemberState::Up)],
-        ));
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Down), "a newer life");
-        assert!(a.next_dial_us().is_some());
-    }
-
-    #[test]
-    fn a_life_that_a_member_sees_is_believed_whatever_its_number() {
-        let mut a = membership();
-        let c = told("c@h", 1, MemberState::Up);
-        a.heard(hello(c.clone(), vec![told("b@h", 9, MemberState::Gone)]));
-        a.heard(hello(c.clone(), vec![told("b@h", 5, MemberState::Down)]));
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Gone), "an old tale");
-        a.heard(hello(c, vec![told("b@h", 5, MemberState::Up)]));
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
-        assert_eq!(a.dial(0, 8), [(Atom::new("b@h"), None)]);
-    }
-
-    #[test]
-    fn only_a_member_that_is_down_is_forgotten() {
-        let mut a = membership();
-        let b = Atom::new("b@h");
-        a.heard(hello(told("b@h", 2, MemberState::Up), vec![]));
-        assert_eq!(a.forget(&b), None);
-        let gone = told("b@h", 2, MemberState::Gone);
-        let sender = told("c@h", 1, MemberState::Up);
-        assert_eq!(
-            a.heard(hello(sender.clone(), vec![gone.clone()])),
-            Heard::News(vec![sender]),
-            "we see it alive"
-        );
-        a.disconnected(&b, 0, 0);
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
-        assert_eq!(a.forget(&b), Some(gone));
-        a.heard(hello(told("b@h", 2, MemberState::Up), vec![]));
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Up), "it said hello again");
-    }
-
-    #[test]
-    fn silence_makes_suspects_of_the_up_only() {
-        let mut a = membership();
-        let b = Atom::new("b@h");
-        a.heard(hello(told("b@h", 2, MemberState::Up), vec![]));
-        a.silent(&b, true);
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Suspect));
-        a.silent(&b, false);
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Up));
-        a.disconnected(&b, 0, 0);
-        a.silent(&b, true);
-        assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
-    }
-
-    #[test]
-    fn another_birth_is_refused_whole() {
-        let mut a = membership();
-        let mut other = hello(told("b@h", 2, MemberState::Up), vec![told("c@h", 2, MemberState::Up)]);
-        other.birth = Bytes::from_static(b"other");
-        assert_eq!(a.heard(other), Heard::Refused);
-        assert_eq!(a.view().len(), 1);
-    }
-
-    #[test]
-    fn proposals_are_bounded_in_number_and_patience() {
-        let mut a = membership();
-        for i in 0..100 {
-            a.add(&Atom::new(&alloc::format!("n{i}@h")), true);
-        }
-        assert_eq!(a.entries.len(), 16);
-        let mut now_us = 0;
-        for _ in 0..1000 {
-            for (node, _) in a.dial(now_us, 3) {
-                a.unreachable(&node, now_us, 0);
-            }
-            now_us += BACKOFF_MAX_US;
-        }
-        assert_eq!(a.entries.len(), 0);
-    }
-
-    #[test]
-    fn backoff_is_bounded_and_jittered() {
-        for failures in 0..100 {
-            for random in [0, 1, u64::MAX / 2, u64::MAX] {
-                let delay_us = backoff_us(failures, random);
-                assert!((BACKOFF_MIN_US / 2..=BACKOFF_MAX_US).contains(&delay_us));
-            }
-        }
-        assert!(backoff_us(9, 0) == BACKOFF_MAX_US / 2);
-        assert_ne!(backoff_us(3, 1), backoff_us(3, 2));
-    }
+fn backoff_up_to_us(max_us: u64, failures: u32, random: u64) -> u64 {
+    let full_us = (BACKOFF_MIN_US << failures.min(16)).min(max_us);
+    full_us / 2 + random % (full_us / 2 + 1)
 }

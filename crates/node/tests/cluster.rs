@@ -285,6 +285,112 @@ fn proposed_names_are_dialled() {
 }
 
 #[test]
+fn who_is_connected_already_takes_no_dial() {
+    let mut net = Net::new();
+    let mut one_at_a_time = config("a", &[]);
+    one_at_a_time.limits.dials_max = 1;
+    net.start(one_at_a_time, 1, vec![("operator", operator())]);
+    let mut other = config("b", &["a"]);
+    other.birth = Bytes::from_static(b"shards=64");
+    net.start(other, 2, vec![]);
+    net.start(config("c", &[]), 3, vec![]);
+    net.run_ms(1000);
+    command(&mut net, "a", "add", "b");
+    command(&mut net, "a", "add", "c");
+    net.run_ms(1000);
+    assert_eq!(net.state("a", "c"), Some(MemberState::Up));
+}
+
+/// A process that tells a node of 60 nodes that nobody ever met, and of one more life of each at every further order.
+fn liar() -> Box<net::Actor> {
+    let mut creation = 0_u32;
+    actor(move |ctx, message| {
+        let node::Message::Term {
+            term: Term::Atom(to), ..
+        } = message
+        else {
+            return;
+        };
+        creation += 1;
+        let entry = |name: &str, creation: u32| {
+            let name = format!("{name}@net");
+            let len = u8::try_from(name.len()).unwrap();
+            let up_without_port = [0, 0, 0];
+            [&[len], name.as_bytes(), &creation.to_be_bytes(), &up_without_port].concat()
+        };
+        let mut hello = [
+            &[1, 0, 0, 0, 11],
+            b"shards=1024".as_slice(),
+            &entry("liar", 4),
+            &[0, 60],
+        ]
+        .concat();
+        for i in 0..60 {
+            hello.extend(entry(&format!("junk{i}"), creation));
+        }
+        ctx.send_bytes(&to, &Atom::new("salp_members"), &hello);
+    })
+}
+
+fn junk(net: &Net, node: &str) -> usize {
+    (0..60)
+        .filter(|i| net.state(node, &format!("junk{i}")).is_some())
+        .count()
+}
+
+#[test]
+fn a_liar_fills_no_table_and_is_not_passed_on() {
+    let mut net = Net::new();
+    for (seed, (node, join)) in [("a", vec![]), ("b", vec!["a"])].iter().enumerate() {
+        let mut config = config(node, join);
+        config.limits.members_max = 32;
+        net.start(config, seed as u64, vec![]);
+    }
+    net.start(config("liar", &["a"]), 9, vec![("liar", liar())]);
+    net.run_ms(1000);
+    for _ in 0..3 {
+        net.tell("liar", "liar", Term::from(name("a")));
+        net.run_ms(1000);
+    }
+    assert_eq!(junk(&net, "a"), 8, "a quarter of the table");
+    assert_eq!(junk(&net, "b"), 0);
+    for i in 0..30 {
+        net.start(config(&format!("n{i}"), &["a"]), 100 + i, vec![]);
+        net.run_ms(500);
+    }
+    let nodes: Vec<String> = (0..30).map(|i| format!("n{i}")).collect();
+    for node in &nodes {
+        assert_eq!(
+            net.state("a", node),
+            Some(MemberState::Up),
+            "{node}: it gave way to who was never met"
+        );
+    }
+}
+
+#[test]
+fn a_member_that_finds_no_room_is_refused_aloud_and_heard_again() {
+    let mut net = Net::new();
+    let mut two = config("a", &[]);
+    two.limits.members_max = 2;
+    net.start(two, 1, vec![("operator", operator())]);
+    for (seed, node) in [(2, "b"), (3, "c")] {
+        net.start(config(node, &["a"]), seed, vec![]);
+        net.run_ms(1000);
+        net.kill(node, false);
+    }
+    net.start(config("d", &["a"]), 4, vec![]);
+    net.run_ms(1000);
+    assert_eq!(net.state("a", "d"), None);
+    let full = |event: &Event| matches!(event, Event::Note { kind: "members_full", text } if text.contains("d@net"));
+    assert!(net.events("a").iter().any(full));
+    command(&mut net, "a", "forget", "b");
+    net.run_ms(610_000);
+    assert_eq!(net.state("a", "d"), Some(MemberState::Up));
+    assert_eq!(net.state("a", "c"), Some(MemberState::Down));
+}
+
+#[test]
 fn the_view_is_published_whole() {
     let (seen, log) = witness(|ctx| ctx.monitor_members());
     let mut net = Net::pair(vec![("seen", seen)], vec![]);
