@@ -71,6 +71,9 @@ pub struct Limits {
     /// Global names one peer may have brought here, and locks it may hold; past it the connection is
     /// cut.
     pub global_per_peer_max: usize,
+    /// Bytes of the global names one peer may have brought here, and of the locks it may hold; past it the connection is
+    /// cut.
+    pub global_bytes_per_peer_max: usize,
 }
 
 impl Default for Limits {
@@ -92,6 +95,7 @@ impl Default for Limits {
             dials_max: 8,
             members_max: 4096,
             global_per_peer_max: 10_000,
+            global_bytes_per_peer_max: 16 << 20,
         }
     }
 }

@@ -8,6 +8,9 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 use wire::etf::Term;
 
+/// Bytes of the longest character.
+const CHAR_BYTES_MAX: usize = 4;
+
 /// Text up to a bound.
 struct Line {
     text: String,
@@ -15,9 +18,13 @@ struct Line {
 }
 
 impl Line {
+    fn room(&self) -> usize {
+        self.bytes_max - self.text.len()
+    }
+
     fn push(&mut self, char: char) -> fmt::Result {
         let shown = if char.is_control() { ' ' } else { char };
-        if self.text.len() + shown.len_utf8() > self.bytes_max {
+        if shown.len_utf8() > self.room() {
             return Err(fmt::Error);
         }
         self.text.push(shown);
@@ -48,6 +55,17 @@ pub(crate) fn term_text(term: &Term, bytes_max: usize) -> String {
     bounded(bytes_max, |line| write!(line, "{term}"))
 }
 
+/// Some terms as one tuple.
+pub(crate) fn tuple_text(terms: &[&Term], bytes_max: usize) -> String {
+    bounded(bytes_max, |line| {
+        for (at, term) in terms.iter().enumerate() {
+            line.push(if at == 0 { '{' } else { ',' })?;
+            write_term(line, term)?;
+        }
+        line.push('}')
+    })
+}
+
 /// Characters in binaries and nested lists; what is none is shown as a term.
 pub(crate) fn chars_text(chars: &Term, bytes_max: usize) -> String {
     bounded(bytes_max, |line| write_chars(line, chars))
@@ -74,7 +92,11 @@ pub(crate) fn format_text(format: &Term, args: &Term, bytes_max: usize) -> Strin
 
 fn write_chars(line: &mut Line, chars: &Term) -> fmt::Result {
     match chars {
-        Term::Binary(bytes) => line.write_str(&String::from_utf8_lossy(bytes)),
+        // No more of it than can be shown is looked at, and one character more: it says that there is more.
+        Term::Binary(bytes) => {
+            let shown = &bytes[..bytes.len().min(line.room() + CHAR_BYTES_MAX)];
+            line.write_str(&String::from_utf8_lossy(shown))
+        }
         Term::List(items) => items.iter().try_for_each(|item| write_chars(line, item)),
         Term::Improper(items, tail) => {
             items.iter().try_for_each(|item| write_chars(line, item))?;
@@ -181,6 +203,16 @@ mod tests {
         assert!(chars_text(&long, 50).len() <= 53);
         assert!(term_text(&Term::list((0..1000).map(|n| n + 1000)), 50).len() <= 53);
         assert_eq!(chars_text(&Term::binary(b"a\x1b[2Jb\r"), 50), "a [2Jb ");
+        let (wide, exact) = (Term::binary("aé€€€"), Term::binary("aé€"));
+        assert_eq!(
+            (chars_text(&wide, 7), chars_text(&exact, 6)),
+            ("aé€…".into(), "aé€".into())
+        );
+        assert_eq!(
+            tuple_text(&[&Term::atom("m"), &Term::atom("f"), &Term::NIL], 50),
+            "{m,f,[]}"
+        );
+        assert!(tuple_text(&[&Term::atom("m"), &long], 50).len() <= 53);
         let deep = Term::list([Term::list([Term::from(104)]), Term::binary("i"), Term::atom("x")]);
         assert_eq!(chars_text(&deep, 50), "hix");
     }

@@ -9,7 +9,7 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `names`, `locks`, `method`, `exchange`, `claim`, `partition` | tables and decisions; nothing is sent there |
+//! | `names`, `locks`, `tally`, `method`, `exchange`, `claim`, `partition`, `dials`, `syncs` | tables and decisions; nothing is sent there |
 //! | `joining` | two partitions become one |
 //! | `mesh` | who is lost, who must be reached |
 //! | `locker`, `registrar` | lock the nodes for a join, for a name, for a process |
@@ -23,6 +23,7 @@
 //! - The names of all known nodes are the same, but while a change is on its way.
 //! - A lock or a name is gone when its process or the connection to its node is.
 //! - A message of a peer speaks for that peer only, and a caller lives where its call came from.
+//! - What a peer tells is bounded in entries and in bytes, and so are the dials that follow from it.
 //! - Nobody hidden takes part.
 //! - Calls have no timeout: a node that does not answer is cut off by its ticks.
 //!
@@ -30,6 +31,7 @@
 
 mod api;
 mod claim;
+mod dials;
 mod exchange;
 mod joining;
 mod locker;
@@ -39,6 +41,8 @@ mod method;
 mod names;
 mod partition;
 mod registrar;
+mod syncs;
+mod tally;
 
 pub use method::Method;
 pub(crate) use {locks::Locks, names::Names};
@@ -47,6 +51,7 @@ use crate::{
     context::Context,
     effect::Event,
     gen_server::{From, Request, cast_term, parse},
+    members::unreachable_term,
     message::{Address, Message, Payload, Process},
     monitors::Purpose,
     scheduler::Core,
@@ -60,14 +65,19 @@ use alloc::{
     vec,
     vec::Vec,
 };
+use dials::{Dials, Kind};
 use joining::{Early, Session};
 use locker::Locker;
 use locks::LockId;
 use method::Act;
-use names::Holder;
+use names::{Entry, Holder};
 use partition::Reports;
 use registrar::{Holding, Registrar};
-use wire::etf::{Atom, Pid, Ref, Term};
+use syncs::Syncs;
+use wire::{
+    dist::node_name,
+    etf::{Atom, Pid, Ref, Term},
+};
 
 pub(crate) const NAME: &str = "global_name_server";
 /// Told to the server by this node alone: the connections will end, and nobody need hear of it.
@@ -86,8 +96,12 @@ const VERSION_MIN: i64 = 5;
 const FOREVER_US: u64 = u64::MAX;
 /// Nodes of a partition; one more is not taken in.
 const KNOWN_MAX: usize = 4096;
-/// Lookups and waits for others that are open at the same time; a further one is answered at once.
+/// Lookups and waits for others that are open at the same time; a further one is answered at once. Conflicts that processes
+/// are told of later; of a further one they are not told.
 const WAITING_MAX: usize = 1024;
+/// Bytes of the name and the tag of a lookup that may wait; a larger one is answered at once. And of a conflict that a
+/// process is told of once its node is reached; of a larger one it is not told.
+const WAITING_BYTES_MAX: usize = 16 << 10;
 /// A lookup while names change waits at most so long, in microseconds.
 const LOOKUP_US: u64 = 4_000_000;
 
@@ -115,8 +129,10 @@ pub(crate) struct Global {
     synced: BTreeSet<Atom>,
     sessions: BTreeMap<Atom, Session>,
     early: BTreeMap<Atom, Early>,
-    /// Known by hearsay and not connected yet: how often they were dialled.
-    reaching: BTreeMap<Atom, u32>,
+    /// Not connected yet: those known by hearsay, and where the holders of names live.
+    dials: Dials,
+    /// What their processes learn of conflicts once they are reached.
+    acts: BTreeMap<Atom, Vec<Act>>,
     /// Asked to drop the connection to us, until when they may take.
     dropping: BTreeMap<Atom, u64>,
     locker: Locker,
@@ -129,7 +145,7 @@ pub(crate) struct Global {
     operation: i64,
     last_tag: i64,
     last_holding: u64,
-    syncing: Vec<(From, Vec<Atom>)>,
+    syncs: Syncs,
     lookups: Vec<(From, Term)>,
     reach_timer: bool,
     shutting_down: bool,
@@ -148,7 +164,8 @@ pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
         synced: BTreeSet::new(),
         sessions: BTreeMap::new(),
         early: BTreeMap::new(),
-        reaching: BTreeMap::new(),
+        dials: Dials::default(),
+        acts: BTreeMap::new(),
         dropping: BTreeMap::new(),
         locker: Locker::default(),
         registrar: Registrar::default(),
@@ -160,7 +177,7 @@ pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
         // Not the tags of an earlier life of this name: what was meant for that is told apart.
         last_tag: bits(random >> 26, 30) << 28,
         last_holding: 0,
-        syncing: Vec::new(),
+        syncs: Syncs::default(),
         lookups: Vec::new(),
         reach_timer: false,
         shutting_down: false,
@@ -168,6 +185,14 @@ pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
     let server = core.table.add_service(Body::Idle(Box::new(server)));
     core.register(Atom::new(NAME), server);
     vec![server, locker, registrar]
+}
+
+/// A dial of whomever came to nothing.
+pub(crate) fn tell_unreachable<P: Payload>(core: &mut Core<P>, node: &Atom) {
+    if let Some(server) = core.registered.find(&Atom::new(NAME)) {
+        let (from, term) = (Some(core.pid(server)), unreachable_term(node));
+        core.post(server, Message::Term { from, term });
+    }
 }
 
 /// The low bits of a number.
@@ -205,12 +230,13 @@ impl<P: Payload> Process<P> for Global {
                 Request::Info(info) => self.info_arrived(ctx, &from.node, &info),
                 Request::Call { .. } | Request::Cast(_) => {}
             },
-            Message::NodeUp { hidden: true, .. } => {}
+            Message::NodeUp { node, hidden: true, .. } => self.came_up(ctx, &node),
             Message::NodeUp { node, .. } => self.node_up(ctx, &node),
             Message::NodeDown { node, .. } => self.node_down(ctx, &node),
             Message::Down { monitor, .. } => {
-                if !ctx.core.global_locks.ended(&monitor) {
-                    ctx.core.global_names.ended(&monitor);
+                let ended = ctx.core.global_locks.ended(&monitor) || ctx.core.global_names.ended(&monitor);
+                if !ended {
+                    self.syncs.ended(&monitor);
                 }
             }
             Message::Reply { call, result } => self.answer_arrived(ctx, &call, &result),
@@ -222,7 +248,6 @@ impl<P: Payload> Process<P> for Global {
             | Message::Flush => return,
         }
         self.settle_locker(ctx);
-        self.answer_synced(ctx);
     }
 }
 
@@ -260,24 +285,23 @@ impl Global {
                 [verb, name, Term::Pid(pid), method] | [verb, name, Term::Pid(pid), method, _]
                     if verb.is_atom("register") || verb.is_atom("register_ext") =>
                 {
-                    self.insert_name(ctx, name.clone(), pid, method.clone(), &from.pid.node);
-                    if !ctx.core.global_locks.covers_caller(&from.pid) {
-                        remove_name(ctx, name);
-                    }
+                    let entry = Entry {
+                        name: name.clone(),
+                        pid: pid.clone(),
+                        method: method.clone(),
+                    };
+                    let covered = ctx.core.global_locks.covers_caller(&from.pid);
+                    self.insert_name(ctx, entry, &from.pid.node, covered);
                     Term::atom("yes")
                 }
                 [verb, name] if verb.is_atom("unregister") => {
                     remove_name(ctx, name);
                     Term::atom("ok")
                 }
-                [verb, Term::List(nodes)] if verb.is_atom("sync") => {
-                    if self.syncing.len() < WAITING_MAX {
-                        let nodes = nodes.iter().filter_map(Term::as_atom).cloned().collect();
-                        self.syncing.push((from, nodes));
-                        return;
-                    }
-                    Term::atom("ok")
-                }
+                [verb, Term::List(nodes)] if here && verb.is_atom("sync") => match self.sync(ctx, &from, nodes) {
+                    Some(answer) => answer,
+                    None => return,
+                },
                 items if here => return self.asked_here(ctx, from, items),
                 _ => return,
             },
@@ -321,6 +345,12 @@ impl Global {
             return;
         };
         let Some(verb) = verb.as_atom() else { return };
+        if here && verb == "unreachable" {
+            if let [Term::Atom(node)] = rest {
+                self.unreachable(ctx, node);
+            }
+            return;
+        }
         if verb == "whereis" {
             if let [name, Term::Tuple(from)] = rest
                 && let [Term::Pid(pid), tag] = from.as_slice()
@@ -338,8 +368,16 @@ impl Global {
                 self.acknowledged(ctx, sender, ours, theirs);
             }
             ("cancel_connect", [Term::Atom(node), tag]) if node == sender => self.cancelled(ctx, sender, tag),
-            ("lost_connection", [Term::Atom(reporter), life, operation, Term::Atom(lost)]) => {
-                self.lost_connection(ctx, reporter, life, operation, lost);
+            (
+                "lost_connection",
+                [
+                    Term::Atom(reporter),
+                    Term::Int(life),
+                    Term::Int(operation),
+                    Term::Atom(lost),
+                ],
+            ) => {
+                self.lost_connection(ctx, reporter, *life, *operation, lost);
             }
             ("remove_connection", [Term::Atom(node)]) if node == sender => self.remove_connection(ctx, sender),
             _ => {}
@@ -380,7 +418,8 @@ impl Global {
         if !ctx.core.global_locks.allows(id) || ctx.core.global_locks.is_held_by(id, caller) {
             return Some(ctx.core.global_locks.allows(id));
         }
-        if ctx.core.global_locks.held_by(&caller.node) >= ctx.core.config.limits.global_per_peer_max {
+        let (held, limits) = (ctx.core.global_locks.held(), &ctx.core.config.limits);
+        if !held.has_room(&caller.node, id.held_bytes(), limits) {
             ctx.core.cut_peer(&caller.node, String::from("it holds too many locks"));
             return (caller.node == *ctx.node()).then_some(false);
         }
@@ -389,27 +428,40 @@ impl Global {
         Some(true)
     }
 
-    fn insert_name<P: Payload>(&self, ctx: &mut Context<'_, P>, name: Term, pid: &Pid, method: Term, teller: &Atom) {
-        if ctx.core.global_names.told_by(teller) >= ctx.core.config.limits.global_per_peer_max {
+    /// Gives a name to a process. What the lock does not cover is void, and so is a holder who cannot be reached: then
+    /// nobody has the name.
+    fn insert_name<P: Payload>(&mut self, ctx: &mut Context<'_, P>, entry: Entry, teller: &Atom, covered: bool) {
+        let node = &entry.pid.node;
+        if !covered || node_name(node.as_bytes()).is_none() {
+            return remove_name(ctx, &entry.name);
+        }
+        let (told, limits) = (ctx.core.global_names.told(), &ctx.core.config.limits);
+        if !told.has_room(teller, entry.held_bytes(), limits) {
             return ctx
                 .core
                 .cut_peer(teller, String::from("it brought too many global names"));
         }
         // Not reached yet: a monitor would only say that.
-        let waits = self.known.contains_key(&pid.node) && !is_peer(ctx, &pid.node);
+        let is_reached = node == ctx.node() || is_connected(ctx, node);
+        if !is_reached && !self.reach_holder(ctx, node) {
+            return remove_name(ctx, &entry.name);
+        }
         let holder = Holder {
-            pid: pid.clone(),
-            method,
-            monitor: (!waits).then(|| watch(ctx, pid)),
+            monitor: is_reached.then(|| watch(ctx, &entry.pid)),
+            pid: entry.pid,
+            method: entry.method,
             teller: teller.clone(),
         };
-        if let Some(replaced) = ctx.core.global_names.insert(name, holder) {
+        if let Some(replaced) = ctx.core.global_names.insert(entry.name, holder) {
             ctx.demonitor(&replaced);
         }
+        self.dial_next(ctx);
     }
 
     fn look_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: From, name: Term) {
-        if ctx.core.global_locks.is_global_set() && self.lookups.len() < WAITING_MAX {
+        let may_wait =
+            self.lookups.len() < WAITING_MAX && name.held_bytes() + from.tag.held_bytes() <= WAITING_BYTES_MAX;
+        if ctx.core.global_locks.is_global_set() && may_wait {
             if self.lookups.is_empty() {
                 let delay_us = 1 + ctx.random() % LOOKUP_US;
                 ctx.timer(delay_us, TIMER_LOOKUP);
@@ -423,11 +475,31 @@ impl Global {
         ctx.reply(&from, answer);
     }
 
-    fn answer_synced<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
-        let (known, us) = (&self.synced, ctx.node().clone());
-        let is_synced = |nodes: &Vec<Atom>| nodes.iter().all(|node| known.contains(node) || *node == us);
-        let done = self.syncing.extract_if(.., |(_, nodes)| is_synced(nodes));
-        for (from, _) in done {
+    /// A process of this node waits until these nodes have us in their partition. None: it is answered then.
+    fn sync<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: &From, nodes: &[Term]) -> Option<Term> {
+        let us = ctx.node();
+        let missing = nodes.iter().filter_map(Term::as_atom);
+        let missing = missing.filter(|node| *node != us && !self.synced.contains(*node));
+        // One more than may be known is enough to know.
+        let missing: BTreeSet<Atom> = missing.take(KNOWN_MAX + 1).cloned().collect();
+        if missing.len() > KNOWN_MAX {
+            return Some(Term::from((Term::atom("error"), Term::atom("system_limit"))));
+        }
+        if missing.is_empty() || self.syncs.len() >= WAITING_MAX {
+            return Some(Term::atom("ok"));
+        }
+        let monitor = watch(ctx, &from.pid);
+        self.syncs.insert(monitor, from.clone(), missing);
+        None
+    }
+
+    /// A node has us in its partition.
+    fn synced_now<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
+        if !self.synced.insert(node.clone()) {
+            return;
+        }
+        for (monitor, from) in self.syncs.synced(node) {
+            ctx.demonitor(&monitor);
             ctx.reply(&from, Term::atom("ok"));
         }
     }
@@ -483,6 +555,10 @@ fn cast<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom, term: Term) {
 fn info<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom, term: Term) {
     let me = ctx.me;
     ctx.core.send(me, &server(node), term, false);
+}
+
+fn is_connected<P: Payload>(ctx: &Context<'_, P>, node: &Atom) -> bool {
+    ctx.core.connections.up(node).is_some()
 }
 
 /// Whether it is connected and visible.

@@ -74,10 +74,12 @@ impl<P: Payload> Core<P> {
             .joins_per_node()
             .for_each(|held| add(held, |peer| &mut peer.joins));
         self.global_names
-            .told_per_node()
+            .told()
+            .per_node()
             .for_each(|held| add(held, |peer| &mut peer.global_names));
         self.global_locks
-            .held_per_node()
+            .held()
+            .per_node()
             .for_each(|held| add(held, |peer| &mut peer.global_locks));
         Tables {
             processes: self.table.len() as u64,

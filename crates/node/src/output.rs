@@ -15,7 +15,7 @@
 use crate::{
     context::Context,
     effect::Event,
-    format::{chars_text, format_text, term_text},
+    format::{chars_text, format_text, term_text, tuple_text},
     gen_server::{Request, parse},
     message::{Address, Message, Payload, Process},
     throttle::Throttle,
@@ -30,6 +30,8 @@ pub(crate) const AUTH: &str = "auth";
 
 /// Bytes of one note.
 const TEXT_BYTES_MAX: usize = 4096;
+/// Bytes of the level of a log event, which is a short word.
+const LEVEL_BYTES_MAX: usize = 32;
 /// Requests in one list of requests; further ones are left out.
 const REQUESTS_MAX: usize = 64;
 
@@ -115,10 +117,7 @@ fn applied_text(module: &Term, function: &Term, args: &Term) -> String {
         {
             format_text(format, args, TEXT_BYTES_MAX)
         }
-        _ => term_text(
-            &Term::tuple([module.clone(), function.clone(), args.clone()]),
-            TEXT_BYTES_MAX,
-        ),
+        _ => tuple_text(&[module, function, args], TEXT_BYTES_MAX),
     }
 }
 
@@ -146,12 +145,12 @@ impl<P: Payload> Process<P> for LogSink {
             Some([word, level, format, args, _meta]) if word.is_atom("log") => {
                 note(ctx, &mut self.throttle, "log", &node, || {
                     let text = format_text(format, args, TEXT_BYTES_MAX);
-                    format!("{level}: {text}")
+                    format!("{}: {text}", term_text(level, LEVEL_BYTES_MAX))
                 });
             }
-            Some([word, rest @ ..]) if word.is_atom("log") => {
+            Some([word, ..]) if word.is_atom("log") => {
                 note(ctx, &mut self.throttle, "log", &node, || {
-                    term_text(&Term::List(rest.to_vec()), TEXT_BYTES_MAX)
+                    term_text(&term, TEXT_BYTES_MAX)
                 });
             }
             Some([word, format, args]) if word.is_atom("print") => {

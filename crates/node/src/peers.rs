@@ -13,6 +13,7 @@ use crate::{
     connection::{Connection, Output, Phase, Up},
     context::NodeKind,
     effect::{Effect, Event},
+    global,
     input::ConnectionId,
     members::unreachable_term,
     membership::{BACKOFF_MAX_US, backoff_us},
@@ -398,6 +399,7 @@ impl<P: Payload> Core<P> {
             self.make_room(&node);
         }
         self.tell_membership(unreachable_term(&node));
+        global::tell_unreachable(self, &node);
     }
 
     /// Sends what is gathered, closes, and forgets the connection.

@@ -765,3 +765,31 @@ fn who_is_silent_for_half_of_the_tick_time_is_asked_for_a_sign_of_life() {
     assert_eq!(asked(35), 0);
     assert_eq!(asked(45), 1);
 }
+
+/// Whatever a peer has written down is a line that fits a log.
+#[test]
+fn what_a_peer_logs_is_bounded() {
+    let mut stage = Stage::new(Limits::default());
+    let huge = || Term::list((0..5000).map(|n| Term::from(n + 1000)));
+    let empty = || Term::map([]);
+    let text = || Term::binary(vec![0xff; 30_000]);
+    for event in [
+        Term::from((Term::atom("log"), huge(), Term::atom("x"), Term::NIL, empty())),
+        Term::from((Term::atom("log"), Term::atom("error"), text(), huge(), empty())),
+        Term::from((Term::atom("log"), huge())),
+    ] {
+        stage.events.clear();
+        let (from, to) = (Some(peer(1)), Target::Name(Atom::new("logger_proxy")));
+        stage.signal(&Signal::Send {
+            from,
+            to,
+            priority: false,
+            message: event,
+        });
+        let [Event::Note { kind: "log", text }] = stage.events.as_slice() else {
+            panic!("{:?}", stage.events);
+        };
+        assert!(text.len() < 4200, "{} bytes", text.len());
+    }
+    stage.check_alive();
+}

@@ -18,6 +18,13 @@ pub(crate) enum Op {
 }
 
 impl Op {
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Op::Insert(entry) => entry.held_bytes(),
+            Op::Delete(name) => name.held_bytes(),
+        }
+    }
+
     pub(crate) fn to_term(&self) -> Term {
         match self {
             Op::Insert(entry) => Term::from((Term::atom("insert"), entry.to_term())),

@@ -18,7 +18,7 @@
 //!   with it what its locker holds.
 
 use super::{
-    Global, KNOWN_MAX, VERSION, VERSION_MIN, VERSION_PARTITIONS, VERSION_VERIFIED, carry_out, cast,
+    Global, KNOWN_MAX, VERSION, VERSION_MIN, VERSION_PARTITIONS, VERSION_VERIFIED, cast,
     exchange::{Op, compare},
     info,
     locks::LockId,
@@ -26,11 +26,13 @@ use super::{
     note, remove_name,
 };
 use crate::{context::Context, message::Payload};
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use wire::etf::{Atom, Pid, Term};
 
 /// A peer that we know and that wants to join is dropped if it does not find out within this time.
 const EARLY_US: u64 = 10_000_000;
+/// Bytes of the tag of an attempt, which is an integer or not much more; with a longer one there is none.
+const TAG_BYTES_MAX: usize = 1024;
 
 /// One attempt to join with a peer.
 #[derive(Debug)]
@@ -65,17 +67,14 @@ struct Resolved {
 /// or it is not the one we knew.
 #[derive(Debug)]
 pub(crate) struct Early {
-    version: Term,
-    init: Term,
+    peer: Peer,
     pub(super) until_us: u64,
 }
 
 /// The connection comes and goes.
 impl Global {
     pub(super) fn node_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
-        if self.reaching.contains_key(peer) {
-            return self.reached(ctx, peer);
-        }
+        self.came_up(ctx, peer);
         if self.known.contains_key(peer) || self.sessions.contains_key(peer) {
             return;
         }
@@ -99,8 +98,8 @@ impl Global {
         let version = Term::from((VERSION, tag));
         let us = ctx.node().clone();
         cast(ctx, peer, Term::from((Term::atom("init_connect"), version, us, locker)));
-        if let Some(Early { version, init, .. }) = self.early.remove(peer) {
-            self.init_connect(ctx, peer, &version, &init);
+        if let Some(Early { peer: other, .. }) = self.early.remove(peer) {
+            self.connect(ctx, peer, other);
         }
     }
 
@@ -117,7 +116,8 @@ impl Global {
         self.end_session(ctx, peer, true);
         self.early.remove(peer);
         self.synced.remove(peer);
-        self.reaching.remove(peer);
+        self.dials.forget(peer);
+        self.acts.remove(peer);
         // The connection may last a moment longer. What is not of our partition must not be told to
         // those who join meanwhile.
         for name in ctx.core.global_names.held_on(peer) {
@@ -178,14 +178,23 @@ impl Global {
         else {
             return;
         };
-        if *number < VERSION_MIN || locker.node != *peer {
+        if *number < VERSION_MIN || locker.node != *peer || tag.held_bytes() > TAG_BYTES_MAX {
             return;
         }
+        let other = Peer {
+            tag: tag.clone(),
+            version: (*number).min(VERSION),
+            locker: locker.clone(),
+        };
+        self.connect(ctx, peer, other);
+    }
+
+    fn connect<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, other: Peer) {
+        let verified = other.version >= VERSION_VERIFIED;
         match self.sessions.get_mut(peer) {
             None => {
                 let early = Early {
-                    version: version.clone(),
-                    init: init.clone(),
+                    peer: other,
                     until_us: ctx.now().monotonic_us + EARLY_US,
                 };
                 self.early.insert(peer.clone(), early);
@@ -193,24 +202,17 @@ impl Global {
             }
             // It started anew, and may not know of our last attempt: both do.
             Some(session) if session.peer.is_some() => {
-                if *number >= VERSION_VERIFIED {
-                    say_cancelled(ctx, peer, tag.clone());
+                if verified {
+                    say_cancelled(ctx, peer, other.tag);
                 }
                 self.restart(ctx, peer);
             }
             Some(session) => {
-                session.peer = Some(Peer {
-                    tag: tag.clone(),
-                    version: (*number).min(VERSION),
-                    locker: locker.clone(),
-                });
-                let (us, ours) = (ctx.node().clone(), session.tag);
-                if *number >= VERSION_VERIFIED {
-                    info(
-                        ctx,
-                        peer,
-                        Term::from((Term::atom("init_connect_ack"), us, tag.clone(), ours)),
-                    );
+                let (us, theirs, ours) = (ctx.node().clone(), other.tag.clone(), session.tag);
+                session.peer = Some(other);
+                if verified {
+                    let message = Term::from((Term::atom("init_connect_ack"), us, theirs, ours));
+                    info(ctx, peer, message);
                 }
             }
         }
@@ -283,7 +285,13 @@ impl Global {
         if !self.is_current(peer, tag) {
             return;
         }
-        if let (Some(session), Some(entries)) = (self.sessions.get_mut(peer), entries) {
+        let Some(entries) = entries else {
+            return;
+        };
+        if cut_for(ctx, peer, entries.iter().map(Entry::held_bytes).sum()) {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(peer) {
             session.names = Some(entries);
             self.compare_names(ctx, peer);
         }
@@ -302,7 +310,7 @@ impl Global {
         let us = ctx.node().clone();
         let comparison = compare(&ctx.core.global_names, names, &us, peer);
         session.ops = Some(comparison.ops);
-        carry_out(ctx, comparison.acts);
+        self.settle_conflicts(ctx, comparison.acts);
         let resolved = Term::list(comparison.resolved.iter().map(Op::to_term));
         let known = nodes_term(self.known.iter().map(|(node, version)| (node, *version)), version);
         let unused = Term::atom("unused");
@@ -331,7 +339,8 @@ impl Global {
         let (Some(ops), Some(known)) = (Op::list_from_term(ops), nodes_from_term(known)) else {
             return;
         };
-        if !self.is_current(peer, tag) {
+        let bytes = ops.iter().map(Op::held_bytes).sum::<usize>() + foreign.held_bytes();
+        if !self.is_current(peer, tag) || cut_for(ctx, peer, bytes) {
             return;
         }
         if let Some(session) = self.sessions.get_mut(peer) {
@@ -366,7 +375,7 @@ impl Global {
         joined.insert(0, (peer.clone(), version));
         let partition = self.known.clone();
         self.add_known(ctx, joined.clone());
-        self.synced.insert(peer.clone());
+        self.synced_now(ctx, peer);
         for (node, _) in &joined[1..] {
             self.reach(ctx, node);
         }
@@ -416,21 +425,17 @@ impl Global {
 
     /// The peer has us in its partition.
     pub(super) fn in_sync<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
-        self.synced.insert(peer.clone());
+        self.synced_now(ctx, peer);
         self.early.remove(peer);
         self.end_session(ctx, peer, false);
     }
 
     /// Changes that were agreed on under a lock: void if that died meanwhile.
     fn apply<P: Payload>(&mut self, ctx: &mut Context<'_, P>, ops: &[Op], requester: Option<&Term>, teller: &Atom) {
+        let covered = ctx.core.global_locks.covers_requester(requester);
         for op in ops {
             match op {
-                Op::Insert(Entry { name, pid, method }) => {
-                    self.insert_name(ctx, name.clone(), pid, method.clone(), teller);
-                    if !ctx.core.global_locks.covers_requester(requester) {
-                        remove_name(ctx, name);
-                    }
-                }
+                Op::Insert(entry) => self.insert_name(ctx, entry.clone(), teller, covered),
                 Op::Delete(name) => remove_name(ctx, name),
             }
         }
@@ -444,14 +449,24 @@ impl Global {
                 continue;
             }
             if self.known.len() >= KNOWN_MAX {
-                note(ctx, "global_full", &node, "is left out: too many nodes");
-                continue;
+                note(ctx, "global_full", &node, "is left out, as are others: too many nodes");
+                break;
             }
             self.known.insert(node.clone(), version);
             added.push(node);
         }
         added
     }
+}
+
+/// What a peer tells while it joins is kept until both have: cuts it off if that is too much.
+fn cut_for<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom, bytes: usize) -> bool {
+    let too_much = bytes > ctx.core.config.limits.global_bytes_per_peer_max;
+    if too_much {
+        ctx.core
+            .cut_peer(peer, String::from("it brought too many global names"));
+    }
+    too_much
 }
 
 /// `[{vsn, Version}, {lock, LockId}]`.
@@ -485,9 +500,9 @@ fn nodes_term<'a>(nodes: impl Iterator<Item = (&'a Atom, i64)>, hearer: i64) -> 
     Term::list(nodes.map(term))
 }
 
-/// None if one of them is no name of a node.
+/// None if one of them is no name of a node. More than may be known are left out.
 fn nodes_from_term(term: &Term) -> Option<Vec<(Atom, i64)>> {
-    term.as_list()?.iter().map(node_from_term).collect()
+    term.as_list()?.iter().take(KNOWN_MAX).map(node_from_term).collect()
 }
 
 fn node_from_term(term: &Term) -> Option<(Atom, i64)> {

@@ -128,7 +128,7 @@ impl Global {
         pair.sort();
         let id = LockId::global(Term::list(pair));
         let boss = self.boss(ctx);
-        let allowed = !self.is_gathering() && (boss == *ctx.node() || ctx.core.global_locks.allows(&id));
+        let allowed = boss == *ctx.node() || ctx.core.global_locks.allows(&id);
         let mut claim = Claim::new(id, self.locker_pid.clone());
         if !allowed {
             claim.refuse();
@@ -159,6 +159,7 @@ impl Global {
     /// Goes on with the next step while the last one succeeded.
     fn claim_on<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         loop {
+            let gathering = self.is_gathering();
             let Phase::Claiming {
                 attempt,
                 active,
@@ -170,6 +171,7 @@ impl Global {
             };
             match attempt.claim.verdict() {
                 Verdict::Open => return,
+                Verdict::Met if gathering => return self.claimed(ctx, false),
                 Verdict::Refused => return self.claimed(ctx, false),
                 Verdict::Met if *step == 3 => return self.claimed(ctx, true),
                 Verdict::Met => {}

@@ -2,8 +2,10 @@
 //!
 //! - A resource is locked by one *requester*, any term, through one or more *callers*, processes. It
 //!   is free once the last of them lets go or ends.
+//! - What a lock takes up counts for the node of each of its callers, for as long as that has it.
 //! - Each caller of a lock is under one monitor of the server.
 
+use super::tally::Tally;
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 use wire::etf::{Atom, Pid, Ref, Term};
 
@@ -19,6 +21,11 @@ impl LockId {
     pub(crate) fn global(requester: Term) -> Self {
         let resource = Term::atom(GLOBAL);
         Self { resource, requester }
+    }
+
+    /// What it counts for the node of each caller.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.resource.held_bytes() + self.requester.held_bytes()
     }
 
     /// `{Resource, Requester}`.
@@ -44,13 +51,15 @@ pub(crate) const GLOBAL: &str = "global";
 struct Lock {
     requester: Term,
     callers: Vec<(Pid, Ref)>,
+    /// What it counts for the node of each caller.
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     locks: BTreeMap<Term, Lock>,
     by_monitor: BTreeMap<Ref, Term>,
-    held: BTreeMap<Atom, usize>,
+    held: Tally,
     /// The lock `global` was freed by the end of its last caller: what was done under it is void.
     global_lost: bool,
 }
@@ -71,12 +80,13 @@ impl Locks {
 
     /// Adds a caller. It must be allowed, and not hold it yet.
     pub(crate) fn insert(&mut self, id: &LockId, caller: Pid, monitor: Ref) {
-        *self.held.entry(caller.node.clone()).or_default() += 1;
         self.by_monitor.insert(monitor.clone(), id.resource.clone());
         let lock = self.locks.entry(id.resource.clone()).or_insert_with(|| Lock {
             requester: id.requester.clone(),
             callers: vec![],
+            bytes: id.held_bytes(),
         });
+        self.held.add(&caller.node, lock.bytes);
         lock.callers.push((caller, monitor));
     }
 
@@ -119,12 +129,7 @@ impl Locks {
         };
         if let Some(at) = lock.callers.iter().position(|(_, held)| held == monitor) {
             let (caller, _) = lock.callers.remove(at);
-            if let Some(count) = self.held.get_mut(&caller.node) {
-                *count -= 1;
-                if *count == 0 {
-                    self.held.remove(&caller.node);
-                }
-            }
+            self.held.remove(&caller.node, lock.bytes);
         }
         if lock.callers.is_empty() {
             self.locks.remove(&resource);
@@ -139,14 +144,9 @@ impl Locks {
         self.locks.len()
     }
 
-    /// The nodes whose processes hold locks here, with how many.
-    pub(crate) fn held_per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
-        self.held.iter().map(|(node, count)| (node, *count))
-    }
-
-    /// How many locks processes of a node hold here.
-    pub(crate) fn held_by(&self, node: &Atom) -> usize {
-        self.held.get(node).copied().unwrap_or(0)
+    /// What the processes of each node hold here.
+    pub(crate) fn held(&self) -> &Tally {
+        &self.held
     }
 
     pub(crate) fn is_global_set(&self) -> bool {
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(locks.remove(&id("r"), &pid("a@h", 1)), Some(reference(1)));
         assert!(!locks.allows(&id("other")), "the other caller has it still");
         assert!(locks.ended(&reference(2)) && locks.allows(&id("other")));
-        assert_eq!(locks.held_by(&Atom::new("b@h")), 0);
+        assert_eq!(locks.held().per_node().count(), 0);
         locks.insert(&id("r"), pid("b@h", 1), reference(3));
         assert_eq!(locks.remove_all_of(&Atom::new("b@h")), [reference(3)]);
         assert!(!locks.is_global_set());

@@ -1,6 +1,7 @@
 //! Everyone of a partition is connected to everyone, or is not of it.
 //!
-//! - Nodes that we know by hearsay are dialled until they are reached, or count as lost.
+//! - Nodes that we know by hearsay are dialled until they are reached, or count as lost. Nodes where holders of names live
+//!   are dialled once; if that is in vain, nobody has those names. All of these share one bound: `dials`.
 //! - A lost connection to a node of our partition is told to all of it, each passes it on once, and all
 //!   forget the lost one. So what is left are groups of nodes that all see each other.
 //! - BEAM nodes close the connection to a node that they forget, and join anew when somebody connects
@@ -9,68 +10,155 @@
 //!
 //! Source: global(3), `prevent_overlapping_partitions`.
 
-use super::{Global, TIMER_REACH, VERSION_PARTITIONS, info, is_peer, joining::say_in_sync, note, watch};
+use super::{
+    Global, Kind, TIMER_REACH, VERSION_PARTITIONS, WAITING_BYTES_MAX, WAITING_MAX, carry_out, info, is_connected,
+    is_peer, joining::say_in_sync, method::Act, note, remove_name, watch,
+};
 use crate::{context::Context, message::Payload};
-use alloc::collections::BTreeSet;
-use wire::etf::{Atom, Term};
+use alloc::{collections::BTreeSet, vec, vec::Vec};
+use wire::{
+    dist::node_name,
+    etf::{Atom, Term},
+};
 
-/// A node we must reach is dialled so often, and so far apart, before it counts as lost.
-const DIALS_MAX: u32 = 8;
-const REDIAL_US: u64 = 1_000_000;
+/// How often we look for who waits or takes too long.
+const LOOK_US: u64 = 1_000_000;
 /// A peer that we forgot for others' sake is dropped after so long, or if it is a member joined again.
 const DROP_US: u64 = 3_000_000;
+
 /// Nodes we know by hearsay must be connected, or they do not belong to us.
 impl Global {
     pub(super) fn reach<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
         if is_peer(ctx, node) {
             return self.reached(ctx, node);
         }
-        if self.known.contains_key(node) && ctx.dial(node, None) {
-            self.reaching.insert(node.clone(), 1);
+        if self.known.contains_key(node) {
+            let now_us = ctx.now().monotonic_us;
+            self.dials.want(node, Kind::Known, now_us);
+            self.dial_next(ctx);
+        }
+    }
+
+    /// A holder of a name lives at a node that is not connected. False if there are too many of those.
+    pub(super) fn reach_holder<P: Payload>(&mut self, ctx: &Context<'_, P>, node: &Atom) -> bool {
+        let is_known = self.known.contains_key(node);
+        let kind = if is_known { Kind::Known } else { Kind::Holder };
+        self.dials.want(node, kind, ctx.now().monotonic_us)
+    }
+
+    /// Dials those whose turn it is.
+    pub(super) fn dial_next<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        while let Some((node, kind)) = self.dials.next(ctx.now().monotonic_us) {
+            if is_connected(ctx, &node) {
+                self.meet(ctx, &node);
+            } else if kind == Kind::Holder
+                && ctx.core.global_names.unwatched_on(&node).is_empty()
+                && !self.acts.contains_key(&node)
+            {
+                // Its names have gone meanwhile.
+                self.dials.up(&node);
+            } else {
+                ctx.dial(&node, None);
+            }
+        }
+        if !self.dials.is_empty() {
             self.look_again(ctx);
         }
     }
 
-    pub(super) fn reached<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
-        self.reaching.remove(node);
-        say_in_sync(ctx, node);
-        for (name, pid) in ctx.core.global_names.unwatched_on(node) {
-            let monitor = watch(ctx, &pid);
-            ctx.core.global_names.watched(&name, monitor);
+    /// A node is connected that we may have wanted.
+    pub(super) fn came_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
+        self.meet(ctx, node);
+        self.dial_next(ctx);
+    }
+
+    fn meet<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
+        if let Some(acts) = self.acts.remove(node) {
+            carry_out(ctx, acts);
         }
+        match self.dials.up(node) {
+            Some(Kind::Known) if is_peer(ctx, node) => self.reached(ctx, node),
+            // Who hides is of no partition.
+            Some(Kind::Known) => self.give_up(ctx, node, Kind::Known),
+            Some(Kind::Holder) => watch_holders(ctx, node),
+            None => {}
+        }
+    }
+
+    /// A dial ended in vain.
+    pub(super) fn unreachable<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
+        if is_connected(ctx, node) {
+            return;
+        }
+        if let Some(kind) = self.dials.failed(node, ctx.now().monotonic_us) {
+            self.give_up(ctx, node, kind);
+        }
+        self.dial_next(ctx);
+    }
+
+    fn give_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom, kind: Kind) {
+        match kind {
+            Kind::Known => {
+                note(
+                    ctx,
+                    "global_unreachable",
+                    node,
+                    "cannot be reached, but others of the cluster can",
+                );
+                self.node_down(ctx, node);
+            }
+            Kind::Holder => {
+                self.acts.remove(node);
+                for (name, _) in ctx.core.global_names.unwatched_on(node) {
+                    remove_name(ctx, &name);
+                }
+            }
+        }
+    }
+
+    /// Tells the processes that two partitions gave one name; those that are not reached yet, later.
+    pub(super) fn settle_conflicts<P: Payload>(&mut self, ctx: &mut Context<'_, P>, acts: Vec<Act>) {
+        let mut waiting: usize = self.acts.values().map(Vec::len).sum();
+        for act in acts {
+            let node = act.pid().node.clone();
+            if node == *ctx.node() || is_connected(ctx, &node) {
+                carry_out(ctx, vec![act]);
+            } else if waiting < WAITING_MAX
+                && act.held_bytes() <= WAITING_BYTES_MAX
+                && node_name(node.as_bytes()).is_some()
+                && self.reach_holder(ctx, &node)
+            {
+                waiting += 1;
+                self.acts.entry(node).or_default().push(act);
+            }
+        }
+        self.dial_next(ctx);
+    }
+
+    fn reached<P: Payload>(&self, ctx: &mut Context<'_, P>, node: &Atom) {
+        say_in_sync(ctx, node);
+        watch_holders(ctx, node);
     }
 
     /// Whether some of our partition cannot be told anything yet: it is no time to change names.
     pub(super) fn is_gathering(&self) -> bool {
-        !self.reaching.is_empty()
+        self.dials.wants_known()
     }
 
     pub(super) fn look_again<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         if !self.reach_timer {
             self.reach_timer = true;
-            ctx.timer(REDIAL_US, TIMER_REACH);
+            ctx.timer(LOOK_US, TIMER_REACH);
         }
     }
 
     pub(super) fn reach_again<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         self.reach_timer = false;
-        for (node, dials) in self.reaching.clone() {
-            if is_peer(ctx, &node) {
-                self.reached(ctx, &node);
-            } else if dials < DIALS_MAX {
-                self.reaching.insert(node.clone(), dials + 1);
-                ctx.dial(&node, None);
-            } else {
-                note(
-                    ctx,
-                    "global_unreachable",
-                    &node,
-                    "cannot be reached, but others of the cluster can",
-                );
-                self.node_down(ctx, &node);
-            }
-        }
         let now_us = ctx.now().monotonic_us;
+        for (node, kind) in self.dials.look(now_us) {
+            self.give_up(ctx, &node, kind);
+        }
+        self.dial_next(ctx);
         let early = self.early.iter().map(|(node, early)| (node, early.until_us));
         let limits = self.dropping.iter().map(|(node, until_us)| (node, *until_us));
         let late: BTreeSet<Atom> = early
@@ -85,9 +173,17 @@ impl Global {
                 ctx.disconnect(&node);
             }
         }
-        if !self.reaching.is_empty() || !self.dropping.is_empty() || !self.early.is_empty() {
+        if !self.dials.is_empty() || !self.dropping.is_empty() || !self.early.is_empty() {
             self.look_again(ctx);
         }
+    }
+}
+
+/// The holders at a node that is connected now.
+fn watch_holders<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom) {
+    for (name, pid) in ctx.core.global_names.unwatched_on(node) {
+        let monitor = watch(ctx, &pid);
+        ctx.core.global_names.watched(&name, monitor);
     }
 }
 
@@ -99,16 +195,15 @@ impl Global {
         }
         self.operation += 1;
         let us = ctx.node().clone();
-        let (life, operation) = (Term::Int(self.life), Term::Int(self.operation));
-        self.pass_on(ctx, &us, &life, &operation, lost, lost);
+        self.pass_on(ctx, &us, self.life, self.operation, lost, lost);
     }
 
     fn pass_on<P: Payload>(
         &self,
         ctx: &mut Context<'_, P>,
         reporter: &Atom,
-        life: &Term,
-        operation: &Term,
+        life: i64,
+        operation: i64,
         lost: &Atom,
         but: &Atom,
     ) {
@@ -122,7 +217,7 @@ impl Global {
             .filter(|(node, version)| *version >= VERSION_PARTITIONS && *node != but);
         for (node, _) in hearers {
             let verb = Term::atom("lost_connection");
-            let message = (verb, reporter.clone(), life.clone(), operation.clone(), lost.clone());
+            let message = (verb, reporter.clone(), life, operation, lost.clone());
             info(ctx, node, Term::from(message));
         }
     }
@@ -131,8 +226,8 @@ impl Global {
         &mut self,
         ctx: &mut Context<'_, P>,
         reporter: &Atom,
-        life: &Term,
-        operation: &Term,
+        life: i64,
+        operation: i64,
         lost: &Atom,
     ) {
         let now_us = ctx.now().monotonic_us;

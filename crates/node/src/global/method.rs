@@ -89,6 +89,22 @@ pub(crate) enum Act {
     Tell(Pid, Term),
 }
 
+impl Act {
+    /// Who learns it.
+    pub(crate) fn pid(&self) -> &Pid {
+        match self {
+            Act::Kill(pid) | Act::Tell(pid, _) => pid,
+        }
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Act::Kill(_) => 0,
+            Act::Tell(_, term) => term.held_bytes(),
+        }
+    }
+}
+
 /// `global:resolve_it/4`. Of a method that is unknown here nobody keeps the name. Which of the two
 /// pids is ours makes no difference.
 pub(crate) fn resolve_it(method: &Term, name: &Term, theirs: &Pid, ours: &Pid) -> Resolution {

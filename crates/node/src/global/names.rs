@@ -2,8 +2,10 @@
 //!
 //! - One entry per name; each is under exactly one monitor of the server, and gone when that fires. Only of a holder
 //!   whose node is known and not reached yet, the monitor waits until it is.
+//! - What a node told us is counted, in entries and in bytes, for as long as it is here.
 //! - It is read by any local process (`Context::whereis_global`) and written by the server alone.
 
+use super::tally::Tally;
 use alloc::{collections::BTreeMap, vec::Vec};
 use wire::etf::{Atom, Pid, Ref, Term};
 
@@ -28,6 +30,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// What it counts for whoever told it.
+    pub(crate) fn held_bytes(&self) -> usize {
+        held_bytes(&self.name, &self.method)
+    }
+
     /// `{Name, Pid, Method}`.
     pub(crate) fn to_term(&self) -> Term {
         Term::from((self.name.clone(), self.pid.clone(), self.method.clone()))
@@ -45,11 +52,16 @@ impl Entry {
     }
 }
 
+/// What a name takes up, with the fun that goes with it.
+pub(crate) fn held_bytes(name: &Term, method: &Term) -> usize {
+    name.held_bytes() + method.held_bytes()
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     holders: BTreeMap<Term, Holder>,
     by_monitor: BTreeMap<Ref, Term>,
-    told: BTreeMap<Atom, usize>,
+    told: Tally,
 }
 
 impl Names {
@@ -60,7 +72,7 @@ impl Names {
     /// Replaces whoever had the name; gives back the monitor that is no longer needed.
     pub(crate) fn insert(&mut self, name: Term, holder: Holder) -> Option<Ref> {
         let replaced = self.remove(&name);
-        *self.told.entry(holder.teller.clone()).or_default() += 1;
+        self.told.add(&holder.teller, held_bytes(&name, &holder.method));
         if let Some(monitor) = &holder.monitor {
             self.by_monitor.insert(monitor.clone(), name.clone());
         }
@@ -70,16 +82,11 @@ impl Names {
 
     /// Frees a name; gives the monitor that is no longer needed.
     pub(crate) fn remove(&mut self, name: &Term) -> Option<Ref> {
-        let holder = self.holders.remove(name)?;
+        let (name, holder) = self.holders.remove_entry(name)?;
         if let Some(monitor) = &holder.monitor {
             self.by_monitor.remove(monitor);
         }
-        if let Some(count) = self.told.get_mut(&holder.teller) {
-            *count -= 1;
-            if *count == 0 {
-                self.told.remove(&holder.teller);
-            }
-        }
+        self.told.remove(&holder.teller, held_bytes(&name, &holder.method));
         holder.monitor
     }
 
@@ -118,14 +125,9 @@ impl Names {
         self.holders.len()
     }
 
-    /// The nodes that told us names which are there, with how many.
-    pub(crate) fn told_per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
-        self.told.iter().map(|(node, count)| (node, *count))
-    }
-
-    /// How many names a node has told us.
-    pub(crate) fn told_by(&self, node: &Atom) -> usize {
-        self.told.get(node).copied().unwrap_or(0)
+    /// What the nodes told us of what is here.
+    pub(crate) fn told(&self) -> &Tally {
+        &self.told
     }
 
     /// All names, in order.
@@ -155,14 +157,12 @@ mod tests {
         assert_eq!(names.insert(atom("x"), holder("a@h", 1)), None);
         let first = names.find(&atom("x")).unwrap().monitor.clone().unwrap();
         assert_eq!(names.insert(atom("x"), holder("b@h", 2)), Some(first.clone()));
-        assert_eq!(
-            (names.told_by(&Atom::new("a@h")), names.told_by(&Atom::new("b@h"))),
-            (0, 1)
-        );
+        let told: Vec<_> = names.told().per_node().collect();
+        assert_eq!(told, [(&Atom::new("b@h"), 1)]);
         assert!(!names.ended(&first), "the monitor of a former holder says nothing");
         let second = names.find(&atom("x")).unwrap().monitor.clone().unwrap();
         assert!(names.ended(&second) && names.find(&atom("x")).is_none());
-        assert_eq!(names.told_by(&Atom::new("b@h")), 0);
+        assert_eq!(names.told().per_node().count(), 0);
     }
 
     #[test]

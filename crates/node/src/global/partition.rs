@@ -1,7 +1,7 @@
 //! Reports of lost connections: which ones are news. Each is passed on once, so that they end.
 
 use alloc::collections::BTreeMap;
-use wire::etf::{Atom, Term};
+use wire::etf::Atom;
 
 /// A report is remembered for an hour, in microseconds.
 const REMEMBERED_US: u64 = 3_600_000_000;
@@ -11,8 +11,8 @@ const REPORTS_MAX: usize = 4096;
 #[derive(Debug)]
 struct Seen {
     /// Which life of the reporter.
-    life: Term,
-    operation: Term,
+    life: i64,
+    operation: i64,
     expires_us: u64,
 }
 
@@ -24,11 +24,11 @@ pub(crate) struct Reports {
 
 impl Reports {
     /// Whether it is news that `reporter` lost `lost`.
-    pub(crate) fn is_news(&mut self, pair: (Atom, Atom), life: &Term, operation: &Term, now_us: u64) -> bool {
+    pub(crate) fn is_news(&mut self, pair: (Atom, Atom), life: i64, operation: i64, now_us: u64) -> bool {
         self.seen.retain(|_, seen| now_us < seen.expires_us);
         if let Some(seen) = self.seen.get(&pair)
-            && seen.life == *life
-            && *operation <= seen.operation
+            && seen.life == life
+            && operation <= seen.operation
         {
             return false;
         }
@@ -41,8 +41,8 @@ impl Reports {
         self.seen.insert(
             pair,
             Seen {
-                life: life.clone(),
-                operation: operation.clone(),
+                life,
+                operation,
                 expires_us: now_us.saturating_add(REMEMBERED_US),
             },
         );
@@ -64,9 +64,7 @@ mod tests {
     fn a_report_is_news_once_per_life_and_number() {
         let mut reports = Reports::default();
         let pair = || (Atom::new("a@h"), Atom::new("b@h"));
-        let mut is_news = |life: i64, operation: i64, now_us| {
-            reports.is_news(pair(), &Term::Int(life), &Term::Int(operation), now_us)
-        };
+        let mut is_news = |life, operation, now_us| reports.is_news(pair(), life, operation, now_us);
         assert!(is_news(1, -5, 0));
         assert!(!is_news(1, -5, 1) && !is_news(1, -6, 1));
         assert!(is_news(1, -4, 2));
@@ -79,7 +77,7 @@ mod tests {
         let mut reports = Reports::default();
         for at in 0..REPORTS_MAX + 10 {
             let pair = (Atom::new(&format!("n{at}@h")), Atom::new("b@h"));
-            assert!(reports.is_news(pair, &Term::Int(1), &Term::Int(1), at as u64));
+            assert!(reports.is_news(pair, 1, 1, at as u64));
         }
         assert_eq!(reports.len(), REPORTS_MAX);
     }

@@ -9,6 +9,7 @@ use super::{
     Asker, Global, TIMER_LOCK, TIMER_REGISTRAR,
     claim::{Claim, Verdict},
     locks::LockId,
+    names::held_bytes,
 };
 use crate::{context::Context, gen_server::From, message::Payload};
 use alloc::{collections::VecDeque, vec, vec::Vec};
@@ -210,8 +211,9 @@ impl Global {
         let us = ctx.node().clone();
         let request = match &task.change {
             Change::Register { name, pid, method } => {
-                let full = ctx.core.global_names.told_by(&us) >= ctx.core.config.limits.global_per_peer_max;
-                let free = ctx.whereis_global(name).is_none() && !full;
+                let (told, limits) = (ctx.core.global_names.told(), &ctx.core.config.limits);
+                let has_room = told.has_room(&us, held_bytes(name, method), limits);
+                let free = ctx.whereis_global(name).is_none() && has_room;
                 let verb = Term::atom("register");
                 free.then(|| Term::from((verb, name.clone(), pid.clone(), method.clone())))
             }
@@ -288,16 +290,18 @@ impl Global {
 
     /// Asks all the nodes at once.
     pub(super) fn claim_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
-        let all = self.partition(ctx);
+        let (all, gathering) = (self.partition(ctx), self.is_gathering());
         let Some(holding) = self.holdings.get_mut(&number) else {
             return;
         };
+        // Who is not reached yet cannot be locked: then not all can.
+        let refused = gathering && holding.nodes.is_none();
         let nodes = holding.nodes.clone().unwrap_or(all);
         let caller = holding.from.pid.clone();
         let mut claim = Claim::new(holding.id.clone(), caller.clone());
         let request = Term::from((Term::atom("set_lock"), holding.id.to_term()));
         // Ours is quickly asked: if it is taken, nobody else need be.
-        if nodes.contains(ctx.node()) && !ctx.core.global_locks.allows(&holding.id) {
+        if refused || nodes.contains(ctx.node()) && !ctx.core.global_locks.allows(&holding.id) {
             claim.refuse();
             holding.stage = Stage::Claiming(claim);
         } else {
@@ -313,7 +317,9 @@ impl Global {
     }
 
     fn release_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
-        let all = self.partition(ctx);
+        // Who is not reached has no lock of ours.
+        let mut all = self.partition(ctx);
+        all.retain(|node| !self.dials.wants(node));
         let Some(holding) = self.holdings.get_mut(&number) else {
             return;
         };

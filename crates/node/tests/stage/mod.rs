@@ -45,6 +45,8 @@ pub struct Stage {
     /// What came to adopted processes.
     pub delivered: Vec<Message<Nothing>>,
     pub closed: Vec<ConnectionId>,
+    /// Whom the node dialled; nobody is there.
+    pub dialled: Vec<Atom>,
     pub service: Pid,
     /// How the peer shows itself.
     flags: Flags,
@@ -91,6 +93,7 @@ impl Stage {
             events: vec![],
             delivered: vec![],
             closed: vec![],
+            dialled: vec![],
             service,
             flags,
             monitors: 0,
@@ -172,6 +175,7 @@ impl Stage {
                     sent.push(bytes);
                 }
                 Effect::Close { connection } => self.closed.push(connection),
+                Effect::Dial { node, .. } => self.dialled.push(node),
                 Effect::Event(event) => self.events.push(event),
                 Effect::Deliver { message, .. } => self.delivered.push(message),
                 _ => {}

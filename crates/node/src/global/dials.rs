@@ -1,0 +1,313 @@
+//! Whom `global` wants connected and is not yet: who is dialled when.
+//!
+//! ```text
+//! want ──▶ waiting ──its turn──▶ dialled ──NodeUp──▶ (not here any more)
+//!             ▲                     │ in vain
+//!             └──after a second── resting ──for too long──▶ lost
+//! ```
+//!
+//! - A few at a time, whatever peers tell: known nodes first, for changes of names wait for them, then nodes where holders of
+//!   names live; of each kind, who came first.
+//! - Whoever is wanted is reached or lost within [`WAIT_US`] and the time of one dial, however many are.
+//! - The dial of a node that nobody wants any more counts until it ends.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use wire::etf::Atom;
+
+/// Dials under way at the same time; further ones wait.
+const DIALS_MAX: usize = 8;
+/// Nodes of holders that wait or are dialled; the name of a further one is refused.
+const HOLDERS_MAX: usize = 1024;
+/// A known node is dialled for so long before it counts as lost, and so far apart, in microseconds.
+const REACH_US: u64 = 7_000_000;
+const REDIAL_US: u64 = 1_000_000;
+/// Who is not reached after so long is lost, even if it was never its turn.
+const WAIT_US: u64 = 60_000_000;
+/// A dial whose end was never told is over after so long: the connection gave up before.
+const DIAL_US_MAX: u64 = 10_000_000;
+
+/// Why a node is wanted. The more important is the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// It is of our partition, by hearsay.
+    Known,
+    /// The holder of a name lives there.
+    Holder,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Dialled { since_us: u64 },
+    Resting { until_us: u64 },
+}
+
+#[derive(Debug)]
+struct Wanted {
+    /// None: nobody wants it any more, but its dial is still under way.
+    kind: Option<Kind>,
+    place: u64,
+    stage: Stage,
+    /// When it was wanted, and when it was first dialled for that.
+    since_us: u64,
+    first_dial_us: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Dials {
+    nodes: BTreeMap<Atom, Wanted>,
+    /// Those that wait, in the order of their turns.
+    waiting: BTreeSet<(Kind, u64, Atom)>,
+    under_way: usize,
+    last_place: u64,
+}
+
+impl Dials {
+    /// From now on this node is wanted, if it is not already. False if that is one too many.
+    pub(crate) fn want(&mut self, node: &Atom, kind: Kind, now_us: u64) -> bool {
+        let earlier = self.nodes.get(node);
+        if earlier.and_then(|wanted| wanted.kind).is_some_and(|had| had <= kind) {
+            return true;
+        }
+        if kind == Kind::Holder && self.of_kind(Kind::Holder) >= HOLDERS_MAX {
+            return false;
+        }
+        let stage = earlier.map_or(Stage::Waiting, |wanted| wanted.stage);
+        let first_dial_us = match stage {
+            Stage::Dialled { since_us } => Some(since_us),
+            Stage::Waiting | Stage::Resting { .. } => None,
+        };
+        self.remove(node);
+        self.last_place += 1;
+        let wanted = Wanted {
+            kind: Some(kind),
+            place: self.last_place,
+            stage,
+            since_us: now_us,
+            first_dial_us,
+        };
+        self.insert(node.clone(), wanted);
+        true
+    }
+
+    /// Who is dialled now: it counts as dialled until `up` or `failed`.
+    pub(crate) fn next(&mut self, now_us: u64) -> Option<(Atom, Kind)> {
+        if self.under_way >= DIALS_MAX {
+            return None;
+        }
+        let (kind, _, node) = self.waiting.first()?.clone();
+        let mut wanted = self.remove(&node)?;
+        wanted.stage = Stage::Dialled { since_us: now_us };
+        wanted.first_dial_us.get_or_insert(now_us);
+        self.insert(node.clone(), wanted);
+        Some((node, kind))
+    }
+
+    /// It is connected, or need not be dialled. What it was wanted for.
+    pub(crate) fn up(&mut self, node: &Atom) -> Option<Kind> {
+        self.remove(node)?.kind
+    }
+
+    /// A dial ended in vain. What it was wanted for, if it is lost now.
+    pub(crate) fn failed(&mut self, node: &Atom, now_us: u64) -> Option<Kind> {
+        let is_dialled = |wanted: &Wanted| matches!(wanted.stage, Stage::Dialled { .. });
+        if !self.nodes.get(node).is_some_and(is_dialled) {
+            return None;
+        }
+        let mut wanted = self.remove(node)?;
+        let begun_us = wanted.first_dial_us.unwrap_or(now_us);
+        match wanted.kind? {
+            Kind::Known if now_us.saturating_sub(begun_us) < REACH_US => {
+                let until_us = now_us + REDIAL_US;
+                wanted.stage = Stage::Resting { until_us };
+                self.insert(node.clone(), wanted);
+                None
+            }
+            kind => Some(kind),
+        }
+    }
+
+    /// Nobody wants this node any more.
+    pub(crate) fn forget(&mut self, node: &Atom) {
+        if let Some(mut wanted) = self.remove(node)
+            && let Stage::Dialled { .. } = wanted.stage
+        {
+            wanted.kind = None;
+            self.insert(node.clone(), wanted);
+        }
+    }
+
+    /// Who has rested waits again. Gives those that are lost.
+    pub(crate) fn look(&mut self, now_us: u64) -> Vec<(Atom, Kind)> {
+        let mut lost = Vec::new();
+        let nodes: Vec<Atom> = self.nodes.keys().cloned().collect();
+        for node in nodes {
+            let Some(wanted) = self.nodes.get(&node) else {
+                continue;
+            };
+            let is_late = now_us.saturating_sub(wanted.since_us) >= WAIT_US;
+            match (wanted.stage, wanted.kind) {
+                (Stage::Dialled { since_us }, _) if now_us.saturating_sub(since_us) >= DIAL_US_MAX => {
+                    lost.extend(self.failed(&node, now_us).map(|kind| (node, kind)));
+                }
+                (Stage::Waiting | Stage::Resting { .. }, Some(kind)) if is_late => {
+                    self.remove(&node);
+                    lost.push((node, kind));
+                }
+                (Stage::Resting { until_us }, _) if now_us >= until_us => {
+                    if let Some(mut wanted) = self.remove(&node) {
+                        wanted.stage = Stage::Waiting;
+                        self.insert(node, wanted);
+                    }
+                }
+                _ => {}
+            }
+        }
+        lost
+    }
+
+    /// Whether this node is wanted.
+    pub(crate) fn wants(&self, node: &Atom) -> bool {
+        self.nodes.get(node).is_some_and(|wanted| wanted.kind.is_some())
+    }
+
+    /// Whether known nodes are not reached yet.
+    pub(crate) fn wants_known(&self) -> bool {
+        self.of_kind(Kind::Known) > 0
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    fn of_kind(&self, kind: Kind) -> usize {
+        self.nodes.values().filter(|wanted| wanted.kind == Some(kind)).count()
+    }
+
+    fn insert(&mut self, node: Atom, wanted: Wanted) {
+        match (wanted.stage, wanted.kind) {
+            (Stage::Waiting, Some(kind)) => {
+                self.waiting.insert((kind, wanted.place, node.clone()));
+            }
+            (Stage::Dialled { .. }, _) => self.under_way += 1,
+            (Stage::Waiting | Stage::Resting { .. }, _) => {}
+        }
+        self.nodes.insert(node, wanted);
+    }
+
+    fn remove(&mut self, node: &Atom) -> Option<Wanted> {
+        let wanted = self.nodes.remove(node)?;
+        match (wanted.stage, wanted.kind) {
+            (Stage::Waiting, Some(kind)) => {
+                self.waiting.remove(&(kind, wanted.place, node.clone()));
+            }
+            (Stage::Dialled { .. }, _) => self.under_way -= 1,
+            (Stage::Waiting | Stage::Resting { .. }, _) => {}
+        }
+        Some(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{format, vec};
+
+    fn node(at: usize) -> Atom {
+        Atom::new(&format!("n{at:04}@h"))
+    }
+
+    /// Who is dialled now.
+    fn turns(dials: &mut Dials, now_us: u64) -> Vec<(Atom, Kind)> {
+        core::iter::from_fn(|| dials.next(now_us)).collect()
+    }
+
+    #[test]
+    fn a_few_at_a_time_and_the_known_first() {
+        let mut dials = Dials::default();
+        for at in 0..20 {
+            assert!(dials.want(&node(at), Kind::Holder, 0));
+        }
+        let first = turns(&mut dials, 0);
+        assert_eq!(first.len(), DIALS_MAX);
+        assert!(dials.want(&node(90), Kind::Known, 0) && dials.want(&node(15), Kind::Known, 0));
+        assert_eq!(turns(&mut dials, 0), []);
+        // One came up, two did not: the next three.
+        assert_eq!(dials.up(&node(0)), Some(Kind::Holder));
+        assert_eq!(dials.failed(&node(1), 0), Some(Kind::Holder));
+        assert_eq!(dials.failed(&node(2), 0), Some(Kind::Holder));
+        let next = [
+            (node(90), Kind::Known),
+            (node(15), Kind::Known),
+            (node(8), Kind::Holder),
+        ];
+        assert_eq!(turns(&mut dials, 0), next);
+        assert_eq!(dials.failed(&node(12), 0), None, "it was not dialled by us");
+    }
+
+    #[test]
+    fn a_known_node_is_dialled_for_a_while_and_then_lost() {
+        let mut dials = Dials::default();
+        dials.want(&node(1), Kind::Known, 0);
+        let mut tries = 0;
+        let lost_us = (0..100)
+            .map(|second| second * 1_000_000)
+            .find(|now_us| {
+                assert_eq!(dials.look(*now_us), []);
+                tries += turns(&mut dials, *now_us).len();
+                dials.failed(&node(1), *now_us) == Some(Kind::Known)
+            })
+            .unwrap();
+        assert_eq!((lost_us, tries), (REACH_US, 8));
+        assert!(dials.is_empty());
+    }
+
+    /// Nothing is told of any dial, and far more are wanted than there are turns.
+    #[test]
+    fn nobody_waits_for_ever() {
+        let mut dials = Dials::default();
+        for at in 0..4000 {
+            dials.want(&node(at), Kind::Known, 0);
+        }
+        let (mut now_us, mut lost) = (0, 0);
+        while dials.wants_known() {
+            assert!(turns(&mut dials, now_us).len() <= DIALS_MAX && now_us <= WAIT_US + DIAL_US_MAX);
+            now_us += REDIAL_US;
+            lost += dials.look(now_us).len();
+        }
+        assert_eq!(lost, 4000);
+    }
+
+    #[test]
+    fn the_dial_of_a_forgotten_node_counts_until_it_ends() {
+        let mut dials = Dials::default();
+        for at in 0..DIALS_MAX + 1 {
+            dials.want(&node(at), Kind::Known, 0);
+        }
+        turns(&mut dials, 0);
+        dials.forget(&node(0));
+        assert!(!dials.wants(&node(0)) && dials.wants(&node(1)));
+        assert_eq!(turns(&mut dials, 0), []);
+        assert_eq!(dials.failed(&node(0), 0), None);
+        assert_eq!(turns(&mut dials, 0), vec![(node(DIALS_MAX), Kind::Known)]);
+        // Wanted again while its dial is under way: that dial is its own.
+        dials.forget(&node(1));
+        assert!(dials.want(&node(1), Kind::Holder, 1));
+        assert_eq!(dials.failed(&node(1), 1), Some(Kind::Holder));
+    }
+
+    #[test]
+    fn nodes_of_holders_are_bounded() {
+        let mut dials = Dials::default();
+        let accepted = (0..3000).filter(|at| dials.want(&node(*at), Kind::Holder, 0)).count();
+        assert_eq!(accepted, HOLDERS_MAX);
+        assert!(dials.want(&node(0), Kind::Holder, 0), "it is there already");
+        assert!(
+            dials.want(&node(5000), Kind::Known, 0),
+            "known ones have a bound of their own"
+        );
+    }
+}
