@@ -1,3 +1,5 @@
+//! Membership: states, the bounded table, and nodes that meet and part.
+
 use super::*;
 use alloc::{format, vec};
 use core::slice;
