@@ -62,6 +62,9 @@ pub(crate) struct Dials {
     /// Those that wait, in the order of their turns.
     waiting: BTreeSet<(Kind, u64, Atom)>,
     under_way: usize,
+    /// Nodes wanted for each kind.
+    known: usize,
+    holders: usize,
     last_place: u64,
 }
 
@@ -72,7 +75,7 @@ impl Dials {
         if earlier.and_then(|wanted| wanted.kind).is_some_and(|had| had <= kind) {
             return true;
         }
-        if kind == Kind::Holder && self.of_kind(Kind::Holder) >= HOLDERS_MAX {
+        if kind == Kind::Holder && self.holders >= HOLDERS_MAX {
             return false;
         }
         let stage = earlier.map_or(Stage::Waiting, |wanted| wanted.stage);
@@ -176,15 +179,11 @@ impl Dials {
 
     /// Whether known nodes are not reached yet.
     pub(crate) fn wants_known(&self) -> bool {
-        self.of_kind(Kind::Known) > 0
+        self.known > 0
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
-    }
-
-    fn of_kind(&self, kind: Kind) -> usize {
-        self.nodes.values().filter(|wanted| wanted.kind == Some(kind)).count()
     }
 
     fn insert(&mut self, node: Atom, wanted: Wanted) {
@@ -195,7 +194,17 @@ impl Dials {
             (Stage::Dialled { .. }, _) => self.under_way += 1,
             (Stage::Waiting | Stage::Resting { .. }, _) => {}
         }
+        if let Some(count) = self.count(wanted.kind) {
+            *count += 1;
+        }
         self.nodes.insert(node, wanted);
+    }
+
+    fn count(&mut self, kind: Option<Kind>) -> Option<&mut usize> {
+        match kind? {
+            Kind::Known => Some(&mut self.known),
+            Kind::Holder => Some(&mut self.holders),
+        }
     }
 
     fn remove(&mut self, node: &Atom) -> Option<Wanted> {
@@ -206,6 +215,9 @@ impl Dials {
             }
             (Stage::Dialled { .. }, _) => self.under_way -= 1,
             (Stage::Waiting | Stage::Resting { .. }, _) => {}
+        }
+        if let Some(count) = self.count(wanted.kind) {
+            *count -= 1;
         }
         Some(wanted)
     }
