@@ -10,7 +10,6 @@ use std::{
     fs,
     io::{ErrorKind, Read},
     net::TcpStream,
-    time::{Duration, Instant},
 };
 
 /// What memory may grow by, whatever a peer does: buffers of one message on its way, and what it may hold here.
@@ -78,7 +77,8 @@ fn more_monitors_than_a_peer_may_hold() {
         "Ms = [erlang:monitor(process, {srv, N}) || _ <- lists:seq(1, 100001)], \
            [receive {'DOWN', M, process, {srv, N}, noconnection} -> ok after 20000 -> exit(timeout) end || M <- Ms], ok",
         // With the monitor of the call they are as many as may be.
-        "pong = net_adm:ping(N), [erlang:monitor(process, {srv, N}) || _ <- lists:seq(1, 99999)], \
+        "F = fun F() -> pong =:= net_adm:ping(N) orelse begin timer:sleep(100), F() end end, F(), \
+           [erlang:monitor(process, {srv, N}) || _ <- lists:seq(1, 99999)], \
            1 = gen_server:call({srv, N}, 1, 20000), receive X -> {surplus, X} after 300 -> ok end",
     ];
     shell.check("-name", erl::THEIRS, &format!("N = '{OURS}'"), &lines);
@@ -107,10 +107,8 @@ fn a_thousand_idle_connections() {
     shell.wait("most are closed at once", |_| {
         idle.iter().filter(|socket| is_open(socket)).count() == 64
     });
-    let begun = Instant::now();
     let line = "F = fun F(0) -> never; F(I) -> case net_adm:ping(N) of pong -> ok; pang -> timer:sleep(100), F(I - 1) end end, \
         F(100)";
     erl::check(&mut shell, &[line], "connection_closed");
     shell.wait("the rest are closed for their silence", |_| !idle.iter().any(is_open));
-    assert!(begun.elapsed() < Duration::from_secs(20));
 }
