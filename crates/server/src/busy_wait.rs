@@ -18,6 +18,8 @@ use crate::bell::Bell;
 
 /// How long nothing may come: about what waking a thread of a virtual machine costs.
 const WAIT: Duration = Duration::from_micros(50);
+/// A yield that takes longer has lent the core to somebody who wanted it.
+const LENT: Duration = Duration::from_micros(4);
 /// Misses in a row after which waiting does not pay, at most.
 const CREDIT_MAX: u8 = 8;
 /// While it does not pay, every so many inputs are a try.
@@ -51,14 +53,20 @@ impl BusyWait {
 
     /// Whether something comes.
     async fn wait(&self) -> bool {
-        let until = Instant::now() + WAIT;
-        while Instant::now() < until {
+        let mut now = Instant::now();
+        let until = now + WAIT;
+        while now < until {
             thread::yield_now();
+            let lent = Instant::now() - now;
+            if lent > LENT {
+                return false;
+            }
             // The sockets are looked at, and who has something to do does it.
             task::yield_now().await;
             if self.input.is_rung() {
                 return true;
             }
+            now = Instant::now();
         }
         false
     }
