@@ -12,7 +12,7 @@ mod table;
 
 use std::{
     ffi::OsString,
-    io,
+    io::{self, Write},
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     process::ExitCode,
@@ -147,7 +147,7 @@ pub(crate) struct DevArgs {
 #[derive(Debug, clap::Args)]
 struct EpmdArgs {
     /// Port to listen on
-    #[arg(long, default_value_t = epmd::port(), env = "ERL_EPMD_PORT")]
+    #[arg(long, default_value_t = epmd::port(), env = "ERL_EPMD_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// Address to listen on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "IP")]
@@ -177,7 +177,10 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Epmd(args) => start::run_epmd(args.port, args.bind),
         Command::Cookie(args) => print_cookie(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "salp", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "salp", &mut script);
+            // A reader that has seen enough is no failure.
+            let _ = io::stdout().write_all(&script);
             Ok(ExitCode::SUCCESS)
         }
         Command::Remote(command) => Ok(remote::run(command)),

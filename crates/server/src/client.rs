@@ -150,7 +150,10 @@ impl Client {
         while let Some(next) = cause.source() {
             cause = next;
         }
-        ClientError::Unreachable(format!("{} cannot be reached: {cause}", self.base))
+        ClientError::Unreachable(format!(
+            "{} cannot be reached: {cause}; start a node (salp dev), or name another with --url or SALP_URL",
+            self.base
+        ))
     }
 }
 

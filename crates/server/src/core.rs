@@ -41,7 +41,7 @@ use crate::{
     bell::Bell,
     busy_wait::BusyWait,
     clock::Clock,
-    dist::{Links, Router},
+    dist::{Connections, Router},
     functions::{self, Needs},
     handle::{Answer, Order, Wish},
     inboxes::{Awaited, LastWord, Tasks, Then},
@@ -124,7 +124,7 @@ pub(crate) struct Core {
     asking: u64,
 
     /// Connections to peers.
-    pub(crate) links: Links,
+    pub(crate) connections: Connections,
     router: Rc<Router>,
     events: broadcast::Sender<Event>,
     flush: Rc<Bell>,
@@ -200,7 +200,7 @@ impl Core {
                 next_handle: HANDLE_SESSIONS,
                 answered: None,
                 asking: 0,
-                links: Links::default(),
+                connections: Connections::default(),
                 router,
                 events: parts.events.clone(),
                 flush: Rc::default(),
@@ -268,7 +268,7 @@ impl Core {
             self.alarm_us = deadline_us;
             self.alarm.ring();
         }
-        if (is_round || self.node.wants_flush()) && !self.links.is_empty() {
+        if (is_round || self.node.wants_flush()) && !self.connections.is_empty() {
             self.flush.ring();
         }
     }
@@ -368,7 +368,7 @@ impl Core {
     }
 
     fn send(&mut self, connection: ConnectionId, bytes: Bytes) {
-        if let Some(written) = self.links.send(connection, bytes) {
+        if let Some(written) = self.connections.send(connection, bytes) {
             self.inputs.push_back(Input::Written {
                 connection,
                 bytes: written,
@@ -378,13 +378,13 @@ impl Core {
 
     fn dial(&mut self, connection: ConnectionId, node: Atom, port: Option<u16>) {
         let Some(core) = self.me.upgrade() else { return };
-        self.links
+        self.connections
             .dial(Shell(core), connection, node, port, self.router.clone());
     }
 
     fn close(&mut self, connection: ConnectionId) {
         let Some(core) = self.me.upgrade() else { return };
-        self.links.close(Shell(core), connection);
+        self.connections.close(Shell(core), connection);
     }
 
     fn event(&mut self, event: Event) {
@@ -630,7 +630,7 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
     }
     shell.core().input(Input::Flush);
     let written = async {
-        while !shell.core().links.is_written() {
+        while !shell.core().connections.is_written() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -671,7 +671,7 @@ async fn alarm(shell: Shell) {
         }
         let mut core = shell.core();
         core.input(Input::Alarm);
-        if core.links.is_empty() {
+        if core.connections.is_empty() {
             core.input(Input::Flush);
         }
     }
@@ -694,7 +694,7 @@ async fn take_orders(shell: Shell, mut orders: mpsc::Receiver<Order>) {
             for order in taken.drain(..) {
                 core.order(order);
             }
-            if !core.links.is_empty() {
+            if !core.connections.is_empty() {
                 core.busy_wait.note();
             }
         }

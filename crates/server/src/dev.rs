@@ -34,7 +34,7 @@ const FORM_AFTER: &str = "1s";
 /// Runs the cluster until Ctrl-C, or until its last node has ended.
 pub(crate) fn run(args: &DevArgs) -> Result<ExitCode, ConfigError> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| ConfigError::new("salp", error, "allow the process more files"))?;
+    let runtime = runtime.map_err(|error| ConfigError::new("dev", error, "allow the process more files"))?;
     runtime.block_on(cluster(args))
 }
 
@@ -70,12 +70,12 @@ async fn cluster(args: &DevArgs) -> Result<ExitCode, ConfigError> {
         _ = ctrl_c() => return Ok(ExitCode::SUCCESS),
         Some((name, _)) = ended.recv() => {
             let problem = format!("{name} did not start");
-            return Err(ConfigError::new("salp dev", problem, "see what it said above"));
+            return Err(ConfigError::new("dev", problem, "see what it said above"));
         }
         ready = timeout(START_TIME_MAX, all_ready(&members)) => {
             if ready.is_err() {
                 let problem = format!("not all nodes answered within {} s", START_TIME_MAX.as_secs());
-                return Err(ConfigError::new("salp dev", problem, "see what they said above, or start fewer"));
+                return Err(ConfigError::new("dev", problem, "see what they said above, or start fewer"));
             }
         }
     }
@@ -107,7 +107,7 @@ fn start(args: &DevArgs, cookie_file: &Path, index: u16) -> Result<(Member, Chil
     let resp = SocketAddr::from((Ipv4Addr::LOCALHOST, port("--base-resp", args.base_resp)?));
     let http = SocketAddr::from((Ipv4Addr::LOCALHOST, port("--base-http", args.base_http)?));
     let program = env::current_exe();
-    let fault = |error| ConfigError::new("salp dev", error, "run it where programs can be started");
+    let fault = |error| ConfigError::new("dev", error, "run it where programs can be started");
     let mut command = Command::new(program.map_err(fault)?);
     command
         .args([

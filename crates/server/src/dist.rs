@@ -3,9 +3,9 @@
 //! What the bytes mean, who is welcome and how long anything may take is decided in the node; here bytes are moved.
 //!
 //! - Bytes to a peer are written by the task that gathered them, as far as the socket takes them. The rest waits in the
-//!   link's queue for its writer; the node bounds it (`output_bytes_max`) and cuts the peer past that.
-//! - A link that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to leave.
-//! - With certificates every link is TLS, without them none is: nothing is tried twice. The node hears of a link once
+//!   connection's queue for its writer; the node bounds it (`output_bytes_max`) and cuts the peer past that.
+//! - A connection that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to leave.
+//! - With certificates every connection is TLS, without them none is: nothing is tried twice. The node hears of a connection once
 //!   TLS stands, and which hosts the peer's certificate is for.
 //! - Who is accepted counts from then on, before TLS too: one machine does not take the room of all.
 //! - A dial goes to the port that was given or that discovery found last. Else it asks EPMD, and believes the port that
@@ -50,9 +50,9 @@ const READ_BYTES: usize = 64 << 10;
 const TURN_BYTES: usize = 64 << 10;
 /// Pieces in one write.
 const PIECES_MAX: usize = 64;
-/// Links at a time, dialled and accepted; past it nobody is accepted.
-const LINKS_MAX: usize = 4096;
-/// Links of one other machine that were accepted within [`YOUNG`] and are open: about as many handshakes as it may have
+/// Connections at a time, dialled and accepted; past it nobody is accepted.
+const CONNECTIONS_MAX: usize = 4096;
+/// Connections of one other machine that were accepted within [`YOUNG`] and are open: about as many handshakes as it may have
 /// under way. Half of what the node accepts at a time; a further one is closed, and its node will try again.
 const YOUNG_PER_ADDRESS_MAX: usize = 32;
 /// A handshake is over by then, one way or the other.
@@ -89,7 +89,7 @@ pub(crate) struct Router {
     pub(crate) epmd: Option<u16>,
     /// Where a node listens of whom nothing else is known.
     common: Option<u16>,
-    /// This node's certificate, if links are secured.
+    /// This node's certificate, if connections are secured.
     tls: Option<Arc<Keeper>>,
 }
 
@@ -162,16 +162,16 @@ impl Router {
     }
 }
 
-/// All links of a node.
+/// All connections of a node.
 #[derive(Debug, Default)]
-pub(crate) struct Links {
-    by_id: HashMap<ConnectionId, Link>,
+pub(crate) struct Connections {
+    by_id: HashMap<ConnectionId, Connection>,
     accepted: u64,
 }
 
 /// One connection, from the dial or the accept to the end.
 #[derive(Debug, Default)]
-struct Link {
+struct Connection {
     /// Its writing side, once it is connected.
     half: Option<Rc<Writing>>,
     queue: VecDeque<Bytes>,
@@ -183,11 +183,11 @@ struct Link {
     accepted: Option<(IpAddr, Instant)>,
 }
 
-impl Link {
+impl Connection {
     fn accepted(address: IpAddr, now: Instant) -> Self {
-        let mut link = Self::default();
-        link.accepted = Some((address, now));
-        link
+        let mut connection = Self::default();
+        connection.accepted = Some((address, now));
+        connection
     }
 
     /// Whether all that was sent has left.
@@ -201,7 +201,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for Connection {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();
@@ -212,33 +212,33 @@ impl Drop for Link {
     }
 }
 
-impl Links {
+impl Connections {
     pub(crate) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
     /// Whether all that was sent has left.
     pub(crate) fn is_written(&self) -> bool {
-        self.by_id.values().all(Link::is_written)
+        self.by_id.values().all(Connection::is_written)
     }
 
     /// A place for a connection from this address, unless there are enough.
     fn admit(&mut self, address: IpAddr, now: Instant) -> Option<ConnectionId> {
-        let securing = self.by_id.values().filter(|link| link.is_securing()).count();
-        if self.by_id.len() >= LINKS_MAX || securing >= SECURING_MAX || self.is_crowded(address, now) {
+        let securing = self.by_id.values().filter(|connection| connection.is_securing()).count();
+        if self.by_id.len() >= CONNECTIONS_MAX || securing >= SECURING_MAX || self.is_crowded(address, now) {
             return None;
         }
         self.accepted += 1;
         // Odd numbers are ours to give.
         let id = ConnectionId(self.accepted * 2 - 1);
-        self.by_id.insert(id, Link::accepted(address, now));
+        self.by_id.insert(id, Connection::accepted(address, now));
         Some(id)
     }
 
     /// Whether one machine has enough handshakes under way. Those of this one are not counted: all its nodes look alike.
     fn is_crowded(&self, address: IpAddr, now: Instant) -> bool {
-        let is_young = |link: &Link| matches!(link.accepted, Some((other, at)) if other == address && now < at + YOUNG);
-        !address.is_loopback() && self.by_id.values().filter(|link| is_young(link)).count() >= YOUNG_PER_ADDRESS_MAX
+        let is_young = |connection: &Connection| matches!(connection.accepted, Some((other, at)) if other == address && now < at + YOUNG);
+        !address.is_loopback() && self.by_id.values().filter(|connection| is_young(connection)).count() >= YOUNG_PER_ADDRESS_MAX
     }
 
     /// Begins to connect; the node hears how it ended.
@@ -246,7 +246,7 @@ impl Links {
         let task = spawn_local(async move {
             let input = match dial(&router, &node, port).await {
                 Some((stream, certificate)) => {
-                    let is_wanted = shell.core().links.connected(&shell, id, stream);
+                    let is_wanted = shell.core().connections.connected(&shell, id, stream);
                     is_wanted.then_some(Input::Opened {
                         connection: id,
                         certificate,
@@ -254,9 +254,9 @@ impl Links {
                 }
                 None => None,
             };
-            // The end of this task is no loss for the link any more.
+            // The end of this task is no loss for the connection any more.
             if input.is_none() {
-                shell.core().links.by_id.remove(&id);
+                shell.core().connections.by_id.remove(&id);
             }
             shell.core().input(input.unwrap_or(Input::Closed { connection: id }));
         });
@@ -265,62 +265,62 @@ impl Links {
 
     /// Takes what the socket takes at once, and gives back how much that was.
     pub(crate) fn send(&mut self, id: ConnectionId, bytes: Bytes) -> Option<usize> {
-        let link = self.by_id.get_mut(&id).filter(|link| !link.closing)?;
+        let connection = self.by_id.get_mut(&id).filter(|connection| !connection.closing)?;
         let mut rest = bytes;
         let mut written = 0;
-        if link.queue.is_empty()
-            && let Some(half) = &link.half
+        if connection.queue.is_empty()
+            && let Some(half) = &connection.half
         {
-            // An error shows itself to the reader, too, who ends the link.
+            // An error shows itself to the reader, too, who ends the connection.
             written = half.try_write(&rest).unwrap_or(0);
             rest = rest.split_off(written);
         }
         if !rest.is_empty() {
-            link.queue.push_back(rest);
+            connection.queue.push_back(rest);
         }
-        if !link.is_written() {
-            link.bell.ring();
+        if !connection.is_written() {
+            connection.bell.ring();
         }
         (written > 0).then_some(written)
     }
 
-    /// Ends a link once what was sent before is written, or soon.
+    /// Ends a connection once what was sent before is written, or soon.
     pub(crate) fn close(&mut self, shell: Shell, id: ConnectionId) {
-        let Some(link) = self.by_id.get_mut(&id) else { return };
-        if link.is_written() || link.half.is_none() {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        if connection.is_written() || connection.half.is_none() {
             self.by_id.remove(&id);
             return;
         }
-        link.closing = true;
-        link.bell.ring();
+        connection.closing = true;
+        connection.bell.ring();
         let reaper = spawn_local(async move {
             sleep(CLOSE_TIME_MAX).await;
             lost(&shell, id);
         });
-        link.tasks.push(reaper.abort_handle());
+        connection.tasks.push(reaper.abort_handle());
     }
 
-    /// A stream for a link; false if nobody wants it any more.
+    /// A stream for a connection; false if nobody wants it any more.
     fn connected(&mut self, shell: &Shell, id: ConnectionId, stream: Stream) -> bool {
-        let Some(link) = self.by_id.get_mut(&id) else {
+        let Some(connection) = self.by_id.get_mut(&id) else {
             return false;
         };
-        if let Some((_, at)) = &mut link.accepted {
+        if let Some((_, at)) = &mut connection.accepted {
             // The handshake of nodes begins when that of TLS is over.
             *at = Instant::now();
         }
-        let (reading, writing) = stream.split(&link.bell);
+        let (reading, writing) = stream.split(&connection.bell);
         let half = Rc::new(writing);
-        link.half = Some(half.clone());
-        link.tasks = vec![
+        connection.half = Some(half.clone());
+        connection.tasks = vec![
             spawn_local(read(shell.clone(), id, reading)).abort_handle(),
-            spawn_local(write(shell.clone(), id, half, link.bell.clone())).abort_handle(),
+            spawn_local(write(shell.clone(), id, half, connection.bell.clone())).abort_handle(),
         ];
         true
     }
 }
 
-/// Without these a link is slower, or found dead later; it works all the same.
+/// Without these a connection is slower, or found dead later; it works all the same.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
@@ -364,7 +364,7 @@ pub(crate) async fn listen(shell: Shell, listener: TcpListener, tls: Option<Arc<
                 continue;
             }
         };
-        let Some(id) = shell.core().links.admit(address, Instant::now()) else {
+        let Some(id) = shell.core().connections.admit(address, Instant::now()) else {
             continue;
         };
         prepare(&stream);
@@ -384,13 +384,13 @@ fn accept(shell: &Shell, id: ConnectionId, address: IpAddr, stream: TcpStream, k
                 Ok((stream, certificate)) => accepted(&shell, id, stream, certificate),
                 Err(error) => {
                     tracing::warn!(%address, %error, "no secure connection from a node");
-                    shell.core().links.by_id.remove(&id);
+                    shell.core().connections.by_id.remove(&id);
                 }
             }
         }
     });
-    if let Some(link) = shell.core().links.by_id.get_mut(&id) {
-        link.tasks.push(task.abort_handle());
+    if let Some(connection) = shell.core().connections.by_id.get_mut(&id) {
+        connection.tasks.push(task.abort_handle());
     }
 }
 
@@ -402,7 +402,7 @@ async fn secure_accepted(keeper: &Arc<Keeper>, stream: TcpStream) -> io::Result<
 
 fn accepted(shell: &Shell, id: ConnectionId, stream: Stream, certificate: Option<Certificate>) {
     let mut core = shell.core();
-    if core.links.connected(shell, id, stream) {
+    if core.connections.connected(shell, id, stream) {
         core.input(Input::Accepted {
             connection: id,
             certificate,
@@ -442,7 +442,7 @@ async fn write(shell: Shell, id: ConnectionId, half: Rc<Writing>, bell: Rc<Bell>
     loop {
         bell.heard().await;
         let drained = drain(&shell, id, &half).await;
-        let is_closing = shell.core().links.by_id.get(&id).is_none_or(|link| link.closing);
+        let is_closing = shell.core().connections.by_id.get(&id).is_none_or(|connection| connection.closing);
         if is_closing || drained.is_err() {
             return lost(&shell, id);
         }
@@ -452,15 +452,15 @@ async fn write(shell: Shell, id: ConnectionId, half: Rc<Writing>, bell: Rc<Bell>
 /// Writes until all has left.
 async fn drain(shell: &Shell, id: ConnectionId, half: &Writing) -> io::Result<()> {
     loop {
-        if shell.core().links.by_id.get(&id).is_none_or(Link::is_written) {
+        if shell.core().connections.by_id.get(&id).is_none_or(Connection::is_written) {
             return Ok(());
         }
         half.writable().await?;
         let mut core = shell.core();
-        let Some(link) = core.links.by_id.get_mut(&id) else {
+        let Some(connection) = core.connections.by_id.get_mut(&id) else {
             return Ok(());
         };
-        let pieces: Vec<IoSlice<'_>> = link
+        let pieces: Vec<IoSlice<'_>> = connection
             .queue
             .iter()
             .take(PIECES_MAX)
@@ -468,7 +468,7 @@ async fn drain(shell: &Shell, id: ConnectionId, half: &Writing) -> io::Result<()
             .collect();
         match half.try_write_vectored(&pieces) {
             Ok(written) => {
-                consume(&mut link.queue, written);
+                consume(&mut connection.queue, written);
                 core.input(Input::Written {
                     connection: id,
                     bytes: written,
@@ -495,7 +495,7 @@ fn consume(queue: &mut VecDeque<Bytes>, mut bytes: usize) {
 /// The connection is gone.
 fn lost(shell: &Shell, id: ConnectionId) {
     let mut core = shell.core();
-    core.links.by_id.remove(&id);
+    core.connections.by_id.remove(&id);
     core.input(Input::Closed { connection: id });
 }
 
@@ -507,37 +507,37 @@ mod tests {
     fn one_machine_does_not_take_the_room_of_all() {
         let (near, far) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 0, 0, 1]));
         let now = Instant::now();
-        let mut links = Links::default();
+        let mut connections = Connections::default();
         for id in 0..YOUNG_PER_ADDRESS_MAX as u64 {
-            assert!(!links.is_crowded(far, now));
+            assert!(!connections.is_crowded(far, now));
             for (address, id) in [(far, id), (near, 1000 + id)] {
-                links.by_id.insert(ConnectionId(id), Link::accepted(address, now));
+                connections.by_id.insert(ConnectionId(id), Connection::accepted(address, now));
             }
         }
-        assert!(links.is_crowded(far, now));
-        assert!(!links.is_crowded(IpAddr::from([10, 0, 0, 2]), now));
-        assert!(!links.is_crowded(near, now));
-        assert!(!links.is_crowded(far, now + YOUNG), "by then its handshakes are over");
-        links.by_id.remove(&ConnectionId(0));
-        assert!(!links.is_crowded(far, now));
+        assert!(connections.is_crowded(far, now));
+        assert!(!connections.is_crowded(IpAddr::from([10, 0, 0, 2]), now));
+        assert!(!connections.is_crowded(near, now));
+        assert!(!connections.is_crowded(far, now + YOUNG), "by then its handshakes are over");
+        connections.by_id.remove(&ConnectionId(0));
+        assert!(!connections.is_crowded(far, now));
     }
 
     #[test]
     fn who_is_accepted_counts_before_tls_stands() {
         let machine = |number| IpAddr::from([10, 0, 0, number]);
         let now = Instant::now();
-        let mut links = Links::default();
+        let mut connections = Connections::default();
         for number in [1, 2] {
             for _ in 0..SECURING_MAX / 2 {
-                assert!(links.admit(machine(number), now).is_some());
+                assert!(connections.admit(machine(number), now).is_some());
             }
-            assert_eq!(links.admit(machine(number), now), None);
+            assert_eq!(connections.admit(machine(number), now), None);
         }
-        assert_eq!(links.admit(machine(3), now), None, "too many of all machines");
-        links.by_id.remove(&ConnectionId(1));
-        assert_eq!(links.admit(machine(2), now), None);
+        assert_eq!(connections.admit(machine(3), now), None, "too many of all machines");
+        connections.by_id.remove(&ConnectionId(1));
+        assert_eq!(connections.admit(machine(2), now), None);
         assert_eq!(
-            links.admit(machine(3), now),
+            connections.admit(machine(3), now),
             Some(ConnectionId(2 * SECURING_MAX as u64 + 1))
         );
     }

@@ -339,7 +339,7 @@ fn run_apart(parts: Parts, doors: Doors, alive: watch::Sender<()>) -> Result<(),
     });
     thread
         .map(drop)
-        .map_err(|error| ConfigError::new("salp", error, "allow the process more threads"))
+        .map_err(|error| ConfigError::new("start", error, "allow the process more threads"))
 }
 
 fn node_config(config: &Config, creation: u32, dist_port: u16) -> node::Config {
@@ -390,7 +390,7 @@ async fn register(config: &Config, epmd: u16, port: u16) -> Result<epmd::Registr
 }
 
 fn random() -> Result<u64, ConfigError> {
-    getrandom::u64().map_err(|error| ConfigError::new("salp", error, "run it on a system with a random source"))
+    getrandom::u64().map_err(|error| ConfigError::new("start", error, "run it on a system with a random source"))
 }
 
 fn warn_if_unreachable(config: &Config) {
@@ -399,7 +399,7 @@ fn warn_if_unreachable(config: &Config) {
     if config.dist_bind.is_loopback() && !is_local {
         tracing::warn!(
             host,
-            "nodes on other machines cannot connect: --dist-bind is {}",
+            "nodes on other machines cannot connect: --dist-bind is {}; give --dist-bind {host}, and TLS or --insecure",
             config.dist_bind
         );
     }

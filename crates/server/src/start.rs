@@ -79,7 +79,7 @@ struct Stop {
 impl Stop {
     fn new() -> Result<Self, ConfigError> {
         let listen = |kind| {
-            signal(kind).map_err(|error| ConfigError::new("salp", error, "run it where signals can be received"))
+            signal(kind).map_err(|error| ConfigError::new("start", error, "run it where signals can be received"))
         };
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -104,7 +104,7 @@ fn end_with_stdin() -> Result<(), ConfigError> {
     let waiting = thread::Builder::new().name("salp-stdin".into()).spawn(wait);
     waiting
         .map(drop)
-        .map_err(|error| ConfigError::new("salp", error, "allow the process more threads"))
+        .map_err(|error| ConfigError::new("start", error, "allow the process more threads"))
 }
 
 /// A panic anywhere ends the process: the other nodes have what this one had, and a half-dead node helps nobody.
@@ -130,7 +130,7 @@ fn runtime() -> Result<Runtime, ConfigError> {
         .worker_threads(THREADS)
         .enable_all()
         .build();
-    runtime.map_err(|error| ConfigError::new("salp", error, "allow the process more threads and files"))
+    runtime.map_err(|error| ConfigError::new("start", error, "allow the process more threads and files"))
 }
 
 #[cfg(feature = "jemalloc")]

@@ -206,7 +206,7 @@ pub struct Status {
     /// Shards that nobody within reach is ready for.
     pub unavailable: u64,
     /// Counters of this node, by their name in `/metrics`.
-    pub counters: Vec<(&'static str, u64)>,
+    pub counters: Vec<(&'static str, &'static str, u64)>,
     /// What the shell last measured.
     pub measured: Measured,
     /// How full the node's tables are.

@@ -34,23 +34,39 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Names as `/metrics` has them, with their values.
-    pub fn named(&self) -> [(&'static str, u64); 14] {
+    /// Names as `/metrics` has them, what they count, and their values.
+    pub fn named(&self) -> [(&'static str, &'static str, u64); 14] {
         [
-            ("requests", self.requests),
-            ("forwarded", self.forwarded),
-            ("connections", self.connections),
-            ("no_nodes", self.no_nodes),
-            ("timeouts", self.timeouts),
-            ("writes_relaxed", self.writes_relaxed),
-            ("deltas", self.deltas),
-            ("chunks_sent", self.chunks_sent),
-            ("chunks_merged", self.chunks_merged),
-            ("chunk_bytes", self.chunk_bytes),
-            ("fills", self.fills),
-            ("formed", self.formed),
-            ("dropped", self.dropped),
-            ("expired", self.expired),
+            ("requests", "Requests of clients of this node.", self.requests),
+            ("forwarded", "Requests that another node executed.", self.forwarded),
+            ("connections", "Client connections accepted.", self.connections),
+            (
+                "no_nodes",
+                "Requests refused because nobody within reach serves their shard.",
+                self.no_nodes,
+            ),
+            (
+                "timeouts",
+                "Requests that were not settled by their deadline.",
+                self.timeouts,
+            ),
+            (
+                "writes_relaxed",
+                "Writes that were content with a majority after the write timeout.",
+                self.writes_relaxed,
+            ),
+            ("deltas", "Deltas merged.", self.deltas),
+            (
+                "chunks_sent",
+                "Chunks sent to replicas that lacked something.",
+                self.chunks_sent,
+            ),
+            ("chunks_merged", "Chunks merged.", self.chunks_merged),
+            ("chunk_bytes", "Bytes of chunks merged.", self.chunk_bytes),
+            ("fills", "Fills and repairs that ended well.", self.fills),
+            ("formed", "Shards that were formed without a ready holder.", self.formed),
+            ("dropped", "Shards handed over and dropped.", self.dropped),
+            ("expired", "Keys that expired.", self.expired),
         ]
     }
 }

@@ -2,8 +2,8 @@ defmodule Salp.Epmd do
   @moduledoc """
   Ports of nodes from the command line, for clusters without a port mapper.
 
-      iex --name me@127.0.0.1 --cookie secret -pa _build/dev/lib/salp/ebin \\
-          --erl "-start_epmd false -epmd_module Elixir.Salp.Epmd -salp_ports salp_1=9101 salp_2=9102"
+      iex --name me@127.0.0.1 --cookie secret \\
+          --erl "-start_epmd false -epmd_module Elixir.Salp.Epmd -pa _build/dev/lib/salp/ebin -salp_ports salp_1=9101 salp_2=9102"
 
   The nodes listed listen on fixed ports (`salp start --no-epmd --dist-port 9101`). This node itself listens on any free
   port and is told to nobody: it connects, and is not connected to.

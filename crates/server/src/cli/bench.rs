@@ -16,13 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::Method;
 use clap::{Args, ValueEnum};
+use hyper::body::Bytes;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::{
     latency::{Latency, Percentiles},
-    remote::{Failure, Target, print},
+    remote::{Failure, Target, print, succeed},
     table::{Column, Table},
 };
 use connection::{Address, Connection};
@@ -183,7 +185,11 @@ impl Bench {
                 address: self.resp.clone(),
                 password: self.password.clone(),
             },
-            Protocol::Http => Address::Http(self.target.clone()),
+            Protocol::Http => {
+                // Who is not let in is told so, and not how fast.
+                succeed(&self.target.client()?, Method::GET, "/kv?limit=1", Bytes::new()).await?;
+                Address::Http(self.target.clone())
+            }
         };
         let mut connections = Vec::new();
         for _ in 0..self.connections {
@@ -203,6 +209,10 @@ impl Bench {
         }
         let seconds = started.elapsed().as_secs_f64();
         let requests = counted.latency.count() - counted.unsent;
+        if requests > 0 && counted.errors == requests {
+            let text = format!("all {requests} requests over {protocol} were answered by an error");
+            return Err(Failure::negative(text));
+        }
         Ok(Report {
             workload,
             protocol,

@@ -1,7 +1,4 @@
 //! The commands that talk to a running node over HTTP.
-//!
-//! Exit codes: 0 done, 1 the operation's negative answer, 2 wrong use, 3 the cluster could not be reached. An error is
-//! one line on stderr.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -24,6 +21,7 @@ pub(crate) enum Remote {
     /// Print the value of a key; exits 1 if there is none
     Get {
         /// The key
+        #[arg(value_parser = key)]
         key: String,
         #[command(flatten)]
         target: Target,
@@ -31,8 +29,10 @@ pub(crate) enum Remote {
     /// Set a key
     Set {
         /// The key
+        #[arg(value_parser = key)]
         key: String,
         /// The value
+        #[arg(allow_hyphen_values = true)]
         value: String,
         /// Time to live, such as 60s, 1500ms, 5m, 12h or 7d [default: for ever]
         #[arg(long, value_parser = ttl)]
@@ -43,7 +43,7 @@ pub(crate) enum Remote {
     /// Delete keys and print how many there were; exits 1 if there were none
     Del {
         /// The keys
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = key)]
         keys: Vec<String>,
         #[command(flatten)]
         target: Target,
@@ -51,6 +51,7 @@ pub(crate) enum Remote {
     /// Add to a number and print the sum
     Incr {
         /// The key
+        #[arg(value_parser = key)]
         key: String,
         /// How much
         #[arg(default_value_t = 1, allow_negative_numbers = true)]
@@ -104,7 +105,7 @@ impl Target {
         Ok(Client::new(&self.url, self.token.clone())?)
     }
 
-    /// Host and port, for who makes his own connections.
+    /// Host and port, for who makes connections without [`Client`].
     pub(super) fn host(&self) -> Result<String, Failure> {
         let client = self.client()?;
         let host = client.url().trim_start_matches("http://");
@@ -172,6 +173,7 @@ impl Failure {
         let text = answer.problem();
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::INSUFFICIENT_STORAGE => Self::negative(text),
+            StatusCode::UNAUTHORIZED => Self::usage("the node asks for its token: give --token or set SALP_HTTP_TOKEN"),
             status if status.is_client_error() => Self::usage(text),
             _ => Self::unreachable(text),
         }
@@ -249,6 +251,13 @@ fn ttl(text: &str) -> Result<String, String> {
         Some(1..) => Ok(text.to_owned()),
         _ => Err("it is a time above zero such as 60s, 1500ms, 5m, 12h or 7d".to_owned()),
     }
+}
+
+fn key(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a key has at least one byte".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn path_of(key: &str) -> String {

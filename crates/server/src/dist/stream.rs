@@ -1,11 +1,11 @@
-//! The two halves of a link's bytes: those of a socket, or of TLS on one.
+//! The two halves of a connection's bytes: those of a socket, or of TLS on one.
 //!
 //! ```text
-//!   Links ── try_write ─▶ Writing ─▶ records ─▶ socket          both halves of a TLS link share
+//!   Connections ── try_write ─▶ Writing ─▶ records ─▶ socket          both halves of a TLS connection share
 //!   read  ◀── read ────── Reading ◀─ records ◀─ socket          its session, on one thread
 //! ```
 //!
-//! - A plain link has nothing in between: its halves are those of the socket.
+//! - A plain connection has nothing in between: its halves are those of the socket.
 //! - What is written in one go is sealed in one go, into records that are full but for the last. Sealed bytes count as
 //!   written; there are never more than [`SEALED_BYTES_MAX`] of them, since none are added before the last have left.
 //! - The session itself has things to say at times (new keys); then the reading half rings for the writer.
@@ -32,14 +32,14 @@ use crate::{bell::Bell, tls};
 /// Sealed bytes that wait for the socket. What the node hands out at a flush fits.
 const SEALED_BYTES_MAX: usize = 256 << 10;
 
-/// A stream of bytes to a peer, before its link has it.
+/// A stream of bytes to a peer, before its connection has it.
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(TcpStream, Box<Connection>),
 }
 
 impl Stream {
-    /// Its halves. `bell` wakes the link's writer.
+    /// Its halves. `bell` wakes the connection's writer.
     pub(super) fn split(self, bell: &Rc<Bell>) -> (Reading, Writing) {
         match self {
             Self::Plain(stream) => {

@@ -10,6 +10,7 @@ use axum::{
 use node::MemberState;
 use serde::{Deserialize, Serialize};
 use store::ask::{NodeStatus, Status};
+use wire::reply::Retry;
 
 use super::{Answer, Shared, address, header_value, json, problem::Problem};
 
@@ -163,12 +164,15 @@ pub(super) async fn shards(State(door): State<Shared>) -> Answer {
 pub(super) async fn ready(State(door): State<Shared>) -> Answer {
     match unready(&*door.status().await?) {
         None => Ok("ready\n".into_response()),
-        Some(reason) => Err(Problem::refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not_ready",
-            "The node is not ready",
-            reason,
-        )),
+        Some(reason) => Err(Problem {
+            retry: Retry::Safe,
+            ..Problem::refused(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_ready",
+                "The node is not ready",
+                reason,
+            )
+        }),
     }
 }
 

@@ -39,11 +39,18 @@ fn bearer(request: &Request) -> Option<&[u8]> {
 }
 
 /// A write that a browser says was begun by another site. Without this, any page that a developer visits could write to
-/// the node on the same machine, which has no token. Clients that are no browsers do not send this header.
+/// the node on the same machine, which has no token. Clients that are no browsers do not send these headers, and a
+/// browser sends only the second one to an address that is neither encrypted nor its own machine's.
 fn crosses_sites(request: &Request) -> bool {
-    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
-    !reads && !matches!(site, None | Some(b"same-origin" | b"none"))
+    if [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()) {
+        return false;
+    }
+    let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+    match (header("sec-fetch-site"), header("origin")) {
+        (Some(site), _) => !matches!(site, b"same-origin" | b"none"),
+        (None, Some(origin)) => origin.strip_prefix(b"http://") != header("host"),
+        (None, None) => false,
+    }
 }
 
 /// Values come from anybody, with any content type: no browser is to guess another one, or to run one as a page of this
@@ -105,5 +112,18 @@ mod tests {
             );
         }
         assert!(!crosses_sites(&request(Method::PUT, "accept", "*/*")));
+        for (method, origin, crosses) in [
+            (Method::POST, "http://10.0.0.1:4000", false),
+            (Method::POST, "http://10.0.0.1", true),
+            (Method::PUT, "http://evil.example", true),
+            (Method::DELETE, "null", true),
+            (Method::GET, "http://evil.example", false),
+        ] {
+            let mut request = request(method, "origin", origin);
+            request
+                .headers_mut()
+                .insert("host", HeaderValue::from_static("10.0.0.1:4000"));
+            assert_eq!(crosses_sites(&request), crosses, "{origin}");
+        }
     }
 }

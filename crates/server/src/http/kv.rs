@@ -121,6 +121,17 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
     let external = found.held.is_term() && takes_terms(request.headers());
     // Two representations of one version are told apart (RFC 9110, 8.8.3).
     let version = format!("{}{}", found.version, if external { "-external" } else { "" });
+    if let Some(given) = request.headers().get(header::IF_MATCH)
+        && !names_version(given, &version)
+    {
+        let detail = format!("the version is \"{version}\"");
+        return Err(Problem::refused(
+            StatusCode::PRECONDITION_FAILED,
+            "other_version",
+            "The key has another version",
+            detail,
+        ));
+    }
     let unchanged = request
         .headers()
         .get_all(header::IF_NONE_MATCH)

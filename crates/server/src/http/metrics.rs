@@ -128,13 +128,9 @@ fn of_this_node(text: &mut Text, status: &Status) {
         &[("version", env!("CARGO_PKG_VERSION")), ("node", &status.name)],
         1,
     );
-    for (name, value) in &status.counters {
+    for (name, help, value) in &status.counters {
         let name = format!("salp_{name}_total");
-        text.family(
-            &name,
-            "counter",
-            "Counted by this node since it started; see the operations guide.",
-        );
+        text.family(&name, "counter", help);
         text.sample(&name, &[], *value);
     }
     let measured = &status.measured;

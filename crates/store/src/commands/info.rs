@@ -177,7 +177,7 @@ fn salp(store: &Store, out: &mut String) {
     number(out, "shards_held", vitals.shards_held);
     number(out, "keys_primary", vitals.keys_primary);
     number(out, "keys_held", vitals.keys_held);
-    for (name, count) in store.counters.named() {
+    for (name, _, count) in store.counters.named() {
         number(out, &format!("counted_{name}"), count);
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn renamenx(call: &mut Call<'_>) {
     }
 }
 
-/// `COPY source destination [REPLACE]`
+/// `COPY source destination [REPLACE]`, within the keyspace
 pub(super) fn copy(call: &mut Call<'_>) {
     let mut options = call.args.skip(3).iter();
     let replace = call.args.len() > 3;

@@ -278,7 +278,7 @@ impl Net {
 
     pub fn counter(&mut self, name: &str, counter: &str) -> u64 {
         let status = self.status(name);
-        status.counters.iter().find(|(name, _)| *name == counter).unwrap().1
+        status.counters.iter().find(|(name, ..)| *name == counter).unwrap().2
     }
 
     pub fn notes(&self, name: &str) -> Vec<&'static str> {

@@ -84,6 +84,8 @@ pub enum ProtocolError {
     UnauthenticatedBulkLength,
     /// All arguments together are too large.
     TooBigRequest,
+    /// A line that only HTTP has.
+    Http,
 }
 
 impl fmt::Display for ProtocolError {
@@ -102,6 +104,7 @@ impl fmt::Display for ProtocolError {
             Self::InvalidBulkLength => "invalid bulk length",
             Self::UnauthenticatedBulkLength => "unauthenticated bulk length",
             Self::TooBigRequest => "too big request",
+            Self::Http => "this is HTTP, for which there is another port",
         })
     }
 }
@@ -386,6 +389,15 @@ impl Parser {
         if split.is_err() {
             args.truncate(known);
             return Err(ProtocolError::UnbalancedQuotes.into());
+        }
+        // A browser can be made to post requests of ours as the body of one of its own.
+        if let Some(word) = args.get(known).map(|arg| &buffer[arg.start as usize..arg.end as usize])
+            && [&b"post"[..], b"host:"]
+                .iter()
+                .any(|http| word.eq_ignore_ascii_case(http))
+        {
+            args.truncate(known);
+            return Err(ProtocolError::Http.into());
         }
         self.at = end + 1;
         Ok(())

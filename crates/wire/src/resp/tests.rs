@@ -136,6 +136,8 @@ fn protocol_errors_have_the_texts_of_redis() {
         ("'a'b\r\n", "unbalanced quotes in request"),
         (&std::format!("*{long}"), "too big mbulk count string"),
         (&std::format!("*1\r\n${long}"), "too big bulk count string"),
+        ("POST / HTTP/1.1\r\n", "this is HTTP, for which there is another port"),
+        ("host: a\r\n", "this is HTTP, for which there is another port"),
         (&long, "too big inline request"),
         (&std::format!("{long}\n"), "too big inline request"),
     ];

@@ -113,16 +113,25 @@ impl Resp {
             waiting: 0,
             input: Vec::with_capacity(READ_BYTES),
         };
-        if let Some(password) = password {
-            write_request(&mut resp.out, &[b"AUTH", password.as_bytes()]);
-            resp.waiting = 1;
-            let mut refused = false;
-            resp.exchange(|outcome| refused = outcome.error).await?;
-            if refused {
-                return Err(Failure::usage(format!("{address} does not take this password")));
-            }
+        if let Some(password) = password
+            && resp.refuses(&[b"AUTH", password.as_bytes()]).await?
+        {
+            return Err(Failure::usage(format!("{address} does not take this password")));
+        }
+        if resp.refuses(&[b"PING"]).await? {
+            let mend = "give --password or set SALP_RESP_PASSWORD";
+            return Err(Failure::usage(format!("{address} asks for a password: {mend}")));
         }
         Ok(resp)
+    }
+
+    /// Whether one request is answered by an error.
+    async fn refuses(&mut self, request: &[&[u8]]) -> Result<bool, Failure> {
+        write_request(&mut self.out, request);
+        self.waiting = 1;
+        let mut refused = false;
+        self.exchange(|outcome| refused = outcome.error).await?;
+        Ok(refused)
     }
 
     fn push(&mut self, ask: Ask<'_>) {
@@ -257,13 +266,34 @@ mod tests {
         }
     }
 
+    /// The server's part of opening a connection.
+    async fn greet(stream: &mut TcpStream, answer: &[u8]) {
+        let mut ping = [0; 14];
+        stream.read_exact(&mut ping).await.unwrap();
+        assert_eq!(&ping, b"*1\r\n$4\r\nPING\r\n");
+        stream.write_all(answer).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_missing_password_is_told_before_anything_is_measured() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            greet(&mut stream, b"-NOAUTH Authentication required.\r\n").await;
+        });
+        let failure = Resp::open(&address, None).await.unwrap_err();
+        assert!(failure.code == 2 && failure.text.contains("--password"), "{failure:?}");
+    }
+
     #[tokio::test]
     async fn a_pipeline_is_answered_in_pieces() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut asked = [0; 22];
+            greet(&mut stream, b"+PONG\r\n").await;
+            let mut asked = [0; 60];
             stream.read_exact(&mut asked).await.unwrap();
             for piece in [&b"$2\r\nhi"[..], b"\r\n$-", b"1\r\n-ERR no\r\n"] {
                 stream.write_all(piece).await.unwrap();
