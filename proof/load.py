@@ -263,7 +263,7 @@ class _Writer:
     async def _set(self, key: bytes) -> None:
         value = b"%s=%s" % (
             key,
-            self._rng.randbytes(self._rng.choice((4, 16, 64, 700))).hex().encode(),
+            self._rng.randbytes(self._rng.choice(VALUE_NOISE_BYTES)).hex().encode(),
         )
         if await self._apply(key, value):
             self._live.append(key)

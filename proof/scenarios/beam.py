@@ -76,11 +76,15 @@ def _erlang(run: Run, cluster: Cluster) -> None:
 
 def report_checks(run: Run, program: str, output: str) -> None:
     """Reports what a program of `proof/beam` printed: a line for each check, and `end`."""
-    for line in output.splitlines():
+    lines = output.splitlines()
+    checked = 0
+    for line in lines:
         word, _, rest = line.partition(" ")
+        checked += word in ("ok", "failed")
         if word == "ok":
             run.report.check(f"{program}: {rest}", True)
         elif word == "failed":
             name, _, reason = rest.partition(": ")
             run.report.check(f"{program}: {name}", False, reason)
-    run.report.check(f"{program} comes to its end", output.rstrip().endswith("end"), output[-500:])
+    is_whole = checked > 0 and lines[-1] == "end"
+    run.report.check(f"{program} comes to its end", is_whole, output[-500:])

@@ -123,7 +123,7 @@ impl Tree {
 }
 
 fn is_skipped(name: &str) -> bool {
-    let is_hidden = name.starts_with('.') && name != ".github";
+    let is_hidden = name.starts_with('.') && name != ".ci";
     is_hidden || ["target", "node_modules", "__pycache__"].contains(&name)
 }
 
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_built_or_hidden_is_not_ours() {
-        for (name, skipped) in [("target", true), (".git", true), (".github", false), ("src", false)] {
+        for (name, skipped) in [("target", true), (".git", true), (".ci", false), ("src", false)] {
             assert_eq!(is_skipped(name), skipped, "{name}");
         }
     }

@@ -14,10 +14,10 @@
 //! - Of two lives of a name the greater creation is the newer, unless a member sees the other alive; of one life, `gone`
 //!   beats the rest, unless we are connected to it.
 //! - A node vouches only for whom it met: of nobody else does it tell in its hellos, and nothing else does it pass on. So
-//!   names that somebody made up stay with those whom he told, and what was dropped does not come back from one who
+//!   names that somebody made up stay with those who were told them, and what was dropped does not come back from one who
 //!   never met it either.
 //! - Whom it met, and whom the operator named, a node dials until good-bye. Whom discovery proposed it tries a few times,
-//!   for discovery will propose again. Whom it was only told of it dials for as long as a member tells of him, which
+//!   for discovery will propose again. Whom it was only told of it dials for as long as a member tells of it, which
 //!   each does again and again, and for a day longer: a cut may have kept the two apart, and taken the teller away, too.
 //! - The table is bounded ([`Entries`]), and so are the dials of those whom nobody here met.
 

@@ -146,6 +146,19 @@ pub enum MemberState {
     Gone,
 }
 
+impl MemberState {
+    /// The state in one word, as everything that shows it has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+            Self::Leaving => "leaving",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 /// What one may ask of the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembersCommand {

@@ -26,7 +26,7 @@ use wire::etf::{Pid, Term};
 /// Tokens that a server may give to [`Context::timer`] are below this.
 pub const TOKEN_MAX: u64 = 1 << 63;
 
-/// What a callback comes to.
+/// What a handler comes to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
     /// Wait for the next message.
@@ -116,7 +116,7 @@ impl<G> Server<G> {
         })
     }
 
-    /// Carries out what a callback asked for.
+    /// Carries out what a handler asked for.
     fn go_on<P: Payload>(&mut self, ctx: &mut Context<'_, P>, mut next: Next)
     where
         G: GenServer<P>,

@@ -1,6 +1,6 @@
 //! Starting a process at once, as `start_link` does, and what guards the processes of a program.
 //!
-//! - Who starts a process this way has its start behind him: the child runs its `start` within the call, and nobody
+//! - Who starts a process this way has its start behind it: the child runs its `start` within the call, and nobody
 //!   else runs meanwhile. So children start in order, each whole, however deep they nest.
 //! - A child that ends in its start sends its parent no exit signal: the result says it.
 

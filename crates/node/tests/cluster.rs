@@ -8,12 +8,12 @@
 mod net;
 
 use bytes::Bytes;
-use net::{Net, actor, at, config, name, witness};
+use net::{Net, at, config, name, scripted, witness};
 use node::{Address, Atom, Event, MemberState, MembersCommand, Term};
 
 /// A process that passes commands on to the membership: `{leave|stay|gone|add|forget, Node}`.
-fn operator() -> Box<net::Actor> {
-    actor(|ctx, message| {
+fn operator() -> Box<net::Scripted> {
+    scripted(|ctx, message| {
         let node::Message::Term { term, .. } = message else {
             return;
         };
@@ -302,9 +302,9 @@ fn who_is_connected_already_takes_no_dial() {
 }
 
 /// A process that tells a node of 60 nodes that nobody ever met, and of one more life of each at every further order.
-fn liar() -> Box<net::Actor> {
+fn liar() -> Box<net::Scripted> {
     let mut creation = 0_u32;
-    actor(move |ctx, message| {
+    scripted(move |ctx, message| {
         let node::Message::Term {
             term: Term::Atom(to), ..
         } = message
@@ -404,7 +404,7 @@ fn the_view_is_published_whole() {
 
 #[test]
 fn cut_on_purpose() {
-    let cutter = actor(|ctx, _| ctx.disconnect(&name("b")));
+    let cutter = scripted(|ctx, _| ctx.disconnect(&name("b")));
     let mut net = Net::pair(vec![("cutter", cutter)], vec![]);
     net.tell("a", "cutter", Term::atom("now"));
     net.run_ms(1);
@@ -438,7 +438,7 @@ fn the_same_seed_gives_the_same_effects() {
 
 #[test]
 fn output_leaves_once_per_flush_and_is_counted() {
-    let sender = actor(|ctx, _| {
+    let sender = scripted(|ctx, _| {
         for i in 0..10 {
             assert!(ctx.send_bytes(&name("b"), &Atom::new("sink"), &[i; 100]));
         }
@@ -463,7 +463,7 @@ fn output_leaves_once_per_flush_and_is_counted() {
 
 #[test]
 fn who_never_reads_is_cut() {
-    let sender = actor(|ctx, _| {
+    let sender = scripted(|ctx, _| {
         let bytes = vec![0; 1 << 20];
         ctx.send_bytes(&name("b"), &Atom::new("sink"), &bytes);
     });

@@ -4,7 +4,7 @@
 mod net;
 mod stage;
 
-use net::{Actor, Net, at, name};
+use net::{Net, Scripted, at, name};
 use node::{Address, Atom, Config, Event, Input, Limits, Method, Pid, Term, gen_server::cast_term};
 use stage::{Stage, peer, reference};
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ fn only_processes_of_the_node_wait_until_others_are_in_sync() {
         };
         ctx.spawn(
             None,
-            Box::new(Actor {
+            Box::new(Scripted {
                 start: Box::new(start),
                 handle: Box::new(|_, _| {}),
             }),

@@ -11,7 +11,7 @@
 mod net;
 mod shell;
 
-use net::{Actor, Net, actor, config, name, witness};
+use net::{Net, Scripted, config, name, scripted, witness};
 use node::{
     Address, Atom, Context, Message, Node, NodeKind, Payload, Pid, Process, Term,
     gen_server::{self, Request},
@@ -158,11 +158,11 @@ fn groups_keep_off_hidden_connections() {
 }
 
 /// A process that watches one group, or a whole scope, and writes down what it hears.
-fn watcher(scope: bool) -> (Box<Actor>, Rc<RefCell<Vec<String>>>) {
+fn watcher(scope: bool) -> (Box<Scripted>, Rc<RefCell<Vec<String>>>) {
     let log: Rc<RefCell<Vec<String>>> = Rc::default();
     let written = log.clone();
     let mut monitor = None;
-    let process = actor(move |ctx, message| {
+    let process = scripted(move |ctx, message| {
         let Message::Term { term, .. } = message else {
             return;
         };
@@ -188,7 +188,7 @@ fn watcher(scope: bool) -> (Box<Actor>, Rc<RefCell<Vec<String>>>) {
 #[test]
 fn watchers_hear_each_change_once() {
     let mut net = Net::new();
-    let visible = |net: &mut Net, node: &str, join: &[&str], mut processes: Vec<(&'static str, Box<Actor>)>| {
+    let visible = |net: &mut Net, node: &str, join: &[&str], mut processes: Vec<(&'static str, Box<Scripted>)>| {
         let mut config = config(node, join);
         config.hidden = false;
         let (starter, _) = witness(|ctx| {

@@ -4,7 +4,7 @@
 
 mod net;
 
-use net::{Net, actor, at, name};
+use net::{Net, at, name, scripted};
 use node::{Address, Atom, Config, Method, PeerTables, Pid, Tables, Term, groups::DEFAULT_SCOPE as PG};
 
 /// Two visible nodes, and who acts at each.
@@ -23,7 +23,7 @@ impl World {
         for (node, join, seed) in [("a", vec![], 1), ("b", vec!["a"], 2)] {
             net.start_with(config(node, &join), seed, |node| {
                 node.start_scope(PG);
-                node.spawn(Some("target"), actor(|_, _| {}));
+                node.spawn(Some("target"), scripted(|_, _| {}));
             });
         }
         net.run_ms(10_000);

@@ -7,11 +7,11 @@
 
 mod net;
 
-use net::{Actor, Log, Net, at, config, name, witness};
+use net::{Log, Net, Scripted, at, config, name, witness};
 use node::{Context, NodeKind, Payload, Term};
 
 /// Watches the nodes, and is told twice to.
-fn watcher() -> (Box<Actor>, Log) {
+fn watcher() -> (Box<Scripted>, Log) {
     witness(|ctx| {
         ctx.monitor_nodes();
         ctx.monitor_nodes();

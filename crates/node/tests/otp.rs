@@ -4,7 +4,7 @@
 
 mod net;
 
-use net::{Actor, Ctx, Log, Net, Word, actor, at, config, name};
+use net::{Ctx, Log, Net, Scripted, Word, at, config, name, scripted};
 use node::{
     Address, Atom, Context, Message, Pid, Process, Term,
     gen_server::From,
@@ -67,7 +67,7 @@ fn intensity(restarts_max: u32) -> Intensity {
 /// A node whose process `root` starts what `make` makes as `sup`, and writes down how that ends.
 fn rooted(log: &Log, make: impl Fn() -> Box<dyn Process<Word>> + 'static) -> Net {
     let (begun, ended) = (log.clone(), log.clone());
-    let root = Box::new(Actor {
+    let root = Box::new(Scripted {
         start: Box::new(move |ctx| {
             ctx.trap_exit(true);
             if let Err(reason) = ctx.start_link(Some("sup"), make()) {
@@ -246,9 +246,9 @@ fn who_is_not_permanent_stays_away() {
 }
 
 /// A raw process that traps exits and does not care.
-fn stubborn(log: &Log) -> Box<Actor> {
+fn stubborn(log: &Log) -> Box<Scripted> {
     let log = log.clone();
-    Box::new(Actor {
+    Box::new(Scripted {
         start: Box::new(|ctx| ctx.trap_exit(true)),
         handle: Box::new(move |_, message| log.borrow_mut().push(net::line(&message))),
     })
@@ -654,8 +654,8 @@ fn a_signal_of_another_than_the_parent_is_a_message() {
 // Registries
 
 /// Opens a registry, and is a process that enters itself under what it is sent.
-fn clerk(keys: Keys) -> Box<Actor> {
-    Box::new(Actor {
+fn clerk(keys: Keys) -> Box<Scripted> {
+    Box::new(Scripted {
         start: Box::new(move |ctx| assert!(ctx.open_registry("phones", keys, 3))),
         handle: Box::new(|_, _| {}),
     })
@@ -714,7 +714,7 @@ fn a_taken_name_refuses_a_start() {
     let mut net = supervised(Strategy::OneForOne, 1, &["a"], &log);
     let starter = net.adopt("a");
     let (taken, refused) = net.act("a", &starter, |ctx| {
-        let taken = ctx.start_link(Some("a"), actor(|_, _| {}));
+        let taken = ctx.start_link(Some("a"), scripted(|_, _| {}));
         let holder = ctx.whereis("a").cloned().unwrap();
         (taken, word("already_started", holder.into()))
     });

@@ -8,7 +8,7 @@
 
 mod net;
 
-use net::{Net, actor, name};
+use net::{Net, name, scripted};
 use node::{Address, Atom, Config, Message, Method, Pid, Term};
 use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
@@ -76,7 +76,7 @@ impl World {
     /// Begins to register a new process of this node.
     fn register(&mut self, node: &str, global: &'static str, method: Method) -> Pid {
         self.act(node, |ctx| {
-            let holder = ctx.spawn(None, actor(|_, _| {}));
+            let holder = ctx.spawn(None, scripted(|_, _| {}));
             ctx.register_global(Term::atom(global), &holder, method);
             holder
         })
@@ -339,7 +339,7 @@ fn a_flood_of_messages_does_not_delay_it() {
     narrow.limits.steps_max = 10;
     let handled = Rc::new(Cell::new(0));
     let count = handled.clone();
-    let sink = actor(move |_, _: Message<_>| count.set(count.get() + 1));
+    let sink = scripted(move |_, _: Message<_>| count.set(count.get() + 1));
     world.net.start(narrow, 1, vec![("sink", sink)]);
     let pilot = world.net.adopt("a");
     world.net.run_ms(10);

@@ -8,7 +8,7 @@
 
 mod net;
 
-use net::{Actor, Ctx, Log, Net, Word, actor, at, config, line, name, witness};
+use net::{Ctx, Log, Net, Scripted, Word, at, config, line, name, scripted, witness};
 use node::{Address, Atom, Context, Input, Message, NodeKind, Pid, Term, gen_server};
 
 fn local(process: &str) -> Address {
@@ -16,8 +16,8 @@ fn local(process: &str) -> Address {
 }
 
 /// A process that ends with the reason it is sent.
-fn mortal() -> Box<Actor> {
-    actor(|ctx, message| {
+fn mortal() -> Box<Scripted> {
+    scripted(|ctx, message| {
         if let Message::Term { term, .. } = message {
             ctx.exit(term);
         }
@@ -25,8 +25,8 @@ fn mortal() -> Box<Actor> {
 }
 
 /// Answers `pid` with its own, `die` by dying, `nothing` never, and else echoes.
-fn server() -> Box<Actor> {
-    actor(|ctx, message| {
+fn server() -> Box<Scripted> {
+    scripted(|ctx, message| {
         let Message::Term { term, .. } = message else {
             return;
         };
@@ -44,7 +44,7 @@ fn server() -> Box<Actor> {
     })
 }
 
-fn one(processes: Vec<(&str, Box<Actor>)>) -> Net {
+fn one(processes: Vec<(&str, Box<Scripted>)>) -> Net {
     let mut net = Net::new();
     net.start(config("a", &[]), 1, processes);
     net
@@ -54,7 +54,7 @@ fn one(processes: Vec<(&str, Box<Actor>)>) -> Net {
 const BOTH: [&str; 2] = ["a", "b"];
 
 /// Runs `watcher` on node a and `target` on node a or b.
-fn with(place: &str, watcher: Box<Actor>, target: Box<Actor>) -> Net {
+fn with(place: &str, watcher: Box<Scripted>, target: Box<Scripted>) -> Net {
     if place == "a" {
         one(vec![("target", target), ("watcher", watcher)])
     } else {
@@ -63,10 +63,10 @@ fn with(place: &str, watcher: Box<Actor>, target: Box<Actor>) -> Net {
 }
 
 /// A process that does `act` when it is told to, and writes down all else.
-fn told(mut act: impl FnMut(Ctx<'_, '_>) + 'static) -> (Box<Actor>, Log) {
+fn told(mut act: impl FnMut(Ctx<'_, '_>) + 'static) -> (Box<Scripted>, Log) {
     let log = Log::default();
     let written = log.clone();
-    let process = actor(move |ctx, message| match &message {
+    let process = scripted(move |ctx, message| match &message {
         Message::Term { term, .. } if term.is_atom("act") => act(ctx),
         _ => written.borrow_mut().push(line(&message)),
     });
@@ -462,7 +462,7 @@ fn timers_fire_in_order_and_not_when_cancelled() {
 #[test]
 fn typed_messages_stay_here_and_keep_their_order() {
     let (sink, log) = witness(|_| {});
-    let source = actor(|ctx, message| {
+    let source = scripted(|ctx, message| {
         let Message::Payload(Word(word)) = message else {
             return;
         };
@@ -503,7 +503,7 @@ fn typed_messages_stay_here_and_keep_their_order() {
 fn flush_comes_once_per_round_to_those_who_asked() {
     let log = Log::default();
     let written = log.clone();
-    let first = actor(move |ctx, message| {
+    let first = scripted(move |ctx, message| {
         if matches!(message, Message::Flush) {
             written.borrow_mut().push("first flushes".into());
             let second = ctx.whereis("second").unwrap().clone();
@@ -514,7 +514,7 @@ fn flush_comes_once_per_round_to_those_who_asked() {
         }
     });
     let written = log.clone();
-    let second = actor(move |ctx, message| {
+    let second = scripted(move |ctx, message| {
         written.borrow_mut().push(format!("second {}", line(&message)));
         if matches!(message, Message::Payload(_)) {
             ctx.defer();
@@ -530,7 +530,7 @@ fn flush_comes_once_per_round_to_those_who_asked() {
 #[test]
 fn an_endless_exchange_does_not_hold_the_node() {
     let ping = |to: &'static str| {
-        actor(move |ctx, _| {
+        scripted(move |ctx, _| {
             let to = ctx.whereis(to).unwrap().clone();
             ctx.tell(&to, Word("again"));
         })

@@ -3,7 +3,7 @@
 
 mod net;
 
-use net::{Ctx, Log, Net, Word, actor, at, config, line, name, witness};
+use net::{Ctx, Log, Net, Word, at, config, line, name, scripted, witness};
 use node::{Address, Context, Event, Limits, Message, Node, Outcome, Permission, Process, SpawnOptions, Term};
 use std::{
     cell::RefCell,
@@ -104,7 +104,7 @@ fn run_limited(
 ) -> Vec<String> {
     let log = Log::default();
     let written = log.clone();
-    let client = actor(move |ctx, message| match &message {
+    let client = scripted(move |ctx, message| match &message {
         Message::Term { term, .. } if term.is_atom("go") => start(ctx),
         message => written.borrow_mut().push(line(message)),
     });

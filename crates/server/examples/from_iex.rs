@@ -31,7 +31,7 @@ pub enum Call {
     After(u64, Term),
 }
 
-/// Answers when it was asked to, and each caller in his own time.
+/// Answers when it was asked to, and each caller in its own time.
 ///
 /// # Errors
 /// The node has stopped.

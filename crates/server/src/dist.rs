@@ -224,7 +224,11 @@ impl Connections {
 
     /// A place for a connection from this address, unless there are enough.
     fn admit(&mut self, address: IpAddr, now: Instant) -> Option<ConnectionId> {
-        let securing = self.by_id.values().filter(|connection| connection.is_securing()).count();
+        let securing = self
+            .by_id
+            .values()
+            .filter(|connection| connection.is_securing())
+            .count();
         if self.by_id.len() >= CONNECTIONS_MAX || securing >= SECURING_MAX || self.is_crowded(address, now) {
             return None;
         }
@@ -238,7 +242,8 @@ impl Connections {
     /// Whether one machine has enough handshakes under way. Those of this one are not counted: all its nodes look alike.
     fn is_crowded(&self, address: IpAddr, now: Instant) -> bool {
         let is_young = |connection: &Connection| matches!(connection.accepted, Some((other, at)) if other == address && now < at + YOUNG);
-        !address.is_loopback() && self.by_id.values().filter(|connection| is_young(connection)).count() >= YOUNG_PER_ADDRESS_MAX
+        !address.is_loopback()
+            && self.by_id.values().filter(|connection| is_young(connection)).count() >= YOUNG_PER_ADDRESS_MAX
     }
 
     /// Begins to connect; the node hears how it ended.
@@ -286,7 +291,9 @@ impl Connections {
 
     /// Ends a connection once what was sent before is written, or soon.
     pub(crate) fn close(&mut self, shell: Shell, id: ConnectionId) {
-        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let Some(connection) = self.by_id.get_mut(&id) else {
+            return;
+        };
         if connection.is_written() || connection.half.is_none() {
             self.by_id.remove(&id);
             return;
@@ -442,7 +449,12 @@ async fn write(shell: Shell, id: ConnectionId, half: Rc<Writing>, bell: Rc<Bell>
     loop {
         bell.heard().await;
         let drained = drain(&shell, id, &half).await;
-        let is_closing = shell.core().connections.by_id.get(&id).is_none_or(|connection| connection.closing);
+        let is_closing = shell
+            .core()
+            .connections
+            .by_id
+            .get(&id)
+            .is_none_or(|connection| connection.closing);
         if is_closing || drained.is_err() {
             return lost(&shell, id);
         }
@@ -452,7 +464,13 @@ async fn write(shell: Shell, id: ConnectionId, half: Rc<Writing>, bell: Rc<Bell>
 /// Writes until all has left.
 async fn drain(shell: &Shell, id: ConnectionId, half: &Writing) -> io::Result<()> {
     loop {
-        if shell.core().connections.by_id.get(&id).is_none_or(Connection::is_written) {
+        if shell
+            .core()
+            .connections
+            .by_id
+            .get(&id)
+            .is_none_or(Connection::is_written)
+        {
             return Ok(());
         }
         half.writable().await?;
@@ -511,13 +529,18 @@ mod tests {
         for id in 0..YOUNG_PER_ADDRESS_MAX as u64 {
             assert!(!connections.is_crowded(far, now));
             for (address, id) in [(far, id), (near, 1000 + id)] {
-                connections.by_id.insert(ConnectionId(id), Connection::accepted(address, now));
+                connections
+                    .by_id
+                    .insert(ConnectionId(id), Connection::accepted(address, now));
             }
         }
         assert!(connections.is_crowded(far, now));
         assert!(!connections.is_crowded(IpAddr::from([10, 0, 0, 2]), now));
         assert!(!connections.is_crowded(near, now));
-        assert!(!connections.is_crowded(far, now + YOUNG), "by then its handshakes are over");
+        assert!(
+            !connections.is_crowded(far, now + YOUNG),
+            "by then its handshakes are over"
+        );
         connections.by_id.remove(&ConnectionId(0));
         assert!(!connections.is_crowded(far, now));
     }

@@ -25,7 +25,7 @@ use wire::{
     request::Batch,
 };
 
-use crate::{core::WeakShell, epmd, handle::Wish, log::state};
+use crate::{core::WeakShell, epmd, handle::Wish};
 
 /// Keys in one answer.
 const KEYS_MAX: usize = 1_000_000;
@@ -154,7 +154,7 @@ fn node_term(node: &NodeStatus) -> Term {
     } = node;
     Term::map([
         (Term::atom("name"), Term::Atom(member.name.clone())),
-        (Term::atom("state"), Term::atom(state(member.state))),
+        (Term::atom("state"), Term::atom(member.state.word())),
         (Term::atom("keys_primary"), Term::from(vitals.keys_primary)),
         (Term::atom("keys_held"), Term::from(vitals.keys_held)),
         (Term::atom("memory_bytes"), Term::from(vitals.memory_bytes)),

@@ -15,7 +15,7 @@ use crate::{core::Core, discovery::Found, inboxes::Tasks};
 pub(crate) const ORDERS_MAX: usize = 4096;
 /// Wishes about the cluster that wait for the core; a further one is dropped.
 pub(crate) const WISHES_MAX: usize = 64;
-/// Events that wait for a slow reader; past it he is told how many he missed.
+/// Events that wait for a slow reader; past it the reader is told how many it missed.
 pub(crate) const EVENTS_MAX: usize = 1024;
 
 /// The node has stopped.

@@ -1,6 +1,6 @@
 //! Log lines: one per event, on standard error, as text or JSON. None of them holds a secret or a key.
 
-use node::{Event, MemberState};
+use node::Event;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tracing::{Level, debug, info, warn};
 
@@ -45,7 +45,7 @@ fn log(event: &Event) {
             info!(
                 node = member.name.as_str(),
                 creation = member.creation,
-                state = state(member.state),
+                state = member.state.word(),
                 "member"
             );
         }
@@ -72,16 +72,5 @@ fn log(event: &Event) {
         Event::MessageDropped { reason, .. } => debug!(reason, "message dropped"),
         Event::Note { kind: "alone", text } => warn!(kind = "alone", "{text}"),
         Event::Note { kind, text } => info!(kind, "{text}"),
-    }
-}
-
-/// A state as users read it.
-pub(crate) fn state(state: MemberState) -> &'static str {
-    match state {
-        MemberState::Up => "up",
-        MemberState::Suspect => "suspect",
-        MemberState::Down => "down",
-        MemberState::Leaving => "leaving",
-        MemberState::Gone => "gone",
     }
 }

@@ -377,7 +377,7 @@ async fn async_processes_can_be_supervised() {
     node.stop().await;
 }
 
-/// Who does not read is ended for the bytes that wait for him, long before their number would be too many.
+/// Who does not read is ended for the bytes that wait for it, long before their number would be too many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_inbox_is_bounded_in_bytes() {
     const MESSAGE_BYTES: usize = 1 << 20;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   bytes → handshake: Initiator | Acceptor → Established
-//!         → frame: Reader → Control + message          (reading)
-//!   Control + message → frame: write_frame, Fragments  (writing)
+//!         → frame: Reader → Received::Signal          (reading)
+//!   Signal → frame::write_frame → bytes               (writing)
 //! ```
 //!
 //! Everything here is a codec or a state machine over bytes. Time-outs, challenges (which must come

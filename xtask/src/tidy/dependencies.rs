@@ -21,14 +21,10 @@ const BANNED: &[(&str, &str)] = &[
 /// What a core crate may depend on: `no_std`, without a clock, thread, socket or randomness.
 const CORE: &[&str] = &[
     "bytes",
-    "crc32fast",
     "foldhash",
     "hashbrown",
     "md-5",
     "memchr",
-    "postcard",
-    "serde",
-    "serde_json",
     "smallvec",
     "xxhash-rust",
 ];

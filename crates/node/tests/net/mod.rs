@@ -30,12 +30,12 @@ impl Payload for Word {}
 pub type Ctx<'a, 'b> = &'a mut Context<'b, Word>;
 
 /// A process of two closures.
-pub struct Actor {
+pub struct Scripted {
     pub start: Box<dyn FnMut(Ctx<'_, '_>)>,
     pub handle: Box<dyn FnMut(Ctx<'_, '_>, Message<Word>)>,
 }
 
-impl Process<Word> for Actor {
+impl Process<Word> for Scripted {
     fn start(&mut self, ctx: &mut Context<'_, Word>) {
         (self.start)(ctx);
     }
@@ -45,8 +45,8 @@ impl Process<Word> for Actor {
 }
 
 /// A process that only handles messages.
-pub fn actor(handle: impl FnMut(Ctx<'_, '_>, Message<Word>) + 'static) -> Box<Actor> {
-    Box::new(Actor {
+pub fn scripted(handle: impl FnMut(Ctx<'_, '_>, Message<Word>) + 'static) -> Box<Scripted> {
+    Box::new(Scripted {
         start: Box::new(|_| {}),
         handle: Box::new(handle),
     })
@@ -56,14 +56,14 @@ pub fn actor(handle: impl FnMut(Ctx<'_, '_>, Message<Word>) + 'static) -> Box<Ac
 pub type Log = Rc<RefCell<Vec<String>>>;
 
 /// A process that begins with `start`, and from then on writes down what it is sent.
-pub fn witness(start: impl FnMut(Ctx<'_, '_>) + 'static) -> (Box<Actor>, Log) {
+pub fn witness(start: impl FnMut(Ctx<'_, '_>) + 'static) -> (Box<Scripted>, Log) {
     let log = Log::default();
     let written = log.clone();
     let handle = move |_: Ctx<'_, '_>, message: Message<Word>| {
         written.borrow_mut().push(line(&message));
     };
     (
-        Box::new(Actor {
+        Box::new(Scripted {
             start: Box::new(start),
             handle: Box::new(handle),
         }),
@@ -144,7 +144,7 @@ impl Net {
     }
 
     /// Starts a node with these registered processes.
-    pub fn start(&mut self, config: Config, seed: u64, processes: Vec<(&str, Box<Actor>)>) {
+    pub fn start(&mut self, config: Config, seed: u64, processes: Vec<(&str, Box<Scripted>)>) {
         self.start_with(config, seed, |node| {
             for (registered, process) in processes {
                 node.spawn(Some(registered), process);
@@ -161,7 +161,7 @@ impl Net {
     }
 
     /// Two connected nodes that run these processes.
-    pub fn pair(a: Vec<(&str, Box<Actor>)>, b: Vec<(&str, Box<Actor>)>) -> Self {
+    pub fn pair(a: Vec<(&str, Box<Scripted>)>, b: Vec<(&str, Box<Scripted>)>) -> Self {
         let mut net = Self::new();
         net.start(config("b", &[]), 2, b);
         net.start(config("a", &["b"]), 1, a);

@@ -294,9 +294,13 @@ fn erl() -> Command {
     Command::new(env::var_os("SALP_TEST_ERL").unwrap_or("erl".into()))
 }
 
-/// Whether there is an `erl` to test against.
+/// Whether there is an `erl` to test against. `script/test` installs one.
 pub fn is_there() -> bool {
-    erl().args(["-noshell", "-s", "erlang", "halt"]).status().is_ok()
+    let is_there = erl().args(["-noshell", "-s", "erlang", "halt"]).status().is_ok();
+    if !is_there {
+        println!("skipped: there is no erl");
+    }
+    is_there
 }
 
 /// The program that runs these lines, after what `prelude` binds, and prints what each came to.

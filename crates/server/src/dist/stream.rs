@@ -1,8 +1,8 @@
 //! The two halves of a connection's bytes: those of a socket, or of TLS on one.
 //!
 //! ```text
-//!   Connections ── try_write ─▶ Writing ─▶ records ─▶ socket          both halves of a TLS connection share
-//!   read  ◀── read ────── Reading ◀─ records ◀─ socket          its session, on one thread
+//!   Connections ── try_write ─▶ Writing ─▶ records ─▶ socket     both halves of a TLS connection
+//!   read        ◀── read ────── Reading ◀─ records ◀─ socket     share its session, on one thread
 //! ```
 //!
 //! - A plain connection has nothing in between: its halves are those of the socket.

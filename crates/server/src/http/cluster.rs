@@ -37,7 +37,7 @@ impl<'a> NodeView<'a> {
         Self {
             name: member.name.as_str(),
             creation: member.creation,
-            state: state(member.state),
+            state: member.state.word(),
             connected: member.connected,
             keys_primary: vitals.keys_primary,
             keys_held: vitals.keys_held,
@@ -53,17 +53,6 @@ impl<'a> NodeView<'a> {
 
 fn views(status: &Status) -> Vec<NodeView<'_>> {
     status.nodes.iter().map(NodeView::of).collect()
-}
-
-/// A state as everything that shows it has it.
-pub(super) fn state(state: MemberState) -> &'static str {
-    match state {
-        MemberState::Up => "up",
-        MemberState::Suspect => "suspect",
-        MemberState::Down => "down",
-        MemberState::Leaving => "leaving",
-        MemberState::Gone => "gone",
-    }
 }
 
 #[derive(Debug, Serialize)]

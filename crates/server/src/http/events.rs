@@ -21,7 +21,7 @@ use tokio::{
     time,
 };
 
-use super::{Shared, cluster};
+use super::Shared;
 
 /// Events that wait for one slow connection before it starts losing some.
 const QUEUE_MAX: usize = 64;
@@ -90,7 +90,7 @@ fn describe(event: &Event) -> (&'static str, Value) {
             json!({
                 "node": member.name.as_str(),
                 "creation": member.creation,
-                "state": cluster::state(member.state),
+                "state": member.state.word(),
                 "connected": member.connected,
             }),
         ),

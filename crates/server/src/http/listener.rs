@@ -51,7 +51,7 @@ pub(super) async fn serve(
             time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Answers are small and written at once; waiting to fill a packet only delays them.
+        // Answers are small and written at once; waiting to fill a segment only delays them.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
         let connection = http1::Builder::new()

@@ -21,7 +21,7 @@ use axum::{
 use node::{PeerTables, Tables};
 use store::ask::{NodeStatus, Status};
 
-use super::{Answer, Shared, cluster};
+use super::{Answer, Shared};
 
 /// Upper bounds of the buckets, in microseconds.
 const BOUNDS_US: [u64; 14] = [
@@ -260,10 +260,7 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
     }
     text.family("salp_node_state", "gauge", "1 for the state that the node is in.");
     for node in &status.nodes {
-        let labels = [
-            ("node", node.member.name.as_str()),
-            ("state", cluster::state(node.member.state)),
-        ];
+        let labels = [("node", node.member.name.as_str()), ("state", node.member.state.word())];
         text.sample("salp_node_state", &labels, 1);
     }
 }

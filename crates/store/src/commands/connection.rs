@@ -60,7 +60,7 @@ pub(super) fn auth(visit: &mut Visit<'_>) {
     }
 }
 
-/// Without a password set, the default user is let in with any. One who fails stays what he was.
+/// Without a password set, the default user is let in with any. A client that fails stays what it was.
 fn authenticate(visit: &mut Visit<'_>, user: &[u8], password: &[u8]) -> bool {
     let secret = visit.store.config.password.as_ref();
     let right = user == USER && secret.is_none_or(|secret| secret.is(password));

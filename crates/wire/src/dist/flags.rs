@@ -83,7 +83,19 @@ flags! {
 
 impl Flags {
     /// What every node since OTP 25 must set.
-    pub const MANDATORY_25: Flags = Flags(0x107_0F94);
+    pub const MANDATORY_25: Flags = Flags(
+        Self::EXTENDED_REFERENCES.0
+            | Self::FUN_TAGS.0
+            | Self::NEW_FUN_TAGS.0
+            | Self::EXTENDED_PIDS_PORTS.0
+            | Self::EXPORT_PTR_TAG.0
+            | Self::BIT_BINARIES.0
+            | Self::NEW_FLOATS.0
+            | Self::UTF8_ATOMS.0
+            | Self::MAP_TAG.0
+            | Self::BIG_CREATION.0
+            | Self::HANDSHAKE_23.0,
+    );
     /// What every node since OTP 26 must set; we ask for it too, and OTP 25 has it.
     pub const MANDATORY_26: Flags = Flags(Self::MANDATORY_25.0 | Self::V4_NC.0 | Self::UNLINK_ID.0);
     /// Ours, as a hidden node.

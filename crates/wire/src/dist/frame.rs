@@ -381,7 +381,6 @@ pub fn write_frame(out: &mut Vec<u8>, flags: Flags, signal: &Signal) -> usize {
 /// What stands before the binaries that one process sends to one registered name, encoded once.
 #[derive(Clone, Debug)]
 pub struct RegSendHeader {
-    flags: Flags,
     /// The header of a frame, the control term, and the tag of a binary.
     bytes: Vec<u8>,
 }
@@ -395,12 +394,12 @@ impl RegSendHeader {
         etf::encode_bare(&control, &mut bytes);
         write_version(&mut bytes, flags);
         bytes.put_u8(BINARY);
-        Self { flags, bytes }
+        Self { bytes }
     }
 }
 
 /// Appends one frame that sends a binary to a registered name: no term is built, and the payload is
-/// copied once. A long payload is better sent by [`Fragments::of_binary`].
+/// copied once.
 pub fn write_binary_to_name(out: &mut Vec<u8>, header: &RegSendHeader, payload: &[u8]) {
     out.reserve(2 * LENGTH_BYTES + header.bytes.len() + payload.len());
     let start = begin_frame(out);
@@ -410,7 +409,8 @@ pub fn write_binary_to_name(out: &mut Vec<u8>, header: &RegSendHeader, payload: 
     end_frame(out, start);
 }
 
-/// The fragments of one signal, to be appended one by one with ticks and others between them.
+/// The fragments of one signal, to be appended one by one with ticks and others between them. A salp node reads
+/// fragments and writes whole frames ([`write_frame`]).
 #[derive(Debug)]
 pub struct Fragments {
     sequence: u64,
@@ -423,14 +423,6 @@ pub struct Fragments {
 }
 
 impl Fragments {
-    /// The fragments of a binary to a registered name, for a connection that knows fragments.
-    pub fn of_binary(sequence: u64, header: &RegSendHeader, payload: Bytes) -> Self {
-        assert!(header.flags.contains(Flags::FRAGMENTS), "fragments were not agreed");
-        let mut head = header.bytes[HEADER_BYTES..].to_vec();
-        head.put_u32(length(&payload));
-        Self::new(sequence, head, payload)
-    }
-
     fn new(sequence: u64, head: Vec<u8>, body: Bytes) -> Self {
         let left = body.len().div_ceil(FRAGMENT_BYTES).max(1) as u64;
         Self {

@@ -175,16 +175,6 @@ fn binaries_to_a_name_are_ordinary_signals() {
             assert_eq!(out[1..], written(flags, 1, &signal));
         }
     }
-    let payload: Bytes = (0..3 * FRAGMENT_BYTES + 1).map(|i| (i % 251) as u8).collect();
-    let header = RegSendHeader::new(FRAGMENTING, &from, &Atom::new("srv"));
-    let mut fragments = Fragments::of_binary(5, &header, payload.clone());
-    let (mut out, mut count) = (Vec::new(), 1);
-    while fragments.write(&mut out) {
-        count += 1;
-    }
-    assert_eq!((count, fragments.bytes_left()), (4, 0));
-    let signal = to_srv(Term::Binary(payload));
-    assert_eq!(read_all(FRAGMENTING, &out), Ok(vec![Received::Signal(signal)]));
 }
 
 #[test]
