@@ -8,8 +8,8 @@
 //!
 //! - Names are written in snake case; `#[term(rename = "…")]` on a field, a variant or a unit struct gives another.
 //! - All atoms are constants of the program, of at most 255 characters: a longer one does not compile.
-//! - When a map is read, keys that the type does not have are passed over, and a missing `Option` is `None`: either side
-//!   may gain fields first. A module must be the right one.
+//! - When a map is read, keys that the type does not have are passed over, and a missing `Option` is `None`: either
+//!   side may gain fields first. A module must be the right one.
 //! - An error names the field.
 //!
 //! `#[term(crate = "path")]` says where the traits are, if not in `::salp::etf`.

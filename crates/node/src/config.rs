@@ -38,8 +38,8 @@ pub struct Limits {
     /// Bytes sent to one peer and not yet written; the next message past it cuts the
     /// connection.
     pub output_bytes_max: usize,
-    /// Bytes on their way to one peer from which on there is no room for more (`Context::has_room`); who does not ask may
-    /// still send.
+    /// Bytes on their way to one peer from which on there is no room for more (`Context::has_room`); who does not ask
+    /// may still send.
     pub output_bytes_busy: usize,
     /// Gathered bytes that leave at once, not at the flush.
     pub output_bytes_flush: usize,
@@ -65,14 +65,14 @@ pub struct Limits {
     pub waiting_max: usize,
     /// Dials the membership has under way at the same time; further ones wait.
     pub dials_max: usize,
-    /// Names the membership remembers. For a further one that says hello, one that said good-bye or was never met gives way;
-    /// if there is none, it is refused, with an event.
+    /// Names the membership remembers. For a further one that says hello, one that said good-bye or was never met gives
+    /// way; if there is none, it is refused, with an event.
     pub members_max: usize,
     /// Global names one peer may have brought here, and locks it may hold; past it the connection is
     /// cut.
     pub global_per_peer_max: usize,
-    /// Bytes of the global names one peer may have brought here, and of the locks it may hold; past it the connection is
-    /// cut.
+    /// Bytes of the global names one peer may have brought here, and of the locks it may hold; past it the connection
+    /// is cut.
     pub global_bytes_per_peer_max: usize,
 }
 

@@ -1,7 +1,7 @@
 //! What peers may run here: functions by module, name and arity, each with the permission it asks for.
 //!
-//! Nothing else runs. There is no code to load, no fun to apply, no way from a name to what was not exported: an unknown
-//! function is `undef`, as at a BEAM that has no such module.
+//! Nothing else runs. There is no code to load, no fun to apply, no way from a name to what was not exported: an
+//! unknown function is `undef`, as at a BEAM that has no such module.
 
 use crate::{
     context::Context,

@@ -96,8 +96,8 @@ const VERSION_MIN: i64 = 5;
 const FOREVER_US: u64 = u64::MAX;
 /// Nodes of a partition; one more is not taken in.
 const KNOWN_MAX: usize = 4096;
-/// Lookups and waits for others that are open at the same time; a further one is answered at once. Conflicts that processes
-/// are told of later; of a further one they are not told.
+/// Lookups and waits for others that are open at the same time; a further one is answered at once. Conflicts that
+/// processes are told of later; of a further one they are not told.
 const WAITING_MAX: usize = 1024;
 /// Bytes of the name and the tag of a lookup that may wait; a larger one is answered at once. And of a conflict that a
 /// process is told of once its node is reached; of a larger one it is not told.

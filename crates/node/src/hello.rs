@@ -5,7 +5,8 @@
 //! entry = name_len:u8 name  creation:u32  state:u8  port:u16 (0: none)
 //! ```
 //!
-//! It is sent whole when a connection comes up, and from time to time; in between, with only those entries that are news.
+//! It is sent whole when a connection comes up, and from time to time; in between, with only those entries that are
+//! news.
 
 use crate::message::MemberState;
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! How full a node's tables are, for operators and for those who look for leaks. Nothing here changes anything.
 //!
-//! Everything in them is there for somebody: once whoever asked for it has ended, or is lost, it is gone. So a node that
-//! nobody works with has the same figures each time.
+//! Everything in them is there for somebody: once whoever asked for it has ended, or is lost, it is gone. So a node
+//! that nobody works with has the same figures each time.
 
 use crate::{
     context::Context,

@@ -11,14 +11,15 @@
 //!
 //! - A node is a *candidate* until it says hello: it is dialled, and in nobody's view.
 //! - What a node says of itself over its connection beats what others tell.
-//! - Of two lives of a name the greater creation is the newer, unless a member sees the other alive; of one life, `gone`
-//!   beats the rest, unless we are connected to it.
-//! - A node vouches only for whom it met: of nobody else does it tell in its hellos, and nothing else does it pass on. So
-//!   names that somebody made up stay with those who were told them, and what was dropped does not come back from one who
-//!   never met it either.
-//! - Whom it met, and whom the operator named, a node dials until good-bye. Whom discovery proposed it tries a few times,
-//!   for discovery will propose again. Whom it was only told of it dials for as long as a member tells of it, which
-//!   each does again and again, and for a day longer: a cut may have kept the two apart, and taken the teller away, too.
+//! - Of two lives of a name the greater creation is the newer, unless a member sees the other alive; of one life,
+//!   `gone` beats the rest, unless we are connected to it.
+//! - A node vouches only for whom it met: of nobody else does it tell in its hellos, and nothing else does it pass on.
+//!   So names that somebody made up stay with those who were told them, and what was dropped does not come back from
+//!   one who never met it either.
+//! - Whom it met, and whom the operator named, a node dials until good-bye. Whom discovery proposed it tries a few
+//!   times, for discovery will propose again. Whom it was only told of it dials for as long as a member tells of it,
+//!   which each does again and again, and for a day longer: a cut may have kept the two apart, and taken the teller
+//!   away, too.
 //! - The table is bounded ([`Entries`]), and so are the dials of those whom nobody here met.
 
 mod entries;
@@ -303,8 +304,8 @@ impl Membership {
 
     // Dialling
 
-    /// Whom to dial now, with the port if known; they count as being dialled. Those whom nobody here met get half of the
-    /// dials at most. A node that said good-bye dials nobody.
+    /// Whom to dial now, with the port if known; they count as being dialled. Those whom nobody here met get half of
+    /// the dials at most. A node that said good-bye dials nobody.
     pub(crate) fn dial(&mut self, now_us: u64, dials_max: usize) -> Vec<(Atom, Option<u16>)> {
         if self.me.state == MemberState::Gone {
             return Vec::new();

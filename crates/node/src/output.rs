@@ -7,8 +7,8 @@
 //! | `auth` | cast `{print, Format, Args}` | `log` |
 //!
 //! - An io request is answered exactly once, so that nobody who prints ever hangs; there is no input.
-//! - Text is bounded, and so is how much of it there is: what is too much is answered and dropped, and the next note says
-//!   how many lines that was.
+//! - Text is bounded, and so is how much of it there is: what is too much is answered and dropped, and the next note
+//!   says how many lines that was.
 //!
 //! Source: *The Erlang I/O Protocol*, STDLIB user's guide.
 

@@ -496,9 +496,9 @@ impl<P: Payload> Core<P> {
 
     // Ticks
 
-    /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing for an eighth hears a
-    /// tick. So a peer that has our tick time and is well is never silent for more than a quarter. One whose own is longer
-    /// may be, as a BEAM's is: it is asked for a sign of life.
+    /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing for an eighth hears
+    /// a tick. So a peer that has our tick time and is well is never silent for more than a quarter. One whose own is
+    /// longer may be, as a BEAM's is: it is asked for a sign of life.
     pub(crate) fn tick(&mut self) {
         let now_us = self.now.monotonic_us;
         let tick_us = self.config.tick_ms * 1000;

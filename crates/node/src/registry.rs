@@ -5,7 +5,8 @@
 //! - An entry goes when its process ends: before anybody hears of that end.
 //! - Entries of a key are in the order in which they came, keys in the order of terms.
 //!
-//! These are keys within one node and many for one process; the one name of a process that others know is in `registered`.
+//! These are keys within one node and many for one process; the one name of a process that others know is in
+//! `registered`.
 //!
 //! Source: `Registry` in the Elixir manual.
 

@@ -1,7 +1,7 @@
 //! Calls, casts and spawns at other nodes, as a process asks for them.
 //!
-//! - [`Context::erpc`] is `erpc:call/5`: a spawn at the other side that is monitored, whose exit reason is the outcome. It
-//!   works towards BEAMs, towards nodes of this kind, and towards this node itself.
+//! - [`Context::erpc`] is `erpc:call/5`: a spawn at the other side that is monitored, whose exit reason is the outcome.
+//!   It works towards BEAMs, towards nodes of this kind, and towards this node itself.
 //! - A spawn is a watch like a monitor, whose target is known once the other side has said so.
 //! - What is spawned at a BEAM has a group leader here, so that what it prints becomes an event.
 //!
@@ -41,9 +41,9 @@ pub struct SpawnOptions {
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// Calls a function at a node, as `erpc:call/5`. Exactly one `Message::Reply` follows, after `timeout_us` microseconds
-    /// at the latest: the value, or an error as the table of this module has it. `demonitor` forgets the call. Text that
-    /// a user typed is no name of a module or function: a BEAM keeps every atom forever.
+    /// Calls a function at a node, as `erpc:call/5`. Exactly one `Message::Reply` follows, after `timeout_us`
+    /// microseconds at the latest: the value, or an error as the table of this module has it. `demonitor` forgets the
+    /// call. Text that a user typed is no name of a module or function: a BEAM keeps every atom forever.
     pub fn erpc(&mut self, node: &Atom, module: &str, function: &str, args: Vec<Term>, timeout_us: u64) -> Ref {
         self.core
             .erpc(self.me, node, applied(module, function, args), timeout_us)

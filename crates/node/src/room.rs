@@ -55,14 +55,14 @@ impl<P: Payload> Node<P> {
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// Whether a sender that has more should go on: to a peer that does not read as fast as it is sent there is no room, nor
-    /// to one that is being dialled while something waits for that.
+    /// Whether a sender that has more should go on: to a peer that does not read as fast as it is sent there is no
+    /// room, nor to one that is being dialled while something waits for that.
     pub fn has_room(&self, node: &Atom) -> bool {
         self.core.has_room(node)
     }
 
-    /// Asks for `Message::Flush` at the end of a round in which there is room on the way to a node: of this one, if there
-    /// is now.
+    /// Asks for `Message::Flush` at the end of a round in which there is room on the way to a node: of this one, if
+    /// there is now.
     pub fn await_room(&mut self, node: &Atom) {
         if self.core.has_room(node) {
             self.core.defer(self.me);

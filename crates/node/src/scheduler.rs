@@ -86,8 +86,8 @@ impl<P: Payload> Node<P> {
         self.core.spawn_service(name, process)
     }
 
-    /// Lets peers call a function, before `Input::Start`; see [`Permission`] for which ones. One that is there already is
-    /// replaced.
+    /// Lets peers call a function, before `Input::Start`; see [`Permission`] for which ones. One that is there already
+    /// is replaced.
     pub fn export(
         &mut self,
         module: &str,
@@ -514,7 +514,8 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Queues a message for a local process; hands it out if that is one of the shell's and nothing is queued before it.
+    /// Queues a message for a local process; hands it out if that is one of the shell's and nothing is queued before
+    /// it.
     pub(crate) fn post(&mut self, to: Local, message: Message<P>) {
         if self.hands_out(to) {
             self.dispatch(to, message);

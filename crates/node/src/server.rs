@@ -5,9 +5,9 @@
 //! ```
 //!
 //! - [`GenServer::terminate`] is called exactly once, whichever way the server ends: a [`Next::Stop`], a
-//!   [`Context::exit`], a `stop` from anywhere, the end of its parent if it traps exits. It is not called where OTP does
-//!   not call it either: if `init` refuses, if a signal ends a server that does not trap exits, after `kill`. Nor after a
-//!   panic, for then its state is of no use.
+//!   [`Context::exit`], a `stop` from anywhere, the end of its parent if it traps exits. It is not called where OTP
+//!   does not call it either: if `init` refuses, if a signal ends a server that does not trap exits, after `kill`. Nor
+//!   after a panic, for then its state is of no use.
 //! - Timers with tokens from [`TOKEN_MAX`] on belong to this module.
 //! - Of the `sys` messages `get_state` and `terminate` (`GenServer.stop/3`) are understood; to others the answer is
 //!   `{error, {unknown_system_msg, Request}}`, as in OTP.
@@ -57,8 +57,8 @@ impl Reply {
 
 /// A server: its state is `self`.
 pub trait GenServer<P: Payload>: 'static {
-    /// Called once, before anything else. `Next::Stop(reason)` refuses to start, and with the reason `normal` asks to be
-    /// ignored; `terminate` is not called then.
+    /// Called once, before anything else. `Next::Stop(reason)` refuses to start, and with the reason `normal` asks to
+    /// be ignored; `terminate` is not called then.
     fn init(&mut self, ctx: &mut Context<'_, P>) -> Next {
         let _ = ctx;
         Next::Wait

@@ -5,8 +5,8 @@
 //! - The process is one as any other: it can be monitored, linked to and ended by `exit/2`.
 //! - A call dies with the wish for it: when its caller takes the monitor back, or is lost. What was spawned or cast
 //!   lives on.
-//! - A peer has at most `spawns_per_peer_max` of them; a further one is refused with `system_limit`. So none can fill the
-//!   process table.
+//! - A peer has at most `spawns_per_peer_max` of them; a further one is refused with `system_limit`. So none can fill
+//!   the process table.
 //!
 //! Source: *Distribution Protocol*, ERTS reference manual; `erpc.erl` of OTP 25.
 
@@ -310,8 +310,8 @@ impl<P: Payload> Process<P> for Calling<P> {
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// Ends this process with the outcome of the call it runs, which its caller gets. After [`Outcome::Later`] it goes on
-    /// as that process instead.
+    /// Ends this process with the outcome of the call it runs, which its caller gets. After [`Outcome::Later`] it goes
+    /// on as that process instead.
     ///
     /// A process that runs no call ends with the reason that a spawned function has, and cannot go on as another.
     pub fn finish(&mut self, outcome: Outcome<P>) {

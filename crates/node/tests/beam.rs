@@ -1,5 +1,5 @@
-//! Against a real `erl`: ping, call, monitor, link, exit, cast, every kind of term, big messages, and the other way round.
-//! Without an `erl` on the path there is nothing to test.
+//! Against a real `erl`: ping, call, monitor, link, exit, cast, every kind of term, big messages, and the other way
+//! round. Without an `erl` on the path there is nothing to test.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod erl;
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// Bytes of a message that is more than any buffer on its way.
 const BIG_BYTES: usize = 20_000_000;
 
-/// Echoes calls; ends of the cast `stop`; on the cast `{call, Name}` calls that name at the BEAM, on `{call_big, Name}` with
-/// a big binary, and sends what comes of it to `collector` there.
+/// Echoes calls; ends of the cast `stop`; on the cast `{call, Name}` calls that name at the BEAM, on `{call_big, Name}`
+/// with a big binary, and sends what comes of it to `collector` there.
 struct Server {
     answers: Vec<Term>,
 }
@@ -152,8 +152,8 @@ fn a_node_finds_a_beam() {
     assert_eq!(shell.run(erl), "answered\n");
 }
 
-/// The way of `erl` when nobody has connected yet: the first message itself makes the connection. What waits for it is sent
-/// in one frame, though both sides know fragments.
+/// The way of `erl` when nobody has connected yet: the first message itself makes the connection. What waits for it is
+/// sent in one frame, though both sides know fragments.
 #[test]
 fn pitfall_3_the_first_frames_may_be_huge() {
     const BYTES: usize = 3_000_000;

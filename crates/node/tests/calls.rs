@@ -1,6 +1,6 @@
 //! Remote calls against a real `erl`: rpc, erpc and spawn of exported functions, the server `rex`, and the same towards
-//! the BEAM. Where it can, a line asks the BEAM itself the same question and compares the answers. Without an `erl` on the
-//! path there is nothing to test.
+//! the BEAM. Where it can, a line asks the BEAM itself the same question and compares the answers. Without an `erl` on
+//! the path there is nothing to test.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod erl;

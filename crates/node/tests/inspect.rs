@@ -1,5 +1,5 @@
-//! How full the tables are: what somebody holds is counted, and when it is given back or its holder is lost the figures are
-//! what they were.
+//! How full the tables are: what somebody holds is counted, and when it is given back or its holder is lost the figures
+//! are what they were.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;

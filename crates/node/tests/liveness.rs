@@ -132,7 +132,8 @@ fn a_beam_that_stands_still_is_lost_to_a_node() {
     erl.wait().unwrap();
 }
 
-/// A tick is answered, so that two who tick at different paces keep each other: this node by itself would speak every 20 s.
+/// A tick is answered, so that two who tick at different paces keep each other: this node by itself would speak every
+/// 20 s.
 #[test]
 fn silence_is_no_loss_even_to_a_beam_that_ticks_faster() {
     let (mut shell, _) = shell(80_000);
@@ -147,7 +148,8 @@ fn silence_is_no_loss_even_to_a_beam_that_ticks_faster() {
     assert_eq!(downs(&shell), ["connection_closed"]);
 }
 
-/// Nor to a node that expects to hear more often than a BEAM with the settings of its birth speaks, which is every 15 s.
+/// Nor to a node that expects to hear more often than a BEAM with the settings of its birth speaks, which is every 15
+/// s.
 #[test]
 fn silence_is_no_loss_of_a_beam_that_ticks_slower() {
     for hidden in [false, true] {

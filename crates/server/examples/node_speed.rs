@@ -1,8 +1,8 @@
 //! A node to measure: how many calls and messages a second go from one node to another.
 //!
-//! `python3 -m proof.bench_beam` runs two of them beside two Erlang nodes (`proof/beam/speed.escript`) that do the same.
-//! Each registers `echo`, a server that answers a call with its request, and `sink`, which counts what it is sent. It
-//! prints `ready`, and then obeys lines, each with the answer `done MICROSECONDS`:
+//! `python3 -m proof.bench_beam` runs two of them beside two Erlang nodes (`proof/beam/speed.escript`) that do the
+//! same. Each registers `echo`, a server that answers a call with its request, and `sink`, which counts what it is
+//! sent. It prints `ready`, and then obeys lines, each with the answer `done MICROSECONDS`:
 //!
 //! ```text
 //! calls NODE CALLERS COUNT         so many processes call `echo` there, COUNT times together

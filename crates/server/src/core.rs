@@ -660,7 +660,8 @@ async fn alarm(shell: Shell) {
             (core.clock.instant(core.alarm_us), core.alarm_us <= now_us)
         };
         if is_due {
-            // The node has more to do than fits a turn: sockets have theirs, and no timer rounds it up to a millisecond.
+            // The node has more to do than fits a turn: sockets have theirs, and no timer rounds it up to a
+            // millisecond.
             tokio::task::yield_now().await;
         } else {
             tokio::select! {

@@ -205,8 +205,8 @@ pub(crate) struct Context {
     pub(crate) cookie: node::Cookie,
 }
 
-/// Time to the next look: the interval, doubled with each failure up to [`WAIT_MAX`]. A fifth of it is left to chance, so
-/// that many nodes do not ask at the same time for ever.
+/// Time to the next look: the interval, doubled with each failure up to [`WAIT_MAX`]. A fifth of it is left to chance,
+/// so that many nodes do not ask at the same time for ever.
 fn wait(interval: Duration, failures: u32, random: u32) -> Duration {
     let full = interval
         .saturating_mul(1 << failures.min(16))

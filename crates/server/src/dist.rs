@@ -4,9 +4,10 @@
 //!
 //! - Bytes to a peer are written by the task that gathered them, as far as the socket takes them. The rest waits in the
 //!   connection's queue for its writer; the node bounds it (`output_bytes_max`) and cuts the peer past that.
-//! - A connection that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to leave.
-//! - With certificates every connection is TLS, without them none is: nothing is tried twice. The node hears of a connection once
-//!   TLS stands, and which hosts the peer's certificate is for.
+//! - A connection that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to
+//!   leave.
+//! - With certificates every connection is TLS, without them none is: nothing is tried twice. The node hears of a
+//!   connection once TLS stands, and which hosts the peer's certificate is for.
 //! - Who is accepted counts from then on, before TLS too: one machine does not take the room of all.
 //! - A dial goes to the port that was given or that discovery found last. Else it asks EPMD, and believes the port that
 //!   members told only if EPMD has no answer: a node that is back on another port is known there, and told ports grow
@@ -52,8 +53,8 @@ const TURN_BYTES: usize = 64 << 10;
 const PIECES_MAX: usize = 64;
 /// Connections at a time, dialled and accepted; past it nobody is accepted.
 const CONNECTIONS_MAX: usize = 4096;
-/// Connections of one other machine that were accepted within [`YOUNG`] and are open: about as many handshakes as it may have
-/// under way. Half of what the node accepts at a time; a further one is closed, and its node will try again.
+/// Connections of one other machine that were accepted within [`YOUNG`] and are open: about as many handshakes as it
+/// may have under way. Half of what the node accepts at a time; a further one is closed, and its node will try again.
 const YOUNG_PER_ADDRESS_MAX: usize = 32;
 /// A handshake is over by then, one way or the other.
 const YOUNG: Duration = Duration::from_secs(7);
@@ -239,7 +240,8 @@ impl Connections {
         Some(id)
     }
 
-    /// Whether one machine has enough handshakes under way. Those of this one are not counted: all its nodes look alike.
+    /// Whether one machine has enough handshakes under way. Those of this one are not counted: all its nodes look
+    /// alike.
     fn is_crowded(&self, address: IpAddr, now: Instant) -> bool {
         let is_young = |connection: &Connection| matches!(connection.accepted, Some((other, at)) if other == address && now < at + YOUNG);
         !address.is_loopback()

@@ -41,8 +41,8 @@
 //!
 //! # Processes of a program
 //!
-//! What an Erlang programmer expects: servers, supervisors ([`supervisor`]), registries ([`registry`]), links, monitors and
-//! names ([`Context`]). More are in `examples/`: `counter`, `workers`, `chat`, `lock`, `from_iex`.
+//! What an Erlang programmer expects: servers, supervisors ([`supervisor`]), registries ([`registry`]), links, monitors
+//! and names ([`Context`]). More are in `examples/`: `counter`, `workers`, `chat`, `lock`, `from_iex`.
 //!
 //! ```
 //! use std::time::Duration;

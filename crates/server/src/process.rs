@@ -9,8 +9,8 @@
 //!
 //! - A process in the node runs to its end on the node's thread: what takes long there holds up the store. One that has
 //!   to wait is async.
-//! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on. The exceptions
-//!   are the store and the node's own processes: their panic ends the node.
+//! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on. The
+//!   exceptions are the store and the node's own processes: their panic ends the node.
 //! - A task that is ended by a signal is dropped where it awaits; one that never awaits cannot be ended.
 //! - An inbox holds [`INBOX_MAX`] messages of [`INBOX_BYTES_MAX`]; past it its process ends with the reason `overflow`.
 //! - When the node stops, [`Inbox::receive`] gives `None`.
@@ -402,8 +402,8 @@ impl Inbox {
         }
     }
 
-    /// Does something in the name of this process, on the node's thread: link, monitor, register, trap exits, all that a
-    /// [`Context`] can. A panic ends this process.
+    /// Does something in the name of this process, on the node's thread: link, monitor, register, trap exits, all that
+    /// a [`Context`] can. A panic ends this process.
     ///
     /// # Errors
     /// The node has stopped, or this process has been ended.
@@ -474,8 +474,8 @@ impl Inbox {
     }
 
     /// Waits until this process holds the global lock of a resource, any term, as `global:set_lock/1`. It is freed by
-    /// [`Inbox::unlock`] or the end of this process. Other messages wait meanwhile. If this is dropped, by a timeout for
-    /// instance, a lock that comes all the same is given back at once.
+    /// [`Inbox::unlock`] or the end of this process. Other messages wait meanwhile. If this is dropped, by a timeout
+    /// for instance, a lock that comes all the same is given back at once.
     ///
     /// # Errors
     /// The node takes no part in `global` (`noproc`), more locks are under way than it may have (`system_limit`), or as

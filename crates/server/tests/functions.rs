@@ -1,5 +1,5 @@
-//! What a real `erl` can call at a node: the module `salp`, the names of the machine, and its end; and what it cannot end.
-//! Without an `erl` on the path there is nothing to test.
+//! What a real `erl` can call at a node: the module `salp`, the names of the machine, and its end; and what it cannot
+//! end. Without an `erl` on the path there is nothing to test.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 

@@ -1,5 +1,5 @@
-//! What stalls holds up nobody else: processes that do not read, that sleep or burn, peers that flood, a peer that stands
-//! still. The peers are real BEAMs; without an `erl` on the path there is nothing to test.
+//! What stalls holds up nobody else: processes that do not read, that sleep or burn, peers that flood, a peer that
+//! stands still. The peers are real BEAMs; without an `erl` on the path there is nothing to test.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::{
@@ -124,8 +124,8 @@ where
     node.spawn_async(begin).await.unwrap();
 }
 
-/// `deaf` reads nothing and is sent more than it can hold, `burner` and `sleeper` keep a thread of the program each, and
-/// one BEAM sends without end: meanwhile its link lives, and another BEAM is served, by `global` too.
+/// `deaf` reads nothing and is sent more than it can hold, `burner` and `sleeper` keep a thread of the program each,
+/// and one BEAM sends without end: meanwhile its link lives, and another BEAM is served, by `global` too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_stalled_program_holds_up_nobody() {
     let node = start("stalled@127.0.0.1").await;
@@ -187,8 +187,8 @@ async fn a_stalled_program_holds_up_nobody() {
     node.stop().await;
 }
 
-/// A peer that stands still is sent no more than fits on the way: who sends waits, others are served, and it goes on when
-/// the peer does.
+/// A peer that stands still is sent no more than fits on the way: who sends waits, others are served, and it goes on
+/// when the peer does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_sends_to_a_peer_that_stands_still_waits_alone() {
     let node = start("waits@127.0.0.1").await;

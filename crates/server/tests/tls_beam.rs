@@ -1,4 +1,5 @@
-//! A real BEAM with `-proto_dist inet_tls` as the peer. Without `erl` or its `ssl` nothing is shown, and a line says so.
+//! A real BEAM with `-proto_dist inet_tls` as the peer. Without `erl` or its `ssl` nothing is shown, and a line says
+//! so.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod authority;

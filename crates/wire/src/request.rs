@@ -14,8 +14,8 @@
 //! Invariants:
 //! - every range lies within `buffer`, so the bytes in front of the last request's end stay as they
 //!   are;
-//! - `requests`, and behind them those held back, cover `args` without gaps up to the arguments of a request that is not
-//!   complete, and from the first unless a part of the batch was executed before;
+//! - `requests`, and behind them those held back, cover `args` without gaps up to the arguments of a request that is
+//!   not complete, and from the first unless a part of the batch was executed before;
 //! - a buffer is never longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends.
 
 use crate::reply::Replies;
@@ -138,7 +138,8 @@ impl Batch {
         self.held = self.requests.split_off(index);
     }
 
-    /// Has the requests that were held back for its requests, and no replies. False, and nothing done, if there are none.
+    /// Has the requests that were held back for its requests, and no replies. False, and nothing done, if there are
+    /// none.
     pub fn resume(&mut self) -> bool {
         if self.held.is_empty() {
             return false;

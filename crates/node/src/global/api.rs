@@ -49,8 +49,8 @@ impl<P: Payload> Context<'_, P> {
     }
 
     /// Locks a resource, any term, for this process at these nodes, or at all known ones. If it is
-    /// taken, or a known node is not connected yet, tries again `retries` times, with longer and longer sleeps; with None for ever. The
-    /// answer is `true` or `false`. A process that ends frees its locks.
+    /// taken, or a known node is not connected yet, tries again `retries` times, with longer and longer sleeps; with
+    /// None for ever. The answer is `true` or `false`. A process that ends frees its locks.
     pub fn global_lock(&mut self, resource: Term, nodes: Option<Vec<Atom>>, retries: Option<u32>) -> Ref {
         let retries = retries.map_or(Term::atom("infinity"), Term::from);
         self.ask_global(Term::from((Term::atom("lock"), resource, nodes_term(nodes), retries)))

@@ -6,8 +6,8 @@
 //!             └──after a second── resting ──for too long──▶ lost
 //! ```
 //!
-//! - A few at a time, whatever peers tell: known nodes first, for changes of names wait for them, then nodes where holders of
-//!   names live; of each kind, who came first.
+//! - A few at a time, whatever peers tell: known nodes first, for changes of names wait for them, then nodes where
+//!   holders of names live; of each kind, who came first.
 //! - Whoever is wanted is reached or lost within [`WAIT_US`] and the time of one dial, however many are.
 //! - The dial of a node that nobody wants any more counts until it ends.
 

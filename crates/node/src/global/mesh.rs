@@ -1,7 +1,7 @@
 //! Everyone of a partition is connected to everyone, or is not of it.
 //!
-//! - Nodes that we know by hearsay are dialled until they are reached, or count as lost. Nodes where holders of names live
-//!   are dialled once; if that is in vain, nobody has those names. All of these share one bound: `dials`.
+//! - Nodes that we know by hearsay are dialled until they are reached, or count as lost. Nodes where holders of names
+//!   live are dialled once; if that is in vain, nobody has those names. All of these share one bound: `dials`.
 //! - A lost connection to a node of our partition is told to all of it, each passes it on once, and all
 //!   forget the lost one. So what is left are groups of nodes that all see each other.
 //! - BEAM nodes close the connection to a node that they forget, and join anew when somebody connects

@@ -63,8 +63,8 @@ impl Method {
     }
 }
 
-/// Whether a local fun is what `global:register_name/2` registers with, `fun random_exit_name/3`: a local fun has no name,
-/// but no other one of that module is a method.
+/// Whether a local fun is what `global:register_name/2` registers with, `fun random_exit_name/3`: a local fun has no
+/// name, but no other one of that module is a method.
 fn is_of_global(fun: &Bytes) -> bool {
     // Size, arity, the digest of the module, index, number of free variables.
     const ARITY_AT: usize = 4;

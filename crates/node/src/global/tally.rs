@@ -1,4 +1,5 @@
-//! What each node holds in a table of `global`: so many entries, and so many bytes of terms. Who holds nothing is not there.
+//! What each node holds in a table of `global`: so many entries, and so many bytes of terms. Who holds nothing is not
+//! there.
 //!
 //! What is taken away is given in the same bytes as it was added, so that the figures come back to zero.
 

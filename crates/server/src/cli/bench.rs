@@ -1,10 +1,10 @@
 //! `salp bench`: a load generator.
 //!
-//! - *Closed loop*: each connection sends as many requests as the pipeline is deep, waits for their replies, and goes on.
-//!   It shows the highest rate, and the latency at that rate.
-//! - *Open loop* (`--rate`): requests are due at fixed times, whatever the server does, and latency is counted from when a
-//!   request was due. A server that stalls is charged for all requests that should have been sent meanwhile, so there is
-//!   no coordinated omission (G. Tene, *How NOT to Measure Latency*). What was never sent is counted too.
+//! - *Closed loop*: each connection sends as many requests as the pipeline is deep, waits for their replies, and goes
+//!   on. It shows the highest rate, and the latency at that rate.
+//! - *Open loop* (`--rate`): requests are due at fixed times, whatever the server does, and latency is counted from
+//!   when a request was due. A server that stalls is charged for all requests that should have been sent meanwhile, so
+//!   there is no coordinated omission (G. Tene, *How NOT to Measure Latency*). What was never sent is counted too.
 //!
 //! All connections run on one thread; a server with more cores than two may be faster than this can show.
 

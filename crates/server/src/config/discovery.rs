@@ -1,7 +1,7 @@
 //! Settings of discovery: their table, and what they come to for each kind.
 //!
-//! They stand in the table `[discovery]` of the file, where the kind is `kind`. One that is of another kind than the one
-//! chosen is refused: whoever gave it expected something of it.
+//! They stand in the table `[discovery]` of the file, where the kind is `kind`. One that is of another kind than the
+//! one chosen is refused: whoever gave it expected something of it.
 
 use std::{
     env, fs,

@@ -1,7 +1,8 @@
 //! One question to the API server of Kubernetes: a connection, a GET, and the answer or what is wrong with it.
 //!
 //! - A connection serves one question. They come seconds apart, and so token and certificates are always the newest.
-//! - An answer is no longer than [`BODY_BYTES_MAX`] and takes no longer than [`QUESTION_TIME_MAX`], connecting included.
+//! - An answer is no longer than [`BODY_BYTES_MAX`] and takes no longer than [`QUESTION_TIME_MAX`], connecting
+//!   included.
 
 use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
 

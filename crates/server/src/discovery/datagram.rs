@@ -6,10 +6,10 @@
 //!
 //! - The tag is HMAC-SHA-256 over all bytes before it. It is looked at before any of them is believed, and compared in
 //!   constant time.
-//! - The key is HMAC-SHA-256 of a label of this format under the cookie, so that nothing sealed here means anything where
-//!   the cookie is used for something else.
-//! - `sent_ms` never goes back for one sender, not even with its clock; receivers refuse what is not newer than the last
-//!   (RFC 6479 has the idea, without the window: what is late is worth nothing).
+//! - The key is HMAC-SHA-256 of a label of this format under the cookie, so that nothing sealed here means anything
+//!   where the cookie is used for something else.
+//! - `sent_ms` never goes back for one sender, not even with its clock; receivers refuse what is not newer than the
+//!   last (RFC 6479 has the idea, without the window: what is late is worth nothing).
 //!
 //! Source: RFC 2104, HMAC.
 

@@ -5,10 +5,11 @@
 //! | `A` | `BASENAME@ADDRESS` | on the port of the settings, or where EPMD says |
 //! | `SRV` | `BASENAME@TARGET` | on the port of the record |
 //!
-//! - The answers are not kept: how old they may be is the interval's to say, and a name server's cache has its own word.
+//! - The answers are not kept: how old they may be is the interval's to say, and a name server's cache has its own
+//!   word.
 //! - After trouble the system's settings are read anew: `resolv.conf` may be another by then.
-//! - `AAAA` records are not asked for: the host of a node name has no colons. The target of an `SRV` record may have such
-//!   addresses alone.
+//! - `AAAA` records are not asked for: the host of a node name has no colons. The target of an `SRV` record may have
+//!   such addresses alone.
 //!
 //! Source: RFC 1035; RFC 2782 for `SRV`.
 

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! - The group is an IPv4 multicast address or a broadcast address; nodes of one machine share its port.
-//! - What was not sealed with the cookie is dropped without an answer ([`super::datagram`]). What was is still no more than a
-//!   name to dial: the handshake asks for the cookie again.
+//! - What was not sealed with the cookie is dropped without an answer ([`super::datagram`]). What was is still no more
+//!   than a name to dial: the handshake asks for the cookie again.
 //! - Of one sender only what is newer than the last counts, and nothing that is [`SKEW_MS_MAX`] off this node's clock.
 //!   An entry outlives that span, so nothing heard can be played again.
 //! - This node sends at most one datagram per [`BEAT_GAP_MIN`], whatever comes, and reads at most

@@ -167,7 +167,8 @@ fn bytes(name: &str, text: Option<&str>, encoded: Option<&str>) -> Result<Vec<u8
 /// What the next reply means for an operation.
 fn outcome(op: Verb, tokens: &mut Tokens<'_>) -> Outcome {
     let mut reply = tokens.clone();
-    // The whole reply is passed over even if it is not of the form expected, so that the next one is read from its start.
+    // The whole reply is passed over even if it is not of the form expected, so that the next one is read from its
+    // start.
     tokens.skip_value();
     read(op, &mut reply).unwrap_or_else(|problem| Outcome {
         problem: Some(problem.clone()),

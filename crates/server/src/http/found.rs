@@ -1,8 +1,8 @@
 //! A value as `SALP.GET` gives it, and how it looks over HTTP.
 //!
-//! Bytes are what they are. A term of Erlang has two representations, chosen by `Accept` (RFC 9110, 12.5.1): its external
-//! format for those who name `application/x-erlang-term`, Erlang syntax (`{a,1}`) for everybody else, who could not read
-//! the other.
+//! Bytes are what they are. A term of Erlang has two representations, chosen by `Accept` (RFC 9110, 12.5.1): its
+//! external format for those who name `application/x-erlang-term`, Erlang syntax (`{a,1}`) for everybody else, who
+//! could not read the other.
 
 use std::borrow::Cow;
 

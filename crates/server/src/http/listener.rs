@@ -20,8 +20,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after an accept that failed, as it does when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until `stop` ends, at most `connections_max` connections at a time; more of them wait in
-/// the listener's queue.
+/// Serves `router` on `listener` until `stop` ends, at most `connections_max` connections at a time; more of them wait
+/// in the listener's queue.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,

@@ -1,9 +1,9 @@
 //! `GET /metrics`: counters of this node, gauges of all nodes as seen from here, and how long HTTP requests took, in
 //! Prometheus's text format 0.0.4.
 //!
-//! Written by hand: nearly all figures are read from one [`Status`] at the moment of the scrape, so a registry would hold
-//! nothing. The histograms have fixed buckets, and a fixed number of rows: routes × methods × classes of status. A scraper
-//! that never comes costs nothing.
+//! Written by hand: nearly all figures are read from one [`Status`] at the moment of the scrape, so a registry would
+//! hold nothing. The histograms have fixed buckets, and a fixed number of rows: routes × methods × classes of status. A
+//! scraper that never comes costs nothing.
 
 use std::{
     collections::BTreeMap,

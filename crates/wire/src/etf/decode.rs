@@ -22,8 +22,8 @@ const SLICE_MIN: usize = 64;
 /// So are those smaller than this part of the input.
 const SLICE_PART: usize = 8;
 
-/// Elements of all the containers of a term, however few bytes they take. Past it there may be one for each three bytes:
-/// a term takes no more than 16 times the memory of its bytes, or about 200 MB.
+/// Elements of all the containers of a term, however few bytes they take. Past it there may be one for each three
+/// bytes: a term takes no more than 16 times the memory of its bytes, or about 200 MB.
 pub const ELEMENTS_MAX: usize = 4 << 20;
 
 /// Why bytes are no term.
@@ -110,8 +110,8 @@ pub(crate) fn decode_with(input: &Bytes, at: &mut usize, recent: &mut Recent) ->
     Ok(term)
 }
 
-/// Appends the elements of the tuple that begins at byte `at` to `items`, for a reader who wants no more of it. None are
-/// appended if another term begins there.
+/// Appends the elements of the tuple that begins at byte `at` to `items`, for a reader who wants no more of it. None
+/// are appended if another term begins there.
 pub(crate) fn decode_elements(
     input: &Bytes,
     at: &mut usize,

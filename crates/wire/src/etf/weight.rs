@@ -4,8 +4,8 @@ use super::Term;
 use core::mem::size_of;
 
 impl Term {
-    /// Bytes this term holds, itself included. A binary counts as long as it is, be it a slice of something longer; atoms
-    /// are as good as free.
+    /// Bytes this term holds, itself included. A binary counts as long as it is, be it a slice of something longer;
+    /// atoms are as good as free.
     pub fn held_bytes(&self) -> usize {
         let below = match self {
             Self::Int(_)
