@@ -208,13 +208,7 @@ impl Signal {
                 to: parse.pid(to)?,
             },
             (2, [_, to], Some(message)) | (12, [_, to, _], Some(message)) => {
-                let to = Target::Pid(parse.pid(to)?);
-                Self::Send {
-                    from: None,
-                    to,
-                    priority: false,
-                    message,
-                }
+                Self::sent(None, Target::Pid(parse.pid(to)?), message)
             }
             (3, [from, to, reason], None) | (13, [from, to, _, reason], None) => {
                 let reason = reason.clone();
@@ -231,34 +225,17 @@ impl Signal {
             },
             (6, [from, _, name], Some(message)) | (16, [from, _, name, _], Some(message)) => {
                 let (from, to) = (Some(parse.pid(from)?), Target::Name(parse.atom(name)?));
-                Self::Send {
-                    from,
-                    to,
-                    priority: false,
-                    message,
-                }
+                Self::sent(from, to, message)
             }
             (7, [leader, to], None) => Self::GroupLeader {
                 leader: parse.pid(leader)?,
                 to: parse.pid(to)?,
             },
             (8, [from, to, reason], None) | (18, [from, to, _, reason], None) => {
-                let (from, to) = (parse.pid(from)?, Target::Pid(parse.pid(to)?));
-                Self::Exit2 {
-                    from,
-                    to,
-                    priority: false,
-                    reason: reason.clone(),
-                }
+                Self::sent_exit(parse.pid(from)?, parse.pid(to)?, reason.clone())
             }
             (26, [from, to], Some(reason)) | (27, [from, to, _], Some(reason)) => {
-                let (from, to) = (parse.pid(from)?, Target::Pid(parse.pid(to)?));
-                Self::Exit2 {
-                    from,
-                    to,
-                    priority: false,
-                    reason,
-                }
+                Self::sent_exit(parse.pid(from)?, parse.pid(to)?, reason)
             }
             (19, [from, to, reference], None) => {
                 let (from, to) = (parse.pid(from)?, parse.monitored(to)?);
@@ -297,12 +274,7 @@ impl Signal {
             }
             (22, [from, to], Some(message)) | (23, [from, to, _], Some(message)) => {
                 let (from, to) = (Some(parse.pid(from)?), Target::Pid(parse.pid(to)?));
-                Self::Send {
-                    from,
-                    to,
-                    priority: false,
-                    message,
-                }
+                Self::sent(from, to, message)
             }
             (29, [request, from, leader, start, options], Some(arguments))
             | (30, [request, from, leader, start, options, _], Some(arguments)) => {
@@ -334,12 +306,7 @@ impl Signal {
             }
             (33, [from, alias], Some(message)) | (34, [from, alias, _], Some(message)) => {
                 let (from, to) = (Some(parse.pid(from)?), Target::Alias(parse.reference(alias)?));
-                Self::Send {
-                    from,
-                    to,
-                    priority: false,
-                    message,
-                }
+                Self::sent(from, to, message)
             }
             (35, [id, from, to], None) => {
                 let id = parse.id(id)?;
@@ -382,6 +349,24 @@ impl Signal {
             }
             _ => return Err(SignalError::Operation(op)),
         })
+    }
+
+    fn sent(from: Option<Pid>, to: Target, message: Term) -> Self {
+        Self::Send {
+            from,
+            to,
+            priority: false,
+            message,
+        }
+    }
+
+    fn sent_exit(from: Pid, to: Pid, reason: Term) -> Self {
+        Self::Exit2 {
+            from,
+            to: Target::Pid(to),
+            priority: false,
+            reason,
+        }
     }
 
     /// Appends the control term, in the form that fits the agreed flags; gives the message behind it. No term is built:
