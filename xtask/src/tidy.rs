@@ -27,6 +27,7 @@ const RULES: &[fn(&Tree) -> Vec<Fault>] = &[
     dependencies::lints,
     files::header,
     files::length,
+    files::width,
     files::unfinished,
     files::machine_paths,
     files::decisions,

@@ -34,7 +34,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, delete, get, post},
+    routing::{MethodRouter, get, post},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use store::{ask::Status, config::Password, quorum::Level};
@@ -142,7 +142,7 @@ fn routes() -> Vec<(String, MethodRouter<Shared>)> {
         ("/metrics", get(metrics::show)),
         ("/cluster", get(cluster::cluster)),
         ("/nodes", get(cluster::nodes).post(cluster::add)),
-        ("/nodes/{name}", delete(cluster::remove)),
+        ("/nodes/{name}", get(cluster::node).delete(cluster::remove)),
         ("/shards", get(cluster::shards)),
         ("/stats", get(cluster::stats)),
         ("/events", get(events::stream)),

@@ -5,6 +5,9 @@ use super::{Fault, Tree, rust};
 /// How many lines a source file may have before its tests.
 const LINES_MAX: usize = 800;
 
+/// How many characters a line may have (decision 0009). rustfmt sees to code, but not to comments.
+const WIDTH_MAX: usize = 120;
+
 const DECISIONS: &str = "docs/decisions/";
 
 /// Marks of work that was left for later. In two parts, so that this file is not caught.
@@ -45,6 +48,34 @@ pub(super) fn length(tree: &Tree) -> Vec<Fault> {
             )
         })
         .collect()
+}
+
+/// Prose is as wide as code at most. Rows of tables cannot be wrapped, nor can what stands between fences.
+pub(super) fn width(tree: &Tree) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (path, text) in tree.iter() {
+        let is_markdown = path.ends_with(".md");
+        if !is_markdown && !path.ends_with(".rs") {
+            continue;
+        }
+        let mut fenced = false;
+        for (line, number) in text.lines().zip(1..) {
+            let line_start = line.trim_start();
+            let prose = if is_markdown {
+                line_start
+            } else if line_start.starts_with("//") {
+                line_start.trim_start_matches(['/', '!']).trim_start()
+            } else {
+                fenced = false;
+                continue;
+            };
+            fenced ^= prose.starts_with("```");
+            if !fenced && !prose.starts_with('|') && line.chars().count() > WIDTH_MAX {
+                faults.push(Fault::new(path, number, format!("more than {WIDTH_MAX} characters")));
+            }
+        }
+    }
+    faults
 }
 
 /// Nothing is left for later.
@@ -160,6 +191,17 @@ mod tests {
             &[("a.rs", &(code + "x\n" + &tests))],
             &["a.rs:801: 801 lines before the tests: is it two things?"],
         );
+    }
+
+    #[test]
+    fn a_wide_line_of_prose_is_seen() {
+        let wide = "é".repeat(WIDTH_MAX - 3);
+        let wider = format!("{wide} ");
+        let rust = format!("//! {wide}x\n    /// |{wider}\n//! ```\n//! {wider}\n//! ```\nlet x = \"{wider}\";\n");
+        check(width, &[("a.rs", &rust)], &["a.rs:1: more than 120 characters"]);
+        check(width, &[("a.rs", &format!("// {wide}\n"))], &[]);
+        let markdown = format!("{wide}xxxx\n| {wider} x |\n```\n{wider}xxx\n```\n");
+        check(width, &[("a.md", &markdown)], &["a.md:1: more than 120 characters"]);
     }
 
     #[test]

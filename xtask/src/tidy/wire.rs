@@ -1,6 +1,7 @@
 //! `docs/wire.md` says which test checks what is said about the wire: each test it names exists.
 //!
-//! A test is named as `FILE: TEST, TEST`, the file from `crates/` and without its `.rs`, or from the root with its `.py`.
+//! A test is named as `FILE: TEST, TEST`, the file from `crates/` and without its `.rs`, or from the root with its
+//! `.py`.
 
 use super::{Fault, Tree};
 

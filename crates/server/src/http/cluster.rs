@@ -115,6 +115,27 @@ pub(super) async fn nodes(State(door): State<Shared>) -> Answer {
     Ok(json(StatusCode::OK, &views(&*door.status().await?)))
 }
 
+/// `GET /nodes/{name}`
+pub(super) async fn node(State(door): State<Shared>, request: Request) -> Answer {
+    let name = named(&request)?;
+    let status = door.status().await?;
+    let node = status.nodes.iter().find(|node| node.member.name.as_str() == name);
+    let node = node.ok_or_else(|| no_node(&name))?;
+    Ok(json(StatusCode::OK, &NodeView::of(node)))
+}
+
+/// The name at the end of the path.
+fn named(request: &Request) -> Result<String, Problem> {
+    let name = request.uri().path().strip_prefix("/nodes/");
+    let name = address::decode(name.ok_or_else(Problem::unexpected)?)?;
+    String::from_utf8(name).map_err(|_| Problem::bad("a node's name is text"))
+}
+
+fn no_node(name: &str) -> Problem {
+    let detail = format!("{name} is no member of this cluster");
+    Problem::refused(StatusCode::NOT_FOUND, "no_node", "No such node", detail)
+}
+
 /// `GET /stats`
 pub(super) async fn stats(State(door): State<Shared>) -> Answer {
     let status = door.status().await?;
@@ -216,6 +237,9 @@ pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer 
             "a node's name is name@host, of letters, digits, dots, dashes and underscores",
         ));
     }
+    if door.status().await?.name == name {
+        return Err(Problem::bad(format!("{name} is this node; name another")));
+    }
     door.handle.add(&name);
     Ok(accepted(&name, "connect"))
 }
@@ -246,22 +270,9 @@ fn removal(status: &Status, name: &str) -> Option<Removal> {
 
 /// `DELETE /nodes/{name}`
 pub(super) async fn remove(State(door): State<Shared>, request: Request) -> Answer {
-    let name = request
-        .uri()
-        .path()
-        .strip_prefix("/nodes/")
-        .ok_or_else(Problem::unexpected)?;
-    let name = String::from_utf8(address::decode(name)?).map_err(|_| Problem::bad("a node's name is text"))?;
+    let name = named(&request)?;
     let status: Arc<Status> = door.status().await?;
-    let Some(removal) = removal(&status, &name) else {
-        let detail = format!("{name} is no member of this cluster");
-        return Err(Problem::refused(
-            StatusCode::NOT_FOUND,
-            "no_node",
-            "No such node",
-            detail,
-        ));
-    };
+    let removal = removal(&status, &name).ok_or_else(|| no_node(&name))?;
     let then = match removal {
         Removal::Leave => {
             door.handle.leave();

@@ -291,6 +291,8 @@ async fn every_refusal_is_a_problem() {
         ("GET", "/watch", &[], "", 501, "not_yet"),
         ("POST", "/nodes", &[], "{\"name\":\"nameless\"}", 400, "bad_request"),
         ("DELETE", "/nodes/other@127.0.0.1", &[], "", 404, "no_node"),
+        ("GET", "/nodes/other@127.0.0.1", &[], "", 404, "no_node"),
+        ("POST", "/nodes", &[], r#"{"name": "t@127.0.0.1"}"#, 400, "bad_request"),
         (
             "PUT",
             "/kv/a",
@@ -546,6 +548,7 @@ async fn the_cluster_is_shown() {
     }
     let added = door.send("POST", "/nodes", &[], "{\"name\":\"u@127.0.0.1\"}").await;
     assert_eq!((added.status, added.header("location")), (202, "/nodes/u%40127.0.0.1"));
+    assert_eq!(door.get("/nodes/t%40127.0.0.1").await.json()["state"], "up");
     let page = door.get("/").await;
     assert!(page.header("content-type").starts_with("text/html") && page.body.len() < 60 << 10);
 }
