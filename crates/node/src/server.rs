@@ -239,6 +239,14 @@ impl<P: Payload> Context<'_, P> {
     }
 }
 
+/// Answers a `sys` message to a process that is no [`GenServer`] as OTP answers one it does not know. Any other term is
+/// left alone.
+pub fn refuse_system<P: Payload>(ctx: &mut Context<'_, P>, term: &Term) {
+    if let Some((from, request)) = system(term) {
+        ctx.reply(&from, unknown(request));
+    }
+}
+
 /// Takes `{system, {Pid, Tag}, Request}` apart.
 pub(crate) fn system(term: &Term) -> Option<(From, Term)> {
     let [word, from, request] = term.as_tuple()? else {
