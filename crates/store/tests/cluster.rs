@@ -4,7 +4,7 @@
 mod net;
 
 use net::Net;
-use store::ask::Payload;
+use store::ask::{NodeStatus, Payload, ShardStatus};
 
 fn fill(net: &mut Net, name: &str, keys: usize) {
     for number in 0..keys {
@@ -366,6 +366,34 @@ fn one_that_joins_is_filled_and_serves() {
     for number in 0..300 {
         assert_eq!(net.ask("b", &format!("GET key:{number}")), value);
     }
+}
+
+#[test]
+fn the_only_holder_of_a_shard_is_not_safe_to_stop() {
+    let mut net = Net::new();
+    for name in ["a", "b"] {
+        let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
+        config.replicas = 1;
+        net.start_with(config);
+        if name == "a" {
+            net.heal();
+            fill(&mut net, "a", 300);
+        }
+    }
+    let alone = |name: &str, shard: &ShardStatus| shard.ready == [name] && !shard.replicas.contains(&name.into());
+    let mut seen = 0;
+    for _ in 0..2_000 {
+        net.run_ms(1);
+        let status = net.status("b");
+        let is_a = |node: &&NodeStatus| node.member.name.as_str() == "a@net";
+        if status.shards.iter().any(|shard| alone("a@net", shard)) {
+            seen += 1;
+            assert!(!status.nodes.iter().find(is_a).unwrap().safe_to_stop);
+        }
+    }
+    assert!(seen > 0, "something was handed over");
+    net.heal();
+    assert!(net.status("b").nodes.iter().all(|node| node.safe_to_stop));
 }
 
 #[test]
