@@ -29,7 +29,7 @@ pub struct Counters {
     pub formed: u64,
     /// Shards handed over and dropped.
     pub dropped: u64,
-    /// Keys that expired.
+    /// Keys that expired and were deleted here, by their primary.
     pub expired: u64,
 }
 

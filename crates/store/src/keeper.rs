@@ -8,10 +8,12 @@
 //!   does not count as missing.
 //! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock. Only who
 //!   has a place for it himself says so: two whose views differ must not both rely on the other.
+//! - What has *expired* is deleted by the primary, in an event like any other.
 //! - Whoever pulls also gets the deltas from then on, so nothing falls between the two whatever views the nodes have.
 //!
 //! Stop *repair* of a request.
 
+mod expire;
 mod fill;
 mod release;
 
@@ -44,8 +46,6 @@ const RELEASE_EVERY_MS: u64 = 500;
 /// How long a node that starts leaves its copies unfilled while it still has members to meet: a copy is ready for those
 /// that know its holder, so it had better be known by all.
 const SETTLE_MS: u64 = 1_000;
-/// Expired keys that are freed in one shard and tick.
-const EXPIRE_MAX: usize = 64;
 
 /// What this node has of one shard, and what it does about it.
 #[derive(Debug)]
@@ -110,6 +110,7 @@ pub(crate) struct Keeper {
     compared: PeerSet,
     /// Peers that have compared theirs with ours, since they connected and since another was lost.
     heard: PeerSet,
+    /// The shard at which freeing what has expired goes on.
     expire_at: usize,
     /// This node has handed over everything and said good-bye; and everybody has heard it.
     gone: bool,
@@ -408,7 +409,6 @@ impl Store {
             self.review_one(shard, awaits, settles);
         }
         self.repair();
-        self.expire();
         if self.keeper.announce {
             self.keeper.announce = false;
             let mut holdings = Vec::new();
@@ -500,18 +500,6 @@ impl Store {
         }
     }
 
-    /// Frees what has expired, some shards at a time.
-    fn expire(&mut self) {
-        let shards = self.replicas.len();
-        for _ in 0..shards.div_ceil(16) {
-            let shard = self.keeper.expire_at % shards;
-            self.keeper.expire_at = shard + 1;
-            self.replicas[shard]
-                .shard
-                .expire(self.now_ms, EXPIRE_MAX, |_| self.counters.expired += 1);
-        }
-    }
-
     /// Begins to hand everything over and go.
     pub(crate) fn leave(&mut self) {
         if !self.cluster.leaving() {
@@ -531,14 +519,18 @@ impl Store {
             moves += u64::from(placed != (copy == Copy::Ready) || !placed && copy != Copy::Absent);
             behind += u64::from(replica.fill.is_some() && copy == Copy::Ready);
         }
-        let connected = self.cluster.connected();
-        let unknown = connected
-            .without(self.keeper.heard)
-            .union(connected.without(self.keeper.compared));
         (
             moves,
-            behind + self.keeper.wanted.len() as u64 + u64::from(unknown.len()),
+            behind + self.keeper.wanted.len() as u64 + u64::from(self.unheard().len()),
         )
+    }
+
+    /// Peers of which it is not known yet whether they have something that this node lacks, or the other way round.
+    fn unheard(&self) -> PeerSet {
+        let connected = self.cluster.connected();
+        connected
+            .without(self.keeper.heard)
+            .union(connected.without(self.keeper.compared))
     }
 }
 

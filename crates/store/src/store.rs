@@ -378,6 +378,7 @@ impl Store {
         self.deadlines();
         self.refuse_held();
         self.review();
+        self.expire();
         self.every_second();
     }
 
