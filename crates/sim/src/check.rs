@@ -162,7 +162,7 @@ fn running_well(world: &World) -> bool {
 pub fn connected(world: &World) -> bool {
     let serving: Vec<_> = world
         .stores()
-        .filter(|(_, store)| !store.cluster().holds_nothing())
+        .filter(|(_, store)| store.cluster().is_serving())
         .collect();
     serving.iter().all(|(_, a)| {
         serving.iter().all(|(_, b)| {

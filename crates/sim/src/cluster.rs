@@ -88,6 +88,8 @@ pub struct Tally {
     pub strict: [u64; 2],
     /// Times each fault struck.
     pub faults: [u64; Fault::ALL.len()],
+    /// Sends that were lost, doubled, swapped.
+    pub hostile_sends: [u64; 3],
     /// Simulated time, in microseconds.
     pub simulated_us: u64,
     /// Time it took to heal after the faults, in microseconds.
@@ -390,7 +392,7 @@ impl World {
         life.node.handle(time, input, &mut effects);
         let dropped = life.store.borrow().counters().dropped;
         let has_dropped = std::mem::replace(&mut life.dropped, dropped) != dropped;
-        let serves = !life.store.borrow().cluster().holds_nothing();
+        let serves = life.store.borrow().cluster().is_serving();
         let begins_to_serve = !std::mem::replace(&mut life.serves, serves) && serves;
         let base_us = machine.base_us;
         let deadline_us = life
@@ -485,7 +487,7 @@ impl World {
             Effect::Event(event @ (Told::MessageDropped { .. } | Told::ProcessExited { .. })) => {
                 self.fail(format!("{}: {event:?}", self.machines[at].name.as_str()));
             }
-            Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } | Effect::Event(_) => {}
+            Effect::Deliver { .. } | Effect::Event(_) => {}
         }
     }
 
@@ -685,6 +687,7 @@ impl World {
         self.tally.requests = self.workload.requests;
         self.tally.outcomes = self.workload.outcomes;
         self.tally.acknowledged = self.workload.shadow.acknowledged;
+        self.tally.hostile_sends = self.network.hostile_sends;
         self.tally.simulated_us = self.now_us();
         self.tally.trace = self.trace.hash();
         self.tally

@@ -110,6 +110,8 @@ pub(crate) struct Keeper {
     compared: PeerSet,
     /// Peers that have compared theirs with ours, since they connected and since another was lost.
     heard: PeerSet,
+    /// This node has served, or has taken over a peer's calendar: it goes by its own from then on.
+    keeps_time: bool,
     /// The shard at which freeing what has expired goes on.
     expire_at: usize,
     /// This node has handed over everything and said good-bye; and everybody has heard it.
@@ -132,6 +134,7 @@ impl Keeper {
             aged: vec![Vec::new(); shards],
             compared: PeerSet::EMPTY,
             heard: PeerSet::EMPTY,
+            keeps_time: false,
             expire_at: 0,
             gone: false,
             left: false,
@@ -166,8 +169,9 @@ impl Store {
         while !reader.is_empty() {
             match replica.shard.receive(&mut reader) {
                 Ok(received) => {
-                    self.hlc.observe(received.delta.stamp, self.now_ms);
+                    let drifted = !self.hlc.observe(received.delta.stamp, self.now_ms);
                     self.counters.deltas += 1;
+                    self.counters.deltas_ahead += u64::from(drifted);
                 }
                 Err(_) => return false,
             }
@@ -181,6 +185,7 @@ impl Store {
     pub(crate) fn set_copy(&mut self, shard: usize, copy: Copy) {
         if self.cluster.copy(shard) != copy {
             self.cluster.set_copy(shard, copy);
+            self.keeper.keeps_time |= copy == Copy::Ready;
             self.keeper.announce = true;
             self.keeper.look = true;
         }
@@ -237,8 +242,9 @@ impl Store {
         let Ok(holdings) = message::holdings(bytes) else {
             return false;
         };
-        // A node that has nothing yet takes over the time of those it joins.
-        if self.cluster.holds_nothing() && self.cluster.peers().all(|(_, peer)| peer.holdings.is_empty()) {
+        // A node that has just started takes over the time of those it joins, that of the first to tell. Later its own may
+        // not go back: it has keys that end by it.
+        if !core::mem::replace(&mut self.keeper.keeps_time, true) {
             self.calendar.adopt(now_ms);
         }
         if !self.cluster.told(slot, holdings) {
