@@ -268,9 +268,9 @@ pub fn settled(world: &mut World) -> Verdict {
     world.tally.healing_us = world.now_us() - began_us;
     let rested_us = world.now_us() + REST_US;
     world.run_until(rested_us)?;
-    while let Some(name) = keeps_what_expires(world) {
+    while let Some((name, left_ms)) = keeps_what_expires(world) {
         if world.now_us() > rested_us + EXPIRE_US_MAX {
-            return Err(format!("{name} keeps something that expired long ago"));
+            return Err(format!("{name} keeps something that ends in {left_ms} ms"));
         }
         world.run_until(world.now_us() + ANSWER_US)?;
     }
@@ -282,14 +282,20 @@ pub fn settled(world: &mut World) -> Verdict {
     what_is_owed_is_there(world)
 }
 
-/// A store that holds something that expires.
-fn keeps_what_expires(world: &World) -> Option<String> {
-    let expires = |store: &Store| {
-        let living = |shard: usize, now_ms: u64| store.shard(shard).scan(0, usize::MAX, now_ms).0.len();
-        (0..world.plan.shards_total()).any(|shard| living(shard, 0) > living(shard, u64::MAX))
+/// A store that holds something that expires, and in how many milliseconds of its calendar that should have been freed.
+fn keeps_what_expires(world: &World) -> Option<(String, i64)> {
+    let overdue = |store: &Store| {
+        let (now_ms, shards) = (store.now_ms().cast_signed(), 0..world.plan.shards_total());
+        let ends = shards.flat_map(|shard| {
+            let (held, _) = store.shard(shard).scan(0, usize::MAX, 0);
+            let ends = held.into_iter().filter_map(|(_, view)| view.expiry_ms);
+            ends.collect::<Vec<_>>()
+        });
+        ends.max().map(|end_ms| end_ms.cast_signed() - now_ms)
     };
-    let mut keepers = world.stores().filter(|(_, store)| expires(store));
-    keepers.next().map(|(_, store)| store.config().name.clone())
+    world
+        .stores()
+        .find_map(|(_, store)| Some((store.config().name.clone(), overdue(&store)?)))
 }
 
 fn is_healed(world: &World) -> Verdict {

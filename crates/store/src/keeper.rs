@@ -242,9 +242,10 @@ impl Store {
         let Ok(holdings) = message::holdings(bytes) else {
             return false;
         };
-        // A node that has just started takes over the time of those it joins, that of the first to tell. Later its own may
-        // not go back: it has keys that end by it.
-        if !core::mem::replace(&mut self.keeper.keeps_time, true) {
+        // A node that has just started takes over the time of those it joins: of the first that serves, for another may
+        // have just started as well. Later its own may not go back: it has keys that end by it.
+        let serves = holdings.iter().any(|holding| holding.copy == Copy::Ready);
+        if serves && !core::mem::replace(&mut self.keeper.keeps_time, true) {
             self.calendar.adopt(now_ms);
         }
         if !self.cluster.told(slot, holdings) {
