@@ -73,7 +73,11 @@ impl Counters {
             ("fills", "Fills and repairs that ended well.", self.fills),
             ("formed", "Shards that were formed without a ready holder.", self.formed),
             ("dropped", "Shards handed over and dropped.", self.dropped),
-            ("expired", "Keys that expired and were deleted here, by their primary.", self.expired),
+            (
+                "expired",
+                "Keys that expired and were deleted here, by their primary.",
+                self.expired,
+            ),
         ]
     }
 }
