@@ -199,8 +199,8 @@ pub struct Status {
     pub replicas: u8,
     /// Names of the keyspaces.
     pub keyspaces: Vec<String>,
-    /// Every shard has all its copies, or one on each node where there are fewer nodes than replicas; none is on the move,
-    /// and no clocks are known to differ.
+    /// Every shard has all its copies, or one on each node where there are fewer nodes than replicas; none is on the
+    /// move, and no clocks are known to differ.
     pub healed: bool,
     /// Copies still to be made or handed over, cluster-wide.
     pub moves: u64,

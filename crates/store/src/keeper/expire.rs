@@ -2,14 +2,14 @@
 //!
 //! - A shard is walked through in [`PASS_TICKS`], whatever its size, and the walk does not pause where much of what it
 //!   meets has expired. So what is dead and not yet freed is bounded by the writes of a few seconds.
-//! - All walks of a tick together cost about [`COST_MAX`] at most; the next tick begins with the shard behind the one at
-//!   which that was spent.
+//! - All walks of a tick together cost about [`COST_MAX`] at most; the next tick begins with the shard behind the one
+//!   at which that was spent.
 
 use super::Seat;
 use crate::{peers::PeerSet, shard::Overdue, store::Store};
 
-/// How long an expired object is hidden before it is deleted: a delta under way may still extend it, and the calendars of
-/// nodes differ a little.
+/// How long an expired object is hidden before it is deleted: a delta under way may still extend it, and the
+/// calendars of nodes differ a little.
 const GRACE_MS: u64 = 1_000;
 /// The same for what is counted on, while not everybody is here: who extends it on the other side of a cut does not say
 /// again what others counted, and that would be deleted here.
