@@ -40,18 +40,6 @@ pub enum Effect<P> {
         /// What.
         message: Message<P>,
     },
-    /// Append a record to a log.
-    Append {
-        /// Which log.
-        log: u32,
-        /// The record.
-        bytes: Bytes,
-    },
-    /// Make all that was appended to a log durable.
-    Sync {
-        /// Which log.
-        log: u32,
-    },
     /// Something worth a log line or a counter. It asks for nothing.
     Event(Event),
 }

@@ -283,8 +283,6 @@ impl Core {
                 Effect::Dial { connection, node, port } => self.dial(connection, node, port),
                 Effect::Close { connection } => self.close(connection),
                 Effect::Event(event) => self.event(event),
-                // The store keeps everything in memory: nothing is logged yet.
-                Effect::Append { .. } | Effect::Sync { .. } => {}
             }
         }
         self.effects = effects;

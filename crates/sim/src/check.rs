@@ -11,8 +11,10 @@ pub type Verdict = Result<(), String>;
 
 /// Longest time until all is healed once nothing goes wrong any more.
 const HEAL_US_MAX: u64 = 120_000_000;
-/// Time the healed cluster is left alone before it is checked: two rounds of anti-entropy and the grace of expiry.
+/// Time the healed cluster is left alone before it is checked: two rounds of anti-entropy.
 const REST_US: u64 = 8_000_000;
+/// Time after which everything that expires is freed: the longest deadline, and the grace of counters.
+const EXPIRE_US_MAX: u64 = 90_000_000;
 /// Time in which a node tells its status: it asks the others first.
 const ANSWER_US: u64 = 500_000;
 
@@ -139,7 +141,7 @@ impl Quiet {
 }
 
 fn ready_copies(world: &World) -> Vec<Vec<(usize, u64, Clock)>> {
-    let mut copies = vec![Vec::new(); usize::from(world.plan.shards)];
+    let mut copies = vec![Vec::new(); world.plan.shards_total()];
     for (at, store) in world.stores() {
         let life = world.machines[at].life.as_ref().map_or(0, |life| life.number);
         for (shard, copies) in copies.iter_mut().enumerate() {
@@ -162,7 +164,7 @@ fn running_well(world: &World) -> bool {
 pub fn connected(world: &World) -> bool {
     let serving: Vec<_> = world
         .stores()
-        .filter(|(_, store)| !store.cluster().holds_nothing())
+        .filter(|(_, store)| store.cluster().is_serving())
         .collect();
     serving.iter().all(|(_, a)| {
         serving.iter().all(|(_, b)| {
@@ -174,11 +176,18 @@ pub fn connected(world: &World) -> bool {
 
 // Single stores
 
-fn shard_of(store: &Store, key: &str) -> usize {
-    usize::from(slot::shard(slot::slot(key.as_bytes()), store.config().shards))
+/// The keyspace of a key, told by its name: `w` is for what `FLUSHALL` strikes.
+pub fn keyspace(key: &str) -> u16 {
+    u16::from(key.starts_with('w'))
 }
 
-fn shown(store: &Store, key: &str) -> Option<Vec<u8>> {
+fn shard_of(store: &Store, key: &str) -> usize {
+    let shards = store.config().shards;
+    usize::from(keyspace(key) * shards + slot::shard(slot::slot(key.as_bytes()), shards))
+}
+
+/// What a store shows of a key.
+pub fn shown(store: &Store, key: &str) -> Option<Vec<u8>> {
     let view = store.shard(shard_of(store, key)).view(key.as_bytes(), store.now_ms())?;
     Some(store::call::text(&view.value).into_owned())
 }
@@ -190,7 +199,7 @@ pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
         Some(value) => {
             let value = String::from_utf8_lossy(&value).into_owned();
             value
-                .split('#')
+                .rsplit('#')
                 .nth(1)
                 .and_then(|n| n.parse::<usize>().ok())
                 .is_some_and(|shown| shown >= number)
@@ -259,12 +268,34 @@ pub fn settled(world: &mut World) -> Verdict {
     world.tally.healing_us = world.now_us() - began_us;
     let rested_us = world.now_us() + REST_US;
     world.run_until(rested_us)?;
+    while let Some((name, left_ms)) = keeps_what_expires(world) {
+        if world.now_us() > rested_us + EXPIRE_US_MAX {
+            return Err(format!("{name} keeps something that ends in {left_ms} ms"));
+        }
+        world.run_until(world.now_us() + ANSWER_US)?;
+    }
     world.ask_status();
-    world.run_until(rested_us + ANSWER_US)?;
+    world.run_until(world.now_us() + ANSWER_US)?;
     is_healed(world).map_err(|why| format!("healed, and then not any more: {why}"))?;
     replicas_are_equal(world)?;
     nothing_is_left_over(world)?;
     what_is_owed_is_there(world)
+}
+
+/// A store that holds something that expires, and in how many milliseconds of its calendar that should have been freed.
+fn keeps_what_expires(world: &World) -> Option<(String, i64)> {
+    let overdue = |store: &Store| {
+        let (now_ms, shards) = (store.now_ms().cast_signed(), 0..world.plan.shards_total());
+        let ends = shards.flat_map(|shard| {
+            let (held, _) = store.shard(shard).scan(0, usize::MAX, 0);
+            let ends = held.into_iter().filter_map(|(_, view)| view.expiry_ms);
+            ends.collect::<Vec<_>>()
+        });
+        ends.max().map(|end_ms| end_ms.cast_signed() - now_ms)
+    };
+    world
+        .stores()
+        .find_map(|(_, store)| Some((store.config().name.clone(), overdue(&store)?)))
 }
 
 fn is_healed(world: &World) -> Verdict {
@@ -301,10 +332,10 @@ fn is_healed(world: &World) -> Verdict {
 
 type Row = (Vec<u8>, Option<u64>, Vec<u8>);
 
-/// Keys of a shard with their versions and what they show, but for what is about to expire.
-fn content(store: &Store, shard: usize, now_ms: u64) -> Vec<Row> {
+/// Keys of a shard with their versions and what they show; nothing has expired at time 0.
+fn content(store: &Store, shard: usize) -> Vec<Row> {
     let replica = store.shard(shard);
-    let (found, _) = replica.scan(0, usize::MAX, now_ms);
+    let (found, _) = replica.scan(0, usize::MAX, 0);
     let mut rows: Vec<Row> = found
         .into_iter()
         .map(|(key, view)| {
@@ -320,9 +351,7 @@ fn content(store: &Store, shard: usize, now_ms: u64) -> Vec<Row> {
 }
 
 fn replicas_are_equal(world: &World) -> Verdict {
-    // Late enough for everything that ever expires.
-    let now_ms = world.stores().map(|(_, store)| store.now_ms()).max().unwrap_or(0) + 20_000;
-    for shard in 0..usize::from(world.plan.shards) {
+    for shard in 0..world.plan.shards_total() {
         let mut first: Option<(String, Clock, Vec<Row>)> = None;
         let mut holders = 0;
         for (_, store) in world.stores() {
@@ -331,7 +360,7 @@ fn replicas_are_equal(world: &World) -> Verdict {
             }
             holders += 1;
             let name = store.config().name.clone();
-            let (clock, rows) = (store.shard(shard).clock().clone(), content(&store, shard, now_ms));
+            let (clock, rows) = (store.shard(shard).clock().clone(), content(&store, shard));
             let Some((other, their_clock, their_rows)) = &first else {
                 first = Some((name, clock, rows));
                 continue;
@@ -375,7 +404,7 @@ fn nothing_is_left_over(world: &World) -> Verdict {
         if underway != store::inspect::Underway::default() {
             return Err(format!("{name} has left over {underway:?}"));
         }
-        for shard in 0..usize::from(world.plan.shards) {
+        for shard in 0..world.plan.shards_total() {
             // Dots that died are waited for until somebody closes them: with their writer, or, where a writer had handed its
             // copy over, with those that held it.
             let (stats, waiting) = (store.shard(shard).stats(), store.shard(shard).waiting());
@@ -418,7 +447,7 @@ fn what_is_owed_is_there(world: &World) -> Verdict {
             let name = shadow.contended_name(key);
             if here(name) {
                 let value = shown(&store, name).map(|value| String::from_utf8_lossy(&value).into_owned());
-                shadow.contended_shown(key, value.as_deref()).map_err(in_store)?;
+                shadow.contended_left(key, value.as_deref()).map_err(in_store)?;
             }
         }
     }

@@ -57,6 +57,8 @@ pub struct Life {
     leaving: bool,
     dropped: u64,
     serves: bool,
+    /// Its calendar, from when it served.
+    calendar_ms: u64,
 }
 
 /// A name in the cluster.
@@ -88,6 +90,8 @@ pub struct Tally {
     pub strict: [u64; 2],
     /// Times each fault struck.
     pub faults: [u64; Fault::ALL.len()],
+    /// Sends that were lost, doubled, swapped.
+    pub hostile_sends: [u64; 3],
     /// Simulated time, in microseconds.
     pub simulated_us: u64,
     /// Time it took to heal after the faults, in microseconds.
@@ -311,6 +315,11 @@ impl World {
         machine.creation += 1;
         machine.base_us = self.random.below(1 << 40);
         let name = machine.name.clone();
+        let keyspace = |number: u16| store::config::Keyspace {
+            name: format!("k{number}"),
+            level: store::quorum::Level::All,
+            min_acks: 1,
+        };
         let writer = if self.plant == Some(Plant::ReusedDot) {
             5
         } else {
@@ -320,6 +329,7 @@ impl World {
             name: name.as_str().into(),
             creation: writer,
             shards: self.plan.shards,
+            keyspaces: (0..self.plan.keyspaces).map(keyspace).collect(),
             replicas: self.plan.replicas,
             join: others.iter().map(|other| other.as_str().into()).collect(),
             ..store::config::Config::default()
@@ -358,6 +368,7 @@ impl World {
             leaving: false,
             dropped: 0,
             serves: false,
+            calendar_ms: 0,
         });
         self.say(|| format!("{} starts", name.as_str()));
         self.give(at, number, Input::Start);
@@ -390,7 +401,12 @@ impl World {
         life.node.handle(time, input, &mut effects);
         let dropped = life.store.borrow().counters().dropped;
         let has_dropped = std::mem::replace(&mut life.dropped, dropped) != dropped;
-        let serves = !life.store.borrow().cluster().holds_nothing();
+        let serves = life.store.borrow().cluster().is_serving();
+        let calendar_ms = life.store.borrow().now_ms();
+        let went_back = calendar_ms < life.calendar_ms;
+        if serves || life.calendar_ms > 0 {
+            life.calendar_ms = calendar_ms;
+        }
         let begins_to_serve = !std::mem::replace(&mut life.serves, serves) && serves;
         let base_us = machine.base_us;
         let deadline_us = life
@@ -428,6 +444,10 @@ impl World {
         }
         if begins_to_serve && !crate::check::connected(self) {
             self.disturbed();
+        }
+        if went_back {
+            let name = self.machines[at].name.clone();
+            self.fail(format!("the calendar of {} went back to {calendar_ms}", name.as_str()));
         }
         if has_dropped {
             let mut quiet = std::mem::take(&mut self.quiet);
@@ -485,7 +505,7 @@ impl World {
             Effect::Event(event @ (Told::MessageDropped { .. } | Told::ProcessExited { .. })) => {
                 self.fail(format!("{}: {event:?}", self.machines[at].name.as_str()));
             }
-            Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } | Effect::Event(_) => {}
+            Effect::Deliver { .. } | Effect::Event(_) => {}
         }
     }
 
@@ -685,6 +705,7 @@ impl World {
         self.tally.requests = self.workload.requests;
         self.tally.outcomes = self.workload.outcomes;
         self.tally.acknowledged = self.workload.shadow.acknowledged;
+        self.tally.hostile_sends = self.network.hostile_sends;
         self.tally.simulated_us = self.now_us();
         self.tally.trace = self.trace.hash();
         self.tally

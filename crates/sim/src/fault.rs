@@ -107,8 +107,10 @@ pub struct Plan {
     pub nodes: usize,
     /// Names that may join later.
     pub spare: usize,
-    /// Shards of the one keyspace.
+    /// Shards of a keyspace.
     pub shards: u16,
+    /// One, or two: in the second one client flushes all now and then.
+    pub keyspaces: u16,
     /// Copies of each.
     pub replicas: u8,
     /// `tick_ms` of every node.
@@ -167,7 +169,13 @@ impl Plan {
             value_bytes_max: if large { 8_000 } else { 40 },
             faults,
             all_at_once: random.chance(500),
+            keyspaces: if shards < 64 { random.pick(&[1, 1, 2]) } else { 1 },
         }
+    }
+
+    /// Shards of all keyspaces.
+    pub fn shards_total(&self) -> usize {
+        usize::from(self.shards * self.keyspaces)
     }
 
     /// Whether a fault strikes in this run.

@@ -149,6 +149,9 @@ impl Sum {
         for (sum, count) in sum.strict.iter_mut().zip(tally.strict) {
             *sum += count;
         }
+        for (sum, count) in sum.hostile_sends.iter_mut().zip(tally.hostile_sends) {
+            *sum += count;
+        }
         for (sum, count) in sum.faults.iter_mut().zip(tally.faults) {
             *sum += count;
         }
@@ -174,7 +177,9 @@ impl Sum {
         let faults = Fault::ALL
             .iter()
             .map(|fault| format!("{fault:?} {}", tally.faults[fault.index()]));
+        let [lost, doubled, swapped] = tally.hostile_sends;
         println!("faults: {}", faults.collect::<Vec<_>>().join(", "));
+        println!("sends: {lost} lost, {doubled} doubled, {swapped} swapped");
     }
 }
 

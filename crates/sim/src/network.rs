@@ -91,7 +91,7 @@ pub struct Network {
     jitter_us: u64,
     /// In force now.
     pub hostile: Hostile,
-    /// Sends that suffered it.
+    /// Sends that were lost, doubled, swapped.
     pub hostile_sends: [u64; 3],
     random: Random,
 }

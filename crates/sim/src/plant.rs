@@ -13,7 +13,9 @@ use store::{
     message::{self as frame, Copy, Frame, Holding},
     slot,
     store::Store,
+    table::Content,
 };
+use wire::request::Batch;
 
 use crate::fault::{Fault, Plan};
 
@@ -21,6 +23,8 @@ use crate::fault::{Fault, Plan};
 const HEADER: usize = 1 + 4 * 8;
 /// Of the deltas, one in so many loses its content.
 const EARLY_ONE_IN: u64 = 16;
+/// How much too early a counter is freed.
+const EARLY_MS: u64 = 1_000;
 
 /// One bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +43,25 @@ pub enum Plant {
     EarlyDrop,
     /// A missing frame goes unnoticed.
     IgnoredGap,
+    /// A replica frees a counter, a little too early, and hears then that it was extended.
+    FreedAlone,
+    /// A replica does not hear that a shard was wiped.
+    LostWipe,
+    /// An increment is another than was asked for.
+    WrongCount,
+    /// What is appended is not.
+    LostAppend,
+    /// What is to stay ends.
+    FalsePersist,
+    /// What is to end stays.
+    FalseExpire,
+    /// What everybody writes vanishes.
+    Fleeting,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 14] = [
         Self::HastyAck,
         Self::EarlyClock,
         Self::ReusedDot,
@@ -51,6 +69,13 @@ impl Plant {
         Self::FillingReader,
         Self::EarlyDrop,
         Self::IgnoredGap,
+        Self::FreedAlone,
+        Self::LostWipe,
+        Self::WrongCount,
+        Self::LostAppend,
+        Self::FalsePersist,
+        Self::FalseExpire,
+        Self::Fleeting,
     ];
 
     /// Adds to a plan what brings the bug to light.
@@ -61,6 +86,13 @@ impl Plant {
             Self::FillingReader => (&[Fault::Crash, Fault::Join], 5),
             Self::EarlyDrop => (&[Fault::Leave, Fault::Join], 5),
             Self::IgnoredGap => (&[Fault::Lose], 3),
+            Self::FreedAlone => (&[Fault::Crash, Fault::Slow], 3),
+            Self::LostWipe
+            | Self::WrongCount
+            | Self::LostAppend
+            | Self::FalsePersist
+            | Self::FalseExpire
+            | Self::Fleeting => (&[], 3),
         };
         for &fault in faults {
             if !plan.has(fault) {
@@ -71,6 +103,9 @@ impl Plant {
         plan.spare = plan.spare.max(1);
         if self == Self::FillingReader {
             plan.batch_max = 1;
+        }
+        if self == Self::LostWipe {
+            plan.keyspaces = 2;
         }
         // Only one that is reborn alone, in a long cut, writes before it has seen what its former life wrote.
         if self == Self::ReusedDot {
@@ -106,20 +141,12 @@ impl Tampered {
         let mut out = bytes[..HEADER].to_vec();
         match self.plant {
             Some(Plant::IgnoredGap) => return self.close_gap(from, whole.number, bytes),
-            Some(Plant::EarlyClock | Plant::ForgottenContext) => {
-                let spoil = if self.plant == Some(Plant::EarlyClock) {
-                    without_content
-                } else {
-                    without_context
-                };
+            Some(plant @ (Plant::EarlyClock | Plant::ForgottenContext | Plant::FreedAlone | Plant::LostWipe)) => {
                 while let Some(Ok(message)) = whole.next() {
                     match message {
                         frame::Message::Delta { shard, delta } => {
-                            frame::Message::Delta {
-                                shard,
-                                delta: &spoil(delta),
-                            }
-                            .encode(&mut out);
+                            let delta = spoil_deltas(plant, &self.store.borrow(), shard as usize, delta);
+                            frame::Message::Delta { shard, delta: &delta }.encode(&mut out);
                         }
                         other => other.encode(&mut out),
                     }
@@ -142,7 +169,17 @@ impl Tampered {
                 }
                 self.release_all(&mut out);
             }
-            Some(Plant::HastyAck | Plant::ReusedDot | Plant::FillingReader) | None => return vec![bytes.clone()],
+            Some(
+                Plant::HastyAck
+                | Plant::ReusedDot
+                | Plant::FillingReader
+                | Plant::WrongCount
+                | Plant::LostAppend
+                | Plant::FalsePersist
+                | Plant::FalseExpire
+                | Plant::Fleeting,
+            )
+            | None => return vec![bytes.clone()],
         }
         vec![out.into()]
     }
@@ -229,50 +266,83 @@ impl Process<Payload> for Tampered {
                 }
                 self.store.borrow_mut().handle(ctx, Message::Payload(Payload::Ask(ask)));
             }
+            Message::Payload(Payload::Ask(mut ask)) => {
+                if let Some(plant) = self.plant {
+                    ask.batch = misread(plant, &ask.batch);
+                }
+                self.store.borrow_mut().handle(ctx, Message::Payload(Payload::Ask(ask)));
+            }
             other => self.store.borrow_mut().handle(ctx, other),
         }
     }
 }
 
-/// Deltas without what their writers had seen.
-fn without_context(deltas: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut reader = Reader::new(deltas);
+/// The requests as a store with this bug understands them.
+fn misread(plant: Plant, batch: &Batch) -> Batch {
+    let mut read = Batch::new();
+    for index in 0..batch.len() {
+        let request = batch.request(index);
+        let mut args: Vec<&[u8]> = request.iter().collect();
+        match (plant, args[0]) {
+            (Plant::WrongCount, b"INCRBY") => args[2] = b"0",
+            (Plant::LostAppend, b"APPEND") => args = vec![b"APPEND", b"elsewhere", args[2]],
+            (Plant::FalsePersist, b"PERSIST") => args = vec![b"EXISTS", args[1]],
+            (Plant::FalseExpire, b"PEXPIRE") => args = vec![b"EXISTS", args[1]],
+            (Plant::Fleeting, b"SET") if args[1].starts_with(b"x") => args.extend([&b"PX"[..], b"500"]),
+            _ => {}
+        }
+        read.push(&args);
+    }
+    read
+}
+
+/// Deltas as a replica with this bug takes them.
+fn spoil_deltas(plant: Plant, store: &Store, shard: usize, deltas: &[u8]) -> Vec<u8> {
+    let (mut out, mut reader) = (Vec::new(), Reader::new(deltas));
     while !reader.is_empty() {
-        let before = reader.rest();
+        let whole = reader.rest();
         let Ok(delta) = Delta::take(&mut reader) else {
             return deltas.to_vec();
         };
-        let mut context = Vec::new();
-        delta.context.to_clock().encode(&mut context);
-        let length = before.len() - reader.rest().len() - context.len();
-        out.extend_from_slice(&before[..length]);
-        out.push(0);
+        let whole = &whole[..whole.len() - reader.rest().len()];
+        let mut context = delta.context.to_clock();
+        let mut encoded = Vec::new();
+        context.encode(&mut encoded);
+        let head = &whole[..whole.len() - encoded.len()];
+        let is_early = delta.dot.counter % EARLY_ONE_IN == 0;
+        match (plant, delta.event) {
+            (Plant::EarlyClock, Event::Write { .. }) if is_early => put_nothing(&mut out, &delta),
+            (Plant::LostWipe, Event::Wipe) => put_nothing(&mut out, &delta),
+            (Plant::ForgottenContext, _) => {
+                out.extend_from_slice(head);
+                out.push(0);
+            }
+            (Plant::FreedAlone, Event::Write { key, record })
+                if matches!(record.content, Content::Counter { .. }) && ends_soon(store, shard, key) =>
+            {
+                context.join(store.shard(shard).clock());
+                out.extend_from_slice(head);
+                context.encode(&mut out);
+            }
+            _ => out.extend_from_slice(whole),
+        }
     }
     out
 }
 
-/// Deltas of which some do nothing but take their dot.
-fn without_content(deltas: &[u8]) -> Vec<u8> {
+fn ends_soon(store: &Store, shard: usize, key: &[u8]) -> bool {
+    let (shard, end_ms) = (store.shard(shard), store.now_ms() + EARLY_MS);
+    shard.view(key, 0).is_some() && shard.view(key, end_ms).is_none()
+}
+
+/// A delta that does nothing but take its dot.
+fn put_nothing(out: &mut Vec<u8>, delta: &Delta<'_>) {
     const DELETE: u8 = 1;
-    let mut out = Vec::new();
-    let mut reader = Reader::new(deltas);
-    while !reader.is_empty() {
-        let before = reader.rest();
-        let Ok(delta) = Delta::take(&mut reader) else {
-            return deltas.to_vec();
-        };
-        if delta.dot.counter % EARLY_ONE_IN == 0 && matches!(delta.event, Event::Write { .. }) {
-            out.push(DELETE);
-            put_dot(&mut out, delta.dot);
-            out.extend_from_slice(&delta.stamp.0.to_le_bytes());
-            put_bytes(&mut out, b"nothing");
-            out.push(0);
-        } else {
-            out.extend_from_slice(&before[..before.len() - reader.rest().len()]);
-        }
-    }
-    out
+    out.push(DELETE);
+    put_dot(out, delta.dot);
+    out.extend_from_slice(&delta.stamp.0.to_le_bytes());
+    put_bytes(out, b"nothing");
+    out.push(0);
 }
 
 /// Holdings in which every copy is ready that has no place at the receiver.

@@ -4,8 +4,12 @@
 //!
 //! - An *owned* key is written by one client, one write after the other; each write has a number, which its value
 //!   shows. Whatever happens, a read shows nothing, or the value of a write that was issued to that key and not refused.
-//! - A *counter* is only ever incremented.
-//! - A *contended* key is written by all: a read shows a value that was written to it, or nothing.
+//! - A *counter* is only ever incremented, so each increment answers at least what it added. One of them is *timed*: it
+//!   may end at any time and begin anew, and is never above the sum of all.
+//! - A *contended* key is written by all: a read shows a value that was written to it, or nothing. One that is never
+//!   deleted shows something in the end.
+//!
+//! `EXPIRE` and `PERSIST` of an owned key are *touches*: numbered among its writes, but no value shows them.
 //!
 //! A read is *strict* if the world was quiet (see `check.rs`) all the while from its request to its reply: all nodes that
 //! serve were connected, none stood still, and none lacked what another had. What a strict read of an owned key may show:
@@ -43,6 +47,16 @@ pub enum Kind {
     SetFor(u64),
     /// The key is gone.
     Del,
+    /// What is there ends after so long, in microseconds.
+    Expire(u64),
+    /// What is there does not end.
+    Persist,
+}
+
+impl Kind {
+    fn is_touch(self) -> bool {
+        matches!(self, Self::Expire(_) | Self::Persist)
+    }
 }
 
 /// What became of a write.
@@ -68,6 +82,8 @@ struct Write {
     spread_us: u64,
     /// Unknown, and too long ago to land late.
     buried: bool,
+    /// Acknowledged at level `all`, in a quiet world.
+    sure: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -102,12 +118,16 @@ pub struct Counter {
     pub high: i64,
     /// `owed` lost its ground in a crash that was not lawful.
     pub excused: bool,
+    /// It may end, so that nothing is owed.
+    pub timed: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Contended {
     name: String,
     values: BTreeMap<String, State>,
+    /// Nobody deletes it, and no crash that was not lawful took its values.
+    lasts: bool,
 }
 
 /// All keys.
@@ -157,6 +177,7 @@ impl Shadow {
             ended_us: 0,
             spread_us: 0,
             buried: false,
+            sure: false,
         });
         writes.len()
     }
@@ -169,9 +190,10 @@ impl Shadow {
         if level != Level::All {
             write.spread_us += SPREAD_US;
         }
-        let asked_us = write.asked_us;
+        write.sure = state == State::Acked && level == Level::All && quiet;
+        let (asked_us, kind, sure) = (write.asked_us, write.kind, write.sure);
         self.acknowledged += u64::from(state == State::Acked);
-        if state == State::Acked && level == Level::All && quiet && number > owned.floor {
+        if sure && !kind.is_touch() && number > owned.floor {
             owned.floor = number;
             for earlier in &mut owned.writes[..number - 1] {
                 earlier.buried |= earlier.state == State::Unknown && earlier.asked_us + LATE_US < asked_us;
@@ -215,10 +237,12 @@ impl Shadow {
         };
         match write.kind {
             Kind::Del => return Err("that was a delete".into()),
-            Kind::SetFor(time_us) if asked_us > write.latest_us() + time_us + self.calendar_error_us => {
-                return Err("it has expired".into());
-            }
+            Kind::Expire(_) | Kind::Persist => return Err("that was no value".into()),
             Kind::Set | Kind::SetFor(_) => {}
+        }
+        let is_over = |end_us: u64| asked_us > end_us + self.calendar_error_us;
+        if owned.end_us(number, strict).is_some_and(is_over) {
+            return Err("it has expired".into());
         }
         if write.state == State::Refused {
             return Err("it was refused".into());
@@ -240,9 +264,11 @@ impl Shadow {
                 State::Pending | State::Acked => number >= read.kept,
             };
             let removes = match write.kind {
-                Kind::Set => false,
+                Kind::Set | Kind::Persist => false,
                 Kind::Del => true,
-                Kind::SetFor(time_us) => now_us + self.calendar_error_us >= write.asked_us + time_us,
+                Kind::SetFor(time_us) | Kind::Expire(time_us) => {
+                    now_us + self.calendar_error_us >= write.asked_us + time_us
+                }
             };
             counts && removes
         };
@@ -259,9 +285,9 @@ impl Shadow {
     pub fn must_hold(&self, key: usize, number: usize) -> Option<bool> {
         let owned = &self.owned[key];
         let last = owned.writes.len() == number;
-        let open = |write: &Write| matches!(write.state, State::Unknown | State::Pending) && !write.buried;
         let Write { kind, state, .. } = owned.writes[number - 1];
-        let sure = last && state == State::Acked && !owned.writes.iter().any(open) && !matches!(kind, Kind::SetFor(_));
+        let stays = matches!(kind, Kind::Set | Kind::Del);
+        let sure = last && state == State::Acked && !owned.writes.iter().any(Write::is_open) && stays;
         sure.then_some(kind == Kind::Del)
     }
 
@@ -270,8 +296,10 @@ impl Shadow {
     pub fn excuse_unless(&mut self, key: usize, holds: impl Fn(&str, usize, bool) -> bool) {
         let owned = &mut self.owned[key];
         let last = owned.writes.iter().rposition(|write| write.state == State::Acked);
+        // Whether a touch is lost cannot be seen yet.
         if let Some(index) = last
-            && !holds(&owned.name, index + 1, owned.writes[index].kind == Kind::Del)
+            && (owned.writes[index].kind.is_touch()
+                || !holds(&owned.name, index + 1, owned.writes[index].kind == Kind::Del))
         {
             owned.excused = true;
         }
@@ -279,12 +307,30 @@ impl Shadow {
 
     // Contended keys
 
-    /// A key for everybody.
-    pub fn new_contended(&mut self, name: String) {
+    /// A key for everybody; one that `lasts` is never deleted.
+    pub fn new_contended(&mut self, name: String, lasts: bool) {
         self.contended.push(Contended {
             name,
             values: BTreeMap::new(),
+            lasts,
         });
+    }
+
+    /// A crash that was not lawful: nothing is owed of a contended key of which nobody `has` anything.
+    pub fn excuse_contended(&mut self, has: impl Fn(&str) -> bool) {
+        for contended in &mut self.contended {
+            contended.lasts &= has(&contended.name);
+        }
+    }
+
+    /// What a contended key shows in the end.
+    pub fn contended_left(&self, key: usize, value: Option<&str>) -> Result<(), String> {
+        let Contended { name, values, lasts } = &self.contended[key];
+        let acked = values.values().filter(|state| **state == State::Acked).count();
+        if *lasts && value.is_none() && acked > 0 {
+            return Err(format!("{name} shows nothing, and {acked} writes were acknowledged"));
+        }
+        self.contended_shown(key, value)
     }
 
     /// Its text.
@@ -305,7 +351,7 @@ impl Shadow {
 
     /// What a read showed.
     pub fn contended_shown(&self, key: usize, value: Option<&str>) -> Result<(), String> {
-        let Contended { name, values } = &self.contended[key];
+        let Contended { name, values, .. } = &self.contended[key];
         match value.map(|value| (value, values.get(value))) {
             Some((value, None)) => Err(format!("{name} shows {value:?}: nobody wrote that")),
             Some((value, Some(State::Refused))) => Err(format!("{name} shows {value:?}: it was refused")),
@@ -315,6 +361,11 @@ impl Shadow {
 }
 
 impl Write {
+    /// It may still land.
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Unknown | State::Pending) && !self.buried
+    }
+
     /// When it took effect at the latest.
     fn latest_us(&self) -> u64 {
         if self.state == State::Acked {
@@ -326,8 +377,45 @@ impl Write {
 }
 
 impl Owned {
+    /// When what write `number` left ends at the latest; none if it does not, or that cannot be told. Only a `strict`
+    /// read must have seen a touch.
+    fn end_us(&self, number: usize, strict: bool) -> Option<u64> {
+        let write = &self.writes[number - 1];
+        let mut end_us = match write.kind {
+            Kind::SetFor(time_us) => Some(write.latest_us() + time_us),
+            _ => None,
+        };
+        let touches = |(index, touch): &(usize, &Write)| match touch.state {
+            State::Refused => false,
+            State::Acked => *index >= number,
+            State::Pending | State::Unknown => !touch.buried,
+        };
+        for (_, touch) in self.writes.iter().enumerate().filter(touches) {
+            match touch.kind {
+                Kind::Persist => end_us = None,
+                Kind::Expire(time_us) => {
+                    let later_us = touch.latest_us() + time_us;
+                    let binds = strict && write.sure && touch.sure;
+                    end_us = match end_us {
+                        Some(end_us) => Some(end_us.max(later_us)),
+                        None => binds.then_some(later_us),
+                    };
+                }
+                Kind::Set | Kind::SetFor(_) | Kind::Del => {}
+            }
+        }
+        // One that may land late lands last.
+        let may_persist = |write: &Write| write.kind == Kind::Persist && write.is_open();
+        if self.writes.iter().any(may_persist) {
+            None
+        } else {
+            end_us
+        }
+    }
+
     fn kept(&self, now_us: u64) -> usize {
-        let kept = |write: &Write| write.state == State::Acked && write.kind != Kind::Del && write.spread_us <= now_us;
+        let keeps = |kind: Kind| matches!(kind, Kind::Set | Kind::SetFor(_) | Kind::Persist);
+        let kept = |write: &Write| write.state == State::Acked && keeps(write.kind) && write.spread_us <= now_us;
         let last = self.writes.iter().rposition(kept).map_or(0, |index| index + 1);
         // A delete that was acknowledged in a quiet world has seen all before it.
         if last < self.floor { self.floor } else { last }
@@ -417,5 +505,37 @@ mod tests {
         let later = shadow.begin(0, Kind::Set, 2 * LATE_US);
         shadow.end(0, later, State::Acked, Level::All, true, 0);
         assert!(!check(&shadow, None, true), "it is buried");
+    }
+
+    #[test]
+    fn a_touch_ends_what_is_there_or_keeps_it() {
+        const SECOND_US: u64 = 1_000_000;
+        let mut shadow = Shadow::default();
+        shadow.new_key("k".into());
+        let shows = |shadow: &Shadow, shown, now_us| shadow.shown(shadow.read(0, now_us), shown, true, now_us, now_us);
+        acked(&mut shadow, Kind::Set, true);
+        acked(&mut shadow, Kind::Expire(SECOND_US), true);
+        assert!(shows(&shadow, Some(1), SECOND_US).is_ok() && shows(&shadow, None, SECOND_US).is_ok());
+        assert!(shows(&shadow, None, SECOND_US / 2).is_err(), "too early");
+        assert!(shows(&shadow, Some(1), SECOND_US + 1).is_err(), "too late");
+        acked(&mut shadow, Kind::Persist, true);
+        assert!(shows(&shadow, Some(1), 9 * SECOND_US).is_ok());
+        assert!(shows(&shadow, None, 9 * SECOND_US).is_err(), "it was to stay");
+        assert!(shows(&shadow, Some(3), 0).is_err(), "no value");
+        acked(&mut shadow, Kind::SetFor(SECOND_US), true);
+        let late = shadow.begin(0, Kind::Persist, 0);
+        shadow.end(0, late, State::Unknown, Level::All, true, 0);
+        assert!(shows(&shadow, Some(4), 9 * SECOND_US).is_ok() && shows(&shadow, None, 9 * SECOND_US).is_ok());
+    }
+
+    #[test]
+    fn a_contended_key_that_nobody_deletes_shows_something_in_the_end() {
+        let mut shadow = Shadow::default();
+        shadow.new_contended("x".into(), true);
+        assert!(shadow.contended_left(0, None).is_ok());
+        shadow.contended_write(0, "v", State::Acked);
+        assert!(shadow.contended_left(0, None).is_err() && shadow.contended_left(0, Some("v")).is_ok());
+        shadow.excuse_contended(|_| false);
+        assert!(shadow.contended_left(0, None).is_ok());
     }
 }

@@ -22,14 +22,40 @@ use crate::{
 /// One request, and what is needed to judge its reply.
 #[derive(Debug)]
 enum Op {
-    Write { key: usize, number: usize },
+    Write {
+        key: usize,
+        number: usize,
+    },
     WriteMany(Vec<(usize, usize)>),
+    /// The value grows by the number of the write and its padding, so many bytes.
+    Append {
+        key: usize,
+        number: usize,
+        bytes: usize,
+    },
+    /// It happens only to what is there, and the reply tells.
+    Touch {
+        key: usize,
+        number: usize,
+    },
+    TouchCounter,
     Read(Read),
     ReadMany(Vec<Read>),
-    Count { counter: usize, by: i64 },
-    Sum { counter: usize, low: i64 },
-    Contend { key: usize, value: Option<String> },
-    Look { key: usize },
+    Count {
+        counter: usize,
+        by: i64,
+    },
+    Sum {
+        counter: usize,
+        low: i64,
+    },
+    Contend {
+        key: usize,
+        value: Option<String>,
+    },
+    Look {
+        key: usize,
+    },
 }
 
 /// A batch under way.
@@ -63,6 +89,7 @@ pub struct Client {
     pub asked: Option<Asked>,
     keys: Vec<usize>,
     fading: Vec<usize>,
+    flushed: Vec<usize>,
     values: u64,
 }
 
@@ -87,8 +114,15 @@ pub struct Workload {
 /// Keys of each client that it writes again and again, and those that expire.
 const KEYS: usize = 12;
 const FADING: usize = 3;
+/// Keys of the second keyspace, all of them the first client's, and it alone flushes.
+const FLUSHED: usize = 6;
+/// The last of them is timed.
 const COUNTERS: usize = 3;
+/// The first of them lasts.
 const CONTENDED: usize = 3;
+/// Values of a client's first key, in a run with large values; one in so many.
+const HUGE_BYTES_MAX: u64 = 1 << 20;
+const HUGE_ONE_IN: u64 = 40;
 
 impl Workload {
     /// The clients of a plan.
@@ -106,11 +140,15 @@ impl Workload {
         for counter in 0..COUNTERS {
             shadow.counters.push(crate::shadow::Counter {
                 name: format!("n:{counter}"),
+                timed: counter == COUNTERS - 1,
                 ..Default::default()
             });
         }
         for key in 0..CONTENDED {
-            shadow.new_contended(format!("x:{key}"));
+            shadow.new_contended(format!("x:{key}"), key == 0);
+        }
+        if plan.keyspaces > 1 {
+            clients[0].flushed = (0..FLUSHED).map(|key| shadow.new_key(format!("w:{key}"))).collect();
         }
         Self {
             clients,
@@ -138,9 +176,12 @@ impl Workload {
         ]);
         let mut batch = Batch::new();
         let count = self.random.between(1, self.batch_max);
-        let ops = (0..count).map(|_| self.op(client, now_us, &mut batch)).collect();
+        let flushes = !self.clients[client].flushed.is_empty() && self.random.chance(200);
+        let op = if flushes { Self::op_in_second } else { Self::op };
+        let ops = (0..count).map(|_| op(self, client, now_us, &mut batch)).collect();
         let place = self.clients[client].place.clone()?;
         let mut session = Session::new(client as u64 + 1, true);
+        session.keyspace = u16::from(flushes);
         session.level = Some(if self.hasty { Level::One } else { level });
         self.clients[client].asked = Some(Asked {
             ops,
@@ -177,7 +218,13 @@ impl Workload {
                 batch.push(&[b"DEL", self.name(key)]);
                 Op::Write { key, number }
             }
-            40..45 => {
+            40..42 => {
+                let key = self.random.pick(&self.clients[client].fading);
+                let (number, value) = self.begin(key, Kind::Set, now_us);
+                batch.push(&[b"SET", self.name(key), &value]);
+                Op::Write { key, number }
+            }
+            42..45 => {
                 let key = self.random.pick(&self.clients[client].fading);
                 let time_ms = self.random.between(100, 3_000);
                 let (number, value) = self.begin(key, Kind::SetFor(time_ms * 1000), now_us);
@@ -196,7 +243,25 @@ impl Workload {
                 batch.push(&args);
                 Op::WriteMany(pairs.into_iter().map(|(key, (number, _))| (key, number)).collect())
             }
-            50..75 => {
+            50..53 => {
+                let key = self.own_key(client);
+                let (number, value) = self.begin(key, Kind::Set, now_us);
+                batch.push(&[b"APPEND", self.name(key), &value]);
+                let bytes = value.len();
+                Op::Append { key, number, bytes }
+            }
+            53..57 => self.touch(client, now_us, batch),
+            57..58 => {
+                let name = &self.shadow.counters[COUNTERS - 1].name;
+                let time_ms = self.random.between(300, 3_000).to_string();
+                if self.random.chance(500) {
+                    batch.push(&[b"PERSIST", name.as_bytes()]);
+                } else {
+                    batch.push(&[b"PEXPIRE", name.as_bytes(), time_ms.as_bytes()]);
+                }
+                Op::TouchCounter
+            }
+            58..75 => {
                 let key = self.any_key();
                 batch.push(&[b"GET", self.name(key)]);
                 Op::Read(self.shadow.read(key, now_us))
@@ -229,8 +294,58 @@ impl Workload {
         }
     }
 
+    fn touch(&mut self, client: usize, now_us: u64, batch: &mut Batch) -> Op {
+        let key = self.random.pick(&self.clients[client].fading);
+        let time_ms = self.random.between(100, 3_000);
+        let persists = self.random.chance(500);
+        let kind = if persists {
+            Kind::Persist
+        } else {
+            Kind::Expire(time_ms * 1000)
+        };
+        let number = self.shadow.begin(key, kind, now_us);
+        if persists {
+            batch.push(&[b"PERSIST", self.name(key)]);
+        } else {
+            batch.push(&[b"PEXPIRE", self.name(key), time_ms.to_string().as_bytes()]);
+        }
+        Op::Touch { key, number }
+    }
+
+    /// What the first client does in the second keyspace.
+    fn op_in_second(&mut self, client: usize, now_us: u64, batch: &mut Batch) -> Op {
+        let key = self.random.pick(&self.clients[client].flushed);
+        match self.random.below(100) {
+            0..40 => {
+                let (number, value) = self.begin(key, Kind::Set, now_us);
+                batch.push(&[b"SET", self.name(key), &value]);
+                Op::Write { key, number }
+            }
+            40..50 => {
+                let (number, _) = self.begin(key, Kind::Del, now_us);
+                batch.push(&[b"DEL", self.name(key)]);
+                Op::Write { key, number }
+            }
+            50..58 => {
+                batch.push(&[b"FLUSHALL"]);
+                let keys = self.clients[client].flushed.clone();
+                let gone = |key| (key, self.shadow.begin(key, Kind::Del, now_us));
+                Op::WriteMany(keys.into_iter().map(gone).collect())
+            }
+            _ => {
+                batch.push(&[b"GET", self.name(key)]);
+                Op::Read(self.shadow.read(key, now_us))
+            }
+        }
+    }
+
     fn contend(&mut self, client: usize, dice: u64, batch: &mut Batch) -> Op {
-        let key = self.random.index(CONTENDED);
+        let deletes = (94..96).contains(&dice);
+        let key = if deletes {
+            1 + self.random.index(CONTENDED - 1)
+        } else {
+            self.random.index(CONTENDED)
+        };
         let name = self.shadow.contended_name(key).to_owned();
         match dice {
             90..94 => {
@@ -258,7 +373,12 @@ impl Workload {
     fn begin(&mut self, key: usize, kind: Kind, now_us: u64) -> (usize, Vec<u8>) {
         let number = self.shadow.begin(key, kind, now_us);
         let mut value = format!("{}#{number}#", self.shadow.name(key)).into_bytes();
-        value.resize(value.len() + self.random.below(self.value_bytes_max + 1) as usize, b'.');
+        let mut padding = self.random.below(self.value_bytes_max + 1);
+        let is_first = || self.clients.iter().any(|client| client.keys[0] == key);
+        if self.value_bytes_max > 1_000 && is_first() && self.random.below(HUGE_ONE_IN) == 0 {
+            padding = self.random.below(HUGE_BYTES_MAX + 1);
+        }
+        value.resize(value.len() + padding as usize, b'.');
         (number, value)
     }
 
@@ -273,10 +393,12 @@ impl Workload {
     /// Recent ones more often, since most written once are old.
     fn any_key(&mut self) -> usize {
         let len = self.shadow.len();
-        if self.random.chance(300) {
-            len - 1 - self.random.index(len.min(20))
+        let recent = len - 1 - self.random.index(len.min(20));
+        let old = self.random.index(len.min(self.clients.len() * (KEYS + FADING)));
+        if self.random.chance(300) && crate::check::keyspace(self.shadow.name(recent)) == 0 {
+            recent
         } else {
-            self.random.index(len.min(self.clients.len() * (KEYS + FADING)))
+            old
         }
     }
 
@@ -311,7 +433,7 @@ impl Workload {
             return Vec::new();
         };
         let pairs = asked.ops.iter().flat_map(|op| match op {
-            Op::Write { key, number } => vec![(*key, *number)],
+            Op::Write { key, number } | Op::Append { key, number, .. } => vec![(*key, *number)],
             Op::WriteMany(pairs) => pairs.clone(),
             _ => Vec::new(),
         });
@@ -345,6 +467,8 @@ impl Workload {
                 Retry::Unsafe => State::Unknown,
                 Retry::Useless => return Err(format!("{op:?} is answered {kind:?} {text}")),
             },
+            // Nothing was there to be touched.
+            Reply::Int(0) if matches!(op, Op::Touch { .. }) => State::Refused,
             _ => State::Acked,
         };
         self.outcomes[match state {
@@ -381,7 +505,17 @@ impl Workload {
             (Op::Look { key }, Reply::Null) => self.shadow.contended_shown(*key, None),
             (Op::Look { key }, Reply::Bulk(bytes)) => self.shadow.contended_shown(*key, Some(&text(bytes))),
             (Op::Write { .. } | Op::WriteMany(_) | Op::Contend { .. }, Reply::Ok | Reply::Int(0 | 1)) => Ok(()),
-            (Op::Count { .. }, Reply::Int(_)) => Ok(()),
+            (Op::Touch { .. } | Op::TouchCounter, Reply::Int(0 | 1)) => Ok(()),
+            (Op::Append { bytes, .. }, Reply::Int(length)) if length >= *bytes as i64 => Ok(()),
+            (Op::Count { counter, by }, Reply::Int(sum)) => {
+                let high = self.shadow.counters[*counter].high;
+                if (*by..=high).contains(&sum) {
+                    return Ok(());
+                }
+                Err(format!(
+                    "{op:?} is answered {sum}, which is not between {by} and {high}"
+                ))
+            }
             (_, _) => unexpected(),
         }
     }
@@ -406,7 +540,7 @@ impl Workload {
         let name = self.shadow.name(key);
         let number = value
             .strip_prefix(name)
-            .and_then(|rest| rest.split('#').nth(1))
+            .and_then(|rest| rest.rsplit('#').nth(1))
             .and_then(|n| n.parse().ok());
         number.ok_or_else(|| format!("{name} shows {value:?}, which is another key's"))
     }
@@ -414,7 +548,7 @@ impl Workload {
     /// Whether a counter may show `sum`.
     pub fn judge_sum(&self, counter: usize, low: i64, sum: i64) -> Result<(), String> {
         let counter = &self.shadow.counters[counter];
-        let low = if counter.excused { 0 } else { low };
+        let low = if counter.excused || counter.timed { 0 } else { low };
         if (low..=counter.high).contains(&sum) {
             return Ok(());
         }
@@ -432,7 +566,9 @@ impl Workload {
             state
         };
         match op {
-            Op::Write { key, number } => self.shadow.end(*key, *number, state, asked.level, strict, now_us),
+            Op::Write { key, number } | Op::Append { key, number, .. } | Op::Touch { key, number } => {
+                self.shadow.end(*key, *number, state, asked.level, strict, now_us);
+            }
             Op::WriteMany(pairs) => {
                 for (key, number) in pairs {
                     self.shadow.end(*key, *number, state, asked.level, strict, now_us);
@@ -453,7 +589,12 @@ impl Workload {
                 key,
                 value: Some(value),
             } => self.shadow.contended_write(*key, value, state),
-            Op::Contend { value: None, .. } | Op::Read(_) | Op::ReadMany(_) | Op::Sum { .. } | Op::Look { .. } => {}
+            Op::TouchCounter
+            | Op::Contend { value: None, .. }
+            | Op::Read(_)
+            | Op::ReadMany(_)
+            | Op::Sum { .. }
+            | Op::Look { .. } => {}
         }
     }
 }

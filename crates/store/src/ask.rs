@@ -162,8 +162,8 @@ pub struct NodeStatus {
     pub member: Member,
     /// How it fares.
     pub vitals: Vitals,
-    /// It may be stopped now without dropping below the replication factor for good: all its shards have all their
-    /// copies, and enough nodes remain to make a new one.
+    /// It may be stopped now without dropping below the replication factor for good: all shards that it holds or has a
+    /// place for have all their copies, and enough nodes remain to make a new one.
     pub safe_to_stop: bool,
 }
 
@@ -199,7 +199,8 @@ pub struct Status {
     pub replicas: u8,
     /// Names of the keyspaces.
     pub keyspaces: Vec<String>,
-    /// Every shard has all its copies, none is on the move, and no clocks are known to differ.
+    /// Every shard has all its copies, or one on each node where there are fewer nodes than replicas; none is on the
+    /// move, and no clocks are known to differ.
     pub healed: bool,
     /// Copies still to be made or handed over, cluster-wide.
     pub moves: u64,

@@ -60,6 +60,11 @@ impl Clock {
         of(self.rows.first()) ^ of(self.rows.last())
     }
 
+    /// How many writers it has seen.
+    pub fn writers(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Whether it has seen nothing.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

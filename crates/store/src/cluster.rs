@@ -94,8 +94,8 @@ pub struct Change {
     pub lost: PeerSet,
     /// Peers that are new.
     pub joined: PeerSet,
-    /// Shards are placed differently.
-    pub placed_anew: bool,
+    /// Members that found every slot taken, and had not before: they have no part in the store until one is free.
+    pub turned_away: Vec<String>,
     /// A member went without leave, and may be back in a moment.
     pub crashed: bool,
 }
@@ -114,6 +114,8 @@ pub struct Cluster {
     peers: Vec<Option<Peer>>,
     met: u64,
     absent: Vec<Absent>,
+    /// Members there was no slot for at the last list.
+    turned_away: Vec<String>,
     copies: Vec<Copy>,
     ring: Ring,
     seats: Vec<Seat>,
@@ -135,6 +137,7 @@ impl Cluster {
             peers: Vec::new(),
             met: 0,
             absent: Vec::new(),
+            turned_away: Vec::new(),
             copies: vec![Copy::Absent; shards],
             ring: Ring::new(&[name], ring_shards, replicas),
             seats: vec![Seat::Me],
@@ -321,9 +324,9 @@ impl Cluster {
         names.filter(|name| *name != self.name)
     }
 
-    /// This node has nothing of any shard.
-    pub fn holds_nothing(&self) -> bool {
-        self.copies.iter().all(|copy| *copy != Copy::Ready)
+    /// A copy of this node is ready: it may be asked for something.
+    pub fn is_serving(&self) -> bool {
+        self.copies.contains(&Copy::Ready)
     }
 
     /// Takes in what a peer tells of its copies. A list of another length is none of ours: it is refused.
@@ -346,7 +349,7 @@ impl Cluster {
 
     /// Takes in a member list.
     pub fn update(&mut self, members: Arc<[Member]>) -> Change {
-        let mut change = Change::default();
+        let (mut change, mut turned_away) = (Change::default(), Vec::new());
         self.members = members;
         let members = self.members.clone();
         for slot in 0..self.peers.len() {
@@ -400,12 +403,21 @@ impl Cluster {
                 vitals: Vitals::default(),
                 keys: Vec::new(),
             };
-            if let Some(slot) = self.seat_peer(peer, change.lost) {
-                change.joined.insert(slot);
+            match self.seat_peer(peer, change.lost) {
+                Some(slot) => change.joined.insert(slot),
+                None => turned_away.push(name.into()),
             }
         }
-        change.placed_anew = self.place();
+        let was_before = |name: &&String| self.turned_away.contains(name);
+        change.turned_away = turned_away.iter().filter(|name| !was_before(name)).cloned().collect();
+        self.turned_away = turned_away;
+        self.place();
         change
+    }
+
+    /// A member waits for a slot.
+    pub fn turns_away(&self) -> bool {
+        !self.turned_away.is_empty()
     }
 
     /// A slot for a peer, none of those `lost` just now: somebody has to let go of them first.
@@ -421,8 +433,8 @@ impl Cluster {
         })
     }
 
-    /// Computes the ring and the routes; true if the ring changed.
-    fn place(&mut self) -> bool {
+    /// Computes the ring and the routes.
+    fn place(&mut self) {
         let mut seated: Vec<(&str, Seat)> = self
             .peers()
             .filter(|(_, peer)| !peer.leaving)
@@ -435,13 +447,11 @@ impl Cluster {
         seated.sort_unstable_by_key(|(name, _)| *name);
         let seats = seated.iter().map(|(_, seat)| *seat).collect();
         let names: Vec<&str> = seated.iter().map(|(name, _)| *name).collect();
-        let changed = !self.ring.nodes().eq(names.iter().copied());
-        if changed {
+        if !self.ring.nodes().eq(names.iter().copied()) {
             self.ring = Ring::new(&names, self.ring_shards, self.replicas);
         }
         self.seats = seats;
         self.reroute();
-        changed
     }
 
     fn reroute(&mut self) {
@@ -489,4 +499,48 @@ fn is_serving(member: &Member) -> bool {
             member.state,
             MemberState::Up | MemberState::Suspect | MemberState::Leaving
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use node::Atom;
+
+    use super::*;
+
+    /// Members of these numbers, all of them up, beside the node itself.
+    fn members(numbers: impl IntoIterator<Item = usize>) -> Arc<[Member]> {
+        let up = |number: usize| Member {
+            name: Atom::new(&format!("n{number:03}@h")),
+            creation: 4,
+            state: MemberState::Up,
+            connected: true,
+            dist_port: None,
+        };
+        numbers.into_iter().map(up).collect()
+    }
+
+    #[test]
+    fn who_finds_no_slot_is_told_of_once_and_gets_the_next() {
+        let mut cluster = Cluster::new(&Config {
+            name: "n000@h".into(),
+            ..Config::default()
+        });
+        let first = cluster.update(members(0..=PEERS_MAX));
+        assert_eq!((first.joined.len() as usize, first.turned_away.len()), (PEERS_MAX, 0));
+        let late = format!("n{:03}@h", PEERS_MAX + 1);
+        assert_eq!(cluster.update(members(0..=PEERS_MAX + 1)).turned_away, [late.as_str()]);
+        assert_eq!(cluster.update(members(0..=PEERS_MAX + 1)).turned_away, [""; 0]);
+        // The slot of one that is lost is not given away before that was handled, so it takes the same list twice.
+        let without_one = || members((0..=PEERS_MAX + 1).filter(|number| *number != 7));
+        let change = cluster.update(without_one());
+        assert_eq!(
+            (change.lost.len(), change.joined.len(), cluster.turns_away()),
+            (1, 0, true)
+        );
+        let change = cluster.update(without_one());
+        assert_eq!((change.joined.len(), cluster.turns_away()), (1, false));
+        assert!(cluster.slot(&late).is_some());
+    }
 }

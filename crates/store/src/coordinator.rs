@@ -406,7 +406,7 @@ impl Store {
     }
 
     /// Gathers the delta just written for `targets`.
-    fn send_delta(&mut self, shard: usize, targets: PeerSet) {
+    pub(crate) fn send_delta(&mut self, shard: usize, targets: PeerSet) {
         let message = Message::Delta {
             shard: shard as u32,
             delta: &self.delta,

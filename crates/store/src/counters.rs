@@ -17,6 +17,8 @@ pub struct Counters {
     pub writes_relaxed: u64,
     /// Deltas merged.
     pub deltas: u64,
+    /// Those from a node whose time is too far ahead of this one's to follow.
+    pub deltas_ahead: u64,
     /// Chunks sent to replicas that lacked something.
     pub chunks_sent: u64,
     /// Chunks merged.
@@ -29,13 +31,13 @@ pub struct Counters {
     pub formed: u64,
     /// Shards handed over and dropped.
     pub dropped: u64,
-    /// Keys that expired.
+    /// Keys that expired and were deleted here, by their primary.
     pub expired: u64,
 }
 
 impl Counters {
     /// Names as `/metrics` has them, what they count, and their values.
-    pub fn named(&self) -> [(&'static str, &'static str, u64); 14] {
+    pub fn named(&self) -> [(&'static str, &'static str, u64); 15] {
         [
             ("requests", "Requests of clients of this node.", self.requests),
             ("forwarded", "Requests that another node executed.", self.forwarded),
@@ -57,6 +59,11 @@ impl Counters {
             ),
             ("deltas", "Deltas merged.", self.deltas),
             (
+                "deltas_ahead",
+                "Deltas merged that came from a node whose time is far ahead.",
+                self.deltas_ahead,
+            ),
+            (
                 "chunks_sent",
                 "Chunks sent to replicas that lacked something.",
                 self.chunks_sent,
@@ -66,7 +73,11 @@ impl Counters {
             ("fills", "Fills and repairs that ended well.", self.fills),
             ("formed", "Shards that were formed without a ready holder.", self.formed),
             ("dropped", "Shards handed over and dropped.", self.dropped),
-            ("expired", "Keys that expired.", self.expired),
+            (
+                "expired",
+                "Keys that expired and were deleted here, by their primary.",
+                self.expired,
+            ),
         ]
     }
 }

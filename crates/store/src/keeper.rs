@@ -8,10 +8,12 @@
 //!   does not count as missing.
 //! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock. Only who
 //!   has a place for it himself says so: two whose views differ must not both rely on the other.
+//! - What has *expired* is deleted by the primary, in an event like any other.
 //! - Whoever pulls also gets the deltas from then on, so nothing falls between the two whatever views the nodes have.
 //!
 //! Stop *repair* of a request.
 
+mod expire;
 mod fill;
 mod release;
 
@@ -44,8 +46,6 @@ const RELEASE_EVERY_MS: u64 = 500;
 /// How long a node that starts leaves its copies unfilled while it still has members to meet: a copy is ready for those
 /// that know its holder, so it had better be known by all.
 const SETTLE_MS: u64 = 1_000;
-/// Expired keys that are freed in one shard and tick.
-const EXPIRE_MAX: usize = 64;
 
 /// What this node has of one shard, and what it does about it.
 #[derive(Debug)]
@@ -110,6 +110,9 @@ pub(crate) struct Keeper {
     compared: PeerSet,
     /// Peers that have compared theirs with ours, since they connected and since another was lost.
     heard: PeerSet,
+    /// This node has served, or has taken over a peer's calendar: it goes by its own from then on.
+    keeps_time: bool,
+    /// The shard at which freeing what has expired goes on.
     expire_at: usize,
     /// This node has handed over everything and said good-bye; and everybody has heard it.
     gone: bool,
@@ -131,6 +134,7 @@ impl Keeper {
             aged: vec![Vec::new(); shards],
             compared: PeerSet::EMPTY,
             heard: PeerSet::EMPTY,
+            keeps_time: false,
             expire_at: 0,
             gone: false,
             left: false,
@@ -165,8 +169,9 @@ impl Store {
         while !reader.is_empty() {
             match replica.shard.receive(&mut reader) {
                 Ok(received) => {
-                    self.hlc.observe(received.delta.stamp, self.now_ms);
+                    let drifted = !self.hlc.observe(received.delta.stamp, self.now_ms);
                     self.counters.deltas += 1;
+                    self.counters.deltas_ahead += u64::from(drifted);
                 }
                 Err(_) => return false,
             }
@@ -180,6 +185,7 @@ impl Store {
     pub(crate) fn set_copy(&mut self, shard: usize, copy: Copy) {
         if self.cluster.copy(shard) != copy {
             self.cluster.set_copy(shard, copy);
+            self.keeper.keeps_time |= copy == Copy::Ready;
             self.keeper.announce = true;
             self.keeper.look = true;
         }
@@ -236,8 +242,10 @@ impl Store {
         let Ok(holdings) = message::holdings(bytes) else {
             return false;
         };
-        // A node that has nothing yet takes over the time of those it joins.
-        if self.cluster.holds_nothing() && self.cluster.peers().all(|(_, peer)| peer.holdings.is_empty()) {
+        // A node that has just started takes over the time of those it joins: of the first that serves, for another may
+        // have just started as well. Later its own may not go back: it has keys that end by it.
+        let serves = holdings.iter().any(|holding| holding.copy == Copy::Ready);
+        if serves && !core::mem::replace(&mut self.keeper.keeps_time, true) {
             self.calendar.adopt(now_ms);
         }
         if !self.cluster.told(slot, holdings) {
@@ -408,7 +416,6 @@ impl Store {
             self.review_one(shard, awaits, settles);
         }
         self.repair();
-        self.expire();
         if self.keeper.announce {
             self.keeper.announce = false;
             let mut holdings = Vec::new();
@@ -500,18 +507,6 @@ impl Store {
         }
     }
 
-    /// Frees what has expired, some shards at a time.
-    fn expire(&mut self) {
-        let shards = self.replicas.len();
-        for _ in 0..shards.div_ceil(16) {
-            let shard = self.keeper.expire_at % shards;
-            self.keeper.expire_at = shard + 1;
-            self.replicas[shard]
-                .shard
-                .expire(self.now_ms, EXPIRE_MAX, |_| self.counters.expired += 1);
-        }
-    }
-
     /// Begins to hand everything over and go.
     pub(crate) fn leave(&mut self) {
         if !self.cluster.leaving() {
@@ -531,14 +526,18 @@ impl Store {
             moves += u64::from(placed != (copy == Copy::Ready) || !placed && copy != Copy::Absent);
             behind += u64::from(replica.fill.is_some() && copy == Copy::Ready);
         }
-        let connected = self.cluster.connected();
-        let unknown = connected
-            .without(self.keeper.heard)
-            .union(connected.without(self.keeper.compared));
         (
             moves,
-            behind + self.keeper.wanted.len() as u64 + u64::from(unknown.len()),
+            behind + self.keeper.wanted.len() as u64 + u64::from(self.unheard().len()),
         )
+    }
+
+    /// Peers of which it is not known yet whether they have something that this node lacks, or the other way round.
+    fn unheard(&self) -> PeerSet {
+        let connected = self.cluster.connected();
+        connected
+            .without(self.keeper.heard)
+            .union(connected.without(self.keeper.compared))
     }
 }
 

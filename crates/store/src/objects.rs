@@ -10,14 +10,36 @@ use alloc::vec::Vec;
 
 use crate::delta::Entry;
 use crate::dot::Dot;
-use crate::object::{Object, Sibling};
-use crate::table::{self, Record, Table};
+use crate::object::{self, Object, Sibling};
+use crate::table::{self, Content, Record, Table};
 
 /// What is held of a key.
 #[derive(Clone, Copy)]
 pub(crate) enum Found<'a> {
     Simple(Record<'a>),
     Aside(&'a Object),
+}
+
+/// Which deadlines have passed for good, in milliseconds of the calendar.
+#[derive(Clone, Copy, Debug)]
+pub struct Overdue {
+    /// The last one of what nobody can count on.
+    pub plain_ms: u64,
+    /// The last one of counters, and of integers on which a counter may build.
+    pub counted_ms: u64,
+}
+
+impl Overdue {
+    fn includes(self, expiry_ms: u64, counted: bool) -> bool {
+        expiry_ms <= if counted { self.counted_ms } else { self.plain_ms }
+    }
+}
+
+fn is_counted(content: &Content<'_>) -> bool {
+    match content {
+        Content::Counter { .. } => true,
+        Content::Plain { bytes, .. } => object::integer(bytes).is_some(),
+    }
 }
 
 /// A key by its hash.
@@ -211,35 +233,30 @@ impl Objects {
         });
     }
 
-    /// Looks at up to `limit` objects, going on from the last call, removes the siblings of those
-    /// whose deadline is `past_ms` or earlier and names each to `gone`.
-    pub(crate) fn expire(&mut self, past_ms: u64, limit: usize, mut gone: impl FnMut(&[u8])) {
-        let (keys, next) = self.table.expired(past_ms, limit, self.sweep_table);
-        let keys: Vec<Box<[u8]>> = keys.into_iter().map(Box::from).collect();
-        self.sweep_table = next;
-        for key in keys {
-            self.table.remove(table::hash(&key), &key);
-            gone(&key);
-        }
-        let past = |object: &Object| {
+    /// Looks at up to `limit` simple objects and as many others, going on from the last call: the keys of those that
+    /// are overdue, and how many it looked at.
+    pub(crate) fn overdue(&mut self, overdue: Overdue, limit: usize) -> (Vec<Box<[u8]>>, usize) {
+        let simple = self.table.expired(
+            |expiry_ms, content| overdue.includes(expiry_ms, is_counted(content)),
+            limit,
+            self.sweep_table,
+        );
+        let mut keys: Vec<Box<[u8]>> = simple.keys.into_iter().map(Box::from).collect();
+        let is_over = |object: &Object| {
+            let counted = || object.siblings.iter().any(|held| is_counted(&held.record().content));
             let deadline = object.top().and_then(|top| top.expiry_ms);
-            deadline.is_some_and(|expiry_ms| expiry_ms <= past_ms)
+            deadline.is_some_and(|expiry_ms| overdue.includes(expiry_ms, counted()))
         };
-        let seen: Vec<_> = self.iter_aside(self.sweep_aside).take(limit).collect();
-        let next = if seen.len() < limit {
-            None
-        } else {
-            seen.last().map(|(hash, ..)| hash + 1)
-        };
-        let expired = seen.into_iter().filter(|(.., object)| past(object));
-        let expired: Vec<(u64, Box<[u8]>)> = expired.map(|(h, key, _)| (h, key.into())).collect();
-        self.sweep_aside = next.unwrap_or(0);
-        for (hash, key) in expired {
-            let mut object = self.take(hash, &key);
-            object.siblings.clear();
-            self.store(hash, &key, object);
-            gone(&key);
+        let (mut aside, mut next) = (0, 0);
+        for (hash, key, object) in self.iter_aside(self.sweep_aside).take(limit) {
+            if is_over(object) {
+                keys.push(key.into());
+            }
+            (aside, next) = (aside + 1, hash + 1);
         }
+        self.sweep_table = simple.next;
+        self.sweep_aside = if aside < limit { 0 } else { next };
+        (keys, simple.looked + aside)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

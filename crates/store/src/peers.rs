@@ -1,6 +1,6 @@
 //! Peers as small numbers, and sets of them.
 
-/// Most members a full mesh is built for; a further one is refused with an event.
+/// Most peers a store has. A further member is turned away with a note, and gets the next slot that falls free.
 pub const PEERS_MAX: usize = 128;
 
 /// A set of peers, by their slot.

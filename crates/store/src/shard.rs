@@ -8,7 +8,7 @@
 //! Invariants:
 //!
 //! - The one law: a dot enters the clock only together with what its event did to its key; so two
-//!   replicas with equal clocks hold equal siblings, but for what has expired.
+//!   replicas with equal clocks hold equal siblings.
 //! - Every sibling's dot is in the clock.
 //! - A key has seen its context, the clock, and `wiped`. Contexts keep only what the other two
 //!   lack, so a key that was deleted vanishes as soon as the clock covers its past.
@@ -20,6 +20,10 @@
 //! it overwrites all its earlier ones, so that a lost delta in between does not matter. A put or
 //! delete on one side of a cut ends the runs it has seen; a run that goes on at the other side
 //! survives it whole.
+//!
+//! *Expiry* hides a key at every replica at once, and is a delete at one of them, the primary, some
+//! time later. A replica that freed it by itself would lack what a counter is the sum of, should
+//! another writer have extended it meanwhile (`docs/decisions/0019`).
 
 mod entropy;
 mod stream;
@@ -36,14 +40,11 @@ use crate::codec::{Malformed, Reader};
 use crate::delta::{Delta, Event, put_delete, put_wipe, put_write};
 use crate::dot::{Dot, Writer};
 use crate::object::{Object, Sibling, Stored, Value};
+pub use crate::objects::Overdue;
 use crate::objects::{Found, Objects};
 use crate::recent::Recent;
 use crate::stamp::Stamp;
 use crate::table::{self, Content, Record};
-
-/// How long an expired object is hidden before its memory is freed, in milliseconds: a delta under
-/// way may still extend a counter to which several writers contribute.
-pub const EXPIRY_GRACE_MS: u64 = 1_000;
 
 /// One replica of one shard.
 pub struct Shard {
@@ -259,23 +260,26 @@ impl Shard {
     pub fn delete(&mut self, key: &[u8], stamp: Stamp, now_ms: u64, delta: Option<&mut Vec<u8>>) -> Option<Dot> {
         let hash = table::hash(key);
         self.view_hashed(hash, key, now_ms)?;
-        let dot = self.next();
-        let context = self.take_context(hash, key);
-        if let Some(out) = delta {
-            put_delete(out, key, dot, stamp);
-            self.encode_seen(out, &context);
+        Some(self.remove(hash, key, stamp, delta))
+    }
+
+    /// Looks at some objects, up to `limit` of the simple ones and of the others, going on where the last call ended.
+    /// Those that are overdue are deleted, and each named to `gone` with the dot of its event. Answers how many it
+    /// looked at.
+    pub fn expire(
+        &mut self,
+        overdue: Overdue,
+        limit: usize,
+        stamp: Stamp,
+        mut delta: Option<&mut Vec<u8>>,
+        mut gone: impl FnMut(&[u8], Dot),
+    ) -> usize {
+        let (keys, looked) = self.objects.overdue(overdue, limit);
+        for key in keys {
+            let dot = self.remove(table::hash(&key), &key, stamp, delta.as_deref_mut());
+            gone(&key, dot);
         }
-        self.saw(hash, key, dot);
-        self.objects.table.remove(hash, key);
-        self.put_back(
-            hash,
-            key,
-            Object {
-                context,
-                ..Object::default()
-            },
-        );
-        Some(dot)
+        looked
     }
 
     /// Adds `by` to `key` and answers the sum; a key that holds nothing at `now_ms` starts from 0,
@@ -356,6 +360,27 @@ impl Shard {
             writer: self.writer,
             counter: self.last() + 1,
         }
+    }
+
+    /// An event that removes all that was seen of the key.
+    fn remove(&mut self, hash: u64, key: &[u8], stamp: Stamp, delta: Option<&mut Vec<u8>>) -> Dot {
+        let dot = self.next();
+        let context = self.take_context(hash, key);
+        if let Some(out) = delta {
+            put_delete(out, key, dot, stamp);
+            self.encode_seen(out, &context);
+        }
+        self.saw(hash, key, dot);
+        self.objects.table.remove(hash, key);
+        self.put_back(
+            hash,
+            key,
+            Object {
+                context,
+                ..Object::default()
+            },
+        );
+        dot
     }
 
     /// An event that overwrites all that was seen of the key.
@@ -504,13 +529,6 @@ impl Shard {
     }
 
     // Upkeep
-
-    /// Looks at up to `limit` objects, going on where the last call ended, frees those that expired
-    /// [`EXPIRY_GRACE_MS`] before `now_ms` of the calendar, and names each key to `gone`. Each
-    /// replica does so by itself; it is no event and takes no dot.
-    pub fn expire(&mut self, now_ms: u64, limit: usize, gone: impl FnMut(&[u8])) {
-        self.objects.expire(now_ms.saturating_sub(EXPIRY_GRACE_MS), limit, gone);
-    }
 
     /// Closes dots that died with their writers: adds `dead` to the clock, so that contexts need no
     /// longer wait for them. Lawful only if no replica that may ever come back holds any of them:

@@ -43,7 +43,6 @@ impl Stamp {
 pub struct Hlc {
     last: Stamp,
     drift_ms_max: u64,
-    drifted: u64,
 }
 
 impl Hlc {
@@ -53,7 +52,6 @@ impl Hlc {
         Self {
             last: Stamp(0),
             drift_ms_max,
-            drifted: 0,
         }
     }
 
@@ -63,19 +61,12 @@ impl Hlc {
         self.last
     }
 
-    /// Takes note of a peer's stamp. One that is more than the bound ahead of `now_ms` is good as
-    /// data, but pulls ours no further than the bound, and is counted.
-    pub fn observe(&mut self, stamp: Stamp, now_ms: u64) {
+    /// Takes note of a peer's stamp; whether it is within the bound. One that is further ahead of `now_ms` is good as
+    /// data, but pulls ours no further than the bound.
+    pub fn observe(&mut self, stamp: Stamp, now_ms: u64) -> bool {
         let bound = Stamp::new(now_ms.saturating_add(self.drift_ms_max), u16::MAX);
-        if stamp > bound {
-            self.drifted += 1;
-        }
         self.last = self.last.max(stamp.min(bound));
-    }
-
-    /// How many observed stamps were further ahead than the bound.
-    pub fn drifted(&self) -> u64 {
-        self.drifted
+        stamp <= bound
     }
 }
 
@@ -101,16 +92,14 @@ mod tests {
     #[test]
     fn a_stamp_that_was_observed_is_exceeded() {
         let mut hlc = Hlc::default();
-        hlc.observe(Stamp::new(1400, 7), 1000);
+        assert!(hlc.observe(Stamp::new(1400, 7), 1000));
         assert_eq!(hlc.tick(1000), Stamp::new(1400, 8));
-        assert_eq!(hlc.drifted(), 0);
     }
 
     #[test]
     fn a_peer_far_ahead_drags_no_further_than_the_bound() {
         let mut hlc = Hlc::new(500);
-        hlc.observe(Stamp::new(9_000_000, 0), 1000);
-        assert_eq!(hlc.drifted(), 1);
+        assert!(!hlc.observe(Stamp::new(9_000_000, 0), 1000));
         assert_eq!(hlc.tick(1000).ms(), 1501);
         hlc.observe(Stamp(u64::MAX), u64::MAX);
         assert_eq!(hlc.tick(u64::MAX), Stamp(u64::MAX), "the end of time saturates");

@@ -72,9 +72,11 @@ impl Store {
             .map(|(member, vitals)| {
                 let name = member.name.as_str();
                 let serving = matches!(member.state, MemberState::Up | MemberState::Suspect) && member.connected;
-                let spare = shards
-                    .iter()
-                    .all(|shard| whole(shard) || !shard.replicas.iter().any(|n| n == name));
+                // While nobody is ready for a shard, any node may be the one that has something of it.
+                let has_part = |shard: &ShardStatus| {
+                    shard.ready.is_empty() || shard.replicas.iter().chain(&shard.ready).any(|holder| holder == name)
+                };
+                let spare = shards.iter().all(|shard| whole(shard) || !has_part(shard));
                 let enough_left = seats > usize::from(self.cluster.replicas());
                 NodeStatus {
                     safe_to_stop: serving && spare && enough_left,

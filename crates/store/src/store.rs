@@ -349,6 +349,14 @@ impl Store {
         for slot in change.joined.iter() {
             self.hear_early(slot);
         }
+        if !change.lost.is_empty() && self.cluster.turns_away() {
+            // Their slots are free only now.
+            return self.members(self.cluster.members().clone());
+        }
+        for name in change.turned_away {
+            let text = format!("{name} has no part in the store: there are slots for {PEERS_MAX} peers");
+            self.notes.push(("peers_full", text));
+        }
     }
 
     /// A frame that came before the member list that has its sender.
@@ -378,6 +386,7 @@ impl Store {
         self.deadlines();
         self.refuse_held();
         self.review();
+        self.expire();
         self.every_second();
     }
 

@@ -52,6 +52,17 @@ pub fn hash(key: &[u8]) -> u64 {
     xxh3_64(key)
 }
 
+/// What a few records were asked for that have expired.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sweep<'a> {
+    /// The keys of those that have.
+    pub keys: Vec<&'a [u8]>,
+    /// How many records there were.
+    pub looked: usize,
+    /// Where to go on: 0 when the end is reached.
+    pub next: u64,
+}
+
 /// What is kept under a key: one sibling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -240,27 +251,33 @@ impl Table {
         Some(self.record(self.slab.get(id)))
     }
 
-    /// The expired keys among the `limit` records from `cursor` on, and the cursor to go on from: 0
-    /// at first, and again when the end is reached.
+    /// The keys among the `limit` records from `cursor` on that are `over`, as told from deadline and content; nothing
+    /// without a deadline is asked about. `cursor` is 0 at first and then [`Sweep::next`].
     ///
     /// Costs nothing while no record has an expiry. A record that another one's removal moved may
     /// be left to the next round.
-    pub fn expired(&self, now_ms: u64, limit: usize, cursor: u64) -> (Vec<&[u8]>, u64) {
-        let mut keys = Vec::new();
+    pub fn expired(&self, over: impl Fn(u64, &Content<'_>) -> bool, limit: usize, cursor: u64) -> Sweep<'_> {
+        let mut sweep = Sweep::default();
         if self.expiring == 0 {
-            return (keys, 0);
+            return sweep;
         }
         let mut next = cursor;
         let mut records = self.slab.iter_from(u32::try_from(cursor).unwrap_or(u32::MAX));
         for (behind, bytes) in records.by_ref().take(limit) {
             let record = Decoded::new(bytes);
-            if record.expiry_ms.is_some_and(|expiry_ms| expiry_ms <= now_ms) {
-                keys.push(record.key);
+            if record
+                .expiry_ms
+                .is_some_and(|expiry_ms| over(expiry_ms, &record.content))
+            {
+                sweep.keys.push(record.key);
             }
+            sweep.looked += 1;
             next = u64::from(behind);
         }
-        let more = records.next().is_some();
-        (keys, if more { next } else { 0 })
+        if records.next().is_some() {
+            sweep.next = next;
+        }
+        sweep
     }
 
     /// The slot of the index that a key has.

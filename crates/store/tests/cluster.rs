@@ -4,7 +4,10 @@
 mod net;
 
 use net::Net;
-use store::ask::Payload;
+use store::{
+    ask::{NodeStatus, Payload, ShardStatus},
+    slot,
+};
 
 fn fill(net: &mut Net, name: &str, keys: usize) {
     for number in 0..keys {
@@ -369,6 +372,34 @@ fn one_that_joins_is_filled_and_serves() {
 }
 
 #[test]
+fn the_only_holder_of_a_shard_is_not_safe_to_stop() {
+    let mut net = Net::new();
+    for name in ["a", "b"] {
+        let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
+        config.replicas = 1;
+        net.start_with(config);
+        if name == "a" {
+            net.heal();
+            fill(&mut net, "a", 300);
+        }
+    }
+    let alone = |name: &str, shard: &ShardStatus| shard.ready == [name] && !shard.replicas.contains(&name.into());
+    let mut seen = 0;
+    for _ in 0..2_000 {
+        net.run_ms(1);
+        let status = net.status("b");
+        let is_a = |node: &&NodeStatus| node.member.name.as_str() == "a@net";
+        if status.shards.iter().any(|shard| alone("a@net", shard)) {
+            seen += 1;
+            assert!(!status.nodes.iter().find(is_a).unwrap().safe_to_stop);
+        }
+    }
+    assert!(seen > 0, "something was handed over");
+    net.heal();
+    assert!(net.status("b").nodes.iter().all(|node| node.safe_to_stop));
+}
+
+#[test]
 fn an_empty_restarted_node_yields() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a", 50);
@@ -495,4 +526,80 @@ fn a_node_that_stood_still_answers_nothing_old() {
             assert_eq!(net.ask("c", &set(number)), "OK");
         }
     }
+}
+
+fn keys_held(net: &mut Net, name: &str) -> u64 {
+    let status = net.status(name);
+    let own = status
+        .nodes
+        .iter()
+        .find(|node| node.member.name.as_str() == status.name);
+    own.unwrap().vitals.keys_held
+}
+
+#[test]
+fn what_expires_is_freed_as_fast_as_it_can_be_written() {
+    let mut net = Net::new();
+    let mut config = net::config("a", &[]);
+    (config.shards, config.replicas) = (16, 1);
+    config.keyspaces.truncate(1);
+    net.start_with(config);
+    net.heal();
+    // Beside as many that stay, so that it is not enough to look at a few.
+    for part in 0..20 {
+        let sets: Vec<String> = (part * 1_000..(part + 1) * 1_000)
+            .flat_map(|number| [format!("SET stays:{number} v"), format!("SET goes:{number} v PX 100")])
+            .collect();
+        net.ask_all("a", &sets.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    assert_eq!(keys_held(&mut net, "a"), 40_000);
+    net.run_ms(6_000);
+    assert_eq!(
+        (keys_held(&mut net, "a"), net.counter("a", "expired")),
+        (20_000, 20_000)
+    );
+}
+
+#[test]
+fn what_expires_is_deleted_once_and_everywhere() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    for number in 0..100 {
+        assert_eq!(net.ask("a", &format!("SET key:{number} v PX 500")), "OK");
+    }
+    net.run_ms(600);
+    assert_eq!((net.ask("b", "GET key:7"), keys_held(&mut net, "b")), ("-".into(), 100));
+    net.run_ms(4_000);
+    for name in ["a", "b", "c"] {
+        assert_eq!(keys_held(&mut net, name), 0);
+    }
+    let expired: u64 = ["a", "b", "c"].map(|name| net.counter(name, "expired")).iter().sum();
+    assert_eq!(expired, 100);
+}
+
+#[test]
+fn a_counter_whose_extension_comes_late_is_whole_everywhere() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    // Of three replicas in the order of their names' weights, find a key that goes from a to b when a dies.
+    let status = net.status("a");
+    let order = |number: &usize| {
+        let shard = usize::from(slot::shard(slot::slot(format!("n:{number}").as_bytes()), net::SHARDS));
+        status.shards[shard].replicas == ["a@net", "b@net", "c@net"]
+    };
+    let key = format!("n:{}", (0..).find(order).unwrap());
+    assert_eq!(net.ask("a", &format!("INCRBY {key} 5")), "5");
+    assert_eq!(net.ask("a", &format!("PEXPIRE {key} 800")), "1");
+    net.kill("a");
+    net.run_ms(100);
+    net.deafen("b", "c");
+    let extended = net.begin("b", &[&format!("PERSIST {key}")]);
+    net.run_ms(3_500);
+    net.hear();
+    assert_eq!(net.wait("b", extended, 5_100), "1");
+    net.heal();
+    for name in ["b", "c"] {
+        assert_eq!(net.ask(name, &format!("GET {key}")), "5", "at {name}");
+    }
+    net.kill("b");
+    net.run_ms(5);
+    assert_eq!(net.ask("c", &format!("GET {key}")), "5");
 }

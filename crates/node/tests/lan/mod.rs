@@ -205,7 +205,6 @@ impl<P: Payload> Lan<P> {
                 }
                 Effect::Deliver { to, message } => self.machine(from).delivered.push((to, message)),
                 Effect::Event(event) => self.machine(from).events.push(event),
-                Effect::Append { .. } | Effect::Sync { .. } => {}
             }
         }
     }

@@ -178,7 +178,6 @@ impl Stage {
                 Effect::Dial { node, .. } => self.dialled.push(node),
                 Effect::Event(event) => self.events.push(event),
                 Effect::Deliver { message, .. } => self.delivered.push(message),
-                _ => {}
             }
         }
         sent

@@ -17,6 +17,7 @@ use crate::{client::Client, http::encode};
 struct Node {
     name: String,
     state: String,
+    connected: bool,
     keys_primary: u64,
     keys_held: u64,
     shards_primary: u64,
@@ -50,6 +51,14 @@ struct Cluster {
     moves: u64,
     unavailable_shards: u64,
     keyspaces: Vec<String>,
+}
+
+impl Cluster {
+    /// Copies that each shard can have: one on each node that is there and stays.
+    fn copies(&self) -> u64 {
+        let holds = |node: &&Node| node.connected && matches!(node.state.as_str(), "up" | "suspect");
+        self.replicas.min(self.nodes.iter().filter(holds).count() as u64)
+    }
 }
 
 /// Prints what is at `path`: as it came, or as `render` shows it.
@@ -160,7 +169,12 @@ fn render_cluster(cluster: &Cluster) -> String {
         cluster.replicas
     );
     let _ = match (cluster.healed, cluster.unavailable_shards) {
-        (true, _) => writeln!(text, "healed     yes: every shard has all its copies"),
+        (true, _) => match (cluster.copies(), cluster.replicas) {
+            (copies, wanted) if copies < wanted => {
+                writeln!(text, "healed     yes, with {copies} of {wanted} copies: too few nodes")
+            }
+            _ => writeln!(text, "healed     yes: every shard has all its copies"),
+        },
         (false, 0) => writeln!(
             text,
             "healed     no: {} copies still to be made or handed over",
@@ -196,15 +210,18 @@ mod tests {
 
     #[test]
     fn the_cluster_says_whether_it_is_healed() {
-        let of = |healed: bool, unavailable: u64| {
+        let of = |nodes: &[&str], healed: bool, unavailable: u64| {
             let rest = format!(
                 r#""name":"a@h","shards":1024,"replicas":3,"healed":{healed},"moves":4,"unavailable_shards":{unavailable},
                 "keyspaces":["default"],"leaving":false"#
             );
-            render_cluster(&serde_json::from_str(&format!(r#"{{"nodes":[{NODE}],{rest}}}"#)).unwrap())
+            render_cluster(&serde_json::from_str(&format!(r#"{{"nodes":[{}],{rest}}}"#, nodes.join(","))).unwrap())
         };
-        assert!(of(true, 0).ends_with("healed     yes: every shard has all its copies\n"));
-        assert!(of(false, 0).contains("no: 4 copies"));
-        assert!(of(false, 2).contains("2 shards are unavailable"));
+        let (three, down) = ([NODE; 3], NODE.replace("true", "false").replace("up", "down"));
+        assert!(of(&three, true, 0).ends_with("healed     yes: every shard has all its copies\n"));
+        assert!(of(&[NODE, NODE, &down], true, 0).ends_with("healed     yes, with 2 of 3 copies: too few nodes\n"));
+        assert!(of(&[NODE], true, 0).ends_with("healed     yes, with 1 of 3 copies: too few nodes\n"));
+        assert!(of(&three, false, 0).contains("no: 4 copies"));
+        assert!(of(&three, false, 2).contains("2 shards are unavailable"));
     }
 }

@@ -206,7 +206,7 @@ fn of_the_tables(text: &mut Text, tables: &Tables) {
 fn of_the_cluster(text: &mut Text, status: &Status) {
     text.gauge(
         "salp_cluster_healed",
-        "1 if every shard has all its copies and they agree.",
+        "1 if every shard has all its copies, or one on each node if those are fewer, and they agree.",
         u64::from(status.healed),
     );
     text.gauge(

@@ -111,7 +111,8 @@ impl World {
 
     fn wild_crash(&mut self, machine: usize) -> bool {
         self.last_crash_us = self.now_us();
-        self.die(machine, self.random.clone().chance(500));
+        let silent = self.random.chance(500);
+        self.die(machine, silent);
         self.come_back(machine);
         self.excuse();
         true
@@ -169,6 +170,10 @@ impl World {
                 .max();
             counter.excused |= most.unwrap_or(0) < counter.owed;
         }
+        shadow.excuse_contended(|name| {
+            self.stores()
+                .any(|(_, store)| crate::check::shown(&store, name).is_some())
+        });
         self.workload.shadow = shadow;
     }
 

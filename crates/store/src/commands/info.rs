@@ -177,6 +177,8 @@ fn salp(store: &Store, out: &mut String) {
     number(out, "shards_held", vitals.shards_held);
     number(out, "keys_primary", vitals.keys_primary);
     number(out, "keys_held", vitals.keys_held);
+    let writers = store.replicas.iter().map(|replica| replica.shard.clock().writers());
+    number(out, "clock_rows_max", writers.max().unwrap_or(0) as u64);
     for (name, _, count) in store.counters.named() {
         number(out, &format!("counted_{name}"), count);
     }

@@ -150,7 +150,10 @@ fn deleting_everything_leaves_nothing() {
     for shard in [&mut a, &mut b] {
         assert_eq!(shard.clock().spans().count(), 1);
         shard.remember(false);
-        shard.expire(0, 10, |_| panic!("nothing can expire"));
+        assert_eq!(
+            shard.expire(overdue(0), 10, stamp(0), None, |_, _| panic!("nothing can expire")),
+            0
+        );
         let baseline = Shard::new(Writer(9), 0).stats();
         assert_eq!(shard.stats(), baseline);
     }
@@ -216,18 +219,82 @@ fn a_wipe_removes_what_it_had_seen_wherever_that_arrives() {
     assert_eq!((a.clock(), b.stats().aside, b.waiting()), (b.clock(), 0, Clock::new()));
 }
 
+fn overdue(past_ms: u64) -> Overdue {
+    Overdue {
+        plain_ms: past_ms,
+        counted_ms: past_ms,
+    }
+}
+
+/// Deletes what is overdue; which keys that were, and what the others hear of it.
+fn expire(shard: &mut Shard, overdue: Overdue) -> (Vec<String>, Vec<u8>) {
+    let (mut keys, mut delta) = (Vec::new(), Vec::new());
+    shard.expire(overdue, 100, stamp(9), Some(&mut delta), |key, _| {
+        keys.push(String::from_utf8_lossy(key).into_owned());
+    });
+    (keys, delta)
+}
+
 #[test]
-fn what_expires_is_hidden_at_once_and_freed_after_a_grace() {
+fn what_expires_is_hidden_at_once_and_deleted_when_it_is_overdue() {
     let mut a = shard(1);
     a.put(b"k", 0, b"v", Some(5_000), stamp(1), None);
     a.put(b"stays", 0, b"v", None, stamp(2), None);
     assert_eq!((show(&a, "k", 4_999), show(&a, "k", 5_000)), ("v".into(), "-".into()));
     assert_eq!(a.touch(b"k", None, stamp(3), 5_000, None), None);
-    let mut gone = Vec::new();
-    a.expire(5_999, 100, |key| gone.push(key.to_vec()));
-    assert_eq!((a.len(), gone.len()), (2, 0));
-    a.expire(6_000, 100, |key| gone.push(key.to_vec()));
-    assert_eq!((a.len(), gone), (1, vec![b"k".to_vec()]));
+    assert_eq!(expire(&mut a, overdue(4_999)).0, [""; 0]);
+    assert_eq!(a.len(), 2);
+    let (gone, delta) = expire(&mut a, overdue(5_000));
+    assert_eq!((a.len(), gone), (1, vec!["k".to_string()]));
+    assert!(receive(&mut shard(2), &delta), "it is an event");
+}
+
+#[test]
+fn what_may_be_counted_on_is_overdue_later() {
+    let (mut a, mut b) = (shard(1), shard(2));
+    let mut deltas = vec![Vec::new(), Vec::new()];
+    a.put(b"base", 0, b"10", Some(5_000), stamp(1), Some(&mut deltas[0]));
+    a.put(b"text", 0, b"10.", Some(5_000), stamp(2), Some(&mut deltas[1]));
+    for delta in &deltas {
+        receive(&mut b, delta);
+    }
+    b.count(b"base", 1, stamp(3), 0, None).unwrap();
+    let early = Overdue {
+        plain_ms: 5_000,
+        counted_ms: 4_999,
+    };
+    for shard in [&mut a, &mut b] {
+        assert_eq!(expire(shard, early).0, ["text"]);
+        assert_eq!(expire(shard, overdue(5_000)).0, ["base"]);
+    }
+}
+
+#[test]
+fn a_counter_of_two_that_is_extended_late_is_whole_everywhere() {
+    let (mut a, mut b, mut c) = (shard(1), shard(2), shard(3));
+    let mut first = count(&mut a, "n", 5, 1);
+    a.touch(b"n", Some(5_000), stamp(2), 0, Some(&mut first));
+    for shard in [&mut b, &mut c] {
+        let mut reader = Reader::new(&first);
+        while !reader.is_empty() {
+            shard.receive(&mut reader).unwrap();
+        }
+    }
+    let mut extended = Vec::new();
+    b.touch(b"n", None, stamp(3), 4_000, Some(&mut extended));
+    // It comes long after the old deadline; or after one who never heard of it has deleted what he had.
+    assert_eq!(show(&c, "n", 9_000), "-");
+    receive(&mut c, &extended);
+    assert_eq!((show(&b, "n", 9_000), show(&c, "n", 9_000)), ("5".into(), "5".into()));
+    let (gone, deleted) = expire(&mut a, overdue(5_000));
+    assert_eq!(gone, ["n"]);
+    receive(&mut a, &extended);
+    receive(&mut b, &deleted);
+    receive(&mut c, &deleted);
+    assert_eq!(a.version(b"n"), b.version(b"n"));
+    for shard in [&a, &b, &c] {
+        assert_eq!((show(shard, "n", 9_000), shard.clock()), ("0".into(), a.clock()));
+    }
 }
 
 #[test]
@@ -246,9 +313,8 @@ fn a_count_keeps_the_expiry_and_a_touch_changes_it() {
     assert_eq!((show(&b, "n", 9_000), b.stats().aside), ("1".into(), 0));
     b.count(b"n", 1, stamp(6), 8_000, None).unwrap();
     assert_eq!(a.stats().aside, 0);
-    let mut freed = 0;
-    a.expire(6_000, 100, |_| freed += 1);
-    assert_eq!((a.len(), freed), (0, 1));
+    assert_eq!(expire(&mut a, overdue(5_000)).0, ["n"]);
+    assert!(a.is_empty());
 }
 
 #[test]

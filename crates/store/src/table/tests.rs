@@ -212,7 +212,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn expire(table: &mut Table, now_ms: u64) -> BTreeSet<Vec<u8>> {
     let (mut gone, mut cursor) = (BTreeSet::new(), 0);
     loop {
-        let (keys, next) = table.expired(now_ms, 7, cursor);
+        let Sweep { keys, next, .. } = table.expired(|expiry_ms, _| expiry_ms <= now_ms, 7, cursor);
         let keys: Vec<_> = keys.into_iter().map(<[u8]>::to_vec).collect();
         let found = !keys.is_empty();
         for key in keys {
@@ -347,7 +347,7 @@ fn an_empty_table_owns_nothing() {
     assert_eq!(table.get(hash(b"k"), b"k"), None);
     assert!(!remove(&mut table, b"k"));
     assert_eq!(table.random(5), None);
-    assert_eq!(table.expired(u64::MAX, 10, 77), (vec![], 0));
+    assert_eq!(table.expired(|_, _| true, 10, 77), Sweep::default());
     assert_eq!(table.iter().count(), 0);
     put(&mut table, b"k", &Owned::plain(1, 1, vec![0; 16]));
     assert!(table.memory_bytes() < 1100, "{}", table.memory_bytes());
@@ -444,15 +444,16 @@ fn an_expiry_is_found_in_few_steps_and_only_when_it_is_over() {
     assert!(expire(&mut table, 49).is_empty());
     let (mut cursor, mut calls, mut found) = (0, 0, 0);
     loop {
-        let (keys, next) = table.expired(50, 100, cursor);
-        (cursor, calls, found) = (next, calls + 1, found + keys.len());
+        let sweep = table.expired(|expiry_ms, _| expiry_ms <= 50, 100, cursor);
+        assert_eq!(sweep.looked, 100);
+        (cursor, calls, found) = (sweep.next, calls + 1, found + sweep.keys.len());
         if cursor == 0 {
             break;
         }
     }
     assert_eq!((calls, found), (10, 2));
     assert_eq!(expire(&mut table, 50), BTreeSet::from([nth_key(700), nth_key(800)]));
-    assert_eq!(table.expired(u64::MAX, 1, 3), (vec![], 0));
+    assert_eq!(table.expired(|_, _| true, 1, 3), Sweep::default());
 }
 
 #[test]

@@ -207,7 +207,7 @@ impl Nodes {
                 message: Message::Payload(Payload::Ask(ask)),
                 ..
             } => self.answer = Some(ask),
-            Effect::Deliver { .. } | Effect::Append { .. } | Effect::Sync { .. } | Effect::Event(_) => {}
+            Effect::Deliver { .. } | Effect::Event(_) => {}
         }
     }
 }

@@ -34,6 +34,8 @@ enum Planted {
     /// What arrived of a stream that broke off is merged, with its deletes, though their dots never
     /// came.
     Half,
+    /// What expires is freed by each replica for itself.
+    Silent,
 }
 
 struct Random(u64);
@@ -182,6 +184,7 @@ struct Tally {
     strange: usize,
     joined: usize,
     restarted: usize,
+    expired: usize,
 }
 
 struct World {
@@ -248,7 +251,8 @@ impl World {
         match self.random.below(20) {
             0..7 => {
                 let value = self.steps.to_string();
-                let dot = shard.put(name, 0, value.as_bytes(), None, stamp, out);
+                let expiry_ms = self.random.percent(30).then_some(1);
+                let dot = shard.put(name, 0, value.as_bytes(), expiry_ms, stamp, out);
                 self.oracle.overwrites(&known, dot, Some(key), plain(value.as_bytes()));
             }
             7..12 => {
@@ -262,12 +266,14 @@ impl World {
                     self.oracle.counts(&known, dot, key, by);
                 }
             }
-            17..19 => {
+            17 => self.expire(at, stamp, &mut delta),
+            18 => {
+                let expiry_ms = self.random.percent(50).then_some(1);
                 let value = shard.view(name, 0).map(|view| match view.value {
                     Value::Integer(_) => None,
                     Value::Plain { bytes, .. } => plain(bytes),
                 });
-                match (value, shard.touch(name, None, stamp, 0, out)) {
+                match (value, shard.touch(name, expiry_ms, stamp, 0, out)) {
                     (Some(None), Some(dot)) => self.oracle.counts(&known, dot, key, 0),
                     (Some(put), Some(dot)) => {
                         self.oracle.overwrites(&known, dot, Some(key), put);
@@ -285,6 +291,24 @@ impl World {
                 self.flying.push((target, Message::Delta(delta.clone())));
             }
         }
+    }
+
+    /// Time is 0 for all that reads, so what expires is seen until it is deleted.
+    fn expire(&mut self, at: usize, stamp: Stamp, delta: &mut Vec<u8>) {
+        let (shard, oracle) = (&mut self.shards[at], &mut self.oracle);
+        let mut known = shard.clock.clone();
+        if self.planted == Planted::Silent {
+            shard
+                .objects
+                .change_aside(|_, object| object.siblings.retain(|held| held.expiry_ms.is_none()));
+            return;
+        }
+        shard.expire(super::overdue(1), 2, stamp, Some(delta), |key, dot| {
+            let key = KEYS.iter().position(|name| name.as_bytes() == key);
+            oracle.overwrites(&known, dot, key, None);
+            known.insert(dot);
+            self.tally.expired += 1;
+        });
     }
 
     fn deliver(&mut self) -> Result<(), Malformed> {
@@ -313,8 +337,11 @@ impl World {
                 shard.receive(&mut Reader::new(&without_run(bytes)))?;
             }
             Message::Delta(bytes) => {
-                let fresh = shard.receive(&mut Reader::new(bytes))?.fresh;
-                self.tally.duplicates += usize::from(!fresh);
+                let mut reader = Reader::new(bytes);
+                while !reader.is_empty() {
+                    let fresh = shard.receive(&mut reader)?.fresh;
+                    self.tally.duplicates += usize::from(!fresh);
+                }
             }
         }
         self.tally.contexts += usize::from(shard.stats().contexts > 0);
@@ -529,18 +556,19 @@ fn replicas_converge_to_what_the_oracle_says() {
         all.strange += tally.strange;
         all.joined += tally.joined;
         all.restarted += tally.restarted;
+        all.expired += tally.expired;
     }
     let rarest = [all.duplicates, all.contexts, all.wiped, all.parts, all.strange]
         .into_iter()
-        .chain([all.joined, all.restarted])
+        .chain([all.joined, all.restarted, all.expired])
         .min();
     assert!(rarest > Some(100), "something hardly comes up: {all:?}");
 }
 
 #[test]
 fn the_oracle_catches_each_planted_fault() {
-    use Planted::{Double, Early, Forget, Half, Reuse};
-    for planted in [Early, Reuse, Forget, Double, Half] {
+    use Planted::{Double, Early, Forget, Half, Reuse, Silent};
+    for planted in [Early, Reuse, Forget, Double, Half, Silent] {
         let caught = (0..400).filter(|&seed| run(seed, planted, false).is_err()).count();
         assert!(caught >= 10, "{planted:?} was caught in {caught} of 400 histories");
     }
