@@ -23,7 +23,7 @@ use crate::{
     command::{self, Access, Fold, Keys, Row},
     commands,
     message::{self, Forward, LEASE_MS, Message},
-    outcome,
+    outcome::{self, PIECE_BYTES, TOO_LARGE},
     peers::PeerSet,
     quorum::Verdict,
     run::{Origin, Parcel, Run, RunId},
@@ -42,14 +42,8 @@ const PARCEL_BYTES: usize = 1 << 20;
 const PARCEL_ROOM: usize = 2 << 10;
 /// Emptied batches kept for what peers forward; a further one is dropped.
 const SPARES_MAX: usize = 64;
-/// Bytes of replies after which a batch is answered in pieces: the rest is executed when these are on their way.
-const PIECE_BYTES: usize = 4 << 20;
 /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather.
 const GATHER_BYTES_MAX: usize = 256 << 20;
-/// Most bytes of replies that travel at once; node::Limits has to let them pass, and one value of any size fits.
-const OUTCOME_BYTES_MAX: usize = 68 << 20;
-
-const TOO_LARGE: &str = "the replies are too large to be gathered: ask for fewer keys at once";
 
 /// A parcel under way to a peer.
 #[derive(Debug)]
@@ -138,6 +132,7 @@ impl Store {
         };
         let mut run = Run::new(origin, self.own_ask(session, batch), self.monotonic_ms + patience_ms);
         run.hops = forward.hops;
+        run.is_last = forward.is_last;
         self.admit(run);
         true
     }
@@ -173,12 +168,14 @@ impl Store {
     fn execute(&mut self, id: RunId, run: &mut Run) {
         let mut requests = mem::take(&mut run.ask.batch);
         let mut replies = mem::take(&mut requests.replies);
+        let (is_last, is_piecemeal) = (run.is_last, run.is_piecemeal());
         for index in 0..requests.len() {
+            run.is_last = is_last && index + 1 == requests.len();
             if index % GROUP == 0 {
                 self.warm_requests(&requests, index, run.ask.session.keyspace);
             }
             if replies.data_len() > PIECE_BYTES && index > 0 {
-                if run.is_piecemeal() {
+                if is_piecemeal {
                     requests.hold_back(index);
                     break;
                 }
@@ -208,7 +205,8 @@ impl Store {
                 }
             }
         }
-        self.dispatch(id, run);
+        run.is_last = is_last;
+        self.dispatch(id, run, is_last);
         requests.replies = replies;
         run.ask.batch = requests;
     }
@@ -446,12 +444,13 @@ impl Store {
     /// Runs the parts of one request as a batch of its own, and folds their replies into one.
     fn parts(&mut self, id: RunId, run: &mut Run, batch: Batch, fold: Fold, replies: &mut Replies) {
         // What was forwarded before goes out before, since the parts may go to the same peers.
-        self.dispatch(id, run);
+        self.dispatch(id, run, false);
         // The place is kept only if the parts do not come back at once, but the origin needs one.
         let slot = replies.later();
         let ask = self.own_ask(run.ask.session.for_part(), batch);
         let mut parts = Run::new(Origin::Part { of: id, slot, fold }, ask, run.deadline_ms);
         parts.hops = run.hops;
+        parts.is_last = run.is_last;
         parts.written_elsewhere.clone_from(&run.written_elsewhere);
         let parts_id = self.runs.reserve();
         self.execute(parts_id, &mut parts);
@@ -467,70 +466,118 @@ impl Store {
         }
     }
 
-    /// Sends what a run gathered for peers.
-    fn dispatch(&mut self, id: RunId, run: &mut Run) {
-        for parcel in mem::take(&mut run.parcels) {
-            let token = self.next_token;
-            self.next_token += 1;
-            let keyspace = &self.config.keyspaces[usize::from(parcel.keyspace)];
-            self.outboxes[parcel.peer].push(&Message::Forward(Forward {
-                token,
-                hops: run.hops + 1,
-                level: run.ask.session.level.unwrap_or(keyspace.level),
-                patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
-                keyspace: parcel.keyspace,
-                requests: &parcel.requests,
-            }));
-            self.counters.forwarded += parcel.slots.len() as u64;
-            run.open += 1;
-            run.sent.push(token);
-            let Parcel {
+    /// Sends what a run gathered for peers. What it sends to one of them later must not overtake this, unless this
+    /// `is_last`.
+    fn dispatch(&mut self, id: RunId, run: &mut Run, is_last: bool) {
+        let mut parcels = mem::take(&mut run.parcels).into_iter();
+        while let Some(parcel) = parcels.next() {
+            let followed = parcels.as_slice().iter().any(|later| later.peer == parcel.peer);
+            self.forward(id, run, parcel, is_last && !followed);
+        }
+    }
+
+    fn forward(&mut self, id: RunId, run: &mut Run, parcel: Parcel, is_last: bool) {
+        let token = self.next_token;
+        self.next_token += 1;
+        let keyspace = &self.config.keyspaces[usize::from(parcel.keyspace)];
+        self.outboxes[parcel.peer].push(&Message::Forward(Forward {
+            token,
+            hops: run.hops + 1,
+            level: run.ask.session.level.unwrap_or(keyspace.level),
+            patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
+            keyspace: parcel.keyspace,
+            is_last,
+            requests: &parcel.requests,
+        }));
+        self.counters.forwarded += parcel.slots.len() as u64;
+        run.open += 1;
+        run.sent.push(token);
+        let Parcel {
+            peer,
+            keyspace,
+            slots,
+            reads_only,
+            ..
+        } = parcel;
+        self.sent.insert(
+            token,
+            Sent {
+                run: id,
                 peer,
                 keyspace,
                 slots,
                 reads_only,
-                ..
-            } = parcel;
-            self.sent.insert(
-                token,
-                Sent {
-                    run: id,
-                    peer,
-                    keyspace,
-                    slots,
-                    reads_only,
-                },
-            );
-        }
+            },
+        );
     }
 
-    /// The replies to a parcel.
-    pub(crate) fn outcome(&mut self, peer: usize, token: u64, replies: &Replies) -> bool {
+    /// The replies to a parcel, or those of its first requests that have none yet.
+    pub(crate) fn outcome(&mut self, peer: usize, token: u64, follows: bool, replies: &Replies) -> bool {
         // A parcel that was given up meanwhile is not missed.
-        let Some(sent) = self.sent.remove(&token) else {
+        let Some(mut sent) = self.sent.remove(&token) else {
             return true;
         };
         let count = replies.count();
-        if sent.peer != peer || count == 0 || count > sent.slots.len() || !replies.is_complete() {
+        let fits = if follows {
+            count < sent.slots.len()
+        } else {
+            count <= sent.slots.len()
+        };
+        if sent.peer != peer || count == 0 || !fits || !replies.is_complete() {
             self.sent.insert(token, sent);
             return false;
         }
         let Some(run) = self.runs.get(sent.run) else {
             return true;
         };
-        run.open -= 1;
-        let (answered, rest) = sent.slots.split_at(count);
-        let gathered = &mut run.ask.batch.replies;
-        if gathered.data_len() + replies.data_len() > GATHER_BYTES_MAX {
-            let mut refused = Replies::new();
-            refused.error(ErrorKind::Oom, TOO_LARGE);
-            answered.iter().for_each(|(slot, _)| gathered.fill(*slot, &refused));
-        } else {
-            gathered.fill_each(answered.iter().map(|(slot, _)| *slot), replies);
+        let all = gather(run, sent.slots.drain(..count).map(|(slot, _)| slot), replies);
+        if follows {
+            self.sent.insert(token, sent);
+            return true;
         }
-        let hops = run.hops;
-        self.ask_again(sent.run, sent.keyspace, rest, hops);
+        run.open -= 1;
+        if sent.slots.is_empty() {
+            self.settle(sent.run);
+        } else if all {
+            self.forward_rest(sent);
+        } else {
+            self.fail(sent, ErrorKind::Oom, TOO_LARGE);
+        }
         true
+    }
+
+    /// What a peer has put off is forwarded again, in one parcel: it is answered in pieces, too.
+    fn forward_rest(&mut self, sent: Sent) {
+        let Some(mut run) = self.runs.lend(sent.run) else {
+            return;
+        };
+        let mut requests = Vec::new();
+        let mut reads_only = true;
+        for &(_, index) in &sent.slots {
+            let args = run.ask.batch.request(index as usize);
+            message::put_request(&mut requests, args.len(), args.iter());
+            reads_only &= command::find(&args[0]).is_some_and(|row| !row.writes());
+        }
+        let rest = Parcel {
+            peer: sent.peer,
+            keyspace: sent.keyspace,
+            requests,
+            slots: sent.slots,
+            reads_only,
+        };
+        self.forward(sent.run, &mut run, rest, true);
+        self.runs.put(sent.run, run);
+    }
+
+    /// Answers the requests of a parcel that is no longer under way with an error.
+    fn fail(&mut self, sent: Sent, kind: ErrorKind, text: &str) {
+        let Some(run) = self.runs.get(sent.run) else { return };
+        let mut failed = Replies::new();
+        failed.error(kind, text);
+        for (slot, _) in sent.slots {
+            run.ask.batch.replies.fill(slot, &failed);
+        }
+        self.settle(sent.run);
     }
 
     /// `peer` has merged every delta up to frame `number`.
@@ -582,42 +629,34 @@ impl Store {
     fn parcel_lost(&mut self, sent: Sent) {
         let Some(run) = self.runs.get(sent.run) else { return };
         run.open -= 1;
-        if !sent.reads_only {
-            let mut unknown = Replies::new();
-            unknown.error(
-                ErrorKind::Timeout,
-                "the node that executed this write is lost: it may or may not have taken effect",
-            );
-            for (slot, _) in sent.slots {
-                run.ask.batch.replies.fill(slot, &unknown);
-            }
-            return self.settle(sent.run);
+        if sent.reads_only {
+            self.ask_again(sent);
+        } else {
+            let text = "the node that executed this write is lost: it may or may not have taken effect";
+            self.fail(sent, ErrorKind::Timeout, text);
         }
-        let hops = run.hops + 1;
-        self.ask_again(sent.run, sent.keyspace, &sent.slots, hops);
     }
 
-    /// Begins requests of a run once more, each for itself.
-    fn ask_again(&mut self, id: RunId, keyspace: u16, places: &[(Slot, u32)], hops: u8) {
-        let Some(run) = self.runs.get(id) else { return };
-        // Counted before the first begins, since one that ends at once settles the run it is part of.
-        run.open += places.len() as u32;
-        let (mut session, deadline_ms) = (run.ask.session.for_part(), run.deadline_ms);
-        session.keyspace = keyspace;
-        for &(slot, index) in places {
-            let Some(run) = self.runs.get(id) else { return };
-            let mut again = Batch::new();
-            again.push(&run.ask.batch.request(index as usize).iter().collect::<Vec<_>>());
-            let origin = Origin::Part {
-                of: id,
-                slot,
-                fold: Fold::First,
-            };
-            let mut part = Run::new(origin, self.own_ask(session.clone(), again), deadline_ms);
-            part.hops = hops;
-            self.start(part);
+    /// Begins the requests of a lost parcel once more. They stay together, so that they go in parcels again.
+    fn ask_again(&mut self, sent: Sent) {
+        let Some(run) = self.runs.get(sent.run) else { return };
+        run.open += 1;
+        let mut session = run.ask.session.for_part();
+        session.keyspace = sent.keyspace;
+        let mut batch = Batch::new();
+        for &(_, index) in &sent.slots {
+            batch.push(&run.ask.batch.request(index as usize).iter().collect::<Vec<_>>());
         }
-        self.settle(id);
+        let (deadline_ms, hops) = (run.deadline_ms, run.hops + 1);
+        let written_elsewhere = run.written_elsewhere.clone();
+        let origin = Origin::Again {
+            of: sent.run,
+            slots: sent.slots.into_iter().map(|(slot, _)| slot).collect(),
+        };
+        let mut again = Run::new(origin, self.own_ask(session, batch), deadline_ms);
+        again.hops = hops;
+        again.written_elsewhere = written_elsewhere;
+        self.start(again);
     }
 
     fn settle(&mut self, id: RunId) {
@@ -634,10 +673,12 @@ impl Store {
             Origin::Client => self.answers.push(run.ask),
             Origin::Peer { slot, life, token } => {
                 if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
-                    let replies = outcome_of(&run.ask.batch.replies);
-                    self.outboxes[slot].push(&Message::Outcome {
-                        token,
-                        replies: &replies,
+                    outcome::pieces(&run.ask.batch.replies, |replies, follows| {
+                        self.outboxes[slot].push(&Message::Outcome {
+                            token,
+                            follows,
+                            replies: &replies,
+                        });
                     });
                 }
                 if self.spares.len() < SPARES_MAX {
@@ -650,6 +691,13 @@ impl Store {
                 command::fold(fold, &run.ask.batch.replies, &mut reply);
                 if let Some(parent) = self.runs.get(of) {
                     parent.ask.batch.replies.fill(slot, &reply);
+                    parent.open -= 1;
+                    self.settle(of);
+                }
+            }
+            Origin::Again { of, slots } => {
+                if let Some(parent) = self.runs.get(of) {
+                    gather(parent, slots, &run.ask.batch.replies);
                     parent.open -= 1;
                     self.settle(of);
                 }
@@ -764,19 +812,26 @@ fn parcel(run: &mut Run, peer: usize, args: Args<'_>, place: (Slot, u32), read: 
     parcel.reads_only &= read;
 }
 
-/// Replies as they travel; errors, if they are too much to.
-fn outcome_of(replies: &Replies) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    outcome::encode(&mut bytes, replies);
-    if bytes.len() > OUTCOME_BYTES_MAX {
-        let mut refused = Replies::new();
-        for _ in 0..replies.count() {
-            refused.error(ErrorKind::Oom, TOO_LARGE);
-        }
-        bytes.clear();
-        outcome::encode(&mut bytes, &refused);
+/// Puts replies into places of a run; false if they are more than it may gather. Then as many of them are errors as must
+/// be, and the small ones, which those of writes are, stay what they are.
+fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, replies: &Replies) -> bool {
+    let gathered = &mut run.ask.batch.replies;
+    if gathered.data_len() + replies.data_len() <= GATHER_BYTES_MAX {
+        gathered.fill_each(slots, replies);
+        return true;
     }
-    bytes
+    let mut tokens = replies.tokens();
+    for slot in slots {
+        let mut reply = Replies::new();
+        reply.append_value(&mut tokens);
+        let is_small = reply.data_len() <= TOO_LARGE.len();
+        if gathered.data_len() + reply.data_len() > GATHER_BYTES_MAX && !is_small {
+            reply.clear();
+            reply.error(ErrorKind::Oom, TOO_LARGE);
+        }
+        gathered.fill(slot, &reply);
+    }
+    false
 }
 
 fn push_part(batch: &mut Batch, part: &str, number: usize, rest: Args<'_>) {

@@ -129,6 +129,9 @@ pub struct Forward<'a> {
     pub patience_ms: u64,
     /// The keyspace it runs in.
     pub keyspace: u16,
+    /// Its sender has nothing more for the receiver that must come behind it: what would make its replies too large may be
+    /// put off. Otherwise all of it is executed at one stroke, or what follows would overtake it.
+    pub is_last: bool,
     /// Its requests, to be read with [`requests`].
     pub requests: &'a [u8],
 }
@@ -158,11 +161,14 @@ pub enum Message<'a> {
     },
     /// Requests for the receiver to execute.
     Forward(Forward<'a>),
-    /// Their replies.
+    /// Their replies, in their order, one piece after the other. Requests without one when the last piece is there were
+    /// put off: they wait to be forwarded again.
     Outcome {
         /// Of the forward.
         token: u64,
-        /// As `Replies` wrote them.
+        /// Another piece follows.
+        follows: bool,
+        /// As `outcome` wrote them.
         replies: &'a [u8],
     },
     /// What the sender has.
@@ -275,11 +281,17 @@ impl Message<'_> {
                 out.extend([f.hops, f.level.to_byte()]);
                 put_varint(out, f.patience_ms);
                 put_varint(out, u64::from(f.keyspace));
+                out.push(u8::from(f.is_last));
                 put_bytes(out, f.requests);
             }
-            Self::Outcome { token, replies } => {
+            Self::Outcome {
+                token,
+                follows,
+                replies,
+            } => {
                 out.push(OUTCOME);
                 put_varint(out, *token);
+                out.push(u8::from(*follows));
                 put_bytes(out, replies);
             }
             Self::Holdings { now_ms, resp, holdings } => {
@@ -376,10 +388,12 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             level: Level::from_byte(input.u8()?).ok_or(Malformed("unknown level"))?,
             patience_ms: input.varint()?,
             keyspace: u16::try_from(input.varint()?).map_err(|_| Malformed("keyspace out of range"))?,
+            is_last: input.u8()? != 0,
             requests: input.bytes()?,
         }),
         OUTCOME => Message::Outcome {
             token: input.varint()?,
+            follows: input.u8()? != 0,
             replies: input.bytes()?,
         },
         HOLDINGS => Message::Holdings {

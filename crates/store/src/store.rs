@@ -272,8 +272,12 @@ impl Store {
                 self.merge(*shard as usize, delta)
             }
             Message::Forward(forward) => self.forwarded(slot, forward),
-            Message::Outcome { token, replies } => match outcome::decode(replies) {
-                Ok(replies) => self.outcome(slot, *token, &replies),
+            Message::Outcome {
+                token,
+                follows,
+                replies,
+            } => match outcome::decode(replies) {
+                Ok(replies) => self.outcome(slot, *token, *follows, &replies),
                 Err(_) => false,
             },
             Message::Vitals(vitals) => {

@@ -292,6 +292,15 @@ impl Net {
         self.lan.events(&atom(name)).iter().filter_map(note).collect()
     }
 
+    /// Why a node has cut the connections of peers.
+    pub fn cuts(&self, name: &str) -> Vec<String> {
+        let cut = |event: &Event| match event {
+            Event::PeerCut { node, reason } => Some(format!("{node}: {reason}")),
+            _ => None,
+        };
+        self.lan.events(&atom(name)).iter().filter_map(cut).collect()
+    }
+
     /// Whether a node has heard another's good-bye.
     pub fn knows_to_be_gone(&self, name: &str, other: &str) -> bool {
         let is_that = |event: &Event| {
