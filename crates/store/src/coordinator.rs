@@ -17,7 +17,7 @@ use wire::{
 };
 
 use crate::{
-    ask::{Ask, Session, Silence},
+    ask::{Ask, Session},
     call::Call,
     cluster::Seat,
     command::{self, Access, Fold, Keys, Row},
@@ -99,14 +99,22 @@ impl Store {
             .into_iter()
             .partition(|run| run.deadline_ms <= self.monotonic_ms);
         self.held = held;
-        for mut run in late {
+        for run in late {
             self.counters.timeouts += 1;
-            for _ in 0..run.ask.batch.len() {
-                let text = "this node stood still and has not heard of all others since";
-                run.ask.batch.replies.error(ErrorKind::NoNodes, text);
-            }
-            self.finish(run);
+            let text = "this node stood still and has not heard of all others since";
+            self.refuse(run, ErrorKind::NoNodes, text);
         }
+    }
+
+    /// Answers all requests of a run that has not begun with an error.
+    fn refuse(&mut self, mut run: Run, kind: ErrorKind, text: &str) {
+        let Ask { session, batch, .. } = &mut *run.ask;
+        for _ in 0..batch.len() {
+            let mark = batch.replies.mark();
+            batch.replies.error(kind, text);
+            session.silence.hush(&mut batch.replies, mark);
+        }
+        self.finish(run);
     }
 
     /// Requests that a peer takes this node to be the right one for.
@@ -133,7 +141,15 @@ impl Store {
         let mut run = Run::new(origin, self.own_ask(session, batch), self.monotonic_ms + patience_ms);
         run.hops = forward.hops;
         run.is_last = forward.is_last;
-        self.admit(run);
+        if self.backlogs[slot].is_full() {
+            self.refuse(
+                run,
+                ErrorKind::Busy,
+                "too many replies wait for the node that was asked",
+            );
+        } else {
+            self.admit(run);
+        }
         true
     }
 
@@ -192,18 +208,7 @@ impl Store {
             }
             let args = requests.request(index);
             self.request(id, run, args, index as u32, &mut replies);
-            match run.ask.session.silence {
-                Silence::Off => {}
-                Silence::On => replies.silence(mark),
-                Silence::SkipNext => {
-                    replies.silence(mark);
-                    run.ask.session.silence = Silence::Skip;
-                }
-                Silence::Skip => {
-                    replies.silence(mark);
-                    run.ask.session.silence = Silence::Off;
-                }
-            }
+            run.ask.session.silence.hush(&mut replies, mark);
         }
         run.is_last = is_last;
         self.dispatch(id, run, is_last);
@@ -674,11 +679,7 @@ impl Store {
             Origin::Peer { slot, life, token } => {
                 if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
                     outcome::pieces(&run.ask.batch.replies, |replies, follows| {
-                        self.outboxes[slot].push(&Message::Outcome {
-                            token,
-                            follows,
-                            replies: &replies,
-                        });
+                        self.backlogs[slot].reply(token, follows, replies, run.deadline_ms);
                     });
                 }
                 if self.spares.len() < SPARES_MAX {

@@ -20,11 +20,12 @@ use hashbrown::HashMap;
 use node::MembersCommand;
 
 use crate::{
+    backlog::Backlog,
     clock::Clock,
     cluster::{Change, Formation, Seat},
     codec::Reader,
     message::{self, Copy, Message},
-    peers::PeerSet,
+    peers::{PEERS_MAX, PeerSet},
     shard::{Intake, Shard},
     store::Store,
 };
@@ -37,7 +38,7 @@ const FILLS_MAX: usize = 48;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks of one stream under way.
 const WINDOW: usize = 4;
-/// A fill that hears nothing for so long begins anew, maybe elsewhere.
+/// A fill whose source gives nothing for so long begins anew, maybe elsewhere.
 const STALL_MS: u64 = 5_000;
 /// Time between two requests to release the same shard.
 const RELEASE_EVERY_MS: u64 = 500;
@@ -91,13 +92,25 @@ struct Fill {
     makes_ready: bool,
 }
 
+/// A stream going out.
+#[derive(Debug)]
+struct Stream {
+    /// To whom, and of which shard.
+    to: usize,
+    of: usize,
+    /// Chunks that the peer takes and that wait for room.
+    owed: usize,
+}
+
 /// What concerns all copies.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    /// Streams going out: to whom, and of which shard.
-    streams: HashMap<u64, (usize, usize), foldhash::fast::FixedState>,
+    /// Streams going out, by their number.
+    streams: HashMap<u64, Stream, foldhash::fast::FixedState>,
     next_stream: u64,
     fills: usize,
+    /// By peer: when it last gave anything. It serves one shard after the other.
+    gave_ms: Vec<u64>,
     /// Shards to be repaired as soon as fewer are under way, with the peers that have more.
     wanted: BTreeMap<usize, PeerSet>,
     /// Copies changed and the peers have not been told.
@@ -124,6 +137,7 @@ impl Keeper {
             streams: HashMap::default(),
             next_stream: 1,
             fills: 0,
+            gave_ms: vec![0; PEERS_MAX],
             wanted: BTreeMap::new(),
             announce: true,
             second_at_ms: 0,
@@ -366,6 +380,7 @@ impl Store {
             sources.remove(slot);
             !sources.is_empty()
         });
+        self.backlogs[slot] = Backlog::default();
         self.close_streams(|to, _| to == slot);
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
@@ -450,7 +465,8 @@ impl Store {
         let placed = self.cluster.placed_here(shard);
         let copy = self.cluster.copy(shard);
         if let Some(fill) = &self.replicas[shard].fill {
-            if self.monotonic_ms > fill.heard_ms + STALL_MS {
+            let heard_ms = fill.heard_ms.max(self.keeper.gave_ms[fill.source]);
+            if self.monotonic_ms > heard_ms + STALL_MS {
                 self.end_fill(shard);
             }
             return;

@@ -16,7 +16,7 @@
 //!
 //! The format is written by hand because deltas, forwarded requests and chunks are bytes already and are read in place.
 
-use alloc::vec::Vec;
+use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{
     codec::{Malformed, Reader, put_bytes, put_varint},
@@ -502,11 +502,13 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// What is gathered for one peer until the flush.
+/// What is gathered for one peer until it is sent: at the flush, or when there is room on the way to it.
 #[derive(Debug)]
 pub struct Outbox {
     /// Frames that take no more, but for their headers.
-    full: Vec<Vec<u8>>,
+    full: VecDeque<Vec<u8>>,
+    /// Bytes of those.
+    full_bytes: usize,
     frame: Vec<u8>,
     /// Number the frame being gathered will have.
     number: u64,
@@ -519,7 +521,8 @@ pub struct Outbox {
 impl Default for Outbox {
     fn default() -> Self {
         Self {
-            full: Vec::new(),
+            full: VecDeque::new(),
+            full_bytes: 0,
             frame: alloc::vec![0; HEADER],
             number: 1,
             acknowledge: false,
@@ -534,11 +537,22 @@ impl Outbox {
         self.number
     }
 
+    /// Number of the first frame that was not sent.
+    pub fn unsent(&self) -> u64 {
+        self.number - self.full.len() as u64
+    }
+
+    /// Bytes that were not sent.
+    pub fn bytes(&self) -> usize {
+        self.full_bytes + self.frame.len()
+    }
+
     /// Adds a message.
     pub fn push(&mut self, message: &Message<'_>) {
         if self.frame.len() > FRAME_BYTES {
+            self.full_bytes += self.frame.len();
             self.full
-                .push(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
+                .push_back(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
             self.number += 1;
         }
         message.encode(&mut self.frame);
@@ -554,28 +568,39 @@ impl Outbox {
         self.frame.len() > FRAME_BYTES
     }
 
-    /// Gives `send` the frames to send, if there is anything to say or a beat is due. `applied` is our side's highest
-    /// number, `echo` the peer's last beat.
-    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64, mut send: impl FnMut(&[u8])) {
+    /// Gives `send` the frames to send, if there is anything to say or a beat is due, until it refuses one because there is
+    /// no room; false if it did. `applied` is our side's highest number, `echo` the peer's last beat.
+    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64, mut send: impl FnMut(&[u8]) -> bool) -> bool {
         let due = now_ms >= self.sealed_ms + BEAT_MS;
         if self.frame.len() == HEADER && !self.acknowledge && !due {
-            return;
+            return true;
         }
-        self.acknowledge = false;
-        self.sealed_ms = now_ms;
-        let first = self.number - self.full.len() as u64;
-        for (number, frame) in (first..).zip(self.full.iter_mut().chain([&mut self.frame])) {
+        let mut number = self.unsent();
+        let mut send = |frame: &mut [u8]| {
             frame[0] = VERSION;
             for (index, field) in [number, applied, now_ms, echo].into_iter().enumerate() {
                 frame[1 + index * 8..][..8].copy_from_slice(&field.to_le_bytes());
             }
-            send(frame);
+            number += 1;
+            send(frame)
+        };
+        while let Some(frame) = self.full.front_mut() {
+            if !send(frame) {
+                return false;
+            }
+            self.full_bytes -= frame.len();
+            self.full.pop_front();
         }
+        if !send(&mut self.frame) {
+            return false;
+        }
+        self.acknowledge = false;
+        self.sealed_ms = now_ms;
         self.number += 1;
-        self.full = Vec::new();
         self.frame.truncate(HEADER);
         // A frame that grew large gives its memory back.
         self.frame.shrink_to(FRAME_BYTES);
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 //! nodes, and has [`coordinator`](crate::coordinator), [`keeper`](crate::keeper) and [`beam`](crate::beam) deal with
 //! them. Here are its state and its plumbing: what came in goes to whom, and what was gathered goes out.
 //!
-//! - What is gathered for a peer leaves as one frame at the flush.
+//! - What is gathered for a peer leaves as one frame at the flush, and what is large when there is room for it.
 //! - The frames of a peer are numbered; a gap cuts the connection (see [`message`]).
 //! - Time is looked at once per message, so all that one message does has one time.
 
@@ -17,6 +17,7 @@ use wire::{
 
 use crate::{
     ask::{Ask, Measured, Payload, Session},
+    backlog::Backlog,
     beam,
     calendar::Calendar,
     cluster::Cluster,
@@ -44,6 +45,13 @@ const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
 /// A node that did nothing for so long, though it ticks, stood still.
 const STILL_MS: u64 = 1_000;
+
+/// Bytes on the way to a peer from which on further frames wait here. With one message of the largest size behind them it is
+/// less than what cuts the peer (`Limits::output_bytes_max`): many large values at once must not cost a replica.
+const QUEUED_BYTES_MAX: usize = 32 << 20;
+/// Bytes that may wait for a peer; past them it is cut. What waits are deltas in the first place: writes do not wait for who
+/// does not read, and to have it repaired later costs less than to keep all of them.
+const OUTBOX_BYTES_MAX: usize = 256 << 20;
 
 /// How long the status of the cluster waits for the word of all peers.
 const INQUIRY_MS: u64 = 250;
@@ -92,6 +100,8 @@ pub struct Store {
 
     /// By peer: what is gathered for it, and the number of its last frame.
     pub(crate) outboxes: Vec<Outbox>,
+    /// By peer: what waits to be put there.
+    pub(crate) backlogs: Vec<Backlog>,
     received: Vec<u64>,
     acknowledged: Vec<u64>,
     /// By peer: its clock, and ours as it last had it.
@@ -164,6 +174,7 @@ impl Store {
             end_at: VecDeque::new(),
             silent: PeerSet::EMPTY,
             outboxes: (0..PEERS_MAX).map(|_| Outbox::default()).collect(),
+            backlogs: (0..PEERS_MAX).map(|_| Backlog::default()).collect(),
             received: alloc::vec![0; PEERS_MAX],
             acknowledged: alloc::vec![0; PEERS_MAX],
             beats: alloc::vec![0; PEERS_MAX],
@@ -232,7 +243,7 @@ impl Store {
         if frame.number != self.received[slot] + 1 {
             return Err("a frame is missing");
         }
-        if frame.applied >= self.outboxes[slot].number() {
+        if frame.applied >= self.outboxes[slot].unsent() {
             return Err("it acknowledges what was not sent");
         }
         self.received[slot] = frame.number;
@@ -422,16 +433,36 @@ impl Store {
         }
     }
 
-    /// Sends what was gathered. Called at the flush, and when a message is done that gathered a lot.
+    /// Sends what was gathered, and of what waits as much as there is room for. Called at the flush, which also comes when
+    /// there is room again, and when a message is done that gathered a lot.
     fn send(&mut self, ctx: &mut Context<'_, Payload>) {
         for slot in self.cluster.connected().without(self.cut).iter() {
-            let applied = self.received[slot];
-            let echo = if self.lags(slot) { 0 } else { self.beats[slot] };
-            let (node, name) = (&self.names[slot], &self.name);
-            self.outboxes[slot].seal(applied, self.monotonic_ms, echo, |frame| {
-                ctx.send_bytes(node, name, frame);
-            });
+            while ctx.has_room(&self.names[slot]) && self.bring(slot) {
+                self.seal(ctx, slot);
+            }
+            let all = self.seal(ctx, slot);
+            if !all || !self.backlogs[slot].is_empty() {
+                ctx.await_room(&self.names[slot]);
+            }
+            if self.outboxes[slot].bytes() > OUTBOX_BYTES_MAX {
+                self.broken.push((slot, "it does not read what it is sent"));
+                self.cut.insert(slot);
+            }
         }
+    }
+
+    /// Sends what is in an outbox; false if something is left for want of room.
+    fn seal(&mut self, ctx: &mut Context<'_, Payload>, slot: usize) -> bool {
+        let applied = self.received[slot];
+        let echo = if self.lags(slot) { 0 } else { self.beats[slot] };
+        let (node, name) = (&self.names[slot], &self.name);
+        self.outboxes[slot].seal(applied, self.monotonic_ms, echo, |frame| {
+            let has_room = ctx.queued(node) < QUEUED_BYTES_MAX;
+            if has_room {
+                ctx.send_bytes(node, name, frame);
+            }
+            has_room
+        })
     }
 
     fn carry_out(&mut self, ctx: &mut Context<'_, Payload>) {

@@ -93,3 +93,64 @@ fn a_pipeline_of_large_values_is_answered_in_pieces() {
     assert_eq!((values, refused), (256, 14));
     check_nobody_was_cut(&net);
 }
+
+/// Of more shards at once, and of more in each, than may be on its way to a peer.
+#[test]
+fn one_that_joins_is_filled_with_large_values() {
+    let mut net = Net::new();
+    net.start("a", &[]);
+    let value = "v".repeat(MIB / 2);
+    let keys: Vec<String> = (0..400).map(|number| format!("key:{number}")).collect();
+    for key in &keys {
+        assert_eq!(net.ask("a", &format!("SET {key} {value}")), "OK");
+    }
+    net.start("b", &["a"]);
+    assert!(net.heals_within(2_000), "it is never ready");
+    assert_eq!((net.cuts("a"), net.cuts("b")), (vec![], vec![]));
+    net.kill("a");
+    net.run_ms(5);
+    for key in &keys {
+        assert!(net.ask("b", &format!("GET {key}")) == value, "{key}");
+    }
+}
+
+/// It begins anew elsewhere, or when its source is back.
+#[test]
+fn one_that_is_cut_off_while_it_is_filled_is_filled_in_the_end() {
+    let mut net = Net::new();
+    net.start("a", &[]);
+    let value = "v".repeat(MIB / 2);
+    for number in 0..200 {
+        assert_eq!(net.ask("a", &format!("SET key:{number} {value}")), "OK");
+    }
+    net.start("b", &["a"]);
+    for _ in 0..5 {
+        net.run_ms(20);
+        net.cut("a", "b");
+    }
+    net.heal();
+    net.kill("a");
+    net.run_ms(5);
+    for number in 0..200 {
+        assert!(net.ask("b", &format!("GET key:{number}")) == value, "key:{number}");
+    }
+}
+
+#[test]
+fn many_large_values_at_once_cost_no_replica() {
+    let mut net = Net::cluster(&NAMES);
+    let keys: [String; 4] = keys_of(&mut net, "b", "a");
+    let value = "v".repeat(40 * MIB);
+    let sets = keys.each_ref().map(|key| format!("SET {key} {value}"));
+    let began = sets.each_ref().map(|set| net.begin("b", &[set]));
+    for id in began {
+        assert_eq!(net.wait("b", id, 100), "OK");
+    }
+    check_nobody_was_cut(&net);
+    assert_eq!(net.counter("b", "writes_relaxed"), 0);
+    let began = keys.each_ref().map(|key| net.begin("a", &[&format!("GET {key}")]));
+    for id in began {
+        assert!(net.wait("a", id, 100) == value);
+    }
+    check_nobody_was_cut(&net);
+}
