@@ -27,6 +27,10 @@ use crate::{
     term,
 };
 
+/// Requests of BEAM processes under way, and many times what is usual: a process may cast as fast as it can while a replica is
+/// silent. A further call is refused as busy; a further cast, which nobody waits for, is dropped and counted.
+const RUNS_MAX: usize = 65_536;
+
 /// How a reply is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
@@ -88,6 +92,10 @@ impl Store {
             return;
         }
         match request_of(&request) {
+            Some(_) if self.beam_runs >= RUNS_MAX => match from {
+                Some(from) => ctx.reply(&from, error(reason(ErrorKind::Busy))),
+                None => self.counters.casts_dropped += 1,
+            },
             Some((args, shape)) => {
                 let mut batch = Batch::new();
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
@@ -103,6 +111,7 @@ impl Store {
                 if writes.is_some() {
                     self.beam_writes.begin(shard);
                 }
+                self.beam_runs += 1;
                 self.admit(run);
             }
             None => {

@@ -703,7 +703,10 @@ impl Store {
                     self.settle(of);
                 }
             }
-            Origin::Beam(caller) => self.beam_answers.push((caller, mem::take(&mut run.ask.batch.replies))),
+            Origin::Beam(caller) => {
+                self.beam_runs -= 1;
+                self.beam_answers.push((caller, mem::take(&mut run.ask.batch.replies)));
+            }
         }
     }
 

@@ -110,7 +110,8 @@ pub struct Store {
     /// Peers that have not been heard of since this node stood still: until then it may have been deposed unawares.
     pub(crate) recovering: PeerSet,
     resumed_ms: u64,
-    /// Runs that wait for the end of that. One per client at most, since a client has one batch under way at a time.
+    /// Runs that wait for the end of that, until their deadline at most. A client has one, since it has one batch under way
+    /// at a time, BEAM processes have `beam::RUNS_MAX`, and peers forward what their own have under way.
     pub(crate) held: Vec<Run>,
     /// In whose name this node asks itself.
     pub(crate) nobody: Pid,
@@ -130,6 +131,8 @@ pub struct Store {
     pub(crate) answers: Vec<Box<Ask>>,
     pub(crate) beam_answers: Vec<(Box<beam::Caller>, Replies)>,
     pub(crate) beam_writes: beam::Writes,
+    /// Runs of BEAM processes under way.
+    pub(crate) beam_runs: usize,
     pub(crate) commands: Vec<MembersCommand>,
     pub(crate) notes: Vec<(&'static str, alloc::string::String)>,
     pub(crate) delta: Vec<u8>,
@@ -198,6 +201,7 @@ impl Store {
             answers: Vec::new(),
             beam_answers: Vec::new(),
             beam_writes: beam::Writes::default(),
+            beam_runs: 0,
             commands: Vec::new(),
             notes: Vec::new(),
             delta: Vec::new(),

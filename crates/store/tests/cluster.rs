@@ -4,7 +4,7 @@
 mod net;
 
 use net::Net;
-use store::ask::Payload;
+use store::ask::{Payload, Session, Silence};
 
 fn fill(net: &mut Net, name: &str, keys: usize) {
     for number in 0..keys {
@@ -495,4 +495,35 @@ fn a_node_that_stood_still_answers_nothing_old() {
             assert_eq!(net.ask("c", &set(number)), "OK");
         }
     }
+}
+
+/// It waits for word of the others, in vain.
+#[test]
+fn a_client_that_wants_no_replies_gets_none_from_one_that_stood_still() {
+    let mut net = Net::new();
+    for name in ["a", "b", "c"] {
+        let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
+        config.request_timeout_ms = 1_000;
+        net.start_with(config);
+    }
+    net.heal();
+    net.stop("a");
+    net.run_ms(1_500);
+    for name in ["b", "c"] {
+        net.deafen(name, "a");
+    }
+    net.resume("a");
+    net.run_ms(1);
+    let began = [Silence::Off, Silence::Skip, Silence::On].map(|silence| {
+        let session = Session {
+            silence,
+            ..Session::new(0, true)
+        };
+        net.begin_as("a", session, &["GET k", "GET k"])
+    });
+    let answers = began.map(|id| net.wait("a", id, 1_100));
+    assert_eq!(
+        answers,
+        ["!no_nodes | !no_nodes", "NoReply | !no_nodes", "NoReply | NoReply"]
+    );
 }
