@@ -7,26 +7,32 @@
 //!   [`Quorum`](crate::quorum::Quorum) is met. A primary that fails afterwards has told its peers, or nobody.
 //! - Every run has a deadline and is answered by it.
 //!
+//! What a run sends to other nodes is in [`parcel`].
+//!
 //! Stops *resolve*, *route*, *coordinate* and *settle* of a request.
+
+mod parcel;
 
 use alloc::{boxed::Box, vec::Vec};
 use core::mem;
 use wire::{
-    reply::{ErrorKind, Replies, Slot},
+    reply::{ErrorKind, Replies},
     request::{Args, Batch},
 };
 
+pub(crate) use self::parcel::Sent;
+use self::parcel::{gather, put_into_parcel};
 use crate::{
     ask::{Ask, Session},
     call::Call,
     cluster::Seat,
     command::{self, Access, Fold, Keys, Row},
     commands,
-    message::{self, Forward, LEASE_MS, Message},
+    message::{LEASE_MS, Message},
     outcome::{self, PIECE_BYTES, TOO_LARGE},
     peers::PeerSet,
     quorum::Verdict,
-    run::{Origin, Parcel, Run, RunId},
+    run::{Origin, Run, RunId},
     slot,
     store::Store,
     visit::Visit,
@@ -36,24 +42,10 @@ use crate::{
 /// Times a request may be forwarded. Two nodes whose views differ for a moment must not play it back and forth for ever.
 pub(crate) const HOPS_MAX: u8 = 3;
 
-/// Bytes of requests beyond which a parcel takes no further one: with one large request in it, it still fits a frame.
-const PARCEL_BYTES: usize = 1 << 20;
-/// Bytes of requests that a parcel has room for from the beginning.
-const PARCEL_ROOM: usize = 2 << 10;
 /// Emptied batches kept for what peers forward; a further one is dropped.
 const SPARES_MAX: usize = 64;
 /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather.
 const GATHER_BYTES_MAX: usize = 256 << 20;
-
-/// A parcel under way to a peer.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    run: RunId,
-    peer: usize,
-    keyspace: u16,
-    slots: Vec<(Slot, u32)>,
-    reads_only: bool,
-}
 
 /// A run that waits until a peer has merged the frame of this number, and since when.
 #[derive(Debug)]
@@ -115,42 +107,6 @@ impl Store {
             session.silence.hush(&mut batch.replies, mark);
         }
         self.finish(run);
-    }
-
-    /// Requests that a peer takes this node to be the right one for.
-    pub(crate) fn forwarded(&mut self, slot: usize, forward: &Forward<'_>) -> bool {
-        let Some(life) = self.cluster.peer(slot).map(|peer| peer.life) else {
-            return false;
-        };
-        let mut session = Session::new(0, true);
-        session.level = Some(forward.level);
-        session.keyspace = forward.keyspace;
-        if usize::from(forward.keyspace) >= self.config.keyspaces.len() {
-            return false;
-        }
-        let mut batch = self.spares.pop().unwrap_or_default();
-        if message::requests(forward.requests, |args| batch.push(args)).is_err() {
-            return false;
-        }
-        let patience_ms = forward.patience_ms.min(self.config.request_timeout_ms);
-        let origin = Origin::Peer {
-            slot,
-            life,
-            token: forward.token,
-        };
-        let mut run = Run::new(origin, self.own_ask(session, batch), self.monotonic_ms + patience_ms);
-        run.hops = forward.hops;
-        run.is_last = forward.is_last;
-        if self.backlogs[slot].is_full() {
-            self.refuse(
-                run,
-                ErrorKind::Busy,
-                "too many replies wait for the node that was asked",
-            );
-        } else {
-            self.admit(run);
-        }
-        true
     }
 
     /// Begins a run and finishes it at once if nothing has to be waited for.
@@ -279,7 +235,7 @@ impl Store {
                     Some(Seat::Me) => self.run_here(run, shard, access, call, args, replies),
                     Some(Seat::Peer(peer)) if run.hops < HOPS_MAX => {
                         let slot = replies.later();
-                        parcel(run, peer, args, (slot, index), access == Access::Read);
+                        put_into_parcel(run, peer, args, (slot, index), access == Access::Read);
                         if access != Access::Read {
                             run.written_elsewhere.insert(shard);
                         }
@@ -471,120 +427,6 @@ impl Store {
         }
     }
 
-    /// Sends what a run gathered for peers. What it sends to one of them later must not overtake this, unless this
-    /// `is_last`.
-    fn dispatch(&mut self, id: RunId, run: &mut Run, is_last: bool) {
-        let mut parcels = mem::take(&mut run.parcels).into_iter();
-        while let Some(parcel) = parcels.next() {
-            let followed = parcels.as_slice().iter().any(|later| later.peer == parcel.peer);
-            self.forward(id, run, parcel, is_last && !followed);
-        }
-    }
-
-    fn forward(&mut self, id: RunId, run: &mut Run, parcel: Parcel, is_last: bool) {
-        let token = self.next_token;
-        self.next_token += 1;
-        let keyspace = &self.config.keyspaces[usize::from(parcel.keyspace)];
-        self.outboxes[parcel.peer].push(&Message::Forward(Forward {
-            token,
-            hops: run.hops + 1,
-            level: run.ask.session.level.unwrap_or(keyspace.level),
-            patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
-            keyspace: parcel.keyspace,
-            is_last,
-            requests: &parcel.requests,
-        }));
-        self.counters.forwarded += parcel.slots.len() as u64;
-        run.open += 1;
-        run.sent.push(token);
-        let Parcel {
-            peer,
-            keyspace,
-            slots,
-            reads_only,
-            ..
-        } = parcel;
-        self.sent.insert(
-            token,
-            Sent {
-                run: id,
-                peer,
-                keyspace,
-                slots,
-                reads_only,
-            },
-        );
-    }
-
-    /// The replies to a parcel, or those of its first requests that have none yet.
-    pub(crate) fn outcome(&mut self, peer: usize, token: u64, follows: bool, replies: &Replies) -> bool {
-        // A parcel that was given up meanwhile is not missed.
-        let Some(mut sent) = self.sent.remove(&token) else {
-            return true;
-        };
-        let count = replies.count();
-        let fits = if follows {
-            count < sent.slots.len()
-        } else {
-            count <= sent.slots.len()
-        };
-        if sent.peer != peer || count == 0 || !fits || !replies.is_complete() {
-            self.sent.insert(token, sent);
-            return false;
-        }
-        let Some(run) = self.runs.get(sent.run) else {
-            return true;
-        };
-        let all = gather(run, sent.slots.drain(..count).map(|(slot, _)| slot), replies);
-        if follows {
-            self.sent.insert(token, sent);
-            return true;
-        }
-        run.open -= 1;
-        if sent.slots.is_empty() {
-            self.settle(sent.run);
-        } else if all {
-            self.forward_rest(sent);
-        } else {
-            self.fail(sent, ErrorKind::Oom, TOO_LARGE);
-        }
-        true
-    }
-
-    /// What a peer has put off is forwarded again, in one parcel: it is answered in pieces, too.
-    fn forward_rest(&mut self, sent: Sent) {
-        let Some(mut run) = self.runs.lend(sent.run) else {
-            return;
-        };
-        let mut requests = Vec::new();
-        let mut reads_only = true;
-        for &(_, index) in &sent.slots {
-            let args = run.ask.batch.request(index as usize);
-            message::put_request(&mut requests, args.len(), args.iter());
-            reads_only &= command::find(&args[0]).is_some_and(|row| !row.writes());
-        }
-        let rest = Parcel {
-            peer: sent.peer,
-            keyspace: sent.keyspace,
-            requests,
-            slots: sent.slots,
-            reads_only,
-        };
-        self.forward(sent.run, &mut run, rest, true);
-        self.runs.put(sent.run, run);
-    }
-
-    /// Answers the requests of a parcel that is no longer under way with an error.
-    fn fail(&mut self, sent: Sent, kind: ErrorKind, text: &str) {
-        let Some(run) = self.runs.get(sent.run) else { return };
-        let mut failed = Replies::new();
-        failed.error(kind, text);
-        for (slot, _) in sent.slots {
-            run.ask.batch.replies.fill(slot, &failed);
-        }
-        self.settle(sent.run);
-    }
-
     /// `peer` has merged every delta up to frame `number`.
     pub(crate) fn acknowledged(&mut self, peer: usize, number: u64) {
         while let Some(awaited) = self.waiting[peer].pop_front_if(|awaited| awaited.number <= number) {
@@ -616,52 +458,7 @@ impl Store {
             }
             self.settle(id);
         }
-        let mut tokens: Vec<u64> = self
-            .sent
-            .iter()
-            .filter(|(_, sent)| sent.peer == peer)
-            .map(|(token, _)| *token)
-            .collect();
-        tokens.sort_unstable();
-        for token in tokens {
-            if let Some(sent) = self.sent.remove(&token) {
-                self.parcel_lost(sent);
-            }
-        }
-    }
-
-    /// Reads are asked of another; whether a write was executed nobody knows.
-    fn parcel_lost(&mut self, sent: Sent) {
-        let Some(run) = self.runs.get(sent.run) else { return };
-        run.open -= 1;
-        if sent.reads_only {
-            self.ask_again(sent);
-        } else {
-            let text = "the node that executed this write is lost: it may or may not have taken effect";
-            self.fail(sent, ErrorKind::Timeout, text);
-        }
-    }
-
-    /// Begins the requests of a lost parcel once more. They stay together, so that they go in parcels again.
-    fn ask_again(&mut self, sent: Sent) {
-        let Some(run) = self.runs.get(sent.run) else { return };
-        run.open += 1;
-        let mut session = run.ask.session.for_part();
-        session.keyspace = sent.keyspace;
-        let mut batch = Batch::new();
-        for &(_, index) in &sent.slots {
-            batch.push(&run.ask.batch.request(index as usize).iter().collect::<Vec<_>>());
-        }
-        let (deadline_ms, hops) = (run.deadline_ms, run.hops + 1);
-        let written_elsewhere = run.written_elsewhere.clone();
-        let origin = Origin::Again {
-            of: sent.run,
-            slots: sent.slots.into_iter().map(|(slot, _)| slot).collect(),
-        };
-        let mut again = Run::new(origin, self.own_ask(session, batch), deadline_ms);
-        again.hops = hops;
-        again.written_elsewhere = written_elsewhere;
-        self.start(again);
+        self.lose_parcels(peer);
     }
 
     fn settle(&mut self, id: RunId) {
@@ -794,48 +591,6 @@ enum Misplaced {
     CrossSlot,
     KeyTooLong,
     NoShard,
-}
-
-fn parcel(run: &mut Run, peer: usize, args: Args<'_>, place: (Slot, u32), read: bool) {
-    let keyspace = run.ask.session.keyspace;
-    let fits =
-        |parcel: &Parcel| parcel.peer == peer && parcel.keyspace == keyspace && parcel.requests.len() <= PARCEL_BYTES;
-    let index = run.parcels.iter().rposition(fits).unwrap_or_else(|| {
-        run.parcels.push(Parcel {
-            peer,
-            keyspace,
-            requests: Vec::with_capacity(run.ask.batch.buffer.len().min(PARCEL_ROOM)),
-            slots: Vec::with_capacity(run.ask.batch.len().min(PARCEL_ROOM / 64)),
-            reads_only: true,
-        });
-        run.parcels.len() - 1
-    });
-    let parcel = &mut run.parcels[index];
-    message::put_request(&mut parcel.requests, args.len(), args.iter());
-    parcel.slots.push(place);
-    parcel.reads_only &= read;
-}
-
-/// Puts replies into places of a run; false if they are more than it may gather. Then as many of them are errors as must
-/// be, and the small ones, which those of writes are, stay what they are.
-fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, replies: &Replies) -> bool {
-    let gathered = &mut run.ask.batch.replies;
-    if gathered.data_len() + replies.data_len() <= GATHER_BYTES_MAX {
-        gathered.fill_each(slots, replies);
-        return true;
-    }
-    let mut tokens = replies.tokens();
-    for slot in slots {
-        let mut reply = Replies::new();
-        reply.append_value(&mut tokens);
-        let is_small = reply.data_len() <= TOO_LARGE.len();
-        if gathered.data_len() + reply.data_len() > GATHER_BYTES_MAX && !is_small {
-            reply.clear();
-            reply.error(ErrorKind::Oom, TOO_LARGE);
-        }
-        gathered.fill(slot, &reply);
-    }
-    false
 }
 
 fn push_part(batch: &mut Batch, part: &str, number: usize, rest: Args<'_>) {
