@@ -36,7 +36,7 @@ pub struct Limits {
     /// other busy do not keep peers waiting.
     pub steps_max: usize,
     /// Bytes sent to one peer and not yet written; the next message past it cuts the
-    /// connection.
+    /// connection. Well above `message_bytes_max`: one large message must not cost a peer.
     pub output_bytes_max: usize,
     /// Bytes on their way to one peer from which on there is no room for more (`Context::has_room`); who does not ask
     /// may still send.
@@ -81,7 +81,7 @@ impl Default for Limits {
         Self {
             queue_max: 1 << 20,
             steps_max: 1 << 13,
-            output_bytes_max: 64 << 20,
+            output_bytes_max: 128 << 20,
             output_bytes_busy: 1 << 20,
             output_bytes_flush: 256 << 10,
             message_bytes_max: 72 << 20,

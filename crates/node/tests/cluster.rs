@@ -468,7 +468,7 @@ fn who_never_reads_is_cut() {
         ctx.send_bytes(&name("b"), &Atom::new("sink"), &bytes);
     });
     let mut net = Net::pair(vec![("sender", sender)], vec![]);
-    for _ in 0..70 {
+    for _ in 0..140 {
         // No time passes, so nothing is written.
         net.tell("a", "sender", Term::atom("go"));
     }

@@ -21,8 +21,8 @@ const ANSWER_US: u64 = 500_000;
 /// Whether the world is *quiet*: nothing is blocked, cut, slow or hostile, no node stands still; every two nodes with a
 /// ready copy are connected; and every ready copy covers what any other ready copy of its shard had at the look before.
 ///
-/// The last two are read off the stores themselves, not believed. A crash and what follows from it does not end the quiet
-/// by itself: that other replicas take over without a seam is what is to be checked.
+/// The last two are read off the stores themselves, not believed. A crash and what follows from it does not end the
+/// quiet by itself: that other replicas take over without a seam is what is to be checked.
 #[derive(Debug, Default)]
 pub struct Quiet {
     /// When it last was not, as far as it was looked at.
@@ -72,9 +72,9 @@ impl Quiet {
         self.before = copies;
     }
 
-    /// The law of dropping: the node on `machine` has just dropped copies; all replicas of its view must be ready and cover
-    /// what it had at the last look. Asked in a quiet world only, for in another they may have lost it since; and once for
-    /// each copy, for its view may change and new replicas have yet to be filled.
+    /// The law of dropping: the node on `machine` has just dropped copies; all replicas of its view must be ready and
+    /// cover what it had at the last look. Asked in a quiet world only, for in another they may have lost it since; and
+    /// once for each copy, for its view may change and new replicas have yet to be filled.
     pub fn may_drop(&mut self, world: &World, machine: usize) -> Verdict {
         if !self.since(world.now_us()) {
             return Ok(());
@@ -120,8 +120,8 @@ impl Quiet {
         })
     }
 
-    /// Whether without some machines each shard still has so many ready copies, or all that there are machines for, which
-    /// cover what those machines had at the last look.
+    /// Whether without some machines each shard still has so many ready copies, or all that there are machines for,
+    /// which cover what those machines had at the last look.
     pub fn can_lose(&self, world: &World, machines: &[usize], copies: usize) -> bool {
         let now = ready_copies(world);
         let left = world.running().len() - machines.len();
@@ -207,8 +207,8 @@ pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
     }
 }
 
-/// Whether every ready copy that the primary of a key is connected to holds write `number`. If two nodes take themselves
-/// for the primary, one of them must be right; if none does, there is nothing to ask.
+/// Whether every ready copy that the primary of a key is connected to holds write `number`. If two nodes take
+/// themselves for the primary, one of them must be right; if none does, there is nothing to ask.
 pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdict {
     let stores: Vec<_> = world.stores().collect();
     let mut lacking = None;
@@ -405,8 +405,8 @@ fn nothing_is_left_over(world: &World) -> Verdict {
             return Err(format!("{name} has left over {underway:?}"));
         }
         for shard in 0..world.plan.shards_total() {
-            // Dots that died are waited for until somebody closes them: with their writer, or, where a writer had handed its
-            // copy over, with those that held it.
+            // Dots that died are waited for until somebody closes them: with their writer, or, where a writer had
+            // handed its copy over, with those that held it.
             let (stats, waiting) = (store.shard(shard).stats(), store.shard(shard).waiting());
             let dead = |(writer, _)| holders_died || !living.contains(&writer);
             if stats.contexts > 0 && (waiting.is_empty() || !waiting.spans().all(dead)) {

@@ -1,7 +1,8 @@
-//! The simulator: many nodes, one thread, one seed. Seeds know nothing of each other, so there are as many threads as jobs.
+//! The simulator: many nodes, one thread, one seed. Seeds know nothing of each other, so there are as many threads as
+//! jobs.
 //!
-//! It runs exactly the production core (`node::Node` with the `store` process) over a simulated network and clocks, strikes
-//! it with faults, and checks what the clients are told; then it mends the world and checks that it heals.
+//! It runs exactly the production core (`node::Node` with the `store` process) over a simulated network and clocks,
+//! strikes it with faults, and checks what the clients are told; then it mends the world and checks that it heals.
 //!
 //! ```text
 //! sim [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N]    many seeds

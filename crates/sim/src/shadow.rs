@@ -3,7 +3,8 @@
 //! Three kinds of keys:
 //!
 //! - An *owned* key is written by one client, one write after the other; each write has a number, which its value
-//!   shows. Whatever happens, a read shows nothing, or the value of a write that was issued to that key and not refused.
+//!   shows. Whatever happens, a read shows nothing, or the value of a write that was issued to that key and not
+//!   refused.
 //! - A *counter* is only ever incremented, so each increment answers at least what it added. One of them is *timed*: it
 //!   may end at any time and begin anew, and is never above the sum of all.
 //! - A *contended* key is written by all: a read shows a value that was written to it, or nothing. One that is never
@@ -11,23 +12,24 @@
 //!
 //! `EXPIRE` and `PERSIST` of an owned key are *touches*: numbered among its writes, but no value shows them.
 //!
-//! A read is *strict* if the world was quiet (see `check.rs`) all the while from its request to its reply: all nodes that
-//! serve were connected, none stood still, and none lacked what another had. What a strict read of an owned key may show:
+//! A read is *strict* if the world was quiet (see `check.rs`) all the while from its request to its reply: all nodes
+//! that serve were connected, none stood still, and none lacked what another had. What a strict read of an owned key
+//! may show:
 //!
-//! - *Not what is past.* The *floor* of a key is the last write that was acknowledged at level `all` in a quiet world. A
-//!   value below the floor was overwritten. The exception is a write whose outcome is unknown: it may land late. It is
-//!   *buried*, and may not either, once the floor rises 10 s or more after it was asked for.
-//! - *Not nothing* if the last acknowledged `SET`, quiet or not, has no `DEL` behind it, and no unknown one may land late.
-//!   A delete that came before it cannot have seen it. One at level `quorum` counts half a second later: only what is
-//!   acknowledged at level `all` is read back at once through every node.
+//! - *Not what is past.* The *floor* of a key is the last write that was acknowledged at level `all` in a quiet world.
+//!   A value below the floor was overwritten. The exception is a write whose outcome is unknown: it may land late. It
+//!   is *buried*, and may not either, once the floor rises 10 s or more after it was asked for.
+//! - *Not nothing* if the last acknowledged `SET`, quiet or not, has no `DEL` behind it, and no unknown one may land
+//!   late. A delete that came before it cannot have seen it. One at level `quorum` counts half a second later: only
+//!   what is acknowledged at level `all` is read back at once through every node.
 //!
-//! So on two sides of a cut the values of both may be shown, and old ones too; and when it has healed, one of those that
-//! were acknowledged meanwhile, or the floor if none was. A write at level `one` may be lost with its node: it counts as
-//! unknown. So does, for the question what is past, all that was acknowledged in a world that was not quiet.
+//! So on two sides of a cut the values of both may be shown, and old ones too; and when it has healed, one of those
+//! that were acknowledged meanwhile, or the floor if none was. A write at level `one` may be lost with its node: it
+//! counts as unknown. So does, for the question what is past, all that was acknowledged in a world that was not quiet.
 //!
 //! *Owed*: a crash excuses nothing as long as it is lawful: another node that serves holds all that the dead one held
-//! half a second ago, and so, by the promise, all that was acknowledged. After any other crash the keys of which no living
-//! node holds the last acknowledged write are excused.
+//! half a second ago, and so, by the promise, all that was acknowledged. After any other crash the keys of which no
+//! living node holds the last acknowledged write are excused.
 
 use std::collections::BTreeMap;
 
@@ -280,8 +282,8 @@ impl Shadow {
         }
     }
 
-    /// Whether a copy of the key must show write `number` or a later one now, and whether that is a delete; none if that
-    /// cannot be told, since a write may still land or it may have expired.
+    /// Whether a copy of the key must show write `number` or a later one now, and whether that is a delete; none if
+    /// that cannot be told, since a write may still land or it may have expired.
     pub fn must_hold(&self, key: usize, number: usize) -> Option<bool> {
         let owned = &self.owned[key];
         let last = owned.writes.len() == number;
@@ -291,8 +293,8 @@ impl Shadow {
         sure.then_some(kind == Kind::Del)
     }
 
-    /// A crash that was not lawful: excuses the key unless a living node satisfies `holds`, given the number of the last
-    /// acknowledged write and whether it was a delete.
+    /// A crash that was not lawful: excuses the key unless a living node satisfies `holds`, given the number of the
+    /// last acknowledged write and whether it was a delete.
     pub fn excuse_unless(&mut self, key: usize, holds: impl Fn(&str, usize, bool) -> bool) {
         let owned = &mut self.owned[key];
         let last = owned.writes.iter().rposition(|write| write.state == State::Acked);

@@ -172,12 +172,20 @@ fn store_line(message: &store::message::Message<'_>) -> String {
                         .join(" "),
                 );
             });
+            let last = if forward.is_last { " last" } else { "" };
             format!(
-                "Forward {} hops={} {:?} {requests:?}",
+                "Forward {} hops={} {:?} {requests:?}{last}",
                 forward.token, forward.hops, forward.level
             )
         }
-        Message::Outcome { token, replies } => format!("Outcome {token} {:?}", outcome::decode(replies)),
+        Message::Outcome {
+            token,
+            follows,
+            replies,
+        } => {
+            let more = if *follows { " …" } else { "" };
+            format!("Outcome {token} {:?}{more}", outcome::decode(replies))
+        }
         Message::Holdings { holdings, .. } => {
             let text: String = store::message::holdings(holdings).map_or_else(
                 |error| format!("{error:?}"),

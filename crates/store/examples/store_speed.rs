@@ -1,11 +1,11 @@
-//! What a request costs in a store that is alone: from `Input::Message` into its node to the reply in an effect, without
-//! sockets and without parsing.
+//! What a request costs in a store that is alone: from `Input::Message` into its node to the reply in an effect,
+//! without sockets and without parsing.
 //!
 //! `cargo run --release -p store --example store_speed [REQUESTS] [BATCH]`
 //!
-//! Values have 64 bytes, keys 16, and there are 10,000 of them, so that most of it is in cache, taken in an order that hits another shard each time.
-//! Batches are built beforehand and used again, as the shell does with those of a connection. Each line is the best of
-//! many rounds over all keys: what else the machine does comes on top.
+//! Values have 64 bytes, keys 16, and there are 10,000 of them, so that most of it is in cache, taken in an order that
+//! hits another shard each time. Batches are built beforehand and used again, as the shell does with those of a
+//! connection. Each line is the best of many rounds over all keys: what else the machine does comes on top.
 
 use std::time::Instant;
 

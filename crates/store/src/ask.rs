@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use node::{Member, Tables};
 use wire::{
     etf::{Atom, Pid},
-    reply::Protocol,
+    reply::{Mark, Protocol, Replies},
     request::Batch,
 };
 
@@ -22,6 +22,19 @@ pub enum Silence {
     SkipNext,
     /// All but this one.
     Skip,
+}
+
+impl Silence {
+    /// Keeps the reply to one request, which begins at `mark`, from being sent if it is not to be.
+    pub(crate) fn hush(&mut self, replies: &mut Replies, mark: Mark) {
+        match self {
+            Self::Off => return,
+            Self::On => {}
+            Self::SkipNext => *self = Self::Skip,
+            Self::Skip => *self = Self::Off,
+        }
+        replies.silence(mark);
+    }
 }
 
 /// What a connection has agreed on. Travels with its batches, since commands change it.

@@ -3,14 +3,15 @@
 //! A call becomes a batch of one request, takes the same way as those of the other doors, and its reply becomes a term.
 //! Any failure is `{error, Reason}`, with the name of the [`ErrorKind`] as reason; nothing is left unanswered.
 //!
-//! A process sees its own writes, casts too, as with any `gen_server`: while a write of this door is on its way to another
-//! node, what is read of its shard is read there, behind it.
+//! A process sees its own writes, casts too, as with any `gen_server`: while a write of this door is on its way to
+//! another node, what is read of its shard is read there, behind it.
 
 use alloc::{boxed::Box, collections::BTreeMap, format, vec::Vec};
 use bytes::Bytes;
 use node::{
     Context,
     gen_server::{self, Request},
+    server::refuse_system,
 };
 use wire::{
     etf::{self, Term},
@@ -26,6 +27,11 @@ use crate::{
     store::Store,
     term,
 };
+
+/// Requests of BEAM processes under way, and many times what is usual: a process may cast as fast as it can while a
+/// replica is silent. A further call is refused as busy; a further cast, which nobody waits for, is dropped and
+/// counted.
+const RUNS_MAX: usize = 65_536;
 
 /// How a reply is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,12 +79,13 @@ impl Writes {
 }
 
 impl Store {
-    /// A term that a process of some node sent to the store. What is neither a call nor a cast is dropped.
+    /// A term that a process of some node sent to the store. A `sys` message is refused; what else is neither a
+    /// call nor a cast is dropped.
     pub(crate) fn beam(&mut self, ctx: &mut Context<'_, Payload>, term: Term) {
         let (from, request) = match gen_server::parse(term) {
             Request::Call { from, request } => (Some(from), request),
             Request::Cast(request) => (None, request),
-            _ => return,
+            Request::Info(term) => return refuse_system(ctx, &term),
         };
         self.counters.requests += 1;
         if request.is_atom("stats") {
@@ -88,6 +95,10 @@ impl Store {
             return;
         }
         match request_of(&request) {
+            Some(_) if self.beam_runs >= RUNS_MAX => match from {
+                Some(from) => ctx.reply(&from, error(reason(ErrorKind::Busy))),
+                None => self.counters.casts_dropped += 1,
+            },
             Some((args, shape)) => {
                 let mut batch = Batch::new();
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
@@ -103,6 +114,7 @@ impl Store {
                 if writes.is_some() {
                     self.beam_writes.begin(shard);
                 }
+                self.beam_runs += 1;
                 self.admit(run);
             }
             None => {
@@ -114,8 +126,8 @@ impl Store {
     }
 }
 
-/// The request that `{get, K}`, `{put, K, V}`, `{put, K, V, Options}`, `{delete, K}`, `{incr, K, N}` or `{ttl, K}` stands
-/// for.
+/// The request that `{get, K}`, `{put, K, V}`, `{put, K, V, Options}`, `{delete, K}`, `{incr, K, N}` or `{ttl, K}`
+/// stands for.
 fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
     let parts = term.as_tuple()?;
     let verb = parts.first()?.as_atom()?.as_str();

@@ -93,8 +93,8 @@ impl<'a> Call<'a> {
             .map(|(_, sum)| sum)
     }
 
-    /// A number that came with a content type (`curl -d 7` sends one) is counted on like any other, and is one from then
-    /// on.
+    /// A number that came with a content type (`curl -d 7` sends one) is counted on like any other, and is one from
+    /// then on.
     fn drop_type(&mut self, key: &[u8]) {
         let Some(view) = self.shard.view(key, self.now_ms) else {
             return;

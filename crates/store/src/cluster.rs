@@ -1,9 +1,9 @@
-//! Who is there, who holds what, and therefore who serves a shard: the view of one node, and every decision that follows
-//! from it alone. Nothing is sent from here.
+//! Who is there, who holds what, and therefore who serves a shard: the view of one node, and every decision that
+//! follows from it alone. Nothing is sent from here.
 //!
 //! - The [`Ring`] is a function of the members that are up and not leaving. Those out of reach have no seat in it.
-//! - The *primary* of a shard is the first ready replica in ring order; if none of the replicas is ready, a ready holder
-//!   that is on its way out stands in as *fallback*.
+//! - The *primary* of a shard is the first ready replica in ring order; if none of the replicas is ready, a ready
+//!   holder that is on its way out stands in as *fallback*.
 //! - A ready holder that is lost and not known to be dead is *missed*: while nobody else is ready for a shard, a missed
 //!   one may still come back with writes that were acknowledged, so the shard is not formed anew without it.
 
@@ -285,8 +285,8 @@ impl Cluster {
         })
     }
 
-    /// Whether `shard`, which nobody within reach is ready for, may be formed. `awaits`: members that were never heard of
-    /// may still turn up.
+    /// Whether `shard`, which nobody within reach is ready for, may be formed. `awaits`: members that were never heard
+    /// of may still turn up.
     pub fn formation(&self, shard: usize, awaits: bool) -> Formation {
         let missed = self.misses(shard)
             || self
@@ -375,8 +375,8 @@ impl Cluster {
             if name == self.name {
                 continue;
             }
-            // An identity is dead once its name lives under another creation, or has said good-bye. One that is connected
-            // is absent until it has said hello.
+            // An identity is dead once its name lives under another creation, or has said good-bye. One that is
+            // connected is absent until it has said hello.
             let serving = is_serving(member);
             self.absent.retain(|gone| {
                 gone.name != name || gone.creation == member.creation && member.state != MemberState::Gone && !serving

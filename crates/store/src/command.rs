@@ -130,8 +130,8 @@ pub enum Run {
     Scan,
     /// At the node that the client is connected to.
     Here(fn(&mut Visit<'_>)),
-    /// By its first argument, a subcommand with a row of its own, named `command|subcommand`. The row `command|` is that
-    /// of the command alone.
+    /// By its first argument, a subcommand with a row of its own, named `command|subcommand`. The row `command|` is
+    /// that of the command alone.
     Family(&'static [Row]),
 }
 

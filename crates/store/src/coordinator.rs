@@ -1,5 +1,5 @@
-//! Executes batches: what is served here runs at once, what another node serves is forwarded in one parcel per peer, and
-//! a batch is answered when all of it is settled.
+//! Executes batches: what is served here runs at once, what another node serves is forwarded in one parcel per peer,
+//! and a batch is answered when all of it is settled.
 //!
 //! - Requests of a batch are begun in their order. What is read of a shard behind a write that another node executes is
 //!   read at that node, so a client sees its own writes whatever the level.
@@ -7,59 +7,46 @@
 //!   [`Quorum`](crate::quorum::Quorum) is met. A primary that fails afterwards has told its peers, or nobody.
 //! - Every run has a deadline and is answered by it.
 //!
+//! What a run sends to other nodes is in [`parcel`].
+//!
 //! Stops *resolve*, *route*, *coordinate* and *settle* of a request.
+
+mod parcel;
 
 use alloc::{boxed::Box, vec::Vec};
 use core::mem;
 use wire::{
-    reply::{ErrorKind, Replies, Slot},
+    reply::{ErrorKind, Replies},
     request::{Args, Batch},
 };
 
+pub(crate) use self::parcel::Sent;
+use self::parcel::{gather, put_into_parcel};
 use crate::{
-    ask::{Ask, Session, Silence},
+    ask::{Ask, Session},
     call::Call,
     cluster::Seat,
     command::{self, Access, Fold, Keys, Row},
     commands,
-    message::{self, Forward, LEASE_MS, Message},
-    outcome,
+    message::{LEASE_MS, Message},
+    outcome::{self, PIECE_BYTES, TOO_LARGE},
     peers::PeerSet,
     quorum::Verdict,
-    run::{Origin, Parcel, Run, RunId},
+    run::{Origin, Run, RunId},
     slot,
     store::Store,
     visit::Visit,
     warm::GROUP,
 };
 
-/// Times a request may be forwarded. Two nodes whose views differ for a moment must not play it back and forth for ever.
+/// Times a request may be forwarded. Two nodes whose views differ for a moment must not play it back and forth for
+/// ever.
 pub(crate) const HOPS_MAX: u8 = 3;
 
-/// Bytes of requests beyond which a parcel takes no further one: with one large request in it, it still fits a frame.
-const PARCEL_BYTES: usize = 1 << 20;
-/// Bytes of requests that a parcel has room for from the beginning.
-const PARCEL_ROOM: usize = 2 << 10;
 /// Emptied batches kept for what peers forward; a further one is dropped.
 const SPARES_MAX: usize = 64;
-/// Bytes of replies after which a batch is answered in pieces: the rest is executed when these are on their way.
-const PIECE_BYTES: usize = 4 << 20;
 /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather.
 const GATHER_BYTES_MAX: usize = 256 << 20;
-/// Most bytes of replies that travel at once; node::Limits has to let them pass, and one value of any size fits.
-const OUTCOME_BYTES_MAX: usize = 68 << 20;
-
-const TOO_LARGE: &str = "the replies are too large to be gathered: ask for fewer keys at once";
-
-/// A parcel under way to a peer.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    run: RunId,
-    peer: usize,
-    keyspace: u16,
-    slots: Vec<(Slot, u32)>,
-    reads_only: bool,
-}
 
 /// A run that waits until a peer has merged the frame of this number, and since when.
 #[derive(Debug)]
@@ -105,41 +92,22 @@ impl Store {
             .into_iter()
             .partition(|run| run.deadline_ms <= self.monotonic_ms);
         self.held = held;
-        for mut run in late {
+        for run in late {
             self.counters.timeouts += 1;
-            for _ in 0..run.ask.batch.len() {
-                let text = "this node stood still and has not heard of all others since";
-                run.ask.batch.replies.error(ErrorKind::NoNodes, text);
-            }
-            self.finish(run);
+            let text = "this node stood still and has not heard of all others since";
+            self.refuse(run, ErrorKind::NoNodes, text);
         }
     }
 
-    /// Requests that a peer takes this node to be the right one for.
-    pub(crate) fn forwarded(&mut self, slot: usize, forward: &Forward<'_>) -> bool {
-        let Some(life) = self.cluster.peer(slot).map(|peer| peer.life) else {
-            return false;
-        };
-        let mut session = Session::new(0, true);
-        session.level = Some(forward.level);
-        session.keyspace = forward.keyspace;
-        if usize::from(forward.keyspace) >= self.config.keyspaces.len() {
-            return false;
+    /// Answers all requests of a run that has not begun with an error.
+    fn refuse(&mut self, mut run: Run, kind: ErrorKind, text: &str) {
+        let Ask { session, batch, .. } = &mut *run.ask;
+        for _ in 0..batch.len() {
+            let mark = batch.replies.mark();
+            batch.replies.error(kind, text);
+            session.silence.hush(&mut batch.replies, mark);
         }
-        let mut batch = self.spares.pop().unwrap_or_default();
-        if message::requests(forward.requests, |args| batch.push(args)).is_err() {
-            return false;
-        }
-        let patience_ms = forward.patience_ms.min(self.config.request_timeout_ms);
-        let origin = Origin::Peer {
-            slot,
-            life,
-            token: forward.token,
-        };
-        let mut run = Run::new(origin, self.own_ask(session, batch), self.monotonic_ms + patience_ms);
-        run.hops = forward.hops;
-        self.admit(run);
-        true
+        self.finish(run);
     }
 
     /// Begins a run and finishes it at once if nothing has to be waited for.
@@ -173,12 +141,14 @@ impl Store {
     fn execute(&mut self, id: RunId, run: &mut Run) {
         let mut requests = mem::take(&mut run.ask.batch);
         let mut replies = mem::take(&mut requests.replies);
+        let (is_last, is_piecemeal) = (run.is_last, run.is_piecemeal());
         for index in 0..requests.len() {
+            run.is_last = is_last && index + 1 == requests.len();
             if index % GROUP == 0 {
                 self.warm_requests(&requests, index, run.ask.session.keyspace);
             }
             if replies.data_len() > PIECE_BYTES && index > 0 {
-                if run.is_piecemeal() {
+                if is_piecemeal {
                     requests.hold_back(index);
                     break;
                 }
@@ -195,20 +165,10 @@ impl Store {
             }
             let args = requests.request(index);
             self.request(id, run, args, index as u32, &mut replies);
-            match run.ask.session.silence {
-                Silence::Off => {}
-                Silence::On => replies.silence(mark),
-                Silence::SkipNext => {
-                    replies.silence(mark);
-                    run.ask.session.silence = Silence::Skip;
-                }
-                Silence::Skip => {
-                    replies.silence(mark);
-                    run.ask.session.silence = Silence::Off;
-                }
-            }
+            run.ask.session.silence.hush(&mut replies, mark);
         }
-        self.dispatch(id, run);
+        run.is_last = is_last;
+        self.dispatch(id, run, is_last);
         requests.replies = replies;
         run.ask.batch = requests;
     }
@@ -276,7 +236,7 @@ impl Store {
                     Some(Seat::Me) => self.run_here(run, shard, access, call, args, replies),
                     Some(Seat::Peer(peer)) if run.hops < HOPS_MAX => {
                         let slot = replies.later();
-                        parcel(run, peer, args, (slot, index), access == Access::Read);
+                        put_into_parcel(run, peer, args, (slot, index), access == Access::Read);
                         if access != Access::Read {
                             run.written_elsewhere.insert(shard);
                         }
@@ -446,12 +406,13 @@ impl Store {
     /// Runs the parts of one request as a batch of its own, and folds their replies into one.
     fn parts(&mut self, id: RunId, run: &mut Run, batch: Batch, fold: Fold, replies: &mut Replies) {
         // What was forwarded before goes out before, since the parts may go to the same peers.
-        self.dispatch(id, run);
+        self.dispatch(id, run, false);
         // The place is kept only if the parts do not come back at once, but the origin needs one.
         let slot = replies.later();
         let ask = self.own_ask(run.ask.session.for_part(), batch);
         let mut parts = Run::new(Origin::Part { of: id, slot, fold }, ask, run.deadline_ms);
         parts.hops = run.hops;
+        parts.is_last = run.is_last;
         parts.written_elsewhere.clone_from(&run.written_elsewhere);
         let parts_id = self.runs.reserve();
         self.execute(parts_id, &mut parts);
@@ -465,72 +426,6 @@ impl Store {
             run.open += 1;
             self.park(parts_id, parts);
         }
-    }
-
-    /// Sends what a run gathered for peers.
-    fn dispatch(&mut self, id: RunId, run: &mut Run) {
-        for parcel in mem::take(&mut run.parcels) {
-            let token = self.next_token;
-            self.next_token += 1;
-            let keyspace = &self.config.keyspaces[usize::from(parcel.keyspace)];
-            self.outboxes[parcel.peer].push(&Message::Forward(Forward {
-                token,
-                hops: run.hops + 1,
-                level: run.ask.session.level.unwrap_or(keyspace.level),
-                patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
-                keyspace: parcel.keyspace,
-                requests: &parcel.requests,
-            }));
-            self.counters.forwarded += parcel.slots.len() as u64;
-            run.open += 1;
-            run.sent.push(token);
-            let Parcel {
-                peer,
-                keyspace,
-                slots,
-                reads_only,
-                ..
-            } = parcel;
-            self.sent.insert(
-                token,
-                Sent {
-                    run: id,
-                    peer,
-                    keyspace,
-                    slots,
-                    reads_only,
-                },
-            );
-        }
-    }
-
-    /// The replies to a parcel.
-    pub(crate) fn outcome(&mut self, peer: usize, token: u64, replies: &Replies) -> bool {
-        // A parcel that was given up meanwhile is not missed.
-        let Some(sent) = self.sent.remove(&token) else {
-            return true;
-        };
-        let count = replies.count();
-        if sent.peer != peer || count == 0 || count > sent.slots.len() || !replies.is_complete() {
-            self.sent.insert(token, sent);
-            return false;
-        }
-        let Some(run) = self.runs.get(sent.run) else {
-            return true;
-        };
-        run.open -= 1;
-        let (answered, rest) = sent.slots.split_at(count);
-        let gathered = &mut run.ask.batch.replies;
-        if gathered.data_len() + replies.data_len() > GATHER_BYTES_MAX {
-            let mut refused = Replies::new();
-            refused.error(ErrorKind::Oom, TOO_LARGE);
-            answered.iter().for_each(|(slot, _)| gathered.fill(*slot, &refused));
-        } else {
-            gathered.fill_each(answered.iter().map(|(slot, _)| *slot), replies);
-        }
-        let hops = run.hops;
-        self.ask_again(sent.run, sent.keyspace, rest, hops);
-        true
     }
 
     /// `peer` has merged every delta up to frame `number`.
@@ -548,8 +443,8 @@ impl Store {
         self.config.write_timeout_ms.max(2 * LEASE_MS)
     }
 
-    /// `peer` is so far behind that it will soon not be waited for. It is sent no more fresh echoes: those it has are used
-    /// up by the time a write is acknowledged without it.
+    /// `peer` is so far behind that it will soon not be waited for. It is sent no more fresh echoes: those it has are
+    /// used up by the time a write is acknowledged without it.
     pub(crate) fn lags(&self, peer: usize) -> bool {
         let oldest = self.waiting[peer].front();
         oldest.is_some_and(|awaited| self.monotonic_ms >= awaited.since_ms + self.relax_after_ms() - LEASE_MS)
@@ -564,60 +459,7 @@ impl Store {
             }
             self.settle(id);
         }
-        let mut tokens: Vec<u64> = self
-            .sent
-            .iter()
-            .filter(|(_, sent)| sent.peer == peer)
-            .map(|(token, _)| *token)
-            .collect();
-        tokens.sort_unstable();
-        for token in tokens {
-            if let Some(sent) = self.sent.remove(&token) {
-                self.parcel_lost(sent);
-            }
-        }
-    }
-
-    /// Reads are asked of another; whether a write was executed nobody knows.
-    fn parcel_lost(&mut self, sent: Sent) {
-        let Some(run) = self.runs.get(sent.run) else { return };
-        run.open -= 1;
-        if !sent.reads_only {
-            let mut unknown = Replies::new();
-            unknown.error(
-                ErrorKind::Timeout,
-                "the node that executed this write is lost: it may or may not have taken effect",
-            );
-            for (slot, _) in sent.slots {
-                run.ask.batch.replies.fill(slot, &unknown);
-            }
-            return self.settle(sent.run);
-        }
-        let hops = run.hops + 1;
-        self.ask_again(sent.run, sent.keyspace, &sent.slots, hops);
-    }
-
-    /// Begins requests of a run once more, each for itself.
-    fn ask_again(&mut self, id: RunId, keyspace: u16, places: &[(Slot, u32)], hops: u8) {
-        let Some(run) = self.runs.get(id) else { return };
-        // Counted before the first begins, since one that ends at once settles the run it is part of.
-        run.open += places.len() as u32;
-        let (mut session, deadline_ms) = (run.ask.session.for_part(), run.deadline_ms);
-        session.keyspace = keyspace;
-        for &(slot, index) in places {
-            let Some(run) = self.runs.get(id) else { return };
-            let mut again = Batch::new();
-            again.push(&run.ask.batch.request(index as usize).iter().collect::<Vec<_>>());
-            let origin = Origin::Part {
-                of: id,
-                slot,
-                fold: Fold::First,
-            };
-            let mut part = Run::new(origin, self.own_ask(session.clone(), again), deadline_ms);
-            part.hops = hops;
-            self.start(part);
-        }
-        self.settle(id);
+        self.lose_parcels(peer);
     }
 
     fn settle(&mut self, id: RunId) {
@@ -634,10 +476,8 @@ impl Store {
             Origin::Client => self.answers.push(run.ask),
             Origin::Peer { slot, life, token } => {
                 if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
-                    let replies = outcome_of(&run.ask.batch.replies);
-                    self.outboxes[slot].push(&Message::Outcome {
-                        token,
-                        replies: &replies,
+                    outcome::pieces(&run.ask.batch.replies, |replies, follows| {
+                        self.backlogs[slot].reply(token, follows, replies, run.deadline_ms);
                     });
                 }
                 if self.spares.len() < SPARES_MAX {
@@ -654,14 +494,24 @@ impl Store {
                     self.settle(of);
                 }
             }
-            Origin::Beam(caller) => self.beam_answers.push((caller, mem::take(&mut run.ask.batch.replies))),
+            Origin::Again { of, slots } => {
+                if let Some(parent) = self.runs.get(of) {
+                    gather(parent, slots, &run.ask.batch.replies);
+                    parent.open -= 1;
+                    self.settle(of);
+                }
+            }
+            Origin::Beam(caller) => {
+                self.beam_runs -= 1;
+                self.beam_answers.push((caller, mem::take(&mut run.ask.batch.replies)));
+            }
         }
     }
 
     /// Contents writes that have waited long with a majority, and ends what has waited too long.
     ///
-    /// Both queues are in the order of their entries: what a client of this node asks has the whole request timeout, and
-    /// what a peer forwarded has less and is given up by that peer if it should wait behind one of these.
+    /// Both queues are in the order of their entries: what a client of this node asks has the whole request timeout,
+    /// and what a peer forwarded has less and is given up by that peer if it should wait behind one of these.
     pub(crate) fn deadlines(&mut self) {
         while let Some(&(at_ms, id)) = self.relax_at.front() {
             let alive = self.runs.get(id).is_some();
@@ -742,41 +592,6 @@ enum Misplaced {
     CrossSlot,
     KeyTooLong,
     NoShard,
-}
-
-fn parcel(run: &mut Run, peer: usize, args: Args<'_>, place: (Slot, u32), read: bool) {
-    let keyspace = run.ask.session.keyspace;
-    let fits =
-        |parcel: &Parcel| parcel.peer == peer && parcel.keyspace == keyspace && parcel.requests.len() <= PARCEL_BYTES;
-    let index = run.parcels.iter().rposition(fits).unwrap_or_else(|| {
-        run.parcels.push(Parcel {
-            peer,
-            keyspace,
-            requests: Vec::with_capacity(run.ask.batch.buffer.len().min(PARCEL_ROOM)),
-            slots: Vec::with_capacity(run.ask.batch.len().min(PARCEL_ROOM / 64)),
-            reads_only: true,
-        });
-        run.parcels.len() - 1
-    });
-    let parcel = &mut run.parcels[index];
-    message::put_request(&mut parcel.requests, args.len(), args.iter());
-    parcel.slots.push(place);
-    parcel.reads_only &= read;
-}
-
-/// Replies as they travel; errors, if they are too much to.
-fn outcome_of(replies: &Replies) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    outcome::encode(&mut bytes, replies);
-    if bytes.len() > OUTCOME_BYTES_MAX {
-        let mut refused = Replies::new();
-        for _ in 0..replies.count() {
-            refused.error(ErrorKind::Oom, TOO_LARGE);
-        }
-        bytes.clear();
-        outcome::encode(&mut bytes, &refused);
-    }
-    bytes
 }
 
 fn push_part(batch: &mut Batch, part: &str, number: usize, rest: Args<'_>) {

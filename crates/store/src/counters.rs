@@ -15,6 +15,8 @@ pub struct Counters {
     pub timeouts: u64,
     /// Writes that were content with a majority after the write timeout.
     pub writes_relaxed: u64,
+    /// Casts of BEAM processes that were dropped because too many of their requests were under way.
+    pub casts_dropped: u64,
     /// Deltas merged.
     pub deltas: u64,
     /// Those from a node whose time is too far ahead of this one's to follow.
@@ -37,7 +39,7 @@ pub struct Counters {
 
 impl Counters {
     /// Names as `/metrics` has them, what they count, and their values.
-    pub fn named(&self) -> [(&'static str, &'static str, u64); 15] {
+    pub fn named(&self) -> [(&'static str, &'static str, u64); 16] {
         [
             ("requests", "Requests of clients of this node.", self.requests),
             ("forwarded", "Requests that another node executed.", self.forwarded),
@@ -56,6 +58,11 @@ impl Counters {
                 "writes_relaxed",
                 "Writes that were content with a majority after the write timeout.",
                 self.writes_relaxed,
+            ),
+            (
+                "casts_dropped",
+                "Casts of BEAM processes dropped because too many of their requests were under way.",
+                self.casts_dropped,
             ),
             ("deltas", "Deltas merged.", self.deltas),
             (

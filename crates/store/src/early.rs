@@ -1,8 +1,8 @@
 //! Frames of nodes that are connected and not in the member list yet.
 //!
 //! What introduces a peer goes by another process than its frames, so when both come in one read the frames are first.
-//! They are kept, within a bound, until the peer is introduced or its connection is gone; one that does not fit is lost,
-//! and the gap in the numbers cuts the connection as any other would.
+//! They are kept, within a bound, until the peer is introduced or its connection is gone; one that does not fit is
+//! lost, and the gap in the numbers cuts the connection as any other would.
 
 use alloc::vec::Vec;
 use bytes::Bytes;

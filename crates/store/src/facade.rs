@@ -1,8 +1,8 @@
 //! A facade: the store under another process name, in the manners of another key-value server, so that programs written
 //! against that one find it.
 //!
-//! It holds no data and makes no request of its own. What it is asked it passes to the process `salp` of its node, as any
-//! BEAM process would, and tells the answer in its style:
+//! It holds no data and makes no request of its own. What it is asked it passes to the process `salp` of its node, as
+//! any BEAM process would, and tells the answer in its style:
 //!
 //! | style | is asked | answers |
 //! |---|---|---|
@@ -12,10 +12,11 @@
 //! In style `server` its name is a module, too, whose functions come to the same: `rpc:call(Node, Name, get, [K])`.
 //!
 //! - What it passes on arrives in the order it came, so whoever writes and then reads reads what was written.
-//! - Each call is answered once. `salp` answers within the request timeout; should it not, the facade does a little later.
+//! - Each call is answered once. `salp` answers within the request timeout; should it not, the facade does a little
+//!   later.
 
 use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, vec::Vec};
-use node::{Address, Context, Message, Node, Outcome, Permission, Process, gen_server};
+use node::{Address, Context, Message, Node, Outcome, Permission, Process, gen_server, server::refuse_system};
 use wire::{
     dist,
     etf::{Atom, Pid, Ref, Term},
@@ -159,12 +160,12 @@ impl Facade {
         }
     }
 
-    /// As a `GenServer`. What is neither a call nor a cast is dropped.
+    /// As a `GenServer`. A `sys` message is refused; what else is neither a call nor a cast is dropped.
     fn server(&mut self, ctx: &mut Context<'_, Payload>, term: Term) {
         match gen_server::parse(term) {
             gen_server::Request::Call { from, request } => self.ask(ctx, Waiter::Caller(from), request),
             gen_server::Request::Cast(request) => self.tell(ctx, request),
-            gen_server::Request::Info(_) => {}
+            gen_server::Request::Info(term) => refuse_system(ctx, &term),
         }
     }
 

@@ -3,11 +3,11 @@
 //! - A copy that is placed here and not ready is *filled*: from the primary, then from every other ready holder, since
 //!   any of them may be primary in its own view; or, when nobody within reach is ready and nobody who may have been is
 //!   missed, from all that have something of it, and then it is *formed*.
-//! - A ready copy whose clock does not cover a peer's is *repaired* the same way. Clocks are compared when a peer connects
-//!   or is lost, and every [`ROUND_MS`]; in rounds they are those of the round before, so that what is merely under way
-//!   does not count as missing.
-//! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock. Only who
-//!   has a place for it himself says so: two whose views differ must not both rely on the other.
+//! - A ready copy whose clock does not cover a peer's is *repaired* the same way. Clocks are compared when a peer
+//!   connects or is lost, and every [`ROUND_MS`]; in rounds they are those of the round before, so that what is merely
+//!   under way does not count as missing.
+//! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock. Only
+//!   who has a place for it himself says so: two whose views differ must not both rely on the other.
 //! - What has *expired* is deleted by the primary, in an event like any other.
 //! - Whoever pulls also gets the deltas from then on, so nothing falls between the two whatever views the nodes have.
 //!
@@ -22,11 +22,12 @@ use hashbrown::HashMap;
 use node::MembersCommand;
 
 use crate::{
+    backlog::Backlog,
     clock::Clock,
     cluster::{Change, Formation, Seat},
     codec::Reader,
     message::{self, Copy, Message},
-    peers::PeerSet,
+    peers::{PEERS_MAX, PeerSet},
     shard::{Intake, Shard},
     store::Store,
 };
@@ -39,7 +40,7 @@ const FILLS_MAX: usize = 48;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks of one stream under way.
 const WINDOW: usize = 4;
-/// A fill that hears nothing for so long begins anew, maybe elsewhere.
+/// A fill whose source gives nothing for so long begins anew, maybe elsewhere.
 const STALL_MS: u64 = 5_000;
 /// Time between two requests to release the same shard.
 const RELEASE_EVERY_MS: u64 = 500;
@@ -91,13 +92,25 @@ struct Fill {
     makes_ready: bool,
 }
 
+/// A stream going out.
+#[derive(Debug)]
+struct Stream {
+    /// To whom, and of which shard.
+    to: usize,
+    of: usize,
+    /// Chunks that the peer takes and that wait for room.
+    owed: usize,
+}
+
 /// What concerns all copies.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    /// Streams going out: to whom, and of which shard.
-    streams: HashMap<u64, (usize, usize), foldhash::fast::FixedState>,
+    /// Streams going out, by their number.
+    streams: HashMap<u64, Stream, foldhash::fast::FixedState>,
     next_stream: u64,
     fills: usize,
+    /// By peer: when it last gave anything. It serves one shard after the other.
+    gave_ms: Vec<u64>,
     /// Shards to be repaired as soon as fewer are under way, with the peers that have more.
     wanted: BTreeMap<usize, PeerSet>,
     /// Copies changed and the peers have not been told.
@@ -127,6 +140,7 @@ impl Keeper {
             streams: HashMap::default(),
             next_stream: 1,
             fills: 0,
+            gave_ms: vec![0; PEERS_MAX],
             wanted: BTreeMap::new(),
             announce: true,
             second_at_ms: 0,
@@ -374,6 +388,7 @@ impl Store {
             sources.remove(slot);
             !sources.is_empty()
         });
+        self.backlogs[slot] = Backlog::default();
         self.close_streams(|to, _| to == slot);
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
@@ -434,8 +449,8 @@ impl Store {
         }
     }
 
-    /// Says good-bye once nothing is left to hand over, and ends once that was heard: who hears it closes the connection.
-    /// A node that ended before would be missed for what it had, if its last words were lost with it.
+    /// Says good-bye once nothing is left to hand over, and ends once that was heard: who hears it closes the
+    /// connection. A node that ended before would be missed for what it had, if its last words were lost with it.
     fn go(&mut self) {
         if !self.keeper.gone {
             let empty = (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent);
@@ -452,12 +467,14 @@ impl Store {
         }
     }
 
-    /// `awaits`: there are members still to meet. `settles`: and little time has passed to do so, or one has yet to tell.
+    /// `awaits`: there are members still to meet. `settles`: and little time has passed to do so, or one has yet to
+    /// tell.
     fn review_one(&mut self, shard: usize, awaits: bool, settles: bool) {
         let placed = self.cluster.placed_here(shard);
         let copy = self.cluster.copy(shard);
         if let Some(fill) = &self.replicas[shard].fill {
-            if self.monotonic_ms > fill.heard_ms + STALL_MS {
+            let heard_ms = fill.heard_ms.max(self.keeper.gave_ms[fill.source]);
+            if self.monotonic_ms > heard_ms + STALL_MS {
                 self.end_fill(shard);
             }
             return;

@@ -6,6 +6,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod ask;
+mod backlog;
 pub mod beam;
 pub mod calendar;
 pub mod call;

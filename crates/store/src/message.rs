@@ -5,18 +5,18 @@
 //! message = tag:u8 body              integers are varints, byte strings are length and bytes
 //! ```
 //!
-//! Frames of a connection are numbered from 1 without a gap; `applied` is the highest number whose deltas the sender has
-//! merged, so one number acknowledges everything before it. A gap means that something was lost on the way, which a
+//! Frames of a connection are numbered from 1 without a gap; `applied` is the highest number whose deltas the sender
+//! has merged, so one number acknowledges everything before it. A gap means that something was lost on the way, which a
 //! connection never does while it lives: it is cut, and anti-entropy makes up for it.
 //!
-//! `beat` is the sender's monotonic clock in milliseconds, `echo` the last beat it has had from the receiver. An echo proves
-//! that what the peer sent before it is here: whoever holds an echo younger than [`LEASE_MS`] has not missed a write that
-//! was acknowledged without it, since a primary is not content with fewer replicas before the write timeout, which is
-//! longer.
+//! `beat` is the sender's monotonic clock in milliseconds, `echo` the last beat it has had from the receiver. An echo
+//! proves that what the peer sent before it is here: whoever holds an echo younger than [`LEASE_MS`] has not missed a
+//! write that was acknowledged without it, since a primary is not content with fewer replicas before the write timeout,
+//! which is longer.
 //!
 //! The format is written by hand because deltas, forwarded requests and chunks are bytes already and are read in place.
 
-use alloc::vec::Vec;
+use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{
     codec::{Malformed, Reader, put_bytes, put_varint},
@@ -129,6 +129,9 @@ pub struct Forward<'a> {
     pub patience_ms: u64,
     /// The keyspace it runs in.
     pub keyspace: u16,
+    /// Its sender has nothing more for the receiver that must come behind it: what would make its replies too large may
+    /// be put off. Otherwise all of it is executed at one stroke, or what follows would overtake it.
+    pub is_last: bool,
     /// Its requests, to be read with [`requests`].
     pub requests: &'a [u8],
 }
@@ -158,11 +161,14 @@ pub enum Message<'a> {
     },
     /// Requests for the receiver to execute.
     Forward(Forward<'a>),
-    /// Their replies.
+    /// Their replies, in their order, one piece after the other. Requests without one when the last piece is there were
+    /// put off: they wait to be forwarded again.
     Outcome {
         /// Of the forward.
         token: u64,
-        /// As `Replies` wrote them.
+        /// Another piece follows.
+        follows: bool,
+        /// As `outcome` wrote them.
         replies: &'a [u8],
     },
     /// What the sender has.
@@ -178,7 +184,8 @@ pub enum Message<'a> {
     Digest(u64),
     /// The clocks of shards both hold did not match, or were never compared: please send [`Message::Clock`]s.
     Compare,
-    /// The sender's clock of one shard, as it was a while ago (so that what is still under way does not count as missing).
+    /// The sender's clock of one shard, as it was a while ago (so that what is still under way does not count as
+    /// missing).
     Clock {
         /// Whose.
         shard: u32,
@@ -275,11 +282,17 @@ impl Message<'_> {
                 out.extend([f.hops, f.level.to_byte()]);
                 put_varint(out, f.patience_ms);
                 put_varint(out, u64::from(f.keyspace));
+                out.push(u8::from(f.is_last));
                 put_bytes(out, f.requests);
             }
-            Self::Outcome { token, replies } => {
+            Self::Outcome {
+                token,
+                follows,
+                replies,
+            } => {
                 out.push(OUTCOME);
                 put_varint(out, *token);
+                out.push(u8::from(*follows));
                 put_bytes(out, replies);
             }
             Self::Holdings { now_ms, resp, holdings } => {
@@ -376,10 +389,12 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             level: Level::from_byte(input.u8()?).ok_or(Malformed("unknown level"))?,
             patience_ms: input.varint()?,
             keyspace: u16::try_from(input.varint()?).map_err(|_| Malformed("keyspace out of range"))?,
+            is_last: input.u8()? != 0,
             requests: input.bytes()?,
         }),
         OUTCOME => Message::Outcome {
             token: input.varint()?,
+            follows: input.u8()? != 0,
             replies: input.bytes()?,
         },
         HOLDINGS => Message::Holdings {
@@ -488,11 +503,13 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// What is gathered for one peer until the flush.
+/// What is gathered for one peer until it is sent: at the flush, or when there is room on the way to it.
 #[derive(Debug)]
 pub struct Outbox {
     /// Frames that take no more, but for their headers.
-    full: Vec<Vec<u8>>,
+    full: VecDeque<Vec<u8>>,
+    /// Bytes of those.
+    full_bytes: usize,
     frame: Vec<u8>,
     /// Number the frame being gathered will have.
     number: u64,
@@ -505,7 +522,8 @@ pub struct Outbox {
 impl Default for Outbox {
     fn default() -> Self {
         Self {
-            full: Vec::new(),
+            full: VecDeque::new(),
+            full_bytes: 0,
             frame: alloc::vec![0; HEADER],
             number: 1,
             acknowledge: false,
@@ -520,11 +538,22 @@ impl Outbox {
         self.number
     }
 
+    /// Number of the first frame that was not sent.
+    pub fn unsent(&self) -> u64 {
+        self.number - self.full.len() as u64
+    }
+
+    /// Bytes that were not sent.
+    pub fn bytes(&self) -> usize {
+        self.full_bytes + self.frame.len()
+    }
+
     /// Adds a message.
     pub fn push(&mut self, message: &Message<'_>) {
         if self.frame.len() > FRAME_BYTES {
+            self.full_bytes += self.frame.len();
             self.full
-                .push(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
+                .push_back(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
             self.number += 1;
         }
         message.encode(&mut self.frame);
@@ -540,28 +569,39 @@ impl Outbox {
         self.frame.len() > FRAME_BYTES
     }
 
-    /// Gives `send` the frames to send, if there is anything to say or a beat is due. `applied` is our side's highest
-    /// number, `echo` the peer's last beat.
-    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64, mut send: impl FnMut(&[u8])) {
+    /// Gives `send` the frames to send, if there is anything to say or a beat is due, until it refuses one because
+    /// there is no room; false if it did. `applied` is our side's highest number, `echo` the peer's last beat.
+    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64, mut send: impl FnMut(&[u8]) -> bool) -> bool {
         let due = now_ms >= self.sealed_ms + BEAT_MS;
         if self.frame.len() == HEADER && !self.acknowledge && !due {
-            return;
+            return true;
         }
-        self.acknowledge = false;
-        self.sealed_ms = now_ms;
-        let first = self.number - self.full.len() as u64;
-        for (number, frame) in (first..).zip(self.full.iter_mut().chain([&mut self.frame])) {
+        let mut number = self.unsent();
+        let mut send = |frame: &mut [u8]| {
             frame[0] = VERSION;
             for (index, field) in [number, applied, now_ms, echo].into_iter().enumerate() {
                 frame[1 + index * 8..][..8].copy_from_slice(&field.to_le_bytes());
             }
-            send(frame);
+            number += 1;
+            send(frame)
+        };
+        while let Some(frame) = self.full.front_mut() {
+            if !send(frame) {
+                return false;
+            }
+            self.full_bytes -= frame.len();
+            self.full.pop_front();
         }
+        if !send(&mut self.frame) {
+            return false;
+        }
+        self.acknowledge = false;
+        self.sealed_ms = now_ms;
         self.number += 1;
-        self.full = Vec::new();
         self.frame.truncate(HEADER);
         // A frame that grew large gives its memory back.
         self.frame.shrink_to(FRAME_BYTES);
+        true
     }
 }
 

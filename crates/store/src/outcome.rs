@@ -4,7 +4,8 @@
 //! values, since [`Replies::fill_each`] relies on it.
 
 use alloc::vec::Vec;
-use wire::reply::{ErrorKind, Replies, Reply};
+use core::mem;
+use wire::reply::{ErrorKind, Replies, Reply, Tokens};
 
 use crate::codec::{Malformed, Reader, put_bytes, put_signed, put_varint};
 
@@ -22,44 +23,91 @@ const MAP: u8 = 10;
 const SET: u8 = 11;
 const NO_REPLY: u8 = 12;
 
-/// Appends `replies`, which are complete. What no shard command answers (pushes, verbatim text) becomes plain bytes.
-pub fn encode(out: &mut Vec<u8>, replies: &Replies) {
-    for token in replies.tokens() {
-        let mut counted = |tag, count: usize| {
-            out.push(tag);
-            put_varint(out, count as u64);
-        };
-        match token {
-            Reply::Ok => out.push(OK),
-            Reply::Array(count) | Reply::Push(count) => counted(ARRAY, count),
-            Reply::Map(count) => counted(MAP, count),
-            Reply::Set(count) => counted(SET, count),
-            Reply::Status(text) => {
-                out.push(STATUS);
-                put_bytes(out, text.as_bytes());
-            }
-            Reply::Error(kind, text) => {
-                let number = ErrorKind::ALL.iter().position(|other| *other == kind);
-                out.extend([ERROR, number.expect("ALL has every kind") as u8]);
-                put_bytes(out, text.as_bytes());
-            }
-            Reply::Int(number) => {
-                out.push(INT);
-                put_signed(out, number);
-            }
-            Reply::Double(number) => {
-                out.push(DOUBLE);
-                out.extend_from_slice(&number.to_bits().to_le_bytes());
-            }
-            Reply::Bool(value) => out.extend([BOOL, u8::from(value)]),
-            Reply::Null => out.push(NULL),
-            Reply::NullArray => out.push(NULL_ARRAY),
-            Reply::Bulk(bytes) | Reply::Verbatim { text: bytes, .. } => {
-                out.push(BULK);
-                put_bytes(out, bytes);
-            }
-            Reply::NoReply | Reply::Later => out.push(NO_REPLY),
+/// Bytes of replies from which on they travel in pieces.
+pub(crate) const PIECE_BYTES: usize = 4 << 20;
+/// Most bytes of one reply that travels: a value of any size fits, and `node::Limits` lets it pass.
+const REPLY_BYTES_MAX: usize = 68 << 20;
+
+/// What is said in place of replies that are too large.
+pub(crate) const TOO_LARGE: &str = "the replies are too large to be gathered: ask for fewer keys at once";
+
+/// Gives the pieces in which `replies` travel to `each`, with whether another follows. A piece is of [`PIECE_BYTES`] at
+/// most, or a single reply; one that is too large to travel becomes an error.
+pub(crate) fn pieces(replies: &Replies, mut each: impl FnMut(Vec<u8>, bool)) {
+    let mut tokens = replies.tokens();
+    let mut piece = Vec::new();
+    let mut start = 0;
+    while encode_value(&mut piece, &mut tokens) {
+        if piece.len() - start > REPLY_BYTES_MAX {
+            piece.truncate(start);
+            encode_token(&mut piece, Reply::Error(ErrorKind::Oom, TOO_LARGE));
         }
+        if piece.len() > PIECE_BYTES && start > 0 {
+            let last = piece.split_off(start);
+            each(mem::replace(&mut piece, last), true);
+        }
+        start = piece.len();
+    }
+    each(piece, false);
+}
+
+/// Appends `replies`, which are complete.
+pub fn encode(out: &mut Vec<u8>, replies: &Replies) {
+    let mut tokens = replies.tokens();
+    while encode_value(out, &mut tokens) {}
+}
+
+/// Appends the value that `tokens` give next; false if there is none.
+fn encode_value(out: &mut Vec<u8>, tokens: &mut Tokens<'_>) -> bool {
+    let Some(first) = tokens.next() else { return false };
+    let mut values = first.children();
+    encode_token(out, first);
+    while values > 0
+        && let Some(token) = tokens.next()
+    {
+        values += token.children();
+        values -= 1;
+        encode_token(out, token);
+    }
+    true
+}
+
+/// What no shard command answers (pushes, verbatim text) becomes plain bytes.
+fn encode_token(out: &mut Vec<u8>, token: Reply<'_>) {
+    let mut counted = |tag, count: usize| {
+        out.push(tag);
+        put_varint(out, count as u64);
+    };
+    match token {
+        Reply::Ok => out.push(OK),
+        Reply::Array(count) | Reply::Push(count) => counted(ARRAY, count),
+        Reply::Map(count) => counted(MAP, count),
+        Reply::Set(count) => counted(SET, count),
+        Reply::Status(text) => {
+            out.push(STATUS);
+            put_bytes(out, text.as_bytes());
+        }
+        Reply::Error(kind, text) => {
+            let number = ErrorKind::ALL.iter().position(|other| *other == kind);
+            out.extend([ERROR, number.expect("ALL has every kind") as u8]);
+            put_bytes(out, text.as_bytes());
+        }
+        Reply::Int(number) => {
+            out.push(INT);
+            put_signed(out, number);
+        }
+        Reply::Double(number) => {
+            out.push(DOUBLE);
+            out.extend_from_slice(&number.to_bits().to_le_bytes());
+        }
+        Reply::Bool(value) => out.extend([BOOL, u8::from(value)]),
+        Reply::Null => out.push(NULL),
+        Reply::NullArray => out.push(NULL_ARRAY),
+        Reply::Bulk(bytes) | Reply::Verbatim { text: bytes, .. } => {
+            out.push(BULK);
+            put_bytes(out, bytes);
+        }
+        Reply::NoReply | Reply::Later => out.push(NO_REPLY),
     }
 }
 
@@ -160,6 +208,44 @@ mod tests {
         encode(&mut bytes, &sample());
         let back = decode(&bytes).expect("just written");
         assert!(back.tokens().eq(sample().tokens()));
+    }
+
+    fn in_pieces(replies: &Replies) -> Vec<(usize, bool)> {
+        let (mut found, mut back) = (Vec::new(), Replies::new());
+        pieces(replies, |piece, follows| {
+            let piece = decode(&piece).expect("just written");
+            found.push((piece.count(), follows));
+            back.append(&piece);
+        });
+        assert_eq!(back.count(), replies.count());
+        found
+    }
+
+    #[test]
+    fn pieces_are_small_or_one_reply() {
+        assert_eq!(in_pieces(&sample()), [(5, false)]);
+        let mut replies = sample();
+        replies.array(2);
+        replies.bulk(&alloc::vec![0; PIECE_BYTES]);
+        replies.int(1);
+        replies.int(2);
+        for _ in 0..3 {
+            replies.bulk(&alloc::vec![0; PIECE_BYTES / 2 - 10]);
+        }
+        assert_eq!(in_pieces(&replies), [(5, true), (1, true), (3, true), (1, false)]);
+    }
+
+    #[test]
+    fn one_that_is_too_large_is_an_error_and_the_others_are_not() {
+        let mut replies = Replies::new();
+        replies.ok();
+        replies.bulk(&alloc::vec![0; REPLY_BYTES_MAX]);
+        replies.int(7);
+        let mut bytes = Vec::new();
+        pieces(&replies, |piece, _| bytes.extend(piece));
+        let back = decode(&bytes).expect("just written");
+        let expected = [Reply::Ok, Reply::Error(ErrorKind::Oom, TOO_LARGE), Reply::Int(7)];
+        assert!(back.tokens().eq(expected));
     }
 
     #[test]

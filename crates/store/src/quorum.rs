@@ -1,7 +1,7 @@
 //! Counts the acknowledgements of one write. Knows no clock, no address and no message.
 //!
-//! A write waits for the replicas it was sent to. Which of them have to answer depends on its [`Level`]; a replica whose
-//! connection is lost is no longer waited for ([`Quorum::lose`]), one that answered counts for ever.
+//! A write waits for the replicas it was sent to. Which of them have to answer depends on its [`Level`]; a replica
+//! whose connection is lost is no longer waited for ([`Quorum::lose`]), one that answered counts for ever.
 
 use crate::peers::PeerSet;
 
@@ -61,8 +61,8 @@ pub struct Quorum {
 }
 
 impl Quorum {
-    /// A write that the primary holds and that was sent to `sent`. Those of them in `excused` are not waited for as long
-    /// as a majority holds the write without them.
+    /// A write that the primary holds and that was sent to `sent`. Those of them in `excused` are not waited for as
+    /// long as a majority holds the write without them.
     pub fn new(level: Level, sent: PeerSet, excused: PeerSet) -> Self {
         Self {
             level,

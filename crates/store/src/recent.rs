@@ -47,8 +47,8 @@ impl Recent {
         self.entries += 1;
     }
 
-    /// Forgets the oldest until at most `bytes_left` are left: half of it at once, for they lie in memory that nobody has
-    /// touched for long.
+    /// Forgets the oldest until at most `bytes_left` are left: half of it at once, for they lie in memory that nobody
+    /// has touched for long.
     fn give_way(&mut self, bytes_left: usize) {
         let mut start = 0;
         while self.bytes.len() - start > bytes_left {

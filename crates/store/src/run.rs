@@ -27,6 +27,8 @@ pub(crate) enum Origin {
     Peer { slot: usize, life: u64, token: u64 },
     /// Into one place of another run.
     Part { of: RunId, slot: Slot, fold: Fold },
+    /// Into these places of another run, one by one.
+    Again { of: RunId, slots: Vec<Slot> },
     /// To a BEAM process.
     Beam(Box<crate::beam::Caller>),
 }
@@ -80,6 +82,9 @@ pub(crate) struct Run {
     pub hops: u8,
     /// Monotonic milliseconds by which it is answered.
     pub deadline_ms: u64,
+    /// What it begins now is the last of it, and of the runs it is a part of: nothing that is sent to a peer later may
+    /// overtake it, so the peer may put it off.
+    pub is_last: bool,
     pub writes: Vec<Writes>,
     /// Peers whose acknowledgement of the frame now being gathered is waited for.
     pub awaited: PeerSet,
@@ -99,6 +104,7 @@ impl Run {
             ask,
             hops: 0,
             deadline_ms,
+            is_last: true,
             writes: Vec::new(),
             awaited: PeerSet::EMPTY,
             parcels: Vec::new(),
@@ -112,8 +118,8 @@ impl Run {
     pub(crate) fn is_piecemeal(&self) -> bool {
         match self.origin {
             Origin::Client => self.ask.session.piecemeal,
-            Origin::Peer { .. } => true,
-            Origin::Part { .. } | Origin::Beam(_) => false,
+            Origin::Peer { .. } => self.is_last,
+            Origin::Part { .. } | Origin::Again { .. } | Origin::Beam(_) => false,
         }
     }
 
@@ -194,6 +200,12 @@ impl Runs {
     pub(crate) fn get(&mut self, id: RunId) -> Option<&mut Run> {
         let (life, run) = self.places.get_mut(id.place as usize)?;
         if *life == id.life { run.as_deref_mut() } else { None }
+    }
+
+    /// Takes a run out for a moment: [`Runs::put`] brings it back under its name.
+    pub(crate) fn lend(&mut self, id: RunId) -> Option<Box<Run>> {
+        let (life, run) = self.places.get_mut(id.place as usize)?;
+        if *life == id.life { run.take() } else { None }
     }
 
     /// Ends a run: its name is not used again.

@@ -2,7 +2,7 @@
 //! nodes, and has [`coordinator`](crate::coordinator), [`keeper`](crate::keeper) and [`beam`](crate::beam) deal with
 //! them. Here are its state and its plumbing: what came in goes to whom, and what was gathered goes out.
 //!
-//! - What is gathered for a peer leaves as one frame at the flush.
+//! - What is gathered for a peer leaves as one frame at the flush, and what is large when there is room for it.
 //! - The frames of a peer are numbered; a gap cuts the connection (see [`message`]).
 //! - Time is looked at once per message, so all that one message does has one time.
 
@@ -17,6 +17,7 @@ use wire::{
 
 use crate::{
     ask::{Ask, Measured, Payload, Session},
+    backlog::Backlog,
     beam,
     calendar::Calendar,
     cluster::Cluster,
@@ -44,6 +45,13 @@ const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
 /// A node that did nothing for so long, though it ticks, stood still.
 const STILL_MS: u64 = 1_000;
+
+/// Bytes on the way to a peer from which on further frames wait here. With one message of the largest size behind them
+/// it is less than what cuts the peer (`Limits::output_bytes_max`): many large values at once must not cost a replica.
+const QUEUED_BYTES_MAX: usize = 32 << 20;
+/// Bytes that may wait for a peer; past them it is cut. What waits are deltas in the first place: writes do not wait
+/// for who does not read, and to have it repaired later costs less than to keep all of them.
+const OUTBOX_BYTES_MAX: usize = 256 << 20;
 
 /// How long the status of the cluster waits for the word of all peers.
 const INQUIRY_MS: u64 = 250;
@@ -92,6 +100,8 @@ pub struct Store {
 
     /// By peer: what is gathered for it, and the number of its last frame.
     pub(crate) outboxes: Vec<Outbox>,
+    /// By peer: what waits to be put there.
+    pub(crate) backlogs: Vec<Backlog>,
     received: Vec<u64>,
     acknowledged: Vec<u64>,
     /// By peer: its clock, and ours as it last had it.
@@ -100,7 +110,8 @@ pub struct Store {
     /// Peers that have not been heard of since this node stood still: until then it may have been deposed unawares.
     pub(crate) recovering: PeerSet,
     resumed_ms: u64,
-    /// Runs that wait for the end of that. One per client at most, since a client has one batch under way at a time.
+    /// Runs that wait for the end of that, until their deadline at most. A client has one, since it has one batch under
+    /// way at a time, BEAM processes have `beam::RUNS_MAX`, and peers forward what their own have under way.
     pub(crate) held: Vec<Run>,
     /// In whose name this node asks itself.
     pub(crate) nobody: Pid,
@@ -120,6 +131,8 @@ pub struct Store {
     pub(crate) answers: Vec<Box<Ask>>,
     pub(crate) beam_answers: Vec<(Box<beam::Caller>, Replies)>,
     pub(crate) beam_writes: beam::Writes,
+    /// Runs of BEAM processes under way.
+    pub(crate) beam_runs: usize,
     pub(crate) commands: Vec<MembersCommand>,
     pub(crate) notes: Vec<(&'static str, alloc::string::String)>,
     pub(crate) delta: Vec<u8>,
@@ -164,6 +177,7 @@ impl Store {
             end_at: VecDeque::new(),
             silent: PeerSet::EMPTY,
             outboxes: (0..PEERS_MAX).map(|_| Outbox::default()).collect(),
+            backlogs: (0..PEERS_MAX).map(|_| Backlog::default()).collect(),
             received: alloc::vec![0; PEERS_MAX],
             acknowledged: alloc::vec![0; PEERS_MAX],
             beats: alloc::vec![0; PEERS_MAX],
@@ -187,6 +201,7 @@ impl Store {
             answers: Vec::new(),
             beam_answers: Vec::new(),
             beam_writes: beam::Writes::default(),
+            beam_runs: 0,
             commands: Vec::new(),
             notes: Vec::new(),
             delta: Vec::new(),
@@ -232,7 +247,7 @@ impl Store {
         if frame.number != self.received[slot] + 1 {
             return Err("a frame is missing");
         }
-        if frame.applied >= self.outboxes[slot].number() {
+        if frame.applied >= self.outboxes[slot].unsent() {
             return Err("it acknowledges what was not sent");
         }
         self.received[slot] = frame.number;
@@ -272,8 +287,12 @@ impl Store {
                 self.merge(*shard as usize, delta)
             }
             Message::Forward(forward) => self.forwarded(slot, forward),
-            Message::Outcome { token, replies } => match outcome::decode(replies) {
-                Ok(replies) => self.outcome(slot, *token, &replies),
+            Message::Outcome {
+                token,
+                follows,
+                replies,
+            } => match outcome::decode(replies) {
+                Ok(replies) => self.outcome(slot, *token, *follows, &replies),
                 Err(_) => false,
             },
             Message::Vitals(vitals) => {
@@ -427,16 +446,36 @@ impl Store {
         }
     }
 
-    /// Sends what was gathered. Called at the flush, and when a message is done that gathered a lot.
+    /// Sends what was gathered, and of what waits as much as there is room for. Called at the flush, which also comes
+    /// when there is room again, and when a message is done that gathered a lot.
     fn send(&mut self, ctx: &mut Context<'_, Payload>) {
         for slot in self.cluster.connected().without(self.cut).iter() {
-            let applied = self.received[slot];
-            let echo = if self.lags(slot) { 0 } else { self.beats[slot] };
-            let (node, name) = (&self.names[slot], &self.name);
-            self.outboxes[slot].seal(applied, self.monotonic_ms, echo, |frame| {
-                ctx.send_bytes(node, name, frame);
-            });
+            while ctx.has_room(&self.names[slot]) && self.bring(slot) {
+                self.seal(ctx, slot);
+            }
+            let all = self.seal(ctx, slot);
+            if !all || !self.backlogs[slot].is_empty() {
+                ctx.await_room(&self.names[slot]);
+            }
+            if self.outboxes[slot].bytes() > OUTBOX_BYTES_MAX {
+                self.broken.push((slot, "it does not read what it is sent"));
+                self.cut.insert(slot);
+            }
         }
+    }
+
+    /// Sends what is in an outbox; false if something is left for want of room.
+    fn seal(&mut self, ctx: &mut Context<'_, Payload>, slot: usize) -> bool {
+        let applied = self.received[slot];
+        let echo = if self.lags(slot) { 0 } else { self.beats[slot] };
+        let (node, name) = (&self.names[slot], &self.name);
+        self.outboxes[slot].seal(applied, self.monotonic_ms, echo, |frame| {
+            let has_room = ctx.queued(node) < QUEUED_BYTES_MAX;
+            if has_room {
+                ctx.send_bytes(node, name, frame);
+            }
+            has_room
+        })
     }
 
     fn carry_out(&mut self, ctx: &mut Context<'_, Payload>) {

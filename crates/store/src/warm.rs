@@ -1,11 +1,12 @@
 //! Has the records that a batch or a frame is about fetched from memory side by side instead of one after the other.
 //!
-//! A lookup follows three pointers, and each waits for the memory behind it: index, page, record. Followed one key at a time
-//! that is most of what a `GET` costs. Here each step is taken for all keys before the next one, and since those of
-//! different keys do not depend on each other, the processor waits for many at once (*group prefetching*: Chen, Ailamaki,
-//! Gibbons and Mowry, ICDE 2004). Plain loads do, for what was loaded is in the cache afterwards.
+//! A lookup follows three pointers, and each waits for the memory behind it: index, page, record. Followed one key at a
+//! time that is most of what a `GET` costs. Here each step is taken for all keys before the next one, and since those
+//! of different keys do not depend on each other, the processor waits for many at once (*group prefetching*: Chen,
+//! Ailamaki, Gibbons and Mowry, ICDE 2004). Plain loads do, for what was loaded is in the cache afterwards.
 //!
-//! Stops *execute* and *apply* of a request, in front of them. Nothing is decided here: a guess that is wrong costs time.
+//! Stops *execute* and *apply* of a request, in front of them. Nothing is decided here: a guess that is wrong costs
+//! time.
 
 use core::hint;
 

@@ -280,3 +280,23 @@ fn without_a_replica_the_answer_is_no_nodes() {
     net.send("b", MESSAGES, tuple([Term::atom("get"), Term::Int(1), reader]));
     assert_eq!(net.receive("b"), tuple([Term::atom("get"), no_nodes()]));
 }
+
+/// More than may be under way while nobody answers: time stands still meanwhile.
+#[test]
+fn a_flood_of_casts_is_bounded() {
+    let mut net = cluster();
+    let cast = |key: u64| tuple([Term::atom("$gen_cast"), put(Term::from(key), Term::Int(1))]);
+    for key in 0..65_536 {
+        net.send("a", NAME, cast(key));
+    }
+    let tag = net.begin_call("a", NAME, get(Term::Int(1)));
+    let busy = tuple([Term::atom("error"), Term::atom("busy")]);
+    assert_eq!(net.receive("a"), tuple([tag, busy]));
+    for key in 65_536..65_546 {
+        net.send("a", NAME, cast(key));
+    }
+    net.run_ms(100);
+    assert_eq!(net.counter("a", "casts_dropped"), 10);
+    assert_eq!(net.call("a", NAME, get(Term::Int(65_535))), ok(Term::Int(1)));
+    assert_eq!(net.call("a", NAME, get(Term::Int(65_536))), Term::atom("error"));
+}

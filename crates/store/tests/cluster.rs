@@ -5,7 +5,7 @@ mod net;
 
 use net::Net;
 use store::{
-    ask::{NodeStatus, Payload, ShardStatus},
+    ask::{NodeStatus, Payload, Session, ShardStatus, Silence},
     slot,
 };
 
@@ -602,4 +602,35 @@ fn a_counter_whose_extension_comes_late_is_whole_everywhere() {
     net.kill("b");
     net.run_ms(5);
     assert_eq!(net.ask("c", &format!("GET {key}")), "5");
+}
+
+/// It waits for word of the others, in vain.
+#[test]
+fn a_client_that_wants_no_replies_gets_none_from_one_that_stood_still() {
+    let mut net = Net::new();
+    for name in ["a", "b", "c"] {
+        let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
+        config.request_timeout_ms = 1_000;
+        net.start_with(config);
+    }
+    net.heal();
+    net.stop("a");
+    net.run_ms(1_500);
+    for name in ["b", "c"] {
+        net.deafen(name, "a");
+    }
+    net.resume("a");
+    net.run_ms(1);
+    let began = [Silence::Off, Silence::Skip, Silence::On].map(|silence| {
+        let session = Session {
+            silence,
+            ..Session::new(0, true)
+        };
+        net.begin_as("a", session, &["GET k", "GET k"])
+    });
+    let answers = began.map(|id| net.wait("a", id, 1_100));
+    assert_eq!(
+        answers,
+        ["!no_nodes | !no_nodes", "NoReply | !no_nodes", "NoReply | NoReply"]
+    );
 }

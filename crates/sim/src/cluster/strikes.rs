@@ -85,8 +85,8 @@ impl World {
         }
     }
 
-    /// A lawful crash: the world has been quiet for a while, and without these every shard still has two ready copies, or
-    /// one if two go at once.
+    /// A lawful crash: the world has been quiet for a while, and without these every shard still has two ready copies,
+    /// or one if two go at once.
     fn crash(&mut self, machines: &[usize], silent: bool) -> bool {
         let now_us = self.now_us();
         let lawful = self.quiet.since(now_us.saturating_sub(1_500_000))
@@ -181,8 +181,8 @@ impl World {
         let Some(life) = &mut self.machines[at].life else {
             return false;
         };
-        // One that has met nobody is gone at once, and those that miss its former life never hear of this one: it takes an
-        // operator's word that it is dead.
+        // One that has met nobody is gone at once, and those that miss its former life never hear of this one: it takes
+        // an operator's word that it is dead.
         if life.leaving || life.paused || life.store.borrow().cluster().is_alone() {
             return false;
         }

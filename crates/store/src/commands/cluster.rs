@@ -1,8 +1,8 @@
-//! `CLUSTER`: who serves which slots, for clients that send each request to the right node at once. The others need none
-//! of it: any node answers for any key.
+//! `CLUSTER`: who serves which slots, for clients that send each request to the right node at once. The others need
+//! none of it: any node answers for any key.
 //!
-//! - A slot is listed under the primary of its shard, with the other ready replicas behind it. A slot that nobody within
-//!   reach serves is not listed.
+//! - A slot is listed under the primary of its shard, with the other ready replicas behind it. A slot that nobody
+//!   within reach serves is not listed.
 //! - A node is a primary of some shards and a replica of others, so in `CLUSTER NODES` all are masters.
 //! - The map is that of the keyspace which the connection has selected.
 

@@ -1,8 +1,9 @@
-//! `INFO`: how this node fares, under Redis's names as far as they mean something here, and under our own in the section
-//! `Salp`. What Redis reports and nobody here knows is left out rather than made up.
+//! `INFO`: how this node fares, under Redis's names as far as they mean something here, and under our own in the
+//! section `Salp`. What Redis reports and nobody here knows is left out rather than made up.
 //!
 //! - `redis_mode` and `cluster_enabled` say "cluster": `CLUSTER SLOTS` tells the truth, and tools that ask go on to it.
-//! - `dbN:keys` counts, as a node of a Redis Cluster does, the keys that this node is the primary of. `DBSIZE` counts all.
+//! - `dbN:keys` counts, as a node of a Redis Cluster does, the keys that this node is the primary of. `DBSIZE` counts
+//!   all.
 //! - `used_cpu_user` is the CPU time of the process as a whole: the shell does not tell user from system time.
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};

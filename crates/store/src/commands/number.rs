@@ -102,8 +102,8 @@ fn float(text: &[u8]) -> Option<f64> {
     (!number.is_nan()).then_some(number)
 }
 
-/// `INCRBYFLOAT key increment`: the sum is exact, up to [`PLACES`] behind the point and 38 digits in all. Beyond that it
-/// is that of two doubles, where Redis has the long doubles of its machine.
+/// `INCRBYFLOAT key increment`: the sum is exact, up to [`PLACES`] behind the point and 38 digits in all. Beyond that
+/// it is that of two doubles, where Redis has the long doubles of its machine.
 pub(super) fn incrbyfloat(call: &mut Call<'_>) {
     let key = call.arg(1);
     let (current, expiry) = match call.shard.view(key, call.now_ms) {

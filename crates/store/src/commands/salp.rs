@@ -12,8 +12,8 @@ use crate::term;
 const TYPE_BYTES_MAX: usize = 255;
 
 /// `SALP.GET key`: `[value, content type, version, deadline or -1]`, or null. The version is 16 hexadecimal digits that
-/// change with every write. A term's value is its external format; that of a number which a BEAM wrote, or which was counted
-/// on, is an integer; everything else reads as with `GET`.
+/// change with every write. A term's value is its external format; that of a number which a BEAM wrote, or which was
+/// counted on, is an integer; everything else reads as with `GET`.
 pub(super) fn get(call: &mut Call<'_>) {
     let key = call.arg(1);
     let Some(view) = call.shard.view(key, call.now_ms) else {

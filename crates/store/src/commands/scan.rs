@@ -1,9 +1,9 @@
 //! `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]` over the whole cluster.
 //!
-//! A cursor is a shard and a place in its hash order: `shard << 48 | hash >> 16`, and 0 both before the first and behind
-//! the last. Hashes are the same on all replicas and no matter how a table grows, so a scan may go on at any node, and
-//! gives every key that was there all along. One request covers as many whole shards as `COUNT` keys are likely to lie
-//! in, or a part of one.
+//! A cursor is a shard and a place in its hash order: `shard << 48 | hash >> 16`, and 0 both before the first and
+//! behind the last. Hashes are the same on all replicas and no matter how a table grows, so a scan may go on at any
+//! node, and gives every key that was there all along. One request covers as many whole shards as `COUNT` keys are
+//! likely to lie in, or a part of one.
 
 use alloc::{format, vec::Vec};
 use wire::{

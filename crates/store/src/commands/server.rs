@@ -35,8 +35,8 @@ pub(super) fn role(visit: &mut Visit<'_>) {
 }
 
 /// `WAIT replicas timeout`: how many other replicas hold all writes of this connection that were acknowledged. They are
-/// known to when the acknowledgement is sent, so there is nothing to wait for: the answer is that for the shard with the
-/// fewest live replicas, at the level that this connection writes with.
+/// known to when the acknowledgement is sent, so there is nothing to wait for: the answer is that for the shard with
+/// the fewest live replicas, at the level that this connection writes with.
 pub(super) fn wait(visit: &mut Visit<'_>) {
     let (replicas, timeout) = (integer(visit.arg(1)), integer(visit.arg(2)));
     match (replicas, timeout) {

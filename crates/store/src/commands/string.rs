@@ -1,7 +1,8 @@
 //! Strings: `GET`, `SET` and their kin.
 //!
 //! A command that reads before it writes is decided at the primary: it sees every write the primary has seen. During a
-//! cut there may be a primary on either side, and then the later of two such decisions is shown (`docs/consistency.md`).
+//! cut there may be a primary on either side, and then the later of two such decisions is shown
+//! (`docs/consistency.md`).
 
 use alloc::{borrow::Cow, vec::Vec};
 use wire::{reply::ErrorKind, request::Args};

@@ -1,93 +1,105 @@
-//! Copies on their way: given in streams of chunks with a window, and taken in.
+//! Copies on their way: given in streams of chunks with a window, as there is room, and taken in.
 
 use alloc::vec::Vec;
 
-use super::{CHUNK_BYTES, FILLS_MAX, Fill, WINDOW, decode};
+use super::{CHUNK_BYTES, FILLS_MAX, Fill, Stream, WINDOW, decode};
 use crate::{
+    backlog::Pull,
     cluster::Seat,
     codec::Reader,
     message::{Copy, Kind, Message},
     peers::PeerSet,
-    shard::{Intake, Intaken, Missing, Parted},
+    shard::{Chunk, Intake, Intaken, Missing, Parted},
     store::Store,
 };
 
 impl Store {
     // Giving
 
+    /// A peer asks for what it lacks of a shard: it is given that when there is room.
     pub(super) fn pulled(&mut self, slot: usize, shard: usize, any: bool, clock: &[u8]) -> bool {
-        let Some(theirs) = decode(clock) else { return false };
+        let Some(clock) = decode(clock) else { return false };
         if shard >= self.replicas.len() {
             return false;
         }
-        let copy = self.cluster.copy(shard);
-        if copy == Copy::Absent || copy == Copy::Filling && !any {
-            self.outboxes[slot].push(&Message::Refusal { shard: shard as u32 });
-            return true;
-        }
         // What it pulled before it has given up.
         self.close_streams(|to, of| (to, of) == (slot, shard));
+        self.backlogs[slot].pull(Pull { shard, any, clock });
+        true
+    }
+
+    /// Gives a peer what it pulls, or begins to.
+    pub(crate) fn give(&mut self, slot: usize, pull: &Pull) {
+        let shard = pull.shard;
+        let copy = self.cluster.copy(shard);
+        if copy == Copy::Absent || copy == Copy::Filling && !pull.any {
+            return self.outboxes[slot].push(&Message::Refusal { shard: shard as u32 });
+        }
         let replica = &mut self.replicas[shard];
         if self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Ready {
             replica.followers.insert(slot);
         }
         let mut chunk = Vec::new();
-        let kind = match replica.shard.missing(&theirs) {
+        let kind = match replica.shard.missing(&pull.clock) {
             Missing::None => Kind::Nothing,
             Missing::Part(mut part) => {
                 part.encode(CHUNK_BYTES, &mut chunk);
                 if part.is_empty() { Kind::Rest } else { Kind::Part }
             }
-            Missing::Whole => Kind::Stream,
-        };
-        if kind == Kind::Stream {
-            let stream = self.keeper.next_stream;
-            self.keeper.next_stream += 1;
-            self.replicas[shard].shard.open_stream(stream);
-            self.keeper.streams.insert(stream, (slot, shard));
-            for _ in 0..WINDOW {
-                if !self.send_chunk(slot, shard, stream) {
-                    break;
-                }
-            }
-        } else {
-            self.counters.chunks_sent += 1;
-            self.outboxes[slot].push(&Message::Chunk {
-                shard: shard as u32,
-                kind,
-                chunk: &chunk,
-            });
-        }
-        true
-    }
-
-    pub(super) fn more(&mut self, slot: usize, shard: usize, stream: u64) -> bool {
-        // A stream that has ended meanwhile has nothing more to give.
-        if self.keeper.streams.get(&stream) == Some(&(slot, shard)) {
-            self.send_chunk(slot, shard, stream);
-        }
-        true
-    }
-
-    /// Sends the next chunk; false if it was the last.
-    pub(super) fn send_chunk(&mut self, slot: usize, shard: usize, stream: u64) -> bool {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
-        let made = self.replicas[shard].shard.next_chunk(stream, CHUNK_BYTES, &mut chunk);
-        let Some(made) = made else {
-            self.keeper.streams.remove(&stream);
-            return false;
+            Missing::Whole => return self.open_stream(slot, shard),
         };
         self.counters.chunks_sent += 1;
         self.outboxes[slot].push(&Message::Chunk {
             shard: shard as u32,
-            kind: Kind::Stream,
+            kind,
             chunk: &chunk,
         });
-        let last = made == crate::shard::Chunk::Last;
-        if last {
-            self.keeper.streams.remove(&stream);
+    }
+
+    fn open_stream(&mut self, to: usize, of: usize) {
+        let number = self.keeper.next_stream;
+        self.keeper.next_stream += 1;
+        self.replicas[of].shard.open_stream(number);
+        let stream = Stream { to, of, owed: WINDOW };
+        self.keeper.streams.insert(number, stream);
+        for _ in 0..WINDOW {
+            self.backlogs[to].chunk(number);
         }
-        !last
+    }
+
+    /// A peer has taken a chunk and takes another.
+    pub(super) fn more(&mut self, slot: usize, shard: usize, number: u64) -> bool {
+        // A stream that has ended meanwhile has nothing more to give.
+        if let Some(stream) = self.keeper.streams.get_mut(&number)
+            && (stream.to, stream.of) == (slot, shard)
+            && stream.owed < WINDOW
+        {
+            stream.owed += 1;
+            self.backlogs[slot].chunk(number);
+        }
+        true
+    }
+
+    /// Sends the next chunk of a stream, if it is still open.
+    pub(crate) fn send_chunk(&mut self, number: u64) {
+        let Some(stream) = self.keeper.streams.get_mut(&number) else {
+            return;
+        };
+        stream.owed -= 1;
+        let (to, of) = (stream.to, stream.of);
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+        let made = self.replicas[of].shard.next_chunk(number, CHUNK_BYTES, &mut chunk);
+        if made.is_some() {
+            self.counters.chunks_sent += 1;
+            self.outboxes[to].push(&Message::Chunk {
+                shard: of as u32,
+                kind: Kind::Stream,
+                chunk: &chunk,
+            });
+        }
+        if made != Some(Chunk::More) {
+            self.keeper.streams.remove(&number);
+        }
     }
 
     // Taking
@@ -128,8 +140,8 @@ impl Store {
         }
     }
 
-    /// The peer in `source` has more of `shard`: it is asked for it in its turn. A copy that is being filled is not ready
-    /// before that.
+    /// The peer in `source` has more of `shard`: it is asked for it in its turn. A copy that is being filled is not
+    /// ready before that.
     pub(super) fn want(&mut self, shard: usize, source: usize) {
         match &mut self.replicas[shard].fill {
             Some(fill) => {
@@ -161,6 +173,7 @@ impl Store {
         let Some(replica) = self.replicas.get_mut(shard) else {
             return false;
         };
+        self.keeper.gave_ms[slot] = self.monotonic_ms;
         // A fill that was given up may still be answered.
         let Some(fill) = replica.fill.as_mut().filter(|fill| fill.source == slot) else {
             return true;
@@ -216,8 +229,8 @@ impl Store {
         let mut sources = fill.then;
         let makes_ready = fill.makes_ready;
         if makes_ready {
-            // Each of them may take itself for the primary, or have done so until now, and its latest writes were not for
-            // this copy then.
+            // Each of them may take itself for the primary, or have done so until now, and its latest writes were not
+            // for this copy then.
             sources = sources.union(self.cluster.holders(shard, |copy| copy == Copy::Ready));
         }
         if let Some(next) = sources.without(fill.given).iter().next() {
@@ -247,10 +260,10 @@ impl Store {
     /// Ends the streams, to a peer and of a shard, that are `over`.
     pub(super) fn close_streams(&mut self, over: impl Fn(usize, usize) -> bool) {
         let replicas = &mut self.replicas;
-        self.keeper.streams.retain(|stream, &mut (to, of)| {
-            let over = over(to, of);
+        self.keeper.streams.retain(|number, stream| {
+            let over = over(stream.to, stream.of);
             if over {
-                replicas[of].shard.close_stream(*stream);
+                replicas[stream.of].shard.close_stream(*number);
             }
             !over
         });

@@ -65,7 +65,7 @@ impl Store {
         // Its counters are not used again, should the shard come back in this life.
         let last = replica.shard.last();
         *replica = Replica::new(Shard::new(self.writer, last));
-        self.keeper.streams.retain(|_, (_, of)| *of != shard);
+        self.keeper.streams.retain(|_, stream| stream.of != shard);
         self.counters.dropped += 1;
         self.set_copy(shard, Copy::Absent);
     }

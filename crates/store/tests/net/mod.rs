@@ -150,9 +150,15 @@ impl Net {
 
     /// The same in a keyspace.
     pub fn begin_in(&mut self, name: &str, keyspace: u16, requests: &[&str]) -> u64 {
-        self.asked += 1;
-        let mut session = Session::new(self.asked, true);
+        let mut session = Session::new(0, true);
         session.keyspace = keyspace;
+        self.begin_as(name, session, requests)
+    }
+
+    /// The same under a session, whose number this gives.
+    pub fn begin_as(&mut self, name: &str, mut session: Session, requests: &[&str]) -> u64 {
+        self.asked += 1;
+        session.id = self.asked;
         let mut batch = Batch::new();
         for request in requests {
             batch.push(&request.split(' ').map(str::as_bytes).collect::<Vec<_>>());
@@ -290,6 +296,15 @@ impl Net {
             }
         };
         self.lan.events(&atom(name)).iter().filter_map(note).collect()
+    }
+
+    /// Why a node has cut the connections of peers.
+    pub fn cuts(&self, name: &str) -> Vec<String> {
+        let cut = |event: &Event| match event {
+            Event::PeerCut { node, reason } => Some(format!("{node}: {reason}")),
+            _ => None,
+        };
+        self.lan.events(&atom(name)).iter().filter_map(cut).collect()
     }
 
     /// Whether a node has heard another's good-bye.
