@@ -343,7 +343,7 @@ impl Store {
             if keyspace.min_acks > 1 && targets.without(self.silent).len() + 1 < keyspace.min_acks {
                 return replies.error(ErrorKind::NoReplicas, "Not enough good replicas to write.");
             }
-            if access == Access::Grow && self.memory_is_short() {
+            if access == Access::Grow && self.memory_is_short(args) {
                 return replies.out_of_memory();
             }
         }
@@ -582,8 +582,17 @@ impl Store {
         );
     }
 
-    fn memory_is_short(&self) -> bool {
-        self.config.memory_bytes_max > 0 && self.measured.memory_bytes > self.config.memory_bytes_max
+    /// Memory is measured once a second: what clients bring meanwhile counts as kept.
+    fn memory_is_short(&mut self, args: Args<'_>) -> bool {
+        let bytes_max = self.config.memory_bytes_max;
+        if bytes_max == 0 {
+            return false;
+        }
+        let is_short = self.measured.memory_bytes.saturating_add(self.grown_bytes) > bytes_max;
+        if !is_short {
+            self.grown_bytes += args.iter().map(|arg| arg.len() as u64).sum::<u64>();
+        }
+        is_short
     }
 }
 

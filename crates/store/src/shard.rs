@@ -149,6 +149,11 @@ impl Shard {
         self.objects.len()
     }
 
+    /// How many of them have a deadline, but for those with several values since a cut.
+    pub fn expiring(&self) -> usize {
+        self.objects.table.expiring()
+    }
+
     /// Whether it holds no key.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -138,6 +138,8 @@ pub struct Store {
     pub(crate) delta: Vec<u8>,
     pub(crate) counters: Counters,
     pub(crate) measured: Measured,
+    /// Bytes of requests that may have made the store grow since then.
+    pub(crate) grown_bytes: u64,
     pub(crate) vitals: Vitals,
     asked: u64,
     /// Answered within [`INQUIRY_MS`]; as many as the front ends have requests open.
@@ -207,6 +209,7 @@ impl Store {
             delta: Vec::new(),
             counters: Counters::default(),
             measured: Measured::default(),
+            grown_bytes: 0,
             vitals: Vitals::default(),
             asked: 0,
             inquiries: Vec::new(),
@@ -607,7 +610,7 @@ impl Store {
             Payload::Disconnected { id } => {
                 self.clients.remove(&id);
             }
-            Payload::Measured(measured) => self.measured = measured,
+            Payload::Measured(measured) => (self.measured, self.grown_bytes) = (measured, 0),
             Payload::StatusOf { to } => {
                 let open = self.cluster.connected();
                 for slot in open.iter() {

@@ -147,10 +147,12 @@ fn keyspace(store: &Store, out: &mut String) {
             .iter()
             .enumerate()
             .filter(|(shard, _)| store.cluster.route(index * shards + shard).primary == Some(Seat::Me));
-        let keys: usize = own.map(|(_, replica)| replica.shard.len()).sum();
-        // As in Redis, one that is empty is not named.
+        let (keys, expires) = own.fold((0, 0), |(keys, expires), (_, replica)| {
+            (keys + replica.shard.len(), expires + replica.shard.expiring())
+        });
+        // As in Redis, one that is empty is not named. How long keys live on average is not known.
         if keys > 0 {
-            line(out, format_args!("db{index}:keys={keys}"));
+            line(out, format_args!("db{index}:keys={keys},expires={expires},avg_ttl=0"));
         }
     }
 }
