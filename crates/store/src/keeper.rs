@@ -261,6 +261,8 @@ impl Store {
         let serves = holdings.iter().any(|holding| holding.copy == Copy::Ready);
         if serves && !core::mem::replace(&mut self.keeper.keeps_time, true) {
             self.calendar.adopt(now_ms);
+            // What this message goes on to do has the new time, too: it may begin to serve.
+            self.now_ms = now_ms;
         }
         if !self.cluster.told(slot, holdings) {
             return false;
