@@ -352,6 +352,8 @@ def _standstill(cluster: Cluster, ada: Person, bob: Person) -> None:
     cluster.wait_healed()
     ada.comes_to(f'Node.connect(:"{stopped.name}")', "true")
     ada.hears("once of who goes on", f'{{:nodeup, :"{stopped.name}"}}')
+    # A BEAM that is stopped while it lacks a node takes others along when it goes on: `global` keeps partitions apart.
+    bob.comes_to(f"lists:member('{stopped.name}', nodes()).", "true")
     bob.shell.signal(signal.SIGSTOP)
     began = time.monotonic()
     for node in others:
