@@ -8,7 +8,8 @@ use store::{
     codec::{Malformed, Reader},
     dot::Writer,
     message::{Frame, HEADER, Kind, Message, holdings, key_counts, requests},
-    shard::{Intake, Intaken, Shard},
+    shard::{Intake, Intaken, Overdue, Shard},
+    stamp::Stamp,
 };
 
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -76,7 +77,11 @@ fn take(shard: &mut Shard, intake: &mut Intake, message: &Message<'_>) -> Result
 
 /// A replica that starts empty takes every chunk of what the shard holds, and then has seen as much.
 fn hand_on(shard: &mut Shard) {
-    shard.expire(NOW_MS, 100, |_| {});
+    let overdue = Overdue {
+        plain_ms: NOW_MS,
+        counted_ms: NOW_MS,
+    };
+    shard.expire(overdue, 100, Stamp::new(NOW_MS, 0), None, |_, _| {});
     shard.open_stream(STREAM);
     let (mut other, mut intake) = (Shard::new(Writer(2), 0), Intake::new(STREAM));
     loop {
