@@ -324,7 +324,7 @@ fn monitored(target: &Address) -> Option<Monitored> {
 
 /// In.
 impl<P: Payload> Core<P> {
-    /// Bytes of a connection that is up. Processes run only after all of them are taken in.
+    /// Bytes of a connection that is up.
     pub(crate) fn frames(&mut self, id: ConnectionId, mut bytes: Bytes) {
         let Some(mut reader) = self.connections.up_by_id(id).and_then(|up| up.reader.take()) else {
             return;
@@ -511,7 +511,7 @@ impl<P: Payload> Core<P> {
             },
         };
         if let Some(to) = to {
-            self.post(to, Message::Term { from, term: message });
+            self.hand_in(to, Message::Term { from, term: message });
         }
     }
 

@@ -386,13 +386,10 @@ impl<P: Payload> Core<P> {
         self.tick();
     }
 
-    /// A message from the shell. Local delivery moves it, at once if nothing is queued before it.
+    /// A message from the shell.
     fn deliver(&mut self, to: &Address, message: Message<P>) {
         match (self.locate(to), message) {
-            (Place::Here(process), message) if self.is_idle() => {
-                self.dispatch(process, message);
-            }
-            (Place::Here(process), message) => self.post(process, message),
+            (Place::Here(process), message) => self.hand_in(process, message),
             (Place::There(_), Message::Term { from, term }) => {
                 let from = from.and_then(|pid| self.table.find(&pid)).unwrap_or(self.net_kernel);
                 self.send(from, to, term, true);
@@ -525,7 +522,16 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The same for the outcome of a call, which is not given to who has demonitored it meanwhile.
+    /// A message from outside, while no process runs: given at once if nothing is queued before it.
+    pub(crate) fn hand_in(&mut self, to: Local, message: Message<P>) {
+        if self.is_idle() {
+            self.dispatch(to, message);
+        } else {
+            self.post(to, message);
+        }
+    }
+
+    /// As [`Core::post`], for the outcome of a call, which is not given to who has demonitored it meanwhile.
     pub(crate) fn post_reply(&mut self, to: Local, number: u64, result: Result<Term, Term>) {
         if self.hands_out(to) {
             self.reply_arrived(number, result);

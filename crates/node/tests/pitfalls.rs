@@ -292,7 +292,7 @@ fn pitfall_16_nothing_goes_to_a_stale_pid() {
     assert_eq!(stage.cut(), None);
 }
 
-/// The acknowledgement of an unlink comes before anything its process says or comes to.
+/// The acknowledgement of an unlink comes before anything its process says or comes to from then on.
 #[test]
 fn pitfall_17_the_unlink_is_acknowledged_first() {
     let (mut stage, echo) = with_echo();
@@ -300,7 +300,7 @@ fn pitfall_17_the_unlink_is_acknowledged_first() {
         from: peer(1),
         to: echo.clone(),
     });
-    // All in one read: a call, the unlink, and the end of the process.
+    // All in one read: a call, the unlink, another call, and the end of the process.
     let unlink = Signal::UnlinkId {
         id: 7,
         from: peer(1),
@@ -310,6 +310,7 @@ fn pitfall_17_the_unlink_is_acknowledged_first() {
     for signal in [
         &send(&echo, call(Term::Int(1))),
         &unlink,
+        &send(&echo, call(Term::Int(2))),
         &send(&echo, Term::atom("done")),
     ] {
         frame::write_signal(&mut bytes, Flags::VISIBLE, 1, signal);
@@ -320,14 +321,13 @@ fn pitfall_17_the_unlink_is_acknowledged_first() {
         from: echo.clone(),
         to: peer(1),
     };
-    let message = Term::from((Term::Int(1), Term::atom("hello")));
-    let answer = Signal::Send {
-        from: Some(echo),
+    let answer = |tag| Signal::Send {
+        from: Some(echo.clone()),
         to: Target::Pid(peer(1)),
         priority: false,
-        message,
+        message: Term::from((Term::Int(tag), Term::atom("hello"))),
     };
-    assert_eq!(stage.heard, [ack, answer], "and no exit signal");
+    assert_eq!(stage.heard, [answer(1), ack, answer(2)], "and no exit signal");
 }
 
 /// Tags may be negative integers of 60 bits, which are no SMALL_INTEGER: they are echoed as they came.

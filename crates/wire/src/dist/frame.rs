@@ -21,6 +21,9 @@
 //!
 //! Source: *Distribution Protocol* and *External Term Format*, ERTS reference manual.
 
+mod last_send;
+
+use self::last_send::LastSend;
 use super::{
     Flags,
     control::{Signal, SignalError},
@@ -139,6 +142,7 @@ pub struct Reader {
     recent: Recent,
     /// The elements of a control term while it is read; it keeps its room for the next.
     control: Vec<Term>,
+    last_send: LastSend,
 }
 
 /// A signal of which some fragments have come.
@@ -160,6 +164,7 @@ impl Reader {
             open_bytes: 0,
             recent: Recent::default(),
             control: Vec::new(),
+            last_send: LastSend::default(),
         }
     }
 
@@ -282,23 +287,32 @@ impl Reader {
 
     /// One control term, at most one message, and nothing behind.
     fn decode(&mut self, terms: &Bytes) -> Result<Signal, FrameError> {
+        let mut at = 0;
+        self.skip_version(terms, &mut at)?;
+        if let Some((route, len)) = self.last_send.find(&terms[at..]) {
+            at += len;
+            self.skip_version(terms, &mut at)?;
+            let message = etf::decode_with(terms, &mut at, &mut self.recent)?;
+            expect_end(terms, at)?;
+            return Ok(route.send(message));
+        }
         if self.control.capacity() > CONTROL_KEPT_MAX {
             self.control = Vec::new();
         }
         self.control.clear();
-        let mut at = 0;
-        self.skip_version(terms, &mut at)?;
+        let control_start = at;
         etf::decode_elements(terms, &mut at, &mut self.recent, &mut self.control)?;
+        let control = &terms[control_start..at];
         let message = if at < terms.len() {
             self.skip_version(terms, &mut at)?;
             Some(etf::decode_with(terms, &mut at, &mut self.recent)?)
         } else {
             None
         };
-        match terms.len() - at {
-            0 => Ok(Signal::decode(&self.control, message)?),
-            rest => Err(FrameError::Term(DecodeError::Trailing(rest))),
-        }
+        expect_end(terms, at)?;
+        let signal = Signal::decode(&self.control, message)?;
+        self.last_send.keep(control, &signal);
+        Ok(signal)
     }
 
     /// Behind a header terms go without the version that each of them brings elsewhere.
@@ -330,6 +344,13 @@ fn expect_no_atoms(frame: &mut Bytes) -> Result<(), FrameError> {
         Ok(NO_ATOMS) => Ok(()),
         Ok(_) => Err(FrameError::AtomCache),
         Err(_) => Err(FrameError::Header),
+    }
+}
+
+fn expect_end(terms: &Bytes, at: usize) -> Result<(), FrameError> {
+    match terms.len() - at {
+        0 => Ok(()),
+        rest => Err(FrameError::Term(DecodeError::Trailing(rest))),
     }
 }
 

@@ -443,6 +443,33 @@ proptest! {
         let _ = read(flags, Limits::default(), &bytes, chunk);
     }
 
+    /// What was read before changes nothing about what is read next, not even about the error.
+    #[test]
+    fn a_reader_reads_as_a_new_one(
+        flags in prop_oneof![Just(FRAGMENTING), Just(PLAIN)],
+        routes in prop::collection::vec((0_u32..3, 0_usize..4, 0_usize..30), 1..8),
+        len in any::<prop::sample::Index>(),
+        byte in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let mut frames: Vec<_> = routes.iter().map(|&(from, to, size)| written(flags, 1, &sent(from, to, size))).collect();
+        // The last one again, and then with a fault.
+        let last = frames.last().unwrap()[4..].to_vec();
+        frames.push(frame(&last));
+        let mut fault = last[..=len.index(last.len())].to_vec();
+        if let Some((at, byte)) = byte {
+            fault = last;
+            let at = at.index(fault.len());
+            fault[at] = byte;
+        }
+        frames.push(frame(&fault));
+
+        let mut reader = Reader::new(flags, Limits::default());
+        for bytes in frames {
+            let alone = Reader::new(flags, Limits::default()).next(&mut Bytes::from(bytes.clone()));
+            prop_assert_eq!(reader.next(&mut Bytes::from(bytes)), alone);
+        }
+    }
+
     /// One byte of a good stream is wrong: an error or another signal, never a panic.
     #[test]
     fn flipped_bytes_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
@@ -452,6 +479,22 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         let _ = read(FRAGMENTING, Limits::default(), &bytes, 11);
+    }
+}
+
+/// A message by one of the ways that there are.
+fn sent(from: u32, to: usize, size: usize) -> Signal {
+    let target = match to {
+        0 => Target::Pid(pid("b@h", 5, 1)),
+        1 => Target::Pid(pid("b@h", 6, 1)),
+        2 => Target::Name(Atom::new("srv")),
+        _ => Target::Alias(reference()),
+    };
+    Signal::Send {
+        from: Some(pid("a@h", from, 0x0102_0304)),
+        to: target,
+        priority: false,
+        message: binary(size),
     }
 }
 
