@@ -15,11 +15,7 @@ fuzz_target!(|input: &[u8]| {
     let [form, chunk, bytes @ ..] = input else {
         return;
     };
-    let lengths = if form & 1 == 0 {
-        Lengths::Plain
-    } else {
-        Lengths::Tls
-    };
+    let lengths = if form & 1 == 0 { Lengths::Plain } else { Lengths::Tls };
     let play = if form & 2 == 0 { accept } else { initiate };
     let verdict = match form >> 2 {
         0 => Verdict::Alive,

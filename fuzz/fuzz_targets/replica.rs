@@ -86,8 +86,13 @@ fn hand_on(shard: &mut Shard) {
     let (mut other, mut intake) = (Shard::new(Writer(2), 0), Intake::new(STREAM));
     loop {
         let mut out = Vec::new();
-        assert!(shard.next_chunk(STREAM, CHUNK_BYTES_MAX, &mut out).is_some(), "the stream ends early");
-        let taken = intake.receive(&mut Reader::new(&out)).expect("a shard sends what another takes");
+        assert!(
+            shard.next_chunk(STREAM, CHUNK_BYTES_MAX, &mut out).is_some(),
+            "the stream ends early"
+        );
+        let taken = intake
+            .receive(&mut Reader::new(&out))
+            .expect("a shard sends what another takes");
         if taken == Intaken::Complete {
             break;
         }

@@ -25,10 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let whole = parse(stream, stream.len().max(1), &limits);
     let cut = parse(stream, size, &limits);
-    assert_eq!(
-        whole, cut,
-        "the same requests and the same end, however they arrive"
-    );
+    assert_eq!(whole, cut, "the same requests and the same end, however they arrive");
     // What was understood is understood again when it is written anew.
     let mut rewritten = Vec::new();
     for request in &whole.0 {
@@ -55,11 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// The requests of `stream` read `size` bytes at a time, and why it ended early.
-fn parse(
-    stream: &[u8],
-    size: usize,
-    limits: &Limits,
-) -> (Vec<Vec<Vec<u8>>>, Option<ProtocolError>) {
+fn parse(stream: &[u8], size: usize, limits: &Limits) -> (Vec<Vec<Vec<u8>>>, Option<ProtocolError>) {
     let mut parser = Parser::new();
     let mut batch = Batch::new();
     let mut requests = Vec::new();
@@ -67,11 +60,7 @@ fn parse(
         batch.buffer.extend_from_slice(read);
         loop {
             let parsed = parser.parse(&mut batch, limits);
-            requests.extend(
-                batch
-                    .requests()
-                    .map(|args| args.iter().map(<[u8]>::to_vec).collect()),
-            );
+            requests.extend(batch.requests().map(|args| args.iter().map(<[u8]>::to_vec).collect()));
             let mut next = Batch::new();
             match parsed {
                 Err(error) => return (requests, Some(error)),
