@@ -79,10 +79,19 @@ fn check(hidden: bool, lines: &[&str]) -> Shell {
     shell
 }
 
+/// Whichever of twelve lines is the false one.
 #[test]
 fn a_false_line_is_caught() {
-    let caught = std::panic::catch_unwind(|| check(true, &["wrong"]));
-    assert!(caught.is_err() || !erl::is_there());
+    for at in [0, 1, 11] {
+        let mut lines = ["ok"; 12];
+        lines[at] = "wrong";
+        let caught = std::panic::catch_unwind(|| check(true, &lines));
+        let Err(panic) = caught else {
+            assert!(!erl::is_there());
+            return;
+        };
+        assert!(panic.downcast::<String>().unwrap().starts_with("wrong\n"));
+    }
 }
 
 #[test]

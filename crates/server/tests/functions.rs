@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+#[path = "../../node/tests/shell/lines.rs"]
+mod lines;
+
 use std::{
     io::{ErrorKind, Read},
     net::TcpListener,
@@ -71,19 +74,12 @@ async fn check(epmd: u16, lines: &[&str]) -> bool {
 
 /// The same of an `erl` of another name.
 async fn check_as(name: &str, epmd: u16, lines: &[&str]) -> bool {
-    let steps: Vec<String> = lines
-        .iter()
-        .enumerate()
-        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
-        .collect();
-    let program = format!("N = 'functions@127.0.0.1', {}, halt().", steps.join(", "));
+    let program = lines::program("N = 'functions@127.0.0.1'", lines);
     let Some(erl) = erl(epmd, name, &program) else {
         return false;
     };
     let printed = printed(erl).await;
-    for (number, line) in lines.iter().enumerate() {
-        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
-    }
+    assert_eq!(lines::failed(lines, &printed), None, "{printed}");
     true
 }
 

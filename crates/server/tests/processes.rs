@@ -8,6 +8,8 @@ mod counter;
 #[path = "../examples/from_iex.rs"]
 #[allow(dead_code, unreachable_pub, reason = "an example has a main")]
 mod from_iex;
+#[path = "../../node/tests/shell/lines.rs"]
+mod lines;
 #[path = "../examples/workers.rs"]
 #[allow(dead_code, unreachable_pub, reason = "an example has a main")]
 mod workers;
@@ -472,14 +474,9 @@ async fn a_beam_uses_the_examples() {
         .unwrap();
     workers::run(node.handle(), 3).await.unwrap();
     node.spawn_async(from_iex::sleeper).await.unwrap();
-    let steps: Vec<String> = BEAM
-        .iter()
-        .enumerate()
-        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
-        .collect();
-    let program = format!(
-        "N = 'otp@127.0.0.1', C = {{counter, N}}, S = {{pool, N}}, A = {{sleeper, N}}, {}, halt().",
-        steps.join(", ")
+    let program = lines::program(
+        "N = 'otp@127.0.0.1', C = {counter, N}, S = {pool, N}, A = {sleeper, N}",
+        BEAM,
     );
     let port = node.dist().port().to_string();
     let mut erl = Command::new("timeout");
@@ -503,8 +500,6 @@ async fn a_beam_uses_the_examples() {
     if printed.is_empty() && output.status.code() == Some(127) {
         return;
     }
-    for (number, line) in BEAM.iter().enumerate() {
-        assert!(printed.contains(&format!("{number} ok\n")), "{line}\n{printed}");
-    }
+    assert_eq!(lines::failed(BEAM, &printed), None, "{printed}");
     node.stop().await;
 }

@@ -9,6 +9,8 @@
     reason = "every test file uses its own part of it"
 )]
 
+mod lines;
+
 use bytes::Bytes;
 use node::{Atom, Config, ConnectionId, Context, Cookie, Effect, Event, Input, Limits, Node, Payload, Pid, Time};
 use std::{
@@ -20,6 +22,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+pub use lines::program;
 
 #[derive(Debug)]
 pub struct Nothing;
@@ -279,12 +283,8 @@ impl Shell {
     /// Every line came to `ok`.
     #[track_caller]
     pub fn check_ok(&self, lines: &[&str], printed: &str) {
-        for (number, line) in lines.iter().enumerate() {
-            let events = &self.events;
-            assert!(
-                printed.contains(&format!("{number} ok\n")),
-                "{line}\n{printed}\n{events:?}"
-            );
+        if let Some(line) = lines::failed(lines, printed) {
+            panic!("{line}\n{printed}\n{:?}", self.events);
         }
     }
 }
@@ -301,16 +301,6 @@ pub fn is_there() -> bool {
         println!("skipped: there is no erl");
     }
     is_there
-}
-
-/// The program that runs these lines, after what `prelude` binds, and prints what each came to.
-pub fn program(prelude: &str, lines: &[&str]) -> String {
-    let steps: Vec<String> = lines
-        .iter()
-        .enumerate()
-        .map(|(number, line)| format!("io:format(\"~p ~p~n\", [{number}, catch (fun() -> {line} end)()])"))
-        .collect();
-    format!("{prelude}, {}, halt().", steps.join(", "))
 }
 
 /// What an `erl` printed, once it has ended.
