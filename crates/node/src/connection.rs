@@ -63,8 +63,8 @@ pub(crate) struct Up {
     pub(crate) node: Atom,
     pub(crate) creation: u32,
     pub(crate) flags: Flags,
-    /// When bytes last came.
-    pub(crate) read_us: u64,
+    /// When bytes last came, or it took some of what waited for it.
+    pub(crate) heard_us: u64,
     /// Beginnings of frames for `send_bytes`, by sender and name.
     pub(crate) headers: Vec<(Local, Atom, RegSendHeader)>,
     /// Out while it is reading.

@@ -39,7 +39,7 @@ const SETUP_US: u64 = 7_000_000;
 /// shorter than ours. The bound keeps two nodes from answering each other's answers.
 const TICK_ANSWER_US: u64 = 1_000_000;
 /// The name that no process of a BEAM can have: a monitor of it is answered at once, and by the emulator itself.
-const NOBODY: &str = "undefined";
+pub(crate) const NOBODY: &str = "undefined";
 /// The number of a reference that no monitor has: nothing comes of its answer.
 const NO_MONITOR: u64 = 0;
 /// Why a peer is refused that has our own name, or whose host leaves no room for one.
@@ -149,7 +149,7 @@ impl<P: Payload> Core<P> {
         };
         match &mut connection.phase {
             Phase::Up(up) => {
-                up.read_us = self.now.monotonic_us;
+                up.heard_us = self.now.monotonic_us;
                 self.frames(id, bytes);
             }
             Phase::Initiating { .. } | Phase::Accepting { .. } => self.shake_hands(id, &bytes),
@@ -162,9 +162,14 @@ impl<P: Payload> Core<P> {
             return;
         };
         connection.output.written(bytes);
-        if !self.room.is_empty()
-            && let Phase::Up(up) = &connection.phase
-        {
+        let Phase::Up(up) = &mut connection.phase else {
+            return;
+        };
+        if connection.output.bytes() > 0 {
+            // It reads what was on the way before: who stands still takes no more than its system has room for.
+            up.heard_us = self.now.monotonic_us;
+        }
+        if !self.room.is_empty() {
             let node = up.node.clone();
             self.make_room(&node);
         }
@@ -498,7 +503,8 @@ impl<P: Payload> Core<P> {
 
     /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing for an eighth hears
     /// a tick. So a peer that has our tick time and is well is never silent for more than a quarter. One whose own is
-    /// longer may be, as a BEAM's is: it is asked for a sign of life.
+    /// longer may be, as a BEAM's is: it is asked for a sign of life. So is one that has much to read; that it goes on
+    /// taking it is one, too.
     pub(crate) fn tick(&mut self) {
         let now_us = self.now.monotonic_us;
         let tick_us = self.config.tick_ms * 1000;
@@ -516,10 +522,10 @@ impl<P: Payload> Core<P> {
             let Phase::Up(up) = &connection.phase else {
                 continue;
             };
-            let silent_us = now_us.saturating_sub(up.read_us);
+            let silent_us = now_us.saturating_sub(up.heard_us);
             if silent_us >= tick_us {
                 self.lose(id, "net_tick_timeout", true);
-            } else if silent_us >= tick_us / 2 && connection.output.bytes() == 0 {
+            } else if silent_us >= tick_us / 2 {
                 let node = up.node.clone();
                 self.probe(&node);
             } else if now_us.saturating_sub(connection.output.wrote_us) >= tick_us / 8 {
@@ -642,6 +648,6 @@ impl<P: Payload> Core<P> {
     /// For how long nothing came from a connected node, in microseconds.
     pub(crate) fn silent_us(&self, node: &Atom) -> Option<u64> {
         let up = self.connections.up(node)?;
-        Some(self.now.monotonic_us.saturating_sub(up.read_us))
+        Some(self.now.monotonic_us.saturating_sub(up.heard_us))
     }
 }

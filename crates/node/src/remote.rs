@@ -199,13 +199,20 @@ impl<P: Payload> Core<P> {
     }
 
     fn request_spawn(&mut self, me: Local, node: &Atom, request: &Ref, what: Applied, options: Vec<Term>) {
+        let Ok(arity) = u8::try_from(what.args.len()) else {
+            // No function has so many arguments.
+            if let Some(number) = self.number(request) {
+                self.post_down(number, Term::atom("badarg"));
+            }
+            return;
+        };
         let signal = Signal::SpawnRequest {
             request: request.clone(),
             from: self.pid(me),
             group_leader: self.pid(self.group_leader),
             module: what.module,
             function: what.function,
-            arity: u8::try_from(what.args.len()).unwrap_or(u8::MAX),
+            arity,
             options,
             arguments: Term::List(what.args),
         };

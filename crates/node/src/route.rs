@@ -13,6 +13,7 @@
 use crate::{
     config::Limits,
     connection::Up,
+    effect::Event,
     gen_server::answered,
     input::ConnectionId,
     message::{Address, Message, Payload},
@@ -57,12 +58,12 @@ impl Up {
             ..frame::Limits::default()
         };
         let reader = Some(Reader::new(flags, limits));
-        let read_us = now.monotonic_us;
+        let heard_us = now.monotonic_us;
         Self {
             node,
             creation,
             flags,
-            read_us,
+            heard_us,
             reader,
             headers: Vec::new(),
         }
@@ -213,9 +214,15 @@ impl<P: Payload> Core<P> {
     pub(crate) fn transmit(&mut self, node: &Atom, signal: Signal, dial: bool) {
         if let Some((id, up, output)) = self.connections.up_mut(node) {
             if up.reaches(&signal) {
-                let before = output.bytes();
+                let (before, start) = (output.bytes(), output.gathered.len());
                 write_frame(&mut output.gathered, up.flags, &signal);
-                self.gathered(id, before);
+                let is_long = output.gathered.len() - start > self.config.limits.message_bytes_max;
+                if is_long && self.is_member(node) {
+                    self.take_back(id, start);
+                    self.refuse(&signal);
+                } else {
+                    self.gathered(id, before);
+                }
             } else {
                 self.refuse(&signal);
             }
@@ -227,6 +234,18 @@ impl<P: Payload> Core<P> {
         } else {
             self.refuse(&signal);
         }
+    }
+
+    /// A signal that is too long for a member: it would cut the connection, and end all that is tied to it.
+    fn take_back(&mut self, id: ConnectionId, start: usize) {
+        if let Some(connection) = self.connections.by_id.get_mut(&id) {
+            connection.output.gathered.truncate(start);
+        }
+        let to = self.pid(self.net_kernel);
+        self.event(Event::MessageDropped {
+            to,
+            reason: "it is too long for a node",
+        });
     }
 
     /// Whether a signal may wait for a connection, by the bound and by what failed lately.

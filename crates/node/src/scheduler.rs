@@ -516,7 +516,7 @@ impl<P: Payload> Core<P> {
     pub(crate) fn post(&mut self, to: Local, message: Message<P>) {
         if self.hands_out(to) {
             self.dispatch(to, message);
-        } else if self.has_seat(to) {
+        } else if self.has_seat(to, &message) {
             self.queue_of(to).push_back(Queued::Message { to, message });
             self.count_queued(to, true);
         }
@@ -535,7 +535,7 @@ impl<P: Payload> Core<P> {
     pub(crate) fn post_reply(&mut self, to: Local, number: u64, result: Result<Term, Term>) {
         if self.hands_out(to) {
             self.reply_arrived(number, result);
-        } else if self.has_seat(to) {
+        } else if self.table.get(to).is_some() {
             self.queue_of(to).push_back(Queued::Reply { to, number, result });
             self.count_queued(to, true);
         }
@@ -546,12 +546,14 @@ impl<P: Payload> Core<P> {
         slot.is_some_and(|slot| slot.queued == 0 && matches!(slot.body, Body::Adopted))
     }
 
-    /// Whether a further message to a process, if there is one, may be queued.
-    fn has_seat(&mut self, to: Local) -> bool {
+    /// Whether a further message to a process, if there is one, may be queued. What somebody sent may be refused. What
+    /// the node owes may not, and there is no more of that than there are timers, calls, monitors and peers.
+    fn has_seat(&mut self, to: Local, message: &Message<P>) -> bool {
         if self.table.get(to).is_none() {
             return false;
         }
-        if self.queue_of(to).len() < self.config.limits.queue_max {
+        let was_sent = matches!(message, Message::Term { .. } | Message::Payload(_));
+        if !was_sent || self.queue_of(to).len() < self.config.limits.queue_max {
             return true;
         }
         let to = self.pid(to);
@@ -692,6 +694,11 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn set_timer(&mut self, to: Local, delay_us: u64, token: u64) -> TimerId {
+        let table = &self.table;
+        self.timers.sweep(|due| match due {
+            Due::Process { to, .. } => table.get(*to).is_some(),
+            Due::Call { .. } | Due::Setup { .. } | Due::Tick => true,
+        });
         let at_us = self.now.monotonic_us.saturating_add(delay_us);
         self.timers.set(at_us, Due::Process { to, token })
     }

@@ -9,6 +9,7 @@ use crate::{
     gen_server::{From, answer_term, answered, call_term, into_answer},
     message::{Address, Message, Payload, Process},
     monitors::{At, Purpose, Watch},
+    peers::NOBODY,
     remote,
     scheduler::{Core, Due},
     supervisor::is_orderly,
@@ -46,8 +47,11 @@ impl<P: Payload> Core<P> {
         self.pid(process)
     }
 
-    /// False if the name is taken or the process has one.
+    /// False if the name is taken or the process has one, or the name is the one that nobody has.
     pub(crate) fn register(&mut self, name: Atom, process: Local) -> bool {
+        if name == NOBODY {
+            return false;
+        }
         let Some(slot) = self.table.get_mut(process) else {
             return false;
         };
@@ -107,6 +111,8 @@ impl<P: Payload> Core<P> {
             return;
         };
         let adopted = matches!(slot.body, Body::Adopted);
+        // `exit(self(), normal)` is the one `normal` that ends a process.
+        let is_own = !link && from == slot.pid;
         if !link && reason.is_atom("kill") && !slot.service {
             let reason = Term::atom("killed");
             if adopted {
@@ -121,7 +127,7 @@ impl<P: Payload> Core<P> {
             self.terminate(to, &reason);
         } else if slot.trap_exit {
             self.dispatch(to, Message::Exit { from, reason });
-        } else if !reason.is_atom("normal") && !slot.service {
+        } else if (!reason.is_atom("normal") || is_own) && !slot.service {
             if adopted {
                 let reason = reason.clone();
                 self.dispatch(to, Message::Exit { from, reason });
@@ -344,12 +350,16 @@ impl<P: Payload> Core<P> {
     }
 
     /// Answers a call: to the alias if there is one, so that a late answer finds nobody.
+    ///
+    /// Whoever asks makes up pid and tag. So an answer to a pid of this node comes from nobody: a peer must not have
+    /// one of our processes tell another what only we may.
     pub(crate) fn reply(&mut self, me: Local, from: &From, answer: Term) {
-        let to = match from.alias() {
-            Some(alias) => Address::Alias(alias.clone()),
-            None => Address::Pid(from.pid.clone()),
-        };
-        self.send(me, &to, answer_term(from, answer), false);
+        let term = answer_term(from, answer);
+        match (from.alias(), self.table.find(&from.pid)) {
+            (Some(alias), _) => self.send(me, &Address::Alias(alias.clone()), term, false),
+            (None, Some(local)) => self.post(local, Message::Term { from: None, term }),
+            (None, None) => self.send(me, &Address::Pid(from.pid.clone()), term, false),
+        }
     }
 
     // Names and numbers

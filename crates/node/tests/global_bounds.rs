@@ -415,3 +415,27 @@ fn the_losers_of_clashes_are_dialled_a_few_at_a_time() {
     assert!(stage.dialled.len() > 8 && stage.dialled.iter().filter(|node| **node == first).count() == 1);
     stage.check_alive();
 }
+
+#[test]
+fn who_holds_a_lock_can_give_it_back_and_the_dead_want_none() {
+    const CLAIMS: usize = 10_000;
+    let mut world = World::new(&["a", "b"], &Limits::default());
+    let lock = |ctx: net::Ctx<'_, '_>, resource, retries| ctx.global_lock(Term::atom(resource), None, retries);
+    world.act("a", |ctx| lock(ctx, "mine", Some(0)));
+    world.act("b", |ctx| lock(ctx, "theirs", Some(0)));
+    world.net.delivered("a");
+    let claimants: Vec<_> = (0..CLAIMS).map(|_| world.net.adopt("a")).collect();
+    for pid in &claimants {
+        world.net.act("a", pid, |ctx| lock(ctx, "theirs", None));
+    }
+    world.act("a", |ctx| lock(ctx, "other", Some(0)));
+    world.act("a", |ctx| ctx.global_unlock(Term::atom("mine"), None));
+    assert_eq!(world.net.delivered("a"), ["reply false", "reply true"]);
+
+    for pid in &claimants {
+        world.net.act("a", pid, |ctx| ctx.exit(Term::atom("normal")));
+    }
+    world.net.run_ms(20 * SECOND);
+    world.act("a", |ctx| lock(ctx, "other", Some(0)));
+    assert_eq!(world.net.delivered("a"), ["reply true"]);
+}

@@ -4,7 +4,10 @@
 
 mod stage;
 
-use node::{Address, Atom, Context, Limits, Message, Pid, Process, Ref, Term, gen_server, groups::DEFAULT_SCOPE as PG};
+use node::{
+    Address, Atom, Context, Limits, Message, Pid, Process, Ref, SpawnOptions, Term, gen_server,
+    groups::DEFAULT_SCOPE as PG,
+};
 use stage::{Nothing, Stage, peer, reference};
 use std::collections::BTreeMap;
 use wire::{
@@ -356,4 +359,36 @@ fn pitfall_19_tags_of_sixty_bits() {
         assert_eq!(stage.heard, [answer]);
         stage.heard.clear();
     }
+}
+
+/// Whoever asks makes up the pid that the answer goes to: a peer makes no process of the node speak to another.
+#[test]
+fn an_answer_to_a_process_of_the_node_comes_from_nobody() {
+    let (mut stage, echo) = with_echo();
+    let pilot = stage.node.adopt();
+    let from = Term::from((pilot, Term::atom("forget")));
+    stage.signal(&send(
+        &echo,
+        Term::from((Term::atom("$gen_call"), from, Term::atom("b@net"))),
+    ));
+    let [Message::Term { from, term }] = &stage.delivered[..] else {
+        panic!("{:?}", stage.delivered);
+    };
+    assert_eq!((from, term.to_string()), (&None, "{forget,b@net}".to_string()));
+}
+
+/// No function has so many arguments; a peer would take the spawn for a malformed one.
+#[test]
+fn a_spawn_with_too_many_arguments_is_not_sent() {
+    let (mut stage, _) = with_echo();
+    let pilot = stage.node.adopt();
+    let args = vec![Term::Int(1); 256];
+    stage.act(&pilot, |ctx| {
+        ctx.spawn_at(&peer(1).node, "erlang", "hd", args, SpawnOptions::default());
+    });
+    assert!(stage.heard.is_empty(), "{:?}", stage.heard);
+    let [Message::Reply { result, .. }] = &stage.delivered[..] else {
+        panic!("{:?}", stage.delivered);
+    };
+    assert_eq!(*result, Err(Term::atom("badarg")));
 }

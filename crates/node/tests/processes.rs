@@ -9,7 +9,7 @@
 mod net;
 
 use net::{Ctx, Log, Net, Scripted, Word, at, config, line, name, scripted, witness};
-use node::{Address, Atom, Context, Input, Message, NodeKind, Pid, Term, gen_server};
+use node::{Address, Atom, Config, Context, Input, Limits, Message, Node, NodeKind, Pid, Term, Time, gen_server};
 
 fn local(process: &str) -> Address {
     Address::Name(Atom::new(process))
@@ -568,4 +568,119 @@ fn a_context_knows_where_it_is() {
     let mut net = one(vec![("watcher", seen)]);
     act(&mut net);
     assert!(log.borrow().is_empty());
+}
+
+#[test]
+fn what_is_too_long_for_a_member_costs_it_no_connection() {
+    let mut net = Net::new();
+    for (seed, node, join) in [(2, "b", &[][..]), (1, "a", &["b"][..])] {
+        let limits = Limits {
+            message_bytes_max: 10_000,
+            ..Limits::default()
+        };
+        let config = Config {
+            limits,
+            ..config(node, join)
+        };
+        net.start(config, seed, vec![]);
+    }
+    net.run_ms(100);
+    let (me, other) = (net.adopt("a"), net.adopt("b"));
+    let to = Address::Pid(other);
+    net.act("a", &me, |ctx| {
+        for len in [9_000, 11_000, 1] {
+            ctx.send(&to, Term::binary(vec![b'x'; len]));
+        }
+    });
+    net.run_ms(5);
+    let lengths: Vec<_> = net.delivered("b").iter().map(String::len).collect();
+    assert_eq!(lengths.len(), 2, "{lengths:?}");
+    assert!(net.node_downs("a", "b").is_empty());
+    let dropped = |event: &node::Event| matches!(event, node::Event::MessageDropped { .. });
+    assert_eq!(net.events("a").iter().filter(|event| dropped(event)).count(), 1);
+}
+
+#[test]
+fn a_full_queue_loses_no_timer_and_no_outcome() {
+    let log = Log::default();
+    let written = log.clone();
+    let busy = scripted(move |ctx, message| {
+        let again = local("busy");
+        match &message {
+            Message::Term { term, .. } if term.is_atom("go") => {
+                ctx.timer(1000, 7);
+                ctx.call(&local("nobody"), Term::NIL, 2000);
+                ctx.call(&local("mute"), Term::NIL, 2000);
+                for _ in 0..20 {
+                    ctx.send(&again, Term::atom("again"));
+                }
+            }
+            Message::Term { .. } if log_len(&written) < 3 => ctx.send(&again, Term::atom("again")),
+            Message::Term { .. } => {}
+            _ => written.borrow_mut().push(line(&message)),
+        }
+    });
+    let limits = Limits {
+        queue_max: 10,
+        steps_max: 5,
+        ..Limits::default()
+    };
+    let config = Config {
+        limits,
+        ..config("a", &[])
+    };
+    let mut node = Node::new(config, 1);
+    node.spawn(Some("busy"), busy);
+    node.spawn(Some("mute"), witness(|_| {}).0);
+    let mut effects = Vec::new();
+    let mut give = |ms: u64, input| {
+        let now = Time {
+            monotonic_us: ms * 1000,
+            wall_ms: 0,
+        };
+        node.handle(now, input, &mut effects);
+    };
+    give(1, Input::Start);
+    let (to, term) = (local("busy"), Term::atom("go"));
+    let message = Message::Term { from: None, term };
+    give(1, Input::Message { to, message });
+    for ms in 2..30 {
+        give(ms, Input::Alarm);
+    }
+    let mut log = log.borrow().clone();
+    log.sort();
+    assert_eq!(log, ["no reply noproc", "no reply timeout", "timer 7"]);
+}
+
+fn log_len(log: &Log) -> usize {
+    log.borrow().len()
+}
+
+#[test]
+fn normal_ends_who_sends_it_to_itself() {
+    let mut net = one(vec![]);
+    let (me, other) = (net.adopt("a"), net.adopt("a"));
+    let lives = |net: &mut Net, who: &Pid| {
+        let who = who.clone();
+        let pilot = net.adopt("a");
+        net.act("a", &pilot, |ctx| ctx.is_alive(&who))
+    };
+    for process in [&me, &other] {
+        net.act("a", process, |ctx| ctx.trap_exit(false));
+    }
+    net.act("a", &me, |ctx| ctx.exit_other(&other, Term::atom("normal")));
+    assert!(lives(&mut net, &other));
+    net.act("a", &other, |ctx| {
+        let me = ctx.me().clone();
+        ctx.exit_other(&me, Term::atom("normal"));
+    });
+    assert!(!lives(&mut net, &other));
+}
+
+#[test]
+fn nobody_has_the_name_that_means_nobody() {
+    let mut net = one(vec![]);
+    let me = net.adopt("a");
+    let registered = net.act("a", &me, |ctx| ctx.register("undefined", &me));
+    assert!(!registered);
 }

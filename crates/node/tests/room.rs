@@ -5,6 +5,7 @@ mod stage;
 
 use node::{Address, ConnectionId, Context, Effect, Input, Limits, Message, Process, Term, Time};
 use stage::{Nothing, PEER, Stage, peer};
+use wire::dist::control::Signal;
 
 /// Sends a hundred messages to the peer, as long as there is room.
 struct Source {
@@ -27,8 +28,8 @@ impl Process<Nothing> for Source {
     }
 }
 
-/// Gives an input and a flush; how many bytes that makes for the peer, who reads none of them.
-fn bytes_of(stage: &mut Stage, input: Input<Nothing>) -> usize {
+/// Gives an input and a flush; what comes of it. The peer reads nothing.
+fn effects_of(stage: &mut Stage, input: Input<Nothing>) -> Vec<Effect<Nothing>> {
     let now = Time {
         monotonic_us: stage.now_us,
         wall_ms: 0,
@@ -36,11 +37,16 @@ fn bytes_of(stage: &mut Stage, input: Input<Nothing>) -> usize {
     let mut effects = Vec::new();
     stage.node.handle(now, input, &mut effects);
     stage.node.handle(now, Input::Flush, &mut effects);
+    effects
+}
+
+/// How many bytes that makes for the peer.
+fn bytes_of(stage: &mut Stage, input: Input<Nothing>) -> usize {
     let length = |effect: &Effect<Nothing>| match effect {
         Effect::Send { bytes, .. } => bytes.len(),
         _ => 0,
     };
-    effects.iter().map(length).sum()
+    effects_of(stage, input).iter().map(length).sum()
 }
 
 fn begun(busy: usize) -> (Stage, usize) {
@@ -127,4 +133,34 @@ fn who_waits_for_a_peer_that_is_lost_goes_on() {
         .node
         .handle(now, Input::Closed { connection: PEER }, &mut Vec::new());
     assert!(stage.node.wants_flush());
+}
+
+#[test]
+fn who_reads_slowly_is_there() {
+    const TICK_US: u64 = 80_000_000;
+    let (mut stage, _) = begun(1000);
+    let is_close = |effect: &Effect<Nothing>| matches!(effect, Effect::Close { .. });
+    for _ in 0..30 {
+        stage.now_us += TICK_US / 8;
+        let effects = effects_of(&mut stage, written(10));
+        assert!(!effects.iter().any(is_close), "it takes some now and then");
+    }
+    stage.heard.clear();
+    let mut eighths = 0;
+    loop {
+        stage.now_us += TICK_US / 8;
+        eighths += 1;
+        let effects = effects_of(&mut stage, Input::Alarm);
+        if effects.iter().any(is_close) {
+            break;
+        }
+        for effect in effects {
+            if let Effect::Send { bytes, .. } = effect {
+                stage.read(bytes);
+            }
+        }
+    }
+    assert!((8..10).contains(&eighths), "it takes nothing: {eighths}");
+    let asked = |signal: &Signal| matches!(signal, Signal::Monitor { .. });
+    assert!(stage.heard.iter().any(asked), "it was asked for a sign of life");
 }

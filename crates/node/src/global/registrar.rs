@@ -259,7 +259,10 @@ impl Global {
         retries: Option<u32>,
         stage: Stage,
     ) {
-        if self.holdings.len() >= HOLDINGS_MAX {
+        let releases = matches!(stage, Stage::Releasing { .. });
+        // Who holds a lock can give it back, however many wait for it.
+        let most = if releases { 2 * HOLDINGS_MAX } else { HOLDINGS_MAX };
+        if self.holdings.len() >= most {
             return ctx.reply(&from, Term::from(false));
         }
         let named = nodes
@@ -271,7 +274,6 @@ impl Global {
         };
         self.last_holding += 1;
         let number = self.last_holding;
-        let releases = matches!(stage, Stage::Releasing { .. });
         let holding = Holding {
             from,
             id,
@@ -288,12 +290,16 @@ impl Global {
         }
     }
 
-    /// Asks all the nodes at once.
+    /// Asks all the nodes at once, if whoever wants the lock still lives.
     pub(super) fn claim_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
         let (all, gathering) = (self.partition(ctx), self.is_gathering());
         let Some(holding) = self.holdings.get_mut(&number) else {
             return;
         };
+        if !ctx.is_alive(&holding.from.pid) {
+            self.holdings.remove(&number);
+            return;
+        }
         // Who is not reached yet cannot be locked: then not all can.
         let refused = gathering && holding.nodes.is_none();
         let nodes = holding.nodes.clone().unwrap_or(all);
