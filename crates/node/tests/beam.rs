@@ -93,7 +93,7 @@ fn a_beam_finds_a_node() {
             "timer:sleep(100), gen_server:cast({srv, N}, {call, theirs}), \
                receive {answer, [1,2,3]} -> ok after 2000 -> timeout end",
             "receive {down, bye} -> ok after 2000 -> timeout end",
-            "gen_server:cast({srv, N}, {call, nope}), receive {failed, noproc} -> ok \
+            "abcast = gen_server:abcast([N], srv, {call, nope}), receive {failed, noproc} -> ok \
                after 2000 -> timeout end",
             "receive {down, noproc} -> ok after 2000 -> timeout end",
             "M2 = monitor(process, {srv, N}), gen_server:cast({srv, N}, stop), \

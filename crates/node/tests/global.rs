@@ -4,7 +4,7 @@
 
 mod shell;
 
-use node::{Context, Message, Method, NodeKind, Process, Ref, Term, gen_server};
+use node::{Context, Message, Method, NodeKind, Pid, Process, Ref, Term, gen_server};
 use shell::{Nothing, Shell};
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,10 @@ impl Process<Nothing> for Holder {
 #[derive(Default)]
 struct Pilot {
     open: BTreeMap<Ref, gen_server::From>,
+    /// The name to register later, and then the holder and what was answered.
     later: Option<Term>,
+    held: Option<(Pid, Ref)>,
+    answer: Option<Term>,
 }
 
 impl Pilot {
@@ -72,6 +75,10 @@ impl Pilot {
                 ctx.timer(500_000, 0);
                 Term::atom("ok")
             }
+            [verb, _] if verb.is_atom("later_answer") => self.answer.clone().unwrap_or(Term::atom("none")),
+            [verb, _] if verb.is_atom("later_lives") => {
+                Term::from(self.held.as_ref().is_some_and(|(holder, _)| ctx.is_alive(holder)))
+            }
             [verb, Term::Atom(node)] if verb.is_atom("dial") => {
                 let name = node::Atom::new("nobody");
                 ctx.send(
@@ -110,11 +117,14 @@ impl Process<Nothing> for Pilot {
             Message::Reply { call, result } => {
                 if let Some(from) = self.open.remove(&call) {
                     ctx.reply(&from, result.unwrap());
+                } else if self.held.as_ref().is_some_and(|(_, asked)| *asked == call) {
+                    self.answer = Some(result.unwrap());
                 }
             }
             Message::Timer { .. } => {
                 let holder = ctx.spawn(None, Box::new(Holder));
-                ctx.register_global(self.later.take().unwrap(), &holder, Method::RandomExit);
+                let asked = ctx.register_global(self.later.take().unwrap(), &holder, Method::RandomExit);
+                self.held = Some((holder, asked));
             }
             _ => {}
         }
@@ -267,10 +277,11 @@ fn check_clash(beam: &str, node: &str) {
             "ok = Pilot(N0, {later, x}), true = erlang:disconnect_node(N0), Until(fun() -> [] =:= nodes() end)",
             "register(holder, spawn(fun() -> receive stop -> ok end end)), \
                yes = global:register_name(x, whereis(holder)), timer:sleep(1000), ok",
-            "pong = net_adm:ping(N0), Agree([Me, N0])",
+            "pong = net_adm:ping(N0), Agree([Me, N0]), yes = Pilot(N0, {later_answer, x}), ok",
             "Until(fun() -> X = global:whereis_name(x), X =:= Pilot(N0, {whereis, x}) andalso \
                node(X) =:= min(Me, N0) end)",
             "Until(fun() -> is_pid(whereis(holder)) =:= (Me < N0) end)",
+            "Until(fun() -> Pilot(N0, {later_lives, x}) =:= (N0 < Me) end)",
             "Until(fun() -> {true, true} =:= {global:set_lock({global, a}, [Me, N0], 0), \
                global:del_lock({global, a}, [Me, N0])} end)",
         ],
@@ -295,12 +306,19 @@ fn two_beams_and_two_nodes_become_one_and_do_so_again_after_a_cut() {
         &[
             "All = [Me, N0, N1, B1], [Until(fun() -> pong =:= net_adm:ping(X) end) || X <- All], Agree(All)",
             "ok = global:sync(), ok = rpc:call(B1, global, sync, []), ok",
-            "yes = Pilot(N0, {register, n0}), yes = Pilot(N1, {register, n1}), yes = global:register_name(b, self()), ok",
-            "[n0, n1] = lists:sort([X || {X, Y} <- [{n0, N0}, {n1, N1}], Y =:= node(rpc:call(B1, global, whereis_name, [X]))]), ok",
-            "[true, true] = [self() =:= Pilot(X, {whereis, b}) || X <- [N0, N1]], ok",
-            "catch gen_server:call({pilot, N0}, {disconnect, N1}, 1000), timer:sleep(1000), Agree([Me, N0, N1, B1])",
-            "Until(fun() -> [[b, n0, n1]] =:= lists:usort([Pilot(X, {names, all}) || X <- [N0, N1]] ++ \
+            "yes = Pilot(N0, {register, n0}), yes = Pilot(N1, {register, n1}), yes = global:register_name(b, self()), \
+               yes = rpc:call(B1, global, register_name, [b1, rpc:call(B1, erlang, whereis, [init])]), ok",
+            "Find = fun(X, Name) when X =:= N0; X =:= N1 -> Pilot(X, {whereis, Name}); \
+                (X, Name) -> rpc:call(X, global, whereis_name, [Name]) end, \
+               put(held, fun({Name, At}) -> \
+                [Pid] = lists:usort([Find(X, Name) || X <- [Me, N0, N1, B1]]), At =:= node(Pid) end), \
+               Until(fun() -> lists:all(get(held), [{n0, N0}, {n1, N1}, {b, Me}, {b1, B1}]) end)",
+            "net_kernel:monitor_nodes(true), catch gen_server:call({pilot, N0}, {disconnect, N1}, 1000), \
+               receive {nodedown, _} -> ok after 5000 -> no_cut end",
+            "timer:sleep(1000), Agree([Me, N0, N1, B1])",
+            "Until(fun() -> [[b, b1, n0, n1]] =:= lists:usort([Pilot(X, {names, all}) || X <- [N0, N1]] ++ \
                [lists:sort(rpc:call(X, global, registered_names, [])) || X <- [Me, B1]]) end)",
+            "Until(fun() -> lists:all(get(held), [{n0, N0}, {n1, N1}, {b, Me}, {b1, B1}]) end)",
             "Until(fun() -> {true, true} =:= {global:set_lock({global, a}, [Me, N0, N1, B1], 0), \
                global:del_lock({global, a}, [Me, N0, N1, B1])} end)",
         ],
@@ -316,10 +334,11 @@ fn a_cut_is_told_and_over_soon() {
         &[
             "[Until(fun() -> pong =:= net_adm:ping(X) end) || X <- [N0, B1]], Agree([Me, N0, B1])",
             "yes = Pilot(N0, {register, n0}), yes = global:register_name(b, self()), ok",
-            "true = erlang:disconnect_node(N0), timer:sleep(300), {T, ok} = timer:tc(fun() -> Agree([Me, N0, B1]) end), \
+            "true = erlang:disconnect_node(N0), timer:sleep(300), {T, ok} = timer:tc(fun() -> \
+                Agree([Me, N0, B1]), \
+                Until(fun() -> [[b, n0]] =:= lists:usort([Pilot(N0, {names, all}) | \
+                 [lists:sort(rpc:call(X, global, registered_names, [])) || X <- [Me, B1]]]) end) end), \
                true = T < 10000000, ok",
-            "Until(fun() -> [[b, n0]] =:= lists:usort([Pilot(N0, {names, all}) | \
-               [lists:sort(rpc:call(X, global, registered_names, [])) || X <- [Me, B1]]]) end)",
         ],
     );
     // Who warns depends on who hears of it first.

@@ -201,6 +201,9 @@ fn quotas_end_the_connection_and_free_what_was_held() {
     assert_eq!(stage.cut(), None);
     link(&mut stage, 100);
     assert!(stage.cut().unwrap().contains("too many links"));
+    let pilot = stage.node.adopt();
+    let held = stage.act(&pilot, |ctx| ctx.tables().peers);
+    assert!(held.is_empty(), "{held:?}");
 }
 
 #[test]

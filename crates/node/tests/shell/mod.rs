@@ -29,6 +29,8 @@ pub use lines::program;
 pub struct Nothing;
 impl Payload for Nothing {}
 
+/// The `erl` to test with, if not the one on the path. One that is named must be there.
+const TEST_ERL: &str = "SALP_TEST_ERL";
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -247,7 +249,7 @@ impl Shell {
             .stderr(Stdio::inherit())
             .spawn();
         match child {
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) if error.kind() == ErrorKind::NotFound && env::var_os(TEST_ERL).is_none() => None,
             child => Some(child.unwrap()),
         }
     }
@@ -291,13 +293,17 @@ impl Shell {
 
 /// The `erl` to test against.
 fn erl() -> Command {
-    Command::new(env::var_os("SALP_TEST_ERL").unwrap_or("erl".into()))
+    Command::new(env::var_os(TEST_ERL).unwrap_or("erl".into()))
 }
 
 /// Whether there is an `erl` to test against. `script/test` installs one.
 pub fn is_there() -> bool {
     let is_there = erl().args(["-noshell", "-s", "erlang", "halt"]).status().is_ok();
     if !is_there {
+        assert!(
+            env::var_os(TEST_ERL).is_none(),
+            "the erl that {TEST_ERL} names is not there"
+        );
         println!("skipped: there is no erl");
     }
     is_there
