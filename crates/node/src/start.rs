@@ -46,10 +46,12 @@ impl<P: Payload> Core<P> {
             let holder = self.pid(holder.1);
             return Err((Term::atom("already_started"), holder).into());
         }
+        // Before the child has a slot: a text that is no atom ends who gave it, and nobody would free the slot.
+        let name = name.map(Atom::new);
         let body = Body::Idle(self.guarded(process));
         let child = self.table.add(body);
         if let Some(name) = name {
-            self.register(Atom::new(name), child);
+            self.register(name, child);
         }
         self.set_parent(child, parent);
         let pid = self.pid(child);
