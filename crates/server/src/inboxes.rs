@@ -8,10 +8,14 @@ use std::{
     },
 };
 
-use node::{Pid, Ref, Term};
+use node::{Pid, Ref};
 use tokio::{sync::mpsc, task::AbortHandle};
 
-use crate::{handle::Answer, process::Message};
+use crate::{
+    handle::Answer,
+    locks::{Locks, Step},
+    process::Message,
+};
 
 /// Messages that wait for one async process, those read and put aside included.
 pub const INBOX_MAX: usize = 16_384;
@@ -35,8 +39,18 @@ struct Held {
     inbox: Option<Feeding>,
     task: Option<AbortHandle>,
     call: Option<Awaited>,
-    /// Locks it asked for and does not wait for any more. They are given back when they come.
-    unwanted: Vec<(Ref, Term)>,
+    locks: Locks,
+}
+
+impl Held {
+    fn new(inbox: Option<Feeding>) -> Self {
+        Self {
+            inbox,
+            task: None,
+            call: None,
+            locks: Locks::default(),
+        }
+    }
 }
 
 /// A call that an async process waits for.
@@ -45,8 +59,6 @@ pub(crate) struct Awaited {
     pub(crate) call: Ref,
     /// Who is told the outcome.
     pub(crate) answer: Answer,
-    /// The resource, if the call locks one.
-    pub(crate) lock: Option<Term>,
 }
 
 /// What must be done after a message was handed out.
@@ -55,8 +67,8 @@ pub(crate) enum Then {
     Nothing,
     /// The process must end.
     End(&'static str),
-    /// Nobody waits for this lock any more.
-    Unlock(Term),
+    /// This is to be asked of `global`.
+    Ask(Step),
 }
 
 /// Where the messages of an async process are put.
@@ -136,12 +148,7 @@ impl Tasks {
             messages: received,
             bytes: bytes.clone(),
         };
-        let held = Held {
-            inbox: Some(Feeding { messages, bytes }),
-            task: None,
-            call: None,
-            unwanted: Vec::new(),
-        };
+        let held = Held::new(Some(Feeding { messages, bytes }));
         let mut inboxes = self.lock();
         if !inboxes.is_closed {
             inboxes.held.insert(pid.clone(), held);
@@ -167,46 +174,36 @@ impl Tasks {
             Message::Reply { call, result } => (call, result),
             message => return held.inbox.as_ref().map_or(Then::Nothing, |inbox| inbox.give(message)),
         };
-        let left_over = if let Some(awaited) = held.call.take_if(|awaited| awaited.call == call) {
-            // Who does not wait any more needs no answer.
-            let unheard = awaited.answer.send(result).err();
-            unheard.zip(awaited.lock)
-        } else if let Some(at) = held.unwanted.iter().position(|(unwanted, _)| *unwanted == call) {
-            Some((result, held.unwanted.swap_remove(at).1))
-        } else {
+        if held.locks.has_asked(&call) {
+            return held.locks.answered(&call, result).map_or(Then::Nothing, Then::Ask);
+        }
+        let Some(awaited) = held.call.take_if(|awaited| awaited.call == call) else {
             let reply = Message::Reply { call, result };
             return held.inbox.as_ref().map_or(Then::Nothing, |inbox| inbox.give(reply));
         };
-        match left_over {
-            Some((Ok(granted), resource)) if granted.is_atom("true") => Then::Unlock(resource),
-            _ if held.inbox.is_none() => Then::End("normal"),
-            _ => Then::Nothing,
+        // Who does not wait any more needs no answer.
+        let _ = awaited.answer.send(result);
+        match held.inbox {
+            Some(_) => Then::Nothing,
+            None => Then::End("normal"),
         }
     }
 
-    /// The process waits for the outcome of a call. Gives the one it waited for before, if that is to be forgotten.
+    /// The process waits for the outcome of a call. Gives the one it waited for before, which is to be forgotten.
     pub(crate) fn await_call(&self, pid: &Pid, call: Awaited) -> Option<Ref> {
         let mut inboxes = self.lock();
         let held = inboxes.held.get_mut(pid)?;
-        let Awaited { call, lock, .. } = held.call.replace(call)?;
-        match lock {
-            Some(resource) => {
-                held.unwanted.push((call, resource));
-                None
-            }
-            None => Some(call),
-        }
+        held.call.replace(call).map(|forgotten| forgotten.call)
+    }
+
+    /// Does something with the locks of a process; `None` if it has ended.
+    pub(crate) fn with_locks<R>(&self, pid: &Pid, act: impl FnOnce(&mut Locks) -> R) -> Option<R> {
+        self.lock().held.get_mut(pid).map(|held| act(&mut held.locks))
     }
 
     /// A process without an inbox, for one call.
     pub(crate) fn open_for_call(&self, pid: &Pid) {
-        let held = Held {
-            inbox: None,
-            task: None,
-            call: None,
-            unwanted: Vec::new(),
-        };
-        self.lock().held.insert(pid.clone(), held);
+        self.lock().held.insert(pid.clone(), Held::new(None));
     }
 
     /// The process has ended: its task ends where it awaits.

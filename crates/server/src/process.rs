@@ -39,7 +39,7 @@ use tokio::{runtime, sync::oneshot, task::JoinError};
 
 use crate::{
     core::Core,
-    handle::{Act, Gone, Handle, Order},
+    handle::{Act, Answer, Gone, Handle, Order},
     inboxes::{Waiting, Weighed},
     running::Node,
 };
@@ -474,19 +474,15 @@ impl Inbox {
     }
 
     /// Waits until this process holds the global lock of a resource, any term, as `global:set_lock/1`. It is freed by
-    /// [`Inbox::unlock`] or the end of this process. Other messages wait meanwhile. If this is dropped, by a timeout
-    /// for instance, a lock that comes all the same is given back at once.
+    /// [`Inbox::unlock`] or the end of this process; who holds it has it at once. Other messages wait meanwhile. If
+    /// this is dropped, by a timeout for instance, a lock that comes all the same is given back at once, unless it is
+    /// asked for again before.
     ///
     /// # Errors
     /// The node takes no part in `global` (`noproc`), more locks are under way than it may have (`system_limit`), or as
     /// [`Inbox::act`].
     pub async fn lock(&mut self, resource: Term) -> Result<(), Failure> {
-        let (answer, answered) = oneshot::channel();
-        let pid = self.pid.clone();
-        let lock = move |core: &mut Core| core.lock_for(&pid, resource, answer);
-        self.handle.on_core(lock).await?;
-        let outcome = answered.await.map_err(|_| Failure::Gone)?;
-        granted(&outcome.map_err(Failure::Reason)?)
+        self.ask_global(resource, Core::lock_for).await
     }
 
     /// Gives a global lock back.
@@ -494,8 +490,17 @@ impl Inbox {
     /// # Errors
     /// As [`Inbox::lock`].
     pub async fn unlock(&mut self, resource: Term) -> Result<(), Failure> {
-        let asked = self.act(move |ctx| ctx.global_unlock(resource, None)).await?;
-        granted(&self.answer(&asked).await?)
+        self.ask_global(resource, Core::unlock_for).await
+    }
+
+    async fn ask_global(&self, resource: Term, ask: fn(&mut Core, &Pid, Term, Answer)) -> Result<(), Failure> {
+        let (answer, answered) = oneshot::channel();
+        let pid = self.pid.clone();
+        self.handle
+            .on_core(move |core| ask(core, &pid, resource, answer))
+            .await?;
+        let outcome = answered.await.map_err(|_| Failure::Gone)?;
+        granted(&outcome.map_err(Failure::Reason)?)
     }
 
     /// Asks a process that OTP could ask too to end, as `GenServer.stop/3` does, and waits for its end.

@@ -13,7 +13,7 @@ mod from_iex;
 mod workers;
 
 use std::{
-    future::pending,
+    future::{pending, ready},
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -183,6 +183,99 @@ async fn a_lock_that_nobody_waits_for_is_given_back() {
     let next = |mut inbox: Inbox| async move {
         // Behind both of them.
         tokio::time::sleep(Duration::from_secs(3)).await;
+        inbox.lock(Term::atom("printer")).await.unwrap();
+        tell.send(()).unwrap();
+    };
+    node.spawn_async(next).await.unwrap();
+    timeout(PATIENCE, told).await.expect("nobody keeps the lock").unwrap();
+    node.stop().await;
+}
+
+/// Whether the printer's lock is free for one who does not wait for it.
+async fn is_free(inbox: &mut Inbox) -> bool {
+    let lock = |ctx: &mut Context<'_>| ctx.global_lock(Term::atom("printer"), None, Some(0));
+    let asked = inbox.act(lock).await.unwrap();
+    inbox.answer(&asked).await.unwrap().is_atom("true")
+}
+
+/// Asks for the printer's lock and waits no moment for it.
+async fn glance(inbox: &mut Inbox) {
+    tokio::select! {
+        biased;
+        _ = inbox.lock(Term::atom("printer")) => {}
+        () = ready(()) => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_lock_that_is_held_is_not_given_back_for_one_that_nobody_waits_for() {
+    let node = start("keeps@127.0.0.1").await;
+    node.start_server(Some("echo"), Echo).await.unwrap();
+    let (hold, mut is_held) = mpsc::channel(1);
+    let (free, mut may_free) = mpsc::channel::<()>(1);
+    let holder = |mut inbox: Inbox| async move {
+        // Asked for twice, and had before it was asked for.
+        glance(&mut inbox).await;
+        inbox.lock(Term::atom("printer")).await.unwrap();
+        glance(&mut inbox).await;
+        assert_eq!(inbox.call(named("echo"), 7.into(), PATIENCE).await, Ok(Term::Int(7)));
+        hold.send(()).await.unwrap();
+        may_free.recv().await.unwrap();
+        inbox.unlock(Term::atom("printer")).await.unwrap();
+        hold.send(()).await.unwrap();
+        pending::<()>().await;
+    };
+    let (tell, told) = oneshot::channel();
+    let patient = |mut inbox: Inbox| async move {
+        is_held.recv().await.unwrap();
+        assert!(!is_free(&mut inbox).await, "it was asked for once too often");
+        let lock = inbox.lock(Term::atom("printer"));
+        assert!(timeout(Duration::from_millis(50), lock).await.is_err());
+        free.send(()).await.unwrap();
+        inbox.lock(Term::atom("printer")).await.unwrap();
+        tell.send(is_held).unwrap();
+        pending::<()>().await;
+    };
+    node.spawn_async(holder).await.unwrap();
+    node.spawn_async(patient).await.unwrap();
+    let mut is_held = timeout(PATIENCE, told).await.expect("it comes").unwrap();
+    is_held.recv().await.unwrap();
+    let (tell, told) = oneshot::channel();
+    let watches = |mut inbox: Inbox| async move {
+        // By then what was asked for first would have come, too.
+        for _ in 0..40 {
+            assert!(!is_free(&mut inbox).await, "it is still held");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tell.send(()).unwrap();
+    };
+    node.spawn_async(watches).await.unwrap();
+    timeout(PATIENCE, told).await.unwrap().expect("nobody else has it");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_lock_is_had_again_after_it_was_freed_in_haste() {
+    let node = start("hasty@127.0.0.1").await;
+    let (tell, told) = oneshot::channel();
+    let hasty = |mut inbox: Inbox| async move {
+        for _ in 0..20 {
+            inbox.lock(Term::atom("printer")).await.unwrap();
+            tokio::select! {
+                biased;
+                _ = inbox.unlock(Term::atom("printer")) => {}
+                () = ready(()) => {}
+            }
+            glance(&mut inbox).await;
+        }
+        inbox.unlock(Term::atom("printer")).await.unwrap();
+        tell.send(()).unwrap();
+        pending::<()>().await;
+    };
+    node.spawn_async(hasty).await.unwrap();
+    timeout(PATIENCE, told).await.expect("in time").unwrap();
+    let (tell, told) = oneshot::channel();
+    let next = |mut inbox: Inbox| async move {
         inbox.lock(Term::atom("printer")).await.unwrap();
         tell.send(()).unwrap();
     };
