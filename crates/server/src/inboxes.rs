@@ -75,21 +75,31 @@ pub(crate) enum Then {
 #[derive(Debug)]
 struct Feeding {
     messages: mpsc::Sender<Weighed>,
-    /// Bytes of what waits.
-    bytes: Arc<AtomicUsize>,
+    load: Arc<Load>,
+}
+
+/// What waits for a process, put aside or not.
+#[derive(Debug, Default)]
+struct Load {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 impl Feeding {
     fn give(&self, message: Message) -> Then {
+        // Who does not listen has not ended: its task says when it has, and why.
+        if self.messages.is_closed() {
+            return Then::Nothing;
+        }
         let weighed = Weighed::new(message);
-        if self.bytes.fetch_add(weighed.bytes, Ordering::Relaxed) > INBOX_BYTES_MAX {
+        let messages = self.load.messages.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.load.bytes.fetch_add(weighed.bytes, Ordering::Relaxed);
+        if messages >= INBOX_MAX || bytes > INBOX_BYTES_MAX {
             return Then::End("overflow");
         }
         match self.messages.try_send(weighed) {
-            Ok(()) => Then::Nothing,
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Then::Nothing,
             Err(mpsc::error::TrySendError::Full(_)) => Then::End("overflow"),
-            // Whoever received has gone without a word.
-            Err(mpsc::error::TrySendError::Closed(_)) => Then::End("normal"),
         }
     }
 }
@@ -98,12 +108,13 @@ impl Feeding {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) messages: mpsc::Receiver<Weighed>,
-    bytes: Arc<AtomicUsize>,
+    load: Arc<Load>,
 }
 
 impl Waiting {
     pub(crate) fn take(&self, weighed: Weighed) -> Message {
-        self.bytes.fetch_sub(weighed.bytes, Ordering::Relaxed);
+        self.load.messages.fetch_sub(1, Ordering::Relaxed);
+        self.load.bytes.fetch_sub(weighed.bytes, Ordering::Relaxed);
         weighed.message
     }
 }
@@ -143,12 +154,12 @@ impl Tasks {
 
     pub(crate) fn open(&self, pid: &Pid) -> Waiting {
         let (messages, received) = mpsc::channel(INBOX_MAX);
-        let bytes = Arc::new(AtomicUsize::new(0));
+        let load = Arc::<Load>::default();
         let waiting = Waiting {
             messages: received,
-            bytes: bytes.clone(),
+            load: load.clone(),
         };
-        let held = Held::new(Some(Feeding { messages, bytes }));
+        let held = Held::new(Some(Feeding { messages, load }));
         let mut inboxes = self.lock();
         if !inboxes.is_closed {
             inboxes.held.insert(pid.clone(), held);
@@ -223,5 +234,51 @@ impl Drop for LastWord {
         let mut inboxes = self.0.lock();
         inboxes.is_closed = true;
         inboxes.held.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use node::Atom;
+
+    use super::*;
+
+    fn open() -> (Tasks, Pid, Waiting) {
+        let (tasks, pid) = (
+            Tasks::default(),
+            Pid {
+                node: Atom::new("a@h"),
+                id: 1,
+                serial: 0,
+                creation: 1,
+            },
+        );
+        let waiting = tasks.open(&pid);
+        (tasks, pid, waiting)
+    }
+
+    #[test]
+    fn messages_put_aside_count() {
+        let (tasks, pid, mut waiting) = open();
+        let give = || tasks.give(&pid, Message::Flush);
+        let mut aside = Vec::new();
+        for at in 0..INBOX_MAX {
+            assert!(matches!(give(), Then::Nothing));
+            if at % 2 == 0 {
+                aside.extend(waiting.messages.try_recv());
+            }
+        }
+        waiting.take(aside.pop().unwrap());
+        assert!(matches!(give(), Then::Nothing));
+        assert!(matches!(give(), Then::End("overflow")));
+    }
+
+    #[test]
+    fn who_does_not_listen_goes_on() {
+        let (tasks, pid, waiting) = open();
+        drop(waiting);
+        for _ in 0..=INBOX_MAX {
+            assert!(matches!(tasks.give(&pid, Message::Flush), Then::Nothing));
+        }
     }
 }

@@ -12,6 +12,7 @@
 //! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on. The
 //!   exceptions are the store and the node's own processes: their panic ends the node.
 //! - A task that is ended by a signal is dropped where it awaits; one that never awaits cannot be ended.
+//! - A task ends when its future does, whether its inbox is still there or not.
 //! - An inbox holds [`INBOX_MAX`] messages of [`INBOX_BYTES_MAX`]; past it its process ends with the reason `overflow`.
 //! - When the node stops, [`Inbox::receive`] gives `None`.
 
@@ -528,10 +529,6 @@ impl Inbox {
             let weighed = self.waiting.messages.recv().await.ok_or(Failure::Gone)?;
             if is_it(&weighed.message) {
                 return Ok(self.waiting.take(weighed));
-            }
-            if self.aside.len() >= INBOX_MAX {
-                self.handle.end(self.pid.clone(), Term::atom("overflow")).await;
-                return Err(Failure::Gone);
             }
             self.aside.push_back(weighed);
         }

@@ -357,6 +357,26 @@ async fn async_processes_end_with_what_they_come_to() {
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_does_not_listen_ends_with_what_it_comes_to() {
+    let node = start("deaf@127.0.0.1").await;
+    let (go, gone) = oneshot::channel::<()>();
+    let deaf = |_| async {
+        drop(gone.await);
+        Err::<(), _>(Term::atom("failed"))
+    };
+    let deaf = Address::Pid(node.spawn_async(deaf).await.unwrap());
+    let end = end_of(&node, deaf.clone()).await;
+    node.handle().send(deaf, Term::atom("hello")).await.unwrap();
+    drop(go);
+    assert_eq!(
+        heard(end).await,
+        "failed",
+        "nobody takes the message, and that is no end"
+    );
+    node.stop().await;
+}
+
 /// Tells when it is dropped.
 struct Witness(#[allow(dead_code, reason = "it is dropped, that is all")] Arc<mpsc::Sender<()>>);
 
