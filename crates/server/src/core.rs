@@ -342,6 +342,10 @@ impl Core {
         let now = self.clock.now();
         let result = self.node.act(now, process, &mut self.effects, action);
         self.carry_out();
+        if !self.node.is_alive(process) {
+            // Ended by what it did: nobody else tells its task.
+            self.tasks.drop(process);
+        }
         result
     }
 

@@ -377,6 +377,26 @@ async fn who_does_not_listen_ends_with_what_it_comes_to() {
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_exits_in_what_is_done_for_it_is_dropped() {
+    let node = start("leaves@127.0.0.1").await;
+    let (alive, mut dead) = mpsc::channel::<()>(1);
+    let (go, gone) = oneshot::channel::<()>();
+    let witness = Witness(Arc::new(alive));
+    let leaves = move |mut inbox: Inbox| async move {
+        let _witness = witness;
+        drop(gone.await);
+        let _ = inbox.act(|ctx| ctx.exit(Term::atom("enough"))).await;
+        inbox.receive().await;
+    };
+    let leaves = node.spawn_async(leaves).await.unwrap();
+    let end = end_of(&node, Address::Pid(leaves)).await;
+    drop(go);
+    assert_eq!(heard(end).await, "enough");
+    assert_eq!(timeout(PATIENCE, dead.recv()).await, Ok(None), "its task is dropped");
+    node.stop().await;
+}
+
 /// Tells when it is dropped.
 struct Witness(#[allow(dead_code, reason = "it is dropped, that is all")] Arc<mpsc::Sender<()>>);
 
