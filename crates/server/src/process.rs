@@ -151,7 +151,8 @@ impl Handle {
         Ok(pid)
     }
 
-    /// How a supervisor starts an async process: each time with a new inbox, on the runtime of the caller.
+    /// How a supervisor starts an async process: each time with a new inbox, on the runtime that the node was started
+    /// on.
     pub fn async_child<F>(
         &self,
         id: impl Into<Term>,
@@ -160,11 +161,11 @@ impl Handle {
     where
         F: Future<Output: Ending> + Send + 'static,
     {
-        let (handle, runtime, run) = (self.clone(), runtime::Handle::current(), Arc::new(run));
+        let (handle, run) = (self.clone(), Arc::new(run));
         Child::with_start(id, move |ctx: &mut Context<'_>| {
             let pid = ctx.adopt_link();
             let (inbox, run) = (handle.open(&pid), run.clone());
-            handle.run(&runtime, inbox, move |inbox| run(inbox));
+            handle.run(&handle.runtime, inbox, move |inbox| run(inbox));
             Ok(pid)
         })
     }

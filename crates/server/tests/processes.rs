@@ -16,6 +16,7 @@ use std::{
     future::{pending, ready},
     process::{Command, Stdio},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -484,9 +485,7 @@ async fn ask_until(node: &Node, name: &str, request: i64) {
 async fn async_processes_can_be_supervised() {
     let node = start("supervised@127.0.0.1").await;
     let handle = node.handle().clone();
-    let child = tokio::runtime::Handle::current();
     let make = move || -> Box<dyn Process<Payload>> {
-        let _runtime = child.enter();
         let children = [handle.async_child("echo", echo)];
         Box::new(Supervisor::new(Strategy::OneForOne, Intensity::default(), children))
     };
@@ -507,6 +506,29 @@ async fn async_processes_can_be_supervised() {
     assert_eq!(timeout(PATIENCE, told).await.unwrap().unwrap(), Ok(()));
     let nobody = node.call(named("async_echo"), 1.into(), PATIENCE).await;
     assert_eq!(nobody, Err(Failure::Reason(Term::atom("noproc"))));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_async_child_leaves_the_node_its_thread() {
+    let node = start("elsewhere@127.0.0.1").await;
+    let handle = node.handle().clone();
+    let (tell, mut told) = mpsc::channel(1);
+    // The child is made on the node's thread, as those of a supervisor under a supervisor are.
+    let make = move || -> Box<dyn Process<Payload>> {
+        let child = handle.async_child("child", move |inbox: Inbox| {
+            let tell = tell.clone();
+            async move {
+                let here = thread::current().id();
+                let nodes = inbox.act(|_| thread::current().id()).await;
+                tell.send(nodes.map(|nodes| nodes == here)).await.unwrap();
+                pending::<()>().await;
+            }
+        });
+        Box::new(Supervisor::new(Strategy::OneForOne, Intensity::default(), [child]))
+    };
+    node.spawn(None, make).await.unwrap();
+    assert_eq!(timeout(PATIENCE, told.recv()).await.unwrap(), Some(Ok(false)));
     node.stop().await;
 }
 
