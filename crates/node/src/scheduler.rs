@@ -37,7 +37,7 @@ use crate::{
     rex::{self, Rex},
     room::Room,
     signals::Place,
-    start::Guard,
+    start::{Catch, Guard},
     table::{Body, Local, Table},
     time::Time,
     timers::{TimerId, Timers},
@@ -248,6 +248,7 @@ pub(crate) struct Core<P: Payload> {
     started: bool,
     observer: Option<Box<dyn Observer<P>>>,
     pub(crate) guard: Option<Guard<P>>,
+    pub(crate) catch: Option<Catch>,
     pub(crate) registries: Registries,
 }
 
@@ -317,6 +318,7 @@ impl<P: Payload> Core<P> {
             started: false,
             observer: None,
             guard: None,
+            catch: None,
             registries: Registries::default(),
         };
         for (name, process) in services {

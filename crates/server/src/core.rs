@@ -172,6 +172,7 @@ impl Core {
         let door = node.adopt_service();
         // The store and the facades are not among them: their panic ends the node.
         node.guard(process::guard);
+        node.catch(process::catch);
         let router = Rc::new(mem::take(&mut parts.router));
         Shell(Rc::new_cyclic(|me| {
             let needs = Needs {

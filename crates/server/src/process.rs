@@ -9,8 +9,9 @@
 //!
 //! - A process in the node runs to its end on the node's thread: what takes long there holds up the store. One that has
 //!   to wait is async.
-//! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on. The
-//!   exceptions are the store and the node's own processes: their panic ends the node.
+//! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on, also after
+//!   one in the making of a supervisor's child. The exceptions are the store and the node's own processes: their panic
+//!   ends the node.
 //! - A task that is ended by a signal is dropped where it awaits; one that never awaits cannot be ended.
 //! - A task ends when its future does, whether its inbox is still there or not.
 //! - An inbox holds [`INBOX_MAX`] messages of [`INBOX_BYTES_MAX`]; past it its process ends with the reason `overflow`.
@@ -579,6 +580,11 @@ struct Guarded(Box<dyn Process<Payload>>);
 /// Puts a guard around a process.
 pub(crate) fn guard(process: Box<dyn Process<Payload>>) -> Box<dyn Process<Payload>> {
     Box::new(Guarded(process))
+}
+
+/// Calls what is the program's; a panic of it is an exit reason.
+pub(crate) fn catch(run: &mut dyn FnMut()) -> Result<(), Term> {
+    unpanicked(run)
 }
 
 impl Guarded {

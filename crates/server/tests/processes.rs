@@ -27,7 +27,7 @@ use salp::{
     named,
     process::{Failure, INBOX_BYTES_MAX},
     remote,
-    supervisor::{Intensity, Strategy, Supervisor},
+    supervisor::{Child, DynamicSupervisor, Intensity, Strategy, Supervisor},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -529,6 +529,60 @@ async fn an_async_child_leaves_the_node_its_thread() {
     };
     node.spawn(None, make).await.unwrap();
     assert_eq!(timeout(PATIENCE, told.recv()).await.unwrap(), Some(Ok(false)));
+    node.stop().await;
+}
+
+/// Panics the second time it is made.
+fn frail() -> impl FnMut() -> Echo {
+    let mut makes = 0;
+    move || {
+        makes += 1;
+        assert!(makes != 2, "not now");
+        Echo
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_the_making_of_a_child_refuses_it_and_no_more() {
+    let node = start("makers@127.0.0.1").await;
+    let fixed = || -> Box<dyn Process<Payload>> {
+        let children = [Child::server("steady", || Echo), Child::server("frail", frail())];
+        let supervisor = Supervisor::new(Strategy::OneForOne, Intensity::default(), children);
+        Box::new(supervisor.on_start_child(|_| panic!("no plan")))
+    };
+    node.spawn(Some("fixed"), fixed).await.unwrap();
+    let open = || -> Box<dyn Process<Payload>> {
+        let make = |args: &Term| {
+            assert!(!args.is_atom("plan"), "no plan");
+            Some(Child::with_start("stuck", |_| panic!("no start")))
+        };
+        Box::new(DynamicSupervisor::new(Intensity::default(), 9, make))
+    };
+    node.spawn(Some("open"), open).await.unwrap();
+    let steady = end_of(&node, named("steady")).await;
+    node.call(named("frail"), Term::atom("panic"), PATIENCE)
+        .await
+        .unwrap_err();
+    // It is tried again.
+    ask_until(&node, "frail", 7).await;
+    for (supervisor, args, expected) in [
+        ("fixed", "plan", "{error,{panic,<<\"no plan\">>}}"),
+        ("open", "plan", "{error,{panic,<<\"no plan\">>}}"),
+        ("open", "start", "{error,{panic,<<\"no start\">>}}"),
+        ("open", "start", "{error,{panic,<<\"no start\">>}}"),
+    ] {
+        let request = (Term::atom("start_child"), Term::atom(args)).into();
+        let answer = node.call(named(supervisor), request, PATIENCE).await.unwrap();
+        assert_eq!(answer.to_string(), expected);
+    }
+    node.call(named("steady"), Term::atom("panic"), PATIENCE)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        heard(steady).await,
+        "{panic,<<\"as told\">>}",
+        "it has not ended before"
+    );
     node.stop().await;
 }
 
