@@ -10,8 +10,8 @@
 //! - A process in the node runs to its end on the node's thread: what takes long there holds up the store. One that has
 //!   to wait is async.
 //! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on, also after
-//!   one in the making of a supervisor's child. The exceptions are the store and the node's own processes: their panic
-//!   ends the node.
+//!   one in the making of a supervisor's child or in the drop of a process. The exceptions are the store and the node's
+//!   own processes: their panic ends the node.
 //! - A task that is ended by a signal is dropped where it awaits; one that never awaits cannot be ended.
 //! - A task ends when its future does, whether its inbox is still there or not.
 //! - An inbox holds [`INBOX_MAX`] messages of [`INBOX_BYTES_MAX`]; past it its process ends with the reason `overflow`.
@@ -574,12 +574,12 @@ fn stop(ctx: &mut Context<'_>, to: &Address, reason: Term) -> Ref {
 
 // Panics
 
-/// Stands around a process of the program: its panic is its end, not that of the node.
-struct Guarded(Box<dyn Process<Payload>>);
+/// Stands around a process of the program: its panic is its end, not that of the node. None only while it is dropped.
+struct Guarded(Option<Box<dyn Process<Payload>>>);
 
 /// Puts a guard around a process.
 pub(crate) fn guard(process: Box<dyn Process<Payload>>) -> Box<dyn Process<Payload>> {
-    Box::new(Guarded(process))
+    Box::new(Guarded(Some(process)))
 }
 
 /// Calls what is the program's; a panic of it is an exit reason.
@@ -589,9 +589,18 @@ pub(crate) fn catch(run: &mut dyn FnMut()) -> Result<(), Term> {
 
 impl Guarded {
     fn run(&mut self, ctx: &mut Context<'_>, run: impl FnOnce(&mut dyn Process<Payload>, &mut Context<'_>)) {
-        if let Err(panic) = unpanicked(|| run(&mut *self.0, ctx)) {
+        let Some(process) = &mut self.0 else { return };
+        if let Err(panic) = unpanicked(|| run(&mut **process, ctx)) {
             ctx.exit(panic);
         }
+    }
+}
+
+impl Drop for Guarded {
+    /// What a process leaves behind may panic, too. It has ended: nobody needs to know.
+    fn drop(&mut self) {
+        let process = self.0.take();
+        let _ = unpanicked(|| drop(process));
     }
 }
 

@@ -586,6 +586,46 @@ async fn a_panic_in_the_making_of_a_child_refuses_it_and_no_more() {
     node.stop().await;
 }
 
+/// Panics when it is dropped.
+struct Thorny;
+
+impl Drop for Thorny {
+    fn drop(&mut self) {
+        panic!("a last word");
+    }
+}
+
+impl GenServer<Payload> for Thorny {
+    fn handle_call(&mut self, _: &mut Context<'_>, request: Term, _: &From) -> Reply {
+        Reply::Reply(Term::atom("ok"), Next::Stop(request))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_what_a_process_leaves_behind_is_nobodys_end() {
+    let node = start("thorns@127.0.0.1").await;
+    for signal in [false, true] {
+        let thorny = Address::Pid(node.start_server(None, Thorny).await.unwrap());
+        let end = end_of(&node, thorny.clone()).await;
+        if signal {
+            let Address::Pid(pid) = thorny else { unreachable!() };
+            node.spawn_async(move |inbox| async move {
+                let _ = inbox.act(move |ctx| ctx.exit_other(&pid, Term::atom("boom"))).await;
+            })
+            .await
+            .unwrap();
+        } else {
+            assert_eq!(
+                node.call(thorny, Term::atom("boom"), PATIENCE).await,
+                Ok(Term::atom("ok"))
+            );
+        }
+        assert_eq!(heard(end).await, "boom");
+    }
+    node.start_server(Some("echo"), Echo).await.expect("the node lives");
+    node.stop().await;
+}
+
 /// Who does not read is ended for the bytes that wait for it, long before their number would be too many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_inbox_is_bounded_in_bytes() {
