@@ -90,7 +90,7 @@ pub use inspect::{PeerTables, Tables};
 pub use message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process};
 pub use remote::SpawnOptions;
 pub use scheduler::{Node, Observer};
-pub use start::Guard;
+pub use start::{Catch, Guard};
 pub use time::Time;
 pub use timers::TimerId;
 pub use wire::dist::Cookie;

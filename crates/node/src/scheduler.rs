@@ -37,7 +37,7 @@ use crate::{
     rex::{self, Rex},
     room::Room,
     signals::Place,
-    start::Guard,
+    start::{Catch, Guard},
     table::{Body, Local, Table},
     time::Time,
     timers::{TimerId, Timers},
@@ -248,6 +248,7 @@ pub(crate) struct Core<P: Payload> {
     started: bool,
     observer: Option<Box<dyn Observer<P>>>,
     pub(crate) guard: Option<Guard<P>>,
+    pub(crate) catch: Option<Catch>,
     pub(crate) registries: Registries,
 }
 
@@ -317,6 +318,7 @@ impl<P: Payload> Core<P> {
             started: false,
             observer: None,
             guard: None,
+            catch: None,
             registries: Registries::default(),
         };
         for (name, process) in services {
@@ -592,6 +594,12 @@ impl<P: Payload> Core<P> {
 
     pub(crate) fn post_start(&mut self, to: Local) {
         self.queue_of(to).push_back(Queued::Start { to });
+    }
+
+    /// Wakes a process once, however full its queue is: nobody would send this again.
+    pub(crate) fn post_wake(&mut self, to: Local, token: u64) {
+        let message = Message::Timer { token };
+        self.queue_of(to).push_back(Queued::Message { to, message });
     }
 
     pub(crate) fn post_exit(&mut self, to: Local, from: Pid, reason: Term, link: bool) {

@@ -4,13 +4,15 @@
 //!   start_link ─▶ init ─▶ handle_call | handle_cast | handle_info | handle_continue ─▶ terminate
 //! ```
 //!
+//! - The start is done when `init` is. A [`Next::Continue`] of `init` comes behind it and before any message: what it
+//!   comes to is the server's end, and no failed start.
 //! - [`GenServer::terminate`] is called exactly once, whichever way the server ends: a [`Next::Stop`], a
 //!   [`Context::exit`], a `stop` from anywhere, the end of its parent if it traps exits. It is not called where OTP
 //!   does not call it either: if `init` refuses, if a signal ends a server that does not trap exits, after `kill`. Nor
 //!   after a panic, for then its state is of no use.
 //! - Timers with tokens from [`TOKEN_MAX`] on belong to this module.
 //! - Of the `sys` messages `get_state` and `terminate` (`GenServer.stop/3`) are understood; to others the answer is
-//!   `{error, {unknown_system_msg, Request}}`, as in OTP.
+//!   `{error, {unknown_system_msg, Request}}`, as in OTP. A [`Next::WaitFor`] begins anew after them.
 //!
 //! Source: `gen_server` and `sys` in the STDLIB reference manual.
 
@@ -25,6 +27,8 @@ use wire::etf::{Pid, Term};
 
 /// Tokens that a server may give to [`Context::timer`] are below this.
 pub const TOKEN_MAX: u64 = 1 << 63;
+/// Wakes a server that has to go on before any message comes. Tokens of idle timers are greater.
+const WAKE: u64 = TOKEN_MAX;
 
 /// What a handler comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,10 +104,20 @@ pub trait GenServer<P: Payload>: 'static {
 #[derive(Debug)]
 pub struct Server<G> {
     state: G,
-    /// The timer of [`Next::WaitFor`] and its token.
-    idle: Option<(TimerId, u64)>,
+    /// What `init` goes on with, until it does.
+    pending: Option<Term>,
+    idle: Option<Idle>,
     /// Tokens given to idle timers so far: one that fired as it was cancelled is known by its token.
     idles: u64,
+}
+
+/// A [`Next::WaitFor`] under way.
+#[derive(Debug)]
+struct Idle {
+    timer: TimerId,
+    token: u64,
+    /// As long as it was told.
+    wait_us: u64,
 }
 
 impl<G> Server<G> {
@@ -111,6 +125,7 @@ impl<G> Server<G> {
     pub fn new(state: G) -> Box<Self> {
         Box::new(Self {
             state,
+            pending: None,
             idle: None,
             idles: 0,
         })
@@ -127,10 +142,11 @@ impl<G> Server<G> {
             }
             next = match next {
                 Next::Wait => return,
-                Next::WaitFor(us) => {
+                Next::WaitFor(wait_us) => {
                     self.idles += 1;
                     let token = TOKEN_MAX | self.idles;
-                    self.idle = Some((ctx.timer(us, token), token));
+                    let timer = ctx.timer(wait_us, token);
+                    self.idle = Some(Idle { timer, token, wait_us });
                     return;
                 }
                 Next::Continue(with) => self.state.handle_continue(ctx, with),
@@ -172,8 +188,24 @@ impl<G> Server<G> {
         }
     }
 
-    /// A `sys` message.
-    fn system<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: &From, request: Term) -> Next
+    /// Goes on with what `init` left, if anything.
+    fn go_on_from_init<P: Payload>(&mut self, ctx: &mut Context<'_, P>)
+    where
+        G: GenServer<P>,
+    {
+        if let Some(with) = self.pending.take() {
+            self.go_on(ctx, Next::Continue(with));
+        }
+    }
+
+    /// A `sys` message. It interrupts no wait: that begins anew.
+    fn system<P: Payload>(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        from: &From,
+        request: Term,
+        waited_us: Option<u64>,
+    ) -> Next
     where
         G: GenServer<P>,
     {
@@ -186,7 +218,7 @@ impl<G> Server<G> {
             Some(_) | None => unknown(request),
         };
         ctx.reply(from, answer);
-        Next::Wait
+        waited_us.map_or(Next::Wait, Next::WaitFor)
     }
 }
 
@@ -195,29 +227,39 @@ impl<P: Payload, G: GenServer<P>> Process<P> for Server<G> {
         match self.state.init(ctx) {
             // Who never was ready has nothing to clean up.
             Next::Stop(reason) => ctx.exit(reason),
-            next if ctx.exiting().is_none() => self.go_on(ctx, next),
-            Next::Wait | Next::WaitFor(_) | Next::Continue(_) => {}
+            _ if ctx.exiting().is_some() => {}
+            Next::Continue(with) => {
+                self.pending = Some(with);
+                // A timer would wait for the next input.
+                ctx.core.post_wake(ctx.me, WAKE);
+            }
+            next @ (Next::Wait | Next::WaitFor(_)) => self.go_on(ctx, next),
         }
     }
 
     fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
+        self.go_on_from_init(ctx);
+        if ctx.exiting().is_some() {
+            return;
+        }
         if let Message::Timer { token } = message
             && token >= TOKEN_MAX
         {
-            if self.idle.take_if(|(_, idle)| *idle == token).is_some() {
+            if self.idle.take_if(|idle| idle.token == token).is_some() {
                 let (from, term) = (Some(ctx.me().clone()), Term::atom("timeout"));
                 let next = self.state.handle_info(ctx, Message::Term { from, term });
                 self.go_on(ctx, next);
             }
             return;
         }
-        if let Some((timer, _)) = self.idle.take() {
-            ctx.cancel(timer);
-        }
+        let waited_us = self.idle.take().map(|idle| {
+            ctx.cancel(idle.timer);
+            idle.wait_us
+        });
         let next = match message {
             Message::Exit { from, reason } if ctx.parent() == Some(&from) => Next::Stop(reason),
             Message::Term { from, term } => match system(&term) {
-                Some((caller, request)) => self.system(ctx, &caller, request),
+                Some((caller, request)) => self.system(ctx, &caller, request, waited_us),
                 None => match parse(term) {
                     Request::Info(term) => self.state.handle_info(ctx, Message::Term { from, term }),
                     request => self.answer(ctx, request),

@@ -29,19 +29,29 @@ impl<P: Payload> Core<P> {
     // Life and death
 
     pub(crate) fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
+        let name = self.free_name(name);
         let process = self.guarded(process);
         let local = self.table.add(Body::Idle(process));
         self.begin(name, local)
     }
 
     pub(crate) fn spawn_service(&mut self, name: &str, process: Box<dyn Process<P>>) -> Pid {
+        let name = self.free_name(Some(name));
         let local = self.table.add_service(Body::Idle(process));
-        self.begin(Some(name), local)
+        self.begin(name, local)
     }
 
-    fn begin(&mut self, name: Option<&str>, process: Local) -> Pid {
+    /// The name of a process to be. Asked before that has a slot, which who refuses the name could not give back.
+    fn free_name(&self, name: Option<&str>) -> Option<Atom> {
+        name.map(|name| {
+            assert!(self.registered.find_text(name).is_none(), "the name {name} is taken");
+            Atom::new(name)
+        })
+    }
+
+    fn begin(&mut self, name: Option<Atom>, process: Local) -> Pid {
         if let Some(name) = name {
-            assert!(self.register(Atom::new(name), process), "the name {name} is taken");
+            self.register(name, process);
         }
         self.post_start(process);
         self.pid(process)

@@ -16,10 +16,19 @@ use wire::etf::{Atom, Pid, Term};
 /// Puts a process into another that stands around it, for instance to catch its panics.
 pub type Guard<P> = fn(Box<dyn Process<P>>) -> Box<dyn Process<P>>;
 
+/// Calls a function once. If that panics, gives the exit reason that the panic is.
+pub type Catch = fn(&mut dyn FnMut()) -> Result<(), Term>;
+
 impl<P: Payload> Node<P> {
     /// Every process that is added from now on is given to `guard` first.
     pub fn guard(&mut self, guard: Guard<P>) {
         self.core.guard = Some(guard);
+    }
+
+    /// What makes and starts the children of supervisors is called by `catch` from now on: a panic there is a start
+    /// that failed, and not the end of the supervisor.
+    pub fn catch(&mut self, catch: Catch) {
+        self.core.catch = Some(catch);
     }
 
     /// Whether this is a process of this node that has not ended.
@@ -46,10 +55,12 @@ impl<P: Payload> Core<P> {
             let holder = self.pid(holder.1);
             return Err((Term::atom("already_started"), holder).into());
         }
+        // Before the child has a slot: a text that is no atom ends who gave it, and nobody would free the slot.
+        let name = name.map(Atom::new);
         let body = Body::Idle(self.guarded(process));
         let child = self.table.add(body);
         if let Some(name) = name {
-            self.register(Atom::new(name), child);
+            self.register(name, child);
         }
         self.set_parent(child, parent);
         let pid = self.pid(child);
@@ -100,6 +111,16 @@ impl<P: Payload> Context<'_, P> {
         let pid = self.core.pid(child);
         self.core.link(self.me, &pid);
         pid
+    }
+
+    /// Runs what is the program's in the name of this process; gives the reason if it panics.
+    pub(crate) fn caught<R>(&mut self, run: impl FnOnce(&mut Self) -> R) -> Result<R, Term> {
+        let Some(catch) = self.core.catch else {
+            return Ok(run(self));
+        };
+        let (mut run, mut result) = (Some(run), None);
+        catch(&mut || result = run.take().map(|run| run(self)))?;
+        Ok(result.expect("what is called without a panic has a result"))
     }
 
     /// Whether this is a process of this node that has not ended.

@@ -15,6 +15,8 @@
 //! - If a child does not come up when the supervisor starts, those before it are told `shutdown` in reverse order, and
 //!   `kill` behind it: the supervisor ends at once with `{shutdown, {failed_to_start_child, Id, Reason}}`.
 //! - A child that does not come up in a restart is tried again, each time counted as one more restart.
+//! - A panic of what makes or starts a child is a start that failed, here and in [`DynamicSupervisor`]
+//!   ([`Node::catch`](crate::Node::catch)).
 //!
 //! Calls, as of `supervisor` in the STDLIB reference manual: `which_children`, `count_children`, `{start_child, Spec}`,
 //! `{terminate_child, Id}`, `{restart_child, Id}`, `{delete_child, Id}`. A spec is whatever term
@@ -131,7 +133,7 @@ impl<P: Payload> Supervisor<P> {
     /// Starts the child at this place. One that wants to be ignored is listed without a process.
     fn start_child(&mut self, ctx: &mut Context<'_, P>, index: usize) -> Result<(), Term> {
         let held = &mut self.children[index];
-        let started = (held.child.start)(ctx);
+        let started = held.child.bring_up(ctx);
         held.state = match &started {
             Ok(pid) => State::Running(pid.clone()),
             Err(_) => State::Ended,
@@ -293,9 +295,9 @@ impl<P: Payload> Supervisor<P> {
     }
 
     fn add_child(&mut self, ctx: &mut Context<'_, P>, spec: &Term) -> Term {
-        let made = self.make_child.as_mut().and_then(|make| make(spec));
-        let Some(child) = made else {
-            return error((Term::atom("invalid_child_spec"), spec.clone()).into());
+        let child = match made(ctx, self.make_child.as_mut(), spec) {
+            Ok(child) => child,
+            Err(reason) => return error(reason),
         };
         if let Some(index) = self.index_of(&child.id) {
             return error(match &self.children[index].state {
@@ -403,6 +405,12 @@ impl<P: Payload> Process<P> for Supervisor<P> {
             self.supervise(ctx, message);
         }
     }
+}
+
+/// The child that `make` makes out of a spec, or why there is none.
+fn made<P: Payload>(ctx: &mut Context<'_, P>, make: Option<&mut MakeChild<P>>, spec: &Term) -> Result<Child<P>, Term> {
+    let made = ctx.caught(|_| make.and_then(|make| make(spec)))?;
+    made.ok_or_else(|| (Term::atom("invalid_child_spec"), spec.clone()).into())
 }
 
 /// The answer to a start: `{ok, Pid}`, or `{ok, undefined}` if the child wanted to be ignored.

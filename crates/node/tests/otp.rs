@@ -1,14 +1,13 @@
-//! Servers, supervisors and registries: orders of starting and stopping, restarts, giving up, and that each end is told
-//! exactly once.
+//! Servers and supervisors: orders of starting and stopping, restarts, giving up, and that each end is told exactly
+//! once.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
 
 use net::{Ctx, Log, Net, Scripted, Word, at, config, name, scripted};
 use node::{
-    Address, Atom, Context, Message, Pid, Process, Term,
+    Address, Atom, Context, Message, Process, Term,
     gen_server::From,
-    registry::{EntryError, Keys},
     server::{GenServer, Next, Reply, Server},
     supervisor::{Child, DynamicSupervisor, Intensity, Restart, Shutdown, Strategy, Supervisor},
 };
@@ -558,6 +557,108 @@ fn a_server_continues_waits_and_answers() {
     assert_eq!(lines(&log), [""; 0], "a wait without a bound has none");
 }
 
+#[test]
+fn who_looks_at_a_server_does_not_end_its_wait() {
+    let log = Log::default();
+    let mut net = probed(&log);
+    assert_eq!(ask(&mut net, "sup", id("echo")), "reply echo");
+    lines(&log);
+    net.run_ms(40);
+    let looker = net.adopt("a");
+    net.act("a", &looker, |ctx| {
+        system(ctx, Term::atom("get_state"));
+        system(ctx, Term::atom("suspend"));
+    });
+    net.run_ms(40);
+    assert_eq!(lines(&log), [""; 0], "the wait begins anew");
+    net.run_ms(20);
+    assert_eq!(lines(&log), ["term timeout"]);
+}
+
+/// Goes on after its `init`, and ends there for this reason; writes both down.
+struct Brief(Log, &'static str);
+
+impl GenServer<Word> for Brief {
+    fn init(&mut self, ctx: Ctx<'_, '_>) -> Next {
+        // Before it goes on nothing else is handled.
+        let me = Address::Pid(ctx.me().clone());
+        ctx.send(&me, Term::atom("early"));
+        self.0.borrow_mut().push("init".into());
+        Next::Continue(Term::atom("on"))
+    }
+    fn handle_continue(&mut self, _: Ctx<'_, '_>, _: Term) -> Next {
+        self.0.borrow_mut().push("continue".into());
+        match self.1 {
+            "stay" => Next::Wait,
+            reason => Next::Stop(Term::atom(reason)),
+        }
+    }
+    fn handle_call(&mut self, _: Ctx<'_, '_>, request: Term, _: &From) -> Reply {
+        Reply::now(request)
+    }
+    fn handle_info(&mut self, _: Ctx<'_, '_>, message: Message<Word>) -> Next {
+        self.0.borrow_mut().push(net::line(&message));
+        Next::Wait
+    }
+    fn terminate(&mut self, _: Ctx<'_, '_>, reason: &Term) {
+        self.0.borrow_mut().push(format!("terminate {reason}"));
+    }
+}
+
+#[test]
+fn what_follows_an_init_is_part_of_no_start() {
+    for reason in ["normal", "boom"] {
+        let log = Log::default();
+        let held = log.clone();
+        let _net = rooted(&log, move || {
+            let log = held.clone();
+            let brief = Child::server("brief", move || Brief(log.clone(), reason));
+            let children = [brief, worker("next", &held)];
+            Box::new(Supervisor::new(Strategy::OneForOne, intensity(1), children))
+        });
+        let terminated = format!("terminate {reason}");
+        let expected = [
+            "init",
+            "+next",
+            "continue",
+            &terminated,
+            // It is permanent, whatever its reason.
+            "init",
+            "continue",
+            &terminated,
+            "-next shutdown",
+            "sup ended shutdown",
+        ];
+        assert_eq!(lines(&log), expected);
+    }
+    let log = Log::default();
+    let held = log.clone();
+    let mut net = rooted(&log, move || Server::new(Brief(held.clone(), "stay")));
+    assert_eq!(lines(&log), ["init", "continue", "term early"]);
+    assert_eq!(ask(&mut net, "sup", id("echo")), "reply echo");
+}
+
+#[test]
+fn a_server_goes_on_from_its_init_though_the_node_is_flooded() {
+    let (log, held) = (Log::default(), Log::default());
+    let mut narrow = config("a", &[]);
+    narrow.limits.queue_max = 1;
+    let mut net = Net::new();
+    net.start(narrow, 1, vec![("other", stubborn(&log))]);
+    net.run_ms(1);
+    let starter = net.adopt("a");
+    let started = net.act("a", &starter, |ctx| {
+        ctx.send(&at("a", "other"), Term::atom("flood"));
+        ctx.start_server(None, Brief(held.clone(), "stay"))
+    });
+    assert!(started.is_ok());
+    assert_eq!(
+        lines(&held),
+        ["init", "continue"],
+        "what was sent early is lost, this is not"
+    );
+}
+
 /// A way out: its description, how to go it, and the reason that the server is told.
 type Way = (&'static str, &'static dyn Fn(&mut Net), &'static str);
 
@@ -649,63 +750,6 @@ fn a_signal_of_another_than_the_parent_is_a_message() {
     });
     net.run_ms(1);
     assert_eq!(lines(&log), ["exit a@net shutdown"]);
-}
-
-// Registries
-
-/// Opens a registry, and is a process that enters itself under what it is sent.
-fn clerk(keys: Keys) -> Box<Scripted> {
-    Box::new(Scripted {
-        start: Box::new(move |ctx| assert!(ctx.open_registry("phones", keys, 3))),
-        handle: Box::new(|_, _| {}),
-    })
-}
-
-fn entered(net: &mut Net, key: &'static str, value: i64) -> (Pid, Result<(), EntryError>) {
-    let pid = net.adopt("a");
-    let result = net.act("a", &pid, |ctx| ctx.enter("phones", Term::atom(key), Term::Int(value)));
-    (pid, result)
-}
-
-#[test]
-fn keys_are_taken_by_one_or_by_many() {
-    for keys in [Keys::Unique, Keys::Duplicate] {
-        let mut net = Net::new();
-        net.start(config("a", &[]), 1, vec![("clerk", clerk(keys))]);
-        let (first, result) = entered(&mut net, "k", 1);
-        assert_eq!(result, Ok(()));
-        let (second, result) = entered(&mut net, "k", 2);
-        let expected = match keys {
-            Keys::Unique => Err(EntryError::Taken(first.clone())),
-            Keys::Duplicate => Ok(()),
-        };
-        assert_eq!(result, expected);
-        let rest = if keys == Keys::Unique { 2 } else { 1 };
-        for number in 0..rest {
-            assert_eq!(entered(&mut net, ["l", "m"][number], 3).1, Ok(()));
-        }
-        assert_eq!(entered(&mut net, "n", 4).1, Err(EntryError::Full));
-        // The end of a process takes its entries with it, and gives back their room.
-        net.act("a", &first, |ctx| ctx.exit(Term::atom("normal")));
-        let reached = net.act("a", &second, |ctx| ctx.dispatch("phones", &id("k"), &id("hello")));
-        assert_eq!(reached, usize::from(keys == Keys::Duplicate));
-        assert_eq!(entered(&mut net, "n", 4).1, Ok(()));
-        let (found, held) = net.act("a", &second, |ctx| {
-            (ctx.lookup("phones", &id("k")), ctx.keys_of("phones", &second))
-        });
-        if keys == Keys::Duplicate {
-            assert_eq!(found, [(second.clone(), Term::Int(2))]);
-            assert_eq!(held, [id("k")]);
-        } else {
-            assert!(found.is_empty() && held.is_empty());
-        }
-        net.act("a", &second, |ctx| ctx.withdraw("phones", &id("k")));
-        assert!(net.act("a", &second, |ctx| ctx.lookup("phones", &id("k"))).is_empty());
-        // And the end of its owner takes the registry.
-        kill(&mut net, "clerk");
-        assert_eq!(entered(&mut net, "k", 1).1, Err(EntryError::NoRegistry));
-        assert_eq!(net.act("a", &second, |ctx| ctx.entries("phones")), 0);
-    }
 }
 
 #[test]

@@ -8,6 +8,8 @@
 
 mod net;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use net::{Ctx, Log, Net, Scripted, Word, at, config, line, name, scripted, witness};
 use node::{Address, Atom, Config, Context, Input, Limits, Message, Node, NodeKind, Pid, Term, Time, gen_server};
 
@@ -440,6 +442,32 @@ fn names_are_unique_and_end_with_their_process() {
     net.act("a", &other, |ctx| ctx.exit(Term::atom("normal")));
     net.act("a", &me, |ctx| assert_eq!(ctx.whereis("me"), None));
     assert_eq!(net.delivered("a"), ["term 1"]);
+}
+
+/// A panic of who asked goes no further than that process, if the shell will.
+#[test]
+fn a_process_that_cannot_have_its_name_leaves_nothing() {
+    let mut net = one(vec![("taken", mortal())]);
+    let asker = net.adopt("a");
+    let count = |net: &mut Net| net.act("a", &asker, |ctx| ctx.tables().processes);
+    let before = count(&mut net);
+    let long = "x".repeat(300);
+    for name in ["taken", &long] {
+        for spawns in [true, false] {
+            let refused = net.act("a", &asker, |ctx| {
+                let ask = AssertUnwindSafe(|| {
+                    if spawns {
+                        Ok(ctx.spawn(Some(name), mortal()))
+                    } else {
+                        ctx.start(Some(name), mortal())
+                    }
+                });
+                !matches!(catch_unwind(ask), Ok(Ok(_)))
+            });
+            assert!(refused);
+            assert_eq!(count(&mut net), before);
+        }
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use node::{Address, Atom, ConnectionId, Context, Effect, Event, Input, Message, Node, Pid, Ref, Term};
+use node::{Address, Atom, ConnectionId, Context, Effect, Event, Input, Message, Node, Pid, Term};
 use store::{
     ask::{Ask, Measured, Payload, Session, Status},
     facade::{self, Face},
@@ -45,6 +45,7 @@ use crate::{
     functions::{self, Needs},
     handle::{Answer, Order, Wish},
     inboxes::{Awaited, LastWord, Tasks, Then},
+    locks::{Locks, Step},
     mailbox::Mailbox,
     measure::Meter,
     process,
@@ -103,8 +104,8 @@ pub(crate) struct Core {
     tasks: Tasks,
     /// Those of them that must end, once what is under way is carried out.
     ending: Vec<(Pid, &'static str)>,
-    /// Locks that came for them when they did not wait any more.
-    unlocking: Vec<(Pid, Term)>,
+    /// What `global` must be asked for about their locks, likewise.
+    locking: Vec<(Pid, Step)>,
     inputs: VecDeque<Input<Payload>>,
     effects: Vec<Effect<Payload>>,
     /// An input is being handled; still so at the next one only after a panic.
@@ -171,6 +172,7 @@ impl Core {
         let door = node.adopt_service();
         // The store and the facades are not among them: their panic ends the node.
         node.guard(process::guard);
+        node.catch(process::catch);
         let router = Rc::new(mem::take(&mut parts.router));
         Shell(Rc::new_cyclic(|me| {
             let needs = Needs {
@@ -188,7 +190,7 @@ impl Core {
                 door,
                 tasks: parts.tasks.clone(),
                 ending: Vec::new(),
-                unlocking: Vec::new(),
+                locking: Vec::new(),
                 inputs: VecDeque::new(),
                 effects: Vec::new(),
                 busy: false,
@@ -248,11 +250,9 @@ impl Core {
             self.act_now(&process, |ctx| ctx.exit(Term::atom(reason)));
             self.tasks.drop(&process);
         }
-        while let Some((process, resource)) = self.unlocking.pop() {
-            self.act_now(&process, |ctx| {
-                let unlocked = ctx.global_unlock(resource, None);
-                ctx.demonitor(&unlocked);
-            });
+        while let Some((process, step)) = self.locking.pop() {
+            let tasks = self.tasks.clone();
+            self.act_now(&process, |ctx| ask_global(ctx, &tasks, step));
         }
         if mem::take(&mut self.has_room) {
             self.tell_of_room();
@@ -343,6 +343,10 @@ impl Core {
         let now = self.clock.now();
         let result = self.node.act(now, process, &mut self.effects, action);
         self.carry_out();
+        if !self.node.is_alive(process) {
+            // Ended by what it did: nobody else tells its task.
+            self.tasks.drop(process);
+        }
         result
     }
 
@@ -360,7 +364,7 @@ impl Core {
             match self.tasks.give(to, message) {
                 Then::Nothing => {}
                 Then::End(reason) => self.ending.push((to.clone(), reason)),
-                Then::Unlock(resource) => self.unlocking.push((to.clone(), resource)),
+                Then::Ask(step) => self.locking.push((to.clone(), step)),
             }
         }
     }
@@ -540,29 +544,36 @@ impl Core {
             self.tasks.open_for_call(&process);
             process
         });
-        self.ask_for(&process, answer, None, |ctx| ctx.call(to, request, timeout_us));
+        let tasks = self.tasks.clone();
+        // Without a process the answer is dropped, which says so.
+        let _ = self.act(&process, |ctx| {
+            let call = ctx.call(to, request, timeout_us);
+            if let Some(forgotten) = tasks.await_call(ctx.me(), Awaited { call, answer }) {
+                ctx.demonitor(&forgotten);
+            }
+        });
     }
 
     /// Locks a resource in the name of an async process, or gives it back if that waits no more.
     pub(crate) fn lock_for(&mut self, process: &Pid, resource: Term, answer: Answer) {
-        self.ask_for(process, answer, Some(resource.clone()), |ctx| {
-            ctx.global_lock(resource, None, None)
+        self.with_locks(process, |ctx, locks| {
+            let is_held = ctx.holds_global(&resource);
+            locks.lock(resource, answer, is_held)
         });
     }
 
-    fn ask_for(
-        &mut self,
-        process: &Pid,
-        answer: Answer,
-        lock: Option<Term>,
-        ask: impl FnOnce(&mut Context<'_, Payload>) -> Ref,
-    ) {
+    /// Gives a lock of an async process back.
+    pub(crate) fn unlock_for(&mut self, process: &Pid, resource: Term, answer: Answer) {
+        self.with_locks(process, |_, locks| locks.unlock(resource, answer));
+    }
+
+    fn with_locks(&mut self, process: &Pid, act: impl FnOnce(&Context<'_, Payload>, &mut Locks) -> Option<Step>) {
         let tasks = self.tasks.clone();
         // Without a process the answer is dropped, which says so.
         let _ = self.act(process, |ctx| {
-            let call = ask(ctx);
-            if let Some(forgotten) = tasks.await_call(process, Awaited { call, answer, lock }) {
-                ctx.demonitor(&forgotten);
+            let step = tasks.with_locks(ctx.me(), |locks| act(ctx, locks)).flatten();
+            if let Some(step) = step {
+                ask_global(ctx, &tasks, step);
             }
         });
     }
@@ -599,6 +610,15 @@ impl Core {
             }
         }
     }
+}
+
+/// Asks `global` in the name of an async process.
+fn ask_global(ctx: &mut Context<'_, Payload>, tasks: &Tasks, step: Step) {
+    let (call, resource) = match step {
+        Step::Lock(resource) => (ctx.global_lock(resource.clone(), None, None), resource),
+        Step::Unlock(resource) => (ctx.global_unlock(resource.clone(), None), resource),
+    };
+    tasks.with_locks(ctx.me(), |locks| locks.asked(call, resource));
 }
 
 /// Runs a node until it ends. `serve` is given the core once the node has started, to spawn the tasks of its doors.

@@ -6,7 +6,10 @@ use std::{fmt, sync::Arc};
 
 use node::{Address, Atom, Event, Pid, Term, gen_server::From};
 use store::{ask::Status, quorum::Level};
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::{
+    runtime,
+    sync::{Notify, broadcast, mpsc, oneshot},
+};
 use wire::request::Batch;
 
 use crate::{core::Core, discovery::Found, inboxes::Tasks};
@@ -99,6 +102,8 @@ pub struct Handle {
     /// Told once, and never too much at a time: the end is not dropped.
     pub(crate) stop: Arc<Notify>,
     pub(crate) tasks: Tasks,
+    /// That of the program. The node's own thread has another, where nothing may wait.
+    pub(crate) runtime: runtime::Handle,
 }
 
 impl Handle {

@@ -8,10 +8,14 @@ use std::{
     },
 };
 
-use node::{Pid, Ref, Term};
+use node::{Pid, Ref};
 use tokio::{sync::mpsc, task::AbortHandle};
 
-use crate::{handle::Answer, process::Message};
+use crate::{
+    handle::Answer,
+    locks::{Locks, Step},
+    process::Message,
+};
 
 /// Messages that wait for one async process, those read and put aside included.
 pub const INBOX_MAX: usize = 16_384;
@@ -35,8 +39,18 @@ struct Held {
     inbox: Option<Feeding>,
     task: Option<AbortHandle>,
     call: Option<Awaited>,
-    /// Locks it asked for and does not wait for any more. They are given back when they come.
-    unwanted: Vec<(Ref, Term)>,
+    locks: Locks,
+}
+
+impl Held {
+    fn new(inbox: Option<Feeding>) -> Self {
+        Self {
+            inbox,
+            task: None,
+            call: None,
+            locks: Locks::default(),
+        }
+    }
 }
 
 /// A call that an async process waits for.
@@ -45,8 +59,6 @@ pub(crate) struct Awaited {
     pub(crate) call: Ref,
     /// Who is told the outcome.
     pub(crate) answer: Answer,
-    /// The resource, if the call locks one.
-    pub(crate) lock: Option<Term>,
 }
 
 /// What must be done after a message was handed out.
@@ -55,29 +67,39 @@ pub(crate) enum Then {
     Nothing,
     /// The process must end.
     End(&'static str),
-    /// Nobody waits for this lock any more.
-    Unlock(Term),
+    /// This is to be asked of `global`.
+    Ask(Step),
 }
 
 /// Where the messages of an async process are put.
 #[derive(Debug)]
 struct Feeding {
     messages: mpsc::Sender<Weighed>,
-    /// Bytes of what waits.
-    bytes: Arc<AtomicUsize>,
+    load: Arc<Load>,
+}
+
+/// What waits for a process, put aside or not.
+#[derive(Debug, Default)]
+struct Load {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 impl Feeding {
     fn give(&self, message: Message) -> Then {
+        // Who does not listen has not ended: its task says when it has, and why.
+        if self.messages.is_closed() {
+            return Then::Nothing;
+        }
         let weighed = Weighed::new(message);
-        if self.bytes.fetch_add(weighed.bytes, Ordering::Relaxed) > INBOX_BYTES_MAX {
+        let messages = self.load.messages.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.load.bytes.fetch_add(weighed.bytes, Ordering::Relaxed);
+        if messages >= INBOX_MAX || bytes > INBOX_BYTES_MAX {
             return Then::End("overflow");
         }
         match self.messages.try_send(weighed) {
-            Ok(()) => Then::Nothing,
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Then::Nothing,
             Err(mpsc::error::TrySendError::Full(_)) => Then::End("overflow"),
-            // Whoever received has gone without a word.
-            Err(mpsc::error::TrySendError::Closed(_)) => Then::End("normal"),
         }
     }
 }
@@ -86,12 +108,13 @@ impl Feeding {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) messages: mpsc::Receiver<Weighed>,
-    bytes: Arc<AtomicUsize>,
+    load: Arc<Load>,
 }
 
 impl Waiting {
     pub(crate) fn take(&self, weighed: Weighed) -> Message {
-        self.bytes.fetch_sub(weighed.bytes, Ordering::Relaxed);
+        self.load.messages.fetch_sub(1, Ordering::Relaxed);
+        self.load.bytes.fetch_sub(weighed.bytes, Ordering::Relaxed);
         weighed.message
     }
 }
@@ -131,17 +154,12 @@ impl Tasks {
 
     pub(crate) fn open(&self, pid: &Pid) -> Waiting {
         let (messages, received) = mpsc::channel(INBOX_MAX);
-        let bytes = Arc::new(AtomicUsize::new(0));
+        let load = Arc::<Load>::default();
         let waiting = Waiting {
             messages: received,
-            bytes: bytes.clone(),
+            load: load.clone(),
         };
-        let held = Held {
-            inbox: Some(Feeding { messages, bytes }),
-            task: None,
-            call: None,
-            unwanted: Vec::new(),
-        };
+        let held = Held::new(Some(Feeding { messages, load }));
         let mut inboxes = self.lock();
         if !inboxes.is_closed {
             inboxes.held.insert(pid.clone(), held);
@@ -167,46 +185,36 @@ impl Tasks {
             Message::Reply { call, result } => (call, result),
             message => return held.inbox.as_ref().map_or(Then::Nothing, |inbox| inbox.give(message)),
         };
-        let left_over = if let Some(awaited) = held.call.take_if(|awaited| awaited.call == call) {
-            // Who does not wait any more needs no answer.
-            let unheard = awaited.answer.send(result).err();
-            unheard.zip(awaited.lock)
-        } else if let Some(at) = held.unwanted.iter().position(|(unwanted, _)| *unwanted == call) {
-            Some((result, held.unwanted.swap_remove(at).1))
-        } else {
+        if held.locks.has_asked(&call) {
+            return held.locks.answered(&call, result).map_or(Then::Nothing, Then::Ask);
+        }
+        let Some(awaited) = held.call.take_if(|awaited| awaited.call == call) else {
             let reply = Message::Reply { call, result };
             return held.inbox.as_ref().map_or(Then::Nothing, |inbox| inbox.give(reply));
         };
-        match left_over {
-            Some((Ok(granted), resource)) if granted.is_atom("true") => Then::Unlock(resource),
-            _ if held.inbox.is_none() => Then::End("normal"),
-            _ => Then::Nothing,
+        // Who does not wait any more needs no answer.
+        let _ = awaited.answer.send(result);
+        match held.inbox {
+            Some(_) => Then::Nothing,
+            None => Then::End("normal"),
         }
     }
 
-    /// The process waits for the outcome of a call. Gives the one it waited for before, if that is to be forgotten.
+    /// The process waits for the outcome of a call. Gives the one it waited for before, which is to be forgotten.
     pub(crate) fn await_call(&self, pid: &Pid, call: Awaited) -> Option<Ref> {
         let mut inboxes = self.lock();
         let held = inboxes.held.get_mut(pid)?;
-        let Awaited { call, lock, .. } = held.call.replace(call)?;
-        match lock {
-            Some(resource) => {
-                held.unwanted.push((call, resource));
-                None
-            }
-            None => Some(call),
-        }
+        held.call.replace(call).map(|forgotten| forgotten.call)
+    }
+
+    /// Does something with the locks of a process; `None` if it has ended.
+    pub(crate) fn with_locks<R>(&self, pid: &Pid, act: impl FnOnce(&mut Locks) -> R) -> Option<R> {
+        self.lock().held.get_mut(pid).map(|held| act(&mut held.locks))
     }
 
     /// A process without an inbox, for one call.
     pub(crate) fn open_for_call(&self, pid: &Pid) {
-        let held = Held {
-            inbox: None,
-            task: None,
-            call: None,
-            unwanted: Vec::new(),
-        };
-        self.lock().held.insert(pid.clone(), held);
+        self.lock().held.insert(pid.clone(), Held::new(None));
     }
 
     /// The process has ended: its task ends where it awaits.
@@ -226,5 +234,51 @@ impl Drop for LastWord {
         let mut inboxes = self.0.lock();
         inboxes.is_closed = true;
         inboxes.held.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use node::Atom;
+
+    use super::*;
+
+    fn open() -> (Tasks, Pid, Waiting) {
+        let (tasks, pid) = (
+            Tasks::default(),
+            Pid {
+                node: Atom::new("a@h"),
+                id: 1,
+                serial: 0,
+                creation: 1,
+            },
+        );
+        let waiting = tasks.open(&pid);
+        (tasks, pid, waiting)
+    }
+
+    #[test]
+    fn messages_put_aside_count() {
+        let (tasks, pid, mut waiting) = open();
+        let give = || tasks.give(&pid, Message::Flush);
+        let mut aside = Vec::new();
+        for at in 0..INBOX_MAX {
+            assert!(matches!(give(), Then::Nothing));
+            if at % 2 == 0 {
+                aside.extend(waiting.messages.try_recv());
+            }
+        }
+        waiting.take(aside.pop().unwrap());
+        assert!(matches!(give(), Then::Nothing));
+        assert!(matches!(give(), Then::End("overflow")));
+    }
+
+    #[test]
+    fn who_does_not_listen_goes_on() {
+        let (tasks, pid, waiting) = open();
+        drop(waiting);
+        for _ in 0..=INBOX_MAX {
+            assert!(matches!(tasks.give(&pid, Message::Flush), Then::Nothing));
+        }
     }
 }

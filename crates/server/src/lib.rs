@@ -88,6 +88,7 @@ pub mod handle;
 mod http;
 mod inboxes;
 pub mod keyspace;
+mod locks;
 mod log;
 mod mailbox;
 mod measure;

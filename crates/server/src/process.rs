@@ -9,9 +9,11 @@
 //!
 //! - A process in the node runs to its end on the node's thread: what takes long there holds up the store. One that has
 //!   to wait is async.
-//! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on. The
-//!   exceptions are the store and the node's own processes: their panic ends the node.
+//! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on, also after
+//!   one in the making of a supervisor's child or in the drop of a process. The exceptions are the store and the node's
+//!   own processes: their panic ends the node.
 //! - A task that is ended by a signal is dropped where it awaits; one that never awaits cannot be ended.
+//! - A task ends when its future does, whether its inbox is still there or not.
 //! - An inbox holds [`INBOX_MAX`] messages of [`INBOX_BYTES_MAX`]; past it its process ends with the reason `overflow`.
 //! - When the node stops, [`Inbox::receive`] gives `None`.
 
@@ -39,7 +41,7 @@ use tokio::{runtime, sync::oneshot, task::JoinError};
 
 use crate::{
     core::Core,
-    handle::{Act, Gone, Handle, Order},
+    handle::{Act, Answer, Gone, Handle, Order},
     inboxes::{Waiting, Weighed},
     running::Node,
 };
@@ -150,7 +152,8 @@ impl Handle {
         Ok(pid)
     }
 
-    /// How a supervisor starts an async process: each time with a new inbox, on the runtime of the caller.
+    /// How a supervisor starts an async process: each time with a new inbox, on the runtime that the node was started
+    /// on.
     pub fn async_child<F>(
         &self,
         id: impl Into<Term>,
@@ -159,11 +162,11 @@ impl Handle {
     where
         F: Future<Output: Ending> + Send + 'static,
     {
-        let (handle, runtime, run) = (self.clone(), runtime::Handle::current(), Arc::new(run));
+        let (handle, run) = (self.clone(), Arc::new(run));
         Child::with_start(id, move |ctx: &mut Context<'_>| {
             let pid = ctx.adopt_link();
             let (inbox, run) = (handle.open(&pid), run.clone());
-            handle.run(&runtime, inbox, move |inbox| run(inbox));
+            handle.run(&handle.runtime, inbox, move |inbox| run(inbox));
             Ok(pid)
         })
     }
@@ -474,19 +477,15 @@ impl Inbox {
     }
 
     /// Waits until this process holds the global lock of a resource, any term, as `global:set_lock/1`. It is freed by
-    /// [`Inbox::unlock`] or the end of this process. Other messages wait meanwhile. If this is dropped, by a timeout
-    /// for instance, a lock that comes all the same is given back at once.
+    /// [`Inbox::unlock`] or the end of this process; who holds it has it at once. Other messages wait meanwhile. If
+    /// this is dropped, by a timeout for instance, a lock that comes all the same is given back at once, unless it is
+    /// asked for again before.
     ///
     /// # Errors
     /// The node takes no part in `global` (`noproc`), more locks are under way than it may have (`system_limit`), or as
     /// [`Inbox::act`].
     pub async fn lock(&mut self, resource: Term) -> Result<(), Failure> {
-        let (answer, answered) = oneshot::channel();
-        let pid = self.pid.clone();
-        let lock = move |core: &mut Core| core.lock_for(&pid, resource, answer);
-        self.handle.on_core(lock).await?;
-        let outcome = answered.await.map_err(|_| Failure::Gone)?;
-        granted(&outcome.map_err(Failure::Reason)?)
+        self.ask_global(resource, Core::lock_for).await
     }
 
     /// Gives a global lock back.
@@ -494,8 +493,17 @@ impl Inbox {
     /// # Errors
     /// As [`Inbox::lock`].
     pub async fn unlock(&mut self, resource: Term) -> Result<(), Failure> {
-        let asked = self.act(move |ctx| ctx.global_unlock(resource, None)).await?;
-        granted(&self.answer(&asked).await?)
+        self.ask_global(resource, Core::unlock_for).await
+    }
+
+    async fn ask_global(&self, resource: Term, ask: fn(&mut Core, &Pid, Term, Answer)) -> Result<(), Failure> {
+        let (answer, answered) = oneshot::channel();
+        let pid = self.pid.clone();
+        self.handle
+            .on_core(move |core| ask(core, &pid, resource, answer))
+            .await?;
+        let outcome = answered.await.map_err(|_| Failure::Gone)?;
+        granted(&outcome.map_err(Failure::Reason)?)
     }
 
     /// Asks a process that OTP could ask too to end, as `GenServer.stop/3` does, and waits for its end.
@@ -523,10 +531,6 @@ impl Inbox {
             let weighed = self.waiting.messages.recv().await.ok_or(Failure::Gone)?;
             if is_it(&weighed.message) {
                 return Ok(self.waiting.take(weighed));
-            }
-            if self.aside.len() >= INBOX_MAX {
-                self.handle.end(self.pid.clone(), Term::atom("overflow")).await;
-                return Err(Failure::Gone);
             }
             self.aside.push_back(weighed);
         }
@@ -570,19 +574,33 @@ fn stop(ctx: &mut Context<'_>, to: &Address, reason: Term) -> Ref {
 
 // Panics
 
-/// Stands around a process of the program: its panic is its end, not that of the node.
-struct Guarded(Box<dyn Process<Payload>>);
+/// Stands around a process of the program: its panic is its end, not that of the node. None only while it is dropped.
+struct Guarded(Option<Box<dyn Process<Payload>>>);
 
 /// Puts a guard around a process.
 pub(crate) fn guard(process: Box<dyn Process<Payload>>) -> Box<dyn Process<Payload>> {
-    Box::new(Guarded(process))
+    Box::new(Guarded(Some(process)))
+}
+
+/// Calls what is the program's; a panic of it is an exit reason.
+pub(crate) fn catch(run: &mut dyn FnMut()) -> Result<(), Term> {
+    unpanicked(run)
 }
 
 impl Guarded {
     fn run(&mut self, ctx: &mut Context<'_>, run: impl FnOnce(&mut dyn Process<Payload>, &mut Context<'_>)) {
-        if let Err(panic) = unpanicked(|| run(&mut *self.0, ctx)) {
+        let Some(process) = &mut self.0 else { return };
+        if let Err(panic) = unpanicked(|| run(&mut **process, ctx)) {
             ctx.exit(panic);
         }
+    }
+}
+
+impl Drop for Guarded {
+    /// What a process leaves behind may panic, too. It has ended: nobody needs to know.
+    fn drop(&mut self) {
+        let process = self.0.take();
+        let _ = unpanicked(|| drop(process));
     }
 }
 

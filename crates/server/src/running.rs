@@ -200,6 +200,7 @@ impl Node {
             events: events.downgrade(),
             stop: Arc::default(),
             tasks: tasks.clone(),
+            runtime: runtime::Handle::current(),
         };
         tokio::spawn(log::events(logged));
         let parts = Parts {

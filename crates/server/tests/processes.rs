@@ -15,9 +15,10 @@ mod lines;
 mod workers;
 
 use std::{
-    future::pending,
+    future::{pending, ready},
     process::{Command, Stdio},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -28,7 +29,7 @@ use salp::{
     named,
     process::{Failure, INBOX_BYTES_MAX},
     remote,
-    supervisor::{Intensity, Strategy, Supervisor},
+    supervisor::{Child, DynamicSupervisor, Intensity, Strategy, Supervisor},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -193,6 +194,99 @@ async fn a_lock_that_nobody_waits_for_is_given_back() {
     node.stop().await;
 }
 
+/// Whether the printer's lock is free for one who does not wait for it.
+async fn is_free(inbox: &mut Inbox) -> bool {
+    let lock = |ctx: &mut Context<'_>| ctx.global_lock(Term::atom("printer"), None, Some(0));
+    let asked = inbox.act(lock).await.unwrap();
+    inbox.answer(&asked).await.unwrap().is_atom("true")
+}
+
+/// Asks for the printer's lock and waits no moment for it.
+async fn glance(inbox: &mut Inbox) {
+    tokio::select! {
+        biased;
+        _ = inbox.lock(Term::atom("printer")) => {}
+        () = ready(()) => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_lock_that_is_held_is_not_given_back_for_one_that_nobody_waits_for() {
+    let node = start("keeps@127.0.0.1").await;
+    node.start_server(Some("echo"), Echo).await.unwrap();
+    let (hold, mut is_held) = mpsc::channel(1);
+    let (free, mut may_free) = mpsc::channel::<()>(1);
+    let holder = |mut inbox: Inbox| async move {
+        // Asked for twice, and had before it was asked for.
+        glance(&mut inbox).await;
+        inbox.lock(Term::atom("printer")).await.unwrap();
+        glance(&mut inbox).await;
+        assert_eq!(inbox.call(named("echo"), 7.into(), PATIENCE).await, Ok(Term::Int(7)));
+        hold.send(()).await.unwrap();
+        may_free.recv().await.unwrap();
+        inbox.unlock(Term::atom("printer")).await.unwrap();
+        hold.send(()).await.unwrap();
+        pending::<()>().await;
+    };
+    let (tell, told) = oneshot::channel();
+    let patient = |mut inbox: Inbox| async move {
+        is_held.recv().await.unwrap();
+        assert!(!is_free(&mut inbox).await, "it was asked for once too often");
+        let lock = inbox.lock(Term::atom("printer"));
+        assert!(timeout(Duration::from_millis(50), lock).await.is_err());
+        free.send(()).await.unwrap();
+        inbox.lock(Term::atom("printer")).await.unwrap();
+        tell.send(is_held).unwrap();
+        pending::<()>().await;
+    };
+    node.spawn_async(holder).await.unwrap();
+    node.spawn_async(patient).await.unwrap();
+    let mut is_held = timeout(PATIENCE, told).await.expect("it comes").unwrap();
+    is_held.recv().await.unwrap();
+    let (tell, told) = oneshot::channel();
+    let watches = |mut inbox: Inbox| async move {
+        // By then what was asked for first would have come, too.
+        for _ in 0..40 {
+            assert!(!is_free(&mut inbox).await, "it is still held");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tell.send(()).unwrap();
+    };
+    node.spawn_async(watches).await.unwrap();
+    timeout(PATIENCE, told).await.unwrap().expect("nobody else has it");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_lock_is_had_again_after_it_was_freed_in_haste() {
+    let node = start("hasty@127.0.0.1").await;
+    let (tell, told) = oneshot::channel();
+    let hasty = |mut inbox: Inbox| async move {
+        for _ in 0..20 {
+            inbox.lock(Term::atom("printer")).await.unwrap();
+            tokio::select! {
+                biased;
+                _ = inbox.unlock(Term::atom("printer")) => {}
+                () = ready(()) => {}
+            }
+            glance(&mut inbox).await;
+        }
+        inbox.unlock(Term::atom("printer")).await.unwrap();
+        tell.send(()).unwrap();
+        pending::<()>().await;
+    };
+    node.spawn_async(hasty).await.unwrap();
+    timeout(PATIENCE, told).await.expect("in time").unwrap();
+    let (tell, told) = oneshot::channel();
+    let next = |mut inbox: Inbox| async move {
+        inbox.lock(Term::atom("printer")).await.unwrap();
+        tell.send(()).unwrap();
+    };
+    node.spawn_async(next).await.unwrap();
+    timeout(PATIENCE, told).await.expect("nobody keeps the lock").unwrap();
+    node.stop().await;
+}
+
 /// Says how many it has got.
 #[derive(Default)]
 struct Count(i64);
@@ -263,6 +357,46 @@ async fn async_processes_end_with_what_they_come_to() {
     let [panicked, failed] = ends;
     assert_eq!(heard(panicked).await, "{panic,<<\"in a task\">>}");
     assert_eq!(heard(failed).await, "failed");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_does_not_listen_ends_with_what_it_comes_to() {
+    let node = start("deaf@127.0.0.1").await;
+    let (go, gone) = oneshot::channel::<()>();
+    let deaf = |_| async {
+        drop(gone.await);
+        Err::<(), _>(Term::atom("failed"))
+    };
+    let deaf = Address::Pid(node.spawn_async(deaf).await.unwrap());
+    let end = end_of(&node, deaf.clone()).await;
+    node.handle().send(deaf, Term::atom("hello")).await.unwrap();
+    drop(go);
+    assert_eq!(
+        heard(end).await,
+        "failed",
+        "nobody takes the message, and that is no end"
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_exits_in_what_is_done_for_it_is_dropped() {
+    let node = start("leaves@127.0.0.1").await;
+    let (alive, mut dead) = mpsc::channel::<()>(1);
+    let (go, gone) = oneshot::channel::<()>();
+    let witness = Witness(Arc::new(alive));
+    let leaves = move |mut inbox: Inbox| async move {
+        let _witness = witness;
+        drop(gone.await);
+        let _ = inbox.act(|ctx| ctx.exit(Term::atom("enough"))).await;
+        inbox.receive().await;
+    };
+    let leaves = node.spawn_async(leaves).await.unwrap();
+    let end = end_of(&node, Address::Pid(leaves)).await;
+    drop(go);
+    assert_eq!(heard(end).await, "enough");
+    assert_eq!(timeout(PATIENCE, dead.recv()).await, Ok(None), "its task is dropped");
     node.stop().await;
 }
 
@@ -353,9 +487,7 @@ async fn ask_until(node: &Node, name: &str, request: i64) {
 async fn async_processes_can_be_supervised() {
     let node = start("supervised@127.0.0.1").await;
     let handle = node.handle().clone();
-    let child = tokio::runtime::Handle::current();
     let make = move || -> Box<dyn Process<Payload>> {
-        let _runtime = child.enter();
         let children = [handle.async_child("echo", echo)];
         Box::new(Supervisor::new(Strategy::OneForOne, Intensity::default(), children))
     };
@@ -376,6 +508,123 @@ async fn async_processes_can_be_supervised() {
     assert_eq!(timeout(PATIENCE, told).await.unwrap().unwrap(), Ok(()));
     let nobody = node.call(named("async_echo"), 1.into(), PATIENCE).await;
     assert_eq!(nobody, Err(Failure::Reason(Term::atom("noproc"))));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_async_child_leaves_the_node_its_thread() {
+    let node = start("elsewhere@127.0.0.1").await;
+    let handle = node.handle().clone();
+    let (tell, mut told) = mpsc::channel(1);
+    // The child is made on the node's thread, as those of a supervisor under a supervisor are.
+    let make = move || -> Box<dyn Process<Payload>> {
+        let child = handle.async_child("child", move |inbox: Inbox| {
+            let tell = tell.clone();
+            async move {
+                let here = thread::current().id();
+                let nodes = inbox.act(|_| thread::current().id()).await;
+                tell.send(nodes.map(|nodes| nodes == here)).await.unwrap();
+                pending::<()>().await;
+            }
+        });
+        Box::new(Supervisor::new(Strategy::OneForOne, Intensity::default(), [child]))
+    };
+    node.spawn(None, make).await.unwrap();
+    assert_eq!(timeout(PATIENCE, told.recv()).await.unwrap(), Some(Ok(false)));
+    node.stop().await;
+}
+
+/// Panics the second time it is made.
+fn frail() -> impl FnMut() -> Echo {
+    let mut makes = 0;
+    move || {
+        makes += 1;
+        assert!(makes != 2, "not now");
+        Echo
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_the_making_of_a_child_refuses_it_and_no_more() {
+    let node = start("makers@127.0.0.1").await;
+    let fixed = || -> Box<dyn Process<Payload>> {
+        let children = [Child::server("steady", || Echo), Child::server("frail", frail())];
+        let supervisor = Supervisor::new(Strategy::OneForOne, Intensity::default(), children);
+        Box::new(supervisor.on_start_child(|_| panic!("no plan")))
+    };
+    node.spawn(Some("fixed"), fixed).await.unwrap();
+    let open = || -> Box<dyn Process<Payload>> {
+        let make = |args: &Term| {
+            assert!(!args.is_atom("plan"), "no plan");
+            Some(Child::with_start("stuck", |_| panic!("no start")))
+        };
+        Box::new(DynamicSupervisor::new(Intensity::default(), 9, make))
+    };
+    node.spawn(Some("open"), open).await.unwrap();
+    let steady = end_of(&node, named("steady")).await;
+    node.call(named("frail"), Term::atom("panic"), PATIENCE)
+        .await
+        .unwrap_err();
+    // It is tried again.
+    ask_until(&node, "frail", 7).await;
+    for (supervisor, args, expected) in [
+        ("fixed", "plan", "{error,{panic,<<\"no plan\">>}}"),
+        ("open", "plan", "{error,{panic,<<\"no plan\">>}}"),
+        ("open", "start", "{error,{panic,<<\"no start\">>}}"),
+        ("open", "start", "{error,{panic,<<\"no start\">>}}"),
+    ] {
+        let request = (Term::atom("start_child"), Term::atom(args)).into();
+        let answer = node.call(named(supervisor), request, PATIENCE).await.unwrap();
+        assert_eq!(answer.to_string(), expected);
+    }
+    node.call(named("steady"), Term::atom("panic"), PATIENCE)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        heard(steady).await,
+        "{panic,<<\"as told\">>}",
+        "it has not ended before"
+    );
+    node.stop().await;
+}
+
+/// Panics when it is dropped.
+struct Thorny;
+
+impl Drop for Thorny {
+    fn drop(&mut self) {
+        panic!("a last word");
+    }
+}
+
+impl GenServer<Payload> for Thorny {
+    fn handle_call(&mut self, _: &mut Context<'_>, request: Term, _: &From) -> Reply {
+        Reply::Reply(Term::atom("ok"), Next::Stop(request))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_what_a_process_leaves_behind_is_nobodys_end() {
+    let node = start("thorns@127.0.0.1").await;
+    for signal in [false, true] {
+        let thorny = Address::Pid(node.start_server(None, Thorny).await.unwrap());
+        let end = end_of(&node, thorny.clone()).await;
+        if signal {
+            let Address::Pid(pid) = thorny else { unreachable!() };
+            node.spawn_async(move |inbox| async move {
+                let _ = inbox.act(move |ctx| ctx.exit_other(&pid, Term::atom("boom"))).await;
+            })
+            .await
+            .unwrap();
+        } else {
+            assert_eq!(
+                node.call(thorny, Term::atom("boom"), PATIENCE).await,
+                Ok(Term::atom("ok"))
+            );
+        }
+        assert_eq!(heard(end).await, "boom");
+    }
+    node.start_server(Some("echo"), Echo).await.expect("the node lives");
     node.stop().await;
 }
 

@@ -3,7 +3,7 @@
 //! A lookup reads the table of this node. The rest are calls of the local server: each is answered by
 //! exactly one `Message::Reply`, with `Err(noproc)` at a hidden node, which runs no `global`.
 
-use super::{FOREVER_US, Method, NAME};
+use super::{FOREVER_US, Method, NAME, locks::LockId};
 use crate::{
     context::Context,
     message::{Address, Payload},
@@ -59,6 +59,16 @@ impl<P: Payload> Context<'_, P> {
     /// Gives a lock of this process back at these nodes, or at all known ones. The answer is `true`.
     pub fn global_unlock(&mut self, resource: Term, nodes: Option<Vec<Atom>>) -> Ref {
         self.ask_global(Term::from((Term::atom("unlock"), resource, nodes_term(nodes))))
+    }
+
+    /// Whether this process has the lock of a resource at this node.
+    pub fn holds_global(&self, resource: &Term) -> bool {
+        let me = self.me();
+        let id = LockId {
+            resource: resource.clone(),
+            requester: Term::Pid(me.clone()),
+        };
+        self.core.global_locks.is_held_by(&id, me)
     }
 
     fn ask_global(&mut self, request: Term) -> Ref {

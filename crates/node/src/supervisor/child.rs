@@ -42,7 +42,7 @@ pub type Start<P> = Box<dyn FnMut(&mut Context<'_, P>) -> Result<Pid, Term>>;
 /// How to start, restart and stop a child.
 pub struct Child<P: Payload> {
     pub(super) id: Term,
-    pub(super) start: Start<P>,
+    start: Start<P>,
     pub(super) restart: Restart,
     pub(super) shutdown: Shutdown,
     pub(super) kind: Kind,
@@ -74,6 +74,11 @@ impl<P: Payload> Child<P> {
             shutdown: Shutdown::Within(SHUTDOWN_US),
             kind: Kind::Worker,
         }
+    }
+
+    /// Starts it. A panic of what starts it is a start that failed.
+    pub(super) fn bring_up(&mut self, ctx: &mut Context<'_, P>) -> Result<Pid, Term> {
+        ctx.caught(|ctx| (self.start)(ctx)).unwrap_or_else(Err)
     }
 
     /// When it is started again.

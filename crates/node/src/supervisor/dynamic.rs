@@ -10,7 +10,7 @@
 use super::{
     Asked, CHILDREN_MAX, Intensity, Restarts, Strategy, Verdict, asked,
     child::{Child, Stopping, counted},
-    error, started,
+    error, made, started,
 };
 use crate::{
     context::Context,
@@ -79,10 +79,11 @@ impl<P: Payload> DynamicSupervisor<P> {
         if self.children.len() >= self.children_max {
             return error(Term::atom("max_children"));
         }
-        let Some(mut child) = (self.make_child)(args) else {
-            return error((Term::atom("invalid_child_spec"), args.clone()).into());
+        let mut child = match made(ctx, Some(&mut self.make_child), args) {
+            Ok(child) => child,
+            Err(reason) => return error(reason),
         };
-        match (child.start)(ctx) {
+        match child.bring_up(ctx) {
             Ok(pid) => {
                 self.next += 1;
                 self.numbers.insert(pid.clone(), self.next);
@@ -134,7 +135,7 @@ impl<P: Payload> DynamicSupervisor<P> {
         let Some(held) = self.children.get_mut(&number) else {
             return;
         };
-        match (held.child.start)(ctx) {
+        match held.child.bring_up(ctx) {
             Ok(pid) => {
                 self.numbers.insert(pid.clone(), number);
                 held.state = State::Running(pid);

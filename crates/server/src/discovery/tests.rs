@@ -86,6 +86,7 @@ async fn what_is_found_is_proposed_until_the_node_stops() {
         events: events.downgrade(),
         stop: std::sync::Arc::default(),
         tasks: crate::inboxes::Tasks::default(),
+        runtime: tokio::runtime::Handle::current(),
     };
     let finder = finder([Err(trouble()), Ok(vec![found("b@h", 1)])]);
     let running = tokio::spawn(finder.run(vec![found("a@h", 1)], handle));
