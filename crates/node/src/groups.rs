@@ -1,8 +1,8 @@
 //! Process groups, as `pg` has them: named sets of processes all over the cluster.
 //!
 //! A *scope* is an overlay of its own: a process registered under the scope's name, which talks with
-//! those of the same name at visible peers ([`talk`]), and a table of who is in which group
-//! ([`roster`]), which every process here reads without a message. Only its own node adds a process to
+//! those of the same name at visible peers (`talk`), and a table of who is in which group
+//! (`roster`), which every process here reads without a message. Only its own node adds a process to
 //! a group or takes it out; the others hear of it.
 //!
 //! ```text

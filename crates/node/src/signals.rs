@@ -44,7 +44,8 @@ impl<P: Payload> Core<P> {
     /// The name of a process to be. Asked before that has a slot, which who refuses the name could not give back.
     fn free_name(&self, name: Option<&str>) -> Option<Atom> {
         name.map(|name| {
-            assert!(self.registered.find_text(name).is_none(), "the name {name} is taken");
+            let is_free = name != NOBODY && self.registered.find_text(name).is_none();
+            assert!(is_free, "the name {name} is taken");
             Atom::new(name)
         })
     }

@@ -7,6 +7,7 @@
 use crate::{
     context::Context,
     message::{Payload, Process},
+    peers::NOBODY,
     scheduler::{Core, Node},
     table::{Body, Local},
 };
@@ -54,6 +55,9 @@ impl<P: Payload> Core<P> {
         if let Some(holder) = name.and_then(|name| self.registered.find_text(name)) {
             let holder = self.pid(holder.1);
             return Err((Term::atom("already_started"), holder).into());
+        }
+        if name == Some(NOBODY) {
+            return Err(Term::atom("badarg"));
         }
         // Before the child has a slot: a text that is no atom ends who gave it, and nobody would free the slot.
         let name = name.map(Atom::new);

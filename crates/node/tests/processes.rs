@@ -711,4 +711,6 @@ fn nobody_has_the_name_that_means_nobody() {
     let me = net.adopt("a");
     let registered = net.act("a", &me, |ctx| ctx.register("undefined", &me));
     assert!(!registered);
+    let started = net.act("a", &me, |ctx| ctx.start(Some("undefined"), server()));
+    assert_eq!(started, Err(Term::atom("badarg")));
 }
