@@ -94,7 +94,8 @@ pub trait GenServer<P: Payload>: 'static {
         let _ = (ctx, reason);
     }
 
-    /// The state as `sys:get_state/1` shows it, if it may be seen.
+    /// The state as `sys:get_state/1` shows it, if it may be seen. Before OTP 26.1 that shows `{ok, State}`: the answer
+    /// is that of later releases.
     fn state(&self) -> Option<Term> {
         None
     }
@@ -214,7 +215,7 @@ impl<G> Server<G> {
             return Next::Stop(reason.clone());
         }
         let answer = match self.state.state() {
-            Some(state) if request.is_atom("get_state") => state,
+            Some(state) if request.is_atom("get_state") => (Term::atom("ok"), state).into(),
             Some(_) | None => unknown(request),
         };
         ctx.reply(from, answer);

@@ -734,7 +734,7 @@ fn other_system_messages_are_answered_too() {
     });
     assert_eq!(
         net.delivered("a"),
-        ["term {1,7}", "term {1,{error,{unknown_system_msg,suspend}}}"]
+        ["term {1,{ok,7}}", "term {1,{error,{unknown_system_msg,suspend}}}"]
     );
 }
 

@@ -14,7 +14,7 @@
 //! {:ok, 0}
 //! iex> GenServer.call(counter, {:add, "five"})
 //! {:error, "add.0: expected a signed integer of 64 bits, found a binary"}
-//! iex> :sys.get_state(counter)
+//! iex> :sys.get_state(counter)   # {:ok, 0} before OTP 26.1
 //! 0
 //! iex> GenServer.stop(counter)
 //! :ok
