@@ -645,7 +645,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// For how long nothing came from a connected node, in microseconds.
+    /// For how long nothing came from a connected node, and it took nothing of what waited for it, in microseconds.
     pub(crate) fn silent_us(&self, node: &Atom) -> Option<u64> {
         let up = self.connections.up(node)?;
         Some(self.now.monotonic_us.saturating_sub(up.heard_us))

@@ -596,12 +596,6 @@ impl<P: Payload> Core<P> {
         self.queue_of(to).push_back(Queued::Start { to });
     }
 
-    /// Wakes a process once, however full its queue is: nobody would send this again.
-    pub(crate) fn post_wake(&mut self, to: Local, token: u64) {
-        let message = Message::Timer { token };
-        self.queue_of(to).push_back(Queued::Message { to, message });
-    }
-
     pub(crate) fn post_exit(&mut self, to: Local, from: Pid, reason: Term, link: bool) {
         self.queue_of(to).push_back(Queued::Exit { to, from, reason, link });
         self.count_queued(to, true);

@@ -232,7 +232,7 @@ impl<P: Payload, G: GenServer<P>> Process<P> for Server<G> {
             Next::Continue(with) => {
                 self.pending = Some(with);
                 // A timer would wait for the next input.
-                ctx.core.post_wake(ctx.me, WAKE);
+                ctx.core.post(ctx.me, Message::Timer { token: WAKE });
             }
             next @ (Next::Wait | Next::WaitFor(_)) => self.go_on(ctx, next),
         }
