@@ -20,6 +20,8 @@ use crate::bell::Bell;
 const WAIT: Duration = Duration::from_micros(50);
 /// A yield that takes longer has lent the core to somebody who wanted it.
 const LENT: Duration = Duration::from_micros(4);
+/// Who keeps it longer than this is no peer that sends and sleeps: it would have the core for good.
+const KEPT: Duration = Duration::from_millis(1);
 /// Misses in a row after which waiting does not pay, at most.
 const CREDIT_MAX: u8 = 8;
 /// While it does not pay, every so many inputs are a try.
@@ -43,32 +45,34 @@ impl BusyWait {
         loop {
             self.input.heard().await;
             let mut record = self.record.get();
-            if record.is_promising() {
-                let has_paid = self.wait().await;
+            if record.is_promising()
+                && let Some(has_paid) = self.wait().await
+            {
                 record.add(has_paid);
             }
             self.record.set(record);
         }
     }
 
-    /// Whether something comes.
-    async fn wait(&self) -> bool {
+    /// Whether something comes. `None` if somebody else had the core for a while: that cost nothing, and what it has
+    /// sent meanwhile is read together.
+    async fn wait(&self) -> Option<bool> {
         let mut now = Instant::now();
         let until = now + WAIT;
         while now < until {
             thread::yield_now();
             let lent = Instant::now() - now;
             if lent > LENT {
-                return false;
+                return (lent > KEPT).then_some(false);
             }
             // The sockets are looked at, and who has something to do does it.
             task::yield_now().await;
             if self.input.is_rung() {
-                return true;
+                return Some(true);
             }
             now = Instant::now();
         }
-        false
+        Some(false)
     }
 }
 
