@@ -1,10 +1,15 @@
 //! Tells the program which commit it was built from, if it was built within its repository.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 fn main() {
-    println!("cargo::rerun-if-changed=../../.git/HEAD");
     println!("cargo::rerun-if-changed=build.rs");
+    // The log changes with every commit, `HEAD` only with the branch. A path that is not there would count as changed.
+    for path in ["../../.git/HEAD", "../../.git/logs/HEAD"] {
+        if Path::new(path).exists() {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
     let git = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let commit = git
         .ok()

@@ -211,7 +211,7 @@ impl<P: Payload> Core<P> {
 
     /// Sends a signal, or makes it wait for the dial it begins, or refuses it. What takes back something that waits, or
     /// ends it, waits behind it.
-    pub(crate) fn transmit(&mut self, node: &Atom, signal: Signal, dial: bool) {
+    pub(crate) fn transmit(&mut self, node: &Atom, mut signal: Signal, dial: bool) {
         if let Some((id, up, output)) = self.connections.up_mut(node) {
             if up.reaches(&signal) {
                 let (before, start) = (output.bytes(), output.gathered.len());
@@ -219,7 +219,11 @@ impl<P: Payload> Core<P> {
                 let is_long = output.gathered.len() - start > self.config.limits.message_bytes_max;
                 if is_long && self.is_member(node) {
                     self.take_back(id, start);
-                    self.refuse(&signal);
+                    if curtail(&mut signal) {
+                        self.transmit(node, signal, false);
+                    } else {
+                        self.refuse(&signal);
+                    }
                 } else {
                     self.gathered(id, before);
                 }
@@ -321,6 +325,17 @@ impl<P: Payload> Core<P> {
         let up = self.connections.by_name.get(node).and_then(|standing| standing.up);
         let connection = up.and_then(|id| self.connections.by_id.get(&id));
         connection.map_or(0, |connection| connection.output.bytes())
+    }
+}
+
+/// Puts a short reason into an end that is too long to send, if it is one: who is linked or watches must hear of it.
+fn curtail(signal: &mut Signal) -> bool {
+    match signal {
+        Signal::Exit { reason, .. } | Signal::Exit2 { reason, .. } | Signal::Down { reason, .. } => {
+            *reason = Term::atom("system_limit");
+            true
+        }
+        _ => false,
     }
 }
 

@@ -105,6 +105,23 @@ fn a_beam_finds_a_node() {
 }
 
 #[test]
+fn a_beam_with_a_short_name_finds_a_node() {
+    const SHORT: &str = "salp@localhost";
+    let mut shell = Shell::new(SHORT, 0, false, |node| {
+        node.spawn(Some("srv"), Box::new(Server { answers: vec![] }));
+    });
+    let lines = [
+        "'beam@localhost' = node(), pong = net_adm:ping(N), [N] = nodes(connected), ok",
+        "{echo, hi} = gen_server:call({srv, N}, hi), ok",
+        "M = monitor(process, {srv, N}), gen_server:cast({srv, N}, stop), \
+           receive {'DOWN', M, _, {srv, N}, stopped} -> ok after 2000 -> timeout end",
+    ];
+    // The port is ours: it only calls, which makes it hidden.
+    let prelude = format!("N = '{SHORT}'");
+    shell.check_with(&["-dist_listen", "false"], "-sname", "beam@localhost", &prelude, &lines);
+}
+
+#[test]
 fn a_beam_with_another_cookie_stays_outside() {
     let mut shell = shell();
     let program = format!("erlang:set_cookie(node(), other), io:format(\"~p~n\", [net_adm:ping('{OURS}')]), halt().");

@@ -599,7 +599,7 @@ fn a_context_knows_where_it_is() {
 }
 
 #[test]
-fn what_is_too_long_for_a_member_costs_it_no_connection() {
+fn what_is_too_long_for_a_member_costs_it_no_connection_and_no_end() {
     let mut net = Net::new();
     for (seed, node, join) in [(2, "b", &[][..]), (1, "a", &["b"][..])] {
         let limits = Limits {
@@ -626,6 +626,20 @@ fn what_is_too_long_for_a_member_costs_it_no_connection() {
     assert!(net.node_downs("a", "b").is_empty());
     let dropped = |event: &node::Event| matches!(event, node::Event::MessageDropped { .. });
     assert_eq!(net.events("a").iter().filter(|event| dropped(event)).count(), 1);
+
+    let Address::Pid(other) = to else { unreachable!() };
+    net.act("b", &other, |ctx| {
+        ctx.trap_exit(true);
+        ctx.link(&me);
+        ctx.monitor(&Address::Pid(me.clone()));
+    });
+    net.run_ms(5);
+    net.act("a", &me, |ctx| ctx.exit(Term::binary(vec![b'x'; 11_000])));
+    net.run_ms(5);
+    let mut ends = net.delivered("b");
+    ends.sort();
+    assert_eq!(ends, ["down pid@a@net system_limit", "exit a@net system_limit"]);
+    assert!(net.node_downs("a", "b").is_empty());
 }
 
 #[test]

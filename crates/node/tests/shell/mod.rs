@@ -237,7 +237,7 @@ impl Shell {
     fn start(&self, mut command: Command, flags: &[&str], flag: &str, name: &str, program: &str) -> Option<Child> {
         command.args(["-noshell", flag, name, "-setcookie", "oyster"]);
         command.args(["-start_epmd", "false", "-erl_epmd_port", &self.port().to_string()]);
-        if let Some((_, host)) = name.split_once('@') {
+        if let Some((_, host)) = name.split_once('@').filter(|(_, host)| host.contains('.')) {
             let address = format!("{{{}}}", host.replace('.', ","));
             command.args(["-kernel", "inet_dist_use_interface", &address]);
         }
@@ -274,8 +274,14 @@ impl Shell {
     /// they have in common.
     #[track_caller]
     pub fn check(&mut self, flag: &str, name: &str, prelude: &str, lines: &[&str]) {
+        self.check_with(&[], flag, name, prelude, lines);
+    }
+
+    /// With further flags, such as those of its kernel.
+    #[track_caller]
+    pub fn check_with(&mut self, flags: &[&str], flag: &str, name: &str, prelude: &str, lines: &[&str]) {
         let program = program(prelude, lines);
-        let Some(erl) = self.erl(flag, name, &program) else {
+        let Some(erl) = self.erl_with(flags, flag, name, &program) else {
             return;
         };
         let printed = self.run(erl);
