@@ -329,10 +329,14 @@ impl<P: Payload> Core<P> {
 }
 
 /// Puts a short reason into an end that is too long to send, if it is one: who is linked or watches must hear of it.
+/// False if that reason was too long already.
 fn curtail(signal: &mut Signal) -> bool {
+    const SHORT: &str = "system_limit";
     match signal {
-        Signal::Exit { reason, .. } | Signal::Exit2 { reason, .. } | Signal::Down { reason, .. } => {
-            *reason = Term::atom("system_limit");
+        Signal::Exit { reason, .. } | Signal::Exit2 { reason, .. } | Signal::Down { reason, .. }
+            if !reason.is_atom(SHORT) =>
+        {
+            *reason = Term::atom(SHORT);
             true
         }
         _ => false,
