@@ -6,16 +6,26 @@
 //!   holder that is on its way out stands in as *fallback*.
 //! - A ready holder that is lost and not known to be dead is *missed*: while nobody else is ready for a shard, a missed
 //!   one may still come back with writes that were acknowledged, so the shard is not formed anew without it.
+//! - The *view* is the component of nodes that reach each other, directly or through others ([`sight`](crate::sight)):
+//!   all of its members compute the same one. Members without a connection to this node are peers by *relay*.
+//! - A shard is *settled* when this node may decide on it: all ready holders have the same view, know of each other's
+//!   readiness, and nothing that one of them had is missing here ([`fence`](crate::fence)).
+
+mod view;
 
 use alloc::{string::String, sync::Arc, vec, vec::Vec};
 use node::{Member, MemberState};
 
+pub use self::view::{Channel, Look, Relayed, Said};
+use self::view::View;
 use crate::{
     config::Config,
     dot::Writer,
+    fence::Fences,
     message::{Copy, Holding, Vitals},
     peers::{PEERS_MAX, PeerSet},
     ring::Ring,
+    sight::Identity,
 };
 
 /// A seat in the ring.
@@ -26,17 +36,25 @@ pub enum Seat {
     Me,
     /// The peer in this slot.
     Peer(usize),
+    /// A member that other members reach and this node does not yet.
+    Away,
 }
 
-/// A connected member.
+/// A member that this node exchanges frames with.
 #[derive(Debug)]
 pub struct Peer {
     /// Its node name.
     pub name: String,
     /// Which life of it.
     pub creation: u32,
+    /// How frames get there.
+    pub channel: Channel,
+    /// What it said of its view of the cluster.
+    pub said: Said,
     /// Counts the peers this node has met: no other, before or after, in this slot or another, has the same.
     pub life: u64,
+    /// When its channel began, in monotonic milliseconds.
+    pub since_ms: u64,
     /// Under which it writes.
     pub writer: Writer,
     /// It is going: it holds what it has until others do, and gets nothing new.
@@ -52,6 +70,33 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// A peer that has not said anything yet.
+    fn new(node: Identity, channel: Channel, life: u64) -> Self {
+        Self {
+            writer: Writer::of(&node.name, node.creation),
+            name: node.name,
+            creation: node.creation,
+            channel,
+            said: Said::default(),
+            life,
+            since_ms: 0,
+            leaving: false,
+            holdings: Vec::new(),
+            resp: None,
+            vitals: Vitals::default(),
+            keys: Vec::new(),
+        }
+    }
+
+    fn is(&self, node: &Identity) -> bool {
+        self.name == node.name && self.creation == node.creation
+    }
+
+    /// It has a ready copy of some shard.
+    fn serves(&self) -> bool {
+        self.holdings.iter().any(|holding| holding.copy == Copy::Ready)
+    }
+
     fn copy(&self, shard: usize) -> Copy {
         self.holdings.get(shard).map_or(Copy::Absent, |holding| holding.copy)
     }
@@ -72,8 +117,10 @@ pub struct Route {
     pub primary: Option<Seat>,
     /// Peers that a write made here has to reach.
     pub targets: PeerSet,
-    /// This node may answer reads.
+    /// This node has a ready copy.
     pub readable: bool,
+    /// This node may decide: read for a client, or execute a command that reads before it writes.
+    pub settled: bool,
 }
 
 /// Whether a shard that nobody is ready for may begin its life here.
@@ -103,7 +150,8 @@ pub struct Change {
 /// The view of one node.
 #[derive(Debug)]
 pub struct Cluster {
-    name: String,
+    view: View,
+    fences: Fences,
     replicas: u8,
     /// Shards of one keyspace; the placement is the same in all keyspaces.
     ring_shards: u16,
@@ -120,6 +168,8 @@ pub struct Cluster {
     ring: Ring,
     seats: Vec<Seat>,
     routes: Vec<Route>,
+    /// Routes have changed since this was last asked.
+    rerouted: bool,
 }
 
 impl Cluster {
@@ -128,7 +178,11 @@ impl Cluster {
         let (name, ring_shards, replicas) = (config.name.as_str(), config.shards, config.replicas);
         let shards = config.shards_total();
         let mut cluster = Self {
-            name: name.into(),
+            view: View::new(Identity {
+                name: name.into(),
+                creation: config.creation,
+            }),
+            fences: Fences::new(shards),
             join: config.join.iter().filter(|other| *other != name).cloned().collect(),
             replicas,
             ring_shards,
@@ -142,6 +196,7 @@ impl Cluster {
             ring: Ring::new(&[name], ring_shards, replicas),
             seats: vec![Seat::Me],
             routes: vec![Route::default(); shards],
+            rerouted: false,
         };
         cluster.reroute();
         cluster
@@ -164,7 +219,7 @@ impl Cluster {
 
     /// This node's name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.view.me().name
     }
 
     /// This node is going.
@@ -216,8 +271,11 @@ impl Cluster {
 
     /// Notes what this node has of `shard`.
     pub fn set_copy(&mut self, shard: usize, copy: Copy) {
+        if copy == Copy::Ready && self.copies[shard] != Copy::Ready {
+            self.fences.became_ready(shard);
+        }
         self.copies[shard] = copy;
-        self.routes[shard] = self.routed(shard);
+        self.reroute_one(shard);
     }
 
     /// What this node tells of itself, by shard.
@@ -256,6 +314,7 @@ impl Cluster {
     pub fn copy_at(&self, seat: Seat, shard: usize) -> Copy {
         match seat {
             Seat::Me => self.copies[shard],
+            Seat::Away => Copy::Absent,
             Seat::Peer(slot) => self.peer(slot).map_or(Copy::Absent, |peer| peer.copy(shard)),
         }
     }
@@ -321,7 +380,7 @@ impl Cluster {
     fn away(&self) -> impl Iterator<Item = &str> {
         let away = |member: &&Member| member.state != MemberState::Gone && !is_serving(member);
         let names = self.members.iter().filter(away).map(|member| member.name.as_str());
-        names.filter(|name| *name != self.name)
+        names.filter(|name| *name != self.name() && self.slot(name).is_none())
     }
 
     /// A copy of this node is ready: it may be asked for something.
@@ -329,14 +388,26 @@ impl Cluster {
         self.copies.contains(&Copy::Ready)
     }
 
-    /// Takes in what a peer tells of its copies. A list of another length is none of ours: it is refused.
-    pub fn told(&mut self, slot: usize, holdings: Vec<Holding>) -> bool {
+    /// Takes in what a peer tells of its copies, in its announcement number `epoch`. False if the list is not one of
+    /// all shards.
+    pub fn told(&mut self, slot: usize, epoch: u64, holdings: Vec<Holding>) -> bool {
         let shards = self.shards();
         let Some(peer) = self.peer_mut(slot) else { return false };
         if holdings.len() != shards {
             return false;
         }
+        let is_met = peer.holdings.is_empty();
+        peer.said.epoch = epoch;
         peer.holdings = holdings;
+        if is_met {
+            let both = |shard: &usize| {
+                self.copies[*shard] == Copy::Ready && self.copy_at(Seat::Peer(slot), *shard) != Copy::Absent
+            };
+            let both: Vec<usize> = (0..shards).filter(both).collect();
+            for shard in both {
+                self.fences.raise(shard, slot);
+            }
+        }
         self.reroute();
         true
     }
@@ -354,25 +425,22 @@ impl Cluster {
         let members = self.members.clone();
         for slot in 0..self.peers.len() {
             let Some(peer) = &self.peers[slot] else { continue };
-            let same = members
-                .iter()
-                .find(|m| m.name.as_str() == peer.name && m.creation == peer.creation && m.connected);
-            if same.is_none() {
+            let connected = |member: &&Member| member.name.as_str() == peer.name && member.connected;
+            let stays = match (members.iter().find(connected), peer.channel) {
+                (Some(member), Channel::Direct) => member.creation == peer.creation,
+                (None, Channel::Direct) => false,
+                // A connection takes the place of a relay, whichever life it leads to.
+                (member, Channel::Relayed(_)) => member.is_none_or(|member| !is_serving(member)),
+            };
+            if !stays {
+                change.crashed |= !peer.leaving;
+                self.unseat(slot);
                 change.lost.insert(slot);
-                let left = peer.leaving;
-                if let Some(peer) = self.peers[slot].take() {
-                    self.absent.push(Absent {
-                        name: peer.name,
-                        creation: peer.creation,
-                        holdings: peer.holdings,
-                    });
-                }
-                change.crashed |= !left;
             }
         }
         for member in members.iter() {
             let name = member.name.as_str();
-            if name == self.name {
+            if name == self.name() {
                 continue;
             }
             // An identity is dead once its name lives under another creation, or has said good-bye. One that is
@@ -391,18 +459,12 @@ impl Cluster {
                 }
                 continue;
             }
-            self.met += 1;
-            let peer = Peer {
+            let node = Identity {
                 name: name.into(),
                 creation: member.creation,
-                life: self.met,
-                writer: Writer::of(name, member.creation),
-                leaving,
-                holdings: Vec::new(),
-                resp: None,
-                vitals: Vitals::default(),
-                keys: Vec::new(),
             };
+            let mut peer = self.peer_of(node, Channel::Direct);
+            peer.leaving = leaving;
             match self.seat_peer(peer, change.lost) {
                 Some(slot) => change.joined.insert(slot),
                 None => turned_away.push(name.into()),
@@ -413,6 +475,23 @@ impl Cluster {
         self.turned_away = turned_away;
         self.place();
         change
+    }
+
+    fn peer_of(&mut self, node: Identity, channel: Channel) -> Peer {
+        self.met += 1;
+        Peer::new(node, channel, self.met)
+    }
+
+    /// Notes that a peer is out of reach, with what it had.
+    fn unseat(&mut self, slot: usize) {
+        self.fences.forget(slot);
+        if let Some(peer) = self.peers[slot].take() {
+            self.absent.push(Absent {
+                name: peer.name,
+                creation: peer.creation,
+                holdings: peer.holdings,
+            });
+        }
     }
 
     /// A member waits for a slot.
@@ -435,14 +514,21 @@ impl Cluster {
 
     /// Computes the ring and the routes.
     fn place(&mut self) {
-        let mut seated: Vec<(&str, Seat)> = self
-            .peers()
-            .filter(|(_, peer)| !peer.leaving)
-            .map(|(slot, peer)| (peer.name.as_str(), Seat::Peer(slot)))
-            .collect();
+        let mut seated: Vec<(&str, Seat)> = Vec::new();
+        for member in self.view.members().iter().filter(|member| !member.leaving) {
+            let seat = self.seat_of(&member.node).map_or(Seat::Away, Seat::Peer);
+            let name = member.node.name.as_str();
+            // Two lives of one name: the later of them, unless it is the earlier one that is at hand.
+            match seated.last_mut().filter(|(other, _)| *other == name) {
+                Some(other) if seat != Seat::Away || other.1 == Seat::Away => other.1 = seat,
+                Some(_) => {}
+                None if name == self.name() => {}
+                None => seated.push((name, seat)),
+            }
+        }
         // One that leaves alone has nobody to hand over to and keeps its seat, so that it serves to the end.
         if !self.leaving || seated.is_empty() {
-            seated.push((&self.name, Seat::Me));
+            seated.push((self.name(), Seat::Me));
         }
         seated.sort_unstable_by_key(|(name, _)| *name);
         let seats = seated.iter().map(|(_, seat)| *seat).collect();
@@ -455,9 +541,20 @@ impl Cluster {
     }
 
     fn reroute(&mut self) {
+        self.rerouted = true;
         for shard in 0..self.shards() {
             self.routes[shard] = self.routed(shard);
         }
+    }
+
+    fn reroute_one(&mut self, shard: usize) {
+        self.rerouted = true;
+        self.routes[shard] = self.routed(shard);
+    }
+
+    /// Whether routes have changed since this was last asked.
+    pub fn take_rerouted(&mut self) -> bool {
+        core::mem::take(&mut self.rerouted)
     }
 
     fn routed(&self, shard: usize) -> Route {
@@ -474,7 +571,7 @@ impl Cluster {
         // By name, so that every node that sees the same picks the same fallback.
         let mut fallback: Option<(&str, Seat)> = None;
         if self.copies[shard] == Copy::Ready {
-            fallback = Some((&self.name, Seat::Me));
+            fallback = Some((self.name(), Seat::Me));
         }
         for (slot, peer) in self.peers() {
             if peer.copy(shard) == Copy::Ready {
@@ -488,6 +585,7 @@ impl Cluster {
             primary: primary.or(fallback.map(|(_, seat)| seat)),
             targets,
             readable: self.copies[shard] == Copy::Ready,
+            settled: self.is_settled(shard),
         }
     }
 }

@@ -21,7 +21,7 @@ use wire::{
 };
 
 pub(crate) use self::parcel::Sent;
-use self::parcel::{gather, put_into_parcel};
+use self::parcel::{gather, park, put_into_parcel};
 use crate::{
     ask::{Ask, Session},
     call::Call,
@@ -233,6 +233,10 @@ impl Store {
                     Err(Misplaced::NoShard) => return replies.syntax(),
                 };
                 match self.place_of(run, shard, access) {
+                    Some(Seat::Me) if !self.may_decide(run, shard) => {
+                        let slot = replies.later();
+                        park(run, shard, (slot, index), access == Access::Read);
+                    }
                     Some(Seat::Me) => self.run_here(run, shard, access, call, args, replies),
                     Some(Seat::Peer(peer)) if run.hops < HOPS_MAX => {
                         let slot = replies.later();
@@ -317,13 +321,24 @@ impl Store {
     fn place_of(&self, run: &Run, shard: usize, access: Access) -> Option<Seat> {
         let route = self.cluster.route(shard);
         if let (Access::Read, Some(Seat::Peer(primary))) = (access, route.primary)
-            && route.readable
+            && route.settled
             && self.has_lease(primary)
             && !run.written_elsewhere.contains(shard)
         {
             return Some(Seat::Me);
         }
         route.primary
+    }
+
+    /// Whether a request of `run` on `shard` may be executed here now: the shard is settled, the node that forwarded it
+    /// sees the same cluster, and no earlier request of the run waits.
+    fn may_decide(&self, run: &Run, shard: usize) -> bool {
+        let agrees = |(slot, life): (usize, u64)| {
+            self.cluster.peer(slot).is_some_and(|peer| peer.life == life) && self.cluster.agrees(slot)
+        };
+        self.cluster.route(shard).settled
+            && run.parked.iter().all(|(other, _)| *other != shard)
+            && run.asker.is_none_or(agrees)
     }
 
     fn run_here(
@@ -414,6 +429,8 @@ impl Store {
         parts.hops = run.hops;
         parts.is_last = run.is_last;
         parts.written_elsewhere.clone_from(&run.written_elsewhere);
+        parts.asker = run.asker;
+        parts.parked_until_ms = run.parked_until_ms;
         let parts_id = self.runs.reserve();
         self.execute(parts_id, &mut parts);
         run.written_elsewhere.clone_from(&parts.written_elsewhere);

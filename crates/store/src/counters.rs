@@ -11,6 +11,8 @@ pub struct Counters {
     pub connections: u64,
     /// Requests refused because nobody within reach serves their shard.
     pub no_nodes: u64,
+    /// Requests that waited because replicas of their shard had yet to be compared.
+    pub parked: u64,
     /// Requests that were not settled by their deadline.
     pub timeouts: u64,
     /// Writes that were content with a majority after the write timeout.
@@ -39,7 +41,7 @@ pub struct Counters {
 
 impl Counters {
     /// Names as `/metrics` has them, what they count, and their values.
-    pub fn named(&self) -> [(&'static str, &'static str, u64); 16] {
+    pub fn named(&self) -> [(&'static str, &'static str, u64); 17] {
         [
             ("requests", "Requests of clients of this node.", self.requests),
             ("forwarded", "Requests that another node executed.", self.forwarded),
@@ -48,6 +50,11 @@ impl Counters {
                 "no_nodes",
                 "Requests refused because nobody within reach serves their shard.",
                 self.no_nodes,
+            ),
+            (
+                "parked",
+                "Requests that waited because replicas of their shard had yet to be compared.",
+                self.parked,
             ),
             (
                 "timeouts",

@@ -12,7 +12,7 @@ pub struct Underway {
     pub waiting: usize,
     /// Parcels of requests sent to peers.
     pub parcels: usize,
-    /// Batches held back until the peers have been heard of.
+    /// Batches held back until the peers have been heard of, and parts of batches until their shard is settled.
     pub held: usize,
     /// Copies being filled or repaired, and those that should be.
     pub fills: usize,
@@ -54,7 +54,7 @@ impl Store {
             runs: self.runs.len(),
             waiting: self.waiting.iter().map(alloc::collections::VecDeque::len).sum(),
             parcels: self.sent.len(),
-            held: self.held.len(),
+            held: self.held.len() + self.parked.len(),
             fills: self.keeper.under_way(),
             streams: self.replicas.iter().map(|replica| replica.shard.stats().streams).sum(),
             followers: self

@@ -36,6 +36,8 @@ use crate::{
 const ROUND_MS: u64 = 3_000;
 /// Shards that are filled or repaired at a time.
 const FILLS_MAX: usize = 48;
+/// The same, those included that requests wait for.
+const URGENT_FILLS_MAX: usize = 64;
 /// Bytes of one chunk: short enough not to hold up a request behind it.
 const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks of one stream under way.
@@ -210,7 +212,12 @@ impl Store {
     /// A message about copies; false if it breaks the protocol.
     pub(crate) fn keep(&mut self, slot: usize, message: &Message<'_>) -> bool {
         match *message {
-            Message::Holdings { now_ms, resp, holdings } => self.told(slot, now_ms, resp, holdings),
+            Message::Holdings {
+                epoch,
+                now_ms,
+                resp,
+                holdings,
+            } => self.told(slot, (epoch, now_ms), resp, holdings),
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
                     self.outboxes[slot].push(&Message::Compare);
@@ -226,6 +233,7 @@ impl Store {
             Message::Clock { shard, clock } => self.clock_of(slot, shard as usize, clock),
             Message::ClocksEnd => {
                 self.keeper.heard.insert(slot);
+                self.compared(slot);
                 true
             }
             Message::Pull { shard, any, clock } => self.pulled(slot, shard as usize, any, clock),
@@ -237,6 +245,8 @@ impl Store {
                 if let Some(fill) = fill.filter(|fill| fill.source == slot) {
                     fill.then.remove(slot);
                     self.end_fill(shard);
+                    // It dropped its copy, since all replicas cover that.
+                    self.cluster.merged(shard, slot);
                 }
                 true
             }
@@ -248,11 +258,20 @@ impl Store {
             | Message::Vitals(_)
             | Message::Keys(_)
             | Message::Ask
+            | Message::Sight(_)
+            | Message::Stand { .. }
+            | Message::Relay { .. }
             | Message::Leave => true,
         }
     }
 
-    fn told(&mut self, slot: usize, now_ms: u64, resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
+    fn told(
+        &mut self,
+        slot: usize,
+        (epoch, now_ms): (u64, u64),
+        resp: Option<(&str, u16)>,
+        bytes: &[u8],
+    ) -> bool {
         let Ok(holdings) = message::holdings(bytes) else {
             return false;
         };
@@ -264,9 +283,11 @@ impl Store {
             // What this message goes on to do has the new time, too: it may begin to serve.
             self.now_ms = now_ms;
         }
-        if !self.cluster.told(slot, holdings) {
+        if !self.cluster.told(slot, epoch, holdings) {
             return false;
         }
+        self.look_around();
+        self.tell_stand(slot);
         if let Some(peer) = self.cluster.peer_mut(slot) {
             peer.resp = resp.map(|(host, port)| (host.into(), port));
         }
@@ -327,6 +348,10 @@ impl Store {
         };
         let mine = replica.shard.clock();
         if self.cluster.copy(shard) == Copy::Absent || mine.covers(&theirs) {
+            // While a repair from the peer is under way, its clock may be an older one than that of the meeting.
+            if !self.lacks(shard, slot) {
+                self.cluster.merged(shard, slot);
+            }
             return true;
         }
         // One that was formed for want of others and has nothing makes way for one that has something.
@@ -337,6 +362,25 @@ impl Store {
         // It will be filled from its primary, which may lack this as well.
         self.want(shard, slot);
         true
+    }
+
+    /// All clocks of a peer were compared: it has nothing more of the shards that no repair is due for.
+    fn compared(&mut self, slot: usize) {
+        for shard in 0..self.replicas.len() {
+            if self.cluster.unmerged(shard).contains(slot) && !self.lacks(shard, slot) {
+                self.cluster.merged(shard, slot);
+            }
+        }
+    }
+
+    /// Something that the peer has of `shard` is on its way here, or has yet to be asked for.
+    fn lacks(&self, shard: usize, slot: usize) -> bool {
+        let wanted = self.keeper.wanted.get(&shard).is_some_and(|sources| sources.contains(slot));
+        let fill = self.replicas[shard].fill.as_ref();
+        wanted
+            || fill.is_some_and(|fill| {
+                !fill.given.contains(slot) && (fill.source == slot || fill.then.contains(slot))
+            })
     }
 
     /// Compares clocks with everybody.
@@ -435,19 +479,26 @@ impl Store {
         self.repair();
         if self.keeper.announce {
             self.keeper.announce = false;
-            let mut holdings = Vec::new();
-            message::put_holdings(&mut holdings, self.cluster.holdings());
-            let resp = self.config.resp.as_ref().map(|(host, port)| (host.as_str(), *port));
-            for slot in self.cluster.connected().iter() {
-                self.outboxes[slot].push(&Message::Holdings {
-                    now_ms: self.now_ms,
-                    resp,
-                    holdings: &holdings,
-                });
-            }
+            self.cluster.announce();
+            self.tell_holdings(self.cluster.connected());
         }
         if self.cluster.leaving() {
             self.go();
+        }
+    }
+
+    /// Tells peers what this node has.
+    pub(crate) fn tell_holdings(&mut self, peers: PeerSet) {
+        let mut holdings = Vec::new();
+        message::put_holdings(&mut holdings, self.cluster.holdings());
+        let resp = self.config.resp.as_ref().map(|(host, port)| (host.as_str(), *port));
+        for slot in peers.iter() {
+            self.outboxes[slot].push(&Message::Holdings {
+                epoch: self.cluster.announced(),
+                now_ms: self.now_ms,
+                resp,
+                holdings: &holdings,
+            });
         }
     }
 
@@ -489,7 +540,7 @@ impl Store {
                         self.fill(shard, primary, PeerSet::EMPTY, true);
                     }
                 }
-                Some(Seat::Me) => {}
+                Some(Seat::Me | Seat::Away) => {}
                 None => self.form(shard, awaits),
             },
             (false, Copy::Filling | Copy::Ready) => self.ask_release(shard),
@@ -530,6 +581,7 @@ impl Store {
     pub(crate) fn leave(&mut self) {
         if !self.cluster.leaving() {
             self.cluster.leave();
+            self.look_around();
             self.commands.push(MembersCommand::Leave);
             self.keeper.look = true;
         }

@@ -1,7 +1,7 @@
 //! What store processes say to each other: one frame per peer and flush, holding any number of messages.
 //!
 //! ```text
-//! frame   = version:u8 number:u64 applied:u64 beat:u64 echo:u64 message*
+//! frame   = version:u8 number:u64 applied:u64 beat:u64 echo:u64 stamp:u64 message*
 //! message = tag:u8 body              integers are varints, byte strings are length and bytes
 //! ```
 //!
@@ -14,6 +14,9 @@
 //! write that was acknowledged without it, since a primary is not content with fewer replicas before the write timeout,
 //! which is longer.
 //!
+//! `stamp` is the sender's hybrid logical time: what the receiver writes from then on is later than all that the sender
+//! had seen, whichever way the news took.
+//!
 //! The format is written by hand because deltas, forwarded requests and chunks are bytes already and are read in place.
 
 use alloc::{collections::VecDeque, vec::Vec};
@@ -21,14 +24,16 @@ use alloc::{collections::VecDeque, vec::Vec};
 use crate::{
     codec::{Malformed, Reader, put_bytes, put_varint},
     quorum::Level,
+    sight::{Identity, Sight},
+    stamp::Stamp,
 };
 
 /// Version of the frame and of all messages in it. A peer of another version is refused by the birth record.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Longest host name (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 /// Bytes before the messages of a frame.
-pub const HEADER: usize = 1 + 4 * 8;
+pub const HEADER: usize = 1 + 5 * 8;
 /// A frame that has grown beyond this takes no further message, so that its size is bounded by that of one message.
 const FRAME_BYTES: usize = 256 << 10;
 
@@ -173,12 +178,36 @@ pub enum Message<'a> {
     },
     /// What the sender has.
     Holdings {
+        /// Number of the announcement, rising.
+        epoch: u64,
         /// Its calendar, in Unix milliseconds: a node that starts takes it over.
         now_ms: u64,
         /// Host and port at which clients reach it by RESP.
         resp: Option<(&'a str, u16)>,
         /// Of every shard, in shard order; read with [`holdings`].
         holdings: &'a [u8],
+    },
+    /// Whom the sender is connected to.
+    Sight(Sight),
+    /// How far the sender agrees with the receiver.
+    Stand {
+        /// Digest of its view.
+        view: u64,
+        /// The receiver's latest announcement of holdings that it has taken in.
+        knows: u64,
+    },
+    /// A frame between two nodes that are not connected, for the receiver to take or to pass on.
+    Relay {
+        /// For whom it is.
+        to: Identity,
+        /// Who made it.
+        from: Identity,
+        /// Number of the relay at its maker, and at its receiver as the maker last heard it; 0: not yet.
+        numbers: (u64, u64),
+        /// Nodes that may still pass it on.
+        hops: u8,
+        /// The frame.
+        frame: &'a [u8],
     },
     /// A digest over all shards both hold; an unequal one is answered with [`Message::Compare`].
     Digest(u64),
@@ -270,6 +299,9 @@ const CHUNK_REST: u8 = 19;
 const KEYS: u8 = 20;
 const ASK: u8 = 21;
 const CLOCKS_END: u8 = 22;
+const SIGHT: u8 = 23;
+const STAND: u8 = 24;
+const RELAY: u8 = 25;
 
 impl Message<'_> {
     /// Appends the message.
@@ -295,13 +327,43 @@ impl Message<'_> {
                 out.push(u8::from(*follows));
                 put_bytes(out, replies);
             }
-            Self::Holdings { now_ms, resp, holdings } => {
+            Self::Holdings {
+                epoch,
+                now_ms,
+                resp,
+                holdings,
+            } => {
                 out.push(HOLDINGS);
+                put_varint(out, *epoch);
                 put_varint(out, *now_ms);
                 let (host, port) = resp.unwrap_or_default();
                 put_bytes(out, host.as_bytes());
                 put_varint(out, u64::from(port));
                 put_bytes(out, holdings);
+            }
+            Self::Sight(sight) => {
+                out.push(SIGHT);
+                sight.encode(out);
+            }
+            Self::Stand { view, knows } => {
+                out.push(STAND);
+                put_varint(out, *view);
+                put_varint(out, *knows);
+            }
+            Self::Relay {
+                to,
+                from,
+                numbers,
+                hops,
+                frame,
+            } => {
+                out.push(RELAY);
+                to.encode(out);
+                from.encode(out);
+                put_varint(out, numbers.0);
+                put_varint(out, numbers.1);
+                out.push(*hops);
+                put_bytes(out, frame);
             }
             Self::Digest(digest) => {
                 out.push(DIGEST);
@@ -398,9 +460,22 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             replies: input.bytes()?,
         },
         HOLDINGS => Message::Holdings {
+            epoch: input.varint()?,
             now_ms: input.varint()?,
             resp: resp_address(input)?,
             holdings: input.bytes()?,
+        },
+        SIGHT => Message::Sight(Sight::decode(input)?),
+        STAND => Message::Stand {
+            view: input.varint()?,
+            knows: input.varint()?,
+        },
+        RELAY => Message::Relay {
+            to: Identity::decode(input)?,
+            from: Identity::decode(input)?,
+            numbers: (input.varint()?, input.varint()?),
+            hops: input.u8()?,
+            frame: input.bytes()?,
         },
         DIGEST => Message::Digest(input.varint()?),
         COMPARE => Message::Compare,
@@ -477,6 +552,8 @@ pub struct Frame<'a> {
     pub beat: u64,
     /// Our clock as the peer last had it.
     pub echo: u64,
+    /// The peer's hybrid logical time when it sent the frame.
+    pub stamp: Stamp,
     messages: Reader<'a>,
 }
 
@@ -492,6 +569,7 @@ impl<'a> Frame<'a> {
             applied: input.u64()?,
             beat: input.u64()?,
             echo: input.u64()?,
+            stamp: Stamp(input.u64()?),
             messages: input,
         })
     }
@@ -501,6 +579,19 @@ impl<'a> Frame<'a> {
     pub fn next(&mut self) -> Option<Result<Message<'a>, Malformed>> {
         (!self.messages.is_empty()).then(|| decode(&mut self.messages))
     }
+}
+
+/// What the heads of frames say of their sender.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The peer's highest frame whose deltas are merged.
+    pub applied: u64,
+    /// The sender's monotonic clock.
+    pub now_ms: u64,
+    /// The peer's last beat.
+    pub echo: u64,
+    /// The sender's hybrid logical time.
+    pub stamp: Stamp,
 }
 
 /// What is gathered for one peer until it is sent: at the flush, or when there is room on the way to it.
@@ -570,8 +661,14 @@ impl Outbox {
     }
 
     /// Gives `send` the frames to send, if there is anything to say or a beat is due, until it refuses one because
-    /// there is no room; false if it did. `applied` is our side's highest number, `echo` the peer's last beat.
-    pub fn seal(&mut self, applied: u64, now_ms: u64, echo: u64, mut send: impl FnMut(&[u8]) -> bool) -> bool {
+    /// there is no room; false if it did.
+    pub fn seal(&mut self, head: Head, mut send: impl FnMut(&[u8]) -> bool) -> bool {
+        let Head {
+            applied,
+            now_ms,
+            echo,
+            stamp,
+        } = head;
         let due = now_ms >= self.sealed_ms + BEAT_MS;
         if self.frame.len() == HEADER && !self.acknowledge && !due {
             return true;
@@ -579,7 +676,7 @@ impl Outbox {
         let mut number = self.unsent();
         let mut send = |frame: &mut [u8]| {
             frame[0] = VERSION;
-            for (index, field) in [number, applied, now_ms, echo].into_iter().enumerate() {
+            for (index, field) in [number, applied, now_ms, echo, stamp.0].into_iter().enumerate() {
                 frame[1 + index * 8..][..8].copy_from_slice(&field.to_le_bytes());
             }
             number += 1;

@@ -89,6 +89,12 @@ pub(crate) struct Run {
     /// Peers whose acknowledgement of the frame now being gathered is waited for.
     pub awaited: PeerSet,
     pub parcels: Vec<Parcel>,
+    /// By shard: requests that wait until the shard is settled.
+    pub parked: Vec<(usize, Parcel)>,
+    /// When what waits for that is refused; 0: nothing has waited yet.
+    pub parked_until_ms: u64,
+    /// The peer whose client asked, and its number among the peers; `None`: a client of this node.
+    pub asker: Option<(usize, u64)>,
     /// Names of the parcels under way.
     pub sent: Vec<u64>,
     /// Shards with a write that another node executes: what is read of them afterwards is read there too.
@@ -108,6 +114,9 @@ impl Run {
             writes: Vec::new(),
             awaited: PeerSet::EMPTY,
             parcels: Vec::new(),
+            parked: Vec::new(),
+            parked_until_ms: 0,
+            asker: None,
             sent: Vec::new(),
             written_elsewhere: ShardSet::default(),
             open: 0,

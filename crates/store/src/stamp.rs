@@ -61,6 +61,11 @@ impl Hlc {
         self.last
     }
 
+    /// The latest stamp given or observed.
+    pub fn last(&self) -> Stamp {
+        self.last
+    }
+
     /// Takes note of a peer's stamp; whether it is within the bound. One that is further ahead of `now_ms` is good as
     /// data, but pulls ours no further than the bound.
     pub fn observe(&mut self, stamp: Stamp, now_ms: u64) -> bool {

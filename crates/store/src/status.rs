@@ -128,6 +128,7 @@ impl Store {
     fn shard_status(&self, shard: usize) -> ShardStatus {
         let name = |seat: Seat| match seat {
             Seat::Me => self.config.name.clone(),
+            Seat::Away => String::new(),
             Seat::Peer(slot) => self
                 .cluster
                 .peer(slot)

@@ -20,15 +20,16 @@ use crate::{
     backlog::Backlog,
     beam,
     calendar::Calendar,
-    cluster::Cluster,
+    cluster::{Change, Cluster},
     config::Config,
     coordinator::{Awaited, Sent},
     counters::Counters,
     dot::Writer,
     early::Early,
     keeper::Replica,
-    message::{self, Frame, LEASE_MS, Message, Outbox, Vitals},
+    message::{self, Frame, Head, LEASE_MS, Message, Outbox, Vitals},
     outcome,
+    parked::Parked,
     peers::{PEERS_MAX, PeerSet},
     random::Random,
     run::{Run, RunId, Runs},
@@ -102,11 +103,11 @@ pub struct Store {
     pub(crate) outboxes: Vec<Outbox>,
     /// By peer: what waits to be put there.
     pub(crate) backlogs: Vec<Backlog>,
-    received: Vec<u64>,
+    pub(crate) received: Vec<u64>,
     acknowledged: Vec<u64>,
     /// By peer: its clock, and ours as it last had it.
     beats: Vec<u64>,
-    echoes: Vec<u64>,
+    pub(crate) echoes: Vec<u64>,
     /// Peers that have not been heard of since this node stood still: until then it may have been deposed unawares.
     pub(crate) recovering: PeerSet,
     resumed_ms: u64,
@@ -117,12 +118,16 @@ pub struct Store {
     pub(crate) nobody: Pid,
     /// The name all stores have, and by peer that of its node.
     name: Atom,
-    names: Vec<Atom>,
+    pub(crate) names: Vec<Atom>,
     /// Peers that broke the protocol while the present message was handled.
     broken: Vec<(usize, &'static str)>,
     /// Peers whose connection is lost, which the member list does not show yet.
-    cut: PeerSet,
+    pub(crate) cut: PeerSet,
+    /// Silent peers that another member has dropped: their connections are closed once the message is done.
+    pub(crate) given_up: PeerSet,
     early: Early,
+    /// Requests on shards that are not settled.
+    pub(crate) parked: Parked,
 
     /// Emptied batches, for what peers forward.
     pub(crate) spares: Vec<Batch>,
@@ -197,6 +202,8 @@ impl Store {
             names: Vec::new(),
             broken: Vec::new(),
             cut: PeerSet::EMPTY,
+            given_up: PeerSet::EMPTY,
+            parked: Parked::default(),
             early: Early::default(),
             spares: Vec::new(),
             clients: HashMap::default(),
@@ -253,7 +260,9 @@ impl Store {
         if frame.applied >= self.outboxes[slot].unsent() {
             return Err("it acknowledges what was not sent");
         }
+        let life = self.cluster.peer(slot).map(|peer| peer.life);
         self.received[slot] = frame.number;
+        self.hlc.observe(frame.stamp, self.now_ms);
         self.beats[slot] = frame.beat;
         self.echoes[slot] = frame.echo.min(self.monotonic_ms);
         if frame.echo >= self.resumed_ms {
@@ -276,7 +285,12 @@ impl Store {
             }
             until_warm -= 1;
             let message = message.map_err(|malformed| malformed.0)?;
-            if !self.message(slot, &message) {
+            let makes_sense = self.message(slot, &message);
+            if self.cluster.peer(slot).map(|peer| peer.life) != life {
+                // The message told that the peer is out of reach.
+                return Ok(());
+            }
+            if !makes_sense {
                 return Err("a message that makes no sense");
             }
         }
@@ -324,6 +338,25 @@ impl Store {
                 self.leave();
                 true
             }
+            Message::Sight(sight) => {
+                self.cluster.sees(slot, sight.clone());
+                self.look_around();
+                true
+            }
+            Message::Stand { view, knows } => {
+                self.cluster.stands(slot, *view, *knows);
+                true
+            }
+            Message::Relay {
+                to,
+                from,
+                numbers,
+                hops,
+                frame,
+            } => {
+                self.relayed(to, from, *numbers, *hops, frame);
+                true
+            }
             Message::Holdings { .. }
             | Message::Digest(_)
             | Message::Compare
@@ -340,6 +373,21 @@ impl Store {
 
     fn members(&mut self, members: alloc::sync::Arc<[node::Member]>) {
         let change = self.cluster.update(members);
+        let has_lost = !change.lost.is_empty();
+        self.changed(&change);
+        self.look_around();
+        if has_lost && self.cluster.turns_away() {
+            // Their slots are free only now.
+            return self.members(self.cluster.members().clone());
+        }
+        for name in change.turned_away {
+            let text = format!("{name} has no part in the store: there are slots for {PEERS_MAX} peers");
+            self.notes.push(("peers_full", text));
+        }
+    }
+
+    /// Peers came or went.
+    pub(crate) fn changed(&mut self, change: &Change) {
         // A peer that was lost before it was heard of again has gone on without this node.
         if change.lost.iter().any(|slot| self.recovering.contains(slot)) {
             self.step_down();
@@ -363,21 +411,21 @@ impl Store {
             self.acknowledged[slot] = 0;
             self.beats[slot] = 0;
             self.echoes[slot] = 0;
+            if let Some(peer) = self.cluster.peer_mut(slot) {
+                peer.since_ms = self.monotonic_ms;
+            }
+        }
+        // Before anything else: what a peer hears of clocks counts from the holdings on.
+        self.tell_holdings(change.joined);
+        for slot in change.joined.iter() {
+            self.introduce(slot);
         }
         for slot in change.lost.iter() {
             self.abandon(slot);
         }
-        self.placed(&change);
+        self.placed(change);
         for slot in change.joined.iter() {
             self.hear_early(slot);
-        }
-        if !change.lost.is_empty() && self.cluster.turns_away() {
-            // Their slots are free only now.
-            return self.members(self.cluster.members().clone());
-        }
-        for name in change.turned_away {
-            let text = format!("{name} has no part in the store: there are slots for {PEERS_MAX} peers");
-            self.notes.push(("peers_full", text));
         }
     }
 
@@ -396,6 +444,7 @@ impl Store {
         self.early.take(node.as_str(), creation);
         if let Some(slot) = self.cluster.slot(node.as_str())
             && self.cluster.peer(slot).is_some_and(|peer| peer.creation == creation)
+            && !self.cluster.is_relayed(slot)
         {
             self.cut.insert(slot);
         }
@@ -407,6 +456,8 @@ impl Store {
     fn tick(&mut self) {
         self.deadlines();
         self.refuse_held();
+        self.refuse_parked();
+        self.look_around();
         self.review();
         self.expire();
         self.every_second();
@@ -452,7 +503,11 @@ impl Store {
     /// Sends what was gathered, and of what waits as much as there is room for. Called at the flush, which also comes
     /// when there is room again, and when a message is done that gathered a lot.
     fn send(&mut self, ctx: &mut Context<'_, Payload>) {
+        self.send_by_relay(ctx);
         for slot in self.cluster.connected().without(self.cut).iter() {
+            if self.cluster.is_relayed(slot) {
+                continue;
+            }
             while ctx.has_room(&self.names[slot]) && self.bring(slot) {
                 self.seal(ctx, slot);
             }
@@ -461,18 +516,16 @@ impl Store {
                 ctx.await_room(&self.names[slot]);
             }
             if self.outboxes[slot].bytes() > OUTBOX_BYTES_MAX {
-                self.broken.push((slot, "it does not read what it is sent"));
-                self.cut.insert(slot);
+                self.break_off(slot, "it does not read what it is sent");
             }
         }
     }
 
     /// Sends what is in an outbox; false if something is left for want of room.
     fn seal(&mut self, ctx: &mut Context<'_, Payload>, slot: usize) -> bool {
-        let applied = self.received[slot];
-        let echo = if self.lags(slot) { 0 } else { self.beats[slot] };
+        let head = self.head(slot);
         let (node, name) = (&self.names[slot], &self.name);
-        self.outboxes[slot].seal(applied, self.monotonic_ms, echo, |frame| {
+        self.outboxes[slot].seal(head, |frame| {
             let has_room = ctx.queued(node) < QUEUED_BYTES_MAX;
             if has_room {
                 ctx.send_bytes(node, name, frame);
@@ -481,8 +534,19 @@ impl Store {
         })
     }
 
+    /// What the heads of frames to a peer say now.
+    pub(crate) fn head(&self, slot: usize) -> Head {
+        Head {
+            applied: self.received[slot],
+            now_ms: self.monotonic_ms,
+            echo: if self.lags(slot) { 0 } else { self.beats[slot] },
+            stamp: self.hlc.last(),
+        }
+    }
+
     fn carry_out(&mut self, ctx: &mut Context<'_, Payload>) {
         self.answer_inquiries(ctx);
+        self.unpark();
         if !self.held.is_empty() && self.recovering.is_empty() {
             for run in core::mem::take(&mut self.held) {
                 self.start(run);
@@ -493,7 +557,7 @@ impl Store {
             ctx.tell(&client, Payload::Ask(ask));
         }
         let usual = self.beam_answers.is_empty() && self.commands.is_empty() && self.notes.is_empty();
-        if !usual || !self.broken.is_empty() {
+        if !usual || !self.broken.is_empty() || !self.given_up.is_empty() {
             self.carry_out_rest(ctx);
         }
     }
@@ -516,13 +580,28 @@ impl Store {
                 ctx.disconnect(&self.names[slot]);
             }
         }
+        for slot in core::mem::take(&mut self.given_up).iter() {
+            if self.cluster.peer(slot).is_some() && !self.cluster.is_relayed(slot) {
+                self.cut.insert(slot);
+                ctx.disconnect(&self.names[slot]);
+            }
+        }
     }
 
     /// A frame; a peer that broke the protocol with it is cut off once this message is done.
-    fn frame_of(&mut self, slot: usize, frame: &[u8]) {
+    pub(crate) fn frame_of(&mut self, slot: usize, frame: &[u8]) {
         if let Err(rule) = self.frame(slot, frame) {
+            self.break_off(slot, rule);
+        }
+    }
+
+    /// Nothing more is taken from a peer or sent to it: a rule was broken.
+    fn break_off(&mut self, slot: usize, rule: &'static str) {
+        self.cut.insert(slot);
+        if self.cluster.is_relayed(slot) {
+            self.relay_again(slot, None);
+        } else {
             self.broken.push((slot, rule));
-            self.cut.insert(slot);
         }
     }
 
@@ -532,6 +611,7 @@ impl Store {
                 .peers()
                 .find(|(_, peer)| peer.creation == pid.creation && peer.name == pid.node.as_str())
                 .map(|(slot, _)| slot)
+                .filter(|slot| !self.cluster.is_relayed(*slot))
         });
         match (slot, &term) {
             (Some(slot), Term::Binary(frame)) => {

@@ -248,6 +248,7 @@ pub(super) fn getkeysinslot(call: &mut Call<'_>) {
 fn address(store: &Store, seat: Seat) -> (&str, &str, u16) {
     let (name, told) = match seat {
         Seat::Me => (store.config.name.as_str(), &store.config.resp),
+        Seat::Away => return ("", "", 0),
         Seat::Peer(peer) => match store.cluster.peer(peer) {
             Some(peer) => (peer.name.as_str(), &peer.resp),
             None => return ("", "", 0),

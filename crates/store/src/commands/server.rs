@@ -68,6 +68,7 @@ fn held_elsewhere(store: &Store, shard: usize, level: Level) -> usize {
     };
     let answers = |seat: &Seat| match *seat {
         Seat::Me => true,
+        Seat::Away => false,
         Seat::Peer(slot) => !store.silent.contains(slot),
     };
     let ready = cluster

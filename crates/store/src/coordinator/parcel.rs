@@ -18,6 +18,7 @@ use crate::{
     command,
     message::{self, Forward, Message},
     outcome::TOO_LARGE,
+    peers::PEERS_MAX,
     run::{Origin, Parcel, Run, RunId},
     store::Store,
 };
@@ -35,6 +36,23 @@ pub(crate) struct Sent {
     keyspace: u16,
     slots: Vec<(Slot, u32)>,
     reads_only: bool,
+}
+
+impl Sent {
+    fn of(run: RunId, parcel: Parcel) -> Self {
+        Self {
+            run,
+            peer: parcel.peer,
+            keyspace: parcel.keyspace,
+            slots: parcel.slots,
+            reads_only: parcel.reads_only,
+        }
+    }
+
+    /// How many requests wait for a reply.
+    pub(crate) fn count(&self) -> usize {
+        self.slots.len()
+    }
 }
 
 impl Store {
@@ -61,6 +79,7 @@ impl Store {
         };
         let mut run = Run::new(origin, self.own_ask(session, batch), self.monotonic_ms + patience_ms);
         run.hops = forward.hops;
+        run.asker = Some((slot, life));
         run.is_last = forward.is_last;
         if self.backlogs[slot].is_full() {
             self.refuse(
@@ -82,6 +101,11 @@ impl Store {
             let followed = parcels.as_slice().iter().any(|later| later.peer == parcel.peer);
             self.forward(id, run, parcel, is_last && !followed);
         }
+        for (shard, parcel) in mem::take(&mut run.parked) {
+            run.open += 1;
+            let until_ms = run.parked_until_ms;
+            self.park_requests(shard, Sent::of(id, parcel), until_ms);
+        }
     }
 
     fn forward(&mut self, id: RunId, run: &mut Run, parcel: Parcel, is_last: bool) {
@@ -100,23 +124,7 @@ impl Store {
         self.counters.forwarded += parcel.slots.len() as u64;
         run.open += 1;
         run.sent.push(token);
-        let Parcel {
-            peer,
-            keyspace,
-            slots,
-            reads_only,
-            ..
-        } = parcel;
-        self.sent.insert(
-            token,
-            Sent {
-                run: id,
-                peer,
-                keyspace,
-                slots,
-                reads_only,
-            },
-        );
+        self.sent.insert(token, Sent::of(id, parcel));
     }
 
     /// The replies to a parcel, or those of its first requests that have none yet.
@@ -207,26 +215,38 @@ impl Store {
     /// Reads are asked of another; whether a write was executed nobody knows.
     fn parcel_lost(&mut self, sent: Sent) {
         let Some(run) = self.runs.get(sent.run) else { return };
-        run.open -= 1;
         if sent.reads_only {
-            self.ask_again(sent);
+            let hops = run.hops + 1;
+            self.ask_again(sent, |again| again.hops = hops);
         } else {
+            run.open -= 1;
             let text = "the node that executed this write is lost: it may or may not have taken effect";
             self.fail(sent, ErrorKind::Timeout, text);
         }
     }
 
-    /// Begins the requests of a lost parcel once more. They stay together, so that they go in parcels again.
-    fn ask_again(&mut self, sent: Sent) {
+    /// Begins requests that waited for their shard again; what has to wait once more does so until `until_ms`.
+    pub(crate) fn begin_parked(&mut self, sent: Sent, until_ms: u64) {
+        self.ask_again(sent, |again| again.parked_until_ms = until_ms);
+    }
+
+    /// Refuses requests that waited for their shard.
+    pub(crate) fn refuse_parcel(&mut self, sent: Sent, text: &str) {
         let Some(run) = self.runs.get(sent.run) else { return };
-        run.open += 1;
+        run.open -= 1;
+        self.fail(sent, ErrorKind::NoNodes, text);
+    }
+
+    /// Begins the requests of a parcel once more. They stay together, so that they go in parcels again.
+    fn ask_again(&mut self, sent: Sent, prepare: impl FnOnce(&mut Run)) {
+        let Some(run) = self.runs.get(sent.run) else { return };
         let mut session = run.ask.session.for_part();
         session.keyspace = sent.keyspace;
         let mut batch = Batch::new();
         for &(_, index) in &sent.slots {
             batch.push(&run.ask.batch.request(index as usize).iter().collect::<Vec<_>>());
         }
-        let (deadline_ms, hops) = (run.deadline_ms, run.hops + 1);
+        let (deadline_ms, hops, asker) = (run.deadline_ms, run.hops, run.asker);
         let written_elsewhere = run.written_elsewhere.clone();
         let origin = Origin::Again {
             of: sent.run,
@@ -234,9 +254,31 @@ impl Store {
         };
         let mut again = Run::new(origin, self.own_ask(session, batch), deadline_ms);
         again.hops = hops;
+        again.asker = asker;
         again.written_elsewhere = written_elsewhere;
+        prepare(&mut again);
         self.start(again);
     }
+}
+
+/// Gathers a request that waits until its shard is settled; its reply has its place.
+pub(super) fn park(run: &mut Run, shard: usize, place: (Slot, u32), read: bool) {
+    let keyspace = run.ask.session.keyspace;
+    let fits = |(other, parcel): &(usize, Parcel)| *other == shard && parcel.keyspace == keyspace;
+    let index = run.parked.iter().position(fits).unwrap_or_else(|| {
+        let parcel = Parcel {
+            peer: PEERS_MAX,
+            keyspace,
+            requests: Vec::new(),
+            slots: Vec::new(),
+            reads_only: true,
+        };
+        run.parked.push((shard, parcel));
+        run.parked.len() - 1
+    });
+    let parcel = &mut run.parked[index].1;
+    parcel.slots.push(place);
+    parcel.reads_only &= read;
 }
 
 /// Gathers a request for `peer`; its reply has its place.

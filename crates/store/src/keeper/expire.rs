@@ -44,7 +44,8 @@ impl Store {
             let shard = self.keeper.expire_at % shards;
             self.keeper.expire_at = shard + 1;
             // One that is being repaired lacks something, maybe a later deadline.
-            if self.cluster.route(shard).primary == Some(Seat::Me) && self.replicas[shard].fill.is_none() {
+            let route = self.cluster.route(shard);
+            if route.primary == Some(Seat::Me) && route.settled && self.replicas[shard].fill.is_none() {
                 cost += self.expire_in(shard, overdue, COST_MAX - cost);
                 if cost >= COST_MAX {
                     return;

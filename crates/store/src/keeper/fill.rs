@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{CHUNK_BYTES, FILLS_MAX, Fill, Stream, WINDOW, decode};
+use super::{CHUNK_BYTES, FILLS_MAX, Fill, Stream, URGENT_FILLS_MAX, WINDOW, decode};
 use crate::{
     backlog::Pull,
     cluster::Seat,
@@ -106,8 +106,9 @@ impl Store {
 
     /// Begins to fill or repair a copy from `source`, unless that is under way or too much is.
     pub(super) fn fill(&mut self, shard: usize, source: usize, then: PeerSet, makes_ready: bool) -> bool {
+        let most = self.fills_max(shard);
         let replica = &mut self.replicas[shard];
-        if replica.fill.is_some() || self.keeper.fills >= FILLS_MAX {
+        if replica.fill.is_some() || self.keeper.fills >= most {
             return false;
         }
         replica.fill = Some(Fill {
@@ -123,10 +124,23 @@ impl Store {
         true
     }
 
+    /// How many copies may be filled or repaired at a time, `shard` among them.
+    fn fills_max(&self, shard: usize) -> usize {
+        if self.parked.has(shard) { URGENT_FILLS_MAX } else { FILLS_MAX }
+    }
+
+    /// The next shard to be repaired: one that requests wait for, if there is one.
+    fn next_repair(&self) -> Option<usize> {
+        let wanted = &self.keeper.wanted;
+        let urgent = self.parked.shards().find(|shard| wanted.contains_key(shard));
+        let next = urgent.or_else(|| wanted.keys().next().copied())?;
+        (self.keeper.fills < self.fills_max(next)).then_some(next)
+    }
+
     /// Begins repairs that are wanted, as many as may be under way.
     pub(super) fn repair(&mut self) {
-        while self.keeper.fills < FILLS_MAX
-            && let Some((shard, mut sources)) = self.keeper.wanted.pop_first()
+        while let Some(shard) = self.next_repair()
+            && let Some(mut sources) = self.keeper.wanted.remove(&shard)
         {
             if self.cluster.copy(shard) == Copy::Absent {
                 continue;
@@ -226,6 +240,7 @@ impl Store {
             return;
         };
         fill.given.insert(fill.source);
+        self.cluster.merged(shard, fill.source);
         let mut sources = fill.then;
         let makes_ready = fill.makes_ready;
         if makes_ready {
@@ -248,8 +263,12 @@ impl Store {
         if let Some(fill) = self.replicas[shard].fill.take() {
             self.keeper.fills -= 1;
             self.keeper.look = true;
-            // Given up before the others had their turn.
-            let owing = fill.then.without(fill.given);
+            // Given up before the others had their turn, or before what a peer had when it was met is here.
+            let mut sources = fill.then;
+            if self.cluster.unmerged(shard).contains(fill.source) {
+                sources.insert(fill.source);
+            }
+            let owing = sources.without(fill.given);
             if !owing.is_empty() {
                 let wanted = self.keeper.wanted.entry(shard).or_default();
                 *wanted = wanted.union(owing);

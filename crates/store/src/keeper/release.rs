@@ -45,7 +45,7 @@ impl Store {
         }
         replica.released.insert(slot);
         let all = self.cluster.order(shard).all(|seat| match seat {
-            Seat::Me => false,
+            Seat::Me | Seat::Away => false,
             Seat::Peer(slot) => replica.released.contains(slot) && self.cluster.copy_at(seat, shard) == Copy::Ready,
         });
         if all && replica.fill.is_none() {

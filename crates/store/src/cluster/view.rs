@@ -1,0 +1,449 @@
+//! The component of nodes that this node belongs to, and the channels to its members.
+//!
+//! - A peer is listed in this node's sight once it has told what it holds.
+//! - A member that is not connected to this node gets a relay: frames for it travel in frames of the next node on the
+//!   way ([`Message::Relay`](crate::message::Message::Relay)). A relay waits [`RELAY_AFTER_MS`], since a connection that
+//!   broke is often made anew at once.
+//! - A relay has a number at each end, new whenever that end begins anew. So frames of a relay that has ended are
+//!   recognised, however late they come.
+
+use alloc::vec::Vec;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Change, Cluster, MemberState, PEERS_MAX, Peer};
+use crate::{
+    message::Copy,
+    peers::PeerSet,
+    sight::{self, Identity, Neighbour, Reached, Sight},
+};
+
+/// How long a member stays without a connection before a relay is made to it.
+const RELAY_AFTER_MS: u64 = 50;
+
+/// How frames get to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Over a connection.
+    Direct,
+    /// In frames of other nodes.
+    Relayed(Relay),
+}
+
+/// One end of a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Number of this end, rising.
+    pub mine: u64,
+    /// Number of the other end, as last heard; 0: none yet.
+    pub theirs: u64,
+    /// Frames of the other end with that number are taken.
+    pub open: bool,
+}
+
+/// What to do with a frame that came by relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relayed {
+    /// It is of a relay that has ended.
+    Stale,
+    /// It is the next one.
+    Taken,
+    /// The other end has begun anew: this end does the same.
+    Anew,
+}
+
+impl Relay {
+    /// The other end sent a frame under its number `theirs`, and knows this end as `mine`; 0: it does not know it.
+    pub fn hear(&mut self, theirs: u64, mine: u64) -> Relayed {
+        if mine != 0 && mine != self.mine || theirs < self.theirs {
+            return Relayed::Stale;
+        }
+        match (theirs == self.theirs, self.open) {
+            (true, true) => Relayed::Taken,
+            (true, false) => Relayed::Stale,
+            (false, true) => Relayed::Anew,
+            (false, false) => {
+                (self.theirs, self.open) = (theirs, true);
+                Relayed::Taken
+            }
+        }
+    }
+}
+
+/// What a peer said of its view.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Whom it is connected to; `None` until it has told.
+    pub sight: Option<Sight>,
+    /// Digest of its view.
+    pub view: u64,
+    /// The latest announcement of this node's holdings that it has taken in.
+    pub knows: u64,
+    /// Number of its own latest announcement that was taken in here.
+    pub epoch: u64,
+}
+
+/// What a look around has changed.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// Relays that began or ended.
+    pub change: Change,
+    /// This node's sight is another: all peers should hear of it.
+    pub sight: bool,
+    /// The view is another: all peers should hear of it.
+    pub view: bool,
+    /// Silent peers that another member has dropped: their connections should be closed.
+    pub given_up: PeerSet,
+}
+
+/// The component, as last computed.
+#[derive(Debug)]
+pub struct View {
+    me: Identity,
+    mine: Sight,
+    members: Vec<Reached>,
+    digest: u64,
+    /// Members without a channel, and since when.
+    unseated: Vec<(Identity, u64)>,
+    /// Number of the last relay that was begun here.
+    relays: u64,
+    /// A member that has a ready copy has not told this node what it holds.
+    is_incomplete: bool,
+}
+
+impl View {
+    /// A node alone.
+    pub(super) fn new(me: Identity) -> Self {
+        let mut view = Self {
+            me,
+            mine: Sight::default(),
+            members: Vec::new(),
+            digest: 0,
+            unseated: Vec::new(),
+            relays: 0,
+            is_incomplete: false,
+        };
+        view.digest = view.digest_now();
+        view
+    }
+
+    /// The node itself.
+    pub fn me(&self) -> &Identity {
+        &self.me
+    }
+
+    /// Whom the node is connected to, as it last said.
+    pub fn mine(&self) -> &Sight {
+        &self.mine
+    }
+
+    /// The other members of the component, by identity.
+    pub fn members(&self) -> &[Reached] {
+        &self.members
+    }
+
+    /// Equal at all nodes that see the same members.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    fn digest_now(&self) -> u64 {
+        let mut all: Vec<(&Identity, bool)> =
+            self.members.iter().map(|member| (&member.node, member.leaving)).collect();
+        all.push((&self.me, self.mine.leaving));
+        all.sort_unstable();
+        let mut bytes = Vec::new();
+        for (node, leaving) in all {
+            node.encode(&mut bytes);
+            bytes.push(u8::from(leaving));
+        }
+        xxh3_64(&bytes)
+    }
+}
+
+impl Cluster {
+    /// The component that this node belongs to.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The slot of this life of a node.
+    pub fn seat_of(&self, node: &Identity) -> Option<usize> {
+        self.peers().find(|(_, peer)| peer.is(node)).map(|(slot, _)| slot)
+    }
+
+    /// The slot of the neighbour to which a frame for `node` goes next.
+    pub fn next_hop(&self, node: &Identity) -> Option<usize> {
+        let direct = |slot: &usize| self.peer(*slot).is_some_and(|peer| peer.channel == Channel::Direct);
+        let through = |member: &Reached| self.seat_of(&member.through).filter(direct);
+        let at = self.view.members.binary_search_by(|member| member.node.cmp(node)).ok()?;
+        self.seat_of(node)
+            .filter(direct)
+            .or_else(|| through(&self.view.members[at]))
+    }
+
+    /// Frames to the peer in `slot` go by relay.
+    pub fn is_relayed(&self, slot: usize) -> bool {
+        self.peer(slot).is_some_and(|peer| peer.channel != Channel::Direct)
+    }
+
+    /// The peer sees the same cluster.
+    pub fn agrees(&self, slot: usize) -> bool {
+        self.peer(slot).is_some_and(|peer| peer.said.view == self.view.digest)
+    }
+
+    /// This node may decide on `shard`: whoever else has a ready copy of it sees the same cluster, knows that the copy
+    /// of this node is ready, and had nothing when it was met that is missing here.
+    pub(super) fn is_settled(&self, shard: usize) -> bool {
+        let is_at_one = |(slot, peer): (usize, &Peer)| {
+            peer.copy(shard) != Copy::Ready || self.agrees(slot) && self.fences.is_known(shard, peer.said.knows)
+        };
+        self.copies[shard] == Copy::Ready
+            && !self.view.is_incomplete
+            && self.fences.unmerged(shard).is_empty()
+            && self.peers().all(is_at_one)
+    }
+
+    /// What this node has is announced anew.
+    pub fn announce(&mut self) {
+        self.fences.announce();
+    }
+
+    /// Number of the latest announcement.
+    pub fn announced(&self) -> u64 {
+        self.fences.announced()
+    }
+
+    /// A peer says which view it has, and which announcement of this node's holdings it knows.
+    pub fn stands(&mut self, slot: usize, view: u64, knows: u64) {
+        let knows = knows.min(self.fences.announced());
+        if let Some(peer) = self.peer_mut(slot) {
+            (peer.said.view, peer.said.knows) = (view, knows);
+            self.reroute();
+        }
+    }
+
+    /// A peer says whom it sees.
+    pub fn sees(&mut self, slot: usize, sight: Sight) {
+        if let Some(peer) = self.peer_mut(slot) {
+            peer.said.sight = Some(sight);
+        }
+    }
+
+    /// All that a peer had of `shard` is merged.
+    pub fn merged(&mut self, shard: usize, slot: usize) {
+        if self.fences.lower(shard, slot) {
+            self.reroute_one(shard);
+        }
+    }
+
+    /// Peers whose copy of `shard` was met and has yet to be merged.
+    pub fn unmerged(&self, shard: usize) -> PeerSet {
+        self.fences.unmerged(shard)
+    }
+
+    /// Computes the component anew, and begins and ends relays.
+    pub fn look(&mut self, now_ms: u64) -> Look {
+        let mut look = Look::default();
+        let mine = self.sight_now();
+        look.sight = mine != self.view.mine;
+        self.view.mine = mine;
+        let sights = self.peers().filter_map(|(_, peer)| {
+            let node = Identity {
+                name: peer.name.clone(),
+                creation: peer.creation,
+            };
+            Some((node, peer.said.sight.as_ref()?))
+        });
+        let sights: Vec<(Identity, &Sight)> = sights.collect();
+        let told = sights.iter().map(|(node, sight)| (node, *sight));
+        let members = sight::component(&self.view.me, &self.view.mine, told);
+        self.view.members = members;
+        let digest = self.view.digest_now();
+        look.view = digest != core::mem::replace(&mut self.view.digest, digest);
+        self.relays(now_ms, &mut look.change);
+        look.given_up = self.given_up();
+        self.view.is_incomplete = self.is_incomplete();
+        self.place();
+        look
+    }
+
+    fn sight_now(&self) -> Sight {
+        let doubts = |peer: &Peer| {
+            let is_it = |member: &&super::Member| member.name.as_str() == peer.name;
+            let member = self.members().iter().find(is_it);
+            member.is_some_and(|member| member.state == MemberState::Suspect)
+        };
+        let listed = self
+            .peers()
+            .filter(|(_, peer)| peer.channel == Channel::Direct && !peer.holdings.is_empty());
+        let mut neighbours: Vec<Neighbour> = listed
+            .map(|(_, peer)| Neighbour {
+                node: Identity {
+                    name: peer.name.clone(),
+                    creation: peer.creation,
+                },
+                serves: peer.serves(),
+                doubted: doubts(peer),
+            })
+            .collect();
+        neighbours.sort_unstable_by(|a, b| a.node.cmp(&b.node));
+        Sight {
+            leaving: self.leaving,
+            neighbours,
+        }
+    }
+
+    fn relays(&mut self, now_ms: u64, change: &mut Change) {
+        for slot in 0..self.peers.len() {
+            if let Some(peer) = &self.peers[slot]
+                && peer.channel != Channel::Direct
+                && !self.view.members.iter().any(|member| peer.is(&member.node))
+            {
+                change.crashed |= !peer.leaving;
+                self.unseat(slot);
+                change.lost.insert(slot);
+            }
+        }
+        let members = self.view.members.iter().map(|member| &member.node);
+        let unseated: Vec<Identity> = members
+            .filter(|node| self.seat_of(node).is_none() && node.name != self.view.me.name)
+            .cloned()
+            .collect();
+        let before = core::mem::take(&mut self.view.unseated);
+        for node in unseated {
+            let since = before.iter().find(|(other, _)| *other == node);
+            let since_ms = since.map_or(now_ms, |(_, since_ms)| *since_ms);
+            let is_due = now_ms >= since_ms + RELAY_AFTER_MS && self.slot(&node.name).is_none();
+            match is_due.then(|| self.begin_relay(node.clone(), 0, change.lost)).flatten() {
+                Some(slot) => change.joined.insert(slot),
+                None => self.view.unseated.push((node, since_ms)),
+            }
+        }
+    }
+
+    /// A relay to `node`, whose own end has the number `theirs` if it began. `None` if no slot is free.
+    fn begin_relay(&mut self, node: Identity, theirs: u64, lost: PeerSet) -> Option<usize> {
+        self.view.relays += 1;
+        let relay = Relay {
+            mine: self.view.relays,
+            theirs,
+            open: theirs > 0,
+        };
+        self.absent.retain(|gone| gone.name != node.name);
+        let peer = self.peer_of(node, Channel::Relayed(relay));
+        self.seat_peer(peer, lost)
+    }
+
+    /// Begins a relay anew, since its frames have a gap, or since the other end began anew as number `anew`.
+    pub fn relay_again(&mut self, slot: usize, anew: Option<u64>) -> Change {
+        let mut change = Change::default();
+        let Some(peer) = self.peer(slot) else { return change };
+        let Channel::Relayed(relay) = peer.channel else {
+            return change;
+        };
+        let node = Identity {
+            name: peer.name.clone(),
+            creation: peer.creation,
+        };
+        self.unseat(slot);
+        change.lost.insert(slot);
+        if let Some(slot) = self.begin_relay(node, anew.unwrap_or(0), change.lost) {
+            if anew.is_none()
+                && let Some(Peer {
+                    channel: Channel::Relayed(again),
+                    ..
+                }) = self.peer_mut(slot)
+            {
+                // Of the number that was broken nothing more is taken.
+                again.theirs = relay.theirs;
+            }
+            change.joined.insert(slot);
+        }
+        self.place();
+        change
+    }
+
+    /// Peers that this node doubts and that are not in the component: another member has dropped them.
+    fn given_up(&self) -> PeerSet {
+        let mut set = PeerSet::EMPTY;
+        for neighbour in self.view.mine.neighbours.iter().filter(|neighbour| neighbour.doubted) {
+            let is_member = self.view.members.iter().any(|member| member.node == neighbour.node);
+            if !is_member
+                && let Some(slot) = self.seat_of(&neighbour.node)
+                && self.peer(slot).is_some_and(|peer| peer.said.sight.is_some())
+            {
+                set.insert(slot);
+            }
+        }
+        set
+    }
+
+    fn is_incomplete(&self) -> bool {
+        let has_told = |node: &Identity| {
+            let slot = self.seat_of(node);
+            slot.is_some_and(|slot| self.peer(slot).is_some_and(|peer| !peer.holdings.is_empty()))
+        };
+        let others = self.view.members.iter().filter(|member| member.node.name != self.view.me.name);
+        let is_full = self.peers.len() == PEERS_MAX && self.peers.iter().all(Option::is_some);
+        !is_full && others.into_iter().any(|member| member.serves && !has_told(&member.node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relay(mine: u64) -> Relay {
+        Relay {
+            mine,
+            theirs: 0,
+            open: false,
+        }
+    }
+
+    #[test]
+    fn two_ends_that_begin_at_once_hear_each_other() {
+        let (mut a, mut b) = (relay(1), relay(7));
+        assert_eq!(a.hear(7, 0), Relayed::Taken);
+        assert_eq!(b.hear(1, 0), Relayed::Taken);
+        assert_eq!(b.hear(1, 7), Relayed::Taken);
+    }
+
+    #[test]
+    fn an_end_that_begins_anew_is_followed_and_what_was_under_way_is_stale() {
+        let mut a = Relay {
+            mine: 1,
+            theirs: 7,
+            open: true,
+        };
+        assert_eq!(a.hear(8, 0), Relayed::Anew);
+        // What `a` begins then knows the new number already.
+        let mut a = Relay {
+            mine: 2,
+            theirs: 8,
+            open: true,
+        };
+        assert_eq!(a.hear(7, 1), Relayed::Stale);
+        assert_eq!(a.hear(8, 0), Relayed::Taken);
+        assert_eq!(a.hear(8, 2), Relayed::Taken);
+    }
+
+    #[test]
+    fn after_a_gap_nothing_more_of_the_broken_relay_is_taken() {
+        let mut a = Relay {
+            mine: 3,
+            theirs: 7,
+            open: false,
+        };
+        assert_eq!(a.hear(7, 0), Relayed::Stale);
+        assert_eq!(a.hear(8, 0), Relayed::Taken);
+        assert_eq!(a.theirs, 8);
+    }
+}
+impl Cluster {
+    /// DEBUG
+    pub fn why(&self, shard: usize) -> alloc::string::String {
+        let p: Vec<_> = self.peers().map(|(s,p)| alloc::format!("{s}:{} copy {:?} agrees {} ({:x} mine {:x}) knows {} ready_known {} epoch {}", p.name, p.copy(shard), self.agrees(s), p.said.view, self.view.digest, p.said.knows, self.fences.is_known(shard, p.said.knows), p.said.epoch)).collect();
+        alloc::format!("{} copy {:?} incomplete {} unmerged {:?} members {:?} announced {} peers {p:?}", self.name(), self.copies[shard], self.view.is_incomplete, self.fences.unmerged(shard), self.view.members.iter().map(|m| &m.node.name).collect::<Vec<_>>(), self.fences.announced())
+    }
+}

@@ -1,0 +1,154 @@
+//! Frames between nodes that have no connection: passed on by the nodes between them.
+//!
+//! A member that this node is not connected to, and that other members reach, is a peer like any other; only its frames
+//! travel in [`Message::Relay`]. A node on the way drops what is too much for the next connection, and the gap in the
+//! numbers begins the relay anew.
+
+use alloc::vec::Vec;
+use node::Context;
+
+use crate::{
+    ask::Payload,
+    cluster::{Channel, Relayed},
+    message::{LEASE_MS, Message},
+    sight::Identity,
+    store::Store,
+};
+
+/// Nodes that pass a frame on, at most: a frame goes in circles only while sights are changing.
+const HOPS_MAX: u8 = 8;
+/// Bytes that wait for a peer from which on nothing is passed on to it.
+const PASSED_BYTES_MAX: usize = 64 << 20;
+/// A connection over which nothing came for so long has ended at the other side, if that side makes a relay.
+const DEAD_AFTER_MS: u64 = 2 * LEASE_MS;
+
+impl Store {
+    /// Looks at the members within reach anew, and tells the peers what has changed.
+    pub(crate) fn look_around(&mut self) {
+        let mut is_new = false;
+        // What the new peers are is part of the routes, so relays that came or went ask for another look.
+        loop {
+            let look = self.cluster.look(self.monotonic_ms);
+            self.given_up = self.given_up.union(look.given_up);
+            is_new |= look.sight || look.view;
+            if look.change.lost.is_empty() && look.change.joined.is_empty() {
+                break;
+            }
+            self.changed(&look.change);
+        }
+        if is_new {
+            self.keeper.look = true;
+            for slot in self.cluster.connected().iter() {
+                self.introduce(slot);
+            }
+        }
+    }
+
+    /// Tells a peer whom this node sees, and where it stands.
+    pub(crate) fn introduce(&mut self, slot: usize) {
+        let sight = self.cluster.view().mine().clone();
+        self.outboxes[slot].push(&Message::Sight(sight));
+        self.tell_stand(slot);
+    }
+
+    /// Tells a peer how far this node agrees with it.
+    pub(crate) fn tell_stand(&mut self, slot: usize) {
+        let Some(peer) = self.cluster.peer(slot) else { return };
+        let knows = peer.said.epoch;
+        let view = self.cluster.view().digest();
+        self.outboxes[slot].push(&Message::Stand { view, knows });
+    }
+
+    /// Puts the frames for peers by relay into the outboxes of the neighbours on the way.
+    pub(crate) fn send_by_relay(&mut self, ctx: &mut Context<'_, Payload>) {
+        for slot in self.cluster.connected().without(self.cut).iter() {
+            let Some(peer) = self.cluster.peer(slot) else { continue };
+            let Channel::Relayed(relay) = peer.channel else {
+                continue;
+            };
+            let to = Identity {
+                name: peer.name.clone(),
+                creation: peer.creation,
+            };
+            let Some(hop) = self.cluster.next_hop(&to) else { continue };
+            while ctx.has_room(&self.names[hop]) && self.bring(slot) {
+                self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
+            }
+            self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
+            if !self.backlogs[slot].is_empty() {
+                ctx.await_room(&self.names[hop]);
+            }
+        }
+    }
+
+    fn seal_for_relay(&mut self, slot: usize, hop: usize, to: &Identity, (mine, theirs): (u64, u64)) {
+        let head = self.head(slot);
+        let mut frames: Vec<Vec<u8>> = Vec::new();
+        self.outboxes[slot].seal(head, |frame| {
+            frames.push(frame.to_vec());
+            true
+        });
+        let from = self.cluster.view().me().clone();
+        for frame in &frames {
+            self.outboxes[hop].push(&Message::Relay {
+                to: to.clone(),
+                from: from.clone(),
+                numbers: (mine, theirs),
+                hops: HOPS_MAX,
+                frame,
+            });
+        }
+    }
+
+    /// A frame that came by relay, for this node or for one that it is to be passed on to.
+    pub(crate) fn relayed(&mut self, to: &Identity, from: &Identity, numbers: (u64, u64), hops: u8, frame: &[u8]) {
+        if to == self.cluster.view().me() {
+            return self.take_relayed(from, numbers, frame);
+        }
+        let next = self.cluster.next_hop(to);
+        let has_room = |slot: &usize| self.outboxes[*slot].bytes() < PASSED_BYTES_MAX && !self.cut.contains(*slot);
+        if let Some(next) = next.filter(has_room).filter(|_| hops > 0) {
+            self.outboxes[next].push(&Message::Relay {
+                to: to.clone(),
+                from: from.clone(),
+                numbers,
+                hops: hops - 1,
+                frame,
+            });
+        }
+    }
+
+    fn take_relayed(&mut self, from: &Identity, (theirs, mine): (u64, u64), frame: &[u8]) {
+        let Some(slot) = self.cluster.seat_of(from) else { return };
+        let Some(peer) = self.cluster.peer_mut(slot) else { return };
+        let heard = match &mut peer.channel {
+            Channel::Relayed(relay) => relay.hear(theirs, mine),
+            Channel::Direct => {
+                // The other end has lost the connection, and this end does not know it yet.
+                let alive_ms = self.echoes[slot].max(peer.since_ms);
+                if self.monotonic_ms > alive_ms + DEAD_AFTER_MS {
+                    self.given_up.insert(slot);
+                }
+                return;
+            }
+        };
+        match heard {
+            Relayed::Stale => {}
+            Relayed::Taken if self.cut.contains(slot) => {}
+            Relayed::Taken => self.frame_of(slot, frame),
+            Relayed::Anew => {
+                if let Some(slot) = self.relay_again(slot, Some(theirs)) {
+                    self.frame_of(slot, frame);
+                }
+            }
+        }
+    }
+
+    /// Begins a relay anew: its new slot.
+    pub(crate) fn relay_again(&mut self, slot: usize, anew: Option<u64>) -> Option<usize> {
+        let change = self.cluster.relay_again(slot, anew);
+        self.changed(&change);
+        self.look_around();
+        change.joined.iter().next()
+    }
+}

@@ -1,0 +1,324 @@
+//! Whom a node can reach, directly and through others: the matrix of connections, and the component computed from it.
+//!
+//! Each node sends its peers a [`Sight`]: the peers that it is connected to. From the sights of all nodes every node
+//! computes the same *component*, whichever single connections are down:
+//!
+//! - A connection counts if both of its ends list it, or if one end lists it and the sight of the other is not known
+//!   yet.
+//! - A connection is *doubted* while one of its ends has heard nothing for half the tick time. Doubted connections lead
+//!   nowhere: a node that is reached by none but doubted ones stays in the component only as long as every other member
+//!   still lists it. So all members drop a silent node when the first of them does.
+//!
+//! Nothing is sent from here, and no clock is read.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    vec::Vec,
+};
+
+use crate::codec::{Malformed, Reader, put_bytes, put_varint};
+
+/// Longest name of a node, in bytes: 255 characters of UTF-8.
+const NAME_BYTES_MAX: usize = 4 * 255;
+
+/// One life of a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// Its full name.
+    pub name: String,
+    /// Which life: new at each start of the node.
+    pub creation: u32,
+}
+
+impl Identity {
+    /// Appends its encoding.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.name.as_bytes());
+        put_varint(out, u64::from(self.creation));
+    }
+
+    /// Reads one.
+    pub fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let name = input.bytes()?;
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Err(Malformed("a node name is empty or too long"));
+        }
+        let name = core::str::from_utf8(name).map_err(|_| Malformed("a node name is not UTF-8"))?;
+        Ok(Self {
+            name: name.into(),
+            creation: u32::try_from(input.varint()?).map_err(|_| Malformed("creation out of range"))?,
+        })
+    }
+}
+
+/// A peer that a node is connected to and has heard the holdings of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Which life of which node.
+    pub node: Identity,
+    /// It has a ready copy of some shard.
+    pub serves: bool,
+    /// Nothing was read from it for half the tick time.
+    pub doubted: bool,
+}
+
+/// What a node says of itself and of its connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// It hands over its shards and goes.
+    pub leaving: bool,
+    /// Its peers, by identity.
+    pub neighbours: Vec<Neighbour>,
+}
+
+impl Sight {
+    /// Appends its encoding.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.leaving));
+        put_varint(out, self.neighbours.len() as u64);
+        for neighbour in &self.neighbours {
+            neighbour.node.encode(out);
+            out.push(u8::from(neighbour.serves) | u8::from(neighbour.doubted) << 1);
+        }
+    }
+
+    /// Reads one.
+    pub fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let leaving = input.u8()? != 0;
+        let count = input.varint()?;
+        let mut neighbours = Vec::new();
+        // Each takes three bytes at least, so a false count ends with the bytes.
+        for _ in 0..count {
+            let node = Identity::decode(input)?;
+            let flags = input.u8()?;
+            neighbours.push(Neighbour {
+                node,
+                serves: flags & 1 != 0,
+                doubted: flags & 2 != 0,
+            });
+        }
+        Ok(Self { leaving, neighbours })
+    }
+}
+
+/// A member of the component, other than the node itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Which life of which node.
+    pub node: Identity,
+    /// It hands over its shards and goes.
+    pub leaving: bool,
+    /// It has a ready copy of some shard.
+    pub serves: bool,
+    /// The neighbour of this node through which the shortest way leads; the member itself if it is a neighbour.
+    pub through: Identity,
+}
+
+/// One node in the graph.
+struct Vertex<'a> {
+    node: &'a Identity,
+    /// `None`: it has not said whom it sees.
+    sight: Option<&'a Sight>,
+    serves: bool,
+    /// Connections that count, and whether they are doubted.
+    edges: Vec<(usize, bool)>,
+}
+
+/// The members that `me`, which sees `mine`, can reach, by identity. `sights` are those of the peers.
+pub fn component<'a>(
+    me: &'a Identity,
+    mine: &'a Sight,
+    sights: impl Iterator<Item = (&'a Identity, &'a Sight)>,
+) -> Vec<Reached> {
+    let graph = graph(me, mine, sights);
+    let mut through = search(&graph, false);
+    // Whoever is reached by doubted connections alone.
+    let every = search(&graph, true);
+    let firm: Vec<usize> = (0..graph.len()).filter(|&index| through[index].is_some()).collect();
+    for (index, way) in every.into_iter().enumerate() {
+        let is_listed = |&member: &usize| graph[member].edges.iter().any(|(to, _)| *to == index);
+        if through[index].is_none() && way.is_some() && firm.iter().all(is_listed) {
+            through[index] = way;
+        }
+    }
+    let reached = |(vertex, way): (&Vertex<'_>, Option<usize>)| {
+        Some(Reached {
+            node: vertex.node.clone(),
+            leaving: vertex.sight.is_some_and(|sight| sight.leaving),
+            serves: vertex.serves,
+            through: graph[way?].node.clone(),
+        })
+    };
+    let mut members: Vec<Reached> = graph.iter().zip(through).skip(1).filter_map(reached).collect();
+    members.sort_unstable_by(|a, b| a.node.cmp(&b.node));
+    members
+}
+
+/// The node itself is vertex 0.
+fn graph<'a>(
+    me: &'a Identity,
+    mine: &'a Sight,
+    sights: impl Iterator<Item = (&'a Identity, &'a Sight)>,
+) -> Vec<Vertex<'a>> {
+    let mut numbers: BTreeMap<&Identity, usize> = BTreeMap::new();
+    let mut graph: Vec<Vertex<'_>> = Vec::new();
+    let mut known: Vec<(&Identity, &Sight)> = alloc::vec![(me, mine)];
+    known.extend(sights.filter(|(node, _)| *node != me));
+    let listed = known
+        .iter()
+        .flat_map(|(_, sight)| &sight.neighbours)
+        .map(|neighbour| &neighbour.node);
+    for node in known.iter().map(|(node, _)| *node).chain(listed) {
+        if !numbers.contains_key(node) {
+            numbers.insert(node, graph.len());
+            graph.push(Vertex {
+                node,
+                sight: None,
+                serves: false,
+                edges: Vec::new(),
+            });
+        }
+    }
+    // What each node that is known lists, and whether it doubts it.
+    let mut lists: BTreeMap<(usize, usize), bool> = BTreeMap::new();
+    for (node, sight) in known {
+        let from = numbers[node];
+        graph[from].sight = Some(sight);
+        for neighbour in &sight.neighbours {
+            let to = numbers[&neighbour.node];
+            graph[to].serves |= neighbour.serves;
+            lists.insert((from, to), neighbour.doubted);
+        }
+    }
+    let pairs: BTreeSet<(usize, usize)> = lists.keys().map(|&(a, b)| (a.min(b), a.max(b))).collect();
+    for (a, b) in pairs {
+        let (there, back) = (lists.get(&(a, b)), lists.get(&(b, a)));
+        let missing = there.is_none() && graph[a].sight.is_some() || back.is_none() && graph[b].sight.is_some();
+        if !missing {
+            let doubted = there.copied().unwrap_or(false) || back.copied().unwrap_or(false);
+            graph[a].edges.push((b, doubted));
+            graph[b].edges.push((a, doubted));
+        }
+    }
+    graph
+}
+
+/// By vertex: the neighbour of vertex 0 through which it is reached, over doubted connections too if `doubted`. Vertex
+/// 0 is reached through itself.
+fn search(graph: &[Vertex<'_>], doubted: bool) -> Vec<Option<usize>> {
+    let mut through = alloc::vec![None; graph.len()];
+    let mut queue = VecDeque::from([0]);
+    through[0] = Some(0);
+    while let Some(from) = queue.pop_front() {
+        let mut next: Vec<usize> = graph[from]
+            .edges
+            .iter()
+            .filter(|(_, is_doubted)| doubted || !is_doubted)
+            .map(|(to, _)| *to)
+            .collect();
+        next.sort_unstable_by_key(|&to| graph[to].node);
+        for to in next {
+            if through[to].is_none() {
+                through[to] = if from == 0 { Some(to) } else { through[from] };
+                queue.push_back(to);
+            }
+        }
+    }
+    through
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, format, string::ToString};
+
+    use super::*;
+
+    fn node(name: &str) -> Identity {
+        Identity {
+            name: name.to_string(),
+            creation: 4,
+        }
+    }
+
+    /// Sights by node: `"b c? d!"` lists b, c in doubt, and d, which serves.
+    fn sights(lists: &[(&str, &str)]) -> BTreeMap<Identity, Sight> {
+        let neighbour = |word: &str| Neighbour {
+            node: node(word.trim_end_matches(['?', '!'])),
+            serves: word.contains('!'),
+            doubted: word.contains('?'),
+        };
+        let sight = |list: &str| Sight {
+            leaving: false,
+            neighbours: list.split_whitespace().map(neighbour).collect(),
+        };
+        lists.iter().map(|(name, list)| (node(name), sight(list))).collect()
+    }
+
+    /// The component of `me`: each member with the neighbour through which it is reached.
+    fn reached(me: &str, lists: &[(&str, &str)]) -> String {
+        let (me, sights) = (node(me), sights(lists));
+        let mine = &sights[&me];
+        let members = component(&me, mine, sights.iter().filter(|(other, _)| **other != me));
+        let member = |reached: &Reached| {
+            let serves = if reached.serves { "!" } else { "" };
+            format!("{}{serves}:{}", reached.node.name, reached.through.name)
+        };
+        members.iter().map(member).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn one_broken_connection_leads_around_it() {
+        let lists = [("a", "c d"), ("b", "c d"), ("c", "a b d"), ("d", "a b c")];
+        assert_eq!(reached("a", &lists), "b:c c:c d:d");
+        assert_eq!(reached("b", &lists), "a:c c:c d:d");
+    }
+
+    #[test]
+    fn a_ring_and_a_bridge_are_one_component() {
+        let ring = [("a", "b e"), ("b", "a c"), ("c", "b d"), ("d", "c e"), ("e", "a d")];
+        assert_eq!(reached("a", &ring), "b:b c:b d:e e:e");
+        let bridge = [("a", "b c"), ("b", "a c"), ("c", "a b d e"), ("d", "c e"), ("e", "c d")];
+        assert_eq!(reached("a", &bridge), "b:b c:c d:c e:c");
+    }
+
+    #[test]
+    fn a_member_that_has_not_said_whom_it_sees_is_reached_through_the_one_that_lists_it() {
+        assert_eq!(reached("a", &[("a", "b"), ("b", "a c!")]), "b:b c!:b");
+    }
+
+    #[test]
+    fn a_connection_that_one_end_does_not_list_does_not_count() {
+        assert_eq!(reached("a", &[("a", "b"), ("b", "")]), "");
+        assert_eq!(reached("a", &[("a", "b c"), ("b", "a c"), ("c", "a")]), "b:b c:c");
+    }
+
+    #[test]
+    fn a_silent_node_stays_until_the_first_member_drops_it() {
+        let all_doubt = [("a", "b c d?"), ("b", "a c d?"), ("c", "a b d?"), ("d", "a b c")];
+        assert_eq!(reached("a", &all_doubt), "b:b c:c d:d");
+        let b_dropped = [("a", "b c d?"), ("b", "a c"), ("c", "a b d?"), ("d", "a b c")];
+        assert_eq!(reached("a", &b_dropped), "b:b c:c");
+        assert_eq!(reached("b", &b_dropped), "a:a c:c");
+        let c_is_sure = [("a", "b c d?"), ("b", "a c"), ("c", "a b d"), ("d", "a b c")];
+        assert_eq!(reached("b", &c_is_sure), "a:a c:c d:c");
+    }
+
+    #[test]
+    fn a_node_that_was_stopped_keeps_the_view_it_had() {
+        // At `d` everybody was silent for as long as it stood still.
+        let lists = [("d", "a? b? c?"), ("a", "b c d"), ("b", "a c d"), ("c", "a b d")];
+        assert_eq!(reached("d", &lists), "a:a b:b c:c");
+    }
+
+    #[test]
+    fn a_sight_reads_back_and_nothing_shorter_does() {
+        let sight = sights(&[("a", "b c? d! e?!")]).remove(&node("a")).expect("listed");
+        let mut bytes = Vec::new();
+        sight.encode(&mut bytes);
+        assert_eq!(Sight::decode(&mut Reader::new(&bytes)), Ok(sight));
+        for len in 0..bytes.len() {
+            assert!(Sight::decode(&mut Reader::new(&bytes[..len])).is_err());
+        }
+    }
+}
