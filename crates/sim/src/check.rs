@@ -84,7 +84,7 @@ impl Quiet {
             return Ok(());
         };
         let lives = |seat| match seat {
-            Seat::Me => None,
+            Seat::Me | Seat::Away => None,
             Seat::Peer(slot) => {
                 let peer = own.cluster().peer(slot)?;
                 let is_it = |config: &Config| config.name == peer.name && config.creation == peer.creation;
