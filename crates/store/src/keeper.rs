@@ -163,6 +163,11 @@ impl Keeper {
         self.fills + self.wanted.len()
     }
 
+    /// DEBUG
+    pub(crate) fn state(&self, slot: usize) -> alloc::string::String {
+        alloc::format!("{}/{}", self.heard.contains(slot), self.compared.contains(slot))
+    }
+
     /// Whether a second has passed since this was last true.
     pub(crate) fn second_is_over(&mut self, now_ms: u64) -> bool {
         let over = now_ms >= self.second_at_ms;

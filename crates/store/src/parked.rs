@@ -83,7 +83,6 @@ impl Store {
         for (shard, waiting) in late {
             self.counters.no_nodes += waiting.requests.count() as u64;
             let ring_shard = shard % usize::from(self.config.shards);
-            #[cfg(debug_assertions)] { extern crate std; std::eprintln!("WHY {} {:?}", self.cluster.why(shard), self.cluster.route(shard)); }
             let text = alloc::format!(
                 "the replicas of shard {ring_shard} are being compared after nodes were lost or met; nothing was done"
             );

@@ -406,6 +406,7 @@ impl Store {
             self.names[slot] = Atom::new(&peer.name);
         }
         for slot in change.joined.iter() {
+            self.cut.remove(slot);
             self.outboxes[slot] = Outbox::default();
             self.received[slot] = 0;
             self.acknowledged[slot] = 0;
@@ -432,8 +433,10 @@ impl Store {
     /// A frame that came before the member list that has its sender.
     fn hear_early(&mut self, slot: usize) {
         let Some(peer) = self.cluster.peer(slot) else { return };
+        let life = peer.life;
         for frame in self.early.take(&peer.name, peer.creation) {
-            if !self.cut.contains(slot) {
+            let is_same = self.cluster.peer(slot).is_some_and(|peer| peer.life == life);
+            if is_same && !self.cut.contains(slot) {
                 self.frame_of(slot, &frame);
             }
         }
