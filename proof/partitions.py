@@ -21,8 +21,8 @@ NODES = 5
 ALL = tuple(range(1, NODES + 1))
 LOST_PERCENT = 30
 DELAY_MS = 40
-FLAP_S = (0.1, 6.5)
-"""Between these a flapping link is cut, or whole: for less and for more than the tick time."""
+FLAP_CUT_S, FLAP_WHOLE_S = (0.1, 6.5), (0.1, 1.0)
+"""How long a flapping link is cut, for less and for more than the tick time, and how long it is whole."""
 
 Links = Sequence[tuple[int, int]]
 Trouble = Callable[[Namespaces, float, random.Random], None]
@@ -77,9 +77,9 @@ def _flapping(network: Namespaces, seconds: float, rng: random.Random) -> None:
     limit = time.monotonic() + seconds
     while (left := limit - time.monotonic()) > 0:
         network.cut([1], [2])
-        time.sleep(min(left, rng.uniform(*FLAP_S)))
+        time.sleep(min(left, rng.uniform(*FLAP_CUT_S)))
         network.mend_all()
-        time.sleep(min(max(0.0, limit - time.monotonic()), rng.uniform(FLAP_S[0], 1.0)))
+        time.sleep(min(max(0.0, limit - time.monotonic()), rng.uniform(*FLAP_WHOLE_S)))
 
 
 def _lossy(network: Namespaces, seconds: float, rng: random.Random) -> None:

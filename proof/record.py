@@ -7,7 +7,7 @@ Which findings may be there in which situation is a table (`May`); all others ar
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -84,9 +84,9 @@ May: TypeAlias = "Mapping[Situation, Mapping[Operation, frozenset[Finding]]]"
 NO_ANSWER = frozenset({Finding.REFUSED, Finding.UNKNOWN})
 
 
-def may(operations: Iterable[Operation] = Operation, findings: frozenset[Finding] = NO_ANSWER) -> dict[Operation, frozenset[Finding]]:
-    """The same findings for each of `operations`."""
-    return {operation: findings for operation in operations}
+def may(findings: frozenset[Finding] = NO_ANSWER) -> dict[Operation, frozenset[Finding]]:
+    """The same findings for each operation."""
+    return dict.fromkeys(Operation, findings)
 
 
 @dataclass

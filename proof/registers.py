@@ -171,9 +171,9 @@ class Registers(Book[Register]):
             self._book(Finding.APART, asked, f"{shown}, acknowledged is {register.acknowledged}")
         if asked.exact:
             own = seen.get(register.key, 0)
-            for finding, high in ((Finding.BACKWARD, own), (Finding.ACROSS, asked.seen)):
-                if number < high:
-                    register.falls.append((finding, high, asked.situation, f"{shown}, shown before was {high}"))
+            if number < max(own, asked.seen):
+                finding, high = (Finding.BACKWARD, own) if number < own else (Finding.ACROSS, asked.seen)
+                register.falls.append((finding, high, asked.situation, f"{shown}, shown before was {high}"))
             seen[register.key] = max(own, number)
             register.seen = max(register.seen, number)
 
@@ -231,8 +231,9 @@ class Locks(Book[Lock]):
     def grant(self, lock: Lock, token: bytes, wait_s: float, partings: int, where: str) -> None:
         """The lock was granted."""
         if lock.holders:
-            holder = lock.holders[-1].decode()
-            self._find(lock, Finding.DOUBLE, f"{lock.key!r} is granted to {token.decode()} (through {where}) while {holder} holds it")
+            new, holder = token.decode(), lock.holders[-1].decode()
+            example = f"{lock.key!r} is granted to {new} (through {where}) while {holder} holds it"
+            self._find(lock, Finding.DOUBLE, example)
         lock.holders.append(token)
         lock.free = False
         self.acknowledged_after(lock, wait_s, partings)
@@ -242,7 +243,8 @@ class Locks(Book[Lock]):
         if value == token:
             return True
         lock.holders.remove(token)
-        self._find(lock, Finding.LOST, f"{lock.key!r} is {value!r} (through {where}) for {token.decode()}, which holds it")
+        example = f"{lock.key!r} is {value!r} (through {where}) for {token.decode()}, which holds it"
+        self._find(lock, Finding.LOST, example)
         return False
 
     def releasing(self, lock: Lock, token: bytes) -> None:
@@ -252,7 +254,8 @@ class Locks(Book[Lock]):
     def released(self, lock: Lock, token: bytes, deleted: int, where: str) -> None:
         """The holder's delete was acknowledged, of so many keys."""
         if deleted != 1:
-            self._find(lock, Finding.LOST, f"DEL of {lock.key!r} (through {where}) answers {deleted} to {token.decode()}")
+            example = f"DEL of {lock.key!r} (through {where}) answers {deleted} to {token.decode()}"
+            self._find(lock, Finding.LOST, example)
             lock.retired = True
         lock.free = not lock.holders
 

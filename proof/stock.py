@@ -68,7 +68,7 @@ class Asked:
     def __str__(self) -> str:
         wrong = ", ".join(f"{use} {self.wrong[use]:,}" for use in USES)
         right_s = "never" if self.first_right_s is None else f"after {self.first_right_s:.2f} s"
-        ends = [f"{name} {counter.total():,}" for name, counter in (("refused", self.refused), ("unknown", self.unknown))]
+        ends = [f"refused {self.refused.total():,}", f"unknown {self.unknown.total():,}"]
         last = f", the last after {self.last_wrong_s:.2f} s" if self.wrong else ""
         return f"{self.right.total():,} right, first {right_s}; wrong: {wrong}{last}; {', '.join(ends)}"
 
@@ -278,5 +278,6 @@ def report(run: Report, name: str, probes: Iterable[Probe]) -> None:
         run.step(f"{name}: {node}: {asked}")
         for text, count in asked.texts.most_common(3):
             run.count(f"{name}: {node}: {text!r}", count)
-        examples = "".join(f"\n    {use}: {asked.wrong[use]:,}: {'; '.join(asked.examples[use])}" for use in asked.examples)
-        run.check(f"{name}: no answer of {node} is wrong", not asked.wrong.total(), f"{asked.wrong.total():,} are{examples}")
+        wrong = asked.wrong.total()
+        examples = [f"\n    {use}: {asked.wrong[use]:,}: {'; '.join(shown)}" for use, shown in asked.examples.items()]
+        run.check(f"{name}: no answer of {node} is wrong", not wrong, f"{wrong:,} are{''.join(examples)}")

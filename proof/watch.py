@@ -112,7 +112,7 @@ class Watch:
         self.stop()
 
     def enter(self, situation: Situation) -> None:
-        """Says where the test stands. To be called before the trouble begins, before it ends, and once all is healed."""
+        """Says where the test stands. To be called before the trouble begins, before it ends, and after healing."""
 
         async def change() -> None:
             if len(self._sides) > 1 and situation is Situation.DURING:

@@ -36,7 +36,7 @@ WAITING = 10
 SAYS_EMPTY = re.compile(r"\b(empty|new cluster)\b", re.IGNORECASE)
 """What the log of a cluster says that lost all its data."""
 
-ORDERLY: May = {Situation.DURING: may(findings=frozenset({Finding.REFUSED}))}
+ORDERLY: May = {Situation.DURING: may(frozenset({Finding.REFUSED}))}
 """While nodes restart in order: no request may end as unknown."""
 
 
@@ -187,7 +187,8 @@ def power_loss(run: Run) -> None:
             node.start_again()
         cluster.wait_healed()
         run.report.step(f"all five are healed {time.monotonic() - began:.1f} s after they were started again")
-        left = [f"{node.name} has {count} keys" for node in cluster.nodes if (count := node.ask("/stats")["sum"]["keys_held"])]
+        held = {node.name: node.ask("/stats")["sum"]["keys_held"] for node in cluster.nodes}
+        left = [f"{name} says {count} keys" for name, count in held.items() if count]
         run.report.check_none("power-loss: the cluster is empty", left)
         said = [line for node, size in logs.items() for line in _lines(node.log, size) if SAYS_EMPTY.search(line)]
         run.report.check("power-loss: a log says that the cluster begins empty", bool(said), "no line with `empty`")
