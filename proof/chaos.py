@@ -28,8 +28,8 @@ from proof.scenarios.beam import beam
 from proof.scenarios.cut import cut
 from proof.scenarios.facade import facade
 from proof.scenarios.healing import heal_append, heal_window
-from proof.scenarios.mesh import mesh
 from proof.scenarios.meeting import two_bad_cases
+from proof.scenarios.mesh import mesh
 from proof.scenarios.outages import kill, pause, rolling, terminate
 from proof.scenarios.partitions import one_link, partitions
 from proof.scenarios.placement import placement

@@ -38,14 +38,14 @@ def main(arguments: list[str]) -> None:
     with selectors.DefaultSelector() as selector:
         for pair in arguments[2:]:
             node, bridge = (_open(link) for link in pair.split(":"))
-            selector.register(node, selectors.EVENT_READ, (bridge, delay_s))
-            selector.register(bridge, selectors.EVENT_READ, (node, 0.0))
+            selector.register(node, selectors.EVENT_READ, (node, bridge, delay_s))
+            selector.register(bridge, selectors.EVENT_READ, (bridge, node, 0.0))
         print(GREETING.decode(), flush=True)
         while True:
             patience = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
             for key, _ in selector.select(patience):
-                target, wait_s = key.data
-                for frame in _received(key.fileobj):
+                source, target, wait_s = key.data
+                for frame in _received(source):
                     if wait_s and not _is_for(frame, proof):
                         waiting.append((time.monotonic() + wait_s, target, frame))
                     else:

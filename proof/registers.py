@@ -14,7 +14,7 @@ from one thread, so *acknowledged before it was asked* is an order of calls and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -35,22 +35,22 @@ class Item:
     """The last acknowledgement came slowly."""
 
 
-I = TypeVar("I", bound=Item)
+AnItem = TypeVar("AnItem", bound=Item)
 
 
-class Book(Generic[I]):
+class Book(Generic[AnItem]):
     """The keys of one kind: for each side so many that are in use, and those that were retired."""
 
-    def __init__(self, record: Record, make: Callable[[bytes, int], I], prefix: str) -> None:
+    def __init__(self, record: Record, make: Callable[[bytes, int], AnItem], prefix: str) -> None:
         self.record = record
-        self.items: list[I] = []
+        self.items: list[AnItem] = []
         self.apart = False
         self._make = make
         self._prefix = prefix
-        self._used: dict[tuple[int, int], I] = {}
+        self._used: dict[tuple[int, int], AnItem] = {}
         self._partings = 0
 
-    def take(self, side: int, slot: int) -> I:
+    def take(self, side: int, slot: int) -> AnItem:
         """The key that is in use as this one of its side."""
         item = self._used.get((side, slot))
         if item is None or item.retired:
@@ -70,12 +70,16 @@ class Book(Generic[I]):
         """The sides are one again, and have merged."""
         self.apart = False
 
+    def final(self, item: AnItem, value: bytes | None) -> str | None:
+        """What is wrong with the value of `item` in the end, if anything."""
+        raise NotImplementedError
+
     @property
     def partings(self) -> int:
         """How often the sides were parted: tells whether they were while a request was under way."""
         return self._partings
 
-    def acknowledged_after(self, item: I, wait_s: float, partings: int) -> None:
+    def acknowledged_after(self, item: AnItem, wait_s: float, partings: int) -> None:
         """A change of `item` was acknowledged after so long; it was asked after so many partings."""
         item.slow = wait_s >= SLOW_S
         item.retired |= item.slow and partings != self._partings
@@ -194,7 +198,7 @@ class Registers(Book[Register]):
             register.early.clear()
 
     def final(self, register: Register, value: bytes | None) -> str | None:
-        """What is wrong with the value in the end, if anything."""
+        """See `Book.final`."""
         number = _number(value)
         if number == register.acknowledged or (register.unknown and number == register.unknown):
             return None
@@ -272,7 +276,7 @@ class Locks(Book[Lock]):
             lock.findings.clear()
 
     def final(self, lock: Lock, value: bytes | None) -> str | None:
-        """What is wrong with the lock in the end, if anything."""
+        """See `Book.final`."""
         if lock.retired or not lock.free or value is None:
             return None
         return f"{lock.key!r} is {value!r}, though it was released"
@@ -322,7 +326,7 @@ class Texts(Book[Text]):
         text.retired = True
 
     def final(self, text: Text, value: bytes | None) -> str | None:
-        """What is wrong with the value in the end, if anything."""
+        """See `Book.final`."""
         if (value or b"") in (text.text, text.text + text.maybe):
             return None
         return f"{text.key!r} is {_brief(value)}, acknowledged is {_brief(text.text)}"
@@ -374,18 +378,11 @@ class Tallies(Book[Tally]):
         tally.retired = True
 
     def final(self, tally: Tally, value: bytes | None) -> str | None:
-        """What is wrong with the count in the end, if anything."""
+        """See `Book.final`."""
         number = _number(value)
         if number is not None and tally.acknowledged <= number <= tally.issued:
             return None
         return f"{tally.key!r} counts {_brief(value)}, not {tally.acknowledged} to {tally.issued}"
-
-
-def keys(*books: Book[I]) -> Iterator[tuple[Book[I], I]]:
-    """Every key of all books."""
-    for book in books:
-        for item in book.items:
-            yield book, item
 
 
 def _number(value: bytes | None) -> int | None:

@@ -19,7 +19,7 @@ from proof import bulk
 from proof.cluster import Node
 from proof.load import BACK_OFF_S, Outcome
 from proof.record import Finding, May, Operation, Record, Situation
-from proof.registers import Lock, Locks, Registers, Tallies, Texts, keys
+from proof.registers import AnItem, Book, Lock, Locks, Registers, Tallies, Texts
 from proof.report import Report
 from proof.resp import DEADLINE_S, Argument, AsyncClient, DeadlineExceeded, Reply, ReplyError
 
@@ -136,16 +136,14 @@ class Watch:
             raise self._error
 
     def compare(self, doors: Sequence[Node]) -> None:
-        """Reads every key through every node and books what is not as it was acknowledged. For a healed cluster."""
-        operations = zip(self.books, (Operation.WRITE, Operation.LOCK, Operation.APPEND, Operation.INCR), strict=True)
-        for book, operation in operations:
-            items = {item.key: item for _, item in keys(book)}
-            for door in doors:
-                for key, value in bulk.read(door, items).items():
-                    if isinstance(value, ReplyError):
-                        self.record.book(Operation.READ, Finding.REFUSED, f"{key!r} through {door.name}: {value}")
-                    elif fault := book.final(items[key], value):
-                        self.record.book(operation, Finding.LOST, f"{fault} (through {door.name}, in the end)")
+        """Reads every key through every node, and books once for each key if it is not as it was acknowledged.
+
+        For a cluster that is healed, after `stop`.
+        """
+        self._compare(doors, self.registers, Operation.WRITE)
+        self._compare(doors, self.locks, Operation.LOCK)
+        self._compare(doors, self.texts, Operation.APPEND)
+        self._compare(doors, self.tallies, Operation.INCR)
 
     def report(self, report: Report, name: str, may: May) -> None:
         """Prints the record, and checks that nothing was found which `may` does not allow."""
@@ -156,6 +154,18 @@ class Watch:
             if situation in (Situation.BEFORE, Situation.AFTER):
                 report.check(f"{name}: requests are answered {situation.value}", self.record.answered[situation] > 0)
         report.check_none(f"{name}: nobody sees what may not be", self.record.wrong(may))
+
+    def _compare(self, doors: Sequence[Node], book: Book[AnItem], operation: Operation) -> None:
+        items = {item.key: item for item in book.items}
+        faults: dict[bytes, str] = {}
+        for door in doors:
+            for key, value in bulk.read(door, items).items():
+                if isinstance(value, ReplyError):
+                    self.record.book(Operation.READ, Finding.REFUSED, f"{key!r} through {door.name}: {value}")
+                elif fault := book.final(items[key], value):
+                    faults.setdefault(key, f"{fault} (through {door.name}, in the end)")
+        for fault in faults.values():
+            self.record.book(operation, Finding.LOST, fault)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -180,13 +190,22 @@ class Watch:
                     clients.append(self._repeat(role(self, side, number, self._writers_at or nodes)))
             for node in nodes:
                 clients += [self._repeat(_Reader(self, side, number, [node])) for number in range(options.readers)]
-        await asyncio.gather(*clients)
+        tasks = [asyncio.create_task(client) for client in clients]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # Connections are closed in the next turn of the loop.
 
     async def _repeat(self, client: _Client) -> None:
-        while not self.stopping:
-            await client.step()
-            await asyncio.sleep(self.options.pause_s)
-        client.caller.close()
+        try:
+            while not self.stopping:
+                await client.step()
+                await asyncio.sleep(self.options.pause_s)
+        finally:
+            client.caller.close()
 
 
 class Caller:

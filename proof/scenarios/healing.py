@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from proof import stock
 from proof.network import Namespaces
@@ -25,7 +24,7 @@ min_acks = 2
 """
 WINDOW_KEYS = 4_000
 """Of each use."""
-WINDOW_S = 6.0
+WINDOW_S = 4.0
 """How long the keys are used from the moment in which the partition ends."""
 WINDOW_OTHERS = 20
 

@@ -15,24 +15,26 @@ from proof import stock, verify
 from proof.cluster import Cluster, Node
 from proof.network import Namespaces
 from proof.partitions import NODES
-from proof.record import Finding, May, Operation, Situation, may
+from proof.record import Finding, May, Situation, may
 from proof.run import Run
 from proof.stock import Probe, Stock
 from proof.watch import Watch, WatchOptions
 
 KEYS = 600
 """Of each use."""
-ALONE_S = 13.0
+ALONE_S = 12.0
 """How long a restarted node is cut off: longer than `--form-after` of a node that was given that."""
 OWN_KEYS = 200
 """What is written through a node that is cut off."""
-BACK_S = 6.0
+BACK_S = 4.0
 """How long a node is asked that came back."""
-STARTING_S = 3.0
+STARTING_S = 2.0
 STARTING_ROUNDS = 3
 """The least; two nodes that start at once do not always meet at the bad moment."""
 WAITING = 10
 """How many connections wait at a node that is stopped."""
+SENDING_S = 0.3
+"""How long their requests may take to be sent."""
 SAYS_EMPTY = re.compile(r"\b(empty|new cluster)\b", re.IGNORECASE)
 """What the log of a cluster says that lost all its data."""
 
@@ -139,10 +141,10 @@ def pause_resume(run: Run) -> None:
             time.sleep(max(0.0, run.stop_s - 1.5))
             filled = keys.fill(door)
             with ExitStack() as stack:
-                probes = [stack.enter_context(Probe(keys, node, others=4)) for _ in range(WAITING)]
+                probes = [stack.enter_context(Probe(keys, node, reads=50, others=10)) for _ in range(WAITING)]
                 for probe in probes:
                     probe.wait_connected()
-                time.sleep(max(0.0, paused + run.stop_s - time.monotonic()))
+                time.sleep(max(SENDING_S, paused + run.stop_s - time.monotonic()))
                 node.resume()
                 run.report.step(f"{name}: {node.name} goes on; {filled:,} keys were changed meanwhile")
                 time.sleep(run.seconds)

@@ -108,9 +108,9 @@ class Watching(WithHub):
     def test_a_failing_client_fails_the_test(self) -> None:
         with Cluster(STANDIN) as cluster:
             cluster.grow(1)
-            with mock.patch("proof.registers.Texts.piece", side_effect=ZeroDivisionError):
-                with self.assertRaises(ZeroDivisionError), Watch([cluster.nodes], OPTIONS):
-                    time.sleep(0.2)
+            broken = mock.patch("proof.registers.Texts.piece", side_effect=ZeroDivisionError)
+            with broken, self.assertRaises(ZeroDivisionError), Watch([cluster.nodes], OPTIONS):
+                time.sleep(0.2)
 
     def test_the_report_fails_for_what_is_not_allowed(self) -> None:
         with contextlib.redirect_stdout(io.StringIO()), Cluster(STANDIN) as cluster:
