@@ -1,8 +1,10 @@
 """Breaks real clusters under load and checks that every promise holds.
 
-    python3 -m proof.chaos all
+    python3 -m proof.chaos all                          what the gate runs
     python3 -m proof.chaos kill --rounds 10 --seconds 10
     python3 -m proof.chaos kill --planted-loss
+    python3 -m proof.chaos partitions --kinds ring,bridge
+    python3 -m proof.chaos faults --rounds 5 --long 180 every scenario of partitions and restarts, in full
 
 Exits 0 if every check held. With --planted-loss it damages acknowledged data on purpose, and exits
 0 if that was noticed and nothing else was reported.
@@ -17,17 +19,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proof.cluster import NO_ANSWER, Timeout
+from proof.partitions import KINDS
 from proof.resp import DeadlineExceeded, ProtocolError, ReplyError
-from proof.run import Run
+from proof.run import GATE_KINDS, Run
 from proof.scenarios.alone import alone
 from proof.scenarios.bad_input import bad_input
 from proof.scenarios.beam import beam
 from proof.scenarios.cut import cut
 from proof.scenarios.facade import facade
-from proof.scenarios.mesh import mesh
+from proof.scenarios.healing import heal_append, heal_window
 from proof.scenarios.meeting import two_bad_cases
+from proof.scenarios.mesh import mesh
 from proof.scenarios.outages import kill, pause, rolling, terminate
+from proof.scenarios.partitions import one_link, partitions
 from proof.scenarios.placement import placement
+from proof.scenarios.restarts import (
+    isolated_restart,
+    pause_resume,
+    power_loss,
+    restart_each_alone,
+    rolling_restart,
+    seed_restarts,
+    starting_node,
+)
 from proof.scenarios.shells import shells
 from proof.scenarios.shells_apart import shells_apart
 from proof.scenarios.shells_rust import shells_rust
@@ -48,7 +62,34 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "cut": cut,
     "mesh": mesh,
     "bad-input": bad_input,
+    "partitions": partitions,
+    "heal-append": heal_append,
+    "heal-window": heal_window,
+    "isolated-restart": isolated_restart,
+    "starting-node": starting_node,
+    "seed-restarts": seed_restarts,
+    "pause-resume": pause_resume,
+    "rolling-restart": rolling_restart,
+    "power-loss": power_loss,
+    "one-link": one_link,
+    "restart-each-alone": restart_each_alone,
 }
+FAULTS = (
+    "partitions",
+    "one-link",
+    "heal-append",
+    "heal-window",
+    "isolated-restart",
+    "restart-each-alone",
+    "starting-node",
+    "seed-restarts",
+    "pause-resume",
+    "rolling-restart",
+    "power-loss",
+)
+"""What `faults` runs: partitions and restarts, with all kinds of partition unless `--kinds` names some."""
+NOT_IN_ALL = ("one-link", "restart-each-alone")
+"""The gate has shorter forms of these: a kind of `partitions`, and `isolated-restart`."""
 UNDER_LOAD = ("kill", "pause", "term", "rolling")
 """Those that end with a comparison which a planted loss can test."""
 
@@ -74,13 +115,36 @@ def main(arguments: list[str]) -> int:
         rounds=options.rounds,
         pause_s=options.pause,
         cut_s=options.cut,
+        partition_s=options.partition,
+        long_s=options.long,
+        kinds=options.kinds or (tuple(KINDS) if options.scenario == "faults" else GATE_KINDS),
+        down_s=options.down,
+        stop_s=options.stop,
         keys=options.keys,
         planted_loss=options.planted_loss,
     )
-    names = list(SCENARIOS) if options.scenario == "all" else [options.scenario]
-    for name in names:
+    for name in _names(options.scenario):
         _attempt(run, name)
     return run.report.finish()
+
+
+def _names(scenario: str) -> list[str]:
+    """What a name on the command line stands for."""
+    match scenario:
+        case "all":
+            return [name for name in SCENARIOS if name not in NOT_IN_ALL]
+        case "faults":
+            return list(FAULTS)
+        case _:
+            return [scenario]
+
+
+def _kinds(names: str) -> tuple[str, ...]:
+    """The kinds of partition in a list with commas."""
+    kinds = tuple(KINDS) if names == "all" else tuple(names.split(","))
+    if unknown := set(kinds) - set(KINDS):
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
+    return kinds
 
 
 def _attempt(run: Run, name: str) -> None:
@@ -98,13 +162,18 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scenario", choices=[*SCENARIOS, "all"])
+    parser.add_argument("scenario", choices=[*SCENARIOS, "all", "faults"])
     parser.add_argument("--salp", type=Path, default=Path("target/release/salp"), help="the binary")
     parser.add_argument("--seed", type=int, default=Run.seed, help="draws victims and keys")
     parser.add_argument("--seconds", type=float, default=Run.seconds, help="of load between events")
     parser.add_argument("--rounds", type=int, default=Run.rounds, help="of trouble per scenario")
     parser.add_argument("--pause", type=float, default=Run.pause_s, help="seconds of SIGSTOP")
     parser.add_argument("--cut", type=float, default=Run.cut_s, help="seconds of a cut")
+    parser.add_argument("--partition", type=float, default=Run.partition_s, help="seconds of each kind of partition")
+    parser.add_argument("--long", type=float, default=Run.long_s, help="seconds of the long partition; 0: without it")
+    parser.add_argument("--kinds", type=_kinds, help=f"of partition, `all` or some of {', '.join(KINDS)}")
+    parser.add_argument("--down", type=float, default=Run.down_s, help="seconds until a killed first node is back")
+    parser.add_argument("--stop", type=float, default=Run.stop_s, help="seconds of SIGSTOP in pause-resume")
     parser.add_argument("--keys", type=int, default=Run.keys, help="of the large meeting")
     parser.add_argument("--planted-loss", action="store_true", help="a control run of the checker")
     return parser

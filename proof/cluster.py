@@ -1,7 +1,8 @@
 """Starts salp nodes as processes, breaks them, and asks them over HTTP how they are.
 
-Each cluster has a temporary folder with its cookie file and one log per node. The folder is
-removed at the end unless something failed; then the last lines of each log are shown.
+Each cluster has a temporary folder with its cookie file and, per node, a log and a state directory. A node that is
+started again finds its state directory as it left it. The folder is removed at the end unless something failed; then
+the last lines of each log are shown.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,6 +64,13 @@ def resident_bytes(pid: int) -> int:
     raise ValueError(f"process {pid} has no VmRSS")
 
 
+@cache
+def has_option(binary: Path, option: str) -> bool:
+    """Whether `salp start` knows an option: the proofs also run older binaries."""
+    shown = subprocess.run([str(binary), "start", "--help"], capture_output=True, text=True, timeout=EXIT_S)
+    return option in shown.stdout.split()
+
+
 class Node:
     """One salp process, which may be started and ended many times under the same name."""
 
@@ -74,11 +83,21 @@ class Node:
         self.http_port = free_port()
         self.log = cluster.folder / f"salp_{index}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._arguments: list[str] = []
+        """How it was started last: whom it joins, and further options."""
         self._paused_at: float | None = None
         self._resumed_at = 0.0
 
     def start(self, join: Iterable[Node] = (), options: Sequence[str] = ()) -> None:
         """Starts the process and does not wait for it."""
+        self._arguments = list(options)
+        for peer in join:
+            self._arguments += ["--join", peer.name]
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Starts the process with the command line of the last time, as a supervisor would."""
+        state = ("--state-dir", str(self._cluster.folder / f"state_{self.index}"))
         command = [
             str(self._cluster.binary),
             "start",
@@ -89,10 +108,9 @@ class Node:
             *("--dist-bind", self.host),
             *self._cluster.network.start_options,
             *self._cluster.options,
-            *options,
+            *(state if has_option(self._cluster.binary, state[0]) else ()),
+            *self._arguments,
         ]
-        for peer in join:
-            command += ["--join", peer.name]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._cluster.network.command(self.index, command),

@@ -3,6 +3,9 @@
 Namespaces hang on one bridge, so that the proof reaches every node and can still drop what a node
 hears from another. Cuts are elements of an nftables set, which makes both ends of a cut one short
 command. Needs root, iproute2 and nftables; `Namespaces.unavailable` says what is missing.
+
+Loss and delay concern packets between nodes alone: the proof always reaches every node as if nothing were wrong. Loss
+is a rule of nftables that drops at random. Delay is a program of ours (`proof/delay.py`), as many kernels lack netem.
 """
 
 from __future__ import annotations
@@ -13,7 +16,13 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
+
+from proof.delay import GREETING
+
+PROJECT = Path(__file__).resolve().parent.parent
 
 PORTS = range(20_000, 30_000)
 """Below the ephemeral range, so that no outgoing connection takes a dead node's port."""
@@ -63,7 +72,8 @@ class Namespaces:
     start_options = ("--insecure",)
 
     def __init__(self, count: int) -> None:
-        self._subnet = f"10.213.{random.randrange(1, 255)}"
+        self._subnet = _free_subnet()
+        self._delay: subprocess.Popen[bytes] | None = None
         self._bridge = f"slp{secrets.token_hex(3)}"
         self._count = count
         try:
@@ -115,24 +125,78 @@ class Namespaces:
             for listener in side:
                 self.deafen(listener, other)
 
+    def cut_links(self, links: Iterable[tuple[int, int]]) -> None:
+        """Nothing passes on these links, in either direction."""
+        deaf: dict[int, set[int]] = {}
+        for one, other in links:
+            deaf.setdefault(one, set()).add(other)
+            deaf.setdefault(other, set()).add(one)
+        for listener, speakers in deaf.items():
+            self.deafen(listener, sorted(speakers))
+
+    def lose(self, percent: int) -> None:
+        """From now on every node loses so many of the packets that other nodes send to it; 0 ends it."""
+        nodes = self._hosts(range(1, self._count + 1))
+        for index in range(1, self._count + 1):
+            self._nft(index, "flush chain inet cut loss")
+            if percent:
+                drop = f"ip saddr {{ {nodes} }} numgen random mod 100 < {percent} drop"
+                self._nft(index, f"add rule inet cut loss {drop}")
+
+    def delay(self, milliseconds: int) -> None:
+        """From now on every packet between nodes arrives so much later. Ended by `undelay` and `mend_all`."""
+        assert self._delay is None, "packets are delayed already"
+        command = [sys.executable, "-m", "proof.delay", str(milliseconds), f"{self._subnet}.254"]
+        for index in range(1, self._count + 1):
+            inner, outer = self._detour(index), f"{self._detour(index)}p"
+            _run("ip", "link", "add", inner, "type", "veth", "peer", "name", outer)
+            _run("ip", "link", "set", outer, "master", self._bridge, "up")
+            # The host itself is not to answer on these two: it would do so without the delay.
+            _run("ip", "link", "set", inner, "arp", "off", "up")
+            _run("ip", "link", "set", self._outer(index), "arp", "off", "nomaster")
+            command.append(f"{self._outer(index)}:{inner}")
+        self._delay = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=PROJECT)
+        assert self._delay.stdout is not None
+        if self._delay.stdout.readline().strip() != GREETING:
+            raise OSError("the program that delays packets does not run")
+
+    def undelay(self) -> None:
+        """Packets pass as fast as they can again."""
+        if self._delay is None:
+            return
+        for index in range(1, self._count + 1):
+            subprocess.run(["ip", "link", "del", self._detour(index)], capture_output=True)
+            _run("ip", "link", "set", self._outer(index), "arp", "on", "master", self._bridge)
+        self._delay.kill()
+        self._delay.communicate()
+        self._delay = None
+
     def hear(self, listener: int, speakers: Iterable[int]) -> None:
         """Node `listener` hears these again, all of whom it did not; whom else it does not hear stays so."""
         self._nft(listener, f"delete element inet cut deaf {{ {self._hosts(speakers)} }}")
 
     def mend_all(self) -> None:
-        """Ends every cut."""
+        """Ends every cut, all loss and all delay."""
+        self.undelay()
         for index in range(1, self._count + 1):
             self.mend(index)
+        self.lose(0)
 
     def close(self) -> None:
         """Removes the namespaces and the bridge."""
+        if self._delay is not None:
+            self._delay.kill()
+            self._delay.communicate()
         for index in range(1, self._count + 1):
-            subprocess.run(["ip", "link", "del", self._outer(index)], capture_output=True)
+            for link in (self._detour(index), self._outer(index)):
+                subprocess.run(["ip", "link", "del", link], capture_output=True)
             subprocess.run(["ip", "netns", "del", self._namespace(index)], capture_output=True)
         subprocess.run(["ip", "link", "del", self._bridge], capture_output=True)
 
     def _build(self) -> None:
-        _run("ip", "link", "add", self._bridge, "type", "bridge")
+        # A bridge without an address of its own takes that of a port, and another one when the ports change.
+        address = ":".join(["02", *(f"{byte:02x}" for byte in random.randbytes(5))])
+        _run("ip", "link", "add", self._bridge, "address", address, "type", "bridge")
         _run("ip", "addr", "add", f"{self._subnet}.254/24", "dev", self._bridge)
         _run("ip", "link", "set", self._bridge, "up")
         for index in range(1, self._count + 1):
@@ -150,6 +214,7 @@ class Namespaces:
         self._nft(index, "add set inet cut deaf { type ipv4_addr; }")
         self._nft(index, "add chain inet cut input { type filter hook input priority 0; }")
         self._nft(index, "add rule inet cut input ip saddr @deaf drop")
+        self._nft(index, "add chain inet cut loss { type filter hook input priority 1; }")
 
     def _namespace(self, index: int) -> str:
         return f"{self._bridge}n{index}"
@@ -158,11 +223,21 @@ class Namespaces:
         """The end of the node's cable that hangs on the bridge."""
         return f"{self._bridge}v{index}"
 
+    def _detour(self, index: int) -> str:
+        """The end of another cable to the bridge: delayed packets go through it instead."""
+        return f"{self._bridge}d{index}"
+
     def _hosts(self, indexes: Iterable[int]) -> str:
         return ", ".join(self.host(index) for index in indexes)
 
     def _nft(self, index: int, command: str) -> None:
         _run(*self.command(index, ["nft", command]))
+
+
+def _free_subnet() -> str:
+    """The first three numbers of a network that no other proof on this machine uses."""
+    used = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True).stdout
+    return random.choice([net for net in (f"10.213.{part}" for part in range(1, 255)) if f" {net}." not in used])
 
 
 def _run(*command: str) -> None:

@@ -12,6 +12,8 @@ from proof.cluster import Cluster
 from proof.network import Loopback, Namespaces
 from proof.report import Report
 
+GATE_KINDS = ("halves", "one-way", "one-link", "ring", "flapping", "loss")
+
 
 @dataclass
 class Run:
@@ -25,6 +27,16 @@ class Run:
     pause_s: float = 30.0
     cut_s: float = 12.0
     """Longer than the tick time, so that both sides see each other gone."""
+    partition_s: float = 7.0
+    """How long each kind of partition lasts, which is longer than the tick time, too."""
+    long_s: float = 0.0
+    """How long the long partition lasts; it is left out if this is 0."""
+    kinds: Sequence[str] = GATE_KINDS
+    """Of partition, each of which gets a cluster of its own."""
+    down_s: float = 3.0
+    """How long a node that is started again is not there."""
+    stop_s: float = 7.0
+    """How long a node stands still whose waiting requests are looked at."""
     keys: int = 100_000
     planted_loss: bool = False
     report: Report = field(default_factory=Report)

@@ -6,7 +6,11 @@ serves the JSON of the contract from it: a cluster that cannot lose anything, un
 tells it to. Database 0 has the keys, database 1 the members, who say every 0.2 s that they live.
 
 Faults: `lose` acknowledges some writes without storing them, `stale` answers some reads with nil,
-`hang` leaves some requests without an answer, `miscount` says one copy too few.
+`hang` leaves some requests without an answer, `miscount` says one copy too few. Further ones strike some of the
+requests, too: `old` answers reads with the value before the last, `future` with one that nobody wrote; `deny` executes
+writes and says that they were refused; `refuse` refuses, `timeout` says that the outcome is unknown; `grant` grants
+locks that are held; `drop` acknowledges appends without storing them, `short` answers them with too small a length;
+`low` answers increments with 1. With `amnesia` a node that was started again answers as if it were empty for a second.
 """
 
 from __future__ import annotations
@@ -31,9 +35,14 @@ from proof.resp import Client, Decoder, Reply  # noqa: E402
 
 SHARDS = 16
 ALIVE_MS = 1_000
+AMNESIA_S = 1.0
 FAULT = os.environ.get("STANDIN_FAULT", "")
 FAULT_ODDS = 0.02
 HUB_PORT = int(os.environ["STANDIN_HUB"])
+
+
+amnesia_ends = 0.0
+"""Until when this node knows nothing."""
 
 
 def hub(database: int = 0) -> Client:
@@ -57,8 +66,52 @@ def answer_of(client: Client, command: list[bytes]) -> bytes:
         return b"+OK\r\n"
     if name == b"GET" and strikes("stale"):
         return b"$-1\r\n"
+    if (lie := lie_of(client, name, command)) is not None:
+        return lie
     (reply,) = client.pipeline([command])
     return b"+OK\r\n" if name == b"SET" else encode_reply(reply)
+
+
+def lie_of(client: Client, name: bytes, command: list[bytes]) -> bytes | None:
+    """The reply to a request that one of the further faults strikes."""
+    if time.monotonic() < amnesia_ends:
+        return answer_of_empty(name, command)
+    match name:
+        case b"GET" if strikes("old"):
+            return encode_reply(client.call("GET", b"old:" + command[1]))
+        case b"GET" if strikes("future"):
+            return b"$5\r\n99999\r\n"
+        case b"SET" if FAULT == "old":
+            (old,) = client.pipeline([("GET", command[1])])
+            client.call("SET", b"old:" + command[1], old if isinstance(old, bytes) else b"0")
+        case b"SET" if strikes("deny"):
+            client.pipeline([command])
+            return b"-CLUSTERDOWN no_nodes, says the stand-in\r\n"
+        case b"SET" if command[-1] == b"NX":
+            # The rest of this file takes any SET for one that succeeds.
+            return encode_reply(client.call(*(command[:-1] if strikes("grant") else command)))
+        case b"SET" | b"GET" if strikes("refuse"):
+            return b"-CLUSTERDOWN no_nodes, says the stand-in\r\n"
+        case b"SET" | b"APPEND" | b"INCR" if strikes("timeout"):
+            return b"-TIMEOUT says the stand-in\r\n"
+        case b"APPEND" if strikes("drop"):
+            length = client.call("STRLEN", command[1])
+            assert isinstance(length, int)
+            return encode_reply(length + len(command[2]))
+        case b"APPEND" if strikes("short"):
+            length = client.call(*command)
+            assert isinstance(length, int)
+            return encode_reply(length - 1)
+        case b"INCR" if strikes("low"):
+            client.call(*command)
+            return b":1\r\n"
+    return None
+
+
+def answer_of_empty(name: bytes, command: list[bytes]) -> bytes | None:
+    """What a store says that has no keys."""
+    empty = {b"GET": b"$-1\r\n", b"SET": b"+OK\r\n", b"APPEND": b":%d\r\n" % len(command[-1]), b"INCR": b":1\r\n"}
+    return b":0\r\n" if name == b"DEL" else empty.get(name)
 
 
 def encode_reply(reply: Reply) -> bytes:
@@ -147,13 +200,19 @@ def say_alive(name: str) -> None:
 
 def main() -> None:
     """`standin.py start …` with the options that the proofs give to salp."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("start")
     for option in ("name", "resp", "http"):
         parser.add_argument(f"--{option}", required=True)
     options, _ = parser.parse_known_args()
+    if FAULT == "amnesia":
+        global amnesia_ends
+        with hub() as client:
+            if client.call("INCR", f"starts of {options.name}") != 1:
+                amnesia_ends = time.monotonic() + AMNESIA_S
     ThreadingTCPServer.allow_reuse_address = True
     ThreadingTCPServer.daemon_threads = True
+    ThreadingTCPServer.request_queue_size = 64
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     threading.Thread(target=say_alive, args=[options.name], daemon=True).start()
     host, port = options.http.split(":")

@@ -5,36 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import subprocess
 import unittest
-from pathlib import Path
 from unittest import mock
 
 from proof.cluster import Cluster, wait_for
 from proof.load import Load
-from proof.network import free_port
 from proof.report import Report
-from proof.resp import DEADLINE_S, Client
+from proof.resp import DEADLINE_S
 from proof.run import Run
 from proof.scenarios import outages
+from proof.tests.hub import STANDIN, WithHub
 
-STANDIN = Path(__file__).with_name("standin.py")
 
-
-class Checkers(unittest.TestCase):
+class Checkers(WithHub):
     """Each test is one short run of a scenario."""
-
-    def setUp(self) -> None:
-        port = free_port()
-        command = ["redis-server", "--port", str(port), "--save", "", "--databases", "2"]
-        self.hub = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        self.addCleanup(self._stop_hub)
-        os.environ["STANDIN_HUB"] = str(port)
-        wait_for("the hub", lambda: _answers(port), 10)
-
-    def _stop_hub(self) -> None:
-        self.hub.kill()
-        self.hub.wait()
 
     def _failures(self, fault: str = "", planted_loss: bool = False) -> str:
         """The failed checks of a short `kill` with the given fault, one per line."""
@@ -70,14 +54,6 @@ class Checkers(unittest.TestCase):
 
     def test_wrong_counts_are_caught(self) -> None:
         self.assertIn("copies of each", self._failures("miscount"))
-
-
-def _answers(port: int) -> bool:
-    try:
-        with Client("127.0.0.1", port) as client:
-            return client.call("PING") == b"PONG"
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":
