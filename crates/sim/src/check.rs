@@ -262,13 +262,6 @@ pub fn settled(world: &mut World) -> Verdict {
             break;
         }
         if world.now_us() > began_us + HEAL_US_MAX {
-            for (_, store) in world.stores() {
-                for shard in 0..world.plan.shards_total() {
-                    let placed = store.cluster().placed_here(shard);
-                    if placed != (store.cluster().copy(shard) == Copy::Ready) { eprintln!("{shard} placed {placed} {}", store.cluster().why(shard)); }
-                }
-                eprintln!("{:?} {}", store.underway(), store.channels());
-            }
             return healed.map_err(|why| format!("not healed within {} s: {why}", HEAL_US_MAX / 1_000_000));
         }
     }

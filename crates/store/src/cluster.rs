@@ -16,8 +16,8 @@ mod view;
 use alloc::{string::String, sync::Arc, vec, vec::Vec};
 use node::{Member, MemberState};
 
-pub use self::view::{Channel, Look, Relayed, Said};
 use self::view::View;
+pub use self::view::{Beside, Channel, Look, Relayed, Said};
 use crate::{
     config::Config,
     dot::Writer,
@@ -429,8 +429,8 @@ impl Cluster {
             let stays = match (members.iter().find(connected), peer.channel) {
                 (Some(member), Channel::Direct) => member.creation == peer.creation,
                 (None, Channel::Direct) => false,
-                // A connection takes the place of a relay, whichever life it leads to.
-                (member, Channel::Relayed(_)) => member.is_none_or(|member| !is_serving(member)),
+                (Some(member), Channel::Relayed(_)) => member.creation == peer.creation || !is_serving(member),
+                (None, Channel::Relayed(_)) => true,
             };
             if !stays {
                 change.crashed |= !peer.leaving;

@@ -65,10 +65,3 @@ impl Store {
         }
     }
 }
-impl Store {
-    /// DEBUG
-    pub fn channels(&self) -> alloc::string::String {
-        let p: alloc::vec::Vec<_> = self.cluster.peers().map(|(s,p)| alloc::format!("{s}:{} {:?} cut {} received {} echo {} told {} sight {} agrees {} heard/compared {}", p.name, p.channel, self.cut.contains(s), self.received[s], self.echoes[s], !p.holdings.is_empty(), p.said.sight.is_some(), self.cluster.agrees(s), self.keeper.state(s))).collect();
-        alloc::format!("{} {p:?} members {:?}", self.config.name, self.cluster.members().iter().map(|m| (m.name.as_str(), m.state, m.connected)).collect::<alloc::vec::Vec<_>>())
-    }
-}

@@ -163,11 +163,6 @@ impl Keeper {
         self.fills + self.wanted.len()
     }
 
-    /// DEBUG
-    pub(crate) fn state(&self, slot: usize) -> alloc::string::String {
-        alloc::format!("{}/{}", self.heard.contains(slot), self.compared.contains(slot))
-    }
-
     /// Whether a second has passed since this was last true.
     pub(crate) fn second_is_over(&mut self, now_ms: u64) -> bool {
         let over = now_ms >= self.second_at_ms;
@@ -270,13 +265,7 @@ impl Store {
         }
     }
 
-    fn told(
-        &mut self,
-        slot: usize,
-        (epoch, now_ms): (u64, u64),
-        resp: Option<(&str, u16)>,
-        bytes: &[u8],
-    ) -> bool {
+    fn told(&mut self, slot: usize, (epoch, now_ms): (u64, u64), resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
         let Ok(holdings) = message::holdings(bytes) else {
             return false;
         };
@@ -380,12 +369,14 @@ impl Store {
 
     /// Something that the peer has of `shard` is on its way here, or has yet to be asked for.
     fn lacks(&self, shard: usize, slot: usize) -> bool {
-        let wanted = self.keeper.wanted.get(&shard).is_some_and(|sources| sources.contains(slot));
+        let wanted = self
+            .keeper
+            .wanted
+            .get(&shard)
+            .is_some_and(|sources| sources.contains(slot));
         let fill = self.replicas[shard].fill.as_ref();
         wanted
-            || fill.is_some_and(|fill| {
-                !fill.given.contains(slot) && (fill.source == slot || fill.then.contains(slot))
-            })
+            || fill.is_some_and(|fill| !fill.given.contains(slot) && (fill.source == slot || fill.then.contains(slot)))
     }
 
     /// Compares clocks with everybody.

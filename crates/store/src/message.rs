@@ -14,6 +14,9 @@
 //! write that was acknowledged without it, since a primary is not content with fewer replicas before the write timeout,
 //! which is longer.
 //!
+//! A frame without messages and with number 0 is a *probe*: it shows that a connection works, and `applied` is 1 if the
+//! sender has had a probe over it.
+//!
 //! `stamp` is the sender's hybrid logical time: what the receiver writes from then on is later than all that the sender
 //! had seen, whichever way the news took.
 //!
@@ -592,6 +595,15 @@ pub struct Head {
     pub echo: u64,
     /// The sender's hybrid logical time.
     pub stamp: Stamp,
+}
+
+/// A frame that is a probe.
+pub fn probe(heard: bool) -> [u8; HEADER] {
+    let mut frame = [0; HEADER];
+    frame[0] = VERSION;
+    // The second of the numbers of eight bytes.
+    frame[1 + 8] = u8::from(heard);
+    frame
 }
 
 /// What is gathered for one peer until it is sent: at the flush, or when there is room on the way to it.

@@ -9,8 +9,8 @@ use node::Context;
 
 use crate::{
     ask::Payload,
-    cluster::{Channel, Relayed},
-    message::{LEASE_MS, Message},
+    cluster::{Beside, Channel, Relayed},
+    message::{self, Frame, LEASE_MS, Message},
     sight::Identity,
     store::Store,
 };
@@ -70,7 +70,9 @@ impl Store {
                 name: peer.name.clone(),
                 creation: peer.creation,
             };
-            let Some(hop) = self.cluster.next_hop(&to) else { continue };
+            let Some(hop) = self.cluster.next_hop(&to) else {
+                continue;
+            };
             while ctx.has_room(&self.names[hop]) && self.bring(slot) {
                 self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
             }
@@ -120,7 +122,9 @@ impl Store {
 
     fn take_relayed(&mut self, from: &Identity, (theirs, mine): (u64, u64), frame: &[u8]) {
         let Some(slot) = self.cluster.seat_of(from) else { return };
-        let Some(peer) = self.cluster.peer_mut(slot) else { return };
+        let Some(peer) = self.cluster.peer_mut(slot) else {
+            return;
+        };
         let heard = match &mut peer.channel {
             Channel::Relayed(relay) => relay.hear(theirs, mine),
             Channel::Direct => {
@@ -140,6 +144,32 @@ impl Store {
                 if let Some(slot) = self.relay_again(slot, Some(theirs)) {
                     self.frame_of(slot, frame);
                 }
+            }
+        }
+    }
+
+    /// Something came over the connection beside a relay; whether it is a frame to be kept until the relay ends.
+    pub(crate) fn came_beside(&mut self, slot: usize, frame: &[u8]) -> bool {
+        let Ok(frame) = Frame::decode(frame) else { return false };
+        // The other end sends frames once it has had a probe from here.
+        let works = frame.number > 0 || frame.applied > 0;
+        self.cluster
+            .note_beside(slot, if works { Beside::Works } else { Beside::Heard });
+        frame.number > 0
+    }
+
+    /// Sends probes over connections beside relays, and ends the relays beside connections that work.
+    pub(crate) fn probe(&mut self, ctx: &mut Context<'_, Payload>) {
+        for (slot, beside) in self.cluster.connected_beside() {
+            // The end of another relay may have ended this one, too.
+            if !self.cluster.is_relayed(slot) {
+                continue;
+            }
+            ctx.send_bytes(&self.names[slot], &self.name, &message::probe(beside > Beside::Unknown));
+            if beside == Beside::Works {
+                let change = self.cluster.end_relay(slot);
+                self.changed(&change);
+                self.look_around();
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     backlog::Backlog,
     beam,
     calendar::Calendar,
-    cluster::{Change, Cluster},
+    cluster::{Beside, Change, Cluster},
     config::Config,
     coordinator::{Awaited, Sent},
     counters::Counters,
@@ -117,7 +117,7 @@ pub struct Store {
     /// In whose name this node asks itself.
     pub(crate) nobody: Pid,
     /// The name all stores have, and by peer that of its node.
-    name: Atom,
+    pub(crate) name: Atom,
     pub(crate) names: Vec<Atom>,
     /// Peers that broke the protocol while the present message was handled.
     broken: Vec<(usize, &'static str)>,
@@ -447,9 +447,12 @@ impl Store {
         self.early.take(node.as_str(), creation);
         if let Some(slot) = self.cluster.slot(node.as_str())
             && self.cluster.peer(slot).is_some_and(|peer| peer.creation == creation)
-            && !self.cluster.is_relayed(slot)
         {
-            self.cut.insert(slot);
+            if self.cluster.is_relayed(slot) {
+                self.cluster.note_beside(slot, Beside::Unknown);
+            } else {
+                self.cut.insert(slot);
+            }
         }
         if reason.is_atom("paused") {
             self.step_down();
@@ -614,9 +617,13 @@ impl Store {
                 .peers()
                 .find(|(_, peer)| peer.creation == pid.creation && peer.name == pid.node.as_str())
                 .map(|(slot, _)| slot)
-                .filter(|slot| !self.cluster.is_relayed(*slot))
         });
         match (slot, &term) {
+            (Some(slot), Term::Binary(frame)) if self.cluster.is_relayed(slot) => {
+                if self.came_beside(slot, frame) {
+                    self.early.keep(from, frame);
+                }
+            }
             (Some(slot), Term::Binary(frame)) => {
                 if self.cut.contains(slot) {
                     // Of a connection that the member list does not show yet.
@@ -654,6 +661,7 @@ impl Process<Payload> for Store {
             node::Message::Members(members) => self.members(members),
             node::Message::Timer { .. } => {
                 self.tick();
+                self.probe(ctx);
                 ctx.timer(TICK_US, TICK);
             }
             node::Message::Flush => {

@@ -4,6 +4,8 @@
 //! - A member that is not connected to this node gets a relay: frames for it travel in frames of the next node on the
 //!   way ([`Message::Relay`](crate::message::Message::Relay)). A relay waits [`RELAY_AFTER_MS`], since a connection that
 //!   broke is often made anew at once.
+//! - A member that is connected again keeps its relay until frames are known to get through in both directions: each end
+//!   sends probes over the connection.
 //! - A relay has a number at each end, new whenever that end begins anew. So frames of a relay that has ended are
 //!   recognised, however late they come.
 
@@ -19,6 +21,8 @@ use crate::{
 
 /// How long a member stays without a connection before a relay is made to it.
 const RELAY_AFTER_MS: u64 = 50;
+/// A peer that has told nothing for so long since it was connected has no working connection, if others reach it.
+const MUTE_MS: u64 = 1_000;
 
 /// How frames get to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,19 @@ pub struct Relay {
     pub theirs: u64,
     /// Frames of the other end with that number are taken.
     pub open: bool,
+    /// What is known of a connection beside it.
+    pub beside: Beside,
+}
+
+/// How well a connection beside a relay is known to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Beside {
+    /// Nothing came over it, or there is none.
+    Unknown,
+    /// The other end is heard.
+    Heard,
+    /// Each end hears the other.
+    Works,
 }
 
 /// What to do with a frame that came by relay.
@@ -147,8 +164,11 @@ impl View {
     }
 
     fn digest_now(&self) -> u64 {
-        let mut all: Vec<(&Identity, bool)> =
-            self.members.iter().map(|member| (&member.node, member.leaving)).collect();
+        let mut all: Vec<(&Identity, bool)> = self
+            .members
+            .iter()
+            .map(|member| (&member.node, member.leaving))
+            .collect();
         all.push((&self.me, self.mine.leaving));
         all.sort_unstable();
         let mut bytes = Vec::new();
@@ -175,7 +195,11 @@ impl Cluster {
     pub fn next_hop(&self, node: &Identity) -> Option<usize> {
         let direct = |slot: &usize| self.peer(*slot).is_some_and(|peer| peer.channel == Channel::Direct);
         let through = |member: &Reached| self.seat_of(&member.through).filter(direct);
-        let at = self.view.members.binary_search_by(|member| member.node.cmp(node)).ok()?;
+        let at = self
+            .view
+            .members
+            .binary_search_by(|member| member.node.cmp(node))
+            .ok()?;
         self.seat_of(node)
             .filter(direct)
             .or_else(|| through(&self.view.members[at]))
@@ -261,7 +285,7 @@ impl Cluster {
         let digest = self.view.digest_now();
         look.view = digest != core::mem::replace(&mut self.view.digest, digest);
         self.relays(now_ms, &mut look.change);
-        look.given_up = self.given_up();
+        look.given_up = self.given_up(now_ms);
         self.view.is_incomplete = self.is_incomplete();
         self.place();
         look
@@ -328,6 +352,7 @@ impl Cluster {
             mine: self.view.relays,
             theirs,
             open: theirs > 0,
+            beside: Beside::Unknown,
         };
         self.absent.retain(|gone| gone.name != node.name);
         let peer = self.peer_of(node, Channel::Relayed(relay));
@@ -363,15 +388,63 @@ impl Cluster {
         change
     }
 
-    /// Peers that this node doubts and that are not in the component: another member has dropped them.
-    fn given_up(&self) -> PeerSet {
+    /// The peer in `slot` is connected again, and frames get through: its relay ends.
+    pub fn end_relay(&mut self, slot: usize) -> Change {
+        let mut change = Change::default();
+        let Some(peer) = self.peer(slot) else { return change };
+        let node = Identity {
+            name: peer.name.clone(),
+            creation: peer.creation,
+        };
+        self.unseat(slot);
+        change.lost.insert(slot);
+        self.absent.retain(|gone| gone.name != node.name);
+        let peer = self.peer_of(node, Channel::Direct);
+        if let Some(slot) = self.seat_peer(peer, change.lost) {
+            change.joined.insert(slot);
+        }
+        self.place();
+        change
+    }
+
+    /// Notes what is known of the connection beside a relay.
+    pub fn note_beside(&mut self, slot: usize, beside: Beside) {
+        if let Some(Peer {
+            channel: Channel::Relayed(relay),
+            ..
+        }) = self.peer_mut(slot)
+        {
+            relay.beside = beside;
+        }
+    }
+
+    /// Peers by relay that are connected, with what is known of their connections.
+    pub fn connected_beside(&self) -> Vec<(usize, Beside)> {
+        let beside = |(slot, peer): (usize, &Peer)| {
+            let Channel::Relayed(relay) = peer.channel else {
+                return None;
+            };
+            let is_it = |member: &super::Member| member.name.as_str() == peer.name && member.creation == peer.creation;
+            let serves = |member| is_it(member) && super::is_serving(member);
+            self.members.iter().any(serves).then_some((slot, relay.beside))
+        };
+        self.peers().filter_map(beside).collect()
+    }
+
+    /// Peers whose connections should be closed: other members reach them while this node hears nothing, or another
+    /// member has dropped a peer that this node doubts.
+    fn given_up(&self, now_ms: u64) -> PeerSet {
         let mut set = PeerSet::EMPTY;
-        for neighbour in self.view.mine.neighbours.iter().filter(|neighbour| neighbour.doubted) {
-            let is_member = self.view.members.iter().any(|member| member.node == neighbour.node);
-            if !is_member
-                && let Some(slot) = self.seat_of(&neighbour.node)
-                && self.peer(slot).is_some_and(|peer| peer.said.sight.is_some())
-            {
+        for (slot, peer) in self.peers().filter(|(_, peer)| peer.channel == Channel::Direct) {
+            let member = self.view.members.iter().find(|member| peer.is(&member.node));
+            let neighbour = self.view.mine.neighbours.iter().find(|other| peer.is(&other.node));
+            let is_over = match (member, neighbour) {
+                (Some(_), None) => peer.holdings.is_empty() && now_ms > peer.since_ms + MUTE_MS,
+                (Some(member), Some(neighbour)) => neighbour.doubted && member.through != member.node,
+                (None, Some(neighbour)) => neighbour.doubted && peer.said.sight.is_some(),
+                (None, None) => false,
+            };
+            if is_over {
                 set.insert(slot);
             }
         }
@@ -383,9 +456,16 @@ impl Cluster {
             let slot = self.seat_of(node);
             slot.is_some_and(|slot| self.peer(slot).is_some_and(|peer| !peer.holdings.is_empty()))
         };
-        let others = self.view.members.iter().filter(|member| member.node.name != self.view.me.name);
+        let others = self
+            .view
+            .members
+            .iter()
+            .filter(|member| member.node.name != self.view.me.name);
         let is_full = self.peers.len() == PEERS_MAX && self.peers.iter().all(Option::is_some);
-        !is_full && others.into_iter().any(|member| member.serves && !has_told(&member.node))
+        !is_full
+            && others
+                .into_iter()
+                .any(|member| member.serves && !has_told(&member.node))
     }
 }
 
@@ -398,6 +478,7 @@ mod tests {
             mine,
             theirs: 0,
             open: false,
+            beside: Beside::Unknown,
         }
     }
 
@@ -415,6 +496,7 @@ mod tests {
             mine: 1,
             theirs: 7,
             open: true,
+            beside: Beside::Unknown,
         };
         assert_eq!(a.hear(8, 0), Relayed::Anew);
         // What `a` begins then knows the new number already.
@@ -422,6 +504,7 @@ mod tests {
             mine: 2,
             theirs: 8,
             open: true,
+            beside: Beside::Unknown,
         };
         assert_eq!(a.hear(7, 1), Relayed::Stale);
         assert_eq!(a.hear(8, 0), Relayed::Taken);
@@ -434,16 +517,10 @@ mod tests {
             mine: 3,
             theirs: 7,
             open: false,
+            beside: Beside::Unknown,
         };
         assert_eq!(a.hear(7, 0), Relayed::Stale);
         assert_eq!(a.hear(8, 0), Relayed::Taken);
         assert_eq!(a.theirs, 8);
-    }
-}
-impl Cluster {
-    /// DEBUG
-    pub fn why(&self, shard: usize) -> alloc::string::String {
-        let p: Vec<_> = self.peers().map(|(s,p)| alloc::format!("{s}:{} copy {:?} agrees {} ({:x} mine {:x}) knows {} ready_known {} epoch {}", p.name, p.copy(shard), self.agrees(s), p.said.view, self.view.digest, p.said.knows, self.fences.is_known(shard, p.said.knows), p.said.epoch)).collect();
-        alloc::format!("{} copy {:?} incomplete {} unmerged {:?} members {:?} announced {} peers {p:?}", self.name(), self.copies[shard], self.view.is_incomplete, self.fences.unmerged(shard), self.view.members.iter().map(|m| &m.node.name).collect::<Vec<_>>(), self.fences.announced())
     }
 }

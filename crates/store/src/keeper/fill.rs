@@ -126,7 +126,11 @@ impl Store {
 
     /// How many copies may be filled or repaired at a time, `shard` among them.
     fn fills_max(&self, shard: usize) -> usize {
-        if self.parked.has(shard) { URGENT_FILLS_MAX } else { FILLS_MAX }
+        if self.parked.has(shard) {
+            URGENT_FILLS_MAX
+        } else {
+            FILLS_MAX
+        }
     }
 
     /// The next shard to be repaired: one that requests wait for, if there is one.
