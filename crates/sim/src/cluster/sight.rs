@@ -1,0 +1,87 @@
+//! What the simulator knows of who is together, taken from the world when something has changed, and what follows for
+//! the requests.
+
+use super::{Fault, Table, World};
+use crate::{
+    check::Quiet,
+    rules::{Reader, Sight, Spot},
+    together::Together,
+};
+
+/// By which rules a request that was made at `spot` is judged now.
+pub fn of<'a>(together: &'a Together, quiet: &Quiet, table: Table, spot: Spot) -> Sight<'a> {
+    match table {
+        Table::First => Sight::Quiet(quiet.since(spot.asked_us)),
+        Table::Second => Sight::Known(Reader {
+            spot,
+            whole: together.is_whole_since(spot.asked_us),
+            together,
+        }),
+    }
+}
+
+impl World {
+    /// Where a request is made now.
+    pub(super) fn spot(&self, machine: usize, life: u64) -> Spot {
+        Spot {
+            machine,
+            life,
+            batch: 0,
+            asked_us: self.now_us(),
+            group: self.together.group(machine),
+        }
+    }
+
+    /// Finds out who is together now.
+    pub(super) fn regroup(&mut self) {
+        self.regroups = false;
+        if self.plan.table == Table::First {
+            return;
+        }
+        let mut together = std::mem::take(&mut self.together);
+        let lives: Vec<Option<u64>> = (0..self.machines.len()).map(|at| self.counted_life(at)).collect();
+        let late = self.machines.iter().any(|machine| machine.late_us > 0 || machine.late_until_us > self.now_us());
+        let slow = late || self.network.is_slow() || !self.network.is_honest();
+        together.update(self.now_us(), &lives, slow, |a, b| self.is_linked(a, b));
+        self.together = together;
+    }
+
+    /// The life of a machine, unless it counts no more: a node that has said good-bye, and what is none of the cluster.
+    fn counted_life(&self, at: usize) -> Option<u64> {
+        let machine = &self.machines[at];
+        let life = machine.life.as_ref().filter(|_| !machine.outsider)?;
+        let is_gone = life.leaving && life.store.borrow().cluster().is_alone();
+        (!is_gone).then_some(life.number)
+    }
+
+    /// Both run, a connection carries both ways, and each has the other among its peers.
+    fn is_linked(&self, a: usize, b: usize) -> bool {
+        let life = |at: usize| self.machines[at].life.as_ref().filter(|life| !life.paused);
+        let (Some(one), Some(other)) = (life(a), life(b)) else {
+            return false;
+        };
+        let sees = |one: &super::Life, other: &super::Life| {
+            let (one, other) = (one.store.borrow(), other.store.borrow());
+            let config = other.config();
+            let peer = one.cluster().slot(&config.name).and_then(|slot| one.cluster().peer(slot));
+            peer.is_some_and(|peer| peer.creation == config.creation)
+        };
+        self.network.carries(a, b) && sees(one, other) && sees(other, one)
+    }
+
+    /// Every ready copy has what was acknowledged before then: rule R1.
+    pub(super) fn note_spread(&mut self, before_us: Option<u64>) {
+        let Some(before_us) = before_us.filter(|_| self.plan.table == Table::Second) else {
+            return;
+        };
+        let together = &self.together;
+        self.workload
+            .shadow
+            .has_spread(before_us, |since_us| together.nobody_died_since(since_us));
+    }
+
+    /// Whether the faults that were drawn can make two nodes of one name.
+    pub(super) fn has_twins(&self) -> bool {
+        self.plan.has(Fault::Twin)
+    }
+}
