@@ -134,6 +134,11 @@ impl Fault {
         Self::ALL.into_iter().filter(is_in).filter(is_drawn)
     }
 
+    /// As the command line names it.
+    pub fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
     /// Its place in [`Fault::ALL`].
     pub fn index(self) -> usize {
         self as usize

@@ -13,6 +13,7 @@
 //!
 //! --faults v1              the first fault table, with its requests and rules
 //! --with blind,twin,stranger   faults that strike only where they are asked for
+//! --only linkdown,ring     these faults instead of those that are drawn; none: a world in which nothing goes wrong
 //! ```
 //!
 //! | module | is |
@@ -72,7 +73,7 @@ const PLANT_SEEDS_MAX: u64 = 60;
 const PLANT_SECONDS: u64 = 30;
 
 const USAGE: &str = "usage: sim [SEED] [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N] [-v]
-           [--faults v1|v2] [--with blind,twin,stranger] [--plants]
+           [--faults v1|v2] [--with FAULT,…] [--only FAULT,…|none] [--plants]
        sim --fresh [--minutes M]
        sim --regressions";
 
@@ -120,6 +121,20 @@ struct Options {
     verbose: bool,
     table: Table,
     with: Vec<Fault>,
+    only: Option<Vec<Fault>>,
+}
+
+/// The faults of these names, with commas between them.
+fn faults(names: &str) -> Option<Vec<Fault>> {
+    let named = |name: &str| Fault::ALL.into_iter().find(|fault| fault.name().eq_ignore_ascii_case(name));
+    names.split(',').filter(|name| *name != "none").map(named).collect()
+}
+
+/// An option with a list of faults.
+fn list(option: &str, faults: &[Fault]) -> String {
+    let names: Vec<String> = faults.iter().map(|fault| fault.name()).collect();
+    let names = if names.is_empty() { "none".into() } else { names.join(",") };
+    format!(" {option} {names}")
 }
 
 impl Options {
@@ -136,6 +151,7 @@ impl Options {
             verbose: false,
             table: Table::Second,
             with: Vec::new(),
+            only: None,
         };
         while let Some(arg) = args.next() {
             let mut number = || args.next()?.parse::<u64>().ok();
@@ -160,12 +176,8 @@ impl Options {
                         _ => return None,
                     }
                 }
-                "--with" => {
-                    for name in args.next()?.split(',') {
-                        let named = |fault: &&Fault| format!("{fault:?}").eq_ignore_ascii_case(name);
-                        options.with.push(*Fault::OPTIONAL.iter().find(named)?);
-                    }
-                }
+                "--with" => options.with = faults(&args.next()?)?,
+                "--only" => options.only = Some(faults(&args.next()?)?),
                 seed => options.seed = Some(seed.parse().ok()?),
             }
         }
@@ -175,6 +187,9 @@ impl Options {
     /// The plan of one seed.
     fn plan(&self, seed: u64) -> Plan {
         let mut plan = Plan::draw(self.table, seed, self.seconds, self.nodes);
+        if let Some(only) = &self.only {
+            plan.faults.clone_from(only);
+        }
         plan.faults.extend(&self.with);
         plan
     }
@@ -183,13 +198,9 @@ impl Options {
     fn fixed(&self) -> String {
         let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
         let table = if self.table == Table::First { " --faults v1" } else { "" };
-        let with: Vec<String> = self.with.iter().map(|fault| format!("{fault:?}").to_lowercase()).collect();
-        let with = if with.is_empty() {
-            String::new()
-        } else {
-            format!(" --with {}", with.join(","))
-        };
-        format!("--seconds {}{nodes}{table}{with}", self.seconds)
+        let with = if self.with.is_empty() { String::new() } else { list("--with", &self.with) };
+        let only = self.only.as_ref().map_or_else(String::new, |only| list("--only", only));
+        format!("--seconds {}{nodes}{table}{only}{with}", self.seconds)
     }
 
     /// The line that repeats one seed.

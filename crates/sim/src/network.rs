@@ -407,11 +407,6 @@ impl Network {
         self.slow_us[from * self.machines + to] = extra_us;
     }
 
-    /// Whether a connection between two machines carries both ways.
-    pub fn carries(&self, a: usize, b: usize) -> bool {
-        !self.is_blocked(a, b) && !self.is_blocked(b, a) && !self.wires_between(a, b).is_empty()
-    }
-
     /// Whether a line is slow.
     pub fn is_slow(&self) -> bool {
         self.slow_us.iter().any(|&slow_us| slow_us > 0)

@@ -28,7 +28,7 @@
 //! | `SETNX` and `SET … NX` that is denied; `DEL` and `EXISTS` of 1; `SALP.PUT` of an old key | that some write may be shown |
 //! | `APPEND`, `STRLEN` | a length that follows from a value that may be shown |
 //! | `INCRBY`, `DECRBY`, and `GET` of a counter | a sum of all increments that the request must know, and of any of the others |
-//! | a write where fewer nodes than `min_acks` were together for the whole detection time before | a refusal |
+//! | a write where fewer nodes than `min_acks` have been in reach for the whole detection time before | a refusal |
 //!
 //! A write whose outcome is unknown may take effect late, and is known to nobody. It is over once a write follows
 //! [`LATE_US`](crate::shadow::LATE_US) later in a whole world. A crash that takes the last copy of a write with it
@@ -168,11 +168,10 @@ impl Reader<'_> {
         self.together.kept_all_since(self.spot.machine, self.spot.asked_us)
     }
 
-    /// How many nodes were together with its own all the time, and for so long before; none if that changed.
+    /// How many nodes were in reach of its own all the time, and for so long before; none if that changed.
     pub fn nodes_throughout(&self, before_us: u64) -> Option<u32> {
         let from_us = self.spot.asked_us.checked_sub(before_us)?;
-        let same = self.together.is_unchanged_since(self.spot.machine, from_us);
-        same.then(|| self.spot.group.count_ones())
+        self.together.reach_since(self.spot.machine, from_us)
     }
 
     /// Whether what it wrote is everywhere, now that it is acknowledged at this level.
@@ -185,6 +184,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::together::Tie;
 
     const LIVES: [Option<u64>; 3] = [Some(1), Some(2), Some(3)];
 
@@ -202,7 +202,9 @@ mod tests {
         }
 
         fn at(&mut self, now_us: u64, broken: &[(usize, usize)]) {
-            self.together.update(now_us, &LIVES, false, |a, b| !broken.contains(&(a, b)));
+            self.together.update(now_us, &LIVES, false, |a, b| {
+                if broken.contains(&(a, b)) { Tie::Blocked } else { Tie::Linked }
+            });
         }
 
         fn spot(&self, machine: usize, asked_us: u64) -> Spot {
@@ -281,7 +283,7 @@ mod tests {
         let late = story.spot(0, 30 + SPREAD_US);
         assert!(story.reader(late).must_know(&quorum) && !story.reader(late).must_know(&one));
         let without_one = [Some(1), Some(2), None];
-        story.together.update(40 + SPREAD_US, &without_one, false, |_, _| true);
+        story.together.update(40 + SPREAD_US, &without_one, false, |_, _| Tie::Linked);
         let own = story.spot(1, 50 + SPREAD_US);
         assert!(story.reader(own).must_know(&quorum) && !story.reader(own).must_know(&one));
     }

@@ -298,7 +298,7 @@ impl Shadow {
             None => self.may_be_absent(owned, read, sight, now_us),
         };
         let number = shown.map(|shown| shown.number);
-        verdict.map_err(|why| format!("{} shows {number:?}: {why}; {}", owned.name, owned.history(read)))
+        verdict.map_err(|why| format!("{} shows {number:?}: {why}; {}", owned.name, owned.history(read, sight)))
     }
 
     /// A request was answered as if something, or nothing, were there.
@@ -313,7 +313,7 @@ impl Shadow {
         Err(format!(
             "{} is answered as if it were there; {}",
             owned.name,
-            owned.history(read)
+            owned.history(read, sight)
         ))
     }
 
@@ -334,7 +334,7 @@ impl Shadow {
         Err(format!(
             "{} is answered as if it had {bytes} bytes, and by number it may have {lengths:?}; {}",
             owned.name,
-            owned.history(read)
+            owned.history(read, sight)
         ))
     }
 
@@ -669,22 +669,39 @@ impl Owned {
         (1..number).filter(is_unknown).collect()
     }
 
-    fn history(&self, read: Read) -> String {
+    fn history(&self, read: Read, sight: &Sight<'_>) -> String {
         let first = self.writes.len().saturating_sub(12);
         let line = |(index, write): (usize, &Write)| {
             let buried = if write.buried { " buried" } else { "" };
             let at_ms = write.mark.spot.asked_us / 1000;
             let (kind, state) = (write.kind, write.mark.state);
-            format!("{}:{kind:?} {state:?}{buried} at {at_ms} ms", index + 1)
+            let place = match sight {
+                Sight::Quiet(_) => String::new(),
+                Sight::Known(_) => {
+                    let Mark { spot, level, everywhere, .. } = write.mark;
+                    let everywhere = if everywhere { " everywhere" } else { "" };
+                    format!(" {level:?}{everywhere} by machine {} of {:b}", spot.machine, spot.group)
+                }
+            };
+            format!("{}:{kind:?} {state:?}{buried} at {at_ms} ms{place}", index + 1)
         };
         let lines: Vec<String> = self.writes.iter().enumerate().skip(first).map(line).collect();
-        format!(
-            "floor {}, kept {}, excused {}, writes {}",
-            read.floor,
-            read.kept,
-            self.excused,
-            lines.join(", ")
-        )
+        let lines = lines.join(", ");
+        let excused = self.excused;
+        match sight {
+            Sight::Quiet(_) => format!(
+                "floor {}, kept {}, excused {excused}, writes {lines}",
+                read.floor, read.kept
+            ),
+            Sight::Known(reader) => format!(
+                "asked at {} ms at machine {} of {:b}, whole {}, void {}, writes {lines}",
+                reader.spot.asked_us / 1000,
+                reader.spot.machine,
+                reader.spot.group,
+                reader.whole,
+                self.void
+            ),
+        }
     }
 }
 

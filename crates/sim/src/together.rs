@@ -7,6 +7,7 @@
 //!   of the fault. Groups merge once all their nodes are linked pairwise, or [`VIEW_US`] after they became connected
 //!   through some of their nodes only: the nodes have to tell each other of links that are not their own.
 //! - A node has *lost* another one when that one runs on and is in its group no longer. A death is not a loss.
+//! - Two nodes are *in reach* of each other while nothing is blocked on some way between them, whether they know or not.
 //! - The world is *whole* while all nodes that run are linked pairwise, and *steady* while nothing is slow either.
 
 /// Time in which all nodes of a group that is no full mesh know of all others: two rounds of whatever they tell each
@@ -27,8 +28,21 @@ pub struct Presence {
     group: Group,
     /// When its group last lost a node that runs on; 0: never.
     lost_us: u64,
-    /// When its group last changed.
-    changed_us: u64,
+    /// The nodes in its reach, itself among them.
+    reach: Group,
+    /// When those last changed.
+    reach_changed_us: u64,
+}
+
+/// What is between two nodes that run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tie {
+    /// A direction is blocked, or a node stands still.
+    Blocked,
+    /// Nothing is blocked.
+    Open,
+    /// They are connected, and both know.
+    Linked,
 }
 
 /// Who is together now, and since when.
@@ -48,19 +62,21 @@ fn members(group: Group) -> impl Iterator<Item = usize> {
 }
 
 impl Together {
-    /// Takes in who runs (the life of each machine, if it counts), whether nothing is `slow`, and who is linked with
-    /// whom.
-    pub fn update(&mut self, now_us: u64, lives: &[Option<u64>], slow: bool, linked: impl Fn(usize, usize) -> bool) {
+    /// Takes in who runs (the life of each machine, if it counts), whether something is `slow`, and what is between each
+    /// two of them.
+    pub fn update(&mut self, now_us: u64, lives: &[Option<u64>], slow: bool, tie: impl Fn(usize, usize) -> Tie) {
         self.present.resize(lives.len(), None);
         let running = lives.iter().enumerate().filter(|(_, life)| life.is_some());
         let running = running.fold(0, |mask: Group, (machine, _)| mask | 1 << machine);
-        let mut links: Vec<Group> = vec![0; lives.len()];
+        let [mut links, mut open]: [Vec<Group>; 2] = [vec![0; lives.len()], vec![0; lives.len()]];
         for a in members(running) {
-            links[a] |= 1 << a;
-            for b in members(running).filter(|b| *b > a) {
-                if linked(a, b) {
-                    links[a] |= 1 << b;
-                    links[b] |= 1 << a;
+            for b in members(running).filter(|b| *b >= a) {
+                let tie = if a == b { Tie::Linked } else { tie(a, b) };
+                for (edges, least) in [(&mut links, Tie::Linked), (&mut open, Tie::Open)] {
+                    if tie >= least {
+                        edges[a] |= 1 << b;
+                        edges[b] |= 1 << a;
+                    }
                 }
             }
         }
@@ -100,21 +116,22 @@ impl Together {
         self.steady_since_us = (whole && !slow).then(|| self.steady_since_us.unwrap_or(now_us));
         self.present = (0..lives.len())
             .map(|machine| {
-                let (life, group) = (lives[machine]?, groups[machine]);
+                let (life, group, reach) = (lives[machine]?, groups[machine], reach(&open, machine));
                 let mut presence = before[machine].filter(|_| lived_on(machine)).unwrap_or(Presence {
                     life,
                     started_us: now_us,
                     group,
                     lost_us: 0,
-                    changed_us: now_us,
+                    reach,
+                    reach_changed_us: now_us,
                 });
-                if presence.group != group {
-                    presence.changed_us = now_us;
-                    if presence.group & survivors(&before, &lived_on) & !group != 0 {
-                        presence.lost_us = now_us;
-                    }
+                if presence.group & survivors(&before, &lived_on) & !group != 0 {
+                    presence.lost_us = now_us;
                 }
-                presence.group = group;
+                if presence.reach != reach {
+                    presence.reach_changed_us = now_us;
+                }
+                (presence.group, presence.reach) = (group, reach);
                 Some(presence)
             })
             .collect();
@@ -151,10 +168,11 @@ impl Together {
         members(group).any(|machine| self.kept_all_since(machine, from_us))
     }
 
-    /// Whether the group of `machine` is the same as it was then.
-    pub fn is_unchanged_since(&self, machine: usize, from_us: u64) -> bool {
-        let presence = self.present.get(machine).copied().flatten();
-        presence.is_some_and(|presence| presence.changed_us < from_us)
+    /// How many nodes have been in reach of the one on `machine` since before then, itself among them; none if that
+    /// changed.
+    pub fn reach_since(&self, machine: usize, from_us: u64) -> Option<u32> {
+        let presence = self.present.get(machine).copied().flatten()?;
+        (presence.reach_changed_us < from_us).then(|| presence.reach.count_ones())
     }
 
     /// Whether no node has died since then.
@@ -189,8 +207,9 @@ mod tests {
     const LIVES: [Option<u64>; 4] = [Some(1), Some(2), Some(3), Some(4)];
 
     fn at(together: &mut Together, now_us: u64, lives: [Option<u64>; 4], broken: &[(usize, usize)]) {
-        let linked = |a, b| !broken.contains(&(a, b));
-        together.update(now_us, &lives, false, linked);
+        together.update(now_us, &lives, false, |a, b| {
+            if broken.contains(&(a, b)) { Tie::Blocked } else { Tie::Linked }
+        });
     }
 
     #[test]

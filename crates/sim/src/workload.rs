@@ -490,7 +490,8 @@ impl Workload {
         let pairs = asked.ops.iter().flat_map(|op| match op {
             Op::Write { key, number } | Op::Append { key, number, .. } => vec![(*key, *number)],
             Op::WriteMany(pairs) => pairs.clone(),
-            Op::Deed(deed) => deed.sets().into_iter().collect(),
+            // Of a shared key another write may be the later one.
+            Op::Deed(deed) => deed.sets().into_iter().filter(|(key, _)| !self.shared.contains(key)).collect(),
             _ => Vec::new(),
         });
         pairs.collect()
@@ -664,7 +665,7 @@ impl Workload {
         let Sight::Known(reader) = sight else { return Ok(()) };
         match reader.nodes_throughout(self.detection_us) {
             Some(nodes) if nodes < self.min_acks => Err(format!(
-                "is acknowledged where {nodes} nodes are together, and min_acks is {}",
+                "is acknowledged with {nodes} nodes in reach, and min_acks is {}",
                 self.min_acks
             )),
             _ => Ok(()),

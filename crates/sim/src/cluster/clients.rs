@@ -7,8 +7,9 @@ use wire::reply::Replies;
 use super::{Event, SLACK_US, World, links::LATE_US_MAX, sight};
 use crate::{
     check::Verdict,
-    fault::Fault,
+    fault::{Fault, Table},
     rules::Spot,
+    together::VIEW_US,
     workload::{Place, Question},
 };
 
@@ -99,7 +100,9 @@ impl World {
     /// A write at level `all` that was acknowledged in time is held by every ready copy, unless there was a cut.
     fn all_hold(&self, written: &[(usize, usize)], asked_us: u64) -> Verdict {
         let in_time = self.now_us() < asked_us + 1000 * store::config::Config::default().write_timeout_ms;
-        if !in_time || !self.quiet.connected_since(asked_us.saturating_sub(500_000)) {
+        // Nobody waits for a copy that was late before.
+        let waits = self.plan.table == Table::First || self.together.is_steady_since(asked_us.saturating_sub(VIEW_US));
+        if !in_time || !waits || !self.quiet.connected_since(asked_us.saturating_sub(500_000)) {
             return Ok(());
         }
         for &(key, number) in written {

@@ -5,7 +5,7 @@ use super::{Fault, Table, World};
 use crate::{
     check::Quiet,
     rules::{Reader, Sight, Spot},
-    together::Together,
+    together::{Tie, Together},
 };
 
 /// By which rules a request that was made at `spot` is judged now.
@@ -42,7 +42,7 @@ impl World {
         let lives: Vec<Option<u64>> = (0..self.machines.len()).map(|at| self.counted_life(at)).collect();
         let late = self.machines.iter().any(|machine| machine.late_us > 0 || machine.late_until_us > self.now_us());
         let slow = late || self.network.is_slow() || !self.network.is_honest();
-        together.update(self.now_us(), &lives, slow, |a, b| self.is_linked(a, b));
+        together.update(self.now_us(), &lives, slow, |a, b| self.tie(a, b));
         self.together = together;
     }
 
@@ -54,19 +54,28 @@ impl World {
         (!is_gone).then_some(life.number)
     }
 
-    /// Both run, a connection carries both ways, and each has the other among its peers.
-    fn is_linked(&self, a: usize, b: usize) -> bool {
+    /// What is between two nodes: they are linked if a connection carries both ways, and each has the other among its
+    /// peers.
+    fn tie(&self, a: usize, b: usize) -> Tie {
         let life = |at: usize| self.machines[at].life.as_ref().filter(|life| !life.paused);
         let (Some(one), Some(other)) = (life(a), life(b)) else {
-            return false;
+            return Tie::Blocked;
         };
+        if self.network.is_blocked(a, b) || self.network.is_blocked(b, a) {
+            return Tie::Blocked;
+        }
         let sees = |one: &super::Life, other: &super::Life| {
             let (one, other) = (one.store.borrow(), other.store.borrow());
             let config = other.config();
             let peer = one.cluster().slot(&config.name).and_then(|slot| one.cluster().peer(slot));
             peer.is_some_and(|peer| peer.creation == config.creation)
         };
-        self.network.carries(a, b) && sees(one, other) && sees(other, one)
+        let is_up = !self.network.wires_between(a, b).is_empty();
+        if is_up && sees(one, other) && sees(other, one) {
+            Tie::Linked
+        } else {
+            Tie::Open
+        }
     }
 
     /// Every ready copy has what was acknowledged before then: rule R1.

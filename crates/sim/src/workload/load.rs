@@ -418,7 +418,10 @@ impl Workload {
             }
             (_, _) => Err("that is no reply to it".into()),
         };
-        verdict.map_err(|why| format!("{:?} is answered {reply:?}: {why}", deed.act))?;
+        verdict.map_err(|why| match reply {
+            Reply::Bulk(_) => format!("{:?}: {why}", deed.act),
+            _ => format!("{:?} is answered {reply:?}: {why}", deed.act),
+        })?;
         self.has_enough_copies_for(deed, reply, sight)
     }
 
