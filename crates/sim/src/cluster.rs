@@ -318,7 +318,7 @@ impl World {
         let mut quiet = std::mem::take(&mut self.quiet);
         let spread_us = quiet.look(self);
         self.quiet = quiet;
-        self.note_spread(spread_us);
+        self.look_at_copies(spread_us);
         self.regroups |= self.together.is_merging();
         self.check_deadlines();
         self.agenda.after(LOOK_US, Event::Look);

@@ -272,6 +272,7 @@ fn run(options: &Options) -> Sum {
         options.seconds
     );
     let (began, sum, next) = (Instant::now(), Mutex::new(Sum::default()), AtomicU64::new(from));
+    let shows_progress = std::io::stdout().is_terminal() && seeds > 1;
     let job = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= from + seeds {
@@ -290,14 +291,15 @@ fn run(options: &Options) -> Sum {
             }
             Err(failure) => {
                 sum.failed += 1;
+                let begin = if shows_progress { "\r" } else { "" };
                 println!(
-                    "\rseed {seed} failed {failure}\n  faults {:?}\n  {}",
+                    "{begin}seed {seed} failed {failure}\n  faults {:?}\n  {}",
                     plan.faults,
                     options.again(seed)
                 );
             }
         }
-        if std::io::stdout().is_terminal() && seeds > 1 {
+        if shows_progress {
             print!("\r{} of {seeds} seeds, {} failed", sum.passed + sum.failed, sum.failed);
             // A terminal that is gone shows no progress.
             let _ = std::io::stdout().flush();

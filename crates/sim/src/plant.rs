@@ -370,7 +370,7 @@ impl Tampered {
     fn answers(&self, ask: &mut Ask, copy: Copy) -> bool {
         let store = self.store.borrow();
         let request = ask.batch.request(0);
-        if ask.batch.len() != 1 || &request[0] != b"GET" {
+        if ask.batch.len() != 1 || ask.session.keyspace != 0 || &request[0] != b"GET" {
             return false;
         }
         let shard = usize::from(slot::shard(slot::slot(&request[1]), store.config().shards));

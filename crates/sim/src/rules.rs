@@ -15,8 +15,10 @@
 //! | level | a write is known |
 //! |---|---|
 //! | `all` | by R1 to R3, at once |
-//! | `quorum` | by R1 to R3, [`SPREAD_US`] after its acknowledgement; at once to its own node |
-//! | `one` | by R3 to its own node alone, and only while no node has died since; by R1 |
+//! | `quorum` | by R1 to R3, [`SPREAD_US`] after its acknowledgement; at once to its own node, as long as nothing moves |
+//! | `one` | by R3 to its own node alone, as long as nothing moves; by R1 |
+//!
+//! For while a shard moves it has two primaries for a moment, and the old one does not wait for the new one then.
 //!
 //! Nothing else excuses a reply: not that copies differ, not that a fault was a moment ago. A node may always wait or
 //! refuse. What a reply may then show:
@@ -151,10 +153,15 @@ impl Reader<'_> {
             Level::All => self.whole || self.is_joint(mark),
             Level::Quorum => {
                 let has_spread = mark.ended_us + SPREAD_US <= self.spot.asked_us;
-                (is_own || has_spread) && (self.whole || self.is_joint(mark))
+                (has_spread || is_own && self.is_still(mark)) && (self.whole || self.is_joint(mark))
             }
-            Level::One => is_own && self.is_joint(mark) && self.together.nobody_died_since(mark.spot.asked_us),
+            Level::One => is_own && self.is_still(mark) && self.is_joint(mark),
         }
+    }
+
+    /// Nothing has moved since a write was asked for.
+    fn is_still(&self, mark: &Mark) -> bool {
+        self.together.is_still_since(mark.spot.asked_us)
     }
 
     /// Rule R3.

@@ -255,13 +255,13 @@ impl Shadow {
         self.owned[key].writes[number - 1].bytes = bytes;
     }
 
-    /// Every ready copy has what was acknowledged before then; nobody has died since `deathless_us`.
-    pub fn has_spread(&mut self, before_us: u64, is_deathless: impl Fn(u64) -> bool) {
+    /// Every ready copy has what was acknowledged before then, at level `one` only if nothing has moved since the request.
+    pub fn has_spread(&mut self, before_us: u64, is_still_since: impl Fn(u64) -> bool) {
         let writes = self.owned.iter_mut().flat_map(|owned| &mut owned.writes);
         let adds = self.counters.iter_mut().flat_map(|counter| &mut counter.adds);
         let marks = writes.map(|write| &mut write.mark).chain(adds.map(|(_, mark)| mark));
         for mark in marks.filter(|mark| mark.state == State::Acked && mark.ended_us <= before_us) {
-            mark.everywhere |= mark.level != Level::One || is_deathless(mark.spot.asked_us);
+            mark.everywhere |= mark.level != Level::One || is_still_since(mark.spot.asked_us);
         }
     }
 
@@ -420,7 +420,11 @@ impl Shadow {
             }
             Sight::Known(reader) => (owned.void + 1..=read.upto).any(|kept| {
                 let write = &owned.writes[kept - 1];
-                let is_before = |number, other: &Write| number < kept && other.mark.is_before(&write.mark.spot);
+                // What stands behind the request in its batch comes too late to have removed something.
+                let is_before = |number, other: &Write| {
+                    number < kept && other.mark.is_before(&write.mark.spot)
+                        || number > read.upto && other.mark.spot.batch == reader.spot.batch
+                };
                 write.keeps() && reader.must_know(&write.mark) && !removed(kept, &is_before)
             }),
         };
@@ -447,7 +451,9 @@ impl Shadow {
     pub fn excuse_unless(&mut self, key: usize, holds: impl Fn(&str, usize, bool) -> bool) {
         let owned = &mut self.owned[key];
         // What only one node had to have may be lost, and nothing more with it.
-        let lasts = |write: &Write| write.mark.state == State::Acked && write.mark.level != Level::One;
+        let lasts = |write: &Write| {
+            write.mark.state == State::Acked && (write.mark.level != Level::One || write.mark.everywhere)
+        };
         let last = owned.writes.iter().rposition(lasts);
         // Whether a touch is lost cannot be seen yet.
         if let Some(index) = last
@@ -518,7 +524,9 @@ impl Shadow {
             let sums = sums(&counter.name);
             counter.excused |= sums.iter().max().copied().unwrap_or(0) < counter.owed;
             let owed = counter.adds[counter.void..].iter();
-            let owed = owed.filter(|(_, mark)| mark.state == State::Acked && mark.level != Level::One);
+            let owed = owed.filter(|(_, mark)| {
+                mark.state == State::Acked && (mark.level != Level::One || mark.everywhere)
+            });
             let open = counter.adds.iter().filter(|(_, mark)| mark.state != State::Refused);
             let (mut low, mut high) = (0, 0);
             for (by, _) in owed {

@@ -8,6 +8,7 @@
 //!   through some of their nodes only: the nodes have to tell each other of links that are not their own.
 //! - A node has *lost* another one when that one runs on and is in its group no longer. A death is not a loss.
 //! - Two nodes are *in reach* of each other while nothing is blocked on some way between them, whether they know or not.
+//! - Nothing *moves* while no node comes or goes, no group changes and every copy is where its place is.
 //! - The world is *whole* while all nodes that run are linked pairwise, and *steady* while nothing is slow either.
 
 /// Time in which all nodes of a group that is no full mesh know of all others: two rounds of whatever they tell each
@@ -51,7 +52,8 @@ pub struct Together {
     present: Vec<Option<Presence>>,
     whole_since_us: Option<u64>,
     steady_since_us: Option<u64>,
-    died_us: u64,
+    /// When a node last came or went, a group changed, or a copy was not where its place is.
+    moved_us: u64,
     /// Connected components that are not groups yet, and since when.
     merging: Vec<(Group, u64)>,
 }
@@ -85,9 +87,6 @@ impl Together {
             (Some(presence), Some(life)) => presence.life == life,
             _ => false,
         };
-        if (0..lives.len()).any(|machine| before[machine].is_some() && !lived_on(machine)) {
-            self.died_us = now_us;
-        }
         let (mut groups, mut merging): (Vec<Group>, Vec<(Group, u64)>) = (vec![0; lives.len()], Vec::new());
         let mut rest = running;
         while let Some(first) = members(rest).next() {
@@ -114,6 +113,7 @@ impl Together {
         let whole = members(running).all(|machine| links[machine] == running);
         self.whole_since_us = whole.then(|| self.whole_since_us.unwrap_or(now_us));
         self.steady_since_us = (whole && !slow).then(|| self.steady_since_us.unwrap_or(now_us));
+        let mut has_moved = (0..lives.len()).any(|machine| before[machine].is_some() && !lived_on(machine));
         self.present = (0..lives.len())
             .map(|machine| {
                 let (life, group, reach) = (lives[machine]?, groups[machine], reach(&open, machine));
@@ -131,10 +131,19 @@ impl Together {
                 if presence.reach != reach {
                     presence.reach_changed_us = now_us;
                 }
+                has_moved |= presence.group != group || presence.started_us == now_us;
                 (presence.group, presence.reach) = (group, reach);
                 Some(presence)
             })
             .collect();
+        if has_moved {
+            self.moved_us = now_us;
+        }
+    }
+
+    /// Some copies are not where their place is.
+    pub fn moves(&mut self, now_us: u64) {
+        self.moved_us = now_us;
     }
 
     /// Some nodes are connected and not together yet.
@@ -175,9 +184,9 @@ impl Together {
         (presence.reach_changed_us < from_us).then(|| presence.reach.count_ones())
     }
 
-    /// Whether no node has died since then.
-    pub fn nobody_died_since(&self, from_us: u64) -> bool {
-        self.died_us < from_us
+    /// Whether nothing has moved since then: no node came or went, and every copy was where its place is.
+    pub fn is_still_since(&self, from_us: u64) -> bool {
+        self.moved_us < from_us
     }
 }
 
@@ -231,7 +240,7 @@ mod tests {
         assert_eq!((together.group(0), together.group(1)), (0b0001, 0b1110));
         assert!(!together.kept_all_since(0, 5) && !together.kept_all_since(3, 5) && together.kept_all_since(3, 6));
         at(&mut together, 8, [Some(1), Some(2), Some(3), None], &[(0, 1), (0, 2)]);
-        assert!(together.kept_all_since(1, 6) && !together.nobody_died_since(7));
+        assert!(together.kept_all_since(1, 6) && !together.is_still_since(7) && together.is_still_since(9));
     }
 
     #[test]

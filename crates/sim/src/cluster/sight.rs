@@ -1,6 +1,8 @@
 //! What the simulator knows of who is together, taken from the world when something has changed, and what follows for
 //! the requests.
 
+use store::{cluster::Cluster, message::Copy};
+
 use super::{Fault, Table, World};
 use crate::{
     check::Quiet,
@@ -46,11 +48,13 @@ impl World {
         self.together = together;
     }
 
-    /// The life of a machine, unless it counts no more: a node that has said good-bye, and what is none of the cluster.
+    /// The life of a machine, unless it counts no more: a node that has handed over all it had and has said good-bye, and
+    /// what is none of the cluster.
     fn counted_life(&self, at: usize) -> Option<u64> {
         let machine = &self.machines[at];
         let life = machine.life.as_ref().filter(|_| !machine.outsider)?;
-        let is_gone = life.leaving && life.store.borrow().cluster().is_alone();
+        let store = life.store.borrow();
+        let is_gone = life.leaving && store.cluster().is_alone() && !store.cluster().is_serving();
         (!is_gone).then_some(life.number)
     }
 
@@ -78,15 +82,24 @@ impl World {
         }
     }
 
-    /// Every ready copy has what was acknowledged before then: rule R1.
-    pub(super) fn note_spread(&mut self, before_us: Option<u64>) {
-        let Some(before_us) = before_us.filter(|_| self.plan.table == Table::Second) else {
+    /// A look at the whole. Every ready copy has what was acknowledged before `spread_us`: rule R1.
+    pub(super) fn look_at_copies(&mut self, spread_us: Option<u64>) {
+        if self.plan.table == Table::First {
             return;
+        }
+        let is_settled = |cluster: &Cluster| {
+            let is_in_place = |shard| cluster.placed_here(shard) == (cluster.copy(shard) == Copy::Ready);
+            (0..cluster.shards()).all(is_in_place)
         };
-        let together = &self.together;
-        self.workload
-            .shadow
-            .has_spread(before_us, |since_us| together.nobody_died_since(since_us));
+        let settled = self.stores().all(|(_, store)| is_settled(store.cluster()));
+        if !settled {
+            self.together.moves(self.agenda.now_us);
+        }
+        if let Some(spread_us) = spread_us {
+            let together = &self.together;
+            let shadow = &mut self.workload.shadow;
+            shadow.has_spread(spread_us, |since_us| together.is_still_since(since_us));
+        }
     }
 
     /// Whether the faults that were drawn can make two nodes of one name.
