@@ -78,8 +78,8 @@ pub struct Mark {
     pub ended_us: u64,
     /// What it waited for.
     pub level: Level,
-    /// Rule R1.
-    pub everywhere: bool,
+    /// Since when rule R1 holds.
+    pub everywhere_us: Option<u64>,
     /// The world was whole, or quiet, while it was under way.
     pub sure: bool,
 }
@@ -92,7 +92,7 @@ impl Mark {
             state: State::Pending,
             ended_us: 0,
             level: Level::All,
-            everywhere: false,
+            everywhere_us: None,
             sure: false,
         }
     }
@@ -149,7 +149,7 @@ impl Reader<'_> {
         }
         let is_own = mark.spot.machine == self.spot.machine && mark.spot.life == self.spot.life;
         match mark.level {
-            _ if mark.everywhere => true,
+            _ if mark.everywhere_us.is_some_and(|since_us| since_us <= self.spot.asked_us) => true,
             Level::All => self.whole || self.is_joint(mark),
             Level::Quorum => {
                 let has_spread = mark.ended_us + SPREAD_US <= self.spot.asked_us;
@@ -235,7 +235,8 @@ mod tests {
         fn write(&self, spot: Spot, level: Level, ended_us: u64) -> Mark {
             let mut mark = Mark::new(spot);
             (mark.state, mark.ended_us, mark.level) = (State::Acked, ended_us, level);
-            mark.everywhere = self.reader(spot).reached_all(level, ended_us - spot.asked_us, 1_000_000);
+            let reached = self.reader(spot).reached_all(level, ended_us - spot.asked_us, 1_000_000);
+            mark.everywhere_us = reached.then_some(ended_us);
             mark
         }
     }
@@ -247,7 +248,7 @@ mod tests {
         let mut story = Story::new();
         let early = story.write(story.spot(1, 10), Level::All, 20);
         let mark = story.write(story.spot(1, 10 + VIEW_US), Level::All, 20 + VIEW_US);
-        assert!(mark.everywhere && !early.everywhere, "it had not been steady for long");
+        assert!(mark.everywhere_us.is_some() && early.everywhere_us.is_none(), "it had not been steady for long");
         story.at(30 + VIEW_US, &ALONE);
         for machine in 0..3 {
             assert!(story.reader(story.spot(machine, 40 + VIEW_US)).must_know(&mark));
@@ -259,7 +260,7 @@ mod tests {
         let mut story = Story::new();
         story.at(5, &ALONE);
         let mark = story.write(story.spot(1, 10), Level::All, 20);
-        assert!(!mark.everywhere);
+        assert!(mark.everywhere_us.is_none());
         assert!(story.reader(story.spot(2, 30)).must_know(&mark));
         assert!(!story.reader(story.spot(0, 30)).must_know(&mark));
         let across = story.spot(0, 38);

@@ -245,7 +245,8 @@ impl Shadow {
         }
         if let (Sight::Known(reader), State::Acked) = (sight, state) {
             let took_us = now_us - asked_us;
-            owned.writes[number - 1].mark.everywhere = reader.reached_all(level, took_us, self.write_timeout_us);
+            let reached = reader.reached_all(level, took_us, self.write_timeout_us);
+            owned.writes[number - 1].mark.everywhere_us = reached.then_some(now_us);
             owned.writes[number - 1].unknown_to = owned.unknown_to(number, reader);
         }
     }
@@ -256,12 +257,14 @@ impl Shadow {
     }
 
     /// Every ready copy has what was acknowledged before then, at level `one` only if nothing has moved since the request.
-    pub fn has_spread(&mut self, before_us: u64, is_still_since: impl Fn(u64) -> bool) {
+    pub fn has_spread(&mut self, before_us: u64, now_us: u64, is_still_since: impl Fn(u64) -> bool) {
         let writes = self.owned.iter_mut().flat_map(|owned| &mut owned.writes);
         let adds = self.counters.iter_mut().flat_map(|counter| &mut counter.adds);
         let marks = writes.map(|write| &mut write.mark).chain(adds.map(|(_, mark)| mark));
         for mark in marks.filter(|mark| mark.state == State::Acked && mark.ended_us <= before_us) {
-            mark.everywhere |= mark.level != Level::One || is_still_since(mark.spot.asked_us);
+            if mark.level != Level::One || is_still_since(mark.spot.asked_us) {
+                mark.everywhere_us.get_or_insert(now_us);
+            }
         }
     }
 
@@ -452,7 +455,7 @@ impl Shadow {
         let owned = &mut self.owned[key];
         // What only one node had to have may be lost, and nothing more with it.
         let lasts = |write: &Write| {
-            write.mark.state == State::Acked && (write.mark.level != Level::One || write.mark.everywhere)
+            write.mark.state == State::Acked && (write.mark.level != Level::One || write.mark.everywhere_us.is_some())
         };
         let last = owned.writes.iter().rposition(lasts);
         // Whether a touch is lost cannot be seen yet.
@@ -486,7 +489,8 @@ impl Shadow {
         let mark = &mut self.counters[counter].adds[add].1;
         (mark.state, mark.ended_us, mark.level) = (state, now_us, level);
         if let (Sight::Known(reader), State::Acked) = (sight, state) {
-            mark.everywhere = reader.reached_all(level, now_us - mark.spot.asked_us, self.write_timeout_us);
+            let reached = reader.reached_all(level, now_us - mark.spot.asked_us, self.write_timeout_us);
+            mark.everywhere_us = reached.then_some(now_us);
         }
     }
 
@@ -525,7 +529,7 @@ impl Shadow {
             counter.excused |= sums.iter().max().copied().unwrap_or(0) < counter.owed;
             let owed = counter.adds[counter.void..].iter();
             let owed = owed.filter(|(_, mark)| {
-                mark.state == State::Acked && (mark.level != Level::One || mark.everywhere)
+                mark.state == State::Acked && (mark.level != Level::One || mark.everywhere_us.is_some())
             });
             let open = counter.adds.iter().filter(|(_, mark)| mark.state != State::Refused);
             let (mut low, mut high) = (0, 0);
@@ -686,8 +690,8 @@ impl Owned {
             let place = match sight {
                 Sight::Quiet(_) => String::new(),
                 Sight::Known(_) => {
-                    let Mark { spot, level, everywhere, .. } = write.mark;
-                    let everywhere = if everywhere { " everywhere" } else { "" };
+                    let Mark { spot, level, .. } = write.mark;
+                    let everywhere = if write.mark.everywhere_us.is_some() { " everywhere" } else { "" };
                     format!(" {level:?}{everywhere} by machine {} of {:b}", spot.machine, spot.group)
                 }
             };

@@ -96,9 +96,9 @@ impl World {
             self.together.moves(self.agenda.now_us);
         }
         if let Some(spread_us) = spread_us {
-            let together = &self.together;
+            let (together, now_us) = (&self.together, self.agenda.now_us);
             let shadow = &mut self.workload.shadow;
-            shadow.has_spread(spread_us, |since_us| together.is_still_since(since_us));
+            shadow.has_spread(spread_us, now_us, |since_us| together.is_still_since(since_us));
         }
     }
 
