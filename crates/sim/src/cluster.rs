@@ -27,8 +27,8 @@ use crate::{
     network::{Hostile, Network, Socket},
     plant::{Fuse, Plant, Tampered},
     random::Random,
-    trace::Trace,
     together::Together,
+    trace::Trace,
     workload::Workload,
 };
 
@@ -382,11 +382,11 @@ impl World {
         let min_acks = if self.plant == Some(Plant::NoMinAcks) {
             1
         } else {
-            self.plan.min_acks
+            self.plan.load.min_acks
         };
         let keyspace = |number: u16| store::config::Keyspace {
             name: format!("k{number}"),
-            level: self.plan.level,
+            level: self.plan.load.level,
             min_acks,
         };
         let writer = if self.plant == Some(Plant::ReusedDot) {
@@ -416,7 +416,10 @@ impl World {
         };
         let store = Rc::new(RefCell::new(Store::new(config, self.random.next())));
         let mut node = Node::new(node_config, self.random.next());
-        node.add_service(NAME, Box::new(Tampered::new(store.clone(), self.plant, machine.fuse.clone())));
+        node.add_service(
+            NAME,
+            Box::new(Tampered::new(store.clone(), self.plant, machine.fuse.clone())),
+        );
         if let Some(observer) = self.trace.observer(&name, machine.base_us) {
             node.observe(observer);
         }
@@ -601,7 +604,9 @@ impl World {
     }
 
     fn connect(&mut self, from: Socket, target: &Atom) {
-        let Some(to) = self.machine_of(from.machine, target) else { return };
+        let Some(to) = self.machine_of(from.machine, target) else {
+            return;
+        };
         let refused = Input::Closed {
             connection: from.connection,
         };

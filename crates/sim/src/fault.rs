@@ -198,6 +198,19 @@ pub struct Plan {
     pub jitter_us: u64,
     /// How far wall clocks are apart.
     pub skew_ms: u64,
+    /// Which faults strike.
+    pub faults: Vec<Fault>,
+    /// The cluster begins all at once, each node told of all, or one after the other.
+    pub all_at_once: bool,
+    /// Whose faults, requests and rules.
+    pub table: Table,
+    /// What the clients do.
+    pub load: Load,
+}
+
+/// What the clients of a run do, and what their keyspaces are set to.
+#[derive(Clone, Debug)]
+pub struct Load {
     /// Clients.
     pub clients: usize,
     /// Longest pause of a client between two batches.
@@ -206,12 +219,6 @@ pub struct Plan {
     pub batch_max: u64,
     /// Largest value.
     pub value_bytes_max: u64,
-    /// Which faults strike.
-    pub faults: Vec<Fault>,
-    /// The cluster begins all at once, each node told of all, or one after the other.
-    pub all_at_once: bool,
-    /// Whose faults, requests and rules.
-    pub table: Table,
     /// What a write waits for unless it says otherwise.
     pub level: Level,
     /// Copies that must be within reach for a write.
@@ -246,20 +253,22 @@ impl Plan {
             latency_us,
             jitter_us: latency_us * random.below(3),
             skew_ms: random.pick(&[0, 0, 50, 2_000]),
-            clients: random.between(3, 6) as usize,
-            think_us: random.pick(&[40_000, 100_000, 250_000]),
-            batch_max: random.pick(&[1, 4, 8]),
-            value_bytes_max: if large { 8_000 } else { 40 },
+            load: Load {
+                clients: random.between(3, 6) as usize,
+                think_us: random.pick(&[40_000, 100_000, 250_000]),
+                batch_max: random.pick(&[1, 4, 8]),
+                value_bytes_max: if large { 8_000 } else { 40 },
+                level: Level::All,
+                min_acks: 1,
+            },
             faults,
             all_at_once: random.chance(500),
             keyspaces: if shards < 64 { random.pick(&[1, 1, 2]) } else { 1 },
             table,
-            level: Level::All,
-            min_acks: 1,
         };
         if table == Table::Second {
-            plan.level = random.pick(&[Level::All, Level::All, Level::Quorum, Level::One]);
-            plan.min_acks = random.pick(&[1, 1, 1, 2, 3]).min(u32::from(replicas));
+            plan.load.level = random.pick(&[Level::All, Level::All, Level::Quorum, Level::One]);
+            plan.load.min_acks = random.pick(&[1, 1, 1, 2, 3]).min(u32::from(replicas));
             if random.chance(100) {
                 plan.skew_ms = 2 * DAY_MS;
             }

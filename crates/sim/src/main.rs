@@ -126,14 +126,22 @@ struct Options {
 
 /// The faults of these names, with commas between them.
 fn faults(names: &str) -> Option<Vec<Fault>> {
-    let named = |name: &str| Fault::ALL.into_iter().find(|fault| fault.name().eq_ignore_ascii_case(name));
+    let named = |name: &str| {
+        Fault::ALL
+            .into_iter()
+            .find(|fault| fault.name().eq_ignore_ascii_case(name))
+    };
     names.split(',').filter(|name| *name != "none").map(named).collect()
 }
 
 /// An option with a list of faults.
 fn list(option: &str, faults: &[Fault]) -> String {
     let names: Vec<String> = faults.iter().map(|fault| fault.name()).collect();
-    let names = if names.is_empty() { "none".into() } else { names.join(",") };
+    let names = if names.is_empty() {
+        "none".into()
+    } else {
+        names.join(",")
+    };
     format!(" {option} {names}")
 }
 
@@ -198,7 +206,11 @@ impl Options {
     fn fixed(&self) -> String {
         let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
         let table = if self.table == Table::First { " --faults v1" } else { "" };
-        let with = if self.with.is_empty() { String::new() } else { list("--with", &self.with) };
+        let with = if self.with.is_empty() {
+            String::new()
+        } else {
+            list("--with", &self.with)
+        };
         let only = self.only.as_ref().map_or_else(String::new, |only| list("--only", only));
         format!("--seconds {}{nodes}{table}{only}{with}", self.seconds)
     }
@@ -218,6 +230,14 @@ struct Sum {
 }
 
 impl Sum {
+    /// Nothing could be run.
+    fn failure() -> Self {
+        Self {
+            failed: 1,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, tally: &Tally) {
         let sum = &mut self.tally;
         sum.requests += tally.requests;

@@ -176,13 +176,13 @@ impl Plant {
         plan.nodes = plan.nodes.max(nodes);
         plan.spare = plan.spare.max(1);
         if self == Self::FillingReader {
-            plan.batch_max = 1;
+            plan.load.batch_max = 1;
         }
         if self == Self::LostWipe {
             plan.keyspaces = 2;
         }
         if self == Self::NoMinAcks {
-            (plan.replicas, plan.min_acks) = (3, 3);
+            (plan.replicas, plan.load.min_acks) = (3, 3);
         }
         // Only one that is reborn alone, in a long cut, writes before it has seen what its former life wrote.
         if self == Self::ReusedDot {
@@ -327,7 +327,7 @@ impl Tampered {
     fn loses_chunk(&mut self) -> bool {
         let count = self.expected.entry((String::new(), 0)).or_default();
         *count += 1;
-        *count % CHUNK_ONE_IN == 0
+        count.is_multiple_of(CHUNK_ONE_IN)
     }
 
     /// Puts empty frames where some are missing.

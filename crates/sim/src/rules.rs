@@ -149,7 +149,12 @@ impl Reader<'_> {
         }
         let is_own = mark.spot.machine == self.spot.machine && mark.spot.life == self.spot.life;
         match mark.level {
-            _ if mark.everywhere_us.is_some_and(|since_us| since_us <= self.spot.asked_us) => true,
+            _ if mark
+                .everywhere_us
+                .is_some_and(|since_us| since_us <= self.spot.asked_us) =>
+            {
+                true
+            }
             Level::All => self.whole || self.is_joint(mark),
             Level::Quorum => {
                 let has_spread = mark.ended_us + SPREAD_US <= self.spot.asked_us;
@@ -184,7 +189,10 @@ impl Reader<'_> {
     /// Whether what it wrote is everywhere, now that it is acknowledged at this level.
     pub fn reached_all(&self, level: Level, took_us: u64, write_timeout_us: u64) -> bool {
         let in_time = level == Level::All && took_us < write_timeout_us;
-        in_time && self.together.is_steady_since(self.spot.asked_us.saturating_sub(VIEW_US))
+        in_time
+            && self
+                .together
+                .is_steady_since(self.spot.asked_us.saturating_sub(VIEW_US))
     }
 }
 
@@ -210,7 +218,11 @@ mod tests {
 
         fn at(&mut self, now_us: u64, broken: &[(usize, usize)]) {
             self.together.update(now_us, &LIVES, false, |a, b| {
-                if broken.contains(&(a, b)) { Tie::Blocked } else { Tie::Linked }
+                if broken.contains(&(a, b)) {
+                    Tie::Blocked
+                } else {
+                    Tie::Linked
+                }
             });
         }
 
@@ -235,7 +247,9 @@ mod tests {
         fn write(&self, spot: Spot, level: Level, ended_us: u64) -> Mark {
             let mut mark = Mark::new(spot);
             (mark.state, mark.ended_us, mark.level) = (State::Acked, ended_us, level);
-            let reached = self.reader(spot).reached_all(level, ended_us - spot.asked_us, 1_000_000);
+            let reached = self
+                .reader(spot)
+                .reached_all(level, ended_us - spot.asked_us, 1_000_000);
             mark.everywhere_us = reached.then_some(ended_us);
             mark
         }
@@ -248,7 +262,10 @@ mod tests {
         let mut story = Story::new();
         let early = story.write(story.spot(1, 10), Level::All, 20);
         let mark = story.write(story.spot(1, 10 + VIEW_US), Level::All, 20 + VIEW_US);
-        assert!(mark.everywhere_us.is_some() && early.everywhere_us.is_none(), "it had not been steady for long");
+        assert!(
+            mark.everywhere_us.is_some() && early.everywhere_us.is_none(),
+            "it had not been steady for long"
+        );
         story.at(30 + VIEW_US, &ALONE);
         for machine in 0..3 {
             assert!(story.reader(story.spot(machine, 40 + VIEW_US)).must_know(&mark));
@@ -268,7 +285,10 @@ mod tests {
         assert!(!story.reader(across).must_know(&mark), "asked before they met");
         assert!(story.reader(story.spot(0, 41)).must_know(&mark));
         story.at(50, &ALONE);
-        assert!(!story.reader(story.spot(0, 60)).must_know(&mark), "it had no time to take it over");
+        assert!(
+            !story.reader(story.spot(0, 60)).must_know(&mark),
+            "it had no time to take it over"
+        );
     }
 
     #[test]
@@ -291,7 +311,9 @@ mod tests {
         let late = story.spot(0, 30 + SPREAD_US);
         assert!(story.reader(late).must_know(&quorum) && !story.reader(late).must_know(&one));
         let without_one = [Some(1), Some(2), None];
-        story.together.update(40 + SPREAD_US, &without_one, false, |_, _| Tie::Linked);
+        story
+            .together
+            .update(40 + SPREAD_US, &without_one, false, |_, _| Tie::Linked);
         let own = story.spot(1, 50 + SPREAD_US);
         assert!(story.reader(own).must_know(&quorum) && !story.reader(own).must_know(&one));
     }

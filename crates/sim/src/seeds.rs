@@ -4,10 +4,8 @@
 //! what was found.
 
 use std::{
-    collections::hash_map::RandomState,
     fs,
-    hash::{BuildHasher, Hasher},
-    io,
+    io::{self, Read},
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
@@ -34,14 +32,22 @@ fn keep(seed: u64, options: &Options, failure: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// A seed that the system's entropy gives, small enough to be typed.
-fn entropy() -> u64 {
-    RandomState::new().build_hasher().finish() % 1_000_000_000_000
+/// A seed that nobody has seen, from the system's entropy, and small enough to be typed.
+fn unseen() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes) % 1_000_000_000_000)
 }
 
 /// Runs seeds that nobody has seen, until the time is over or for ever, and keeps those that fail.
 pub fn fresh(options: &Options) -> Sum {
-    let from = entropy();
+    let from = match unseen() {
+        Ok(from) => from,
+        Err(error) => {
+            println!("no entropy to draw seeds from: /dev/urandom: {error}");
+            return Sum::failure();
+        }
+    };
     let bound = options.minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
     println!("fresh seeds from {from}, {}", options.fixed());
     let (began, next) = (Instant::now(), AtomicU64::new(from));
@@ -70,7 +76,10 @@ pub fn fresh(options: &Options) -> Sum {
             if told.elapsed() >= PROGRESS {
                 *told = Instant::now();
                 let minutes = began.elapsed().as_secs() / 60;
-                println!("{minutes} min: {} passed, {} failed, seed {seed}", sum.passed, sum.failed);
+                println!(
+                    "{minutes} min: {} passed, {} failed, seed {seed}",
+                    sum.passed, sum.failed
+                );
             }
         }
     };
@@ -90,7 +99,9 @@ fn kept(path: &std::path::Path) -> Result<(u64, Options, String), String> {
     let text = fs::read_to_string(path).map_err(|error| told(&error.to_string()))?;
     let seed = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
     let seed: u64 = seed.ok_or_else(|| told("is not named by a seed"))?;
-    let (first, rest) = text.split_once('\n').ok_or_else(|| told("has no options in its first line"))?;
+    let (first, rest) = text
+        .split_once('\n')
+        .ok_or_else(|| told("has no options in its first line"))?;
     let options = Options::parse(first.split_whitespace().map(str::to_owned));
     let options = options.ok_or_else(|| told("has options that do not exist"))?;
     Ok((seed, options, rest.trim().to_owned()))

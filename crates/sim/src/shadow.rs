@@ -256,7 +256,8 @@ impl Shadow {
         self.owned[key].writes[number - 1].bytes = bytes;
     }
 
-    /// Every ready copy has what was acknowledged before then, at level `one` only if nothing has moved since the request.
+    /// Every ready copy has what was acknowledged before then; at level `one` only if nothing has moved since the
+    /// request.
     pub fn has_spread(&mut self, before_us: u64, now_us: u64, is_still_since: impl Fn(u64) -> bool) {
         let writes = self.owned.iter_mut().flat_map(|owned| &mut owned.writes);
         let adds = self.counters.iter_mut().flat_map(|counter| &mut counter.adds);
@@ -290,14 +291,16 @@ impl Shadow {
     ) -> Result<(), String> {
         let owned = &self.owned[read.key];
         let verdict = match shown {
-            Some(value) => self.may_show(owned, read, value.number, sight, asked_us).and_then(|()| {
-                let bytes = owned.writes[value.number - 1].bytes.unwrap_or(value.bytes);
-                if bytes == value.bytes {
-                    Ok(())
-                } else {
-                    Err(format!("it has {} bytes, not {bytes}", value.bytes))
-                }
-            }),
+            Some(value) => self
+                .may_show(owned, read, value.number, sight, asked_us)
+                .and_then(|()| {
+                    let bytes = owned.writes[value.number - 1].bytes.unwrap_or(value.bytes);
+                    if bytes == value.bytes {
+                        Ok(())
+                    } else {
+                        Err(format!("it has {} bytes, not {bytes}", value.bytes))
+                    }
+                }),
             None => self.may_be_absent(owned, read, sight, now_us),
         };
         let number = shown.map(|shown| shown.number);
@@ -345,7 +348,9 @@ impl Shadow {
     fn candidates<'a>(&'a self, read: Read, sight: &'a Sight<'_>, now_us: u64) -> impl Iterator<Item = usize> + 'a {
         let owned = &self.owned[read.key];
         let asked_us = sight.asked_us(now_us);
-        (1..=owned.writes.len()).rev().filter(move |&number| self.may_show(owned, read, number, sight, asked_us).is_ok())
+        (1..=owned.writes.len())
+            .rev()
+            .filter(move |&number| self.may_show(owned, read, number, sight, asked_us).is_ok())
     }
 
     fn may_show(
@@ -519,7 +524,10 @@ impl Shadow {
         if (low..=high).contains(&sum) {
             return Ok(());
         }
-        Err(format!("{} shows {sum}, which is not between {low} and {high}", entry.name))
+        Err(format!(
+            "{} shows {sum}, which is not between {low} and {high}",
+            entry.name
+        ))
     }
 
     /// A crash that was not lawful: excuses a counter unless a living node shows what is owed.
@@ -691,7 +699,11 @@ impl Owned {
                 Sight::Quiet(_) => String::new(),
                 Sight::Known(_) => {
                     let Mark { spot, level, .. } = write.mark;
-                    let everywhere = if write.mark.everywhere_us.is_some() { " everywhere" } else { "" };
+                    let everywhere = if write.mark.everywhere_us.is_some() {
+                        " everywhere"
+                    } else {
+                        ""
+                    };
                     format!(" {level:?}{everywhere} by machine {} of {:b}", spot.machine, spot.group)
                 }
             };

@@ -7,7 +7,8 @@
 //!   of the fault. Groups merge once all their nodes are linked pairwise, or [`VIEW_US`] after they became connected
 //!   through some of their nodes only: the nodes have to tell each other of links that are not their own.
 //! - A node has *lost* another one when that one runs on and is in its group no longer. A death is not a loss.
-//! - Two nodes are *in reach* of each other while nothing is blocked on some way between them, whether they know or not.
+//! - Two nodes are *in reach* of each other while nothing is blocked on some way between them, whether they know that
+//!   or not.
 //! - Nothing *moves* while no node comes or goes, no group changes and every copy is where its place is.
 //! - The world is *whole* while all nodes that run are linked pairwise, and *steady* while nothing is slow either.
 
@@ -64,8 +65,8 @@ fn members(group: Group) -> impl Iterator<Item = usize> {
 }
 
 impl Together {
-    /// Takes in who runs (the life of each machine, if it counts), whether something is `slow`, and what is between each
-    /// two of them.
+    /// Takes in who runs (the life of each machine, if it counts), whether something is `slow`, and what is between
+    /// each two of them.
     pub fn update(&mut self, now_us: u64, lives: &[Option<u64>], slow: bool, tie: impl Fn(usize, usize) -> Tie) {
         self.present.resize(lives.len(), None);
         let running = lives.iter().enumerate().filter(|(_, life)| life.is_some());
@@ -163,7 +164,11 @@ impl Together {
 
     /// The nodes that one on `machine` is together with.
     pub fn group(&self, machine: usize) -> Group {
-        self.present.get(machine).copied().flatten().map_or(0, |presence| presence.group)
+        self.present
+            .get(machine)
+            .copied()
+            .flatten()
+            .map_or(0, |presence| presence.group)
     }
 
     /// Whether the node that runs on `machine` has run since before then without losing anybody.
@@ -217,7 +222,11 @@ mod tests {
 
     fn at(together: &mut Together, now_us: u64, lives: [Option<u64>; 4], broken: &[(usize, usize)]) {
         together.update(now_us, &lives, false, |a, b| {
-            if broken.contains(&(a, b)) { Tie::Blocked } else { Tie::Linked }
+            if broken.contains(&(a, b)) {
+                Tie::Blocked
+            } else {
+                Tie::Linked
+            }
         });
     }
 

@@ -158,7 +158,7 @@ impl Workload {
     /// The clients of a plan.
     pub fn new(plan: &Plan, random: Random) -> Self {
         let mut shadow = Shadow::default();
-        let mut clients: Vec<Client> = (0..plan.clients).map(|_| Client::default()).collect();
+        let mut clients: Vec<Client> = (0..plan.load.clients).map(|_| Client::default()).collect();
         for (number, client) in clients.iter_mut().enumerate() {
             client.keys = (0..KEYS)
                 .map(|key| shadow.new_key(format!("c{number}:{key}")))
@@ -186,13 +186,13 @@ impl Workload {
             clients,
             shadow,
             random,
-            batch_max: plan.batch_max,
-            value_bytes_max: plan.value_bytes_max,
+            batch_max: plan.load.batch_max,
+            value_bytes_max: plan.load.value_bytes_max,
             table: plan.table,
             shared,
             batches: 0,
-            level: plan.level,
-            min_acks: plan.min_acks,
+            level: plan.load.level,
+            min_acks: plan.load.min_acks,
             detection_us: detection_us(plan.tick_ms),
             requests: 0,
             outcomes: [0; 3],
@@ -222,7 +222,9 @@ impl Workload {
         let count = self.random.between(1, self.batch_max);
         let flushes = !self.clients[client].flushed.is_empty() && self.random.chance(200);
         let op = if flushes { Self::op_in_second } else { Self::op };
-        let ops = (0..count).map(|_| op(self, client, spot.asked_us, &mut batch)).collect();
+        let ops = (0..count)
+            .map(|_| op(self, client, spot.asked_us, &mut batch))
+            .collect();
         let place = self.clients[client].place.clone()?;
         let mut session = Session::new(client as u64 + 1, true);
         session.keyspace = u16::from(flushes);
@@ -457,13 +459,7 @@ impl Workload {
     // Being answered
 
     /// A batch came back.
-    pub fn answered(
-        &mut self,
-        client: usize,
-        replies: &Replies,
-        sight: &Sight<'_>,
-        now_us: u64,
-    ) -> Result<(), String> {
+    pub fn answered(&mut self, client: usize, replies: &Replies, sight: &Sight<'_>, now_us: u64) -> Result<(), String> {
         let Some(asked) = self.clients[client].asked.take() else {
             return Err(format!("client {client} is answered without having asked"));
         };
@@ -491,7 +487,11 @@ impl Workload {
             Op::Write { key, number } | Op::Append { key, number, .. } => vec![(*key, *number)],
             Op::WriteMany(pairs) => pairs.clone(),
             // Of a shared key another write may be the later one.
-            Op::Deed(deed) => deed.sets().into_iter().filter(|(key, _)| !self.shared.contains(key)).collect(),
+            Op::Deed(deed) => deed
+                .sets()
+                .into_iter()
+                .filter(|(key, _)| !self.shared.contains(key))
+                .collect(),
             _ => Vec::new(),
         });
         pairs.collect()
@@ -619,14 +619,7 @@ impl Workload {
     }
 
     /// Whether a counter may show `sum` to a request that was made when it had been incremented `upto` times.
-    pub fn judge_sum(
-        &self,
-        counter: usize,
-        upto: usize,
-        low: i64,
-        sum: i64,
-        sight: &Sight<'_>,
-    ) -> Result<(), String> {
+    pub fn judge_sum(&self, counter: usize, upto: usize, low: i64, sum: i64, sight: &Sight<'_>) -> Result<(), String> {
         if matches!(sight, Sight::Known(_)) {
             return self.shadow.may_sum(counter, upto, None, sum, sight);
         }

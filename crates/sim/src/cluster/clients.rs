@@ -19,7 +19,7 @@ impl World {
             return;
         }
         let running = self.running();
-        let think_us = 1 + self.random.below(self.plan.think_us);
+        let think_us = 1 + self.random.below(self.plan.load.think_us);
         let running: Vec<usize> = running.into_iter().filter(|at| !self.machines[*at].outsider).collect();
         let place = self.workload.clients[client].place.clone();
         let stays =
@@ -69,7 +69,10 @@ impl World {
     /// The client that a process of a node stands for.
     pub(super) fn client_of(&mut self, at: usize, life: u64, pid: &Pid) -> Option<usize> {
         let clients = &self.life(at, life)?.clients;
-        clients.iter().find(|(other, _)| other == pid).map(|(_, client)| *client)
+        clients
+            .iter()
+            .find(|(other, _)| other == pid)
+            .map(|(_, client)| *client)
     }
 
     pub(super) fn answered(&mut self, client: usize, replies: Replies) {
@@ -93,7 +96,7 @@ impl World {
         if let Err(failure) = judged.and_then(|()| self.all_hold(&written, spot.asked_us)) {
             self.fail(format!("client {client}: {failure}"));
         }
-        let think_us = 1 + self.random.below(self.plan.think_us);
+        let think_us = 1 + self.random.below(self.plan.load.think_us);
         self.agenda.after(think_us, Event::Client(client));
     }
 

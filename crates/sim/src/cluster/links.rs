@@ -255,7 +255,11 @@ impl World {
         let named = |at: &usize| *at != from && self.machines[*at].name == *name;
         let mut found: Vec<usize> = (0..self.machines.len()).filter(named).collect();
         if self.has_twins() && found.len() > 1 {
-            let living: Vec<usize> = found.iter().copied().filter(|at| self.machines[*at].life.is_some()).collect();
+            let living: Vec<usize> = found
+                .iter()
+                .copied()
+                .filter(|at| self.machines[*at].life.is_some())
+                .collect();
             if !living.is_empty() {
                 return Some(self.random.pick(&living));
             }

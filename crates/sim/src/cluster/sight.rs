@@ -42,14 +42,17 @@ impl World {
         }
         let mut together = std::mem::take(&mut self.together);
         let lives: Vec<Option<u64>> = (0..self.machines.len()).map(|at| self.counted_life(at)).collect();
-        let late = self.machines.iter().any(|machine| machine.late_us > 0 || machine.late_until_us > self.now_us());
+        let late = self
+            .machines
+            .iter()
+            .any(|machine| machine.late_us > 0 || machine.late_until_us > self.now_us());
         let slow = late || self.network.is_slow() || !self.network.is_honest();
         together.update(self.now_us(), &lives, slow, |a, b| self.tie(a, b));
         self.together = together;
     }
 
-    /// The life of a machine, unless it counts no more: a node that has handed over all it had and has said good-bye, and
-    /// what is none of the cluster.
+    /// The life of a machine, unless it counts no more: a node that has handed over all it had and has said good-bye,
+    /// and what is none of the cluster.
     fn counted_life(&self, at: usize) -> Option<u64> {
         let machine = &self.machines[at];
         let life = machine.life.as_ref().filter(|_| !machine.outsider)?;
@@ -71,7 +74,10 @@ impl World {
         let sees = |one: &super::Life, other: &super::Life| {
             let (one, other) = (one.store.borrow(), other.store.borrow());
             let config = other.config();
-            let peer = one.cluster().slot(&config.name).and_then(|slot| one.cluster().peer(slot));
+            let peer = one
+                .cluster()
+                .slot(&config.name)
+                .and_then(|slot| one.cluster().peer(slot));
             peer.is_some_and(|peer| peer.creation == config.creation)
         };
         let is_up = !self.network.wires_between(a, b).is_empty();

@@ -153,7 +153,14 @@ impl World {
             return;
         };
         self.regroups = true;
-        let known = life.store.borrow().cluster().members().iter().map(|member| member.name.clone()).collect();
+        let known = life
+            .store
+            .borrow()
+            .cluster()
+            .members()
+            .iter()
+            .map(|member| member.name.clone())
+            .collect();
         self.remember(at, known);
         let name = self.machines[at].name.as_str().to_owned();
         self.say(|| format!("{name} dies"));
@@ -171,7 +178,8 @@ impl World {
                 let asking = self.workload.clients[client].asked.is_some();
                 self.workload.abandoned(client, now_us);
                 if asking {
-                    self.agenda.after(1 + self.plan.think_us / 2, Event::Client(client));
+                    self.agenda
+                        .after(1 + self.plan.load.think_us / 2, Event::Client(client));
                 }
             }
         }

@@ -286,7 +286,11 @@ impl Workload {
                 let (counter, by) = (self.clients[client].counter, self.random.between(1, 9) as i64);
                 let add = self.shadow.add(counter, by);
                 let name = self.shadow.counters[counter].name.as_bytes();
-                ("incr", vec![binary(name), Term::Int(by)], Op::Count { counter, by, add })
+                (
+                    "incr",
+                    vec![binary(name), Term::Int(by)],
+                    Op::Count { counter, by, add },
+                )
             }
             _ => {
                 let name = binary(self.name(key));
@@ -352,14 +356,7 @@ impl Workload {
         ops.map(word).collect()
     }
 
-    pub(super) fn settle_deed(
-        &mut self,
-        deed: &Deed,
-        state: State,
-        level: Level,
-        sight: &Sight<'_>,
-        now_us: u64,
-    ) {
+    pub(super) fn settle_deed(&mut self, deed: &Deed, state: State, level: Level, sight: &Sight<'_>, now_us: u64) {
         if let Some(number) = deed.number {
             self.shadow.end(deed.read.key, number, state, level, sight, now_us);
         }
@@ -406,7 +403,9 @@ impl Workload {
             }
             (Act::Length, Reply::Int(length)) => self.shadow.has_length(read, length as usize, sight, now_us),
             (Act::Append(bytes), Reply::Int(length)) => {
-                let before = usize::try_from(length).ok().and_then(|length| length.checked_sub(bytes));
+                let before = usize::try_from(length)
+                    .ok()
+                    .and_then(|length| length.checked_sub(bytes));
                 let verdict = match before {
                     Some(before) => self.shadow.has_length(read, before, sight, now_us),
                     None => Err(format!("it has {length} bytes, and {bytes} were appended")),
