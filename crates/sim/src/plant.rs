@@ -30,7 +30,7 @@ const HEADER: usize = 1 + 4 * 8;
 /// Of the deltas, one in so many loses its content.
 const EARLY_ONE_IN: u64 = 16;
 /// Of the chunks, one in so many is lost.
-const CHUNK_ONE_IN: u64 = 4;
+const CHUNK_ONE_IN: u64 = 2;
 /// How much too early a counter is freed.
 const EARLY_MS: u64 = 1_000;
 
@@ -161,7 +161,7 @@ impl Plant {
             Self::NoMinAcks => (&[Fault::Partition], 3),
             Self::KnowsNobody => (&[Fault::Crash], 3),
             Self::BoldReader => (&[Fault::OneWay], 5),
-            Self::LostChunk => (&[Fault::Crash], 5),
+            Self::LostChunk => (&[Fault::Crash, Fault::Join], 5),
         };
         if self.table() == Table::Second {
             // A world in which nothing else goes wrong: what is seen is this bug.

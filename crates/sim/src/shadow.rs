@@ -732,6 +732,10 @@ impl Owned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        rules::Reader,
+        together::{Tie, Together},
+    };
 
     fn acked(shadow: &mut Shadow, kind: Kind, quiet: bool) {
         let number = shadow.begin(0, kind);
@@ -839,5 +843,155 @@ mod tests {
         assert!(shadow.contended_left(0, None).is_err() && shadow.contended_left(0, Some("v")).is_ok());
         shadow.excuse_contended(|_| false);
         assert!(shadow.contended_left(0, None).is_ok());
+    }
+
+    /// Long after the beginning: the world has been steady.
+    const LONG_US: u64 = 10_000_000;
+
+    /// A world of three nodes that are linked pairwise from the beginning on, or of which the first one is cut off since
+    /// 50.
+    fn together(is_cut: bool) -> Together {
+        let mut together = Together::default();
+        let lives = [Some(1), Some(2), Some(3)];
+        together.update(1, &lives, false, |_, _| Tie::Linked);
+        if is_cut {
+            let tie = |a, _| if a == 0 { Tie::Blocked } else { Tie::Linked };
+            together.update(LONG_US + 50, &lives, false, tie);
+        }
+        together
+    }
+
+    fn waiting() -> Shadow {
+        Shadow {
+            write_timeout_us: 1_000_000,
+            ..Shadow::default()
+        }
+    }
+
+    /// A request of the node on `machine`, which is now answered.
+    fn sight(together: &Together, machine: usize, asked_us: u64) -> Sight<'_> {
+        let asked_us = LONG_US + asked_us;
+        let spot = Spot {
+            machine,
+            life: machine as u64 + 1,
+            batch: asked_us,
+            asked_us,
+            group: together.group(machine),
+        };
+        Sight::Known(Reader {
+            spot,
+            whole: together.is_whole_since(asked_us),
+            together,
+        })
+    }
+
+    fn write(shadow: &mut Shadow, kind: Kind, state: State, sight: &Sight<'_>) {
+        if let Sight::Known(reader) = sight {
+            shadow.spot = reader.spot;
+            let number = shadow.begin(0, kind);
+            shadow.measured(0, number, Some(10 * number));
+            shadow.end(0, number, state, Level::All, sight, reader.spot.asked_us + 1);
+        }
+    }
+
+    /// Whether a request may show this, by the rules of the second table.
+    fn explains(shadow: &Shadow, number: Option<usize>, sight: &Sight<'_>) -> bool {
+        let shown = number.map(|number| Shown {
+            number,
+            bytes: 10 * number,
+        });
+        shadow.shown(shadow.read(0, 0), shown, sight, 0, LONG_US + 100).is_ok()
+    }
+
+    #[test]
+    fn a_reply_follows_from_the_writes_that_its_node_had_to_know() {
+        let mut shadow = waiting();
+        shadow.new_key("k".into());
+        let whole = together(false);
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&whole, 1, 10));
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&whole, 1, 20));
+        let reader = sight(&whole, 2, 30);
+        assert!(explains(&shadow, Some(2), &reader));
+        assert!(!explains(&shadow, Some(1), &reader), "overwritten");
+        assert!(!explains(&shadow, None, &reader), "lost");
+        assert!(!explains(&shadow, Some(3), &reader), "nobody wrote that");
+        let torn = Some(Shown { number: 2, bytes: 19 });
+        assert!(
+            shadow
+                .shown(shadow.read(0, 0), torn, &reader, 0, LONG_US + 100)
+                .is_err()
+        );
+        let cut = together(true);
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&cut, 1, 60));
+        let own_side = sight(&cut, 2, 70);
+        assert!(explains(&shadow, Some(3), &own_side) && !explains(&shadow, Some(2), &own_side));
+        let other_side = sight(&cut, 0, 70);
+        assert!(explains(&shadow, Some(3), &other_side) && explains(&shadow, Some(2), &other_side));
+    }
+
+    #[test]
+    fn a_write_that_did_not_know_another_does_not_overwrite_it() {
+        let mut shadow = waiting();
+        shadow.new_key("k".into());
+        let cut = together(true);
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&cut, 0, 60));
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&cut, 1, 70));
+        let mut healed = together(true);
+        healed.update(LONG_US + 80, &[Some(1), Some(2), Some(3)], false, |_, _| Tie::Linked);
+        let reader = sight(&healed, 2, 90);
+        assert!(explains(&shadow, Some(1), &reader) && explains(&shadow, Some(2), &reader));
+        assert!(!explains(&shadow, None, &reader));
+        write(&mut shadow, Kind::Del, State::Acked, &sight(&healed, 2, 95));
+        let reader = sight(&healed, 0, 98);
+        assert!(explains(&shadow, None, &reader));
+        assert!(!explains(&shadow, Some(1), &reader) && !explains(&shadow, Some(2), &reader));
+    }
+
+    #[test]
+    fn what_is_told_of_a_value_without_showing_it_is_judged_too() {
+        let mut shadow = waiting();
+        shadow.new_key("k".into());
+        let whole = together(false);
+        let told = |shadow: &Shadow, there| {
+            let reader = sight(&whole, 2, 40);
+            shadow
+                .is_there(shadow.read(0, 0), there, &reader, LONG_US + 100)
+                .is_ok()
+        };
+        let measured = |shadow: &Shadow, bytes| {
+            let reader = sight(&whole, 2, 40);
+            shadow
+                .has_length(shadow.read(0, 0), bytes, &reader, LONG_US + 100)
+                .is_ok()
+        };
+        assert!(told(&shadow, false) && !told(&shadow, true));
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&whole, 1, 10));
+        assert!(!told(&shadow, false) && told(&shadow, true));
+        assert!(measured(&shadow, 10) && !measured(&shadow, 11) && !measured(&shadow, 0));
+        write(&mut shadow, Kind::Set, State::Unknown, &sight(&whole, 1, 20));
+        assert!(measured(&shadow, 10) && measured(&shadow, 20));
+        shadow.excuse_unless(0, |_, _, _| false);
+        assert!(told(&shadow, false), "a crash took it");
+    }
+
+    #[test]
+    fn a_counter_shows_what_is_known_and_any_of_the_rest() {
+        let mut shadow = waiting();
+        shadow.counters.push(Counter::new("n".into(), false));
+        let (whole, cut) = (together(false), together(true));
+        let mut add = |by, state, sight: &Sight<'_>| {
+            if let Sight::Known(reader) = sight {
+                shadow.spot = reader.spot;
+            }
+            let number = shadow.add(0, by);
+            shadow.added((0, number), state, Level::All, sight, sight.asked_us(0) + 1);
+        };
+        add(5, State::Acked, &sight(&whole, 1, 10));
+        add(3, State::Unknown, &sight(&whole, 1, 20));
+        add(7, State::Acked, &sight(&cut, 1, 60));
+        add(100, State::Refused, &sight(&cut, 1, 62));
+        let shows = |machine, sum| shadow.may_sum(0, 4, None, sum, &sight(&cut, machine, 70)).is_ok();
+        assert!(shows(2, 12) && shows(2, 15) && !shows(2, 11) && !shows(2, 16));
+        assert!(shows(0, 5) && shows(0, 15) && !shows(0, 4), "everywhere before the cut");
     }
 }
