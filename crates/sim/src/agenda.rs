@@ -55,8 +55,8 @@ pub enum Event {
     },
     /// A node is late no more.
     Brisk(usize),
-    /// A machine starts its node, which knows only what it remembers.
-    Reunite(usize),
+    /// A machine starts its node, which is told of these nodes alone.
+    StartTold { machine: usize, told: Vec<Atom> },
     /// An outsider goes.
     Expel(usize),
     /// A look at the whole.

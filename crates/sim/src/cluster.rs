@@ -92,7 +92,8 @@ pub struct Machine {
     view: usize,
 }
 
-/// What a node finds again in its state folder when it starts. A crash takes it or leaves it, by a draw.
+/// What a node finds again in its state folder when it starts. A crash takes it or leaves it, by a draw. Nodes do not
+/// read it by themselves: `World::names_to_join` adds it to what they are told.
 #[derive(Debug, Default)]
 struct Memory {
     /// The members that it knew.
@@ -286,11 +287,11 @@ impl World {
             }
             Event::Client(client) => self.client(client),
             // What a fault still has in store does not strike a mended world.
-            Event::Block { .. } | Event::Unblock { .. } | Event::Start(_) | Event::Reunite(_) if self.ending => {}
+            Event::Block { .. } | Event::Unblock { .. } | Event::Start(_) | Event::StartTold { .. } if self.ending => {}
             Event::Strike(fault) => self.strike(fault),
             Event::Late { machine, life, input } => self.handle(machine, life, input),
             Event::Brisk(machine) => self.machines[machine].late_us = 0,
-            Event::Reunite(machine) => self.reunite(machine),
+            Event::StartTold { machine, told } => self.start_knowing(machine, told),
             Event::Expel(machine) => self.expel(machine),
             Event::Block { from, to } => {
                 self.disturbed();

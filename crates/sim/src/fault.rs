@@ -72,7 +72,7 @@ pub enum Fault {
     Sluggish,
     /// A copy that is being handed over is interrupted at one of its chunks: by a cut, or by the death of an end.
     ChunkCut,
-    /// A node starts again, has forgotten everything and is told of nobody.
+    /// A node starts again and is told of no other node.
     Blind,
     /// A second node under the name of one that lives.
     Twin,

@@ -6,7 +6,8 @@
 //! - A *group* is a connected component of links, so a single broken link parts nobody. A group is split at the moment
 //!   of the fault. Groups merge once all their nodes are linked pairwise, or [`VIEW_US`] after they became connected
 //!   through some of their nodes only: the nodes have to tell each other of links that are not their own.
-//! - A node has *lost* another one when that one runs on and is in its group no longer. A death is not a loss.
+//! - A node has *lost* another one when that one runs on, was connected with it, directly or through others, and is so no
+//!   longer. A death is not a loss.
 //! - Two nodes are *in reach* of each other while nothing is blocked on some way between them, whether they know that
 //!   or not.
 //! - Nothing *moves* while no node comes or goes, no group changes and every copy is where its place is.
@@ -28,7 +29,9 @@ pub struct Presence {
     started_us: u64,
     /// The nodes it is together with, itself among them.
     group: Group,
-    /// When its group last lost a node that runs on; 0: never.
+    /// The nodes it is connected with, through others too: its group, and those that its group merges with.
+    component: Group,
+    /// When it last lost a node; 0: never.
     lost_us: u64,
     /// The nodes in its reach, itself among them.
     reach: Group,
@@ -117,23 +120,25 @@ impl Together {
         let mut has_moved = (0..lives.len()).any(|machine| before[machine].is_some() && !lived_on(machine));
         self.present = (0..lives.len())
             .map(|machine| {
-                let (life, group, reach) = (lives[machine]?, groups[machine], reach(&open, machine));
+                let (life, group) = (lives[machine]?, groups[machine]);
+                let (component, reach) = (reach(&links, machine), reach(&open, machine));
                 let mut presence = before[machine].filter(|_| lived_on(machine)).unwrap_or(Presence {
                     life,
                     started_us: now_us,
                     group,
+                    component,
                     lost_us: 0,
                     reach,
                     reach_changed_us: now_us,
                 });
-                if presence.group & survivors(&before, &lived_on) & !group != 0 {
+                if presence.component & survivors(&before, &lived_on) & !component != 0 {
                     presence.lost_us = now_us;
                 }
                 if presence.reach != reach {
                     presence.reach_changed_us = now_us;
                 }
                 has_moved |= presence.group != group || presence.started_us == now_us;
-                (presence.group, presence.reach) = (group, reach);
+                (presence.group, presence.component, presence.reach) = (group, component, reach);
                 Some(presence)
             })
             .collect();

@@ -13,6 +13,11 @@ use crate::{
     workload::{Place, Question},
 };
 
+/// In the second table a client goes to another node before so many of a thousand batches,
+const MOVES: u64 = 30;
+/// and so many of a thousand times to the one that started last: what it knows least is asked most.
+const TO_YOUNGEST: u64 = 500;
+
 impl World {
     pub(super) fn client(&mut self, client: usize) {
         if self.ending {
@@ -22,13 +27,19 @@ impl World {
         let think_us = 1 + self.random.below(self.plan.load.think_us);
         let running: Vec<usize> = running.into_iter().filter(|at| !self.machines[*at].outsider).collect();
         let place = self.workload.clients[client].place.clone();
+        let second = self.plan.table == Table::Second;
+        let leaves = if second { MOVES } else { 10 };
         let stays =
-            place.is_some_and(|place| self.life(place.machine, place.life).is_some()) && !self.random.chance(10);
+            place.is_some_and(|place| self.life(place.machine, place.life).is_some()) && !self.random.chance(leaves);
         if !stays {
             if running.is_empty() {
                 return self.agenda.after(think_us, Event::Client(client));
             }
-            let at = self.random.pick(&running);
+            let mut at = self.random.pick(&running);
+            if second && self.random.chance(TO_YOUNGEST) {
+                let number = |at: &usize| self.machines[*at].life.as_ref().map(|life| life.number);
+                at = running.iter().copied().max_by_key(number).unwrap_or(at);
+            }
             if let Some(life) = &mut self.machines[at].life {
                 let pid = life.node.adopt();
                 life.clients.push((pid.clone(), client));

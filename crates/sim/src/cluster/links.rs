@@ -100,25 +100,19 @@ impl World {
     fn restart_pair(&mut self, first: usize, second: usize, delay_us: u64) -> bool {
         self.wild_death(first);
         self.wild_death(second);
-        let name = self.machines[first].name.clone();
-        self.machines[second].memory.known = vec![name];
+        let told = vec![self.machines[first].name.clone()];
         let gap_us = self.random.pick(&[0, 1_000, 50_000, 400_000]);
         self.agenda.after(delay_us, Event::Start(first));
-        self.agenda.after(delay_us + gap_us, Event::Reunite(second));
+        let machine = second;
+        self.agenda.after(delay_us + gap_us, Event::StartTold { machine, told });
         true
-    }
-
-    /// Starts a node that knows only what it remembers.
-    pub(super) fn reunite(&mut self, at: usize) {
-        let known = std::mem::take(&mut self.machines[at].memory.known);
-        self.start_knowing(at, known);
     }
 
     fn restart_blind(&mut self, at: usize) -> bool {
         self.wild_death(at);
-        self.machines[at].memory.known.clear();
         let delay_us = self.random.between(100_000, 8_000_000);
-        self.agenda.after(delay_us, Event::Reunite(at));
+        let (machine, told) = (at, Vec::new());
+        self.agenda.after(delay_us, Event::StartTold { machine, told });
         true
     }
 
