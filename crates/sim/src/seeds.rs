@@ -117,7 +117,7 @@ pub fn regressions() -> Sum {
         let outcome = kept(&path).and_then(|(seed, options, found)| {
             let plan: Plan = options.plan(seed);
             let outcome = simulate(&plan, None, false);
-            outcome.map_err(|failure| format!("{failure}\n  once {found}\n  {}", options.again(seed)))
+            outcome.map_err(|failure| format!("{failure}\n  first seen as: {found}\n  {}", options.again(seed)))
         });
         match outcome {
             Ok(tally) => {

@@ -12,6 +12,9 @@
 //!
 //! `EXPIRE` and `PERSIST` of an owned key are *touches*: numbered among its writes, but no value shows them.
 //!
+//! What a reply may show is judged by the rules of the run's table ([`Sight`]). Those of the second table are in
+//! `rules.rs`. Those of the first are these:
+//!
 //! A read is *strict* if the world was quiet (see `check.rs`) all the while from its request to its reply: all nodes
 //! that serve were connected, none stood still, and none lacked what another had. What a strict read of an owned key
 //! may show:
@@ -848,8 +851,8 @@ mod tests {
     /// Long after the beginning: the world has been steady.
     const LONG_US: u64 = 10_000_000;
 
-    /// A world of three nodes that are linked pairwise from the beginning on, or of which the first one is cut off since
-    /// 50.
+    /// A world of three nodes that are linked pairwise from the beginning on, or of which the first one is cut off
+    /// since 50.
     fn together(is_cut: bool) -> Together {
         let mut together = Together::default();
         let lives = [Some(1), Some(2), Some(3)];

@@ -6,8 +6,8 @@
 //! - A *group* is a connected component of links, so a single broken link parts nobody. A group is split at the moment
 //!   of the fault. Groups merge once all their nodes are linked pairwise, or [`VIEW_US`] after they became connected
 //!   through some of their nodes only: the nodes have to tell each other of links that are not their own.
-//! - A node has *lost* another one when that one runs on, was connected with it, directly or through others, and is so no
-//!   longer. A death is not a loss.
+//! - A node has *lost* another one when that one runs on, was connected with it, directly or through others, and is so
+//!   no longer. A death is not a loss.
 //! - Two nodes are *in reach* of each other while nothing is blocked on some way between them, whether they know that
 //!   or not.
 //! - Nothing *moves* while no node comes or goes, no group changes and every copy is where its place is.
