@@ -47,6 +47,18 @@ pub enum Event {
     Calm,
     /// A machine's lines are as fast as they were.
     Hasten(usize),
+    /// A late node gets to what it was given.
+    Late {
+        machine: usize,
+        life: u64,
+        input: Input<Payload>,
+    },
+    /// A node is late no more.
+    Brisk(usize),
+    /// A machine starts its node, which is told of these nodes alone.
+    StartTold { machine: usize, told: Vec<Atom> },
+    /// An outsider goes.
+    Expel(usize),
     /// A look at the whole.
     Look,
 }

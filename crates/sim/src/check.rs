@@ -4,7 +4,11 @@ use store::{
     clock::Clock, cluster::Seat, config::Config, dot::Writer, message::Copy, object::Value, slot, store::Store,
 };
 
-use crate::{cluster::World, fault::Fault};
+use crate::{
+    cluster::World,
+    fault::{Fault, Table},
+    rules::{Reader, Sight, Spot},
+};
 
 /// Nothing, or what is wrong.
 pub type Verdict = Result<(), String>;
@@ -35,6 +39,8 @@ pub struct Quiet {
     now: bool,
     /// Likewise for [`Quiet::connected_since`].
     connected: bool,
+    /// When the look before was.
+    looked_us: u64,
     /// The ready copies at the look before: by shard, the machine, the life and the clock.
     before: Vec<Vec<(usize, u64, Clock)>>,
 }
@@ -58,8 +64,9 @@ impl Quiet {
         self.connected && self.cut_us < from_us
     }
 
-    /// Looks at the world, from time to time.
-    pub fn look(&mut self, world: &World) {
+    /// Looks at the world, from time to time. Gives the time of the look before if the world has been quiet since: then
+    /// every ready copy has what any had by then.
+    pub fn look(&mut self, world: &World) -> Option<u64> {
         let copies = ready_copies(world);
         self.connected = world.network.is_open() && running_well(world) && connected(world);
         self.now = self.connected && world.network.is_honest() && self.is_covered_by(&copies);
@@ -70,6 +77,8 @@ impl Quiet {
             self.disturbed_us = world.now_us();
         }
         self.before = copies;
+        let before_us = std::mem::replace(&mut self.looked_us, world.now_us());
+        self.since(before_us).then_some(before_us)
     }
 
     /// The law of dropping: the node on `machine` has just dropped copies; all replicas of its view must be ready and
@@ -398,7 +407,7 @@ fn row_line((key, version, value): &Row) -> String {
 fn nothing_is_left_over(world: &World) -> Verdict {
     let writer = |config: &Config| Writer::of(&config.name, config.creation);
     let living: Vec<Writer> = world.stores().map(|(_, store)| writer(store.config())).collect();
-    let holders_died = world.tally.faults[Fault::WildCrash.index()] > 0;
+    let holders_died = Fault::WILD.iter().any(|fault| world.tally.faults[fault.index()] > 0);
     for (_, store) in world.stores() {
         let (name, underway) = (&store.config().name, store.underway());
         if underway != store::inspect::Underway::default() {
@@ -423,6 +432,19 @@ fn nothing_is_left_over(world: &World) -> Verdict {
 fn what_is_owed_is_there(world: &World) -> Verdict {
     let shadow = &world.workload.shadow;
     let now_us = world.now_us();
+    let spot = Spot {
+        batch: u64::MAX,
+        asked_us: now_us,
+        ..Spot::default()
+    };
+    let sight = match world.plan.table {
+        Table::First => Sight::Quiet(true),
+        Table::Second => Sight::Known(Reader {
+            spot,
+            whole: true,
+            together: &world.together,
+        }),
+    };
     for (_, store) in world.stores() {
         let here = |key: &str| store.cluster().copy(shard_of(&store, key)) == Copy::Ready;
         let in_store = |why: String| format!("in the end, at {}: {why}", store.config().name);
@@ -430,17 +452,20 @@ fn what_is_owed_is_there(world: &World) -> Verdict {
             let name = shadow.name(key);
             if here(name) {
                 let shown = shown(&store, name)
-                    .map(|value| world.workload.number(key, &value))
+                    .map(|value| world.workload.shown(key, &value))
                     .transpose()?;
                 shadow
-                    .shown(shadow.read(key, now_us), shown, true, now_us, now_us)
+                    .shown(shadow.read(key, now_us), shown, &sight, now_us, now_us)
                     .map_err(in_store)?;
             }
         }
         for (number, counter) in shadow.counters.iter().enumerate() {
             if here(&counter.name) {
                 let sum = sum(&store, &counter.name);
-                world.workload.judge_sum(number, counter.owed, sum).map_err(in_store)?;
+                world
+                    .workload
+                    .judge_sum(number, counter.len(), counter.owed, sum, &sight)
+                    .map_err(in_store)?;
             }
         }
         for key in 0..shadow.contended_len() {

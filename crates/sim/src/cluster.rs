@@ -7,6 +7,9 @@
 //!   deadline, a `Flush` when no further input is at hand.
 //! - A paused life takes no input; what comes meanwhile waits in the order in which it came.
 
+mod clients;
+mod links;
+mod sight;
 mod strikes;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
@@ -20,12 +23,13 @@ use store::{
 use crate::{
     agenda::{Agenda, Event},
     check::{Quiet, Verdict},
-    fault::{Fault, Plan},
+    fault::{DAY_MS, Fault, Plan, Table},
     network::{Hostile, Network, Socket},
-    plant::{Plant, Tampered},
+    plant::{Fuse, Plant, Tampered},
     random::Random,
+    together::Together,
     trace::Trace,
-    workload::{Place, Workload},
+    workload::Workload,
 };
 
 /// Wall time at the beginning of a run, in Unix milliseconds.
@@ -75,6 +79,25 @@ pub struct Machine {
     base_us: u64,
     paused_at_us: u64,
     stood_us: u64,
+    /// What outlives a process: its state folder.
+    memory: Memory,
+    /// It is none of the cluster: a twin or a stranger. No client sits there, and the end does without it.
+    pub outsider: bool,
+    /// What it is given is handled so much later, and all of it before then.
+    late_us: u64,
+    late_until_us: u64,
+    /// Burns down with the chunks that it takes in.
+    fuse: Rc<Fuse>,
+    /// Tells one member list of its store from another.
+    view: usize,
+}
+
+/// What a node finds again in its state folder when it starts. A crash takes it or leaves it, by a draw. Nodes do not
+/// read it by themselves: `World::names_to_join` adds it to what they are told.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The members that it knew.
+    known: Vec<Atom>,
 }
 
 /// What a run came to, in numbers.
@@ -122,17 +145,32 @@ pub struct World {
     ending: bool,
     last_crash_us: u64,
     failure: Option<String>,
+    /// Who is together, for the rules of the second table.
+    pub together: Together,
+    /// Something has happened that may change that.
+    regroups: bool,
 }
 
 impl World {
     /// The world of a plan, before anything has happened.
     pub fn new(plan: Plan, plant: Option<Plant>, trace: Trace) -> Self {
         let mut random = Random::new(plan.seed.wrapping_mul(3));
-        let count = plan.nodes + plan.spare;
+        let outsiders: Vec<Fault> = [Fault::Twin, Fault::Stranger]
+            .into_iter()
+            .filter(|fault| plan.has(*fault))
+            .collect();
+        let members = plan.nodes + plan.spare;
+        let count = members + outsiders.len();
         let machines = (0..count).map(|number| {
             let skew_ms = random.below(2 * plan.skew_ms + 1).cast_signed() - plan.skew_ms.cast_signed();
+            let outsider = number.checked_sub(members).map(|index| outsiders[index]);
+            let name = match outsider {
+                None => format!("n{number}@sim"),
+                Some(Fault::Twin) => "n0@sim".into(),
+                Some(_) => "stranger@sim".into(),
+            };
             Machine {
-                name: Atom::new(&format!("n{number}@sim")),
+                name: Atom::new(&name),
                 life: None,
                 wanted: number < plan.nodes,
                 creation: 4,
@@ -140,6 +178,12 @@ impl World {
                 base_us: 0,
                 paused_at_us: 0,
                 stood_us: 0,
+                memory: Memory::default(),
+                outsider: outsider.is_some(),
+                late_us: 0,
+                late_until_us: 0,
+                fuse: Rc::default(),
+                view: 0,
             }
         });
         let machines = machines.collect();
@@ -147,6 +191,7 @@ impl World {
         let mut workload = Workload::new(&plan, random.fork());
         workload.hasty = plant == Some(Plant::HastyAck);
         workload.shadow.calendar_error_us = 1_000_000 + 4_000 * plan.skew_ms;
+        workload.shadow.write_timeout_us = 1000 * store::config::Config::default().write_timeout_ms;
         let mut world = Self {
             machines,
             workload,
@@ -161,6 +206,8 @@ impl World {
             ending: false,
             last_crash_us: 0,
             failure: None,
+            together: Together::default(),
+            regroups: true,
             plan,
         };
         world.begin();
@@ -201,6 +248,9 @@ impl World {
             && let Some(event) = self.agenda.next(until_us)
         {
             self.happen(event);
+            if self.regroups {
+                self.regroup();
+            }
         }
         match self.failure.take() {
             None => {
@@ -237,8 +287,12 @@ impl World {
             }
             Event::Client(client) => self.client(client),
             // What a fault still has in store does not strike a mended world.
-            Event::Block { .. } | Event::Unblock { .. } | Event::Start(_) if self.ending => {}
+            Event::Block { .. } | Event::Unblock { .. } | Event::Start(_) | Event::StartTold { .. } if self.ending => {}
             Event::Strike(fault) => self.strike(fault),
+            Event::Late { machine, life, input } => self.handle(machine, life, input),
+            Event::Brisk(machine) => self.machines[machine].late_us = 0,
+            Event::StartTold { machine, told } => self.start_knowing(machine, told),
+            Event::Expel(machine) => self.expel(machine),
             Event::Block { from, to } => {
                 self.disturbed();
                 self.network.block(from, to);
@@ -263,14 +317,17 @@ impl World {
 
     fn look(&mut self) {
         let mut quiet = std::mem::take(&mut self.quiet);
-        quiet.look(self);
+        let spread_us = quiet.look(self);
         self.quiet = quiet;
+        self.look_at_copies(spread_us);
+        self.regroups |= self.together.is_merging();
         self.check_deadlines();
         self.agenda.after(LOOK_US, Event::Look);
     }
 
     fn disturbed(&mut self) {
         self.quiet.disturbed(self.agenda.now_us);
+        self.regroups = true;
     }
 
     fn fail(&mut self, failure: String) {
@@ -305,20 +362,33 @@ impl World {
     }
 
     fn start(&mut self, at: usize) {
+        if self.machines[at].life.is_none() {
+            let others = self.names_to_join(at);
+            self.start_knowing(at, others);
+        }
+    }
+
+    /// Starts a node that is told of these.
+    fn start_knowing(&mut self, at: usize, others: Vec<Atom>) {
         if self.machines[at].life.is_some() {
             return;
         }
         self.lives += 1;
-        let others = self.names_to_join(at);
+        self.regroups = true;
         let machine = &mut self.machines[at];
-        machine.wanted = true;
+        machine.wanted = !machine.outsider;
         machine.creation += 1;
         machine.base_us = self.random.below(1 << 40);
         let name = machine.name.clone();
+        let min_acks = if self.plant == Some(Plant::NoMinAcks) {
+            1
+        } else {
+            self.plan.load.min_acks
+        };
         let keyspace = |number: u16| store::config::Keyspace {
             name: format!("k{number}"),
-            level: store::quorum::Level::All,
-            min_acks: 1,
+            level: self.plan.load.level,
+            min_acks,
         };
         let writer = if self.plant == Some(Plant::ReusedDot) {
             5
@@ -347,7 +417,10 @@ impl World {
         };
         let store = Rc::new(RefCell::new(Store::new(config, self.random.next())));
         let mut node = Node::new(node_config, self.random.next());
-        node.add_service(NAME, Box::new(Tampered::new(store.clone(), self.plant)));
+        node.add_service(
+            NAME,
+            Box::new(Tampered::new(store.clone(), self.plant, machine.fuse.clone())),
+        );
         if let Some(observer) = self.trace.observer(&name, machine.base_us) {
             node.observe(observer);
         }
@@ -374,16 +447,24 @@ impl World {
         self.give(at, number, Input::Start);
     }
 
-    /// The first node of a cluster that grows from one is told of nobody; all others of all that are or were there.
-    fn names_to_join(&self, at: usize) -> Vec<Atom> {
-        let others = (0..self.machines.len()).filter(|&other| {
-            let known = self.plan.all_at_once && other < self.plan.nodes || self.machines[other].creation > 4;
-            other != at && known
-        });
-        others.map(|other| self.machines[other].name.clone()).collect()
+    fn give(&mut self, at: usize, number: u64, input: Input<Payload>) {
+        let now_us = self.now_us();
+        let machine = &mut self.machines[at];
+        // What is late already goes first.
+        if machine.late_us > 0 || machine.late_until_us > now_us {
+            machine.late_until_us = machine.late_until_us.max(now_us + machine.late_us);
+            let event = Event::Late {
+                machine: at,
+                life: number,
+                input,
+            };
+            return self.agenda.at(machine.late_until_us, event);
+        }
+        self.handle(at, number, input);
     }
 
-    fn give(&mut self, at: usize, number: u64, input: Input<Payload>) {
+    /// A node handles an input.
+    fn handle(&mut self, at: usize, number: u64, input: Input<Payload>) {
         let now_us = self.now_us();
         let machine = &mut self.machines[at];
         let time = Time {
@@ -403,6 +484,8 @@ impl World {
         let has_dropped = std::mem::replace(&mut life.dropped, dropped) != dropped;
         let serves = life.store.borrow().cluster().is_serving();
         let calendar_ms = life.store.borrow().now_ms();
+        let view = Arc::as_ptr(life.store.borrow().cluster().members()).cast::<u8>().addr();
+        self.regroups |= std::mem::replace(&mut machine.view, view) != view;
         let went_back = calendar_ms < life.calendar_ms;
         if serves || life.calendar_ms > 0 {
             life.calendar_ms = calendar_ms;
@@ -445,6 +528,9 @@ impl World {
         if begins_to_serve && !crate::check::connected(self) {
             self.disturbed();
         }
+        if self.machines[at].fuse.has_blown() {
+            self.interrupt(at);
+        }
         if went_back {
             let name = self.machines[at].name.clone();
             self.fail(format!("the calendar of {} went back to {calendar_ms}", name.as_str()));
@@ -482,10 +568,19 @@ impl World {
                 to,
                 message: Message::Payload(Payload::Ask(ask)),
             } => {
-                let life = self.life(at, life);
-                let client = life.and_then(|life| life.clients.iter().find(|(pid, _)| *pid == to).map(|(_, c)| *c));
-                if let Some(client) = client {
-                    self.answered(client, &ask);
+                if let Some(client) = self.client_of(at, life, &to) {
+                    self.answered(client, ask.batch.replies);
+                }
+            }
+            Effect::Deliver {
+                to,
+                message: Message::Term { term, .. },
+            } => {
+                let client = self.client_of(at, life, &to);
+                if let Some((client, replies)) =
+                    client.and_then(|client| Some((client, self.workload.reply_of(client, &term)?)))
+                {
+                    self.answered(client, replies);
                 }
             }
             Effect::Deliver {
@@ -510,8 +605,9 @@ impl World {
     }
 
     fn connect(&mut self, from: Socket, target: &Atom) {
-        let to = self.machines.iter().position(|machine| machine.name == *target);
-        let Some(to) = to else { return };
+        let Some(to) = self.machine_of(from.machine, target) else {
+            return;
+        };
         let refused = Input::Closed {
             connection: from.connection,
         };
@@ -565,123 +661,6 @@ impl World {
         self.trace.line(self.agenda.now_us, line);
     }
 
-    // Clients
-
-    fn client(&mut self, client: usize) {
-        if self.ending {
-            return;
-        }
-        let running = self.running();
-        let think_us = 1 + self.random.below(self.plan.think_us);
-        let place = self.workload.clients[client].place.clone();
-        let stays =
-            place.is_some_and(|place| self.life(place.machine, place.life).is_some()) && !self.random.chance(10);
-        if !stays {
-            if running.is_empty() {
-                return self.agenda.after(think_us, Event::Client(client));
-            }
-            let at = self.random.pick(&running);
-            if let Some(life) = &mut self.machines[at].life {
-                let pid = life.node.adopt();
-                life.clients.push((pid.clone(), client));
-                self.workload.clients[client].place = Some(Place {
-                    machine: at,
-                    life: life.number,
-                    pid,
-                });
-            }
-        }
-        let now_us = self.now_us();
-        let Some(Place { machine, life, .. }) = self.workload.clients[client].place.clone() else {
-            return;
-        };
-        let stood_us = self.stood_us(machine);
-        let Some(ask) = self.workload.ask(client, now_us, stood_us) else {
-            return;
-        };
-        self.say(|| format!("client {client} asks {:?}", ask.batch));
-        let message = Message::Payload(Payload::Ask(ask));
-        self.give(
-            machine,
-            life,
-            Input::Message {
-                to: Address::Name(Atom::new(NAME)),
-                message,
-            },
-        );
-    }
-
-    fn answered(&mut self, client: usize, ask: &store::ask::Ask) {
-        let now_us = self.now_us();
-        let asked_us = self.workload.clients[client]
-            .asked
-            .as_ref()
-            .map_or(0, |asked| asked.at_us);
-        let strict = self.quiet.since(asked_us);
-        self.tally.strict[0] += u64::from(strict);
-        self.tally.strict[1] += 1;
-        self.say(|| {
-            format!(
-                "client {client} is answered {:?}{}",
-                ask.batch.replies,
-                if strict { " strict" } else { "" }
-            )
-        });
-        let written = self.workload.written(client);
-        let judged = self.workload.answered(client, ask, strict, now_us);
-        if let Err(failure) = judged.and_then(|()| self.all_hold(&written, asked_us)) {
-            self.fail(format!("client {client}: {failure}"));
-        }
-        let think_us = 1 + self.random.below(self.plan.think_us);
-        self.agenda.after(think_us, Event::Client(client));
-    }
-
-    /// A write at level `all` that was acknowledged in time is held by every ready copy, unless there was a cut.
-    fn all_hold(&self, written: &[(usize, usize)], asked_us: u64) -> Verdict {
-        let in_time = self.now_us() < asked_us + 1000 * store::config::Config::default().write_timeout_ms;
-        if !in_time || !self.quiet.connected_since(asked_us.saturating_sub(500_000)) {
-            return Ok(());
-        }
-        for &(key, number) in written {
-            if let Some(deleted) = self.workload.shadow.must_hold(key, number) {
-                crate::check::all_hold(self, self.workload.shadow.name(key), number, deleted)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// For how long a machine has stood still so far.
-    fn stood_us(&self, machine: usize) -> u64 {
-        let machine = &self.machines[machine];
-        let paused = machine.life.as_ref().is_some_and(|life| life.paused);
-        machine.stood_us
-            + if paused {
-                self.now_us() - machine.paused_at_us
-            } else {
-                0
-            }
-    }
-
-    fn check_deadlines(&mut self) {
-        let deadline_us = store::config::Config::default().request_timeout_ms * 1000 + SLACK_US;
-        let now_us = self.now_us();
-        for client in 0..self.workload.clients.len() {
-            let entry = &self.workload.clients[client];
-            let (Some(asked), Some(place)) = (&entry.asked, &entry.place) else {
-                continue;
-            };
-            let stood_us = self.stood_us(place.machine) - asked.stood_us;
-            if now_us - asked.at_us > deadline_us + stood_us {
-                let name = self.machines[place.machine].name.as_str();
-                let failure = format!(
-                    "client {client} at {name} waits since {} ms: {asked:?}",
-                    asked.at_us / 1000
-                );
-                return self.fail(failure);
-            }
-        }
-    }
-
     // The end
 
     /// No more requests, no more faults; everything that should run runs.
@@ -691,6 +670,10 @@ impl World {
         self.say(|| "no more faults".into());
         self.network.mend(&mut self.agenda);
         for at in 0..self.machines.len() {
+            self.machines[at].late_us = 0;
+            if self.machines[at].outsider {
+                self.die(at, false);
+            }
             if let Some(life) = &self.machines[at].life {
                 let number = life.number;
                 self.resume(at, number);

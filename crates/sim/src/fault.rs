@@ -1,9 +1,21 @@
 //! What a run is made of, all of it drawn from the seed: the cluster, the workload, and how often which fault strikes.
 
+use store::quorum::Level;
+
 use crate::random::Random;
 
+/// Which faults and requests a run is made of, and by which rules it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// The faults up to [`Fault::Swap`], the requests of `workload.rs`, judged in a quiet world only. Its seeds are
+    /// kept as they were.
+    First,
+    /// All faults and requests, judged by `rules.rs`.
+    Second,
+}
+
 /// Everything that can go wrong. To add one: a variant here, its rate in [`Fault::every_ms`], its arm in
-/// `cluster.rs`.
+/// `cluster/strikes.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// A process dies with its memory; its machine closes its connections.
@@ -44,11 +56,33 @@ pub enum Fault {
     Double,
     /// Sends arrive in another order.
     Swap,
+    /// One link between two machines is blocked, both ways.
+    LinkDown,
+    /// The same, on and off.
+    LinkFlap,
+    /// Every machine reaches its neighbours in a ring only, so that majorities overlap.
+    Ring,
+    /// Two groups are cut off from each other, and one machine reaches both.
+    Bridge,
+    /// A process dies and starts again cut off from all others.
+    RestartCutOff,
+    /// Two processes die and start again at once; one is told of the other alone.
+    RestartPair,
+    /// A node handles all that it is given late.
+    Sluggish,
+    /// A copy that is being handed over is interrupted at one of its chunks: by a cut, or by the death of an end.
+    ChunkCut,
+    /// A node starts again and is told of no other node.
+    Blind,
+    /// A second node under the name of one that lives.
+    Twin,
+    /// A node of another cluster, which holds the same keys, meets this one.
+    Stranger,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 30] = [
         Self::Crash,
         Self::PowerOff,
         Self::CrashTwo,
@@ -68,7 +102,42 @@ impl Fault {
         Self::Lose,
         Self::Double,
         Self::Swap,
+        Self::LinkDown,
+        Self::LinkFlap,
+        Self::Ring,
+        Self::Bridge,
+        Self::RestartCutOff,
+        Self::RestartPair,
+        Self::Sluggish,
+        Self::ChunkCut,
+        Self::Blind,
+        Self::Twin,
+        Self::Stranger,
     ];
+
+    /// Those that strike only where they are asked for: the cluster does not promise to survive them yet.
+    pub const OPTIONAL: [Self; 3] = [Self::Blind, Self::Twin, Self::Stranger];
+
+    /// Those that kill a process whatever the others hold.
+    pub const WILD: [Self; 5] = [
+        Self::WildCrash,
+        Self::RestartCutOff,
+        Self::RestartPair,
+        Self::ChunkCut,
+        Self::Blind,
+    ];
+
+    /// The faults of a table that may be drawn.
+    fn of(table: Table) -> impl Iterator<Item = Self> {
+        let is_in = move |fault: &Self| table == Table::Second || *fault <= Self::Swap;
+        let is_drawn = |fault: &Self| !Self::OPTIONAL.contains(fault);
+        Self::ALL.into_iter().filter(is_in).filter(is_drawn)
+    }
+
+    /// As the command line names it.
+    pub fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
 
     /// Its place in [`Fault::ALL`].
     pub fn index(self) -> usize {
@@ -92,9 +161,17 @@ impl Fault {
             Self::Blip => 2_000,
             Self::Slow => 8_000,
             Self::Lose | Self::Double | Self::Swap => 10_000,
+            Self::LinkDown | Self::Sluggish => 10_000,
+            Self::LinkFlap | Self::Ring | Self::Bridge => 15_000,
+            Self::RestartCutOff | Self::RestartPair | Self::Twin => 20_000,
+            Self::ChunkCut => 6_000,
+            Self::Blind | Self::Stranger => 15_000,
         }
     }
 }
+
+/// A day in milliseconds.
+pub const DAY_MS: u64 = 86_400_000;
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -121,6 +198,19 @@ pub struct Plan {
     pub jitter_us: u64,
     /// How far wall clocks are apart.
     pub skew_ms: u64,
+    /// Which faults strike.
+    pub faults: Vec<Fault>,
+    /// The cluster begins all at once, each node told of all, or one after the other.
+    pub all_at_once: bool,
+    /// Whose faults, requests and rules.
+    pub table: Table,
+    /// What the clients do.
+    pub load: Load,
+}
+
+/// What the clients of a run do, and what their keyspaces are set to.
+#[derive(Clone, Debug)]
+pub struct Load {
     /// Clients.
     pub clients: usize,
     /// Longest pause of a client between two batches.
@@ -129,15 +219,15 @@ pub struct Plan {
     pub batch_max: u64,
     /// Largest value.
     pub value_bytes_max: u64,
-    /// Which faults strike.
-    pub faults: Vec<Fault>,
-    /// The cluster begins all at once, each node told of all, or one after the other.
-    pub all_at_once: bool,
+    /// What a write waits for unless it says otherwise.
+    pub level: Level,
+    /// Copies that must be within reach for a write.
+    pub min_acks: u32,
 }
 
 impl Plan {
     /// The plan of a seed; what the command line fixes is fixed.
-    pub fn draw(seed: u64, seconds: u64, nodes: Option<usize>) -> Self {
+    pub fn draw(table: Table, seed: u64, seconds: u64, nodes: Option<usize>) -> Self {
         let mut random = Random::new(seed);
         let drawn_nodes = random.pick(&[3, 3, 4, 5, 5, 5, 6, 7]);
         let nodes = nodes.unwrap_or(drawn_nodes);
@@ -151,8 +241,8 @@ impl Plan {
         let latency_us = random.pick(&[100, 500, 2_000]);
         // Few faults at a time: with all of them at once the world is never quiet, and less is checked.
         let share = random.pick(&[0, 80, 150, 150, 300]);
-        let faults = Fault::ALL.into_iter().filter(|_| random.chance(share)).collect();
-        Self {
+        let faults = Fault::of(table).filter(|_| random.chance(share)).collect();
+        let mut plan = Self {
             seed,
             seconds,
             nodes,
@@ -163,14 +253,27 @@ impl Plan {
             latency_us,
             jitter_us: latency_us * random.below(3),
             skew_ms: random.pick(&[0, 0, 50, 2_000]),
-            clients: random.between(3, 6) as usize,
-            think_us: random.pick(&[40_000, 100_000, 250_000]),
-            batch_max: random.pick(&[1, 4, 8]),
-            value_bytes_max: if large { 8_000 } else { 40 },
+            load: Load {
+                clients: random.between(3, 6) as usize,
+                think_us: random.pick(&[40_000, 100_000, 250_000]),
+                batch_max: random.pick(&[1, 4, 8]),
+                value_bytes_max: if large { 8_000 } else { 40 },
+                level: Level::All,
+                min_acks: 1,
+            },
             faults,
             all_at_once: random.chance(500),
             keyspaces: if shards < 64 { random.pick(&[1, 1, 2]) } else { 1 },
+            table,
+        };
+        if table == Table::Second {
+            plan.load.level = random.pick(&[Level::All, Level::All, Level::Quorum, Level::One]);
+            plan.load.min_acks = random.pick(&[1, 1, 1, 2, 3]).min(u32::from(replicas));
+            if random.chance(100) {
+                plan.skew_ms = 2 * DAY_MS;
+            }
         }
+        plan
     }
 
     /// Shards of all keyspaces.

@@ -7,7 +7,13 @@
 //! ```text
 //! sim [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N]    many seeds
 //! sim SEED [--seconds S] [--nodes N] [-v]                    one of them again; -v prints what happens
+//! sim --fresh [--minutes M]                                  seeds that nobody has seen, until stopped
+//! sim --regressions                                          all seeds that failed once: they must pass
 //! sim --plants                                               whether each planted bug is caught
+//!
+//! --faults v1              the first fault table, with its requests and rules
+//! --with blind,twin,stranger   faults that strike only where they are asked for
+//! --only linkdown,ring     these faults instead of those that are drawn; none: a world in which nothing goes wrong
 //! ```
 //!
 //! | module | is |
@@ -15,10 +21,13 @@
 //! | `fault` | what a run is made of, drawn from the seed |
 //! | `cluster` | machines, time, what happens when; the faults at work |
 //! | `network` | connections and what goes wrong with them |
+//! | `together` | which nodes are connected, as the simulator knows it |
 //! | `workload` | the clients |
-//! | `shadow` | what the clients may be told |
+//! | `shadow` | what the clients were told |
+//! | `rules` | what they may be told, and why |
 //! | `check` | what must hold while it runs and once it has healed |
 //! | `plant` | planted bugs |
+//! | `seeds` | seeds that failed once, and the search for more |
 //! | `trace` | what happened, as a hash and as lines |
 
 #![allow(unreachable_pub, reason = "a program has no public interface")]
@@ -30,9 +39,12 @@ mod fault;
 mod network;
 mod plant;
 mod random;
+mod rules;
+mod seeds;
 mod shadow;
 #[cfg(test)]
 mod tests;
+mod together;
 mod trace;
 mod workload;
 
@@ -51,7 +63,7 @@ use std::{
 
 use crate::{
     cluster::{Tally, World},
-    fault::{Fault, Plan},
+    fault::{Fault, Plan, Table},
     plant::Plant,
     trace::Trace,
 };
@@ -60,7 +72,10 @@ use crate::{
 const PLANT_SEEDS_MAX: u64 = 60;
 const PLANT_SECONDS: u64 = 30;
 
-const USAGE: &str = "usage: sim [SEED] [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N] [-v] [--plants]";
+const USAGE: &str = "usage: sim [SEED] [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N] [-v]
+           [--faults v1|v2] [--with FAULT,…] [--only FAULT,…|none] [--plants]
+       sim --fresh [--minutes M]
+       sim --regressions";
 
 /// Runs one plan to its end.
 fn simulate(plan: &Plan, plant: Option<Plant>, verbose: bool) -> Result<Tally, String> {
@@ -80,28 +95,71 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("without a text")
 }
 
+/// What the program is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Seeds one after the other.
+    Range,
+    /// Seeds that nobody has seen.
+    Fresh,
+    /// Seeds that failed once.
+    Regressions,
+    /// Planted bugs.
+    Plants,
+}
+
+#[derive(Clone, Debug)]
 struct Options {
+    mode: Mode,
     seed: Option<u64>,
     seeds: u64,
     from: u64,
     seconds: u64,
+    minutes: Option<f64>,
     nodes: Option<usize>,
     jobs: u64,
     verbose: bool,
-    plants: bool,
+    table: Table,
+    with: Vec<Fault>,
+    only: Option<Vec<Fault>>,
+}
+
+/// The faults of these names, with commas between them.
+fn faults(names: &str) -> Option<Vec<Fault>> {
+    let named = |name: &str| {
+        Fault::ALL
+            .into_iter()
+            .find(|fault| fault.name().eq_ignore_ascii_case(name))
+    };
+    names.split(',').filter(|name| *name != "none").map(named).collect()
+}
+
+/// An option with a list of faults.
+fn list(option: &str, faults: &[Fault]) -> String {
+    let names: Vec<String> = faults.iter().map(|fault| fault.name()).collect();
+    let names = if names.is_empty() {
+        "none".into()
+    } else {
+        names.join(",")
+    };
+    format!(" {option} {names}")
 }
 
 impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
         let mut options = Self {
+            mode: Mode::Range,
             seed: None,
             seeds: 100,
             from: 1,
             seconds: 60,
+            minutes: None,
             nodes: None,
             jobs: thread::available_parallelism().map_or(1, |count| count.get() as u64),
             verbose: false,
-            plants: false,
+            table: Table::Second,
+            with: Vec::new(),
+            only: None,
         };
         while let Some(arg) = args.next() {
             let mut number = || args.next()?.parse::<u64>().ok();
@@ -109,23 +167,57 @@ impl Options {
                 "--seeds" => options.seeds = number()?,
                 "--from" => options.from = number()?,
                 "--seconds" => options.seconds = number()?,
+                "--minutes" => {
+                    let minutes = args.next()?.parse().ok();
+                    options.minutes = Some(minutes.filter(|minutes| (0.0..1e6).contains(minutes))?);
+                }
                 "--nodes" => options.nodes = Some(usize::try_from(number()?).ok().filter(|n| (1..=16).contains(n))?),
                 "--jobs" => options.jobs = number()?,
                 "-v" => options.verbose = true,
-                "--plants" => options.plants = true,
+                "--plants" => options.mode = Mode::Plants,
+                "--fresh" => options.mode = Mode::Fresh,
+                "--regressions" => options.mode = Mode::Regressions,
+                "--faults" => {
+                    options.table = match args.next()?.as_str() {
+                        "v1" => Table::First,
+                        "v2" => Table::Second,
+                        _ => return None,
+                    }
+                }
+                "--with" => options.with = faults(&args.next()?)?,
+                "--only" => options.only = Some(faults(&args.next()?)?),
                 seed => options.seed = Some(seed.parse().ok()?),
             }
         }
         Some(options)
     }
 
+    /// The plan of one seed.
+    fn plan(&self, seed: u64) -> Plan {
+        let mut plan = Plan::draw(self.table, seed, self.seconds, self.nodes);
+        if let Some(only) = &self.only {
+            plan.faults.clone_from(only);
+        }
+        plan.faults.extend(&self.with);
+        plan
+    }
+
+    /// What a seed needs besides its number to come out the same.
+    fn fixed(&self) -> String {
+        let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
+        let table = if self.table == Table::First { " --faults v1" } else { "" };
+        let with = if self.with.is_empty() {
+            String::new()
+        } else {
+            list("--with", &self.with)
+        };
+        let only = self.only.as_ref().map_or_else(String::new, |only| list("--only", only));
+        format!("--seconds {}{nodes}{table}{only}{with}", self.seconds)
+    }
+
     /// The line that repeats one seed.
     fn again(&self, seed: u64) -> String {
-        let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
-        format!(
-            "cargo run --profile sim -p sim -- {seed} --seconds {}{nodes}",
-            self.seconds
-        )
+        format!("cargo run --profile sim -p sim -- {seed} {}", self.fixed())
     }
 }
 
@@ -138,6 +230,14 @@ struct Sum {
 }
 
 impl Sum {
+    /// Nothing could be run.
+    fn failure() -> Self {
+        Self {
+            failed: 1,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, tally: &Tally) {
         let sum = &mut self.tally;
         sum.requests += tally.requests;
@@ -192,12 +292,13 @@ fn run(options: &Options) -> Sum {
         options.seconds
     );
     let (began, sum, next) = (Instant::now(), Mutex::new(Sum::default()), AtomicU64::new(from));
+    let shows_progress = std::io::stdout().is_terminal() && seeds > 1;
     let job = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= from + seeds {
             break;
         }
-        let plan = Plan::draw(seed, options.seconds, options.nodes);
+        let plan = options.plan(seed);
         if options.seed.is_some() {
             println!("{plan:#?}");
         }
@@ -210,14 +311,15 @@ fn run(options: &Options) -> Sum {
             }
             Err(failure) => {
                 sum.failed += 1;
+                let begin = if shows_progress { "\r" } else { "" };
                 println!(
-                    "\rseed {seed} failed {failure}\n  faults {:?}\n  {}",
+                    "{begin}seed {seed} failed {failure}\n  faults {:?}\n  {}",
                     plan.faults,
                     options.again(seed)
                 );
             }
         }
-        if std::io::stdout().is_terminal() && seeds > 1 {
+        if shows_progress {
             print!("\r{} of {seeds} seeds, {} failed", sum.passed + sum.failed, sum.failed);
             // A terminal that is gone shows no progress.
             let _ = std::io::stdout().flush();
@@ -237,7 +339,7 @@ fn run(options: &Options) -> Sum {
 /// The first seed that catches a planted bug, and how. A seed that fails without the bug proves nothing.
 fn catch(plant: Plant, seeds: u64) -> Option<(u64, String)> {
     (1..=seeds).find_map(|seed| {
-        let mut plan = Plan::draw(seed, PLANT_SECONDS, None);
+        let mut plan = Plan::draw(plant.table(), seed, PLANT_SECONDS, None);
         plant.suit(&mut plan);
         let failure = simulate(&plan, Some(plant), false).err()?;
         simulate(&plan, None, false).ok().map(|_| (seed, failure))
@@ -268,7 +370,12 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let sum = if options.plants { run_plants() } else { run(&options) };
+    let sum = match options.mode {
+        Mode::Range => run(&options),
+        Mode::Fresh => seeds::fresh(&options),
+        Mode::Regressions => seeds::regressions(),
+        Mode::Plants => run_plants(),
+    };
     println!("{} passed, {} failed", sum.passed, sum.failed);
     if sum.failed == 0 {
         ExitCode::SUCCESS

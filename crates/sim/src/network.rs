@@ -407,6 +407,11 @@ impl Network {
         self.slow_us[from * self.machines + to] = extra_us;
     }
 
+    /// Whether a line is slow.
+    pub fn is_slow(&self) -> bool {
+        self.slow_us.iter().any(|&slow_us| slow_us > 0)
+    }
+
     /// Whether nothing is blocked, and no connection is half open.
     pub fn is_open(&self) -> bool {
         self.torn.is_empty() && self.blocks.iter().all(|&blocks| blocks == 0)

@@ -1,7 +1,13 @@
 //! Planted bugs: does the simulator see them? Each one spoils what a store is told or what it answers, on its way in or
 //! out, so the store itself needs no switch for it.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+mod answers;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use node::{Context, Message, Pid, Process, Term};
@@ -17,12 +23,14 @@ use store::{
 };
 use wire::request::Batch;
 
-use crate::fault::{Fault, Plan};
+use crate::fault::{Fault, Plan, Table};
 
 /// Bytes of a frame before its messages: version, number, applied, beat, echo.
 const HEADER: usize = 1 + 4 * 8;
 /// Of the deltas, one in so many loses its content.
 const EARLY_ONE_IN: u64 = 16;
+/// Of the chunks, one in so many is lost.
+const CHUNK_ONE_IN: u64 = 2;
 /// How much too early a counter is freed.
 const EARLY_MS: u64 = 1_000;
 
@@ -57,11 +65,37 @@ pub enum Plant {
     FalseExpire,
     /// What everybody writes vanishes.
     Fleeting,
+    /// `APPEND` answers a length that is too small.
+    ShortAppend,
+    /// `SETNX` and `SET … NX` are granted though the key is held.
+    GrantedTwice,
+    /// `GETSET` and `SET … GET` do not tell what was there.
+    ForgottenOld,
+    /// `DEL` does not count what it deletes.
+    FalseDelete,
+    /// `EXISTS` does not see what is there.
+    FalseExists,
+    /// `STRLEN` is one too long.
+    WrongLength,
+    /// `GETRANGE` leaves out the last byte.
+    TornRange,
+    /// `INCRBY` and `DECRBY` answer a sum without one of the increments.
+    LostCount,
+    /// What a BEAM process puts goes to another key.
+    MisledCall,
+    /// A node does not look at `min_acks`.
+    NoMinAcks,
+    /// A node that starts again knows nobody and forms a cluster of its own.
+    KnowsNobody,
+    /// A ready copy answers reads although it has not heard of its primary for long.
+    BoldReader,
+    /// A chunk of a copy is lost, and what came before it is taken for the whole.
+    LostChunk,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 27] = [
         Self::HastyAck,
         Self::EarlyClock,
         Self::ReusedDot,
@@ -76,7 +110,29 @@ impl Plant {
         Self::FalsePersist,
         Self::FalseExpire,
         Self::Fleeting,
+        Self::ShortAppend,
+        Self::GrantedTwice,
+        Self::ForgottenOld,
+        Self::FalseDelete,
+        Self::FalseExists,
+        Self::WrongLength,
+        Self::TornRange,
+        Self::LostCount,
+        Self::MisledCall,
+        Self::NoMinAcks,
+        Self::KnowsNobody,
+        Self::BoldReader,
+        Self::LostChunk,
     ];
+
+    /// The table whose rules are to see the bug.
+    pub fn table(self) -> Table {
+        if (self as usize) < Self::ShortAppend as usize {
+            Table::First
+        } else {
+            Table::Second
+        }
+    }
 
     /// Adds to a plan what brings the bug to light.
     pub fn suit(self, plan: &mut Plan) {
@@ -93,7 +149,25 @@ impl Plant {
             | Self::FalsePersist
             | Self::FalseExpire
             | Self::Fleeting => (&[], 3),
+            Self::ShortAppend
+            | Self::GrantedTwice
+            | Self::ForgottenOld
+            | Self::FalseDelete
+            | Self::FalseExists
+            | Self::WrongLength
+            | Self::TornRange
+            | Self::LostCount
+            | Self::MisledCall => (&[], 3),
+            Self::NoMinAcks => (&[Fault::Partition], 3),
+            Self::KnowsNobody => (&[Fault::Crash], 3),
+            Self::BoldReader => (&[Fault::OneWay], 5),
+            Self::LostChunk => (&[Fault::Crash, Fault::Join], 5),
         };
+        if self.table() == Table::Second {
+            // A world in which nothing else goes wrong: what is seen is this bug.
+            plan.faults.clear();
+            plan.skew_ms = 0;
+        }
         for &fault in faults {
             if !plan.has(fault) {
                 plan.faults.push(fault);
@@ -102,10 +176,13 @@ impl Plant {
         plan.nodes = plan.nodes.max(nodes);
         plan.spare = plan.spare.max(1);
         if self == Self::FillingReader {
-            plan.batch_max = 1;
+            plan.load.batch_max = 1;
         }
         if self == Self::LostWipe {
             plan.keyspaces = 2;
+        }
+        if self == Self::NoMinAcks {
+            (plan.replicas, plan.load.min_acks) = (3, 3);
         }
         // Only one that is reborn alone, in a long cut, writes before it has seen what its former life wrote.
         if self == Self::ReusedDot {
@@ -115,20 +192,55 @@ impl Plant {
     }
 }
 
+/// Burns down with the chunks that a node takes in. What is to happen then is the world's matter.
+#[derive(Debug, Default)]
+pub struct Fuse {
+    left: Cell<u32>,
+    blown: Cell<bool>,
+}
+
+impl Fuse {
+    /// After so many chunks.
+    pub fn light(&self, chunks: u32) {
+        self.left.set(chunks);
+    }
+
+    /// Whether it has burnt down since that was last asked.
+    pub fn has_blown(&self) -> bool {
+        self.blown.replace(false)
+    }
+
+    /// A frame comes in.
+    fn burn(&self, frame: &[u8]) {
+        if self.left.get() == 0 {
+            return;
+        }
+        let Ok(mut whole) = Frame::decode(frame) else { return };
+        while let Some(Ok(message)) = whole.next() {
+            if matches!(message, frame::Message::Chunk { .. }) && self.left.get() > 0 {
+                self.left.set(self.left.get() - 1);
+                self.blown.set(self.left.get() == 0);
+            }
+        }
+    }
+}
+
 /// The process `salp`: a store that the simulator can look into, with or without a bug.
 pub struct Tampered {
     store: Rc<RefCell<Store>>,
     plant: Option<Plant>,
-    /// Number of the next frame, by sender, where gaps go unnoticed.
+    fuse: Rc<Fuse>,
+    /// Number of the next frame, by sender, where gaps go unnoticed; chunks, where some are lost.
     expected: BTreeMap<(String, u32), u64>,
 }
 
 impl Tampered {
     /// The process of a store.
-    pub fn new(store: Rc<RefCell<Store>>, plant: Option<Plant>) -> Self {
+    pub fn new(store: Rc<RefCell<Store>>, plant: Option<Plant>, fuse: Rc<Fuse>) -> Self {
         Self {
             store,
             plant,
+            fuse,
             expected: BTreeMap::new(),
         }
     }
@@ -175,6 +287,21 @@ impl Tampered {
                 }
                 self.release_all(&mut out);
             }
+            Some(Plant::LostChunk) => {
+                while let Some(Ok(message)) = whole.next() {
+                    match message {
+                        frame::Message::Chunk { shard, .. } if self.loses_chunk() => {
+                            frame::Message::Chunk {
+                                shard,
+                                kind: frame::Kind::Nothing,
+                                chunk: &[],
+                            }
+                            .encode(&mut out);
+                        }
+                        other => other.encode(&mut out),
+                    }
+                }
+            }
             Some(
                 Plant::HastyAck
                 | Plant::ReusedDot
@@ -183,11 +310,30 @@ impl Tampered {
                 | Plant::LostAppend
                 | Plant::FalsePersist
                 | Plant::FalseExpire
-                | Plant::Fleeting,
+                | Plant::Fleeting
+                | Plant::ShortAppend
+                | Plant::GrantedTwice
+                | Plant::ForgottenOld
+                | Plant::FalseDelete
+                | Plant::FalseExists
+                | Plant::WrongLength
+                | Plant::TornRange
+                | Plant::LostCount
+                | Plant::MisledCall
+                | Plant::NoMinAcks
+                | Plant::KnowsNobody
+                | Plant::BoldReader,
             )
             | None => return vec![bytes.clone()],
         }
         vec![out.into()]
+    }
+
+    /// Whether the chunk that has come is one that is lost.
+    fn loses_chunk(&mut self) -> bool {
+        let count = self.expected.entry((String::new(), 0)).or_default();
+        *count += 1;
+        count.is_multiple_of(CHUNK_ONE_IN)
     }
 
     /// Puts empty frames where some are missing.
@@ -226,15 +372,15 @@ impl Tampered {
         }
     }
 
-    /// Answers a single `GET` from a copy that is being filled.
-    fn answers(&self, ask: &mut Ask) -> bool {
+    /// Answers a single `GET` from a copy in this state.
+    fn answers(&self, ask: &mut Ask, copy: Copy) -> bool {
         let store = self.store.borrow();
         let request = ask.batch.request(0);
-        if ask.batch.len() != 1 || &request[0] != b"GET" {
+        if ask.batch.len() != 1 || ask.session.keyspace != 0 || &request[0] != b"GET" {
             return false;
         }
         let shard = usize::from(slot::shard(slot::slot(&request[1]), store.config().shards));
-        if store.cluster().copy(shard) != Copy::Filling {
+        if store.cluster().copy(shard) != copy {
             return false;
         }
         let shown = store.shard(shard).view(&request[1], store.now_ms());
@@ -257,6 +403,7 @@ impl Process<Payload> for Tampered {
                 from: Some(from),
                 term: Term::Binary(bytes),
             } if self.plant.is_some() => {
+                self.fuse.burn(&bytes);
                 for bytes in self.spoil(&from, &bytes) {
                     let message = Message::Term {
                         from: Some(from.clone()),
@@ -265,8 +412,25 @@ impl Process<Payload> for Tampered {
                     self.store.borrow_mut().handle(ctx, message);
                 }
             }
-            Message::Payload(Payload::Ask(mut ask)) if self.plant == Some(Plant::FillingReader) => {
-                if self.answers(&mut ask) {
+            Message::Term { from, term } => {
+                if let Term::Binary(bytes) = &term {
+                    self.fuse.burn(bytes);
+                }
+                let term = if self.plant == Some(Plant::MisledCall) {
+                    answers::mislead(term)
+                } else {
+                    term
+                };
+                self.store.borrow_mut().handle(ctx, Message::Term { from, term });
+            }
+            Message::Payload(Payload::Ask(mut ask))
+                if matches!(self.plant, Some(Plant::FillingReader | Plant::BoldReader)) =>
+            {
+                let copy = match self.plant {
+                    Some(Plant::BoldReader) => Copy::Ready,
+                    _ => Copy::Filling,
+                };
+                if self.answers(&mut ask, copy) {
                     let client = ask.client.clone();
                     return ctx.tell(&client, Payload::Ask(ask));
                 }

@@ -12,6 +12,9 @@
 //!
 //! `EXPIRE` and `PERSIST` of an owned key are *touches*: numbered among its writes, but no value shows them.
 //!
+//! What a reply may show is judged by the rules of the run's table ([`Sight`]). Those of the second table are in
+//! `rules.rs`. Those of the first are these:
+//!
 //! A read is *strict* if the world was quiet (see `check.rs`) all the while from its request to its reply: all nodes
 //! that serve were connected, none stood still, and none lacked what another had. What a strict read of an owned key
 //! may show:
@@ -35,8 +38,10 @@ use std::collections::BTreeMap;
 
 use store::quorum::Level;
 
+use crate::rules::{Mark, Sight, Spot};
+
 /// A write whose outcome is unknown may take effect this much later, in microseconds.
-const LATE_US: u64 = 10_000_000;
+pub const LATE_US: u64 = 10_000_000;
 /// In a quiet world every ready copy has what any other had so long ago: two looks at the whole.
 const SPREAD_US: u64 = 500_000;
 
@@ -74,18 +79,18 @@ pub enum State {
     Refused,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Write {
     kind: Kind,
-    state: State,
-    asked_us: u64,
-    ended_us: u64,
+    mark: Mark,
     /// When every ready copy has it, if it was acknowledged and the world is quiet.
     spread_us: u64,
     /// Unknown, and too long ago to land late.
     buried: bool,
-    /// Acknowledged at level `all`, in a quiet world.
-    sure: bool,
+    /// Earlier writes that this one need not have known: it does not overwrite them for certain.
+    unknown_to: Vec<usize>,
+    /// Bytes of the value, if that can be told.
+    bytes: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +100,8 @@ struct Owned {
     writes: Vec<Write>,
     floor: usize,
     excused: bool,
+    /// Up to this one nothing has to be known: a crash that was not lawful took it.
+    void: usize,
 }
 
 /// What a read has to respect, as it stood when it was asked for.
@@ -105,6 +112,17 @@ pub struct Read {
     floor: usize,
     /// The last acknowledged `SET` that every copy must have.
     kept: usize,
+    /// Writes that had been asked for.
+    upto: usize,
+}
+
+/// What is known of a value that was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The write that it tells of.
+    pub number: usize,
+    /// Its length.
+    pub bytes: usize,
 }
 
 /// A counter: what its value must lie between.
@@ -122,6 +140,26 @@ pub struct Counter {
     pub excused: bool,
     /// It may end, so that nothing is owed.
     pub timed: bool,
+    /// Every increment, in the order in which they were asked for.
+    adds: Vec<(i64, Mark)>,
+    /// Of so many of them nothing has to be known: a crash that was not lawful took some.
+    void: usize,
+}
+
+impl Counter {
+    /// One that has not been incremented yet.
+    pub fn new(name: String, timed: bool) -> Self {
+        Self {
+            name,
+            timed,
+            ..Self::default()
+        }
+    }
+
+    /// How many increments were asked for.
+    pub fn len(&self) -> usize {
+        self.adds.len()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -139,10 +177,14 @@ pub struct Shadow {
     /// By number.
     pub counters: Vec<Counter>,
     contended: Vec<Contended>,
+    /// Where the requests that are being made come from.
+    pub spot: Spot,
     /// How far calendars may be from the truth, in microseconds.
     pub calendar_error_us: u64,
     /// Writes that were acknowledged.
     pub acknowledged: u64,
+    /// Past which a write at level `all` is content with a majority.
+    pub write_timeout_us: u64,
 }
 
 impl Shadow {
@@ -155,6 +197,7 @@ impl Shadow {
             writes: Vec::new(),
             floor: 0,
             excused: false,
+            void: 0,
         });
         self.owned.len() - 1
     }
@@ -170,35 +213,61 @@ impl Shadow {
     }
 
     /// A write is asked for: its number.
-    pub fn begin(&mut self, key: usize, kind: Kind, now_us: u64) -> usize {
+    pub fn begin(&mut self, key: usize, kind: Kind) -> usize {
+        let mark = Mark::new(self.spot);
         let writes = &mut self.owned[key].writes;
         writes.push(Write {
             kind,
-            state: State::Pending,
-            asked_us: now_us,
-            ended_us: 0,
+            mark,
             spread_us: 0,
             buried: false,
-            sure: false,
+            unknown_to: Vec::new(),
+            bytes: None,
         });
         writes.len()
     }
 
-    /// A write at some level is answered, or will not be. `quiet`: the world was, all the time.
-    pub fn end(&mut self, key: usize, number: usize, state: State, level: Level, quiet: bool, now_us: u64) {
+    /// A write at some level is answered, or will not be.
+    pub fn end(&mut self, key: usize, number: usize, state: State, level: Level, sight: &Sight<'_>, now_us: u64) {
         let owned = &mut self.owned[key];
         let write = &mut owned.writes[number - 1];
-        (write.state, write.ended_us, write.spread_us) = (state, now_us, now_us);
+        (write.mark.state, write.mark.ended_us, write.spread_us) = (state, now_us, now_us);
+        write.mark.level = level;
         if level != Level::All {
             write.spread_us += SPREAD_US;
         }
-        write.sure = state == State::Acked && level == Level::All && quiet;
-        let (asked_us, kind, sure) = (write.asked_us, write.kind, write.sure);
+        write.mark.sure = state == State::Acked && level == Level::All && sight.is_calm();
+        let (asked_us, kind, sure) = (write.mark.spot.asked_us, write.kind, write.mark.sure);
         self.acknowledged += u64::from(state == State::Acked);
         if sure && !kind.is_touch() && number > owned.floor {
             owned.floor = number;
             for earlier in &mut owned.writes[..number - 1] {
-                earlier.buried |= earlier.state == State::Unknown && earlier.asked_us + LATE_US < asked_us;
+                earlier.buried |=
+                    earlier.mark.state == State::Unknown && earlier.mark.spot.asked_us + LATE_US < asked_us;
+            }
+        }
+        if let (Sight::Known(reader), State::Acked) = (sight, state) {
+            let took_us = now_us - asked_us;
+            let reached = reader.reached_all(level, took_us, self.write_timeout_us);
+            owned.writes[number - 1].mark.everywhere_us = reached.then_some(now_us);
+            owned.writes[number - 1].unknown_to = owned.unknown_to(number, reader);
+        }
+    }
+
+    /// How many bytes the value of a write has, if that can be told.
+    pub fn measured(&mut self, key: usize, number: usize, bytes: Option<usize>) {
+        self.owned[key].writes[number - 1].bytes = bytes;
+    }
+
+    /// Every ready copy has what was acknowledged before then; at level `one` only if nothing has moved since the
+    /// request.
+    pub fn has_spread(&mut self, before_us: u64, now_us: u64, is_still_since: impl Fn(u64) -> bool) {
+        let writes = self.owned.iter_mut().flat_map(|owned| &mut owned.writes);
+        let adds = self.counters.iter_mut().flat_map(|counter| &mut counter.adds);
+        let marks = writes.map(|write| &mut write.mark).chain(adds.map(|(_, mark)| mark));
+        for mark in marks.filter(|mark| mark.state == State::Acked && mark.ended_us <= before_us) {
+            if mark.level != Level::One || is_still_since(mark.spot.asked_us) {
+                mark.everywhere_us.get_or_insert(now_us);
             }
         }
     }
@@ -210,30 +279,92 @@ impl Shadow {
             key,
             floor: owned.floor,
             kept: owned.kept(now_us),
+            upto: owned.writes.len(),
         }
     }
 
-    /// What a read showed: the number of a write, or nothing. `asked_us` and `now_us`: when it was asked for and
-    /// answered.
+    /// What a read showed: a value, or nothing. `asked_us` and `now_us`: when it was asked for and answered.
     pub fn shown(
         &self,
         read: Read,
-        shown: Option<usize>,
-        strict: bool,
+        shown: Option<Shown>,
+        sight: &Sight<'_>,
         asked_us: u64,
         now_us: u64,
     ) -> Result<(), String> {
         let owned = &self.owned[read.key];
-        let strict = strict && !owned.excused;
         let verdict = match shown {
-            Some(number) => self.may_show(owned, read, number, strict, asked_us),
-            None if strict => self.may_be_absent(owned, read, now_us),
-            None => Ok(()),
+            Some(value) => self
+                .may_show(owned, read, value.number, sight, asked_us)
+                .and_then(|()| {
+                    let bytes = owned.writes[value.number - 1].bytes.unwrap_or(value.bytes);
+                    if bytes == value.bytes {
+                        Ok(())
+                    } else {
+                        Err(format!("it has {} bytes, not {bytes}", value.bytes))
+                    }
+                }),
+            None => self.may_be_absent(owned, read, sight, now_us),
         };
-        verdict.map_err(|why| format!("{} shows {shown:?}: {why}; {}", owned.name, owned.history(read)))
+        let number = shown.map(|shown| shown.number);
+        verdict.map_err(|why| format!("{} shows {number:?}: {why}; {}", owned.name, owned.history(read, sight)))
     }
 
-    fn may_show(&self, owned: &Owned, read: Read, number: usize, strict: bool, asked_us: u64) -> Result<(), String> {
+    /// A request was answered as if something, or nothing, were there.
+    pub fn is_there(&self, read: Read, there: bool, sight: &Sight<'_>, now_us: u64) -> Result<(), String> {
+        if !there {
+            return self.shown(read, None, sight, sight.asked_us(now_us), now_us);
+        }
+        let owned = &self.owned[read.key];
+        if self.candidates(read, sight, now_us).next().is_some() {
+            return Ok(());
+        }
+        Err(format!(
+            "{} is answered as if it were there; {}",
+            owned.name,
+            owned.history(read, sight)
+        ))
+    }
+
+    /// A request was answered as if a value of so many bytes were there.
+    pub fn has_length(&self, read: Read, bytes: usize, sight: &Sight<'_>, now_us: u64) -> Result<(), String> {
+        if bytes == 0 {
+            return self.is_there(read, false, sight, now_us);
+        }
+        let owned = &self.owned[read.key];
+        let fits = |number: usize| owned.writes[number - 1].bytes.is_none_or(|length| length == bytes);
+        if self.candidates(read, sight, now_us).any(fits) {
+            return Ok(());
+        }
+        let lengths: Vec<_> = self
+            .candidates(read, sight, now_us)
+            .map(|number| (number, owned.writes[number - 1].bytes))
+            .collect();
+        Err(format!(
+            "{} is answered as if it had {bytes} bytes, and by number it may have {lengths:?}; {}",
+            owned.name,
+            owned.history(read, sight)
+        ))
+    }
+
+    /// The writes that a read may show.
+    fn candidates<'a>(&'a self, read: Read, sight: &'a Sight<'_>, now_us: u64) -> impl Iterator<Item = usize> + 'a {
+        let owned = &self.owned[read.key];
+        let asked_us = sight.asked_us(now_us);
+        (1..=owned.writes.len())
+            .rev()
+            .filter(move |&number| self.may_show(owned, read, number, sight, asked_us).is_ok())
+    }
+
+    fn may_show(
+        &self,
+        owned: &Owned,
+        read: Read,
+        number: usize,
+        sight: &Sight<'_>,
+        asked_us: u64,
+    ) -> Result<(), String> {
+        let strict = sight.is_calm() && !owned.excused;
         let Some(write) = number.checked_sub(1).and_then(|index| owned.writes.get(index)) else {
             return Err("nobody wrote that".into());
         };
@@ -246,39 +377,72 @@ impl Shadow {
         if owned.end_us(number, strict).is_some_and(is_over) {
             return Err("it has expired".into());
         }
-        if write.state == State::Refused {
+        if write.mark.state == State::Refused {
             return Err("it was refused".into());
         }
-        let past = number < read.floor && (write.state != State::Unknown || write.buried);
-        if strict && past {
-            Err("it was overwritten".into())
-        } else {
-            Ok(())
+        match sight {
+            Sight::Quiet(_) => {
+                let past = number < read.floor && (write.mark.state != State::Unknown || write.buried);
+                if strict && past {
+                    return Err("it was overwritten".into());
+                }
+            }
+            Sight::Known(reader) => {
+                if number > read.upto && write.mark.spot.batch == reader.spot.batch {
+                    return Err("it was not written yet".into());
+                }
+                let overwrites = |other: &usize| {
+                    let later = &owned.writes[other - 1];
+                    *other > owned.void
+                        && !later.kind.is_touch()
+                        && reader.must_know(&later.mark)
+                        && later.unknown_to.binary_search(&number).is_err()
+                };
+                if let Some(other) = (number + 1..=read.upto).find(overwrites) {
+                    return Err(format!("it was overwritten by {other}"));
+                }
+            }
         }
+        Ok(())
     }
 
-    fn may_be_absent(&self, owned: &Owned, read: Read, now_us: u64) -> Result<(), String> {
-        let removed = |(index, write): (usize, &Write)| {
-            let number = index + 1;
-            let counts = match write.state {
-                State::Refused => false,
-                State::Unknown => number >= read.kept || !write.buried,
-                State::Pending | State::Acked => number >= read.kept,
-            };
-            let removes = match write.kind {
-                Kind::Set | Kind::Persist => false,
-                Kind::Del => true,
-                Kind::SetFor(time_us) | Kind::Expire(time_us) => {
-                    now_us + self.calendar_error_us >= write.asked_us + time_us
-                }
-            };
-            counts && removes
+    fn may_be_absent(&self, owned: &Owned, read: Read, sight: &Sight<'_>, now_us: u64) -> Result<(), String> {
+        let removes = |write: &Write| match write.kind {
+            Kind::Set | Kind::Persist => false,
+            Kind::Del => true,
+            Kind::SetFor(time_us) | Kind::Expire(time_us) => {
+                now_us + self.calendar_error_us >= write.mark.spot.asked_us + time_us
+            }
         };
-        let excuse = read.kept == 0 || owned.writes.iter().enumerate().any(removed);
-        if excuse {
-            Ok(())
-        } else {
+        let removed = |kept: usize, is_before: &dyn Fn(usize, &Write) -> bool| {
+            owned.writes.iter().zip(1..).any(|(write, number)| {
+                let counts = match write.mark.state {
+                    State::Refused => false,
+                    State::Unknown => number >= kept || !write.buried,
+                    State::Pending | State::Acked => !is_before(number, write),
+                };
+                counts && removes(write)
+            })
+        };
+        let missing = match sight {
+            Sight::Quiet(strict) => {
+                let is_before = |number, _: &Write| number < read.kept;
+                *strict && !owned.excused && read.kept > 0 && !removed(read.kept, &is_before)
+            }
+            Sight::Known(reader) => (owned.void + 1..=read.upto).any(|kept| {
+                let write = &owned.writes[kept - 1];
+                // What stands behind the request in its batch comes too late to have removed something.
+                let is_before = |number, other: &Write| {
+                    number < kept && other.mark.is_before(&write.mark.spot)
+                        || number > read.upto && other.mark.spot.batch == reader.spot.batch
+                };
+                write.keeps() && reader.must_know(&write.mark) && !removed(kept, &is_before)
+            }),
+        };
+        if missing {
             Err("an acknowledged write is missing".into())
+        } else {
+            Ok(())
         }
     }
 
@@ -287,7 +451,7 @@ impl Shadow {
     pub fn must_hold(&self, key: usize, number: usize) -> Option<bool> {
         let owned = &self.owned[key];
         let last = owned.writes.len() == number;
-        let Write { kind, state, .. } = owned.writes[number - 1];
+        let (kind, state) = (owned.writes[number - 1].kind, owned.writes[number - 1].mark.state);
         let stays = matches!(kind, Kind::Set | Kind::Del);
         let sure = last && state == State::Acked && !owned.writes.iter().any(Write::is_open) && stays;
         sure.then_some(kind == Kind::Del)
@@ -297,13 +461,100 @@ impl Shadow {
     /// last acknowledged write and whether it was a delete.
     pub fn excuse_unless(&mut self, key: usize, holds: impl Fn(&str, usize, bool) -> bool) {
         let owned = &mut self.owned[key];
-        let last = owned.writes.iter().rposition(|write| write.state == State::Acked);
+        // What only one node had to have may be lost, and nothing more with it.
+        let lasts = |write: &Write| {
+            write.mark.state == State::Acked && (write.mark.level != Level::One || write.mark.everywhere_us.is_some())
+        };
+        let last = owned.writes.iter().rposition(lasts);
         // Whether a touch is lost cannot be seen yet.
         if let Some(index) = last
             && (owned.writes[index].kind.is_touch()
                 || !holds(&owned.name, index + 1, owned.writes[index].kind == Kind::Del))
         {
             owned.excused = true;
+            owned.void = owned.writes.len();
+        }
+    }
+
+    // Counters
+
+    /// A counter is to grow: the number of the increment.
+    pub fn add(&mut self, counter: usize, by: i64) -> usize {
+        let adds = &mut self.counters[counter].adds;
+        adds.push((by, Mark::new(self.spot)));
+        adds.len() - 1
+    }
+
+    /// An increment is answered, or will not be.
+    pub fn added(
+        &mut self,
+        (counter, add): (usize, usize),
+        state: State,
+        level: Level,
+        sight: &Sight<'_>,
+        now_us: u64,
+    ) {
+        let mark = &mut self.counters[counter].adds[add].1;
+        (mark.state, mark.ended_us, mark.level) = (state, now_us, level);
+        if let (Sight::Known(reader), State::Acked) = (sight, state) {
+            let reached = reader.reached_all(level, now_us - mark.spot.asked_us, self.write_timeout_us);
+            mark.everywhere_us = reached.then_some(now_us);
+        }
+    }
+
+    /// Whether a counter may show `sum`, to a request behind which the increments from `upto` on were made; `own`: and
+    /// which made one itself.
+    pub fn may_sum(
+        &self,
+        counter: usize,
+        upto: usize,
+        own: Option<i64>,
+        sum: i64,
+        sight: &Sight<'_>,
+    ) -> Result<(), String> {
+        let Sight::Known(reader) = sight else { return Ok(()) };
+        let entry = &self.counters[counter];
+        let (mut low, mut high) = (own.unwrap_or(0), own.unwrap_or(0));
+        for (number, (by, mark)) in entry.adds.iter().enumerate() {
+            let is_later = number >= upto && mark.spot.batch == reader.spot.batch;
+            if mark.state == State::Refused || is_later {
+                continue;
+            }
+            let known = !entry.timed && number >= entry.void && number < upto && reader.must_know(mark);
+            low += if known { *by } else { (*by).min(0) };
+            high += if known { *by } else { (*by).max(0) };
+        }
+        if (low..=high).contains(&sum) {
+            return Ok(());
+        }
+        Err(format!(
+            "{} shows {sum}, which is not between {low} and {high}",
+            entry.name
+        ))
+    }
+
+    /// A crash that was not lawful: excuses a counter unless a living node shows what is owed.
+    pub fn excuse_counters(&mut self, sums: impl Fn(&str) -> Vec<i64>) {
+        for counter in &mut self.counters {
+            let sums = sums(&counter.name);
+            counter.excused |= sums.iter().max().copied().unwrap_or(0) < counter.owed;
+            let owed = counter.adds[counter.void..].iter();
+            let owed = owed.filter(|(_, mark)| {
+                mark.state == State::Acked && (mark.level != Level::One || mark.everywhere_us.is_some())
+            });
+            let open = counter.adds.iter().filter(|(_, mark)| mark.state != State::Refused);
+            let (mut low, mut high) = (0, 0);
+            for (by, _) in owed {
+                (low, high) = (low + by, high + by);
+            }
+            let owed: i64 = low;
+            let all: i64 = open.clone().map(|(by, _)| by).sum();
+            let loose = all - owed;
+            low += loose.min(0);
+            high += loose.max(0);
+            if !sums.iter().any(|sum| (low..=high).contains(sum)) {
+                counter.void = counter.adds.len();
+            }
         }
     }
 
@@ -365,15 +616,20 @@ impl Shadow {
 impl Write {
     /// It may still land.
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Unknown | State::Pending) && !self.buried
+        matches!(self.mark.state, State::Unknown | State::Pending) && !self.buried
+    }
+
+    /// Something is there once it has happened.
+    fn keeps(&self) -> bool {
+        matches!(self.kind, Kind::Set | Kind::SetFor(_) | Kind::Persist)
     }
 
     /// When it took effect at the latest.
     fn latest_us(&self) -> u64 {
-        if self.state == State::Acked {
-            self.ended_us
+        if self.mark.state == State::Acked {
+            self.mark.ended_us
         } else {
-            self.asked_us + LATE_US
+            self.mark.spot.asked_us + LATE_US
         }
     }
 }
@@ -387,7 +643,7 @@ impl Owned {
             Kind::SetFor(time_us) => Some(write.latest_us() + time_us),
             _ => None,
         };
-        let touches = |(index, touch): &(usize, &Write)| match touch.state {
+        let touches = |(index, touch): &(usize, &Write)| match touch.mark.state {
             State::Refused => false,
             State::Acked => *index >= number,
             State::Pending | State::Unknown => !touch.buried,
@@ -397,7 +653,7 @@ impl Owned {
                 Kind::Persist => end_us = None,
                 Kind::Expire(time_us) => {
                     let later_us = touch.latest_us() + time_us;
-                    let binds = strict && write.sure && touch.sure;
+                    let binds = strict && write.mark.sure && touch.mark.sure;
                     end_us = match end_us {
                         Some(end_us) => Some(end_us.max(later_us)),
                         None => binds.then_some(later_us),
@@ -416,42 +672,86 @@ impl Owned {
     }
 
     fn kept(&self, now_us: u64) -> usize {
-        let keeps = |kind: Kind| matches!(kind, Kind::Set | Kind::SetFor(_) | Kind::Persist);
-        let kept = |write: &Write| write.state == State::Acked && keeps(write.kind) && write.spread_us <= now_us;
+        let kept = |write: &Write| write.mark.state == State::Acked && write.keeps() && write.spread_us <= now_us;
         let last = self.writes.iter().rposition(kept).map_or(0, |index| index + 1);
         // A delete that was acknowledged in a quiet world has seen all before it.
         if last < self.floor { self.floor } else { last }
     }
 
-    fn history(&self, read: Read) -> String {
+    /// Earlier writes that acknowledged write `number` need not have known, in order.
+    fn unknown_to(&self, number: usize, reader: &crate::rules::Reader<'_>) -> Vec<usize> {
+        let is_unknown = |other: &usize| {
+            let earlier = &self.writes[other - 1];
+            match earlier.mark.state {
+                State::Refused => false,
+                State::Unknown => !earlier.buried,
+                State::Pending => earlier.mark.spot.batch != reader.spot.batch,
+                State::Acked => *other <= self.void || !reader.must_know(&earlier.mark),
+            }
+        };
+        (1..number).filter(is_unknown).collect()
+    }
+
+    fn history(&self, read: Read, sight: &Sight<'_>) -> String {
         let first = self.writes.len().saturating_sub(12);
         let line = |(index, write): (usize, &Write)| {
             let buried = if write.buried { " buried" } else { "" };
-            let at_ms = write.asked_us / 1000;
-            format!("{}:{:?} {:?}{buried} at {at_ms} ms", index + 1, write.kind, write.state)
+            let at_ms = write.mark.spot.asked_us / 1000;
+            let (kind, state) = (write.kind, write.mark.state);
+            let place = match sight {
+                Sight::Quiet(_) => String::new(),
+                Sight::Known(_) => {
+                    let Mark { spot, level, .. } = write.mark;
+                    let everywhere = if write.mark.everywhere_us.is_some() {
+                        " everywhere"
+                    } else {
+                        ""
+                    };
+                    format!(" {level:?}{everywhere} by machine {} of {:b}", spot.machine, spot.group)
+                }
+            };
+            format!("{}:{kind:?} {state:?}{buried} at {at_ms} ms{place}", index + 1)
         };
         let lines: Vec<String> = self.writes.iter().enumerate().skip(first).map(line).collect();
-        format!(
-            "floor {}, kept {}, excused {}, writes {}",
-            read.floor,
-            read.kept,
-            self.excused,
-            lines.join(", ")
-        )
+        let lines = lines.join(", ");
+        let excused = self.excused;
+        match sight {
+            Sight::Quiet(_) => format!(
+                "floor {}, kept {}, excused {excused}, writes {lines}",
+                read.floor, read.kept
+            ),
+            Sight::Known(reader) => format!(
+                "asked at {} ms at machine {} of {:b}, whole {}, void {}, writes {lines}",
+                reader.spot.asked_us / 1000,
+                reader.spot.machine,
+                reader.spot.group,
+                reader.whole,
+                self.void
+            ),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        rules::Reader,
+        together::{Tie, Together},
+    };
 
     fn acked(shadow: &mut Shadow, kind: Kind, quiet: bool) {
-        let number = shadow.begin(0, kind, 0);
-        shadow.end(0, number, State::Acked, Level::All, quiet, 0);
+        let number = shadow.begin(0, kind);
+        shadow.end(0, number, State::Acked, Level::All, &Sight::Quiet(quiet), 0);
+    }
+
+    fn value(number: Option<usize>) -> Option<Shown> {
+        number.map(|number| Shown { number, bytes: 1 })
     }
 
     fn check(shadow: &Shadow, shown: Option<usize>, strict: bool) -> bool {
-        shadow.shown(shadow.read(0, 0), shown, strict, 0, 0).is_ok()
+        let read = shadow.read(0, 0);
+        shadow.shown(read, value(shown), &Sight::Quiet(strict), 0, 0).is_ok()
     }
 
     #[test]
@@ -486,9 +786,12 @@ mod tests {
     fn what_a_majority_has_is_read_by_everybody_a_moment_later() {
         let mut shadow = Shadow::default();
         shadow.new_key("k".into());
-        let number = shadow.begin(0, Kind::Set, 0);
-        shadow.end(0, number, State::Acked, Level::Quorum, true, 0);
-        let absent = |now_us| shadow.shown(shadow.read(0, now_us), None, true, now_us, now_us).is_ok();
+        let number = shadow.begin(0, Kind::Set);
+        shadow.end(0, number, State::Acked, Level::Quorum, &Sight::Quiet(true), 0);
+        let absent = |now_us| {
+            let read = shadow.read(0, now_us);
+            shadow.shown(read, None, &Sight::Quiet(true), now_us, now_us).is_ok()
+        };
         assert!(absent(SPREAD_US - 1));
         assert!(!absent(SPREAD_US), "lost");
     }
@@ -497,15 +800,16 @@ mod tests {
     fn what_is_unknown_may_land_late_and_what_is_refused_never() {
         let mut shadow = Shadow::default();
         shadow.new_key("k".into());
-        let unknown = shadow.begin(0, Kind::Del, 0);
-        shadow.end(0, unknown, State::Unknown, Level::All, false, 0);
+        let unknown = shadow.begin(0, Kind::Del);
+        shadow.end(0, unknown, State::Unknown, Level::All, &Sight::Quiet(false), 0);
         acked(&mut shadow, Kind::Set, true);
         assert!(check(&shadow, None, true));
-        let refused = shadow.begin(0, Kind::Set, 0);
-        shadow.end(0, refused, State::Refused, Level::All, true, 0);
+        let refused = shadow.begin(0, Kind::Set);
+        shadow.end(0, refused, State::Refused, Level::All, &Sight::Quiet(true), 0);
         assert!(!check(&shadow, Some(refused), false));
-        let later = shadow.begin(0, Kind::Set, 2 * LATE_US);
-        shadow.end(0, later, State::Acked, Level::All, true, 0);
+        shadow.spot.asked_us = 2 * LATE_US;
+        let later = shadow.begin(0, Kind::Set);
+        shadow.end(0, later, State::Acked, Level::All, &Sight::Quiet(true), 0);
         assert!(!check(&shadow, None, true), "it is buried");
     }
 
@@ -514,7 +818,10 @@ mod tests {
         const SECOND_US: u64 = 1_000_000;
         let mut shadow = Shadow::default();
         shadow.new_key("k".into());
-        let shows = |shadow: &Shadow, shown, now_us| shadow.shown(shadow.read(0, now_us), shown, true, now_us, now_us);
+        let shows = |shadow: &Shadow, shown, now_us| {
+            let read = shadow.read(0, now_us);
+            shadow.shown(read, value(shown), &Sight::Quiet(true), now_us, now_us)
+        };
         acked(&mut shadow, Kind::Set, true);
         acked(&mut shadow, Kind::Expire(SECOND_US), true);
         assert!(shows(&shadow, Some(1), SECOND_US).is_ok() && shows(&shadow, None, SECOND_US).is_ok());
@@ -525,8 +832,8 @@ mod tests {
         assert!(shows(&shadow, None, 9 * SECOND_US).is_err(), "it was to stay");
         assert!(shows(&shadow, Some(3), 0).is_err(), "no value");
         acked(&mut shadow, Kind::SetFor(SECOND_US), true);
-        let late = shadow.begin(0, Kind::Persist, 0);
-        shadow.end(0, late, State::Unknown, Level::All, true, 0);
+        let late = shadow.begin(0, Kind::Persist);
+        shadow.end(0, late, State::Unknown, Level::All, &Sight::Quiet(true), 0);
         assert!(shows(&shadow, Some(4), 9 * SECOND_US).is_ok() && shows(&shadow, None, 9 * SECOND_US).is_ok());
     }
 
@@ -539,5 +846,155 @@ mod tests {
         assert!(shadow.contended_left(0, None).is_err() && shadow.contended_left(0, Some("v")).is_ok());
         shadow.excuse_contended(|_| false);
         assert!(shadow.contended_left(0, None).is_ok());
+    }
+
+    /// Long after the beginning: the world has been steady.
+    const LONG_US: u64 = 10_000_000;
+
+    /// A world of three nodes that are linked pairwise from the beginning on, or of which the first one is cut off
+    /// since 50.
+    fn together(is_cut: bool) -> Together {
+        let mut together = Together::default();
+        let lives = [Some(1), Some(2), Some(3)];
+        together.update(1, &lives, false, |_, _| Tie::Linked);
+        if is_cut {
+            let tie = |a, _| if a == 0 { Tie::Blocked } else { Tie::Linked };
+            together.update(LONG_US + 50, &lives, false, tie);
+        }
+        together
+    }
+
+    fn waiting() -> Shadow {
+        Shadow {
+            write_timeout_us: 1_000_000,
+            ..Shadow::default()
+        }
+    }
+
+    /// A request of the node on `machine`, which is now answered.
+    fn sight(together: &Together, machine: usize, asked_us: u64) -> Sight<'_> {
+        let asked_us = LONG_US + asked_us;
+        let spot = Spot {
+            machine,
+            life: machine as u64 + 1,
+            batch: asked_us,
+            asked_us,
+            group: together.group(machine),
+        };
+        Sight::Known(Reader {
+            spot,
+            whole: together.is_whole_since(asked_us),
+            together,
+        })
+    }
+
+    fn write(shadow: &mut Shadow, kind: Kind, state: State, sight: &Sight<'_>) {
+        if let Sight::Known(reader) = sight {
+            shadow.spot = reader.spot;
+            let number = shadow.begin(0, kind);
+            shadow.measured(0, number, Some(10 * number));
+            shadow.end(0, number, state, Level::All, sight, reader.spot.asked_us + 1);
+        }
+    }
+
+    /// Whether a request may show this, by the rules of the second table.
+    fn explains(shadow: &Shadow, number: Option<usize>, sight: &Sight<'_>) -> bool {
+        let shown = number.map(|number| Shown {
+            number,
+            bytes: 10 * number,
+        });
+        shadow.shown(shadow.read(0, 0), shown, sight, 0, LONG_US + 100).is_ok()
+    }
+
+    #[test]
+    fn a_reply_follows_from_the_writes_that_its_node_had_to_know() {
+        let mut shadow = waiting();
+        shadow.new_key("k".into());
+        let whole = together(false);
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&whole, 1, 10));
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&whole, 1, 20));
+        let reader = sight(&whole, 2, 30);
+        assert!(explains(&shadow, Some(2), &reader));
+        assert!(!explains(&shadow, Some(1), &reader), "overwritten");
+        assert!(!explains(&shadow, None, &reader), "lost");
+        assert!(!explains(&shadow, Some(3), &reader), "nobody wrote that");
+        let torn = Some(Shown { number: 2, bytes: 19 });
+        assert!(
+            shadow
+                .shown(shadow.read(0, 0), torn, &reader, 0, LONG_US + 100)
+                .is_err()
+        );
+        let cut = together(true);
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&cut, 1, 60));
+        let own_side = sight(&cut, 2, 70);
+        assert!(explains(&shadow, Some(3), &own_side) && !explains(&shadow, Some(2), &own_side));
+        let other_side = sight(&cut, 0, 70);
+        assert!(explains(&shadow, Some(3), &other_side) && explains(&shadow, Some(2), &other_side));
+    }
+
+    #[test]
+    fn a_write_that_did_not_know_another_does_not_overwrite_it() {
+        let mut shadow = waiting();
+        shadow.new_key("k".into());
+        let cut = together(true);
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&cut, 0, 60));
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&cut, 1, 70));
+        let mut healed = together(true);
+        healed.update(LONG_US + 80, &[Some(1), Some(2), Some(3)], false, |_, _| Tie::Linked);
+        let reader = sight(&healed, 2, 90);
+        assert!(explains(&shadow, Some(1), &reader) && explains(&shadow, Some(2), &reader));
+        assert!(!explains(&shadow, None, &reader));
+        write(&mut shadow, Kind::Del, State::Acked, &sight(&healed, 2, 95));
+        let reader = sight(&healed, 0, 98);
+        assert!(explains(&shadow, None, &reader));
+        assert!(!explains(&shadow, Some(1), &reader) && !explains(&shadow, Some(2), &reader));
+    }
+
+    #[test]
+    fn what_is_told_of_a_value_without_showing_it_is_judged_too() {
+        let mut shadow = waiting();
+        shadow.new_key("k".into());
+        let whole = together(false);
+        let told = |shadow: &Shadow, there| {
+            let reader = sight(&whole, 2, 40);
+            shadow
+                .is_there(shadow.read(0, 0), there, &reader, LONG_US + 100)
+                .is_ok()
+        };
+        let measured = |shadow: &Shadow, bytes| {
+            let reader = sight(&whole, 2, 40);
+            shadow
+                .has_length(shadow.read(0, 0), bytes, &reader, LONG_US + 100)
+                .is_ok()
+        };
+        assert!(told(&shadow, false) && !told(&shadow, true));
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&whole, 1, 10));
+        assert!(!told(&shadow, false) && told(&shadow, true));
+        assert!(measured(&shadow, 10) && !measured(&shadow, 11) && !measured(&shadow, 0));
+        write(&mut shadow, Kind::Set, State::Unknown, &sight(&whole, 1, 20));
+        assert!(measured(&shadow, 10) && measured(&shadow, 20));
+        shadow.excuse_unless(0, |_, _, _| false);
+        assert!(told(&shadow, false), "a crash took it");
+    }
+
+    #[test]
+    fn a_counter_shows_what_is_known_and_any_of_the_rest() {
+        let mut shadow = waiting();
+        shadow.counters.push(Counter::new("n".into(), false));
+        let (whole, cut) = (together(false), together(true));
+        let mut add = |by, state, sight: &Sight<'_>| {
+            if let Sight::Known(reader) = sight {
+                shadow.spot = reader.spot;
+            }
+            let number = shadow.add(0, by);
+            shadow.added((0, number), state, Level::All, sight, sight.asked_us(0) + 1);
+        };
+        add(5, State::Acked, &sight(&whole, 1, 10));
+        add(3, State::Unknown, &sight(&whole, 1, 20));
+        add(7, State::Acked, &sight(&cut, 1, 60));
+        add(100, State::Refused, &sight(&cut, 1, 62));
+        let shows = |machine, sum| shadow.may_sum(0, 4, None, sum, &sight(&cut, machine, 70)).is_ok();
+        assert!(shows(2, 12) && shows(2, 15) && !shows(2, 11) && !shows(2, 16));
+        assert!(shows(0, 5) && shows(0, 15) && !shows(0, 4), "everywhere before the cut");
     }
 }

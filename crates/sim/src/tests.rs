@@ -1,11 +1,16 @@
 //! The simulator on itself: a seed is a seed, a short run passes, planted bugs are caught.
 
-use crate::{PLANT_SEEDS_MAX, catch, fault::Plan, plant::Plant, simulate};
+use crate::{
+    Options, PLANT_SEEDS_MAX, catch,
+    fault::{Fault, Plan, Table},
+    plant::Plant,
+    simulate,
+};
 
 #[test]
 fn a_seed_is_a_seed() {
     for seed in [3, 6, 17, 24] {
-        let plan = Plan::draw(seed, 10, None);
+        let plan = Plan::draw(Table::Second, seed, 10, None);
         let [first, second] = [(); 2].map(|()| simulate(&plan, None, false).map(|tally| tally.trace));
         assert_eq!(first, second, "seed {seed}");
     }
@@ -14,15 +19,38 @@ fn a_seed_is_a_seed() {
 #[test]
 fn a_short_run_passes() {
     for seed in 1..=20 {
-        let plan = Plan::draw(seed, 15, None);
+        let plan = Plan::draw(Table::First, seed, 15, None);
         simulate(&plan, None, false).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
     }
 }
 
 #[test]
+fn every_reply_of_a_calm_world_is_explained() {
+    for seed in 1..=10 {
+        let mut plan = Plan::draw(Table::Second, seed, 15, None);
+        plan.faults = vec![Fault::Crash, Fault::Join, Fault::ClockJump];
+        simulate(&plan, None, false).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+}
+
+#[test]
+fn the_line_that_repeats_a_seed_is_read_as_it_was_written() {
+    for line in [
+        "--seconds 60",
+        "--seconds 30 --nodes 5 --faults v1",
+        "--seconds 5 --only none --with twin",
+        "--seconds 5 --only linkdown,ring --with blind,stranger",
+    ] {
+        let options = Options::parse(line.split(' ').map(str::to_owned)).expect("options that exist");
+        assert_eq!(options.fixed(), line);
+    }
+    assert!(Options::parse(["--only".to_owned(), "flood".to_owned()].into_iter()).is_none());
+}
+
+#[test]
 fn what_once_failed_passes() {
     for seed in [188, 240, 261, 325, 677, 828, 1045, 1148, 1755, 3080, 3355] {
-        let plan = Plan::draw(seed, 60, None);
+        let plan = Plan::draw(Table::First, seed, 60, None);
         simulate(&plan, None, false).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
     }
 }

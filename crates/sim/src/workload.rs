@@ -2,21 +2,27 @@
 //!
 //! A client sits at a node and has one batch under way at a time. When its node dies it does not know what became of
 //! that, and goes to another node.
+//!
+//! Here are the requests of the first fault table. Those of the second are these and the ones in [`load`].
 
-use node::Pid;
+mod load;
+
+use node::{Pid, Term};
 use store::{
     ask::{Ask, Session},
     quorum::Level,
 };
 use wire::{
-    reply::{Reply, Retry, Tokens},
+    reply::{Replies, Reply, Retry, Tokens},
     request::Batch,
 };
 
+use self::load::Deed;
 use crate::{
-    fault::Plan,
+    fault::{Plan, Table},
     random::Random,
-    shadow::{Kind, Read, Shadow, State},
+    rules::{Sight, Spot, detection_us},
+    shadow::{Counter, Kind, Read, Shadow, Shown, State},
 };
 
 /// One request, and what is needed to judge its reply.
@@ -44,11 +50,15 @@ enum Op {
     Count {
         counter: usize,
         by: i64,
+        add: usize,
     },
     Sum {
         counter: usize,
         low: i64,
+        /// Increments that had been asked for.
+        upto: usize,
     },
+    Deed(Deed),
     Contend {
         key: usize,
         value: Option<String>,
@@ -63,8 +73,8 @@ enum Op {
 pub struct Asked {
     ops: Vec<Op>,
     level: Level,
-    /// When it was asked.
-    pub at_us: u64,
+    /// Where and when it was asked.
+    pub spot: Spot,
     /// For how long the node had stood still by then, in microseconds.
     pub stood_us: u64,
 }
@@ -91,6 +101,18 @@ pub struct Client {
     fading: Vec<usize>,
     flushed: Vec<usize>,
     values: u64,
+    /// Keys that it reads and writes in one request, and the number of its own counter.
+    exact: Vec<usize>,
+    counter: usize,
+}
+
+/// What a client sends.
+#[derive(Debug)]
+pub enum Question {
+    /// A batch, as the RESP and HTTP front ends make it.
+    Batch(Box<Ask>),
+    /// A call of a BEAM process.
+    Call(Term),
 }
 
 /// All clients.
@@ -103,6 +125,14 @@ pub struct Workload {
     random: Random,
     batch_max: u64,
     value_bytes_max: u64,
+    table: Table,
+    /// Keys that all clients write.
+    shared: Vec<usize>,
+    batches: u64,
+    /// The level of the keyspaces, and how many copies a write needs.
+    level: Level,
+    min_acks: u32,
+    detection_us: u64,
     /// Requests answered.
     pub requests: u64,
     /// Requests by outcome: done, refused, unknown.
@@ -128,7 +158,7 @@ impl Workload {
     /// The clients of a plan.
     pub fn new(plan: &Plan, random: Random) -> Self {
         let mut shadow = Shadow::default();
-        let mut clients: Vec<Client> = (0..plan.clients).map(|_| Client::default()).collect();
+        let mut clients: Vec<Client> = (0..plan.load.clients).map(|_| Client::default()).collect();
         for (number, client) in clients.iter_mut().enumerate() {
             client.keys = (0..KEYS)
                 .map(|key| shadow.new_key(format!("c{number}:{key}")))
@@ -138,11 +168,8 @@ impl Workload {
                 .collect();
         }
         for counter in 0..COUNTERS {
-            shadow.counters.push(crate::shadow::Counter {
-                name: format!("n:{counter}"),
-                timed: counter == COUNTERS - 1,
-                ..Default::default()
-            });
+            let timed = counter == COUNTERS - 1;
+            shadow.counters.push(Counter::new(format!("n:{counter}"), timed));
         }
         for key in 0..CONTENDED {
             shadow.new_contended(format!("x:{key}"), key == 0);
@@ -150,12 +177,23 @@ impl Workload {
         if plan.keyspaces > 1 {
             clients[0].flushed = (0..FLUSHED).map(|key| shadow.new_key(format!("w:{key}"))).collect();
         }
+        let shared = if plan.table == Table::Second {
+            load::new_keys(&mut clients, &mut shadow)
+        } else {
+            Vec::new()
+        };
         Self {
             clients,
             shadow,
             random,
-            batch_max: plan.batch_max,
-            value_bytes_max: plan.value_bytes_max,
+            batch_max: plan.load.batch_max,
+            value_bytes_max: plan.load.value_bytes_max,
+            table: plan.table,
+            shared,
+            batches: 0,
+            level: plan.load.level,
+            min_acks: plan.load.min_acks,
+            detection_us: detection_us(plan.tick_ms),
             requests: 0,
             outcomes: [0; 3],
             hasty: false,
@@ -164,8 +202,14 @@ impl Workload {
 
     // Asking
 
-    /// The next batch of a client that sits somewhere and thinks no longer.
-    pub fn ask(&mut self, client: usize, now_us: u64, stood_us: u64) -> Option<Box<Ask>> {
+    /// The next request of a client that sits at `spot` and thinks no longer.
+    pub fn ask(&mut self, client: usize, mut spot: Spot, stood_us: u64) -> Option<Question> {
+        self.batches += 1;
+        spot.batch = self.batches;
+        self.shadow.spot = spot;
+        if self.table == Table::Second && self.random.chance(load::CALLS) {
+            return self.call(client, spot, stood_us).map(Question::Call);
+        }
         let level = self.random.pick(&[
             Level::All,
             Level::All,
@@ -178,7 +222,9 @@ impl Workload {
         let count = self.random.between(1, self.batch_max);
         let flushes = !self.clients[client].flushed.is_empty() && self.random.chance(200);
         let op = if flushes { Self::op_in_second } else { Self::op };
-        let ops = (0..count).map(|_| op(self, client, now_us, &mut batch)).collect();
+        let ops = (0..count)
+            .map(|_| op(self, client, spot.asked_us, &mut batch))
+            .collect();
         let place = self.clients[client].place.clone()?;
         let mut session = Session::new(client as u64 + 1, true);
         session.keyspace = u16::from(flushes);
@@ -186,21 +232,24 @@ impl Workload {
         self.clients[client].asked = Some(Asked {
             ops,
             level,
-            at_us: now_us,
+            spot,
             stood_us,
         });
-        Some(Box::new(Ask {
+        Some(Question::Batch(Box::new(Ask {
             client: place.pid,
             session,
             batch,
-        }))
+        })))
     }
 
     fn op(&mut self, client: usize, now_us: u64, batch: &mut Batch) -> Op {
+        if self.table == Table::Second && self.random.chance(load::DEEDS) {
+            return self.deed(client, now_us, batch);
+        }
         match self.random.below(100) {
             0..25 => {
                 let key = self.own_key(client);
-                let (number, value) = self.begin(key, Kind::Set, now_us);
+                let (number, value) = self.begin(key, Kind::Set);
                 batch.push(&[b"SET", self.name(key), &value]);
                 Op::Write { key, number }
             }
@@ -208,33 +257,33 @@ impl Workload {
                 // Written once, so that its loss cannot hide behind a later write.
                 let number = self.shadow.len();
                 let key = self.shadow.new_key(format!("once{client}:{number}"));
-                let (number, value) = self.begin(key, Kind::Set, now_us);
+                let (number, value) = self.begin(key, Kind::Set);
                 batch.push(&[b"SET", self.name(key), &value]);
                 Op::Write { key, number }
             }
             30..40 => {
                 let key = self.own_key(client);
-                let (number, _) = self.begin(key, Kind::Del, now_us);
+                let (number, _) = self.begin(key, Kind::Del);
                 batch.push(&[b"DEL", self.name(key)]);
                 Op::Write { key, number }
             }
             40..42 => {
                 let key = self.random.pick(&self.clients[client].fading);
-                let (number, value) = self.begin(key, Kind::Set, now_us);
+                let (number, value) = self.begin(key, Kind::Set);
                 batch.push(&[b"SET", self.name(key), &value]);
                 Op::Write { key, number }
             }
             42..45 => {
                 let key = self.random.pick(&self.clients[client].fading);
                 let time_ms = self.random.between(100, 3_000);
-                let (number, value) = self.begin(key, Kind::SetFor(time_ms * 1000), now_us);
+                let (number, value) = self.begin(key, Kind::SetFor(time_ms * 1000));
                 batch.push(&[b"SET", self.name(key), &value, b"PX", time_ms.to_string().as_bytes()]);
                 Op::Write { key, number }
             }
             45..50 => {
                 let mut keys = self.clients[client].keys.clone();
                 keys.truncate(self.random.between(2, 6) as usize);
-                let pairs = keys.iter().map(|&key| (key, self.begin(key, Kind::Set, now_us)));
+                let pairs = keys.iter().map(|&key| (key, self.begin(key, Kind::Set)));
                 let pairs: Vec<(usize, (usize, Vec<u8>))> = pairs.collect();
                 let mut args: Vec<&[u8]> = vec![b"MSET"];
                 for (key, (_, value)) in &pairs {
@@ -245,12 +294,13 @@ impl Workload {
             }
             50..53 => {
                 let key = self.own_key(client);
-                let (number, value) = self.begin(key, Kind::Set, now_us);
+                let (number, value) = self.begin(key, Kind::Set);
+                self.shadow.measured(key, number, None);
                 batch.push(&[b"APPEND", self.name(key), &value]);
                 let bytes = value.len();
                 Op::Append { key, number, bytes }
             }
-            53..57 => self.touch(client, now_us, batch),
+            53..57 => self.touch(client, batch),
             57..58 => {
                 let name = &self.shadow.counters[COUNTERS - 1].name;
                 let time_ms = self.random.between(300, 3_000).to_string();
@@ -279,7 +329,8 @@ impl Workload {
                 let name = self.shadow.counters[counter].name.clone();
                 batch.push(&[b"INCRBY", name.as_bytes(), by.to_string().as_bytes()]);
                 self.shadow.counters[counter].high += by;
-                Op::Count { counter, by }
+                let add = self.shadow.add(counter, by);
+                Op::Count { counter, by, add }
             }
             86..90 => {
                 let counter = self.random.index(COUNTERS);
@@ -288,13 +339,15 @@ impl Workload {
                 Op::Sum {
                     counter,
                     low: entry.low,
+                    upto: entry.len(),
                 }
             }
-            number => self.contend(client, number, batch),
+            dice if self.table == Table::Second => self.deed_on_shared(dice, now_us, batch),
+            dice => self.contend(client, dice, batch),
         }
     }
 
-    fn touch(&mut self, client: usize, now_us: u64, batch: &mut Batch) -> Op {
+    fn touch(&mut self, client: usize, batch: &mut Batch) -> Op {
         let key = self.random.pick(&self.clients[client].fading);
         let time_ms = self.random.between(100, 3_000);
         let persists = self.random.chance(500);
@@ -303,7 +356,7 @@ impl Workload {
         } else {
             Kind::Expire(time_ms * 1000)
         };
-        let number = self.shadow.begin(key, kind, now_us);
+        let number = self.shadow.begin(key, kind);
         if persists {
             batch.push(&[b"PERSIST", self.name(key)]);
         } else {
@@ -317,19 +370,19 @@ impl Workload {
         let key = self.random.pick(&self.clients[client].flushed);
         match self.random.below(100) {
             0..40 => {
-                let (number, value) = self.begin(key, Kind::Set, now_us);
+                let (number, value) = self.begin(key, Kind::Set);
                 batch.push(&[b"SET", self.name(key), &value]);
                 Op::Write { key, number }
             }
             40..50 => {
-                let (number, _) = self.begin(key, Kind::Del, now_us);
+                let (number, _) = self.begin(key, Kind::Del);
                 batch.push(&[b"DEL", self.name(key)]);
                 Op::Write { key, number }
             }
             50..58 => {
                 batch.push(&[b"FLUSHALL"]);
                 let keys = self.clients[client].flushed.clone();
-                let gone = |key| (key, self.shadow.begin(key, Kind::Del, now_us));
+                let gone = |key| (key, self.shadow.begin(key, Kind::Del));
                 Op::WriteMany(keys.into_iter().map(gone).collect())
             }
             _ => {
@@ -370,8 +423,8 @@ impl Workload {
         }
     }
 
-    fn begin(&mut self, key: usize, kind: Kind, now_us: u64) -> (usize, Vec<u8>) {
-        let number = self.shadow.begin(key, kind, now_us);
+    fn begin(&mut self, key: usize, kind: Kind) -> (usize, Vec<u8>) {
+        let number = self.shadow.begin(key, kind);
         let mut value = format!("{}#{number}#", self.shadow.name(key)).into_bytes();
         let mut padding = self.random.below(self.value_bytes_max + 1);
         let is_first = || self.clients.iter().any(|client| client.keys[0] == key);
@@ -379,6 +432,7 @@ impl Workload {
             padding = self.random.below(HUGE_BYTES_MAX + 1);
         }
         value.resize(value.len() + padding as usize, b'.');
+        self.shadow.measured(key, number, Some(value.len()));
         (number, value)
     }
 
@@ -404,21 +458,18 @@ impl Workload {
 
     // Being answered
 
-    /// A batch came back; `strict`: the world was quiet all the while.
-    pub fn answered(&mut self, client: usize, ask: &Ask, strict: bool, now_us: u64) -> Result<(), String> {
+    /// A batch came back.
+    pub fn answered(&mut self, client: usize, replies: &Replies, sight: &Sight<'_>, now_us: u64) -> Result<(), String> {
         let Some(asked) = self.clients[client].asked.take() else {
             return Err(format!("client {client} is answered without having asked"));
         };
-        if !ask.batch.replies.is_complete() || ask.batch.replies.count() != asked.ops.len() {
-            return Err(format!(
-                "client {client} got {:?} for {:?}",
-                ask.batch.replies, ask.batch
-            ));
+        if !replies.is_complete() || replies.count() != asked.ops.len() {
+            return Err(format!("client {client} got {replies:?} for {:?}", asked.ops));
         }
-        let mut tokens = ask.batch.replies.tokens();
+        let mut tokens = replies.tokens();
         for op in &asked.ops {
             self.requests += 1;
-            self.judge(op, &mut tokens, &asked, strict, now_us)?;
+            self.judge(op, &mut tokens, &asked, sight, now_us)?;
         }
         Ok(())
     }
@@ -435,6 +486,12 @@ impl Workload {
         let pairs = asked.ops.iter().flat_map(|op| match op {
             Op::Write { key, number } | Op::Append { key, number, .. } => vec![(*key, *number)],
             Op::WriteMany(pairs) => pairs.clone(),
+            // Of a shared key another write may be the later one.
+            Op::Deed(deed) => deed
+                .sets()
+                .into_iter()
+                .filter(|(key, _)| !self.shared.contains(key))
+                .collect(),
             _ => Vec::new(),
         });
         pairs.collect()
@@ -446,7 +503,7 @@ impl Workload {
             return;
         };
         for op in &asked.ops {
-            self.settle(op, State::Unknown, &asked, false, now_us);
+            self.settle(op, State::Unknown, &asked, &Sight::Quiet(false), now_us);
         }
     }
 
@@ -455,7 +512,7 @@ impl Workload {
         op: &Op,
         tokens: &mut Tokens<'_>,
         asked: &Asked,
-        strict: bool,
+        sight: &Sight<'_>,
         now_us: u64,
     ) -> Result<(), String> {
         let reply = tokens.next().ok_or("a reply is missing")?;
@@ -469,6 +526,7 @@ impl Workload {
             },
             // Nothing was there to be touched.
             Reply::Int(0) if matches!(op, Op::Touch { .. }) => State::Refused,
+            _ if matches!(op, Op::Deed(deed) if deed.is_denied(reply)) => State::Refused,
             _ => State::Acked,
         };
         self.outcomes[match state {
@@ -476,38 +534,45 @@ impl Workload {
             State::Refused => 1,
             State::Unknown => 2,
         }] += 1;
-        self.settle(op, state, asked, strict, now_us);
+        self.settle(op, state, asked, sight, now_us);
+        if let (Op::Deed(deed), false) = (op, matches!(reply, Reply::Error(..))) {
+            return self.judge_deed(deed, reply, tokens, sight, now_us);
+        }
         if state != State::Acked {
             return Ok(());
         }
+        self.has_enough_copies(op, sight)?;
         let unexpected = || Err(format!("{op:?} is answered {reply:?}"));
         match (op, reply) {
-            (Op::Read(read), _) => self.judge_read(*read, reply, asked, strict, now_us),
+            (Op::Read(read), _) => self.judge_read(*read, reply, asked, sight, now_us),
             (Op::ReadMany(reads), Reply::Array(count)) if count == reads.len() => {
                 for read in reads {
                     let reply = tokens.next().ok_or("a reply is missing")?;
                     // One of several nodes may not have answered.
                     if !matches!(reply, Reply::Error(..)) {
-                        self.judge_read(*read, reply, asked, strict, now_us)?;
+                        self.judge_read(*read, reply, asked, sight, now_us)?;
                     }
                 }
                 Ok(())
             }
-            (Op::Sum { counter, low }, Reply::Null | Reply::Bulk(_)) => {
+            (Op::Sum { counter, low, upto }, Reply::Null | Reply::Bulk(_)) => {
                 let sum = match reply {
                     Reply::Bulk(bytes) => text(bytes)
                         .parse()
                         .map_err(|_| format!("{op:?} is answered {reply:?}"))?,
                     _ => 0,
                 };
-                self.judge_sum(*counter, if strict { *low } else { 0 }, sum)
+                self.judge_sum(*counter, *upto, *low, sum, sight)
             }
             (Op::Look { key }, Reply::Null) => self.shadow.contended_shown(*key, None),
             (Op::Look { key }, Reply::Bulk(bytes)) => self.shadow.contended_shown(*key, Some(&text(bytes))),
             (Op::Write { .. } | Op::WriteMany(_) | Op::Contend { .. }, Reply::Ok | Reply::Int(0 | 1)) => Ok(()),
             (Op::Touch { .. } | Op::TouchCounter, Reply::Int(0 | 1)) => Ok(()),
             (Op::Append { bytes, .. }, Reply::Int(length)) if length >= *bytes as i64 => Ok(()),
-            (Op::Count { counter, by }, Reply::Int(sum)) => {
+            (Op::Count { counter, by, add }, Reply::Int(sum)) if matches!(sight, Sight::Known(_)) => {
+                self.shadow.may_sum(*counter, *add, Some(*by), sum, sight)
+            }
+            (Op::Count { counter, by, .. }, Reply::Int(sum)) => {
                 let high = self.shadow.counters[*counter].high;
                 if (*by..=high).contains(&sum) {
                     return Ok(());
@@ -520,10 +585,17 @@ impl Workload {
         }
     }
 
-    fn judge_read(&self, read: Read, reply: Reply<'_>, asked: &Asked, strict: bool, now_us: u64) -> Result<(), String> {
+    fn judge_read(
+        &self,
+        read: Read,
+        reply: Reply<'_>,
+        asked: &Asked,
+        sight: &Sight<'_>,
+        now_us: u64,
+    ) -> Result<(), String> {
         let shown = match reply {
             Reply::Null => None,
-            Reply::Bulk(value) => Some(self.number(read.key, value)?),
+            Reply::Bulk(value) => Some(self.shown(read.key, value)?),
             _ => {
                 return Err(format!(
                     "a read of {} is answered {reply:?}",
@@ -531,22 +603,27 @@ impl Workload {
                 ));
             }
         };
-        self.shadow.shown(read, shown, strict, asked.at_us, now_us)
+        self.shadow.shown(read, shown, sight, asked.spot.asked_us, now_us)
     }
 
-    /// The number of the write that a value tells of.
-    pub fn number(&self, key: usize, value: &[u8]) -> Result<usize, String> {
-        let value = text(value);
+    /// The write that a value tells of.
+    pub fn shown(&self, key: usize, value: &[u8]) -> Result<Shown, String> {
+        let (bytes, value) = (value.len(), text(value));
         let name = self.shadow.name(key);
         let number = value
             .strip_prefix(name)
             .and_then(|rest| rest.rsplit('#').nth(1))
             .and_then(|n| n.parse().ok());
-        number.ok_or_else(|| format!("{name} shows {value:?}, which is another key's"))
+        let shown = number.map(|number| Shown { number, bytes });
+        shown.ok_or_else(|| format!("{name} shows {value:?}, which is another key's"))
     }
 
-    /// Whether a counter may show `sum`.
-    pub fn judge_sum(&self, counter: usize, low: i64, sum: i64) -> Result<(), String> {
+    /// Whether a counter may show `sum` to a request that was made when it had been incremented `upto` times.
+    pub fn judge_sum(&self, counter: usize, upto: usize, low: i64, sum: i64, sight: &Sight<'_>) -> Result<(), String> {
+        if matches!(sight, Sight::Known(_)) {
+            return self.shadow.may_sum(counter, upto, None, sum, sight);
+        }
+        let low = if sight.is_calm() { low } else { 0 };
         let counter = &self.shadow.counters[counter];
         let low = if counter.excused || counter.timed { 0 } else { low };
         if (low..=counter.high).contains(&sum) {
@@ -558,23 +635,56 @@ impl Workload {
         ))
     }
 
-    fn settle(&mut self, op: &Op, state: State, asked: &Asked, strict: bool, now_us: u64) {
-        // What is held by one node alone may be lost with it.
-        let state = if state == State::Acked && asked.level == Level::One {
+    /// A write where too few nodes were together for `min_acks` is to be refused.
+    fn has_enough_copies(&self, op: &Op, sight: &Sight<'_>) -> Result<(), String> {
+        let writes = match op {
+            Op::Read(_) | Op::ReadMany(_) | Op::Sum { .. } | Op::Look { .. } => false,
+            Op::Deed(deed) => deed.writes(),
+            Op::Write { .. }
+            | Op::WriteMany(_)
+            | Op::Append { .. }
+            | Op::Touch { .. }
+            | Op::TouchCounter
+            | Op::Count { .. }
+            | Op::Contend { .. } => true,
+        };
+        if writes {
+            self.enough_nodes(sight).map_err(|why| format!("{op:?} {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn enough_nodes(&self, sight: &Sight<'_>) -> Result<(), String> {
+        let Sight::Known(reader) = sight else { return Ok(()) };
+        match reader.nodes_throughout(self.detection_us) {
+            Some(nodes) if nodes < self.min_acks => Err(format!(
+                "is acknowledged with {nodes} nodes in reach, and min_acks is {}",
+                self.min_acks
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn settle(&mut self, op: &Op, state: State, asked: &Asked, sight: &Sight<'_>, now_us: u64) {
+        // What is held by one node alone may be lost with it. The rules of the second table look at the level.
+        let forgets = matches!(sight, Sight::Quiet(_));
+        let state = if forgets && state == State::Acked && asked.level == Level::One {
             State::Unknown
         } else {
             state
         };
         match op {
             Op::Write { key, number } | Op::Append { key, number, .. } | Op::Touch { key, number } => {
-                self.shadow.end(*key, *number, state, asked.level, strict, now_us);
+                self.shadow.end(*key, *number, state, asked.level, sight, now_us);
             }
             Op::WriteMany(pairs) => {
                 for (key, number) in pairs {
-                    self.shadow.end(*key, *number, state, asked.level, strict, now_us);
+                    self.shadow.end(*key, *number, state, asked.level, sight, now_us);
                 }
             }
-            Op::Count { counter, by } => {
+            Op::Deed(deed) => self.settle_deed(deed, state, asked.level, sight, now_us),
+            Op::Count { counter, by, add } => {
+                self.shadow.added((*counter, *add), state, asked.level, sight, now_us);
                 let counter = &mut self.shadow.counters[*counter];
                 match state {
                     State::Acked => {

@@ -1,6 +1,6 @@
 //! What strikes the world: each fault of the plan, and how it comes back from it.
 
-use super::{Event, Fault, Input, Message, NAME, World};
+use super::{DAY_MS, Event, Fault, Input, Message, NAME, Table, World};
 use node::Address;
 use node::Atom;
 use store::ask::Payload;
@@ -13,7 +13,8 @@ impl World {
         let every_us = fault.every_ms() * 1000;
         let again_us = every_us / 2 + self.random.below(every_us);
         self.agenda.after(again_us, Event::Strike(fault));
-        let running = self.running();
+        let mut running = self.running();
+        running.retain(|at| !self.machines[*at].outsider);
         if running.is_empty() {
             return;
         }
@@ -70,6 +71,17 @@ impl World {
                 self.agenda.after(time_us, Event::Calm);
                 true
             }
+            Fault::LinkDown
+            | Fault::LinkFlap
+            | Fault::Ring
+            | Fault::Bridge
+            | Fault::RestartCutOff
+            | Fault::RestartPair
+            | Fault::Sluggish
+            | Fault::ChunkCut
+            | Fault::Blind
+            | Fault::Twin
+            | Fault::Stranger => self.strike_second(fault, machine, &running),
         };
         self.tally.faults[fault.index()] += u64::from(struck);
         if struck {
@@ -109,13 +121,21 @@ impl World {
         true
     }
 
-    fn wild_crash(&mut self, machine: usize) -> bool {
+    pub(super) fn wild_crash(&mut self, machine: usize) -> bool {
         self.last_crash_us = self.now_us();
         let silent = self.random.chance(500);
         self.die(machine, silent);
         self.come_back(machine);
         self.excuse();
         true
+    }
+
+    /// As [`World::wild_crash`], for a node whose return is another matter.
+    pub(super) fn wild_death(&mut self, machine: usize) {
+        self.last_crash_us = self.now_us();
+        let silent = self.random.chance(500);
+        self.die(machine, silent);
+        self.excuse();
     }
 
     fn come_back(&mut self, machine: usize) {
@@ -132,6 +152,16 @@ impl World {
         let Some(life) = self.machines[at].life.take() else {
             return;
         };
+        self.regroups = true;
+        let known = life
+            .store
+            .borrow()
+            .cluster()
+            .members()
+            .iter()
+            .map(|member| member.name.clone())
+            .collect();
+        self.remember(at, known);
         let name = self.machines[at].name.as_str().to_owned();
         self.say(|| format!("{name} dies"));
         if silent {
@@ -148,7 +178,8 @@ impl World {
                 let asking = self.workload.clients[client].asked.is_some();
                 self.workload.abandoned(client, now_us);
                 if asking {
-                    self.agenda.after(1 + self.plan.think_us / 2, Event::Client(client));
+                    self.agenda
+                        .after(1 + self.plan.load.think_us / 2, Event::Client(client));
                 }
             }
         }
@@ -163,13 +194,11 @@ impl World {
                     .any(|(_, store)| crate::check::holds(&store, name, number, deleted))
             });
         }
-        for counter in &mut shadow.counters {
-            let most = self
-                .stores()
-                .map(|(_, store)| crate::check::sum(&store, &counter.name))
-                .max();
-            counter.excused |= most.unwrap_or(0) < counter.owed;
-        }
+        shadow.excuse_counters(|name| {
+            self.stores()
+                .map(|(_, store)| crate::check::sum(&store, name))
+                .collect()
+        });
         shadow.excuse_contended(|name| {
             self.stores()
                 .any(|(_, store)| crate::check::shown(&store, name).is_some())
@@ -201,7 +230,7 @@ impl World {
     }
 
     fn join(&mut self) -> bool {
-        let idle = |machine: &usize| self.machines[*machine].life.is_none();
+        let idle = |machine: &usize| self.machines[*machine].life.is_none() && !self.machines[*machine].outsider;
         let Some(machine) = (0..self.machines.len()).find(idle) else {
             return false;
         };
@@ -211,7 +240,7 @@ impl World {
 
     /// Restarts a node once all is well, and goes on with the next.
     pub(super) fn roll(&mut self, machine: usize) {
-        if self.ending || machine >= self.machines.len() {
+        if self.ending || machine >= self.plan.nodes + self.plan.spare {
             return;
         }
         let up = self.machines[machine].life.is_some();
@@ -261,7 +290,10 @@ impl World {
     }
 
     fn jump(&mut self, at: usize) -> bool {
-        let far_ms = self.random.pick(&[100, 5_000, 3_600_000]);
+        let mut far_ms = self.random.pick(&[100, 5_000, 3_600_000]);
+        if self.plan.table == Table::Second && self.random.chance(200) {
+            far_ms = 3 * DAY_MS;
+        }
         let jump_ms = self.random.below(2 * far_ms + 1).cast_signed() - far_ms.cast_signed();
         self.machines[at].wall_offset_ms = jump_ms;
         // The calendar follows a jump by 1 ms in 100 for as long as it lasts.
@@ -291,7 +323,7 @@ impl World {
             .collect()
     }
 
-    fn block_for(&mut self, pairs: &[(usize, usize)], time_ms_max: u64) -> bool {
+    pub(super) fn block_for(&mut self, pairs: &[(usize, usize)], time_ms_max: u64) -> bool {
         let (time_us, cut) = (self.random.between(1_000, time_ms_max * 1000), self.random.chance(300));
         for &(from, to) in pairs {
             self.agenda.after(0, Event::Block { from, to });
@@ -303,8 +335,13 @@ impl World {
     fn flap(&mut self, running: &[usize]) -> bool {
         let pairs = self.sides(running);
         let period_us = self.random.between(100_000, 3_000_000);
-        for round in 0..self.random.between(2, 6) {
-            for &(from, to) in &pairs {
+        let rounds = self.random.between(2, 6);
+        self.flap_pairs(&pairs, period_us, rounds)
+    }
+
+    pub(super) fn flap_pairs(&mut self, pairs: &[(usize, usize)], period_us: u64, rounds: u64) -> bool {
+        for round in 0..rounds {
+            for &(from, to) in pairs {
                 self.agenda.after(round * period_us, Event::Block { from, to });
                 self.agenda.after(
                     round * period_us + period_us / 2,
