@@ -24,6 +24,7 @@ from proof.scenarios.bad_input import bad_input
 from proof.scenarios.beam import beam
 from proof.scenarios.cut import cut
 from proof.scenarios.facade import facade
+from proof.scenarios.hang_up import hang_up
 from proof.scenarios.mesh import mesh
 from proof.scenarios.meeting import two_bad_cases
 from proof.scenarios.outages import kill, pause, rolling, terminate
@@ -48,6 +49,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "cut": cut,
     "mesh": mesh,
     "bad-input": bad_input,
+    "hang-up": hang_up,
 }
 UNDER_LOAD = ("kill", "pause", "term", "rolling")
 """Those that end with a comparison which a planted loss can test."""

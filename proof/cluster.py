@@ -79,6 +79,18 @@ class Node:
 
     def start(self, join: Iterable[Node] = (), options: Sequence[str] = ()) -> None:
         """Starts the process and does not wait for it."""
+        command = self.command(join, options)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._cluster.network.command(self.index, command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._cluster.environment,
+            )
+
+    def command(self, join: Iterable[Node] = (), options: Sequence[str] = ()) -> list[str]:
+        """The command that starts the process."""
         command = [
             str(self._cluster.binary),
             "start",
@@ -93,14 +105,7 @@ class Node:
         ]
         for peer in join:
             command += ["--join", peer.name]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._cluster.network.command(self.index, command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._cluster.environment,
-            )
+        return command
 
     @property
     def pid(self) -> int:
