@@ -75,20 +75,11 @@ fn isolate(command: &mut Command, home: &Path) {
         .stdin(Stdio::null());
 }
 
-/// The arguments of one node that speaks to clients on `port`.
+/// The arguments of one node that speaks to Redis clients on `port`, and to HTTP clients on the next one.
 fn start_args(port: u16, log: &str) -> Vec<String> {
-    let resp = format!("127.0.0.1:{port}");
-    let args = [
-        "start",
-        "--name",
-        "out@127.0.0.1",
-        "--no-epmd",
-        "--http",
-        "off",
-        "--form-after",
-        "0s",
-    ];
-    let more = ["--resp", &resp, "--log", log];
+    let (resp, http) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 1));
+    let args = ["start", "--name", "out@127.0.0.1", "--no-epmd", "--form-after", "0s"];
+    let more = ["--resp", &resp, "--http", &http, "--log", log];
     args.iter().chain(&more).map(ToString::to_string).collect()
 }
 
@@ -190,6 +181,17 @@ impl Client {
     }
 }
 
+/// A figure of `GET /metrics`.
+fn metric(http: u16, name: &str) -> u64 {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, http)).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    found.unwrap().parse().unwrap()
+}
+
 /// Has the node log lines at level debug: connections that break.
 fn provoke(port: u16, lines: usize) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -216,11 +218,12 @@ fn fill_the_pipe(client: &mut Client, port: u16) -> u64 {
 
 #[test]
 fn a_node_whose_log_is_on_a_full_disk_serves_on() {
-    let (folder, port) = (Folder::new("full"), free_ports(1));
+    let (folder, port) = (Folder::new("full"), free_ports(2));
     let mut node = Running::spawn(node(&folder, port, "debug").stdout(full_disk()).stderr(full_disk()));
     let mut client = Client::connect(port);
     provoke(port, 10);
-    client.await_dropped(0);
+    let dropped = client.await_dropped(0);
+    assert!(metric(port + 1, "salp_log_lines_dropped_total") >= dropped);
     node.lives();
     node.terminate();
     assert_eq!(node.ended_within(END_MAX).code(), Some(0));
@@ -229,7 +232,7 @@ fn a_node_whose_log_is_on_a_full_disk_serves_on() {
 /// `ulimit -f`: the kernel sends SIGXFSZ, which ends a process by default.
 #[test]
 fn a_node_whose_log_file_may_not_grow_serves_on() {
-    let (folder, port) = (Folder::new("limit"), free_ports(1));
+    let (folder, port) = (Folder::new("limit"), free_ports(2));
     let log = folder.0.join("log");
     let mut command = Command::new("sh");
     let script = "ulimit -f 1; exec \"$0\" \"$@\"";
@@ -247,7 +250,7 @@ fn a_node_whose_log_file_may_not_grow_serves_on() {
 
 #[test]
 fn a_node_whose_log_has_lost_its_reader_serves_on() {
-    let (folder, port) = (Folder::new("gone"), free_ports(1));
+    let (folder, port) = (Folder::new("gone"), free_ports(2));
     let mut node = Running::spawn(
         node(&folder, port, "debug")
             .stdout(Stdio::piped())
@@ -264,7 +267,7 @@ fn a_node_whose_log_has_lost_its_reader_serves_on() {
 
 #[test]
 fn a_node_whose_log_nobody_reads_serves_on_says_what_is_missing_and_ends() {
-    let (folder, port) = (Folder::new("unread"), free_ports(1));
+    let (folder, port) = (Folder::new("unread"), free_ports(2));
     let mut node = Running::spawn(node(&folder, port, "debug").stderr(Stdio::piped()));
     let mut client = Client::connect(port);
     let dropped = fill_the_pipe(&mut client, port);
@@ -286,13 +289,13 @@ fn a_node_whose_log_nobody_reads_serves_on_says_what_is_missing_and_ends() {
 /// Lines that others cause are few, however often they do: here handshakes that fail.
 #[test]
 fn a_flood_of_one_kind_is_a_few_lines_and_a_count() {
-    let (folder, port) = (Folder::new("flood"), free_ports(2));
-    let dist = (port + 1).to_string();
+    let (folder, port) = (Folder::new("flood"), free_ports(3));
+    let dist = (port + 2).to_string();
     let mut command = node(&folder, port, "info");
     let mut node = Running::spawn(command.args(["--dist-port", &dist]).stderr(Stdio::piped()));
     Client::connect(port);
     for _ in 0..200 {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port + 1)).unwrap();
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port + 2)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // No handshake begins so. The node may close before all is written, or read.
         let _ = stream.write_all(b"\0\x05hello");
