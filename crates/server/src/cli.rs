@@ -48,8 +48,8 @@ enum Command {
     /// node hands its data to the other nodes and ends. A second signal ends it at once. Without a controlling terminal
     /// (a service), and under nohup, SIGHUP is ignored.
     ///
-    /// The log goes to standard error. The node never waits for it: lines that cannot be written are dropped and counted
-    /// (log_lines_dropped in INFO, salp_log_lines_dropped_total in /metrics).
+    /// The log goes to standard error. The node never waits for it: lines that cannot be written are dropped and
+    /// counted (log_lines_dropped in INFO, salp_log_lines_dropped_total in /metrics).
     Start(StartArgs),
     /// Run a local cluster until Ctrl-C
     Dev(DevArgs),

@@ -157,8 +157,8 @@ fn start(args: &DevArgs, cookie_file: &Path, index: u16) -> Result<(Member, Chil
     ))
 }
 
-/// Passes on what a node says, with its name in front, until it ends. Lines that standard error does not take are dropped:
-/// the node's pipe is read all the same.
+/// Passes on what a node says, with its name in front, until it ends. Lines that standard error does not take are
+/// dropped: the node's pipe is read all the same.
 async fn watch(mut child: Child, name: &str) -> Option<ExitStatus> {
     let short = name.split('@').next().unwrap_or(name);
     if let Some(stderr) = child.stderr.take() {

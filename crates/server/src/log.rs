@@ -1,7 +1,7 @@
 //! Log lines: one per event, on standard error, as text or JSON. None of them holds a secret or a key.
 //!
-//! Whoever logs never waits: the lines are written by the thread of an [`output`], which drops and counts what it cannot
-//! write. Lines that others can cause as often as they like are bounded by a [`limit`].
+//! Whoever logs never waits: the lines are written by the thread of an [`output`], which drops and counts what it
+//! cannot write. Lines that others can cause as often as they like are bounded by a [`limit`].
 
 pub(crate) mod limit;
 

@@ -10,8 +10,8 @@
 //! - When lines can be written again, one line says how many were dropped before it.
 //! - [`Output::flush`] waits until all lines are written, but not longer than it is told to.
 //!
-//! `tracing-appender` has such a thread, but it does not count lines whose write fails, its queue has no bound in bytes,
-//! and its guard calls `println!` if the queue is full when the process ends: that waits for the pipe that is full.
+//! `tracing-appender` has such a thread, but it does not count lines whose write fails, its queue has no bound in
+//! bytes, and its guard calls `println!` if the queue is full when the process ends: that waits for a pipe that is full.
 
 use std::{
     collections::VecDeque,
