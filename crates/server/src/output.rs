@@ -11,7 +11,7 @@
 //! - [`Output::flush`] waits until all lines are written, but not longer than it is told to.
 //!
 //! `tracing-appender` has such a thread, but it does not count lines whose write fails, its queue has no bound in
-//! bytes, and its guard calls `println!` if the queue is full when the process ends: that waits for a pipe that is full.
+//! bytes, and its guard calls `println!` if the queue is full when the process ends: that waits for the full pipe.
 
 use std::{
     collections::VecDeque,
