@@ -33,6 +33,15 @@ use crate::{
 /// Wrong use or configuration.
 pub(crate) const WRONG: u8 = 2;
 
+/// Below the options of `salp start`.
+const START_HELP: &str = "\
+Signals: SIGINT (Ctrl-C), SIGTERM, and SIGHUP when the process has a controlling terminal (the terminal was closed): the \
+node hands its data to the other nodes and ends. A second signal ends it at once. Without a controlling terminal (a \
+service), and under nohup, SIGHUP is ignored.
+
+Log: it goes to standard error. The node never waits for it: lines that cannot be written are dropped and counted \
+(log_lines_dropped in INFO, salp_log_lines_dropped_total in /metrics).";
+
 #[derive(Debug, Parser)]
 #[command(name = "salp", version = version(), about = "A distributed in-memory key-value store", max_term_width = 100)]
 struct Cli {
@@ -43,13 +52,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run one node until SIGINT or SIGTERM, then leave gracefully
-    ///
-    /// SIGINT (Ctrl-C), SIGTERM, and SIGHUP when the process has a controlling terminal (the terminal was closed): the
-    /// node hands its data to the other nodes and ends. A second signal ends it at once. Without a controlling terminal
-    /// (a service), and under nohup, SIGHUP is ignored.
-    ///
-    /// The log goes to standard error. The node never waits for it: lines that cannot be written are dropped and
-    /// counted (log_lines_dropped in INFO, salp_log_lines_dropped_total in /metrics).
+    #[command(after_help = START_HELP)]
     Start(StartArgs),
     /// Run a local cluster until Ctrl-C
     Dev(DevArgs),
