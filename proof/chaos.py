@@ -27,6 +27,7 @@ from proof.scenarios.bad_input import bad_input
 from proof.scenarios.beam import beam
 from proof.scenarios.cut import cut
 from proof.scenarios.facade import facade
+from proof.scenarios.hang_up import hang_up
 from proof.scenarios.healing import heal_append, heal_window
 from proof.scenarios.meeting import two_bad_cases
 from proof.scenarios.mesh import mesh
@@ -73,6 +74,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "power-loss": power_loss,
     "one-link": one_link,
     "restart-each-alone": restart_each_alone,
+    "hang-up": hang_up,
 }
 FAULTS = (
     "partitions",

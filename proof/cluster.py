@@ -83,20 +83,29 @@ class Node:
         self.http_port = free_port()
         self.log = cluster.folder / f"salp_{index}.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._arguments: list[str] = []
+        self._command: list[str] = []
         """How it was started last: whom it joins, and further options."""
         self._paused_at: float | None = None
         self._resumed_at = 0.0
 
     def start(self, join: Iterable[Node] = (), options: Sequence[str] = ()) -> None:
         """Starts the process and does not wait for it."""
-        self._arguments = list(options)
-        for peer in join:
-            self._arguments += ["--join", peer.name]
+        self._command = self.command(join, options)
         self.start_again()
 
     def start_again(self) -> None:
         """Starts the process with the command line of the last time, as a supervisor would."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._cluster.network.command(self.index, self._command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._cluster.environment,
+            )
+
+    def command(self, join: Iterable[Node] = (), options: Sequence[str] = ()) -> list[str]:
+        """The command that starts the process."""
         state = ("--state-dir", str(self._cluster.folder / f"state_{self.index}"))
         command = [
             str(self._cluster.binary),
@@ -109,16 +118,11 @@ class Node:
             *self._cluster.network.start_options,
             *self._cluster.options,
             *(state if has_option(self._cluster.binary, state[0]) else ()),
-            *self._arguments,
+            *options,
         ]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._cluster.network.command(self.index, command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._cluster.environment,
-            )
+        for peer in join:
+            command += ["--join", peer.name]
+        return command
 
     @property
     def pid(self) -> int:

@@ -12,7 +12,6 @@ mod table;
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     process::ExitCode,
@@ -26,11 +25,22 @@ use crate::{
         ConfigError, cookie, default_cookie_file,
         settings::{Kind, Setting},
     },
-    dev, epmd, start,
+    dev, epmd,
+    output::{self, complain},
+    start,
 };
 
 /// Wrong use or configuration.
 pub(crate) const WRONG: u8 = 2;
+
+/// Below the options of `salp start`.
+const START_HELP: &str = "\
+Signals: SIGINT (Ctrl-C), SIGTERM, and SIGHUP when the process has a controlling terminal (the terminal was closed): the \
+node hands its data to the other nodes and ends. A second signal ends it at once. Without a controlling terminal (a \
+service), and under nohup, SIGHUP is ignored.
+
+Log: it goes to standard error. The node never waits for it: lines that cannot be written are dropped and counted \
+(log_lines_dropped in INFO, salp_log_lines_dropped_total in /metrics).";
 
 #[derive(Debug, Parser)]
 #[command(name = "salp", version = version(), about = "A distributed in-memory key-value store", max_term_width = 100)]
@@ -42,6 +52,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run one node until SIGINT or SIGTERM, then leave gracefully
+    #[command(after_help = START_HELP)]
     Start(StartArgs),
     /// Run a local cluster until Ctrl-C
     Dev(DevArgs),
@@ -169,7 +180,11 @@ pub fn run() -> ExitCode {
 fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = match Cli::try_parse_from(args) {
         Ok(cli) => cli.command,
-        Err(error) => return explain(&error),
+        Err(error) => {
+            let code = explain(&error);
+            output::flush();
+            return code;
+        }
     };
     let ended = match command {
         Command::Start(args) => start::run(&args),
@@ -179,16 +194,16 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "salp", &mut script);
-            // A reader that has seen enough is no failure.
-            let _ = io::stdout().write_all(&script);
-            Ok(ExitCode::SUCCESS)
+            Ok(remote::ended(remote::print(script)))
         }
         Command::Remote(command) => Ok(remote::run(command)),
     };
-    ended.unwrap_or_else(|error| {
-        eprintln!("salp: {error}");
+    let code = ended.unwrap_or_else(|error| {
+        complain(&error.to_string());
         ExitCode::from(WRONG)
-    })
+    });
+    output::flush();
+    code
 }
 
 /// Help and version as clap has them; an error as one line.
@@ -204,7 +219,7 @@ fn explain(error: &clap::Error) -> ExitCode {
             }
         }
         _ => {
-            eprintln!("salp: {}", one_line(&error.to_string()));
+            complain(&one_line(&error.to_string()));
             ExitCode::from(WRONG)
         }
     }
@@ -229,8 +244,7 @@ fn print_cookie(args: CookieArgs) -> Result<ExitCode, ConfigError> {
     cookie::read_or_make(&path).map_err(wrong)?;
     let text = std::fs::read_to_string(&path)
         .map_err(|error| ConfigError::new("--cookie-file", error, "name a file that can be read"))?;
-    println!("{}", text.trim());
-    Ok(ExitCode::SUCCESS)
+    Ok(remote::ended(remote::print(format!("{}\n", text.trim()))))
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use tokio::{
     net::TcpStream,
     process::{Child, ChildStdin, Command},
     runtime,
-    signal::ctrl_c,
     sync::mpsc,
     time::{sleep, timeout},
 };
@@ -22,6 +21,8 @@ use tokio::{
 use crate::{
     cli::DevArgs,
     config::{ConfigError, cookie, default_cookie_file},
+    output,
+    signals::Stop,
 };
 
 /// How long the nodes may take until they answer.
@@ -52,6 +53,7 @@ async fn cluster(args: &DevArgs) -> Result<ExitCode, ConfigError> {
     let cookie_file = args.cookie_file.clone().unwrap_or_else(default_cookie_file);
     // Made before the nodes start, so that none of them has to.
     cookie::read_or_make(&cookie_file).map_err(|(problem, mend)| ConfigError::new("--cookie-file", problem, mend))?;
+    let mut stop = Stop::new()?;
     let (ended_tell, mut ended) = mpsc::channel(usize::from(args.nodes));
     let mut members = Vec::new();
     for index in 0..args.nodes {
@@ -67,7 +69,7 @@ async fn cluster(args: &DevArgs) -> Result<ExitCode, ConfigError> {
 
     tokio::select! {
         biased;
-        _ = ctrl_c() => return Ok(ExitCode::SUCCESS),
+        () = stop.asked() => return Ok(ExitCode::SUCCESS),
         Some((name, _)) = ended.recv() => {
             let problem = format!("{name} did not start");
             return Err(ConfigError::new("dev", problem, "see what it said above"));
@@ -79,18 +81,21 @@ async fn cluster(args: &DevArgs) -> Result<ExitCode, ConfigError> {
             }
         }
     }
-    print!("{}", table(&members));
-    println!("dashboard  http://{}/", members[0].http);
-    println!("Ctrl-C stops all");
+    let said = output::stdout();
+    said.push(format!(
+        "{}dashboard  http://{}/\nCtrl-C stops all\n",
+        table(&members),
+        members[0].http
+    ));
     loop {
         tokio::select! {
             biased;
-            _ = ctrl_c() => {
-                println!("stopped");
+            () = stop.asked() => {
+                said.push("stopped\n");
                 return Ok(ExitCode::SUCCESS);
             }
             end = ended.recv() => match end {
-                Some((name, status)) => println!("{name} ended ({})", describe(status)),
+                Some((name, status)) => said.push(format!("{name} ended ({})\n", describe(status))),
                 None => return Ok(ExitCode::FAILURE),
             }
         }
@@ -152,13 +157,14 @@ fn start(args: &DevArgs, cookie_file: &Path, index: u16) -> Result<(Member, Chil
     ))
 }
 
-/// Passes on what a node says, with its name in front, until it ends.
+/// Passes on what a node says, with its name in front, until it ends. Lines that standard error does not take are
+/// dropped: the node's pipe is read all the same.
 async fn watch(mut child: Child, name: &str) -> Option<ExitStatus> {
     let short = name.split('@').next().unwrap_or(name);
     if let Some(stderr) = child.stderr.take() {
-        let mut lines = BufReader::new(stderr).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            eprintln!("{short} | {line}");
+        let mut lines = BufReader::new(stderr).split(b'\n');
+        while let Ok(Some(line)) = lines.next_segment().await {
+            output::stderr().push([short.as_bytes(), b" | ", &line, b"\n"].concat());
         }
     }
     child.wait().await.ok()

@@ -40,6 +40,7 @@ use crate::{
     core::Shell,
     discovery::Found,
     epmd,
+    log::limit,
     tls::{self, Keeper, Shown},
 };
 use stream::{Reading, Stream, Writing, secure};
@@ -358,7 +359,11 @@ async fn dial(router: &Router, node: &Atom, port: Option<u16>) -> Option<(Stream
     router.failing.borrow_mut().remove(node);
     let secured = router.secure(node, stream).await;
     secured
-        .inspect_err(|error| tracing::warn!(node = name, %error, "no secure connection to a node"))
+        .inspect_err(|error| {
+            if limit::SECURE.allows() {
+                tracing::warn!(node = name, %error, "no secure connection to a node");
+            }
+        })
         .ok()
 }
 
@@ -368,7 +373,9 @@ pub(crate) async fn listen(shell: Shell, listener: TcpListener, tls: Option<Arc<
         let (stream, address) = match listener.accept().await {
             Ok((stream, address)) => (stream, address.ip().to_canonical()),
             Err(error) => {
-                tracing::warn!(%error, "a node could not be accepted");
+                if limit::ACCEPT.allows() {
+                    tracing::warn!(%error, "a node could not be accepted");
+                }
                 sleep(ACCEPT_RETRY).await;
                 continue;
             }
@@ -392,7 +399,9 @@ fn accept(shell: &Shell, id: ConnectionId, address: IpAddr, stream: TcpStream, k
             match secure_accepted(&keeper, stream).await {
                 Ok((stream, certificate)) => accepted(&shell, id, stream, certificate),
                 Err(error) => {
-                    tracing::warn!(%address, %error, "no secure connection from a node");
+                    if limit::SECURE.allows() {
+                        tracing::warn!(%address, %error, "no secure connection from a node");
+                    }
                     shell.core().connections.by_id.remove(&id);
                 }
             }
@@ -432,7 +441,7 @@ async fn read(shell: Shell, id: ConnectionId, mut half: Reading) {
             }
             Ok(0) => return lost(&shell, id),
             Err(error) => {
-                if error.kind() == io::ErrorKind::InvalidData {
+                if error.kind() == io::ErrorKind::InvalidData && limit::SECURE.allows() {
                     // TLS says why; the node only sees that it is over.
                     tracing::warn!(connection = id.0, %error, "a secure connection ended");
                 }

@@ -13,6 +13,7 @@
 //! | `dist`, `tls`, `epmd`, `discovery` | peers: connections, certificates, ports, names |
 //! | [`Handle`], [`Keyspace`] | the ways in from other threads |
 //! | [`process`] | servers, supervisors and async processes of a program |
+//! | `log`, `output`, `signals` | what a process says, and what ends it |
 //! | `running` | a node from its start to its end; [`Node::builder`] |
 //! | `config` | settings, and errors that name the mend |
 //! | [`cli`], `start`, `dev`, `client` | the command |
@@ -92,9 +93,11 @@ mod locks;
 mod log;
 mod mailbox;
 mod measure;
+mod output;
 pub mod process;
 mod redis;
 mod running;
+mod signals;
 mod start;
 #[cfg(test)]
 mod test_dir;

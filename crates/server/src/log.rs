@@ -1,15 +1,35 @@
 //! Log lines: one per event, on standard error, as text or JSON. None of them holds a secret or a key.
+//!
+//! Whoever logs never waits: the lines are written by the thread of an [`output`], which drops and counts what it
+//! cannot write. Lines that others can cause as often as they like are bounded by a [`limit`].
+
+pub(crate) mod limit;
+
+use std::{
+    cell::RefCell,
+    io::{self, Write},
+};
 
 use node::Event;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{MissedTickBehavior, interval},
+};
 use tracing::{Level, debug, info, warn};
 
-use crate::config::LogFormat;
+use crate::{config::LogFormat, output};
 
 /// Sets up what is logged and how. Only the first call in a process has an effect.
-pub(crate) fn init(level: Level, format: LogFormat) {
+///
+/// # Errors
+/// The system has no thread for the log.
+pub(crate) fn init(level: Level, format: LogFormat) -> io::Result<()> {
+    if !output::stderr().is_running() {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
     let lines = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| ToOutput)
+        .log_internal_errors(false)
         .with_max_level(level)
         .with_target(false);
     // A program that embeds a node may have its own subscriber.
@@ -17,17 +37,59 @@ pub(crate) fn init(level: Level, format: LogFormat) {
         LogFormat::Text => tracing::subscriber::set_global_default(lines.with_ansi(false).finish()),
         LogFormat::Json => tracing::subscriber::set_global_default(lines.json().flatten_event(true).finish()),
     };
+    Ok(())
 }
 
-/// Logs events until the node ends. Apart from the node's thread, since standard error may block.
+thread_local! {
+    /// Takes the lines that this thread logs, instead of the output.
+    static TAKEN: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// The line that says how many were dropped, in the format of the others. Empty if the level leaves it out.
+pub(crate) fn notice(lines: u64) -> Vec<u8> {
+    if !tracing::dispatcher::has_been_set() {
+        return output::plain_notice(lines);
+    }
+    TAKEN.set(Some(Vec::new()));
+    warn!(
+        lines,
+        "log lines were dropped: they could not be written, or not fast enough"
+    );
+    TAKEN.take().unwrap_or_default()
+}
+
+/// Hands lines to standard error's [`output`]. Each write is one line.
+struct ToOutput;
+
+impl Write for ToOutput {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        TAKEN.with_borrow_mut(|taken| match taken {
+            Some(taken) => taken.extend_from_slice(line),
+            None => output::stderr().push(line),
+        });
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Logs events until the node ends.
 pub(crate) async fn events(mut events: Receiver<Event>) {
+    let mut windows = interval(limit::WINDOW);
+    windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        match events.recv().await {
-            Ok(event) => log(&event),
-            Err(RecvError::Lagged(missed)) => warn!(missed, "events came faster than they could be logged"),
-            Err(RecvError::Closed) => return,
+        tokio::select! {
+            event = events.recv() => match event {
+                Ok(event) => log(&event),
+                Err(RecvError::Lagged(missed)) => warn!(missed, "events came faster than they could be logged"),
+                Err(RecvError::Closed) => break,
+            },
+            _ = windows.tick() => limit::report(),
         }
     }
+    limit::report();
 }
 
 fn log(event: &Event) {
@@ -55,13 +117,21 @@ fn log(event: &Event) {
             reason,
         } => {
             let node = node.as_ref().map(node::Atom::as_str);
-            warn!(connection = connection.0, node, reason, "handshake failed");
+            if limit::HANDSHAKE.allows() {
+                warn!(connection = connection.0, node, reason, "handshake failed");
+            }
         }
         Event::PeerRefused { node, .. } => {
             let mend = "give all nodes the same --shards, --replicas and keyspaces";
-            warn!(node = node.as_str(), mend, "node of another cluster refused");
+            if limit::REFUSED.allows() {
+                warn!(node = node.as_str(), mend, "node of another cluster refused");
+            }
         }
-        Event::PeerCut { node, reason } => warn!(node = node.as_str(), reason, "node cut off"),
+        Event::PeerCut { node, reason } => {
+            if limit::CUT.allows() {
+                warn!(node = node.as_str(), reason, "node cut off");
+            }
+        }
         Event::Paused { silent_us } => warn!(silent_ms = silent_us / 1000, "this node did not run for a while"),
         Event::ProcessExited { name, .. } => {
             warn!(

@@ -5,6 +5,8 @@ use std::{fs, time::Duration};
 use rustix::time::{ClockId, clock_gettime};
 use store::ask::Measured;
 
+use crate::output;
+
 /// Measures the process it runs in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Meter {
@@ -27,6 +29,7 @@ impl Meter {
             memory_bytes,
             resident_bytes,
             cpu_us: cpu_time().as_micros() as u64,
+            log_lines_dropped: output::log_lines_dropped(),
         }
     }
 }

@@ -32,7 +32,7 @@ use wire::{
     resp::{self, Limits, Parser, ProtocolError},
 };
 
-use crate::{core::Shell, mailbox::Mailbox};
+use crate::{core::Shell, log::limit, mailbox::Mailbox};
 
 /// Bytes read in one go.
 const READ_BYTES_MAX: usize = 32 << 10;
@@ -63,7 +63,9 @@ pub(crate) async fn listen(shell: Shell, listener: TcpListener, options: Options
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a client could not be accepted");
+                if limit::ACCEPT.allows() {
+                    tracing::warn!(%error, "a client could not be accepted");
+                }
                 sleep(ACCEPT_RETRY).await;
                 continue;
             }

@@ -1,6 +1,7 @@
 //! `salp start`: one node in the foreground, from its settings to its graceful end. And `salp epmd`.
 
 use std::{
+    backtrace::Backtrace,
     env, io,
     net::{IpAddr, SocketAddr},
     panic,
@@ -9,17 +10,16 @@ use std::{
 };
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::{
-    runtime::{self, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::runtime::{self, Runtime};
 
 use crate::{
     cli::StartArgs,
-    config::{Config, ConfigError, settings::Settings},
+    config::{Config, ConfigError, LogFormat, settings::Settings},
     epmd, log,
     measure::Meter,
+    output,
     running::Node,
+    signals::Stop,
 };
 
 /// Exit code of a program that stopped because of a bug in it.
@@ -31,7 +31,7 @@ const THREADS: usize = 2;
 pub(crate) fn run(args: &StartArgs) -> Result<ExitCode, ConfigError> {
     let settings = Settings::merge(&args.flags, |name| env::var(name).ok(), args.file.as_deref())?;
     let config = Config::resolve(&settings)?;
-    log::init(config.log, config.log_format);
+    start_log(config.log, config.log_format)?;
     end_with_a_panic();
     raise_the_limit_of_files();
     if args.until_stdin_ends {
@@ -70,35 +70,11 @@ async fn serve(config: Config) -> Result<ExitCode, ConfigError> {
     Ok(ExitCode::FAILURE)
 }
 
-/// What tells a node to stop: SIGINT or SIGTERM.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self, ConfigError> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| ConfigError::new("start", error, "run it where signals can be received"))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 /// A node of `salp dev` must not outlive the command that runs it, however that ends.
 fn end_with_stdin() -> Result<(), ConfigError> {
     let wait = || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        output::flush();
         process::exit(0);
     };
     let waiting = thread::Builder::new().name("salp-stdin".into()).spawn(wait);
@@ -107,13 +83,21 @@ fn end_with_stdin() -> Result<(), ConfigError> {
         .map_err(|error| ConfigError::new("start", error, "allow the process more threads"))
 }
 
-/// A panic anywhere ends the process: the other nodes have what this one had, and a half-dead node helps nobody.
+/// A panic anywhere ends the process: the other nodes have what this one had, and a half-dead node helps nobody. The
+/// report goes the way of the log: a pipe that nobody reads must not keep the process.
 fn end_with_a_panic() {
-    let report = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        report(info);
+    panic::set_hook(Box::new(|info| {
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("without a name");
+        let trace = Backtrace::capture();
+        output::stderr().push(format!("thread {name} {info}\nbacktrace {trace}\n"));
+        output::flush();
         process::exit(BUG);
     }));
+}
+
+fn start_log(level: tracing::Level, format: LogFormat) -> Result<(), ConfigError> {
+    log::init(level, format).map_err(|error| ConfigError::new("start", error, "allow the process more threads"))
 }
 
 /// As many open files as the system lets us have: each client takes one.
@@ -159,7 +143,7 @@ fn meter() -> Meter {
 
 /// Runs the port mapper alone until it is told to stop.
 pub(crate) fn run_epmd(port: u16, bind: IpAddr) -> Result<ExitCode, ConfigError> {
-    log::init(tracing::Level::INFO, crate::config::LogFormat::Text);
+    start_log(tracing::Level::INFO, LogFormat::Text)?;
     runtime()?.block_on(async {
         let mut stop = Stop::new()?;
         let serving = epmd::serve(&epmd::Place { port, bind: vec![bind] }).await;

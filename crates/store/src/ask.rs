@@ -166,6 +166,8 @@ pub struct Measured {
     pub resident_bytes: u64,
     /// CPU time of the process so far.
     pub cpu_us: u64,
+    /// Log lines that were dropped because they could not be written, or not fast enough.
+    pub log_lines_dropped: u64,
 }
 
 /// One node in a [`Status`].

@@ -13,6 +13,7 @@ use super::{bench, cluster, fill};
 use crate::{
     client::{Answer, Client, ClientError},
     http::encode,
+    output::complain,
 };
 
 /// Commands for a running cluster.
@@ -196,11 +197,16 @@ pub(crate) fn run(command: Remote) -> ExitCode {
         Ok(runtime) => runtime.block_on(execute(command)),
         Err(error) => Err(Failure::usage(format!("no runtime: {error}"))),
     };
+    ended(done)
+}
+
+/// Says why a command failed. Its exit code.
+pub(super) fn ended(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.text.is_empty() {
-                let _ = writeln!(io::stderr(), "salp: {}", failure.text);
+                complain(&failure.text);
             }
             ExitCode::from(failure.code)
         }

@@ -146,6 +146,12 @@ fn of_this_node(text: &mut Text, status: &Status) {
     );
     text.family("salp_cpu_seconds_total", "counter", "CPU time of this process.");
     text.sample("salp_cpu_seconds_total", &[], seconds(measured.cpu_us));
+    text.family(
+        "salp_log_lines_dropped_total",
+        "counter",
+        "Log lines dropped because they could not be written, or not fast enough.",
+    );
+    text.sample("salp_log_lines_dropped_total", &[], measured.log_lines_dropped);
     text.gauge(
         "salp_ready",
         "1 if this node serves every shard placed on it.",

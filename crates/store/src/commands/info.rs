@@ -121,6 +121,7 @@ fn stats(store: &Store, out: &mut String) {
     number(out, "instantaneous_ops_per_sec", store.vitals.ops_per_second);
     number(out, "expired_keys", store.counters.expired);
     number(out, "evicted_keys", 0);
+    number(out, "log_lines_dropped", store.measured.log_lines_dropped);
 }
 
 fn replication(_: &Store, out: &mut String) {

@@ -60,6 +60,7 @@ impl Stage {
                 memory_bytes,
                 resident_bytes: memory_bytes * 2,
                 cpu_us: 1_500_000,
+                log_lines_dropped: 7,
             };
             nodes.tell(Payload::Measured(measured));
         }

@@ -1,0 +1,101 @@
+//! [`Limit`]: bounds the log lines of one kind that others can cause as often as they like, such as handshakes that
+//! fail. Of a second's lines the first few are logged; one line then says how many more there were.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Lines of one kind within [`WINDOW`]; further ones are counted and not logged.
+const LINES_MAX: u64 = 10;
+pub(super) const WINDOW: Duration = Duration::from_secs(1);
+
+/// What bounds the lines of one kind.
+pub(crate) struct Limit {
+    /// What the first lines say, as the line about the others repeats it.
+    what: &'static str,
+    counted: Mutex<Counted>,
+}
+
+struct Counted {
+    /// When the window began.
+    since: Option<Instant>,
+    /// Lines within it, those that were not logged among them.
+    lines: u64,
+    /// Lines that were not logged, until they are reported.
+    more: u64,
+}
+
+impl Limit {
+    const fn new(what: &'static str) -> Self {
+        let counted = Mutex::new(Counted {
+            since: None,
+            lines: 0,
+            more: 0,
+        });
+        Self { what, counted }
+    }
+
+    /// Whether one more line may be logged. If not, it is counted.
+    pub(crate) fn allows(&self) -> bool {
+        self.allows_at(Instant::now())
+    }
+
+    fn allows_at(&self, now: Instant) -> bool {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) >= WINDOW)
+        {
+            (counted.since, counted.lines) = (Some(now), 0);
+        }
+        counted.lines += 1;
+        let allows = counted.lines <= LINES_MAX;
+        counted.more += u64::from(!allows);
+        allows
+    }
+
+    /// How many lines were not logged since the last time.
+    fn take_more(&self) -> u64 {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut counted.more)
+    }
+}
+
+/// A handshake of another node failed.
+pub(crate) static HANDSHAKE: Limit = Limit::new("handshake failed");
+/// TLS with another node failed.
+pub(crate) static SECURE: Limit = Limit::new("no secure connection");
+/// A node of another cluster.
+pub(crate) static REFUSED: Limit = Limit::new("node of another cluster refused");
+/// A node broke the protocol.
+pub(crate) static CUT: Limit = Limit::new("node cut off");
+/// The system has no socket for who calls.
+pub(crate) static ACCEPT: Limit = Limit::new("a connection could not be accepted");
+
+/// Logs how many lines were left out. Called once in each [`WINDOW`].
+pub(super) fn report() {
+    for limit in [&HANDSHAKE, &SECURE, &REFUSED, &CUT, &ACCEPT] {
+        let lines = limit.take_more();
+        if lines > 0 {
+            tracing::warn!(lines, "more of the same within a second, not logged: {}", limit.what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_lines_of_a_second_are_logged_and_the_others_counted() {
+        let limit = Limit::new("test");
+        let start = Instant::now();
+        let allowed = |at_ms| limit.allows_at(start + Duration::from_millis(at_ms));
+        assert_eq!((0..1000).filter(|at_ms| allowed(*at_ms)).count(), 10);
+        assert_eq!((limit.take_more(), limit.take_more()), (990, 0));
+        assert_eq!((1000..1015).filter(|at_ms| allowed(*at_ms)).count(), 10);
+        assert!(!allowed(1999) && allowed(2000));
+        assert_eq!(limit.take_more(), 6);
+    }
+}
