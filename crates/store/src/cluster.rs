@@ -16,6 +16,7 @@ use crate::{
     message::{Copy, Holding, Vitals},
     peers::{PEERS_MAX, PeerSet},
     ring::Ring,
+    wall::PeerWall,
 };
 
 /// A seat in the ring.
@@ -47,6 +48,8 @@ pub struct Peer {
     pub resp: Option<(String, u16)>,
     /// How it fares.
     pub vitals: Vitals,
+    /// Its wall clock.
+    pub wall: PeerWall,
     /// Live keys by shard, of those it is the primary of; empty until it has told.
     pub keys: Vec<u64>,
 }
@@ -401,6 +404,7 @@ impl Cluster {
                 holdings: Vec::new(),
                 resp: None,
                 vitals: Vitals::default(),
+                wall: PeerWall::default(),
                 keys: Vec::new(),
             };
             match self.seat_peer(peer, change.lost) {

@@ -123,8 +123,6 @@ pub(crate) struct Keeper {
     compared: PeerSet,
     /// Peers that have compared theirs with ours, since they connected and since another was lost.
     heard: PeerSet,
-    /// This node has served, or has taken over a peer's calendar: it goes by its own from then on.
-    keeps_time: bool,
     /// The shard at which freeing what has expired goes on.
     expire_at: usize,
     /// This node has handed over everything and said good-bye; and everybody has heard it.
@@ -148,7 +146,6 @@ impl Keeper {
             aged: vec![Vec::new(); shards],
             compared: PeerSet::EMPTY,
             heard: PeerSet::EMPTY,
-            keeps_time: false,
             expire_at: 0,
             gone: false,
             left: false,
@@ -199,7 +196,9 @@ impl Store {
     pub(crate) fn set_copy(&mut self, shard: usize, copy: Copy) {
         if self.cluster.copy(shard) != copy {
             self.cluster.set_copy(shard, copy);
-            self.keeper.keeps_time |= copy == Copy::Ready;
+            if copy == Copy::Ready {
+                self.calendar.found();
+            }
             self.keeper.announce = true;
             self.keeper.look = true;
         }
@@ -246,6 +245,7 @@ impl Store {
             | Message::Forward(_)
             | Message::Outcome { .. }
             | Message::Vitals(_)
+            | Message::Times(_)
             | Message::Keys(_)
             | Message::Ask
             | Message::Leave => true,
@@ -256,14 +256,9 @@ impl Store {
         let Ok(holdings) = message::holdings(bytes) else {
             return false;
         };
-        // A node that has just started takes over the time of those it joins: of the first that serves, for another may
-        // have just started as well. Later its own may not go back: it has keys that end by it.
+        // All peers have told their time before a shard is formed here. The age follows with the peer's next `Times`.
         let serves = holdings.iter().any(|holding| holding.copy == Copy::Ready);
-        if serves && !core::mem::replace(&mut self.keeper.keeps_time, true) {
-            self.calendar.adopt(now_ms);
-            // What this message goes on to do has the new time, too: it may begin to serve.
-            self.now_ms = now_ms;
-        }
+        self.meet(slot, now_ms, u64::from(serves));
         if !self.cluster.told(slot, holdings) {
             return false;
         }

@@ -43,4 +43,5 @@ pub mod store;
 pub mod table;
 pub mod term;
 pub mod visit;
+pub mod wall;
 mod warm;
