@@ -115,7 +115,11 @@ mod tests {
                 now_us += step_us;
                 assert_eq!(calendar.read(now_us), START_MS + (now_us - 7) / 1000);
             }
-            assert_eq!(calendar.read(now_us - 5_000), calendar.read(now_us), "it does not go back");
+            assert_eq!(
+                calendar.read(now_us - 5_000),
+                calendar.read(now_us),
+                "it does not go back"
+            );
         }
     }
 
@@ -137,7 +141,10 @@ mod tests {
         a.found();
         tell(&mut a, &mut b, 3000);
         b.found();
-        assert_eq!((a.read(5000), b.read(5000)), (START_MS + DAY_MS + 5, START_MS + DAY_MS + 5));
+        assert_eq!(
+            (a.read(5000), b.read(5000)),
+            (START_MS + DAY_MS + 5, START_MS + DAY_MS + 5)
+        );
     }
 
     #[test]

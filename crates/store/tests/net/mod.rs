@@ -304,7 +304,10 @@ impl Net {
     /// The texts of the notes of one kind.
     pub fn notes_of(&self, name: &str, wanted: &str) -> Vec<&str> {
         let notes = self.noted(name);
-        notes.filter(|(kind, _)| *kind == wanted).map(|(_, text)| text).collect()
+        notes
+            .filter(|(kind, _)| *kind == wanted)
+            .map(|(_, text)| text)
+            .collect()
     }
 
     fn noted(&self, name: &str) -> impl Iterator<Item = (&'static str, &str)> {
