@@ -146,7 +146,7 @@ impl World {
         let network = Network::new(count, plan.latency_us, plan.jitter_us, random.fork());
         let mut workload = Workload::new(&plan, random.fork());
         workload.hasty = plant == Some(Plant::HastyAck);
-        workload.shadow.calendar_error_us = 1_000_000 + 4_000 * plan.skew_ms;
+        workload.shadow.calendar_error_us = 1_000_000;
         let mut world = Self {
             machines,
             workload,

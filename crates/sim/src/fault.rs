@@ -162,7 +162,7 @@ impl Plan {
             tick_ms: random.pick(&[2_000, 4_000, 8_000]),
             latency_us,
             jitter_us: latency_us * random.below(3),
-            skew_ms: random.pick(&[0, 0, 50, 2_000]),
+            skew_ms: random.pick(&[0, 50, 2_000, 259_200_000]),
             clients: random.between(3, 6) as usize,
             think_us: random.pick(&[40_000, 100_000, 250_000]),
             batch_max: random.pick(&[1, 4, 8]),

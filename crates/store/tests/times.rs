@@ -273,4 +273,13 @@ fn a_message_that_was_long_on_its_way_is_no_wrong_clock() {
         assert_eq!(net.notes_of(name, "clock_skew"), [""; 0]);
         assert_eq!(net.status(name).clock_skew_ms, 0);
     }
+    // Nor does it say that a wrong clock is fine again.
+    net.set_wall("a", -3_000);
+    net.run_ms(3_000);
+    assert_eq!(net.notes_of("b", "clock_skew").len(), 1);
+    net.deafen("a", "b");
+    net.run_ms(4_000);
+    net.hear();
+    net.run_ms(2_000);
+    assert_eq!(net.notes_of("b", "clock_skew").len(), 1);
 }
