@@ -155,10 +155,9 @@ impl Tampered {
             Some(Plant::EarlyDrop) => {
                 while let Some(Ok(message)) = whole.next() {
                     match message {
-                        frame::Message::Holdings { now_ms, resp, holdings } => {
+                        frame::Message::Holdings { resp, holdings } => {
                             let holdings = all_ready(self.store.borrow().cluster(), holdings);
                             frame::Message::Holdings {
-                                now_ms,
                                 resp,
                                 holdings: &holdings,
                             }

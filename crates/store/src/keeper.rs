@@ -209,7 +209,7 @@ impl Store {
     /// A message about copies; false if it breaks the protocol.
     pub(crate) fn keep(&mut self, slot: usize, message: &Message<'_>) -> bool {
         match *message {
-            Message::Holdings { now_ms, resp, holdings } => self.told(slot, now_ms, resp, holdings),
+            Message::Holdings { resp, holdings } => self.told(slot, resp, holdings),
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
                     self.outboxes[slot].push(&Message::Compare);
@@ -252,13 +252,10 @@ impl Store {
         }
     }
 
-    fn told(&mut self, slot: usize, now_ms: u64, resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
+    fn told(&mut self, slot: usize, resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
         let Ok(holdings) = message::holdings(bytes) else {
             return false;
         };
-        // All peers have told their time before a shard is formed here. The age follows with the peer's next `Times`.
-        let serves = holdings.iter().any(|holding| holding.copy == Copy::Ready);
-        self.meet(slot, now_ms, u64::from(serves));
         if !self.cluster.told(slot, holdings) {
             return false;
         }
@@ -435,7 +432,6 @@ impl Store {
             let resp = self.config.resp.as_ref().map(|(host, port)| (host.as_str(), *port));
             for slot in self.cluster.connected().iter() {
                 self.outboxes[slot].push(&Message::Holdings {
-                    now_ms: self.now_ms,
                     resp,
                     holdings: &holdings,
                 });

@@ -116,7 +116,7 @@ impl Vitals {
     }
 }
 
-/// What the clocks of a node show, told each second.
+/// What the clocks of a node show, told each second and before all else on a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Times {
     /// The receiver's monotonic clock as the sender last had it: what the message says is no older.
@@ -188,8 +188,6 @@ pub enum Message<'a> {
     },
     /// What the sender has.
     Holdings {
-        /// Cluster time, in Unix milliseconds: a node that starts takes it over.
-        now_ms: u64,
         /// Host and port at which clients reach it by RESP.
         resp: Option<(&'a str, u16)>,
         /// Of every shard, in shard order; read with [`holdings`].
@@ -314,9 +312,8 @@ impl Message<'_> {
                 out.push(u8::from(*follows));
                 put_bytes(out, replies);
             }
-            Self::Holdings { now_ms, resp, holdings } => {
+            Self::Holdings { resp, holdings } => {
                 out.push(HOLDINGS);
-                put_varint(out, *now_ms);
                 let (host, port) = resp.unwrap_or_default();
                 put_bytes(out, host.as_bytes());
                 put_varint(out, u64::from(port));
@@ -424,7 +421,6 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             replies: input.bytes()?,
         },
         HOLDINGS => Message::Holdings {
-            now_ms: input.varint()?,
             resp: resp_address(input)?,
             holdings: input.bytes()?,
         },

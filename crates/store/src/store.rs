@@ -371,6 +371,8 @@ impl Store {
             self.acknowledged[slot] = 0;
             self.beats[slot] = 0;
             self.echoes[slot] = 0;
+            // Before what it holds: nothing is formed, filled or merged before both have one time.
+            self.tell_times(slot);
         }
         for slot in change.lost.iter() {
             self.abandon(slot);

@@ -84,7 +84,7 @@ impl Store {
 
     /// What the clocks of a peer show.
     pub(crate) fn times(&mut self, slot: usize, times: &Times) {
-        self.meet(slot, times.cluster_ms, times.age_ms);
+        self.take_time(slot, times);
         let age_ms = self.monotonic_ms.saturating_sub(times.beat_ms);
         let Some(peer) = self.cluster.peer_mut(slot).filter(|_| age_ms <= FRESH_MS) else {
             return;
@@ -102,9 +102,9 @@ impl Store {
         }
     }
 
-    /// Takes note of a peer's cluster time and its age.
-    pub(crate) fn meet(&mut self, slot: usize, cluster_ms: u64, age_ms: u64) {
-        let set_ms = self.calendar.meet(cluster_ms, age_ms);
+    /// Takes over a peer's cluster time if that is to be preferred.
+    fn take_time(&mut self, slot: usize, times: &Times) {
+        let set_ms = self.calendar.meet(times.cluster_ms, times.age_ms);
         // What this message goes on to do has the new time, too: this node may begin to serve.
         self.now_ms = self.calendar.now_ms();
         if let (Some(set_ms), Some(peer)) = (set_ms, self.cluster.peer(slot)) {
