@@ -403,9 +403,9 @@ impl World {
         let has_dropped = std::mem::replace(&mut life.dropped, dropped) != dropped;
         let serves = life.store.borrow().cluster().is_serving();
         let calendar_ms = life.store.borrow().now_ms();
-        // It gave way to an older calendar. What was written by its own until then may end as much too early or too late.
-        let gave_way =
-            |effect: &Effect<_>| matches!(effect, Effect::Event(Told::Note { kind, .. }) if *kind == "cluster_time");
+        // It gave way to an older calendar: what was written by its own until then may end at another time.
+        let is_note = |told: &Told| matches!(told, Told::Note { kind, .. } if *kind == "cluster_time");
+        let gave_way = |effect: &Effect<_>| matches!(effect, Effect::Event(told) if is_note(told));
         if life.calendar_ms > 0 && effects.iter().any(gave_way) {
             self.workload.shadow.calendar_error_us += 1_000 * calendar_ms.abs_diff(life.calendar_ms);
             life.calendar_ms = 0;

@@ -5,7 +5,8 @@
 //! - A node that does not serve yet adopts the calendar of a peer that does. Nodes that all do not serve yet take the
 //!   latest of their calendars, so those that found the cluster together begin with one.
 //! - Of two calendars that were founded together (their ages differ by a second at most), both nodes take the later.
-//!   What a peer tells is old by the time on the way, so it is never later than the truth, and no delay has to be known.
+//!   What a peer tells is old by the time on the way, so it is never later than the truth, and no delay has to be
+//!   known.
 //! - Of two calendars that were founded apart, the younger gives way. It may go back then. That happens only where a
 //!   node formed shards of its own before it reached the others.
 //!

@@ -1,8 +1,8 @@
 //! Wall clocks: what clients see of the time, and how far the clocks of the peers are apart.
 //!
-//! - A deadline is in cluster time (see [`calendar`](crate::calendar)). An absolute time of a request or a reply is in
-//!   the wall clock of the node that the client asked. Whichever node executes the request converts between the two with
-//!   the difference that the asked node had at that moment, [`Wall::ahead_ms`]; a forwarded parcel carries it.
+//! - A deadline is in cluster time (see [`calendar`](crate::calendar)). An absolute time of a request or a reply is on
+//!   the wall clock of the node that the client asked. The node that executes the request converts between the two with
+//!   the difference that the asked node had at that moment, `Wall::ahead_ms`; a forwarded parcel carries it.
 //! - A wall clock decides nothing here. One that differs from a peer's by more than a second is reported.
 
 use alloc::format;

@@ -1,5 +1,5 @@
-//! Nodes whose wall clocks are days apart: absolute times are those of the node that is asked, and a time to live is the
-//! same at all.
+//! Nodes whose wall clocks are days apart: absolute times are those of the node that is asked, and a time to live is
+//! the same at all.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;

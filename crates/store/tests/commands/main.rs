@@ -67,8 +67,8 @@ scripts! {
     cluster cluster_of_three salp wall_clocks
 }
 
-/// Whoever executes them, and whatever the wall clocks of the others show: these commands read and write the time of the
-/// node that the client asked.
+/// These commands read and write the time of the node that the client asked, whichever node executes them and whatever
+/// the wall clocks of the others show.
 #[test]
 fn absolute_times_are_those_of_the_node_that_is_asked() {
     for name in ["expiry", "string"] {
