@@ -140,7 +140,10 @@ fn log(event: &Event) {
             );
         }
         Event::MessageDropped { reason, .. } => debug!(reason, "message dropped"),
-        Event::Note { kind: "alone", text } => warn!(kind = "alone", "{text}"),
+        Event::Note {
+            kind: kind @ ("alone" | "clock_skew" | "cluster_time"),
+            text,
+        } => warn!(kind, "{text}"),
         Event::Note { kind, text } => info!(kind, "{text}"),
     }
 }

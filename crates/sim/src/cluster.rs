@@ -190,7 +190,7 @@ impl World {
         let network = Network::new(count, plan.latency_us, plan.jitter_us, random.fork());
         let mut workload = Workload::new(&plan, random.fork());
         workload.hasty = plant == Some(Plant::HastyAck);
-        workload.shadow.calendar_error_us = 1_000_000 + 4_000 * plan.skew_ms;
+        workload.shadow.calendar_error_us = 1_000_000;
         workload.shadow.write_timeout_us = 1000 * store::config::Config::default().write_timeout_ms;
         let mut world = Self {
             machines,
@@ -486,6 +486,13 @@ impl World {
         let calendar_ms = life.store.borrow().now_ms();
         let view = Arc::as_ptr(life.store.borrow().cluster().members()).cast::<u8>().addr();
         self.regroups |= std::mem::replace(&mut machine.view, view) != view;
+        // It gave way to an older calendar: what was written by its own until then may end at another time.
+        let is_note = |told: &Told| matches!(told, Told::Note { kind, .. } if *kind == "cluster_time");
+        let gave_way = |effect: &Effect<_>| matches!(effect, Effect::Event(told) if is_note(told));
+        if life.calendar_ms > 0 && effects.iter().any(gave_way) {
+            self.workload.shadow.calendar_error_us += 1_000 * calendar_ms.abs_diff(life.calendar_ms);
+            life.calendar_ms = 0;
+        }
         let went_back = calendar_ms < life.calendar_ms;
         if serves || life.calendar_ms > 0 {
             life.calendar_ms = calendar_ms;

@@ -267,16 +267,10 @@ impl Tampered {
             Some(Plant::EarlyDrop) => {
                 while let Some(Ok(message)) = whole.next() {
                     match message {
-                        frame::Message::Holdings {
-                            epoch,
-                            now_ms,
-                            resp,
-                            holdings,
-                        } => {
+                        frame::Message::Holdings { epoch, resp, holdings } => {
                             let holdings = all_ready(self.store.borrow().cluster(), holdings);
                             frame::Message::Holdings {
                                 epoch,
-                                now_ms,
                                 resp,
                                 holdings: &holdings,
                             }

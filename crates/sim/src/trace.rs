@@ -105,7 +105,9 @@ impl Observer<Payload> for Printer {
                 while let Some(Ok(message)) = frame.next() {
                     if !matches!(
                         message,
-                        store::message::Message::Vitals(_) | store::message::Message::Digest(_)
+                        store::message::Message::Vitals(_)
+                            | store::message::Message::Times(_)
+                            | store::message::Message::Digest(_)
                     ) {
                         println!("{head} {}", store_line(&message));
                         quiet = false;

@@ -221,6 +221,8 @@ pub struct Status {
     pub moves: u64,
     /// Shards that nobody within reach is ready for.
     pub unavailable: u64,
+    /// The largest difference between the wall clock of this node and that of a connected peer.
+    pub clock_skew_ms: u64,
     /// Counters of this node, by their name in `/metrics`.
     pub counters: Vec<(&'static str, &'static str, u64)>,
     /// What the shell last measured.

@@ -107,7 +107,7 @@ impl Store {
                 let writes = matches!(shape, Shape::Done | Shape::Number).then_some(shard);
                 let origin = Origin::Beam(Box::new(Caller { from, shape, writes }));
                 let ask = self.own_ask(Session::new(0, true), batch);
-                let mut run = Run::new(origin, ask, deadline_ms);
+                let mut run = Run::new(origin, ask, deadline_ms, self.wall.ahead_ms());
                 if self.beam_writes.0.contains_key(&shard) {
                     run.written_elsewhere.insert(shard);
                 }

@@ -1,74 +1,88 @@
-//! The node's notion of the time of day, for expiry and stamps.
+//! Cluster time: the time that deadlines and stamps are in.
 //!
-//! It runs at the pace of the monotonic clock and leans towards the wall clock: 1 ms in every 100
-//! ms at most. So it never goes back, and a wall clock that jumps is followed slowly: until the
-//! jump is taken back or caught up with, the node errs by less than the jump, and no value is lost
-//! or lives on for longer than that. A node that starts beside peers takes over their calendar
-//! first ([`Calendar::adopt`]), whatever its own wall clock says.
+//! - It begins at the wall clock of the node that founds the cluster. From then on it runs at the pace of the monotonic
+//!   clocks and follows no wall clock. So a wall clock that jumps neither revives a value nor ends it early.
+//! - A node that does not serve yet adopts the calendar of a peer that does. Nodes that all do not serve yet take the
+//!   latest of their calendars, so those that found the cluster together begin with one.
+//! - Of two calendars that were founded together (their ages differ by a second at most), both nodes take the later.
+//!   What a peer tells is old by the time on the way, so it is never later than the truth, and no delay has to be
+//!   known.
+//! - Of two calendars that were founded apart, the younger gives way. It may go back then. That happens only where a
+//!   node formed shards of its own before it reached the others.
+//!
+//! Clients see wall clocks: see [`wall`](crate::wall).
 
-/// Monotonic time between two corrections, in microseconds.
-const LEAN_EVERY_US: u64 = 100_000;
-/// The largest single correction, in microseconds.
-const LEAN_US_MAX: i64 = 1_000;
+/// Ages that differ by no more are those of one calendar. A message that takes longer makes its sender look younger,
+/// and the next one corrects that.
+const NEAR_MS: u64 = 1_000;
 
 /// A calendar in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub struct Calendar {
     /// The calendar, in microseconds, at `read_us` of the monotonic clock.
     now_us: u64,
-    /// The latest answer, which a correction backwards must not undercut.
-    shown_ms: u64,
     read_us: u64,
-    leant_us: u64,
-    gap_us: i64,
+    /// How long it has been in use, by this node or by those that it was adopted from; none if it is not in use yet.
+    age_us: Option<u64>,
 }
 
 impl Calendar {
-    /// A calendar that begins at what the wall clock shows.
+    /// A calendar that begins at what the wall clock shows, and is not in use yet.
     pub fn new(monotonic_us: u64, wall_ms: u64) -> Self {
-        let now_us = wall_ms.saturating_mul(1000);
         Self {
-            now_us,
-            shown_ms: 0,
+            now_us: wall_ms.saturating_mul(1000),
             read_us: monotonic_us,
-            leant_us: monotonic_us,
-            gap_us: 0,
+            age_us: None,
         }
     }
 
-    /// The time of day, in milliseconds since 1970, given both clocks as they read now.
-    pub fn read(&mut self, monotonic_us: u64, wall_ms: u64) -> u64 {
+    /// Cluster time in milliseconds since 1970, given what the monotonic clock reads now.
+    pub fn read(&mut self, monotonic_us: u64) -> u64 {
         let elapsed_us = monotonic_us.saturating_sub(self.read_us);
         self.read_us = self.read_us.max(monotonic_us);
         self.now_us = self.now_us.saturating_add(elapsed_us);
-        self.gap_us = difference(wall_ms.saturating_mul(1000), self.now_us);
-        let steps = (self.read_us - self.leant_us) / LEAN_EVERY_US;
-        if steps > 0 {
-            self.leant_us += steps * LEAN_EVERY_US;
-            self.lean(steps);
-        }
-        self.shown_ms = self.shown_ms.max(self.now_us / 1000);
-        self.shown_ms
+        self.age_us = self.age_us.map(|age_us| age_us.saturating_add(elapsed_us));
+        self.now_ms()
     }
 
-    /// Sets the calendar to a peer's. Only for a node that has just started and holds no data yet:
-    /// the calendar may go back.
-    pub fn adopt(&mut self, peer_ms: u64) {
-        self.now_us = peer_ms.saturating_mul(1000);
-        self.shown_ms = 0;
+    /// Cluster time when it was last read or set.
+    pub fn now_ms(&self) -> u64 {
+        self.now_us / 1000
     }
 
-    fn lean(&mut self, steps: u64) {
-        let most = i64::try_from(steps).unwrap_or(i64::MAX).saturating_mul(LEAN_US_MAX);
-        let wanted = self.gap_us.clamp(-most, most);
-        // A reading rounds the wall clock down to a millisecond: what lies within one is no gap.
-        if self.gap_us.abs() >= 1000 {
-            self.now_us = self.now_us.saturating_add_signed(wanted);
+    /// This node serves: its peers go by this calendar from now on.
+    pub fn found(&mut self) {
+        self.age_us.get_or_insert(0);
+    }
+
+    /// For how many milliseconds it has been in use; 0 if it is not.
+    pub fn age_ms(&self) -> u64 {
+        self.age_us.map_or(0, |age_us| (age_us / 1000).max(1))
+    }
+
+    /// Takes note of a peer's calendar and its age, which is 0 if it is not in use. Answers by how many milliseconds
+    /// this calendar was set, if it was in use and gave way to one that was founded apart from it.
+    pub fn meet(&mut self, peer_ms: u64, peer_age_ms: u64) -> Option<i64> {
+        let (before_ms, age_ms) = (self.now_ms(), self.age_ms());
+        let is_older = peer_age_ms > age_ms.saturating_add(NEAR_MS);
+        let adopts = age_ms == 0 && peer_age_ms > 0;
+        let is_near = peer_age_ms.saturating_add(NEAR_MS) >= age_ms && (age_ms == 0 || peer_age_ms > 0);
+        let goes_back = peer_ms.saturating_add(NEAR_MS) < before_ms;
+        if adopts || is_older && goes_back {
+            self.now_us = peer_ms.saturating_mul(1000);
+        } else if is_older || is_near {
+            self.now_us = self.now_us.max(peer_ms.saturating_mul(1000));
         }
+        if peer_age_ms > age_ms {
+            self.age_us = Some(peer_age_ms.saturating_mul(1000));
+        }
+        let set_ms = difference(self.now_ms(), before_ms);
+        (is_older && !adopts && set_ms.unsigned_abs() > NEAR_MS).then_some(set_ms)
     }
 }
 
-fn difference(a: u64, b: u64) -> i64 {
+/// `a` less `b`.
+pub(crate) fn difference(a: u64, b: u64) -> i64 {
     let apart = i64::try_from(a.abs_diff(b)).unwrap_or(i64::MAX);
     if a >= b { apart } else { -apart }
 }
@@ -78,52 +92,95 @@ mod tests {
     use super::*;
 
     const START_MS: u64 = 1_700_000_000_000;
+    const DAY_MS: u64 = 86_400_000;
 
-    /// Reads every `step_us` for `seconds`, with the wall clock `ahead_ms` of the truth.
-    fn run(calendar: &mut Calendar, from_s: u64, seconds: u64, step_us: u64, ahead_ms: i64) -> i64 {
-        let mut last = 0;
-        let mut now_us = from_s * 1_000_000;
-        while now_us <= (from_s + seconds) * 1_000_000 {
-            let truth = START_MS + now_us / 1000;
-            let read = calendar.read(now_us, truth.saturating_add_signed(ahead_ms));
-            assert!(read >= last, "the calendar went back");
-            last = read;
-            now_us += step_us;
-        }
-        last.cast_signed() - (START_MS + (from_s + seconds) * 1000).cast_signed()
+    /// A calendar that has been in use for `age_ms` and shows `now_ms`, at 0 of the monotonic clock.
+    fn aged(now_ms: u64, age_ms: u64) -> Calendar {
+        let mut calendar = Calendar::new(0, now_ms);
+        calendar.age_us = Some(age_ms * 1000);
+        calendar
+    }
+
+    fn tell(from: &mut Calendar, to: &mut Calendar, at_us: u64) -> Option<i64> {
+        let told = (from.read(at_us), from.age_ms());
+        to.read(at_us);
+        to.meet(told.0, told.1)
     }
 
     #[test]
-    fn it_keeps_the_time_of_a_good_clock() {
-        let mut calendar = Calendar::new(0, START_MS);
-        assert_eq!(run(&mut calendar, 0, 60, 50_000, 0), 0);
-    }
-
-    #[test]
-    fn a_jump_is_followed_at_one_in_a_hundred_however_often_it_is_read() {
-        for step_us in [50, 5_000, 250_000] {
-            for ahead_ms in [3_600_000, -3_600_000] {
-                let mut calendar = Calendar::new(0, START_MS);
-                let error = run(&mut calendar, 0, 10, step_us, ahead_ms);
-                assert_eq!(error, 100 * ahead_ms.signum(), "read every {step_us} us");
-                assert!(calendar.gap_us.abs() > 3_599_000_000);
+    fn it_runs_at_the_pace_of_the_monotonic_clock() {
+        for step_us in [50, 333, 250_000] {
+            let mut calendar = Calendar::new(7, START_MS);
+            let mut now_us = 7;
+            for _ in 0..1000 {
+                now_us += step_us;
+                assert_eq!(calendar.read(now_us), START_MS + (now_us - 7) / 1000);
             }
+            assert_eq!(
+                calendar.read(now_us - 5_000),
+                calendar.read(now_us),
+                "it does not go back"
+            );
         }
     }
 
     #[test]
-    fn a_jump_that_is_taken_back_is_forgotten() {
-        let mut calendar = Calendar::new(0, START_MS);
-        run(&mut calendar, 0, 10, 10_000, 500_000);
-        assert!(run(&mut calendar, 10, 20, 10_000, 0).abs() <= 1);
+    fn a_node_that_does_not_serve_yet_adopts_the_calendar_of_one_that_does() {
+        for wall_ms in [START_MS - DAY_MS, START_MS + 100, START_MS + DAY_MS] {
+            let (mut serves, mut joins) = (aged(START_MS, 500), Calendar::new(0, wall_ms));
+            assert_eq!(tell(&mut joins, &mut serves, 0), None);
+            assert_eq!(serves.read(0), START_MS, "nobody follows a node that does not serve");
+            assert_eq!(tell(&mut serves, &mut joins, 0), None);
+            assert_eq!((joins.read(2000), joins.age_ms()), (START_MS + 2, 502));
+        }
     }
 
     #[test]
-    fn a_starting_node_takes_over_the_time_of_its_peers() {
-        let mut calendar = Calendar::new(0, 5);
-        calendar.adopt(START_MS);
-        assert_eq!(calendar.read(0, 5), START_MS);
-        calendar.read(u64::MAX, u64::MAX);
-        calendar.read(3, 0);
+    fn those_that_found_a_cluster_together_begin_with_one_calendar() {
+        let (mut a, mut b) = (Calendar::new(0, START_MS), Calendar::new(0, START_MS + DAY_MS));
+        tell(&mut b, &mut a, 0);
+        a.found();
+        tell(&mut a, &mut b, 3000);
+        b.found();
+        assert_eq!(
+            (a.read(5000), b.read(5000)),
+            (START_MS + DAY_MS + 5, START_MS + DAY_MS + 5)
+        );
+    }
+
+    #[test]
+    fn of_one_calendar_the_later_reading_is_right() {
+        // One node stood still with its monotonic clock for an hour and is behind; its age is behind as well.
+        let (mut ran, mut stood) = (aged(START_MS, DAY_MS), aged(START_MS - 3_600_000, DAY_MS - 3_600_000));
+        assert_eq!(tell(&mut stood, &mut ran, 0), None);
+        assert_eq!(ran.read(0), START_MS);
+        assert_eq!(tell(&mut ran, &mut stood, 0), Some(3_600_000));
+        assert_eq!((stood.read(0), stood.age_ms()), (START_MS, DAY_MS));
+        // A little drift is made up for without a word, and never by going back.
+        let (mut fast, mut slow) = (aged(START_MS + 9, DAY_MS + 9), aged(START_MS, DAY_MS));
+        assert_eq!((tell(&mut slow, &mut fast, 0), fast.read(0)), (None, START_MS + 9));
+        assert_eq!((tell(&mut fast, &mut slow, 0), slow.read(0)), (None, START_MS + 9));
+        let (mut old, mut young) = (aged(START_MS, DAY_MS), aged(START_MS + 9, 1));
+        assert_eq!((tell(&mut old, &mut young, 0), young.read(0)), (None, START_MS + 9));
+    }
+
+    #[test]
+    fn of_two_that_were_founded_apart_the_younger_gives_way() {
+        for (young_ms, set_ms) in [(START_MS + DAY_MS, -86_400_000), (START_MS - DAY_MS, 86_400_000)] {
+            let (mut old, mut young) = (aged(START_MS, DAY_MS), aged(young_ms, 20_000));
+            assert_eq!(tell(&mut young, &mut old, 0), None);
+            assert_eq!((old.read(0), old.age_ms()), (START_MS, DAY_MS));
+            assert_eq!(tell(&mut old, &mut young, 0), Some(set_ms));
+            assert_eq!((young.read(0), young.age_ms()), (START_MS, DAY_MS));
+        }
+    }
+
+    #[test]
+    fn the_end_of_time_saturates() {
+        let mut calendar = aged(u64::MAX, 1);
+        calendar.meet(u64::MAX, u64::MAX);
+        calendar.meet(0, 0);
+        calendar.read(u64::MAX);
+        assert_eq!(calendar.read(3), u64::MAX / 1000);
     }
 }

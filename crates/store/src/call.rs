@@ -36,6 +36,8 @@ pub struct Call<'a> {
     pub replies: &'a mut Replies,
     /// Cluster time, in Unix milliseconds.
     pub now_ms: u64,
+    /// By how many milliseconds the wall clock of the node that the client asked is ahead of cluster time.
+    pub wall_ahead_ms: i64,
     /// Limits.
     pub config: &'a Config,
     /// For commands that choose at random.
@@ -52,6 +54,17 @@ impl<'a> Call<'a> {
     /// matters.
     pub fn arg(&self, index: usize) -> &'a [u8] {
         self.args.get(index).unwrap_or_default()
+    }
+
+    /// A time on the client's wall clock, in cluster time; `None` if it cannot be told in 64 bits.
+    pub fn cluster_ms(&self, wall_ms: i64) -> Option<i64> {
+        wall_ms.checked_sub(self.wall_ahead_ms)
+    }
+
+    /// A time in cluster time, on the client's wall clock.
+    pub fn wall_ms(&self, cluster_ms: u64) -> i64 {
+        let cluster_ms = i64::try_from(cluster_ms).unwrap_or(i64::MAX);
+        cluster_ms.saturating_add(self.wall_ahead_ms).max(0)
     }
 
     /// Whether a value of `bytes` may be stored; if not, the error is written.

@@ -26,6 +26,7 @@ use crate::{
     peers::{PEERS_MAX, PeerSet},
     ring::Ring,
     sight::Identity,
+    wall::PeerWall,
 };
 
 /// A seat in the ring.
@@ -65,6 +66,8 @@ pub struct Peer {
     pub resp: Option<(String, u16)>,
     /// How it fares.
     pub vitals: Vitals,
+    /// Its wall clock.
+    pub wall: PeerWall,
     /// Live keys by shard, of those it is the primary of; empty until it has told.
     pub keys: Vec<u64>,
 }
@@ -84,6 +87,7 @@ impl Peer {
             holdings: Vec::new(),
             resp: None,
             vitals: Vitals::default(),
+            wall: PeerWall::default(),
             keys: Vec::new(),
         }
     }

@@ -110,7 +110,7 @@ pub const ROWS: &[Row] = rows! {
         "module" AtLeast(2), None, Family(MODULE), "Accepted: there are no modules.";
         "role" Exactly(1), None, Here(server::role), "Tells that this node takes writes.";
         "slowlog" AtLeast(2), None, Family(SLOWLOG), "Accepted; nothing is logged as slow.";
-        "time" Exactly(1), None, Here(server::time), "Gives the cluster's time.";
+        "time" Exactly(1), None, Here(server::time), "Gives the time of this node's wall clock.";
         "%dbsize" Exactly(2), Shard, Shard(Read, keys::dbsize), "One shard of DBSIZE.";
         "%flush" AtLeast(2), Shard, Shard(Write, keys::flush), "One shard of FLUSHALL.";
     }

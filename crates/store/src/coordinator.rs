@@ -65,7 +65,7 @@ impl Store {
             known.active_ms = self.monotonic_ms;
         }
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
-        self.admit(Run::new(Origin::Client, ask, deadline_ms));
+        self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
     }
 
     /// The box of a run that no client of this node asked for.
@@ -368,6 +368,7 @@ impl Store {
             args,
             replies,
             now_ms: self.now_ms,
+            wall_ahead_ms: run.wall_ahead_ms,
             config: &self.config,
             random: self.random.next(),
             shard: &mut self.replicas[shard].shard,
@@ -425,7 +426,8 @@ impl Store {
         // The place is kept only if the parts do not come back at once, but the origin needs one.
         let slot = replies.later();
         let ask = self.own_ask(run.ask.session.for_part(), batch);
-        let mut parts = Run::new(Origin::Part { of: id, slot, fold }, ask, run.deadline_ms);
+        let origin = Origin::Part { of: id, slot, fold };
+        let mut parts = Run::new(origin, ask, run.deadline_ms, run.wall_ahead_ms);
         parts.hops = run.hops;
         parts.is_last = run.is_last;
         parts.written_elsewhere.clone_from(&run.written_elsewhere);

@@ -38,7 +38,7 @@ impl Store {
         &self.replicas[shard].shard
     }
 
-    /// Its calendar when it was last read, in Unix milliseconds.
+    /// Cluster time when it was last read, in Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
     }

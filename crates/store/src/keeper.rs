@@ -125,8 +125,6 @@ pub(crate) struct Keeper {
     compared: PeerSet,
     /// Peers that have compared theirs with ours, since they connected and since another was lost.
     heard: PeerSet,
-    /// This node has served, or has taken over a peer's calendar: it goes by its own from then on.
-    keeps_time: bool,
     /// The shard at which freeing what has expired goes on.
     expire_at: usize,
     /// This node has handed over everything and said good-bye; and everybody has heard it.
@@ -150,7 +148,6 @@ impl Keeper {
             aged: vec![Vec::new(); shards],
             compared: PeerSet::EMPTY,
             heard: PeerSet::EMPTY,
-            keeps_time: false,
             expire_at: 0,
             gone: false,
             left: false,
@@ -201,7 +198,9 @@ impl Store {
     pub(crate) fn set_copy(&mut self, shard: usize, copy: Copy) {
         if self.cluster.copy(shard) != copy {
             self.cluster.set_copy(shard, copy);
-            self.keeper.keeps_time |= copy == Copy::Ready;
+            if copy == Copy::Ready {
+                self.calendar.found();
+            }
             self.keeper.announce = true;
             self.keeper.look = true;
         }
@@ -212,12 +211,7 @@ impl Store {
     /// A message about copies; false if it breaks the protocol.
     pub(crate) fn keep(&mut self, slot: usize, message: &Message<'_>) -> bool {
         match *message {
-            Message::Holdings {
-                epoch,
-                now_ms,
-                resp,
-                holdings,
-            } => self.told(slot, (epoch, now_ms), resp, holdings),
+            Message::Holdings { epoch, resp, holdings } => self.told(slot, epoch, resp, holdings),
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
                     self.outboxes[slot].push(&Message::Compare);
@@ -256,6 +250,7 @@ impl Store {
             | Message::Forward(_)
             | Message::Outcome { .. }
             | Message::Vitals(_)
+            | Message::Times(_)
             | Message::Keys(_)
             | Message::Ask
             | Message::Sight(_)
@@ -265,18 +260,10 @@ impl Store {
         }
     }
 
-    fn told(&mut self, slot: usize, (epoch, now_ms): (u64, u64), resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
+    fn told(&mut self, slot: usize, epoch: u64, resp: Option<(&str, u16)>, bytes: &[u8]) -> bool {
         let Ok(holdings) = message::holdings(bytes) else {
             return false;
         };
-        // A node that has just started takes over the time of those it joins: of the first that serves, for another may
-        // have just started as well. Later its own may not go back: it has keys that end by it.
-        let serves = holdings.iter().any(|holding| holding.copy == Copy::Ready);
-        if serves && !core::mem::replace(&mut self.keeper.keeps_time, true) {
-            self.calendar.adopt(now_ms);
-            // What this message goes on to do has the new time, too: it may begin to serve.
-            self.now_ms = now_ms;
-        }
         if !self.cluster.told(slot, epoch, holdings) {
             return false;
         }
@@ -491,7 +478,6 @@ impl Store {
         for slot in peers.iter() {
             self.outboxes[slot].push(&Message::Holdings {
                 epoch: self.cluster.announced(),
-                now_ms: self.now_ms,
                 resp,
                 holdings: &holdings,
             });

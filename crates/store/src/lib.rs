@@ -47,4 +47,5 @@ pub mod store;
 pub mod table;
 pub mod term;
 pub mod visit;
+pub mod wall;
 mod warm;

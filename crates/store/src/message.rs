@@ -25,7 +25,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{
-    codec::{Malformed, Reader, put_bytes, put_varint},
+    codec::{Malformed, Reader, put_bytes, put_signed, put_varint},
     quorum::Level,
     sight::{Identity, Sight},
     stamp::Stamp,
@@ -124,6 +124,19 @@ impl Vitals {
     }
 }
 
+/// What the clocks of a node show, told each second and before all else on a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Times {
+    /// The receiver's monotonic clock as the sender last had it: what the message says is no older.
+    pub beat_ms: u64,
+    /// Cluster time, in Unix milliseconds.
+    pub cluster_ms: u64,
+    /// For how long the sender's calendar has been in use; 0 if it does not serve yet.
+    pub age_ms: u64,
+    /// The sender's wall clock, in Unix milliseconds.
+    pub wall_ms: u64,
+}
+
 /// A forwarded batch: requests whose keys the receiver is the primary of, or a ready replica for reads.
 #[derive(Debug)]
 pub struct Forward<'a> {
@@ -135,6 +148,8 @@ pub struct Forward<'a> {
     pub level: Level,
     /// Time its client still waits.
     pub patience_ms: u64,
+    /// By how many milliseconds the wall clock of the node that was asked is ahead of cluster time.
+    pub wall_ahead_ms: i64,
     /// The keyspace it runs in.
     pub keyspace: u16,
     /// Its sender has nothing more for the receiver that must come behind it: what would make its replies too large may
@@ -183,8 +198,6 @@ pub enum Message<'a> {
     Holdings {
         /// Number of the announcement, rising.
         epoch: u64,
-        /// Its calendar, in Unix milliseconds: a node that starts takes it over.
-        now_ms: u64,
         /// Host and port at which clients reach it by RESP.
         resp: Option<(&'a str, u16)>,
         /// Of every shard, in shard order; read with [`holdings`].
@@ -272,6 +285,8 @@ pub enum Message<'a> {
     },
     /// How the sender fares.
     Vitals(Vitals),
+    /// What its clocks show.
+    Times(Times),
     /// Live keys of the shards the sender is the primary of, for `/shards` of any node; read with [`key_counts`].
     Keys(&'a [u8]),
     /// How do you fare? Answered with [`Message::Keys`] and [`Message::Vitals`] as they are now.
@@ -305,6 +320,7 @@ const CLOCKS_END: u8 = 22;
 const SIGHT: u8 = 23;
 const STAND: u8 = 24;
 const RELAY: u8 = 25;
+const TIMES: u8 = 30;
 
 impl Message<'_> {
     /// Appends the message.
@@ -316,6 +332,7 @@ impl Message<'_> {
                 put_varint(out, f.token);
                 out.extend([f.hops, f.level.to_byte()]);
                 put_varint(out, f.patience_ms);
+                put_signed(out, f.wall_ahead_ms);
                 put_varint(out, u64::from(f.keyspace));
                 out.push(u8::from(f.is_last));
                 put_bytes(out, f.requests);
@@ -330,15 +347,9 @@ impl Message<'_> {
                 out.push(u8::from(*follows));
                 put_bytes(out, replies);
             }
-            Self::Holdings {
-                epoch,
-                now_ms,
-                resp,
-                holdings,
-            } => {
+            Self::Holdings { epoch, resp, holdings } => {
                 out.push(HOLDINGS);
                 put_varint(out, *epoch);
-                put_varint(out, *now_ms);
                 let (host, port) = resp.unwrap_or_default();
                 put_bytes(out, host.as_bytes());
                 put_varint(out, u64::from(port));
@@ -416,6 +427,12 @@ impl Message<'_> {
                     put_varint(out, *field);
                 }
             }
+            Self::Times(times) => {
+                out.push(TIMES);
+                for field in [times.beat_ms, times.cluster_ms, times.age_ms, times.wall_ms] {
+                    put_varint(out, field);
+                }
+            }
         }
     }
 }
@@ -453,6 +470,7 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             hops: input.u8()?,
             level: Level::from_byte(input.u8()?).ok_or(Malformed("unknown level"))?,
             patience_ms: input.varint()?,
+            wall_ahead_ms: input.signed()?,
             keyspace: u16::try_from(input.varint()?).map_err(|_| Malformed("keyspace out of range"))?,
             is_last: input.u8()? != 0,
             requests: input.bytes()?,
@@ -464,7 +482,6 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         },
         HOLDINGS => Message::Holdings {
             epoch: input.varint()?,
-            now_ms: input.varint()?,
             resp: resp_address(input)?,
             holdings: input.bytes()?,
         },
@@ -540,6 +557,12 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             }
             Message::Vitals(vitals)
         }
+        TIMES => Message::Times(Times {
+            beat_ms: input.varint()?,
+            cluster_ms: input.varint()?,
+            age_ms: input.varint()?,
+            wall_ms: input.varint()?,
+        }),
         _ => return Err(Malformed("unknown message")),
     })
 }

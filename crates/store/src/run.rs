@@ -82,6 +82,8 @@ pub(crate) struct Run {
     pub hops: u8,
     /// Monotonic milliseconds by which it is answered.
     pub deadline_ms: u64,
+    /// By how many milliseconds the wall clock of the node that was asked is ahead of cluster time.
+    pub wall_ahead_ms: i64,
     /// What it begins now is the last of it, and of the runs it is a part of: nothing that is sent to a peer later may
     /// overtake it, so the peer may put it off.
     pub is_last: bool,
@@ -104,12 +106,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(origin: Origin, ask: Box<Ask>, deadline_ms: u64) -> Self {
+    pub(crate) fn new(origin: Origin, ask: Box<Ask>, deadline_ms: u64, wall_ahead_ms: i64) -> Self {
         Self {
             origin,
             ask,
             hops: 0,
             deadline_ms,
+            wall_ahead_ms,
             is_last: true,
             writes: Vec::new(),
             awaited: PeerSet::EMPTY,

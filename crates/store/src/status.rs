@@ -103,6 +103,7 @@ impl Store {
             healed,
             moves,
             unavailable,
+            clock_skew_ms: self.clock_skew_ms(),
             counters: self.counters.named().to_vec(),
             measured: self.measured,
             tables,

@@ -35,6 +35,7 @@ use crate::{
     run::{Run, RunId, Runs},
     shard::Shard,
     stamp::Hlc,
+    wall::Wall,
     warm::GROUP,
 };
 
@@ -84,6 +85,7 @@ pub struct Store {
     pub(crate) started_ms: u64,
     /// Cluster time, in Unix milliseconds.
     pub(crate) now_ms: u64,
+    pub(crate) wall: Wall,
 
     pub(crate) cluster: Cluster,
     pub(crate) replicas: Vec<Replica>,
@@ -106,7 +108,7 @@ pub struct Store {
     pub(crate) received: Vec<u64>,
     acknowledged: Vec<u64>,
     /// By peer: its clock, and ours as it last had it.
-    beats: Vec<u64>,
+    pub(crate) beats: Vec<u64>,
     pub(crate) echoes: Vec<u64>,
     /// Peers that have not been heard of since this node stood still: until then it may have been deposed unawares.
     pub(crate) recovering: PeerSet,
@@ -176,6 +178,7 @@ impl Store {
             monotonic_ms: 0,
             started_ms: 0,
             now_ms: 0,
+            wall: Wall::default(),
             runs: Runs::default(),
             waiting: (0..PEERS_MAX).map(|_| VecDeque::new()).collect(),
             sent: HashMap::default(),
@@ -233,7 +236,8 @@ impl Store {
             self.recovering = self.cluster.connected();
             self.resumed_ms = self.monotonic_ms;
         }
-        self.now_ms = self.calendar.read(now.monotonic_us, now.wall_ms);
+        self.now_ms = self.calendar.read(now.monotonic_us);
+        self.wall.read(now.wall_ms, self.now_ms);
     }
 
     /// Counts from zero again.
@@ -319,6 +323,10 @@ impl Store {
                 for inquiry in &mut self.inquiries {
                     inquiry.open.remove(slot);
                 }
+                true
+            }
+            Message::Times(times) => {
+                self.times(slot, times);
                 true
             }
             Message::Keys(counts) => match message::key_counts(counts, self.cluster.shards()) {
@@ -415,6 +423,8 @@ impl Store {
             if let Some(peer) = self.cluster.peer_mut(slot) {
                 peer.since_ms = self.monotonic_ms;
             }
+            // Before what it holds: nothing is formed, filled or merged before both have one time.
+            self.tell_times(slot);
         }
         // Before anything else: what a peer hears of clocks counts from the holdings on.
         self.tell_holdings(change.joined);
@@ -503,6 +513,7 @@ impl Store {
         self.vitals = self.take_vitals(ops);
         for slot in self.cluster.connected().iter() {
             self.tell_vitals(slot);
+            self.tell_times(slot);
         }
     }
 
@@ -642,9 +653,9 @@ impl Store {
 
 impl Process<Payload> for Store {
     fn start(&mut self, ctx: &mut Context<'_, Payload>) {
+        self.calendar = Calendar::new(ctx.now().monotonic_us, ctx.now().wall_ms);
         self.look_at_the_clock(ctx);
         self.started_ms = self.monotonic_ms;
-        self.calendar = Calendar::new(ctx.now().monotonic_us, ctx.now().wall_ms);
         ctx.monitor_nodes();
         ctx.monitor_members();
         ctx.timer(TICK_US, TICK);

@@ -37,6 +37,8 @@ pub struct Lan<P: Payload> {
     held_back: Vec<(Atom, Input<P>)>,
     /// When who dialled whom.
     pub dials: Vec<(u64, Atom, Atom)>,
+    /// By how many milliseconds a machine's wall clock is ahead of the others'.
+    pub walls_ahead_ms: BTreeMap<Atom, i64>,
     /// Every effect of every node, for comparison, if somebody wants to compare.
     pub trace: Option<String>,
 }
@@ -51,6 +53,7 @@ impl<P: Payload> Lan<P> {
             deaf: BTreeSet::new(),
             held_back: Vec::new(),
             dials: Vec::new(),
+            walls_ahead_ms: BTreeMap::new(),
             trace: None,
         }
     }
@@ -60,6 +63,14 @@ impl<P: Payload> Lan<P> {
             monotonic_us: self.now_us,
             wall_ms: WALL_MS + self.now_us / 1000,
         }
+    }
+
+    /// What the clocks of a machine show.
+    pub fn now_at(&self, name: &Atom) -> Time {
+        let mut now = self.now();
+        let ahead_ms = self.walls_ahead_ms.get(name).copied().unwrap_or(0);
+        now.wall_ms = now.wall_ms.saturating_add_signed(ahead_ms);
+        now
     }
 
     fn machine(&mut self, name: &Atom) -> &mut Machine<P> {
@@ -148,7 +159,7 @@ impl<P: Payload> Lan<P> {
     }
 
     fn handle(&mut self, name: &Atom, input: Input<P>) {
-        let now = self.now();
+        let now = self.now_at(name);
         let Some(machine) = self.machines.get_mut(name) else {
             return;
         };
@@ -159,7 +170,7 @@ impl<P: Payload> Lan<P> {
 
     /// Acts in the name of an adopted process.
     pub fn act<R>(&mut self, name: &Atom, pid: &Pid, action: impl FnOnce(&mut Context<'_, P>) -> R) -> R {
-        let now = self.now();
+        let now = self.now_at(name);
         let mut effects = Vec::new();
         let result = self.machine(name).node.act(now, pid, &mut effects, action).unwrap();
         self.carry_out(name, effects);

@@ -321,6 +321,7 @@ mod tests {
             healed: true,
             moves: 0,
             unavailable: 0,
+            clock_skew_ms: 0,
             counters: Vec::new(),
             measured: Default::default(),
             tables: Default::default(),

@@ -162,6 +162,16 @@ fn of_this_node(text: &mut Text, status: &Status) {
         "1 if this node hands over and goes.",
         u64::from(status.leaving),
     );
+    text.family(
+        "salp_clock_skew_seconds",
+        "gauge",
+        "The largest difference between the wall clock of this node and that of a connected one.",
+    );
+    text.sample(
+        "salp_clock_skew_seconds",
+        &[],
+        seconds(status.clock_skew_ms.saturating_mul(1000)),
+    );
 }
 
 fn of_the_tables(text: &mut Text, tables: &Tables) {

@@ -537,6 +537,7 @@ async fn the_cluster_is_shown() {
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     for line in [
         "salp_ready 1",
+        "salp_clock_skew_seconds 0",
         "salp_node_connected{node=\"t@127.0.0.1\"} 1",
         "salp_http_request_duration_seconds_count{route=\"/kv/{*key}\",method=\"PUT\",status=\"2xx\"} 1",
     ] {

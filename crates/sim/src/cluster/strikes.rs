@@ -296,9 +296,6 @@ impl World {
         }
         let jump_ms = self.random.below(2 * far_ms + 1).cast_signed() - far_ms.cast_signed();
         self.machines[at].wall_offset_ms = jump_ms;
-        // The calendar follows a jump by 1 ms in 100 for as long as it lasts.
-        let whole_ms = (self.plan.seconds + 130) * 10;
-        self.workload.shadow.calendar_error_us += 2_000 * jump_ms.unsigned_abs().min(whole_ms);
         true
     }
 

@@ -1,7 +1,8 @@
-//! Time to live. Deadlines are absolute and part of the value: they are worked out at the primary, so a replica never
-//! sees "in five seconds".
+//! Time to live. Deadlines are in cluster time and part of the value: they are worked out at the primary, so a replica
+//! never sees "in five seconds". What a client gives or gets as an absolute time is on the wall clock of the node it
+//! asked.
 
-use wire::reply::{ErrorKind, Replies};
+use wire::reply::ErrorKind;
 
 use super::number::integer;
 use crate::call::Call;
@@ -42,26 +43,26 @@ impl Base {
         })
     }
 
-    /// The deadline in Unix milliseconds, which may lie in the past; `None` if it cannot be told in 64 bits.
-    fn deadline(self, time: i64, now_ms: u64) -> Option<i64> {
+    /// The deadline in cluster time, which may lie in the past; `None` if it cannot be told in 64 bits.
+    fn deadline(self, time: i64, call: &Call<'_>) -> Option<i64> {
         let time_ms = time.checked_mul(self.unit_ms)?;
         if self.absolute {
-            Some(time_ms)
+            call.cluster_ms(time_ms)
         } else {
-            time_ms.checked_add(i64::try_from(now_ms).ok()?)
+            time_ms.checked_add(i64::try_from(call.now_ms).ok()?)
         }
     }
 }
 
 /// The deadline that a positive time argument of command `name` stands for; an error is written into the replies.
-pub(super) fn deadline(replies: &mut Replies, base: Base, time: &[u8], now_ms: u64, name: &str) -> Option<u64> {
+pub(super) fn deadline(call: &mut Call<'_>, base: Base, time: &[u8], name: &str) -> Option<u64> {
     let Some(time) = integer(time) else {
-        replies.not_an_integer();
+        call.replies.not_an_integer();
         return None;
     };
-    let deadline = (time > 0).then(|| base.deadline(time, now_ms)).flatten();
+    let deadline = (time > 0).then(|| base.deadline(time, call)).flatten();
     if deadline.is_none() {
-        replies.invalid_expire(name);
+        call.replies.invalid_expire(name);
     }
     deadline.map(|deadline| deadline.max(0) as u64)
 }
@@ -71,7 +72,7 @@ fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
     let Some(time) = integer(call.arg(2)) else {
         return call.replies.not_an_integer();
     };
-    let Some(deadline) = base.deadline(time, call.now_ms) else {
+    let Some(deadline) = base.deadline(time, call) else {
         return call.replies.invalid_expire(name);
     };
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
@@ -153,10 +154,10 @@ pub(super) fn persist(call: &mut Call<'_>) {
 }
 
 /// -2 if there is no key, -1 if it lives for ever, else what `show` makes of its deadline.
-fn time_left(call: &mut Call<'_>, show: impl Fn(u64, u64) -> u64) {
+fn tell(call: &mut Call<'_>, show: impl Fn(&Call<'_>, u64) -> u64) {
     let answer = match call.shard.view(call.arg(1), call.now_ms) {
         None => -2,
-        Some(view) => view.expiry_ms.map_or(-1, |at| show(at, call.now_ms) as i64),
+        Some(view) => view.expiry_ms.map_or(-1, |at| show(call, at).cast_signed()),
     };
     call.replies.int(answer);
 }
@@ -168,20 +169,20 @@ fn seconds(ms: u64) -> u64 {
 
 /// `TTL key`
 pub(super) fn ttl(call: &mut Call<'_>) {
-    time_left(call, |at, now| seconds(at.saturating_sub(now)));
+    tell(call, |call, at| seconds(at.saturating_sub(call.now_ms)));
 }
 
 /// `PTTL key`
 pub(super) fn pttl(call: &mut Call<'_>) {
-    time_left(call, u64::saturating_sub);
+    tell(call, |call, at| at.saturating_sub(call.now_ms));
 }
 
 /// `EXPIRETIME key`
 pub(super) fn expiretime(call: &mut Call<'_>) {
-    time_left(call, |at, _| seconds(at));
+    tell(call, |call, at| seconds(call.wall_ms(at).cast_unsigned()));
 }
 
 /// `PEXPIRETIME key`
 pub(super) fn pexpiretime(call: &mut Call<'_>) {
-    time_left(call, |at, _| at);
+    tell(call, |call, at| call.wall_ms(at).cast_unsigned());
 }

@@ -74,7 +74,7 @@ fn server(store: &Store, out: &mut String) {
         ),
     );
     number(out, "tcp_port", port);
-    number(out, "server_time_usec", store.now_ms * 1000);
+    number(out, "server_time_usec", store.wall.now_ms.saturating_mul(1000));
     number(out, "uptime_in_seconds", up_s);
     number(out, "uptime_in_days", up_s / 86_400);
 }

@@ -20,6 +20,7 @@ pub(super) fn get(call: &mut Call<'_>) {
         return call.replies.null();
     };
     let version = call.shard.version(key).unwrap_or(0);
+    let expiry_ms = view.expiry_ms;
     call.replies.array(4);
     match view.value {
         Value::Plain { format: TERM, bytes } => {
@@ -44,7 +45,8 @@ pub(super) fn get(call: &mut Call<'_>) {
         }
     }
     call.replies.bulk(alloc::format!("{version:016x}").as_bytes());
-    call.replies.int(view.expiry_ms.map_or(-1, |at| at as i64));
+    let expires = expiry_ms.map_or(-1, |at| call.wall_ms(at));
+    call.replies.int(expires);
 }
 
 /// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms]`: `[1 if it is new, version]`. An empty content type is
@@ -57,7 +59,7 @@ pub(super) fn put(call: &mut Call<'_>) {
             let Some(base) = expiry::Base::of(&unit.to_ascii_lowercase()) else {
                 return call.replies.syntax();
             };
-            match expiry::deadline(call.replies, base, time, call.now_ms, "salp.put") {
+            match expiry::deadline(call, base, time, "salp.put") {
                 None => return,
                 deadline => deadline,
             }

@@ -8,9 +8,9 @@ use wire::reply::ErrorKind;
 use super::number::integer;
 use crate::{cluster::Seat, message::Copy, quorum::Level, store::Store, visit::Visit};
 
-/// `TIME`: the cluster's time, which is kept in milliseconds.
+/// `TIME`: the wall clock of this node, which is read in milliseconds.
 pub(super) fn time(visit: &mut Visit<'_>) {
-    let now_ms = visit.store.now_ms;
+    let now_ms = visit.store.wall.now_ms;
     visit.replies.array(2);
     for number in [now_ms / 1000, now_ms % 1000 * 1000] {
         visit
@@ -22,7 +22,7 @@ pub(super) fn time(visit: &mut Visit<'_>) {
 /// `LASTSAVE`: the Unix second of the start, as Redis answers that has not saved since.
 pub(super) fn lastsave(visit: &mut Visit<'_>) {
     let up_ms = visit.store.monotonic_ms - visit.store.started_ms;
-    let started_ms = visit.store.now_ms.saturating_sub(up_ms);
+    let started_ms = visit.store.wall.now_ms.saturating_sub(up_ms);
     visit.replies.int((started_ms / 1000).cast_signed());
 }
 

@@ -77,7 +77,7 @@ pub(super) fn set(call: &mut Call<'_>) {
     };
     let mut deadline = None;
     if let Some((base, time)) = options.time {
-        deadline = expiry::deadline(call.replies, base, time, call.now_ms, "set");
+        deadline = expiry::deadline(call, base, time, "set");
         if deadline.is_none() {
             return;
         }
@@ -128,7 +128,7 @@ pub(super) fn setnx(call: &mut Call<'_>) {
 }
 
 fn set_for(call: &mut Call<'_>, base: expiry::Base, name: &str) {
-    let Some(deadline) = expiry::deadline(call.replies, base, call.arg(2), call.now_ms, name) else {
+    let Some(deadline) = expiry::deadline(call, base, call.arg(2), name) else {
         return;
     };
     if call.admits(call.arg(3).len()) {
@@ -178,7 +178,7 @@ pub(super) fn getex(call: &mut Call<'_>) {
     }
     let mut deadline = None;
     if let Some((base, time)) = time {
-        deadline = expiry::deadline(call.replies, base, time, call.now_ms, "getex");
+        deadline = expiry::deadline(call, base, time, "getex");
         if deadline.is_none() {
             return;
         }

@@ -77,7 +77,9 @@ impl Store {
             life,
             token: forward.token,
         };
-        let mut run = Run::new(origin, self.own_ask(session, batch), self.monotonic_ms + patience_ms);
+        let deadline_ms = self.monotonic_ms + patience_ms;
+        let ask = self.own_ask(session, batch);
+        let mut run = Run::new(origin, ask, deadline_ms, forward.wall_ahead_ms);
         run.hops = forward.hops;
         run.asker = Some((slot, life));
         run.is_last = forward.is_last;
@@ -117,6 +119,7 @@ impl Store {
             hops: run.hops + 1,
             level: run.ask.session.level.unwrap_or(keyspace.level),
             patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
+            wall_ahead_ms: run.wall_ahead_ms,
             keyspace: parcel.keyspace,
             is_last,
             requests: &parcel.requests,
@@ -246,13 +249,14 @@ impl Store {
         for &(_, index) in &sent.slots {
             batch.push(&run.ask.batch.request(index as usize).iter().collect::<Vec<_>>());
         }
-        let (deadline_ms, hops, asker) = (run.deadline_ms, run.hops, run.asker);
+        let (deadline_ms, wall_ahead_ms) = (run.deadline_ms, run.wall_ahead_ms);
+        let (hops, asker) = (run.hops, run.asker);
         let written_elsewhere = run.written_elsewhere.clone();
         let origin = Origin::Again {
             of: sent.run,
             slots: sent.slots.into_iter().map(|(slot, _)| slot).collect(),
         };
-        let mut again = Run::new(origin, self.own_ask(session, batch), deadline_ms);
+        let mut again = Run::new(origin, self.own_ask(session, batch), deadline_ms, wall_ahead_ms);
         again.hops = hops;
         again.asker = asker;
         again.written_elsewhere = written_elsewhere;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! % nodes 3               a setting of the cluster; these come first
+//! % walls 0 5000 -70      three nodes, and by how many milliseconds their wall clocks are ahead
 //! @ 1500                  milliseconds pass
 //! > SET a 1               a request, written as in an inline command
 //! +OK                     its reply, as RESP has it
@@ -63,7 +64,26 @@ macro_rules! scripts {
 
 scripts! {
     string number keys expiry scan connection client password errors command config server info keyspaces limits
-    cluster cluster_of_three salp
+    cluster cluster_of_three salp wall_clocks
+}
+
+/// These commands read and write the time of the node that the client asked, whichever node executes them and whatever
+/// the wall clocks of the others show.
+#[test]
+fn absolute_times_are_those_of_the_node_that_is_asked() {
+    for name in ["expiry", "string"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/commands")
+            .join(name)
+            .with_extension("txt");
+        let plain = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for walls in ["0 864000000 -864000000", "0 -7 -1500000000", "-864000000 0 0", "0 0 0"] {
+            let wanted = format!("% walls {walls}\n{plain}");
+            if let Some(difference) = difference(&wanted, &script::run(&wanted)) {
+                panic!("{name}.txt with walls {walls}:{difference}");
+            }
+        }
+    }
 }
 
 /// A script nobody runs proves nothing.

@@ -23,6 +23,8 @@ type End = (usize, ConnectionId);
 pub(crate) struct Nodes {
     nodes: Vec<Node<Payload>>,
     elapsed_ms: u64,
+    /// By how many milliseconds each node's wall clock is ahead of the true time.
+    walls_ahead_ms: Vec<i64>,
     /// The other end of each connection.
     ends: BTreeMap<End, End>,
     accepted: u64,
@@ -32,8 +34,9 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// A cluster of `count` nodes that has come to rest.
-    pub(crate) fn new(count: usize, settings: &config::Config) -> Self {
+    /// A cluster of nodes with such wall clocks that has come to rest.
+    pub(crate) fn new(walls_ahead_ms: Vec<i64>, settings: &config::Config) -> Self {
+        let count = walls_ahead_ms.len();
         let name = |number: usize| format!("salp_{}@127.0.0.1", number + 1);
         let nodes = (0..count).map(|number| {
             let store = config::Config {
@@ -63,6 +66,7 @@ impl Nodes {
         let mut cluster = Self {
             nodes,
             elapsed_ms: 0,
+            walls_ahead_ms,
             ends: BTreeMap::new(),
             accepted: 0,
             inputs,
@@ -115,7 +119,7 @@ impl Nodes {
         let end_ms = self.elapsed_ms + ms;
         while self.elapsed_ms < end_ms {
             self.elapsed_ms = end_ms.min(self.elapsed_ms + STEP_MS);
-            let now_us = self.time().monotonic_us;
+            let now_us = self.now_ms() * 1000;
             for number in 0..self.nodes.len() {
                 if self.nodes[number].deadline().is_some_and(|due_us| due_us <= now_us) {
                     self.inputs.push_back((number, Input::Alarm));
@@ -125,10 +129,10 @@ impl Nodes {
         }
     }
 
-    fn time(&self) -> Time {
+    fn time(&self, number: usize) -> Time {
         Time {
             monotonic_us: self.now_ms() * 1000,
-            wall_ms: BEGIN_MS + self.elapsed_ms,
+            wall_ms: (BEGIN_MS + self.elapsed_ms).saturating_add_signed(self.walls_ahead_ms[number]),
         }
     }
 
@@ -151,7 +155,7 @@ impl Nodes {
 
     fn give(&mut self, number: usize, input: Input<Payload>) {
         let mut effects = Vec::new();
-        let time = self.time();
+        let time = self.time(number);
         self.nodes[number].handle(time, input, &mut effects);
         for effect in effects {
             self.carry_out(number, effect);

@@ -29,14 +29,18 @@ impl Stage {
             shards: 16,
             ..Config::default()
         };
-        let (mut count, mut memory_bytes) = (1, None);
+        let (mut walls_ahead_ms, mut memory_bytes) = (vec![0], None);
         for line in script.lines() {
             let Some((name, value)) = line.strip_prefix("% ").and_then(|line| line.split_once(' ')) else {
                 continue;
             };
             let number = || value.parse::<u64>().expect("a number");
             match name {
-                "nodes" => count = number() as usize,
+                "nodes" => walls_ahead_ms = vec![0; number() as usize],
+                "walls" => {
+                    let ahead_ms = |word: &str| word.parse().expect("milliseconds");
+                    walls_ahead_ms = value.split(' ').map(ahead_ms).collect();
+                }
                 "shards" => config.shards = number() as u16,
                 "password" => config.password = Some(Password::new(value.into())),
                 "keyspaces" => {
@@ -54,7 +58,7 @@ impl Stage {
             }
         }
         let password = config.password.is_some();
-        let mut nodes = Nodes::new(count, &config);
+        let mut nodes = Nodes::new(walls_ahead_ms, &config);
         if let Some(memory_bytes) = memory_bytes {
             let measured = Measured {
                 memory_bytes,

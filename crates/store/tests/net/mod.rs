@@ -120,6 +120,16 @@ impl Net {
         self.lan.kill(&atom(name), false);
     }
 
+    /// From now on the wall clock of `name` is ahead of the true time by so much.
+    pub fn set_wall(&mut self, name: &str, ahead_ms: i64) {
+        self.lan.walls_ahead_ms.insert(atom(name), ahead_ms);
+    }
+
+    /// What the wall clock of `name` shows, in Unix milliseconds.
+    pub fn wall_ms(&self, name: &str) -> u64 {
+        self.lan.now_at(&atom(name)).wall_ms
+    }
+
     pub fn stop(&mut self, name: &str) {
         self.lan.stop(&atom(name));
     }
@@ -288,14 +298,23 @@ impl Net {
     }
 
     pub fn notes(&self, name: &str) -> Vec<&'static str> {
-        let note = |event: &Event| {
-            if let Event::Note { kind, .. } = event {
-                Some(*kind)
-            } else {
-                None
-            }
-        };
-        self.lan.events(&atom(name)).iter().filter_map(note).collect()
+        self.noted(name).map(|(kind, _)| kind).collect()
+    }
+
+    /// The texts of the notes of one kind.
+    pub fn notes_of(&self, name: &str, wanted: &str) -> Vec<&str> {
+        let notes = self.noted(name);
+        notes
+            .filter(|(kind, _)| *kind == wanted)
+            .map(|(_, text)| text)
+            .collect()
+    }
+
+    fn noted(&self, name: &str) -> impl Iterator<Item = (&'static str, &str)> {
+        self.lan.events(&atom(name)).iter().filter_map(|event| match event {
+            Event::Note { kind, text } => Some((*kind, text.as_str())),
+            _ => None,
+        })
     }
 
     /// Why a node has cut the connections of peers.
