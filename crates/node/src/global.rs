@@ -87,7 +87,8 @@ use wire::{
     etf::{Atom, Pid, Ref, Term},
 };
 
-pub(crate) const NAME: &str = "global_name_server";
+/// The name of the server of `global`, at every visible node.
+pub const NAME: &str = "global_name_server";
 /// Told to the server by this node alone: the connections will end, and nobody need hear of it.
 pub(crate) const PREPARE_SHUTDOWN: &str = "prepare_shutdown";
 /// Told to the server by this node alone: it has other nodes to wait for than before.

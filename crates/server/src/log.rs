@@ -70,7 +70,10 @@ fn log(event: &Event) {
             );
         }
         Event::MessageDropped { reason, .. } => debug!(reason, "message dropped"),
-        Event::Note { kind: "alone", text } => warn!(kind = "alone", "{text}"),
+        Event::Note {
+            kind: kind @ ("alone" | "global_silent" | "groups_silent"),
+            text,
+        } => warn!(kind, "{text}"),
         Event::Note { kind, text } => info!(kind, "{text}"),
     }
 }
