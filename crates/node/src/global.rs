@@ -47,11 +47,11 @@ mod registrar;
 mod syncs;
 mod tally;
 
+pub(crate) use {agreement::Agreement, locks::Locks, names::Names};
 pub use {
     agreement::{Awaited, Exchange},
     method::Method,
 };
-pub(crate) use {agreement::Agreement, locks::Locks, names::Names};
 
 use crate::{
     context::Context,
@@ -63,6 +63,7 @@ use crate::{
     scheduler::Core,
     table::{Body, Local},
 };
+use agreement::{SILENT_US_MAX, Stage};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
@@ -71,7 +72,6 @@ use alloc::{
     vec,
     vec::Vec,
 };
-use agreement::{SILENT_US_MAX, Stage};
 use dials::{Dials, Kind};
 use joining::{Early, Session};
 use locker::Locker;

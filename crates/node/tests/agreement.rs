@@ -122,16 +122,29 @@ fn check_turns(seed: u64, nodes: &[&str], joins: fn(&str) -> Vec<&'static str>, 
         let mut holders: Vec<&str> = Vec::new();
         for _ in 0..60 * SECOND {
             world.net.run_ms(1);
-            holders = waiting.iter().copied().filter(|n| world.answers(n).len() == 1).collect();
+            holders = waiting
+                .iter()
+                .copied()
+                .filter(|n| world.answers(n).len() == 1)
+                .collect();
             if !holders.is_empty() {
                 break;
             }
         }
         world.net.run_ms(3 * SECOND);
-        holders = waiting.iter().copied().filter(|n| world.answers(n).len() == 1).chain(holders).collect();
+        holders = waiting
+            .iter()
+            .copied()
+            .filter(|n| world.answers(n).len() == 1)
+            .chain(holders)
+            .collect();
         holders.sort_unstable();
         holders.dedup();
-        assert_eq!(holders.len(), 1, "seed {seed}, pause {pause_ms} ms: {holders:?} hold one lock");
+        assert_eq!(
+            holders.len(),
+            1,
+            "seed {seed}, pause {pause_ms} ms: {holders:?} hold one lock"
+        );
         assert_eq!(world.answers(holders[0]), ["reply true"]);
         waiting.retain(|node| *node != holders[0]);
         world.unlock(holders[0]);
@@ -142,7 +155,12 @@ fn check_turns(seed: u64, nodes: &[&str], joins: fn(&str) -> Vec<&'static str>, 
 #[test]
 fn of_fresh_nodes_that_join_each_other_one_holds_a_lock() {
     for seed in 0..8 {
-        check_turns(seed, &["a", "b"], |node| vec![if node == "a" { "b" } else { "a" }], seed % 4);
+        check_turns(
+            seed,
+            &["a", "b"],
+            |node| vec![if node == "a" { "b" } else { "a" }],
+            seed % 4,
+        );
         check_turns(seed, &["a", "b", "c"], |_| vec!["a", "b", "c"], seed * 40);
     }
 }
@@ -150,7 +168,12 @@ fn of_fresh_nodes_that_join_each_other_one_holds_a_lock() {
 #[test]
 fn a_fresh_node_asks_those_it_is_to_join_before_it_holds_a_lock() {
     for seed in 0..8 {
-        check_turns(seed, &["a", "b"], |node| if node == "a" { vec![] } else { vec!["a"] }, seed * 60);
+        check_turns(
+            seed,
+            &["a", "b"],
+            |node| if node == "a" { vec![] } else { vec!["a"] },
+            seed * 60,
+        );
         // It learns of the first from the second.
         let chain = |node: &str| match node {
             "a" => vec![],
@@ -296,6 +319,25 @@ fn a_named_node_that_never_comes_is_awaited_for_the_time_to_join() {
 }
 
 #[test]
+fn a_node_that_discovery_proposes_at_the_start_is_awaited_until_a_dial_fails() {
+    let mut world = World::new(6);
+    world.start("a", &[]);
+    let propose = |world: &mut World| {
+        let nodes = vec![name("nobody")];
+        world.net.input(&name("a"), Input::Proposed { nodes });
+    };
+    propose(&mut world);
+    assert_eq!(world.awaited("a"), [("nobody".into(), Exchange::Connection)]);
+    world.lock("a");
+    world.net.run_ms(10);
+    assert_eq!(world.answers("a"), ["reply true"]);
+    // Later on, nothing waits for what discovery finds.
+    world.net.run_ms(60 * SECOND);
+    propose(&mut world);
+    assert_eq!(world.awaited("a"), []);
+}
+
+#[test]
 fn a_named_node_that_a_member_says_is_down_is_not_awaited() {
     let mut world = World::new(4);
     world.start("a", &[]);
@@ -359,9 +401,7 @@ fn a_peer_that_does_not_answer_is_waited_for_and_given_up() {
     assert_eq!(answer.collect::<Vec<_>>(), ["true"]);
     assert_eq!(stage.act(&pilot, |ctx| ctx.awaited()), []);
     for wanted in ["global_silent", "groups_silent"] {
-        let is_named = |event: &&Event| {
-            matches!(event, Event::Note { kind, text } if *kind == wanted && text.starts_with("b@net has not"))
-        };
+        let is_named = |event: &&Event| matches!(event, Event::Note { kind, text } if *kind == wanted && text.starts_with("b@net has not"));
         assert_eq!(stage.events.iter().filter(is_named).count(), 1, "{:?}", stage.events);
     }
 }

@@ -39,7 +39,11 @@ pub async fn child(role: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
     let role: Vec<String> = role.split(' ').map(String::from).collect();
     let [name, port, join, wanted, file, hold_ms] = <[String; 6]>::try_from(role).map_err(|_| "six words")?;
     let hold = Duration::from_millis(hold_ms.parse()?);
-    let mut node = Node::builder().name(&name).cookie("at_once").epmd(false).dist_port(&port);
+    let mut node = Node::builder()
+        .name(&name)
+        .cookie("at_once")
+        .epmd(false)
+        .dist_port(&port);
     if join != "-" {
         node = node.join([join]);
     }

@@ -331,7 +331,9 @@ impl Node {
     /// # Errors
     /// The node takes no part in `global` (`noproc`), too many processes wait (`system_limit`), or the node has stopped.
     pub async fn sync_global(&self) -> Result<(), Failure> {
-        let asked = self.call(named(node::GLOBAL), Term::atom("sync"), Duration::MAX).await?;
+        let asked = self
+            .call(named(node::GLOBAL), Term::atom("sync"), Duration::MAX)
+            .await?;
         match asked.is_atom("ok") {
             true => Ok(()),
             false => Err(Failure::Reason(Term::atom("system_limit"))),

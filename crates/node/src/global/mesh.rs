@@ -12,12 +12,7 @@
 
 use super::{
     Global, Kind, TIMER_REACH, VERSION_PARTITIONS, WAITING_BYTES_MAX, WAITING_MAX, carry_out, info, is_connected,
-    is_peer,
-    joining::say_in_sync,
-    method::Act,
-    note,
-    parked::silent_until_us,
-    remove_name, watch,
+    is_peer, joining::say_in_sync, method::Act, note, parked::silent_until_us, remove_name, watch,
 };
 use crate::{context::Context, message::Payload};
 use alloc::{collections::BTreeSet, vec, vec::Vec};

@@ -84,7 +84,9 @@ enum Stage {
     Sleeping,
     /// Other nodes must be agreed with first.
     Parked,
-    Releasing { open: usize },
+    Releasing {
+        open: usize,
+    },
 }
 
 /// Requests of processes of this node.
@@ -387,43 +389,53 @@ impl Global {
     }
 
     fn settle_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
-        let (all, must_wait) = (self.partition(ctx), self.must_wait(ctx));
+        let Some(holding) = self.holdings.get(&number) else {
+            return;
+        };
+        match &holding.stage {
+            Stage::Sleeping | Stage::Parked => {}
+            Stage::Releasing { open: 0 } => self.answer_holding(ctx, number, true),
+            Stage::Releasing { .. } => {}
+            Stage::Claiming(claim, asked) => match claim.verdict() {
+                Verdict::Open => {}
+                Verdict::Refused => self.holding_refused(ctx, number),
+                Verdict::Met if holding.nodes.is_some() => self.answer_holding(ctx, number, true),
+                // A node came meanwhile that may know another holder.
+                Verdict::Met if self.must_wait(ctx) => {
+                    Self::release(ctx, &claim.id, &claim.caller, claim.held());
+                    self.claim_holding(ctx, number);
+                }
+                Verdict::Met => {
+                    let mut newer = self.partition(ctx);
+                    newer.retain(|node| !asked.contains(node));
+                    if newer.is_empty() {
+                        self.answer_holding(ctx, number, true);
+                    } else {
+                        self.claim_on_too(ctx, number, newer);
+                    }
+                }
+            },
+        }
+    }
+
+    /// A node refused: it is asked again later, or that was the last try.
+    fn holding_refused<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
         let Some(holding) = self.holdings.get_mut(&number) else {
             return;
         };
-        let answer = match &holding.stage {
-            Stage::Sleeping | Stage::Parked => return,
-            Stage::Releasing { open: 0 } => true,
-            Stage::Releasing { .. } => return,
-            Stage::Claiming(claim, asked) => match claim.verdict() {
-                Verdict::Open => return,
-                Verdict::Met if holding.nodes.is_some() => true,
-                // A node came meanwhile that may know another holder.
-                Verdict::Met if must_wait => {
-                    Self::release(ctx, &claim.id, &claim.caller, claim.held());
-                    return self.claim_holding(ctx, number);
-                }
-                Verdict::Met => {
-                    let newer: Vec<Atom> = all.into_iter().filter(|node| !asked.contains(node)).collect();
-                    if !newer.is_empty() {
-                        return self.claim_on_too(ctx, number, newer);
-                    }
-                    true
-                }
-                Verdict::Refused => {
-                    Self::release(ctx, &claim.id, &claim.caller, claim.held());
-                    if holding.retries != Some(0) {
-                        holding.retries = holding.retries.map(|retries| retries - 1);
-                        holding.stage = Stage::Sleeping;
-                        let delay_us = sleep_us(holding.failures, ctx.random());
-                        holding.failures += 1;
-                        ctx.timer(delay_us, TIMER_LOCK + number);
-                        return;
-                    }
-                    false
-                }
-            },
-        };
+        if let Stage::Claiming(claim, _) = mem::replace(&mut holding.stage, Stage::Sleeping) {
+            Self::release(ctx, &claim.id, &claim.caller, claim.held());
+        }
+        if holding.retries == Some(0) {
+            return self.answer_holding(ctx, number, false);
+        }
+        holding.retries = holding.retries.map(|retries| retries - 1);
+        let delay_us = sleep_us(holding.failures, ctx.random());
+        holding.failures += 1;
+        ctx.timer(delay_us, TIMER_LOCK + number);
+    }
+
+    fn answer_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64, answer: bool) {
         if let Some(holding) = self.holdings.remove(&number) {
             ctx.reply(&holding.from, Term::from(answer));
         }

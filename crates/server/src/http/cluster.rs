@@ -245,7 +245,8 @@ fn unready(status: &Status) -> Option<Unready> {
         (1.., 0, Some(first)) => {
             let (node, exchange) = (first.node.as_str(), first.exchange.word());
             let count = status.awaited.len();
-            let detail = format!("names, locks and groups do not agree yet with {count} nodes, first: {node} ({exchange})");
+            let detail =
+                format!("names, locks and groups do not agree yet with {count} nodes, first: {node} ({exchange})");
             Unready::new(status, "nodes", detail)
         }
         (0, ..) => Unready::new(status, "shards", "the node has not found its place in the cluster yet"),
@@ -442,7 +443,10 @@ mod tests {
         };
         status.shards = vec![shard(&["a@h"]), shard(&["b@h"]), shard(&[])];
         let (reason, detail) = why(&status).unwrap();
-        assert!(reason == "shards" && detail.starts_with("2 of the 3 shards"), "{detail}");
+        assert!(
+            reason == "shards" && detail.starts_with("2 of the 3 shards"),
+            "{detail}"
+        );
         status.leaving = true;
         assert!(why(&status).unwrap().1.contains("leaves"));
     }
