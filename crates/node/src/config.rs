@@ -63,8 +63,8 @@ pub struct Limits {
     /// Signals that wait for one peer's connection to come up; a further one is dropped or, for
     /// links and monitors, answered `noconnection`.
     pub waiting_max: usize,
-    /// Milliseconds for which a node that starts looks for those it is to join; past it the node grants locks and global
-    /// names without those it has not met.
+    /// Milliseconds for which a node that starts looks for those it is to join; past it the node grants locks and
+    /// global names without those it has not met.
     pub join_wait_ms: u64,
     /// Dials the membership has under way at the same time; further ones wait.
     pub dials_max: usize,

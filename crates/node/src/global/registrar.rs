@@ -332,26 +332,26 @@ impl Global {
             holding.stage = Stage::Claiming(claim, Vec::new());
         } else {
             holding.stage = Stage::Claiming(claim, Vec::new());
-            self.claim_on_too(ctx, number, nodes);
+            self.claim_on_too(ctx, number, &nodes);
         }
         self.settle_holding(ctx, number);
     }
 
     /// Asks these nodes for a lock that is being claimed.
-    fn claim_on_too<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64, nodes: Vec<Atom>) {
+    fn claim_on_too<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64, nodes: &[Atom]) {
         let Some(holding) = self.holdings.get_mut(&number) else {
             return;
         };
         let Stage::Claiming(claim, asked) = &mut holding.stage else {
             return;
         };
-        for _ in &nodes {
+        for _ in nodes {
             claim.asked();
         }
         asked.extend(nodes.iter().cloned());
         let caller = holding.from.pid.clone();
         let request = Term::from((Term::atom("set_lock"), holding.id.to_term()));
-        for node in &nodes {
+        for node in nodes {
             self.ask(ctx, Asker::Holding(number), &caller, node, request.clone());
         }
     }
@@ -411,7 +411,7 @@ impl Global {
                     if newer.is_empty() {
                         self.answer_holding(ctx, number, true);
                     } else {
-                        self.claim_on_too(ctx, number, newer);
+                        self.claim_on_too(ctx, number, &newer);
                     }
                 }
             },
