@@ -63,6 +63,9 @@ pub struct Limits {
     /// Signals that wait for one peer's connection to come up; a further one is dropped or, for
     /// links and monitors, answered `noconnection`.
     pub waiting_max: usize,
+    /// Milliseconds for which a node that starts looks for those it is to join; past it the node grants locks and
+    /// global names without those it has not met.
+    pub join_wait_ms: u64,
     /// Dials the membership has under way at the same time; further ones wait.
     pub dials_max: usize,
     /// Names the membership remembers. For a further one that says hello, one that said good-bye or was never met gives
@@ -92,6 +95,7 @@ impl Default for Limits {
             spawns_per_peer_max: 10_000,
             accepting_max: 64,
             waiting_max: 1024,
+            join_wait_ms: 10_000,
             dials_max: 8,
             members_max: 4096,
             global_per_peer_max: 10_000,

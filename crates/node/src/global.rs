@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `names`, `locks`, `tally`, `method`, `exchange`, `claim`, `partition`, `dials`, `syncs` | tables and decisions; nothing is sent there |
 //! | `joining` | two partitions become one |
+//! | `agreement`, `parked` | whom this node must still agree with, and what waits for that |
 //! | `mesh` | who is lost, who must be reached |
 //! | `locker`, `registrar` | lock the nodes for a join, for a name, for a process |
 //! | `api` | what the processes of this node can ask |
@@ -29,6 +30,7 @@
 //!
 //! Source: protocol version 8 of `global`, as spoken by OTP 25 to 28; global(3).
 
+mod agreement;
 mod api;
 mod claim;
 mod dials;
@@ -39,13 +41,17 @@ mod locks;
 mod mesh;
 mod method;
 mod names;
+mod parked;
 mod partition;
 mod registrar;
 mod syncs;
 mod tally;
 
-pub use method::Method;
-pub(crate) use {locks::Locks, names::Names};
+pub(crate) use {agreement::Agreement, locks::Locks, names::Names};
+pub use {
+    agreement::{Awaited, Exchange},
+    method::Method,
+};
 
 use crate::{
     context::Context,
@@ -57,6 +63,7 @@ use crate::{
     scheduler::Core,
     table::{Body, Local},
 };
+use agreement::{SILENT_US_MAX, Stage};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
@@ -71,6 +78,7 @@ use locker::Locker;
 use locks::LockId;
 use method::Act;
 use names::{Entry, Holder};
+use parked::Parked;
 use partition::Reports;
 use registrar::{Holding, Registrar};
 use syncs::Syncs;
@@ -79,9 +87,12 @@ use wire::{
     etf::{Atom, Pid, Ref, Term},
 };
 
-pub(crate) const NAME: &str = "global_name_server";
+/// The name of the server of `global`, at every visible node.
+pub const NAME: &str = "global_name_server";
 /// Told to the server by this node alone: the connections will end, and nobody need hear of it.
 pub(crate) const PREPARE_SHUTDOWN: &str = "prepare_shutdown";
+/// Told to the server by this node alone: it has other nodes to wait for than before.
+pub(crate) const LOOK: &str = "look";
 
 /// The version of the protocol we speak.
 const VERSION: i64 = 8;
@@ -146,6 +157,7 @@ pub(crate) struct Global {
     last_tag: i64,
     last_holding: u64,
     syncs: Syncs,
+    parked: Parked,
     lookups: Vec<(From, Term)>,
     reach_timer: bool,
     shutting_down: bool,
@@ -178,6 +190,7 @@ pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
         last_tag: bits(random >> 26, 30) << 28,
         last_holding: 0,
         syncs: Syncs::default(),
+        parked: Parked::default(),
         lookups: Vec::new(),
         reach_timer: false,
         shutting_down: false,
@@ -248,6 +261,7 @@ impl<P: Payload> Process<P> for Global {
             | Message::Flush => return,
         }
         self.settle_locker(ctx);
+        self.go_on(ctx);
     }
 }
 
@@ -262,6 +276,10 @@ impl Global {
                 "get_names_ext" => Term::NIL,
                 "get_protocol_version" => Term::Int(VERSION),
                 // Of our own: what is locked here, for tests and tools.
+                "sync" if here => match self.sync_all(ctx, &from) {
+                    Some(answer) => answer,
+                    None => return,
+                },
                 "get_locks" if here => Term::list(ctx.core.global_locks.resources().cloned()),
                 _ => return,
             },
@@ -498,6 +516,7 @@ impl Global {
         if !self.synced.insert(node.clone()) {
             return;
         }
+        ctx.core.agreement.synced(node);
         for (monitor, from) in self.syncs.synced(node) {
             ctx.demonitor(&monitor);
             ctx.reply(&from, Term::atom("ok"));

@@ -103,8 +103,17 @@ struct Scope {
     /// The scopes of this name at peers, one per node.
     peers: BTreeMap<Atom, Peer>,
     watchers: Watchers,
+    /// Peers that were asked for their members and have not answered.
+    asked: BTreeMap<Atom, Asked>,
     /// The groups of each local process, for its end.
     joined: BTreeMap<Pid, Vec<Term>>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    /// Says that the peer has no such scope.
+    monitor: Ref,
+    until_us: u64,
 }
 
 #[derive(Debug)]
@@ -122,6 +131,11 @@ impl Scopes {
 
     fn get(&self, name: &str) -> Option<&Scope> {
         self.0.iter().find(|scope| scope.name == *name)
+    }
+
+    /// The peers whose members are not known yet; once for each scope.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = &Atom> {
+        self.0.iter().flat_map(|scope| scope.asked.keys())
     }
 
     /// The nodes that have members in any scope, with how often those joined; once for each scope.
@@ -225,6 +239,7 @@ impl<P: Payload> Core<P> {
             process,
             roster: Roster::default(),
             peers: BTreeMap::new(),
+            asked: BTreeMap::new(),
             watchers: Watchers::default(),
             joined: BTreeMap::new(),
         });

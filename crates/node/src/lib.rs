@@ -84,7 +84,7 @@ pub use config::{Config, Limits};
 pub use context::{Context, NodeKind};
 pub use effect::{Effect, Event};
 pub use function::{Function, Outcome, Permission};
-pub use global::Method;
+pub use global::{Awaited, Exchange, Method, NAME as GLOBAL};
 pub use input::{ConnectionId, Input};
 pub use inspect::{PeerTables, Tables};
 pub use message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process};

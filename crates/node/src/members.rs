@@ -6,11 +6,12 @@
 //! send those: the sender of each message is proven to live where it says.
 
 use crate::{
+    config::Limits,
     context::Context,
     effect::Event,
     global,
     hello::{Hello, Told},
-    membership::{HELLO_EVERY_US, Heard, Membership},
+    membership::{AWAITED_US_MAX, HELLO_EVERY_US, Heard, Membership},
     message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process},
     timers::TimerId,
 };
@@ -23,6 +24,9 @@ pub(crate) struct Members {
     membership: Membership,
     dials_max: usize,
     tick_us: u64,
+    /// For so long it looks for those it is to join, and then until when.
+    join_wait_us: u64,
+    join_until_us: u64,
     view: Arc<[Member]>,
     /// The changes of the membership that the view has.
     viewed: u64,
@@ -32,14 +36,16 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    pub(crate) fn new(mut membership: Membership, join: &[Atom], dials_max: usize, tick_us: u64) -> Self {
+    pub(crate) fn new(mut membership: Membership, join: &[Atom], limits: &Limits, tick_us: u64) -> Self {
         for node in join {
             membership.add(node, false);
         }
         Self {
             membership,
-            dials_max,
+            dials_max: limits.dials_max,
             tick_us,
+            join_wait_us: limits.join_wait_ms * 1000,
+            join_until_us: 0,
             view: Arc::from([]),
             viewed: 0,
             hello_at_us: 0,
@@ -52,14 +58,16 @@ impl Members {
         let now_us = ctx.now().monotonic_us;
         while self.dial(ctx, now_us) {}
         self.publish(ctx);
+        self.publish_unmet(ctx, now_us);
         if let Some(timer) = self.timer.take() {
             ctx.cancel(timer);
         }
         let look_us = now_us + self.tick_us / 8;
-        let next_us = self
-            .membership
-            .next_dial_us(now_us)
-            .map_or(look_us, |due_us| due_us.min(look_us));
+        let due_us = [
+            self.membership.next_dial_us(now_us),
+            self.membership.next_awaited_us(now_us),
+        ];
+        let next_us = due_us.into_iter().flatten().fold(look_us, u64::min);
         let delay_us = next_us.saturating_sub(now_us).max(1000);
         self.timer = Some(ctx.timer(delay_us, 0));
     }
@@ -95,6 +103,16 @@ impl Members {
         }
         self.view = view.into();
         ctx.publish_members(&self.view);
+    }
+
+    /// For whom names and locks wait. `global` takes part in that only if this node is visible.
+    fn publish_unmet<P: Payload>(&self, ctx: &mut Context<'_, P>, now_us: u64) {
+        if ctx.core.config.hidden {
+            return;
+        }
+        if ctx.core.agreement.set_unmet(self.membership.awaited(now_us)) {
+            ctx.send(&Address::Name(Atom::new(global::NAME)), Term::atom(global::LOOK));
+        }
     }
 
     /// A node that missed some news hears all of it in the end.
@@ -191,7 +209,7 @@ impl Members {
                 }
                 [verb, Term::List(nodes)] if verb.is_atom("propose") => {
                     for node in nodes.iter().filter_map(Term::as_atom) {
-                        self.membership.add(node, true);
+                        self.membership.add_awaited(node, true, self.join_until_us);
                     }
                 }
                 _ => {}
@@ -201,7 +219,8 @@ impl Members {
     }
 
     fn add<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
-        if !self.membership.add(node, false) {
+        let until_us = self.join_until_us.max(ctx.now().monotonic_us + AWAITED_US_MAX);
+        if !self.membership.add_awaited(node, false, until_us) {
             no_room(ctx, node);
         }
     }
@@ -217,7 +236,10 @@ impl<P: Payload> Process<P> for Members {
     fn start(&mut self, ctx: &mut Context<'_, P>) {
         ctx.trap_exit(true);
         ctx.monitor_nodes();
-        self.hello_at_us = ctx.now().monotonic_us + HELLO_EVERY_US;
+        let now_us = ctx.now().monotonic_us;
+        self.hello_at_us = now_us + HELLO_EVERY_US;
+        self.join_until_us = now_us.saturating_add(self.join_wait_us);
+        self.membership.await_all(self.join_until_us);
         self.settle(ctx);
     }
 

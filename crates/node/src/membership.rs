@@ -22,6 +22,7 @@
 //!   away, too.
 //! - The table is bounded ([`Entries`]), and so are the dials of those whom nobody here met.
 
+mod awaited;
 mod entries;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use crate::{
     message::{Member, MemberState},
 };
 use alloc::vec::Vec;
+pub(crate) use awaited::AWAITED_US_MAX;
 use bytes::Bytes;
 use entries::{Entries, Entry, GONE, Source, Standing};
 use wire::etf::Atom;
@@ -151,6 +153,7 @@ impl Membership {
             entry.connected = true;
             entry.dialling = false;
             entry.failures = 0;
+            entry.awaited_until_us = 0;
             self.changes += 1;
         }
     }
@@ -261,6 +264,7 @@ impl Membership {
         if on_account && *room == 0 || gone && known.is_none() && !self.entries.has_room_for_strangers() {
             return false;
         }
+        let is_new = known.is_none();
         let age = self.entries.next_age();
         let Some(entry) = self.entries.enter(&told.name, Source::Told) else {
             // There will be none for the next one either.
@@ -270,6 +274,7 @@ impl Membership {
         entry.told_us = now_us;
         // A port mapper that was restarted may give creations below earlier ones: what is seen alive is a newer life.
         let alive = matches!(told.state, MemberState::Up | MemberState::Suspect);
+        entry.told_to_be(alive, is_new, now_us);
         let newer = told.creation > entry.creation || alive && told.creation != entry.creation;
         let believe = !entry.connected
             && match entry.standing {
@@ -351,6 +356,7 @@ impl Membership {
             Source::Told => (TOLD_KEPT_US, TOLD_BACKOFF_MAX_US),
             Source::Named | Source::Met => (u64::MAX, BACKOFF_MAX_US),
         };
+        entry.not_reached();
         entry.retry_at_us = now_us + backoff_up_to_us(delay_max_us, entry.failures, random);
         entry.failures = entry.failures.saturating_add(1);
         if entry.failures >= FAILURES_MIN && now_us.saturating_sub(entry.told_us) >= kept_us {

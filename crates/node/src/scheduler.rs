@@ -20,7 +20,7 @@ use crate::{
     effect::{Effect, Event},
     function::{Export, Function, Functions, Permission},
     given_names::GivenNames,
-    global::{self, Locks, Names},
+    global::{self, Agreement, Locks, Names},
     groups::Scopes,
     hello::Told,
     input::{ConnectionId, Input},
@@ -234,6 +234,7 @@ pub(crate) struct Core<P: Payload> {
     global: Vec<Local>,
     pub(crate) global_names: Names,
     pub(crate) global_locks: Locks,
+    pub(crate) agreement: Agreement,
     /// What is for the node's own processes.
     urgent: VecDeque<Queued<P>>,
     /// Prints what our processes at peers print.
@@ -265,7 +266,7 @@ impl<P: Payload> Core<P> {
         let limits = &config.limits;
         let membership = Membership::new(me, config.birth.clone(), limits.members_max);
         let tick_us = config.tick_ms * 1000;
-        let members = Members::new(membership, &config.join, limits.dials_max, tick_us);
+        let members = Members::new(membership, &config.join, limits, tick_us);
         let net_kernel = table.add_service(Body::Idle(Box::new(NetKernel)));
         let membership = table.add_service(Body::Idle(Box::new(members)));
         let group_leader = table.add_service(Body::Idle(Box::new(GroupLeader::default())));
@@ -310,6 +311,7 @@ impl<P: Payload> Core<P> {
             global: Vec::new(),
             global_names: Names::default(),
             global_locks: Locks::default(),
+            agreement: Agreement::default(),
             urgent: VecDeque::new(),
             queue: VecDeque::new(),
             deferred: Vec::new(),

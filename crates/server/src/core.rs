@@ -41,6 +41,7 @@ use crate::{
     bell::Bell,
     busy_wait::BusyWait,
     clock::Clock,
+    discovery::Found,
     dist::{Connections, Router},
     functions::{self, Needs},
     handle::{Answer, Order, Wish},
@@ -146,6 +147,8 @@ pub(crate) struct Core {
 pub(crate) struct Parts {
     pub(crate) node: node::Config,
     pub(crate) store: store::config::Config,
+    /// Who was there when it started.
+    pub(crate) found: Vec<Found>,
     pub(crate) facades: Vec<Face>,
     pub(crate) seeds: [u64; 2],
     pub(crate) router: Router,
@@ -626,6 +629,7 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
     let _last = LastWord(parts.tasks.clone());
     let shell = Core::start(&mut parts);
     let Parts {
+        found,
         orders,
         wishes,
         stop,
@@ -633,6 +637,8 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
         ..
     } = parts;
     shell.core().input(Input::Start);
+    // Before anybody can ask it for something: names and locks wait for these nodes.
+    shell.core().wish(Wish::Propose(found));
     tokio::task::spawn_local(flush(shell.clone()));
     tokio::task::spawn_local(alarm(shell.clone()));
     tokio::task::spawn_local(measure(shell.clone(), meter));

@@ -107,7 +107,7 @@ pub use config::ConfigError;
 pub use handle::{Gone, Handle};
 pub use keyspace::{Keyspace, StoreError};
 pub use node::{
-    Address, Atom, Pid, Process, Ref, Term,
+    Address, Atom, Awaited, Exchange, Method, Pid, Process, Ref, Term,
     gen_server::{self, From},
     registry,
     server::{GenServer, Next, Reply, Server},

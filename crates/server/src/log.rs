@@ -141,7 +141,7 @@ fn log(event: &Event) {
         }
         Event::MessageDropped { reason, .. } => debug!(reason, "message dropped"),
         Event::Note {
-            kind: kind @ ("alone" | "clock_skew" | "cluster_time"),
+            kind: kind @ ("alone" | "clock_skew" | "cluster_time" | "global_silent" | "groups_silent"),
             text,
         } => warn!(kind, "{text}"),
         Event::Note { kind, text } => info!(kind, "{text}"),

@@ -324,6 +324,23 @@ impl Node {
         self.handle().spawn_async(run).await
     }
 
+    /// Waits until this node agrees on the names and locks of `global` with all visible nodes that it is connected to
+    /// or is to join, as `global:sync/0`. [`Node::ready`] waits for that, too; so does each lock and each name that is
+    /// asked for. A node that does not answer is given up after 5 s.
+    ///
+    /// # Errors
+    /// The node takes no part in `global` (`noproc`), too many processes wait (`system_limit`), or the node has
+    /// stopped.
+    pub async fn sync_global(&self) -> Result<(), Failure> {
+        let asked = self
+            .call(named(node::GLOBAL), Term::atom("sync"), Duration::MAX)
+            .await?;
+        match asked.is_atom("ok") {
+            true => Ok(()),
+            false => Err(Failure::Reason(Term::atom("system_limit"))),
+        }
+    }
+
     /// [`Handle::call`].
     ///
     /// # Errors

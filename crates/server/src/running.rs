@@ -113,8 +113,9 @@ impl Node {
         self.dist
     }
 
-    /// Waits until the node is in sync with its cluster, or has formed one: before that its store refuses. False if the
-    /// node ended first.
+    /// Waits until the node is in sync with its cluster, or has formed one: before that its store refuses. Names and
+    /// locks of `global`, and process groups, are then those of each visible node that this one is connected to or was
+    /// told to join. False if the node ended first.
     pub async fn ready(&self) -> bool {
         loop {
             match self.handle.status().await {
@@ -182,11 +183,12 @@ impl Node {
             },
         );
         let mut store = config.store(creation);
-        let mut search = None;
+        let (mut search, mut found) = (None, Vec::new());
         if let Some(mut finder) = finder {
             let known = finder.first(config.form_after).await;
             // Who is there already is waited for as if it had been named.
             store.join.extend(known.iter().map(|found| found.node.as_str().into()));
+            found.clone_from(&known);
             search = Some((finder, known));
         }
 
@@ -206,6 +208,7 @@ impl Node {
         let parts = Parts {
             node: node_config(&config, creation, dist_address.port()),
             store,
+            found,
             facades: config.facades.clone(),
             seeds,
             router: router(&config),
@@ -353,7 +356,10 @@ fn node_config(config: &Config, creation: u32, dist_port: u16) -> node::Config {
         birth: config.store(creation).birth(),
         join: config.join.iter().map(|join| join.node.clone()).collect(),
         dist_port: Some(dist_port),
-        limits: node::Limits::default(),
+        limits: node::Limits {
+            join_wait_ms: millis(config.form_after),
+            ..node::Limits::default()
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a front end and the store say to each other.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
-use node::{Member, Tables};
+use node::{Awaited, Member, Tables};
 use wire::{
     etf::{Atom, Pid},
     reply::{Mark, Protocol, Replies},
@@ -200,8 +200,10 @@ pub struct ShardStatus {
 pub struct Status {
     /// The node that looks.
     pub name: String,
-    /// It serves every shard placed on it.
+    /// It serves every shard placed on it, and awaits no node.
     pub ready: bool,
+    /// Nodes with which it does not agree yet on names, locks and groups.
+    pub awaited: Vec<Awaited>,
     /// It hands over and goes.
     pub leaving: bool,
     /// All members, this node among them, by name.

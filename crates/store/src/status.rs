@@ -1,7 +1,7 @@
 //! The cluster as one node sees it, put together when somebody asks.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
-use node::{Member, MemberState, Tables};
+use node::{Awaited, Member, MemberState, Tables};
 
 use crate::{
     ask::{NodeStatus, ShardStatus, Status},
@@ -48,8 +48,9 @@ impl Store {
         theirs.fold(self.vitals.keys_primary, u64::saturating_add)
     }
 
-    /// The cluster as this node sees it. The tables are the node's, which only a process with its context can read.
-    pub(crate) fn status(&self, tables: Tables) -> Arc<Status> {
+    /// The cluster as this node sees it. The tables and whom the node awaits are the node's: only a process with its
+    /// context can read them.
+    pub(crate) fn status(&self, tables: Tables, awaited: Vec<Awaited>) -> Arc<Status> {
         let own = self.take_vitals(self.vitals.ops_per_second);
         let shards: Vec<ShardStatus> = (0..self.replicas.len()).map(|shard| self.shard_status(shard)).collect();
         let seats =
@@ -87,8 +88,10 @@ impl Store {
             .collect();
         Arc::new(Status {
             name: self.config.name.clone(),
-            ready: (0..self.replicas.len())
-                .all(|shard| !self.cluster.placed_here(shard) || self.cluster.copy(shard) == Copy::Ready),
+            ready: awaited.is_empty()
+                && (0..self.replicas.len())
+                    .all(|shard| !self.cluster.placed_here(shard) || self.cluster.copy(shard) == Copy::Ready),
+            awaited,
             leaving: self.cluster.leaving(),
             nodes,
             shards,

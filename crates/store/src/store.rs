@@ -494,7 +494,7 @@ impl Store {
         if !self.inquiries.iter().any(|inquiry| inquiry.is_over(now_ms)) {
             return;
         }
-        let status = self.status(ctx.tables());
+        let status = self.status(ctx.tables(), ctx.awaited());
         self.inquiries.retain(|inquiry| {
             let over = inquiry.is_over(now_ms);
             if over {

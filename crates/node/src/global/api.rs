@@ -37,7 +37,7 @@ impl<P: Payload> Context<'_, P> {
     }
 
     /// Gives a process a name at all nodes; if two partitions meet that both have the name, `method`
-    /// decides. The answer is the atom `yes`, or `no` if it is taken.
+    /// decides. The answer is the atom `yes`, or `no` if it is taken. It waits for [`Context::sync_global`] first.
     pub fn register_global(&mut self, name: Term, process: &Pid, method: Method) -> Ref {
         let verb = Term::atom("register_name");
         self.ask_global(Term::from((verb, name, process.clone(), method.to_term())))
@@ -48,9 +48,9 @@ impl<P: Payload> Context<'_, P> {
         self.ask_global(Term::from((Term::atom("unregister_name"), name)))
     }
 
-    /// Locks a resource, any term, for this process at these nodes, or at all known ones. If it is
-    /// taken, or a known node is not connected yet, tries again `retries` times, with longer and longer sleeps; with
-    /// None for ever. The answer is `true` or `false`. A process that ends frees its locks.
+    /// Locks a resource, any term, for this process at these nodes, or at all known ones. If it is taken, tries again
+    /// `retries` times, with longer and longer sleeps; with None for ever. The answer is `true` or `false`. A process
+    /// that ends frees its locks. Without `nodes` a try waits for [`Context::sync_global`] first.
     pub fn global_lock(&mut self, resource: Term, nodes: Option<Vec<Atom>>, retries: Option<u32>) -> Ref {
         let retries = retries.map_or(Term::atom("infinity"), Term::from);
         self.ask_global(Term::from((Term::atom("lock"), resource, nodes_term(nodes), retries)))
@@ -69,6 +69,12 @@ impl<P: Payload> Context<'_, P> {
             requester: Term::Pid(me.clone()),
         };
         self.core.global_locks.is_held_by(&id, me)
+    }
+
+    /// Waits until this node agrees on names and locks with all visible nodes that it is connected to or is to meet, or
+    /// has given them up. The answer is `ok`.
+    pub fn sync_global(&mut self) -> Ref {
+        self.ask_global(Term::atom("sync"))
     }
 
     fn ask_global(&mut self, request: Term) -> Ref {

@@ -23,7 +23,9 @@ use super::{
     info,
     locks::LockId,
     names::Entry,
-    note, remove_name,
+    note,
+    parked::silent_until_us,
+    remove_name,
 };
 use crate::{context::Context, message::Payload};
 use alloc::{string::String, vec::Vec};
@@ -78,6 +80,9 @@ impl Global {
         if self.known.contains_key(peer) || self.sessions.contains_key(peer) {
             return;
         }
+        let until_us = silent_until_us(ctx);
+        ctx.core.agreement.connected(peer, until_us);
+        self.look_again(ctx);
         self.last_tag += 1;
         let tag = self.last_tag;
         let session = Session {
@@ -127,6 +132,7 @@ impl Global {
             ctx.demonitor(&monitor);
         }
         self.known.remove(peer);
+        ctx.core.agreement.lost(peer);
         was_ours
     }
 
@@ -210,6 +216,8 @@ impl Global {
             Some(session) => {
                 let (us, theirs, ours) = (ctx.node().clone(), other.tag.clone(), session.tag);
                 session.peer = Some(other);
+                let now_us = ctx.now().monotonic_us;
+                ctx.core.agreement.answered(peer, now_us);
                 if verified {
                     let message = Term::from((Term::atom("init_connect_ack"), us, theirs, ours));
                     info(ctx, peer, message);
@@ -453,6 +461,9 @@ impl Global {
                 break;
             }
             self.known.insert(node.clone(), version);
+            let (synced, now_us) = (self.synced.contains(&node), ctx.now().monotonic_us);
+            ctx.core.agreement.known(&node, synced, now_us);
+            self.look_again(ctx);
             added.push(node);
         }
         added

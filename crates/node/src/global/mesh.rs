@@ -12,7 +12,7 @@
 
 use super::{
     Global, Kind, TIMER_REACH, VERSION_PARTITIONS, WAITING_BYTES_MAX, WAITING_MAX, carry_out, info, is_connected,
-    is_peer, joining::say_in_sync, method::Act, note, remove_name, watch,
+    is_peer, joining::say_in_sync, method::Act, note, parked::silent_until_us, remove_name, watch,
 };
 use crate::{context::Context, message::Payload};
 use alloc::{collections::BTreeSet, vec, vec::Vec};
@@ -159,6 +159,7 @@ impl Global {
             self.give_up(ctx, &node, kind);
         }
         self.dial_next(ctx);
+        self.give_up_late(ctx);
         let early = self.early.iter().map(|(node, early)| (node, early.until_us));
         let limits = self.dropping.iter().map(|(node, until_us)| (node, *until_us));
         let late: BTreeSet<Atom> = early
@@ -173,7 +174,8 @@ impl Global {
                 ctx.disconnect(&node);
             }
         }
-        if !self.dials.is_empty() || !self.dropping.is_empty() || !self.early.is_empty() {
+        let is_open = !self.dials.is_empty() || !self.dropping.is_empty() || !self.early.is_empty();
+        if is_open || ctx.core.agreement.waits() {
             self.look_again(ctx);
         }
     }
@@ -258,6 +260,9 @@ impl Global {
     fn drop_later<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
         let until_us = ctx.now().monotonic_us + DROP_US;
         self.dropping.insert(peer.clone(), until_us);
+        // It is connected, and its names are not ours any more.
+        let silent_us = silent_until_us(ctx) + DROP_US;
+        ctx.core.agreement.connected(peer, silent_us);
         self.look_again(ctx);
     }
 

@@ -49,6 +49,8 @@ enum Phase {
     #[default]
     Idle,
     Sleeping,
+    /// Other nodes must be agreed with first.
+    Parked,
     /// Step 1: the boss is asked; 2: the rest of those known at the start.
     Claiming {
         claim: Claim,
@@ -77,9 +79,14 @@ pub(crate) struct Holding {
 
 #[derive(Debug)]
 enum Stage {
-    Claiming(Claim),
+    /// These nodes were asked.
+    Claiming(Claim, Vec<Atom>),
     Sleeping,
-    Releasing { open: usize },
+    /// Other nodes must be agreed with first.
+    Parked,
+    Releasing {
+        open: usize,
+    },
 }
 
 /// Requests of processes of this node.
@@ -151,19 +158,19 @@ impl Global {
                     self.finish_task(ctx, true);
                 }
             }
-            Phase::Idle | Phase::Sleeping => {}
+            Phase::Idle | Phase::Sleeping | Phase::Parked => {}
         }
     }
 
     fn claim_names<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         loop {
-            let (boss, gathering) = (self.boss(ctx), self.is_gathering());
+            let (boss, must_wait) = (self.boss(ctx), self.must_wait(ctx));
             let Phase::Claiming { claim, step, nodes } = &mut self.registrar.phase else {
                 return;
             };
             match claim.verdict() {
                 Verdict::Open => return,
-                Verdict::Met if gathering => return self.sleep(ctx),
+                Verdict::Met if must_wait => return self.pause(ctx, Phase::Parked),
                 Verdict::Refused => return self.sleep(ctx),
                 Verdict::Met if *step == 2 => return self.tell_change(ctx),
                 Verdict::Met => {}
@@ -186,10 +193,22 @@ impl Global {
         }
     }
 
-    fn sleep<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
-        if let Phase::Claiming { claim, .. } = mem::replace(&mut self.registrar.phase, Phase::Sleeping) {
+    /// Gives back what is claimed.
+    fn pause<P: Payload>(&mut self, ctx: &mut Context<'_, P>, phase: Phase) {
+        if let Phase::Claiming { claim, .. } = mem::replace(&mut self.registrar.phase, phase) {
             Self::release(ctx, &claim.id, &claim.caller, claim.held());
         }
+    }
+
+    /// The nodes that had to be agreed with first are.
+    pub(super) fn names_go_on<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        if matches!(self.registrar.phase, Phase::Parked) {
+            self.registrar_woken(ctx);
+        }
+    }
+
+    fn sleep<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        self.pause(ctx, Phase::Sleeping);
         let delay_us = sleep_us(self.registrar.failures, ctx.random());
         self.registrar.failures += 1;
         ctx.timer(delay_us, TIMER_REGISTRAR);
@@ -292,7 +311,7 @@ impl Global {
 
     /// Asks all the nodes at once, if whoever wants the lock still lives.
     pub(super) fn claim_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
-        let (all, gathering) = (self.partition(ctx), self.is_gathering());
+        let (all, must_wait) = (self.partition(ctx), self.must_wait(ctx));
         let Some(holding) = self.holdings.get_mut(&number) else {
             return;
         };
@@ -300,26 +319,41 @@ impl Global {
             self.holdings.remove(&number);
             return;
         }
-        // Who is not reached yet cannot be locked: then not all can.
-        let refused = gathering && holding.nodes.is_none();
+        if must_wait && holding.nodes.is_none() {
+            holding.stage = Stage::Parked;
+            self.parked.locks.insert(number);
+            return;
+        }
         let nodes = holding.nodes.clone().unwrap_or(all);
-        let caller = holding.from.pid.clone();
-        let mut claim = Claim::new(holding.id.clone(), caller.clone());
-        let request = Term::from((Term::atom("set_lock"), holding.id.to_term()));
+        let mut claim = Claim::new(holding.id.clone(), holding.from.pid.clone());
         // Ours is quickly asked: if it is taken, nobody else need be.
-        if refused || nodes.contains(ctx.node()) && !ctx.core.global_locks.allows(&holding.id) {
+        if nodes.contains(ctx.node()) && !ctx.core.global_locks.allows(&holding.id) {
             claim.refuse();
-            holding.stage = Stage::Claiming(claim);
+            holding.stage = Stage::Claiming(claim, Vec::new());
         } else {
-            for _ in &nodes {
-                claim.asked();
-            }
-            holding.stage = Stage::Claiming(claim);
-            for node in &nodes {
-                self.ask(ctx, Asker::Holding(number), &caller, node, request.clone());
-            }
+            holding.stage = Stage::Claiming(claim, Vec::new());
+            self.claim_on_too(ctx, number, &nodes);
         }
         self.settle_holding(ctx, number);
+    }
+
+    /// Asks these nodes for a lock that is being claimed.
+    fn claim_on_too<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64, nodes: &[Atom]) {
+        let Some(holding) = self.holdings.get_mut(&number) else {
+            return;
+        };
+        let Stage::Claiming(claim, asked) = &mut holding.stage else {
+            return;
+        };
+        for _ in nodes {
+            claim.asked();
+        }
+        asked.extend(nodes.iter().cloned());
+        let caller = holding.from.pid.clone();
+        let request = Term::from((Term::atom("set_lock"), holding.id.to_term()));
+        for node in nodes {
+            self.ask(ctx, Asker::Holding(number), &caller, node, request.clone());
+        }
     }
 
     fn release_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
@@ -347,38 +381,61 @@ impl Global {
         result: &Result<Term, Term>,
     ) {
         match self.holdings.get_mut(&number).map(|holding| &mut holding.stage) {
-            Some(Stage::Claiming(claim)) => claim.answered(node, result),
+            Some(Stage::Claiming(claim, _)) => claim.answered(node, result),
             Some(Stage::Releasing { open }) => *open -= 1,
-            Some(Stage::Sleeping) | None => {}
+            Some(Stage::Sleeping | Stage::Parked) | None => {}
         }
         self.settle_holding(ctx, number);
     }
 
     fn settle_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
+        let Some(holding) = self.holdings.get(&number) else {
+            return;
+        };
+        match &holding.stage {
+            Stage::Sleeping | Stage::Parked => {}
+            Stage::Releasing { open: 0 } => self.answer_holding(ctx, number, true),
+            Stage::Releasing { .. } => {}
+            Stage::Claiming(claim, asked) => match claim.verdict() {
+                Verdict::Open => {}
+                Verdict::Refused => self.holding_refused(ctx, number),
+                Verdict::Met if holding.nodes.is_some() => self.answer_holding(ctx, number, true),
+                // A node came meanwhile that may know another holder.
+                Verdict::Met if self.must_wait(ctx) => {
+                    Self::release(ctx, &claim.id, &claim.caller, claim.held());
+                    self.claim_holding(ctx, number);
+                }
+                Verdict::Met => {
+                    let mut newer = self.partition(ctx);
+                    newer.retain(|node| !asked.contains(node));
+                    if newer.is_empty() {
+                        self.answer_holding(ctx, number, true);
+                    } else {
+                        self.claim_on_too(ctx, number, &newer);
+                    }
+                }
+            },
+        }
+    }
+
+    /// A node refused: it is asked again later, or that was the last try.
+    fn holding_refused<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
         let Some(holding) = self.holdings.get_mut(&number) else {
             return;
         };
-        let answer = match &holding.stage {
-            Stage::Sleeping => return,
-            Stage::Releasing { open: 0 } => true,
-            Stage::Releasing { .. } => return,
-            Stage::Claiming(claim) => match claim.verdict() {
-                Verdict::Open => return,
-                Verdict::Met => true,
-                Verdict::Refused => {
-                    Self::release(ctx, &claim.id, &claim.caller, claim.held());
-                    if holding.retries != Some(0) {
-                        holding.retries = holding.retries.map(|retries| retries - 1);
-                        holding.stage = Stage::Sleeping;
-                        let delay_us = sleep_us(holding.failures, ctx.random());
-                        holding.failures += 1;
-                        ctx.timer(delay_us, TIMER_LOCK + number);
-                        return;
-                    }
-                    false
-                }
-            },
-        };
+        if let Stage::Claiming(claim, _) = mem::replace(&mut holding.stage, Stage::Sleeping) {
+            Self::release(ctx, &claim.id, &claim.caller, claim.held());
+        }
+        if holding.retries == Some(0) {
+            return self.answer_holding(ctx, number, false);
+        }
+        holding.retries = holding.retries.map(|retries| retries - 1);
+        let delay_us = sleep_us(holding.failures, ctx.random());
+        holding.failures += 1;
+        ctx.timer(delay_us, TIMER_LOCK + number);
+    }
+
+    fn answer_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64, answer: bool) {
         if let Some(holding) = self.holdings.remove(&number) {
             ctx.reply(&holding.from, Term::from(answer));
         }

@@ -7,9 +7,10 @@
 //! unknown ◀──its end, or the loss of its node──────────┘
 //! ```
 
-use super::{Change, Peer, Talk};
+use super::{Asked, Change, Peer, Talk};
 use crate::{
     context::{Context, NodeKind},
+    effect::Event,
     message::{Address, Message, Payload, Process},
     monitors::Purpose,
     scheduler::Core,
@@ -17,6 +18,9 @@ use crate::{
 };
 use alloc::{format, string::String, vec, vec::Vec};
 use wire::etf::{Atom, Pid, Ref};
+
+/// A peer that does not tell its members is waited for this long, in microseconds.
+const ASKED_US_MAX: u64 = 5_000_000;
 
 /// Why what a peer says about groups cuts its connection.
 enum Breach {
@@ -29,8 +33,48 @@ impl<P: Payload> Core<P> {
     fn discover(&mut self, process: Local, name: &Atom, node: &Atom) {
         let peer = self.pid(process);
         let (node, name) = (node.clone(), name.clone());
-        let to = Address::Remote { node, name };
+        let to = Address::Remote {
+            node: node.clone(),
+            name,
+        };
         self.send(process, &to, Talk::Discover { peer }.term(), false);
+        self.stop_waiting_for(process, &node);
+        let monitor = self.monitor(process, &to, Purpose::Monitor);
+        let until_us = self.now.monotonic_us + ASKED_US_MAX;
+        if let Some(scope) = self.scope_of(process) {
+            scope.asked.insert(node, Asked { monitor, until_us });
+        }
+        self.set_timer(process, ASKED_US_MAX, 0);
+    }
+
+    /// A peer has told its members, or will not.
+    fn stop_waiting_for(&mut self, process: Local, node: &Atom) {
+        let asked = self.scope_of(process).and_then(|scope| scope.asked.remove(node));
+        if let Some(number) = asked.and_then(|asked| self.number(&asked.monitor)) {
+            self.demonitor(process, number);
+        }
+    }
+
+    /// Waits no longer for peers that took too long.
+    fn give_up_silent_scopes(&mut self, process: Local) {
+        let now_us = self.now.monotonic_us;
+        let Some(scope) = self.scope_of(process) else {
+            return;
+        };
+        let late = scope.asked.iter().filter(|(_, asked)| now_us >= asked.until_us);
+        let late: Vec<Atom> = late.map(|(node, _)| node.clone()).collect();
+        let name = scope.name.clone();
+        for node in late {
+            self.stop_waiting_for(process, &node);
+            self.event(Event::Note {
+                kind: "groups_silent",
+                text: format!(
+                    "{} has not told the members of its groups of {} for 5 s: it is not waited for",
+                    node.as_str(),
+                    name.as_str()
+                ),
+            });
+        }
     }
 
     fn scope_said(&mut self, process: Local, from: &Pid, talk: Talk) {
@@ -142,6 +186,7 @@ impl<P: Payload> Core<P> {
 
     fn apply(&mut self, process: Local, from: &Pid, talk: Talk) -> Vec<Change> {
         if let Talk::Sync { .. } = talk {
+            self.stop_waiting_for(process, &from.node);
             self.meet(process, from);
         }
         let Some(scope) = self.scope_of(process) else {
@@ -183,6 +228,7 @@ impl<P: Payload> Core<P> {
         let Some(scope) = self.scope_of(process) else {
             return;
         };
+        scope.asked.retain(|_, asked| asked.monitor != *monitor);
         let lost = scope.peers.iter().find(|(_, peer)| peer.monitor == *monitor);
         if let Some(node) = lost.map(|(node, _)| node.clone()) {
             self.forget_scope_at(process, &node);
@@ -226,6 +272,7 @@ impl<P: Payload> Process<P> for Talker {
                 node, hidden: false, ..
             } => ctx.core.discover(ctx.me, &self.scope, &node),
             Message::Down { monitor, .. } => ctx.core.scope_lost(ctx.me, &monitor),
+            Message::Timer { .. } => ctx.core.give_up_silent_scopes(ctx.me),
             Message::Term { from: Some(from), term } => {
                 if let Some(talk) = Talk::read(term) {
                     ctx.core.scope_said(ctx.me, &from, talk);

@@ -52,6 +52,8 @@ pub(super) struct Entry {
     pub(super) dialling: bool,
     pub(super) failures: u32,
     pub(super) retry_at_us: u64,
+    /// Until when names and locks wait for it, if it was never connected.
+    pub(super) awaited_until_us: u64,
 }
 
 impl Entry {
@@ -68,6 +70,7 @@ impl Entry {
             dialling: false,
             failures: 0,
             retry_at_us: 0,
+            awaited_until_us: 0,
         }
     }
 
@@ -108,6 +111,10 @@ impl Entries {
 
     pub(super) fn get_mut(&mut self, node: &Atom) -> Option<&mut Entry> {
         self.by_name.get_mut(node)
+    }
+
+    pub(super) fn values_mut(&mut self) -> btree_map::ValuesMut<'_, Atom, Entry> {
+        self.by_name.values_mut()
     }
 
     pub(super) fn iter(&self) -> btree_map::Iter<'_, Atom, Entry> {

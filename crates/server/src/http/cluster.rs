@@ -174,22 +174,59 @@ pub(super) async fn shards(State(door): State<Shared>) -> Answer {
 pub(super) async fn ready(State(door): State<Shared>) -> Answer {
     match unready(&*door.status().await?) {
         None => Ok("ready\n".into_response()),
-        Some(reason) => Err(Problem {
+        Some(unready) => Ok(unready.respond()),
+    }
+}
+
+/// Why the node should be given no requests.
+#[derive(Debug, Serialize)]
+struct Unready {
+    #[serde(skip)]
+    detail: String,
+    /// `leaving`, `shards` or `nodes`.
+    reason: &'static str,
+    /// With which nodes it does not agree yet.
+    awaited: Vec<AwaitedView>,
+}
+
+#[derive(Debug, Serialize)]
+struct AwaitedView {
+    node: String,
+    /// What is still to come: `connection`, `global` or `groups`.
+    exchange: &'static str,
+}
+
+impl Unready {
+    fn new(status: &Status, reason: &'static str, detail: impl Into<String>) -> Self {
+        let view = |awaited: &node::Awaited| AwaitedView {
+            node: awaited.node.as_str().into(),
+            exchange: awaited.exchange.word(),
+        };
+        Self {
+            detail: detail.into(),
+            reason,
+            awaited: status.awaited.iter().map(view).collect(),
+        }
+    }
+
+    fn respond(self) -> Response {
+        let problem = Problem {
             retry: Retry::Safe,
             ..Problem::refused(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not_ready",
                 "The node is not ready",
-                reason,
+                self.detail.clone(),
             )
-        }),
+        };
+        problem.respond_with(self)
     }
 }
 
-/// Why the node should be given no requests.
-fn unready(status: &Status) -> Option<String> {
+fn unready(status: &Status) -> Option<Unready> {
     if status.leaving {
-        return Some("the node hands over its shards and leaves".into());
+        let detail = "the node hands over its shards and leaves";
+        return Some(Unready::new(status, "leaving", detail));
     }
     if status.ready {
         return None;
@@ -204,9 +241,19 @@ fn unready(status: &Status) -> Option<String> {
         placed += 1;
         filling += u64::from(shard.ready.iter().all(|name| name != me));
     }
-    Some(match placed {
-        0 => "the node has not found its place in the cluster yet".into(),
-        _ => format!("{filling} of the {placed} shards placed here are still to be synchronised"),
+    Some(match (placed, filling, status.awaited.first()) {
+        (1.., 0, Some(first)) => {
+            let (node, exchange) = (first.node.as_str(), first.exchange.word());
+            let count = status.awaited.len();
+            let detail =
+                format!("names, locks and groups do not agree yet with {count} nodes, first: {node} ({exchange})");
+            Unready::new(status, "nodes", detail)
+        }
+        (0, ..) => Unready::new(status, "shards", "the node has not found its place in the cluster yet"),
+        _ => {
+            let detail = format!("{filling} of the {placed} shards placed here are still to be synchronised");
+            Unready::new(status, "shards", detail)
+        }
     })
 }
 
@@ -312,6 +359,7 @@ mod tests {
         Status {
             name: "a@h".into(),
             ready: true,
+            awaited: Vec::new(),
             leaving: false,
             nodes: states.iter().map(node).collect(),
             shards: Vec::new(),
@@ -347,12 +395,47 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn an_answer_of_not_ready_names_the_nodes_that_are_awaited() {
+        let mut status = status(&[]);
+        status.ready = false;
+        let shard = ShardStatus {
+            replicas: vec!["a@h".into()],
+            ready: vec!["a@h".into()],
+            primary: None,
+            keys: 0,
+        };
+        status.shards = vec![shard];
+        let awaited = |node: &str, exchange| node::Awaited {
+            node: Atom::new(node),
+            exchange,
+        };
+        status.awaited = vec![
+            awaited("b@h", node::Exchange::Connection),
+            awaited("c@h", node::Exchange::Global),
+        ];
+        let response = unready(&status).unwrap().respond();
+        assert_eq!(response.status(), 503);
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let wanted = serde_json::json!({
+            "type": "not_ready", "title": "The node is not ready", "status": 503, "retry": "safe",
+            "detail": "names, locks and groups do not agree yet with 2 nodes, first: b@h (connection)",
+            "reason": "nodes",
+            "awaited": [
+                {"node": "b@h", "exchange": "connection"}, {"node": "c@h", "exchange": "global"},
+            ],
+        });
+        assert_eq!(body, wanted);
+    }
+
     #[test]
     fn readiness_says_what_is_missing() {
         let mut status = status(&[]);
-        assert_eq!(unready(&status), None);
+        let why = |status: &Status| unready(status).map(|unready| (unready.reason, unready.detail));
+        assert_eq!(why(&status), None);
         status.ready = false;
-        assert!(unready(&status).unwrap().contains("its place"));
+        assert!(why(&status).unwrap().1.contains("its place"));
         let shard = |ready: &[&str]| ShardStatus {
             replicas: vec!["a@h".into(), "b@h".into()],
             ready: ready.iter().map(|name| (*name).into()).collect(),
@@ -360,8 +443,12 @@ mod tests {
             keys: 0,
         };
         status.shards = vec![shard(&["a@h"]), shard(&["b@h"]), shard(&[])];
-        assert!(unready(&status).unwrap().starts_with("2 of the 3 shards"));
+        let (reason, detail) = why(&status).unwrap();
+        assert!(
+            reason == "shards" && detail.starts_with("2 of the 3 shards"),
+            "{detail}"
+        );
         status.leaving = true;
-        assert!(unready(&status).unwrap().contains("leaves"));
+        assert!(why(&status).unwrap().1.contains("leaves"));
     }
 }

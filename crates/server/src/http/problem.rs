@@ -142,9 +142,24 @@ fn word<S: serde::Serializer>(retry: &Retry, to: S) -> Result<S::Ok, S::Error> {
     })
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self).expect("strings and a number are JSON");
+/// A problem and members of its kind alone.
+#[derive(Serialize)]
+struct Extended<'a, M> {
+    #[serde(flatten)]
+    problem: &'a Problem,
+    #[serde(flatten)]
+    members: M,
+}
+
+impl Problem {
+    /// The response, with further members in its body. They are a struct.
+    pub(crate) fn respond_with(self, members: impl Serialize) -> Response {
+        let problem = &self;
+        let body = serde_json::to_vec(&Extended { problem, members });
+        self.respond(body.expect("a struct is JSON"))
+    }
+
+    fn respond(&self, body: Vec<u8>) -> Response {
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(
@@ -162,6 +177,13 @@ impl IntoResponse for Problem {
             response.extensions_mut().insert(NothingDone);
         }
         response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).expect("strings and a number are JSON");
+        self.respond(body)
     }
 }
 

@@ -159,8 +159,8 @@ fn keyspace(store: &Store, out: &mut String) {
 }
 
 fn salp(store: &Store, out: &mut String) {
-    // Their tables are shown by `/metrics`.
-    let status = store.status(Tables::default());
+    // What is the node's: `/metrics` shows its tables, `/readyz` whom it waits for. `ready` is that of the copies here.
+    let status = store.status(Tables::default(), Vec::new());
     let vitals = store.take_vitals(store.vitals.ops_per_second);
     line(out, format_args!("node:{}", status.name));
     number(out, "members", status.nodes.len() as u64);

@@ -1,0 +1,235 @@
+//! With which nodes this one must still agree: until it has, its names, locks and groups may differ from theirs.
+//!
+//! ```text
+//! unmet ──connected──▶ silent ──init_connect──▶ joining ──names are merged──▶ known ──in_sync──▶ (agreed)
+//!                        └── no answer for 5 s ──┴── not merged within 60 s ──┴──▶ given up
+//! ```
+//!
+//! - A lock or a name that is asked for here waits while a node is unmet, silent or joining.
+//! - A node that is given up holds nothing up, until it answers or is connected anew.
+//! - `membership` says who is unmet; the server of `global` says the rest.
+
+use crate::{context::Context, message::Payload, scheduler::Core};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use wire::etf::Atom;
+
+/// A connected node that says nothing about `global` is waited for this long, in microseconds.
+pub(crate) const SILENT_US_MAX: u64 = 5_000_000;
+/// A node that takes part in `global` is waited for this long, in microseconds.
+pub(crate) const JOINING_US_MAX: u64 = 60_000_000;
+
+/// A node with which this one does not agree yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// Its full name.
+    pub node: Atom,
+    /// What is still to come.
+    pub exchange: Exchange,
+}
+
+/// What two nodes do before they agree, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exchange {
+    /// They connect.
+    Connection,
+    /// They merge the tables of `global`: names and locks.
+    Global,
+    /// They tell each other the members of the process groups.
+    Groups,
+}
+
+impl Exchange {
+    /// It in one word, as everything that shows it has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Global => "global",
+            Self::Groups => "groups",
+        }
+    }
+}
+
+/// How far a node has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is connected and has not said `init_connect`.
+    Silent,
+    /// It has said so; the names are not merged.
+    Joining,
+    /// The names are merged. It has not said that it knows this node.
+    Known,
+}
+
+#[derive(Debug)]
+struct Wait {
+    stage: Stage,
+    until_us: u64,
+    given_up: bool,
+}
+
+/// All nodes with which this one does not agree yet.
+#[derive(Debug, Default)]
+pub(crate) struct Agreement {
+    unmet: BTreeSet<Atom>,
+    waits: BTreeMap<Atom, Wait>,
+}
+
+impl Agreement {
+    /// These nodes are to be connected first. True if they were others before.
+    pub(crate) fn set_unmet(&mut self, unmet: BTreeSet<Atom>) -> bool {
+        let changed = self.unmet != unmet;
+        self.unmet = unmet;
+        changed
+    }
+
+    /// A visible node is connected and not of our partition. One that is here already keeps its time.
+    pub(crate) fn connected(&mut self, node: &Atom, until_us: u64) {
+        let here = self.waits.get(node).is_some_and(|wait| wait.stage != Stage::Known);
+        if !here {
+            self.enter(node, Stage::Silent, until_us);
+        }
+    }
+
+    /// It takes part in `global`.
+    pub(crate) fn answered(&mut self, node: &Atom, now_us: u64) {
+        if self.waits.get(node).is_some_and(|wait| wait.stage == Stage::Silent) {
+            self.enter(node, Stage::Joining, now_us + JOINING_US_MAX);
+        }
+    }
+
+    /// Its names and ours are merged; `synced`: it has us in its partition, too.
+    pub(crate) fn known(&mut self, node: &Atom, synced: bool, now_us: u64) {
+        if synced {
+            self.waits.remove(node);
+        } else {
+            self.enter(node, Stage::Known, now_us + JOINING_US_MAX);
+        }
+    }
+
+    /// It has us in its partition.
+    pub(crate) fn synced(&mut self, node: &Atom) {
+        if self.waits.get(node).is_some_and(|wait| wait.stage == Stage::Known) {
+            self.waits.remove(node);
+        }
+    }
+
+    /// It is no longer connected, or no longer of our partition.
+    pub(crate) fn lost(&mut self, node: &Atom) {
+        self.waits.remove(node);
+    }
+
+    /// Gives up those who took too long: who they are, and how far they came.
+    pub(crate) fn give_up(&mut self, now_us: u64) -> Vec<(Atom, Stage)> {
+        let late = |wait: &Wait| !wait.given_up && now_us >= wait.until_us;
+        let late = self.waits.iter_mut().filter(|(_, wait)| late(wait));
+        late.map(|(node, wait)| {
+            wait.given_up = true;
+            (node.clone(), wait.stage)
+        })
+        .collect()
+    }
+
+    /// Whether somebody is waited for.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.values().any(|wait| !wait.given_up)
+    }
+
+    /// Whether names and locks must wait.
+    pub(crate) fn blocks_changes(&self) -> bool {
+        let blocks = |wait: &Wait| !wait.given_up && wait.stage != Stage::Known;
+        !self.unmet.is_empty() || self.waits.values().any(blocks)
+    }
+
+    /// Whether there is nobody left to agree with.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.unmet.is_empty() && !self.waits()
+    }
+
+    fn enter(&mut self, node: &Atom, stage: Stage, until_us: u64) {
+        let wait = Wait {
+            stage,
+            until_us,
+            given_up: false,
+        };
+        self.waits.insert(node.clone(), wait);
+    }
+}
+
+impl<P: Payload> Context<'_, P> {
+    /// The nodes with which this one does not agree yet on names, locks and groups. While there is one, what is
+    /// registered or locked there may be unknown here. A hidden node takes part in none of that and waits for nobody.
+    pub fn awaited(&self) -> Vec<Awaited> {
+        self.core.awaited()
+    }
+}
+
+impl<P: Payload> Core<P> {
+    fn awaited(&self) -> Vec<Awaited> {
+        let unmet = self.agreement.unmet.iter().map(|node| (node, Exchange::Connection));
+        let waits = self.agreement.waits.iter().filter(|(_, wait)| !wait.given_up);
+        let waits = waits.map(|(node, _)| match self.connections.up(node) {
+            Some(_) => (node, Exchange::Global),
+            None => (node, Exchange::Connection),
+        });
+        let groups = self.scopes.asked().map(|node| (node, Exchange::Groups));
+        let all = unmet.chain(waits).chain(groups);
+        all.map(|(node, exchange)| Awaited {
+            node: node.clone(),
+            exchange,
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn node(name: &str) -> Atom {
+        Atom::new(name)
+    }
+
+    #[test]
+    fn a_node_blocks_changes_until_it_is_known_and_the_agreement_until_it_is_synced() {
+        let mut agreement = Agreement::default();
+        assert!(agreement.set_unmet(BTreeSet::from([node("b@h")])));
+        assert!(agreement.blocks_changes());
+        agreement.connected(&node("b@h"), SILENT_US_MAX);
+        assert!(agreement.set_unmet(BTreeSet::new()) && !agreement.set_unmet(BTreeSet::new()));
+        assert!(agreement.blocks_changes());
+        agreement.answered(&node("b@h"), 1);
+        assert!(agreement.blocks_changes());
+        agreement.synced(&node("b@h"));
+        assert!(agreement.blocks_changes(), "it is not known yet");
+        agreement.known(&node("b@h"), false, 2);
+        assert!(!agreement.blocks_changes() && !agreement.is_complete());
+        agreement.synced(&node("b@h"));
+        assert!(agreement.is_complete());
+    }
+
+    #[test]
+    fn a_node_is_given_up_once_and_awaited_again_when_it_answers() {
+        let mut agreement = Agreement::default();
+        let b = node("b@h");
+        agreement.connected(&b, 5);
+        // A second attempt of the same connection gets no further time.
+        agreement.connected(&b, 9);
+        assert_eq!(agreement.give_up(4), vec![]);
+        assert_eq!(agreement.give_up(5), vec![(b.clone(), Stage::Silent)]);
+        assert_eq!(agreement.give_up(6), vec![]);
+        assert!(agreement.is_complete() && !agreement.waits());
+        agreement.connected(&b, 20);
+        assert!(agreement.is_complete(), "it is still given up");
+        agreement.answered(&b, 7);
+        assert!(agreement.blocks_changes());
+        agreement.answered(&b, 8);
+        assert_eq!(agreement.give_up(7 + JOINING_US_MAX), vec![(b.clone(), Stage::Joining)]);
+        agreement.lost(&b);
+        agreement.connected(&b, JOINING_US_MAX * 2);
+        assert!(agreement.blocks_changes(), "a new connection counts anew");
+    }
+}
