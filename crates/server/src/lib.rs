@@ -92,10 +92,12 @@ mod locks;
 mod log;
 mod mailbox;
 mod measure;
+mod misfit;
 pub mod process;
 mod redis;
 mod running;
 mod start;
+mod state;
 #[cfg(test)]
 mod test_dir;
 mod tls;

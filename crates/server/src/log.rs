@@ -4,7 +4,7 @@ use node::Event;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tracing::{Level, debug, info, warn};
 
-use crate::config::LogFormat;
+use crate::{config::LogFormat, misfit};
 
 /// Sets up what is logged and how. Only the first call in a process has an effect.
 pub(crate) fn init(level: Level, format: LogFormat) {
@@ -57,9 +57,12 @@ fn log(event: &Event) {
             let node = node.as_ref().map(node::Atom::as_str);
             warn!(connection = connection.0, node, reason, "handshake failed");
         }
-        Event::PeerRefused { node, .. } => {
-            let mend = "give all nodes the same --shards, --replicas and keyspaces";
-            warn!(node = node.as_str(), mend, "node of another cluster refused");
+        Event::PeerRefused { node, mismatch, .. } => {
+            let reason = misfit::describe(node, mismatch);
+            warn!(node = node.as_str(), reason, "node of another cluster refused");
+        }
+        Event::NameTaken { by, .. } => {
+            warn!(by = by.as_str(), "another live node has the name of this one");
         }
         Event::PeerCut { node, reason } => warn!(node = node.as_str(), reason, "node cut off"),
         Event::Paused { silent_us } => warn!(silent_ms = silent_us / 1000, "this node did not run for a while"),
@@ -70,7 +73,10 @@ fn log(event: &Event) {
             );
         }
         Event::MessageDropped { reason, .. } => debug!(reason, "message dropped"),
-        Event::Note { kind: "alone", text } => warn!(kind = "alone", "{text}"),
+        Event::Note {
+            kind: kind @ ("waiting" | "formed_again" | "formed_provisionally" | "formed_lost" | "thrown_away"),
+            text,
+        } => warn!(kind, "{text}"),
         Event::Note { kind, text } => info!(kind, "{text}"),
     }
 }

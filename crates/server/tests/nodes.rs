@@ -25,7 +25,6 @@ async fn start(name: &str, join: Option<&Node>) -> Node {
         .epmd(false);
     let node = builder
         .join(joined)
-        .form_after(Duration::from_secs(5))
         .start()
         .await
         .unwrap();

@@ -11,7 +11,9 @@ mod strikes;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
 
-use node::{Address, Atom, ConnectionId, Cookie, Effect, Event as Told, Input, Limits, Message, Node, Pid, Time};
+use node::{
+    Address, Atom, ConnectionId, Cookie, Effect, Event as Told, Input, Limits, Memory, Message, Node, Pid, Time,
+};
 use store::{
     ask::{Payload, Status},
     store::{NAME, Store},
@@ -34,6 +36,10 @@ const EPOCH_MS: u64 = 1_700_000_000_000;
 const LOOK_US: u64 = 250_000;
 /// Longest wait for the shell's next input before it flushes.
 const FLUSH_US: u64 = 60;
+/// With one planted bug, time after a start at which an operator gives up all nodes that are missing.
+const ACCEPTS_AFTER_US: u64 = 10_000_000;
+/// Of a thousand starts, so many lose what the life before was to remember.
+const FORGETS: u64 = 300;
 /// What a request may take beyond its deadline: a tick of the store, and the way.
 const SLACK_US: u64 = 250_000;
 
@@ -70,6 +76,8 @@ pub struct Machine {
     /// It is to run at the end.
     pub wanted: bool,
     creation: u32,
+    /// What its latest life was to remember, unless its disk was lost.
+    memory: Memory,
     wall_offset_ms: i64,
     /// Its monotonic clock began at another time in each life.
     base_us: u64,
@@ -136,6 +144,7 @@ impl World {
                 life: None,
                 wanted: number < plan.nodes,
                 creation: 4,
+                memory: Memory::default(),
                 wall_offset_ms: skew_ms,
                 base_us: 0,
                 paused_at_us: 0,
@@ -255,6 +264,11 @@ impl World {
                     self.die(machine, false);
                 }
             }
+            Event::AcceptLoss { machine, life } => {
+                let to = Address::Name(Atom::new(NAME));
+                let message = Message::Payload(Payload::AcceptLoss);
+                self.give(machine, life, Input::Message { to, message });
+            }
             Event::Calm => self.network.hostile = Hostile::default(),
             Event::Hasten(machine) => self.set_pace(machine, 0),
             Event::Look => self.look(),
@@ -312,6 +326,9 @@ impl World {
         let others = self.names_to_join(at);
         let machine = &mut self.machines[at];
         machine.wanted = true;
+        if self.random.chance(FORGETS) {
+            machine.memory = Memory::default();
+        }
         machine.creation += 1;
         machine.base_us = self.random.below(1 << 40);
         let name = machine.name.clone();
@@ -347,6 +364,7 @@ impl World {
         };
         let store = Rc::new(RefCell::new(Store::new(config, self.random.next())));
         let mut node = Node::new(node_config, self.random.next());
+        node.recall(machine.memory.clone());
         node.add_service(NAME, Box::new(Tampered::new(store.clone(), self.plant)));
         if let Some(observer) = self.trace.observer(&name, machine.base_us) {
             node.observe(observer);
@@ -371,14 +389,20 @@ impl World {
             calendar_ms: 0,
         });
         self.say(|| format!("{} starts", name.as_str()));
+        if self.plant == Some(Plant::ReusedDot) {
+            // Cut off, it would serve nothing, and so write nothing, without an operator's word.
+            let life = number;
+            self.agenda.after(ACCEPTS_AFTER_US, Event::AcceptLoss { machine: at, life });
+        }
         self.give(at, number, Input::Start);
     }
 
-    /// The first node of a cluster that grows from one is told of nobody; all others of all that are or were there.
+    /// The first node of a cluster that grows from one is told of nobody; all others of all that are there, or were and
+    /// come back.
     fn names_to_join(&self, at: usize) -> Vec<Atom> {
         let others = (0..self.machines.len()).filter(|&other| {
             let known = self.plan.all_at_once && other < self.plan.nodes || self.machines[other].creation > 4;
-            other != at && known
+            other != at && known && self.machines[other].wanted
         });
         others.map(|other| self.machines[other].name.clone()).collect()
     }
@@ -496,6 +520,7 @@ impl World {
                     life.status = Some(status);
                 }
             }
+            Effect::Remember(memory) => self.machines[at].memory = memory,
             Effect::Event(Told::Note { kind: "left", .. }) => {
                 self.machines[at].wanted = false;
                 self.agenda
@@ -696,6 +721,23 @@ impl World {
                 self.resume(at, number);
             } else if self.machines[at].wanted {
                 self.start(at);
+            }
+        }
+        self.declare_gone();
+    }
+
+    /// An operator's word about nodes that have left: who was cut off when they did has not heard it.
+    fn declare_gone(&mut self) {
+        let left = self.machines.iter().filter(|machine| !machine.wanted && machine.creation > 4);
+        let left: Vec<Atom> = left.map(|machine| machine.name.clone()).collect();
+        for at in self.running() {
+            let Some(number) = self.machines[at].life.as_ref().map(|life| life.number) else {
+                continue;
+            };
+            for node in left.clone() {
+                let message = Message::Payload(Payload::Forget { node });
+                let to = Address::Name(Atom::new(NAME));
+                self.give(at, number, Input::Message { to, message });
             }
         }
     }

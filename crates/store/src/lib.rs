@@ -22,6 +22,7 @@ pub mod delta;
 pub mod dot;
 mod early;
 pub mod facade;
+pub mod forming;
 pub mod inspect;
 mod keeper;
 pub mod message;

@@ -246,6 +246,10 @@ pub enum Message<'a> {
     Ask,
     /// Please hand everything over and go: somebody asked the sender to see to it.
     Leave,
+    /// The members that the sender knows, and whether it waits for any: a [`Roll`](crate::forming::Roll).
+    Roll(&'a [u8]),
+    /// An operator says that nodes which are not connected are lost: wait for none of them.
+    AcceptLoss,
 }
 
 const DELTA: u8 = 1;
@@ -270,6 +274,8 @@ const CHUNK_REST: u8 = 19;
 const KEYS: u8 = 20;
 const ASK: u8 = 21;
 const CLOCKS_END: u8 = 22;
+const ROLL: u8 = 40;
+const ACCEPT_LOSS: u8 = 41;
 
 impl Message<'_> {
     /// Appends the message.
@@ -310,6 +316,11 @@ impl Message<'_> {
             Self::Compare => out.push(COMPARE),
             Self::ClocksEnd => out.push(CLOCKS_END),
             Self::Leave => out.push(LEAVE),
+            Self::Roll(roll) => {
+                out.push(ROLL);
+                put_bytes(out, roll);
+            }
+            Self::AcceptLoss => out.push(ACCEPT_LOSS),
             Self::Ask => out.push(ASK),
             Self::Keys(counts) => {
                 out.push(KEYS);
@@ -406,6 +417,8 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         COMPARE => Message::Compare,
         CLOCKS_END => Message::ClocksEnd,
         LEAVE => Message::Leave,
+        ROLL => Message::Roll(input.bytes()?),
+        ACCEPT_LOSS => Message::AcceptLoss,
         ASK => Message::Ask,
         KEYS => Message::Keys(input.bytes()?),
         CLOCK => Message::Clock {

@@ -55,6 +55,11 @@ impl Hlc {
         }
     }
 
+    /// The highest stamp given or observed so far.
+    pub fn last(&self) -> Stamp {
+        self.last
+    }
+
     /// The stamp of an event at `now_ms` of the calendar.
     pub fn tick(&mut self, now_ms: u64) -> Stamp {
         self.last = self.last.next().max(Stamp::new(now_ms, 0));

@@ -4,7 +4,7 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 use node::{Member, MemberState, Tables};
 
 use crate::{
-    ask::{NodeStatus, ShardStatus, Status},
+    ask::{FormingStatus, NodeStatus, ShardStatus, Status},
     cluster::Seat,
     message::{Copy, Vitals},
     store::Store,
@@ -106,6 +106,11 @@ impl Store {
             counters: self.counters.named().to_vec(),
             measured: self.measured,
             tables,
+            forming: FormingStatus {
+                cluster: self.forming.cluster(),
+                awaited: self.cluster.awaited().map(String::from).collect(),
+                waiting: self.waiting(),
+            },
         })
     }
 

@@ -26,6 +26,7 @@ use crate::{
     counters::Counters,
     dot::Writer,
     early::Early,
+    forming::Forming,
     keeper::Replica,
     message::{self, Frame, LEASE_MS, Message, Outbox, Vitals},
     outcome,
@@ -87,6 +88,7 @@ pub struct Store {
     pub(crate) cluster: Cluster,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) keeper: crate::keeper::Keeper,
+    pub(crate) forming: Forming,
 
     pub(crate) runs: Runs,
     /// By peer: runs that wait until it has merged the frame of this number.
@@ -164,6 +166,7 @@ impl Store {
             cluster: Cluster::new(&config),
             replicas: (0..shards).map(|_| Replica::new(Shard::new(writer, 0))).collect(),
             keeper: crate::keeper::Keeper::new(shards),
+            forming: Forming::new(config.forming),
             writer,
             hlc: Hlc::default(),
             calendar: Calendar::new(0, 0),
@@ -324,6 +327,11 @@ impl Store {
                 self.leave();
                 true
             }
+            Message::Roll(roll) => self.roll_of(slot, roll),
+            Message::AcceptLoss => {
+                self.accept_loss(false);
+                true
+            }
             Message::Holdings { .. }
             | Message::Digest(_)
             | Message::Compare
@@ -444,6 +452,7 @@ impl Store {
         let ops = self.counters.requests - self.asked;
         self.asked = self.counters.requests;
         self.vitals = self.take_vitals(ops);
+        self.note_forming();
         for slot in self.cluster.connected().iter() {
             self.tell_vitals(slot);
         }
@@ -482,6 +491,9 @@ impl Store {
     }
 
     fn carry_out(&mut self, ctx: &mut Context<'_, Payload>) {
+        if self.forming.is_provisional() {
+            self.settle_forming();
+        }
         self.answer_inquiries(ctx);
         if !self.held.is_empty() && self.recovering.is_empty() {
             for run in core::mem::take(&mut self.held) {
@@ -569,6 +581,7 @@ impl Process<Payload> for Store {
             node::Message::Payload(payload) => self.payload(payload),
             node::Message::Term { from, term } => self.term(ctx, from.as_ref(), term),
             node::Message::Members(members) => self.members(members),
+            node::Message::Cluster(affiliation) => self.affiliated(affiliation),
             node::Message::Timer { .. } => {
                 self.tick();
                 ctx.timer(TICK_US, TICK);
@@ -630,6 +643,8 @@ impl Store {
                 None => self.commands.push(MembersCommand::Forget { node }),
             },
             Payload::Forget { node } => self.commands.push(MembersCommand::Forget { node }),
+            Payload::Discovered { names } => self.discovered(names),
+            Payload::AcceptLoss => self.accept_loss(true),
             Payload::Status(_) => {}
         }
     }
