@@ -1,8 +1,10 @@
 //! All a process can touch while it handles a message.
 
 use crate::{
-    effect::Event,
-    gen_server, members,
+    effect::{Effect, Event},
+    gen_server,
+    identity::{Affiliation, Memory},
+    members,
     message::{Address, Member, MembersCommand, Message, Payload, Process},
     monitors::Purpose,
     scheduler::Core,
@@ -234,6 +236,20 @@ impl<'a, P: Payload> Context<'a, P> {
     /// For how long nothing came from a connected peer, in microseconds.
     pub(crate) fn silent_us(&self, node: &Atom) -> Option<u64> {
         self.core.silent_us(node)
+    }
+
+    pub(crate) fn publish_affiliation(&mut self, affiliation: Affiliation) {
+        self.core.publish_affiliation(affiliation);
+    }
+
+    /// What an earlier life of this node was to remember; given once.
+    pub(crate) fn recalled(&mut self) -> Memory {
+        core::mem::take(&mut self.core.recalled)
+    }
+
+    /// Has the shell write down what this node is to remember.
+    pub(crate) fn remember(&mut self, memory: Memory) {
+        self.core.effects.push(Effect::Remember(memory));
     }
 
     pub(crate) fn publish_members(&mut self, view: &Arc<[Member]>) {

@@ -1,6 +1,7 @@
 //! What comes out of a node.
 
 use crate::{
+    identity::{ClusterId, Memory},
     input::ConnectionId,
     message::{Member, Message},
 };
@@ -40,8 +41,30 @@ pub enum Effect<P> {
         /// What.
         message: Message<P>,
     },
+    /// What this node is to remember in its next life has changed. The shell writes it down when it can; it may leave
+    /// out all but the last.
+    Remember(Memory),
     /// Something worth a log line or a counter. It asks for nothing.
     Event(Event),
+}
+
+/// Why a peer cannot be a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// Its birth record is another.
+    Birth {
+        /// Ours.
+        ours: Bytes,
+        /// Its own.
+        theirs: Bytes,
+    },
+    /// It is of another cluster.
+    Cluster {
+        /// Ours.
+        ours: ClusterId,
+        /// Its own.
+        theirs: ClusterId,
+    },
 }
 
 /// What a node has to tell to those who watch it.
@@ -79,15 +102,22 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// A peer is of another cluster: its birth record differs. It stays connected and never becomes
-    /// a member.
+    /// A peer is of another cluster. It stays connected and does not become a member. Told once per connection.
     PeerRefused {
         /// Its name.
         node: Atom,
-        /// Our birth record.
-        ours: Bytes,
-        /// Its birth record.
-        theirs: Bytes,
+        /// What differs.
+        mismatch: Mismatch,
+        /// The peer is of a cluster with data, and this node has none and has met no member of its own cluster: it was
+        /// started with the wrong settings or the wrong memory, and must end.
+        is_fatal: bool,
+    },
+    /// A peer refused this node: it is connected to another live node of the same name.
+    NameTaken {
+        /// Which peer.
+        by: Atom,
+        /// This node was starting and must end.
+        is_fatal: bool,
     },
     /// A peer broke the protocol or a bound; its connection was cut.
     PeerCut {

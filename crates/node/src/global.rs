@@ -258,6 +258,7 @@ impl<P: Payload> Process<P> for Global {
             | Message::Term { from: None, .. }
             | Message::Exit { .. }
             | Message::Members(_)
+            | Message::Cluster(_)
             | Message::Flush => return,
         }
         self.settle_locker(ctx);

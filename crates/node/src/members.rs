@@ -11,14 +11,38 @@ use crate::{
     effect::Event,
     global,
     hello::{Hello, Told},
-    membership::{AWAITED_US_MAX, HELLO_EVERY_US, Heard, Membership},
+    identity::{Affiliation, ClusterId, Memory},
+    membership::{AWAITED_US_MAX, HELLO_EVERY_US, Heard, Membership, Turn},
     message::{Address, Member, MemberState, MembersCommand, Message, Payload, Process},
     timers::TimerId,
 };
-use alloc::{format, string::ToString, sync::Arc, vec, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::ToString,
+    sync::Arc,
+    vec,
+    vec::Vec,
+};
 use wire::etf::{Atom, Pid, Term};
 
 pub(crate) const NAME: &str = "salp_members";
+
+/// How long a node that starts looks for those that it left in order in its last life.
+const SEEK_US: u64 = 2_000_000;
+/// Time in which a node of ours that is connected has said hello.
+const HELLO_WAIT_US: u64 = 2_000_000;
+
+/// A connected node that is not a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stranger {
+    /// It has said nothing yet.
+    Silent { since_us: u64 },
+    /// It will say hello again.
+    Pending,
+    /// It is of another cluster, and an event has told so.
+    Refused,
+}
 
 pub(crate) struct Members {
     membership: Membership,
@@ -30,6 +54,14 @@ pub(crate) struct Members {
     view: Arc<[Member]>,
     /// The changes of the membership that the view has.
     viewed: u64,
+    /// Connected nodes that are not members.
+    strangers: BTreeMap<Atom, Stranger>,
+    /// Those that are taken for BEAMs.
+    guests: Arc<[Atom]>,
+    /// When this node ends to look for those it left in order; 0: it does not.
+    seeks_until_us: u64,
+    /// As it was last told to the shell.
+    memory: Memory,
     /// When all peers hear the next whole hello.
     hello_at_us: u64,
     timer: Option<TimerId>,
@@ -48,6 +80,10 @@ impl Members {
             join_until_us: 0,
             view: Arc::from([]),
             viewed: 0,
+            strangers: BTreeMap::new(),
+            guests: Arc::from([]),
+            seeks_until_us: 0,
+            memory: Memory::default(),
             hello_at_us: 0,
             timer: None,
         }
@@ -59,6 +95,7 @@ impl Members {
         while self.dial(ctx, now_us) {}
         self.publish(ctx);
         self.publish_unmet(ctx, now_us);
+        self.look_for_former(ctx);
         if let Some(timer) = self.timer.take() {
             ctx.cancel(timer);
         }
@@ -66,6 +103,7 @@ impl Members {
         let due_us = [
             self.membership.next_dial_us(now_us),
             self.membership.next_awaited_us(now_us),
+            (self.seeks_until_us > 0).then_some(self.seeks_until_us),
         ];
         let next_us = due_us.into_iter().flatten().fold(look_us, u64::min);
         let delay_us = next_us.saturating_sub(now_us).max(1000);
@@ -94,6 +132,12 @@ impl Members {
             return;
         }
         self.viewed = self.membership.changes();
+        self.publish_affiliation(ctx);
+        let memory = self.membership.memory();
+        if memory != self.memory {
+            self.memory = memory.clone();
+            ctx.remember(memory);
+        }
         let view = self.membership.view();
         if view[..] == self.view[..] {
             return;
@@ -112,6 +156,38 @@ impl Members {
         }
         if ctx.core.agreement.set_unmet(self.membership.awaited(now_us)) {
             ctx.send(&Address::Name(Atom::new(global::NAME)), Term::atom(global::LOOK));
+        }
+    }
+
+    fn publish_affiliation<P: Payload>(&self, ctx: &mut Context<'_, P>) {
+        let (identity, resets) = self.membership.identity();
+        let guests = self.guests.clone();
+        ctx.publish_affiliation(Affiliation {
+            identity,
+            resets,
+            guests,
+            seeks: self.seeks_until_us > 0,
+        });
+    }
+
+    /// Ends the search for those that this node left in order, after a while or once one of them is met.
+    fn look_for_former<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        let is_over = ctx.now().monotonic_us >= self.seeks_until_us || !self.membership.is_alone();
+        if self.seeks_until_us > 0 && is_over {
+            self.seeks_until_us = 0;
+            self.publish_affiliation(ctx);
+        }
+    }
+
+    /// A node of ours says hello at once. Who has not is a BEAM, of which nothing is to be waited for.
+    fn look_for_guests<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        let now_us = ctx.now().monotonic_us;
+        let is_guest = |stranger: &Stranger| matches!(stranger, Stranger::Silent { since_us } if now_us >= since_us + HELLO_WAIT_US);
+        let guests = self.strangers.iter().filter(|(_, stranger)| is_guest(stranger));
+        let guests: Arc<[Atom]> = guests.map(|(node, _)| node.clone()).collect();
+        if guests != self.guests {
+            self.guests = guests;
+            self.publish_affiliation(ctx);
         }
     }
 
@@ -141,6 +217,8 @@ impl Members {
     fn heard<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: &Pid, bytes: &[u8]) {
         let hello = Hello::decode(bytes).filter(|h| h.sender.name == from.node && h.sender.creation == from.creation);
         let Some(hello) = hello else {
+            // Of another version, maybe, and no BEAM.
+            self.strangers.insert(from.node.clone(), Stranger::Pending);
             let text = from.node.as_str().to_string();
             ctx.event(Event::Note {
                 kind: "malformed_hello",
@@ -148,10 +226,16 @@ impl Members {
             });
             return;
         };
-        let theirs = hello.birth.clone();
         let goes = hello.sender.state == MemberState::Gone;
-        match self.membership.heard(hello, ctx.now().monotonic_us) {
+        let (heard, turn) = self.membership.heard(hello, ctx.now().monotonic_us);
+        if turn.resets {
+            // What the peers of before still send must not come to what this node begins now.
+            self.publish(ctx);
+            return self.cut_all(ctx);
+        }
+        match heard {
             Heard::News(news) => {
+                self.strangers.remove(&from.node);
                 if !news.is_empty() {
                     self.tell_others(ctx, Some(&from.node), news);
                 }
@@ -161,14 +245,44 @@ impl Members {
                 }
             }
             Heard::Full => no_room(ctx, &from.node),
-            Heard::Refused => {
-                let ours = self.membership.hello_about(Vec::new()).birth;
-                ctx.event(Event::PeerRefused {
-                    node: from.node.clone(),
-                    ours,
-                    theirs,
-                });
+            Heard::Pending => {
+                let stranger = self.strangers.entry(from.node.clone()).or_insert(Stranger::Pending);
+                if matches!(stranger, Stranger::Silent { .. }) {
+                    *stranger = Stranger::Pending;
+                }
             }
+            Heard::Refused { mismatch, is_fatal } => {
+                let before = self.strangers.insert(from.node.clone(), Stranger::Refused);
+                if before != Some(Stranger::Refused) || is_fatal {
+                    ctx.event(Event::PeerRefused {
+                        node: from.node.clone(),
+                        mismatch,
+                        is_fatal,
+                    });
+                }
+            }
+        }
+        self.turned(ctx, turn);
+    }
+
+    /// Tells all connected nodes of another identity of this node.
+    fn turned<P: Payload>(&mut self, ctx: &mut Context<'_, P>, turn: Turn) {
+        if turn.changed {
+            let hello = self.membership.hello().encode();
+            for node in self.connected() {
+                say(ctx, &node, &hello);
+            }
+        }
+    }
+
+    fn connected(&self) -> BTreeSet<Atom> {
+        let strangers = self.strangers.keys().cloned();
+        strangers.chain(self.membership.peers()).collect()
+    }
+
+    fn cut_all<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
+        for node in self.connected() {
+            ctx.disconnect(&node);
         }
     }
 
@@ -186,6 +300,12 @@ impl Members {
             Term::Atom(word) => match word.as_str() {
                 "leave" => self.set_own(ctx, MemberState::Leaving),
                 "stay" => self.set_own(ctx, MemberState::Up),
+                "serve" => self.membership.serve(),
+                "form" | "form_provisionally" => {
+                    let changed = self.membership.form(word.as_str() == "form_provisionally");
+                    let resets = false;
+                    self.turned(ctx, Turn { changed, resets });
+                }
                 "gone" => {
                     // Its peers will cut it off one by one: that is no news for the rest.
                     ctx.send(
@@ -203,6 +323,10 @@ impl Members {
                         self.tell_others(ctx, None, vec![gone]);
                     }
                 }
+                [verb, Term::Atom(by)] if verb.is_atom("name_taken") => ctx.event(Event::NameTaken {
+                    by: by.clone(),
+                    is_fatal: self.membership.is_starting(),
+                }),
                 [verb, Term::Atom(node)] if verb.is_atom("unreachable") => {
                     let (now_us, random) = (ctx.now().monotonic_us, ctx.random());
                     self.membership.unreachable(node, now_us, random);
@@ -238,6 +362,13 @@ impl<P: Payload> Process<P> for Members {
         ctx.monitor_nodes();
         let now_us = ctx.now().monotonic_us;
         self.hello_at_us = now_us + HELLO_EVERY_US;
+        self.memory = ctx.recalled();
+        self.membership.recall(&self.memory);
+        if self.memory.cluster.is_none() && !self.memory.members.is_empty() {
+            self.seeks_until_us = now_us + SEEK_US;
+        }
+        let (high, low) = (u128::from(ctx.random()), u128::from(ctx.random()));
+        self.membership.draw(ClusterId(high << 64 | low));
         self.join_until_us = now_us.saturating_add(self.join_wait_us);
         self.membership.await_all(self.join_until_us);
         self.settle(ctx);
@@ -247,12 +378,15 @@ impl<P: Payload> Process<P> for Members {
         match message {
             Message::NodeUp { node, .. } => {
                 self.membership.connected(&node);
+                let since_us = ctx.now().monotonic_us;
+                self.strangers.insert(node.clone(), Stranger::Silent { since_us });
                 // To a BEAM too: it drops a message to a name it does not know.
                 say(ctx, &node, &self.membership.hello().encode());
             }
             Message::NodeDown { node, .. } => {
                 let (now_us, random) = (ctx.now().monotonic_us, ctx.random());
                 self.membership.disconnected(&node, now_us, random);
+                self.strangers.remove(&node);
             }
             Message::Term { from: Some(from), term } => match term {
                 Term::Binary(bytes) if from.node != *ctx.node() => self.heard(ctx, &from, &bytes),
@@ -261,6 +395,7 @@ impl<P: Payload> Process<P> for Members {
             },
             Message::Timer { .. } => {
                 self.look_for_silence(ctx);
+                self.look_for_guests(ctx);
                 self.repeat_hello(ctx);
             }
             Message::Payload(_)
@@ -269,6 +404,7 @@ impl<P: Payload> Process<P> for Members {
             | Message::Down { .. }
             | Message::Reply { .. }
             | Message::Members(_)
+            | Message::Cluster(_)
             | Message::Flush => return,
         }
         self.settle(ctx);
@@ -303,6 +439,9 @@ pub(crate) fn command_term(command: MembersCommand) -> Term {
         MembersCommand::Leave => Term::atom("leave"),
         MembersCommand::Stay => Term::atom("stay"),
         MembersCommand::Gone => Term::atom("gone"),
+        MembersCommand::Serve => Term::atom("serve"),
+        MembersCommand::Form { provisional: false } => Term::atom("form"),
+        MembersCommand::Form { provisional: true } => Term::atom("form_provisionally"),
         MembersCommand::Add { node } => Term::from((Term::atom("add"), node)),
         MembersCommand::Forget { node } => Term::from((Term::atom("forget"), node)),
     }
@@ -311,6 +450,11 @@ pub(crate) fn command_term(command: MembersCommand) -> Term {
 /// Names that discovery found.
 pub(crate) fn propose_term(nodes: Vec<Atom>) -> Term {
     Term::from((Term::atom("propose"), Term::list(nodes)))
+}
+
+/// A peer that is connected to another live node of our name.
+pub(crate) fn name_taken_term(by: &Atom) -> Term {
+    Term::from((Term::atom("name_taken"), by.clone()))
 }
 
 /// A dial that came to nothing.

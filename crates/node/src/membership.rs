@@ -20,6 +20,8 @@
 //!   times, for discovery will propose again. Whom it was only told of it dials for as long as a member tells of it,
 //!   which each does again and again, and for a day longer: a cut may have kept the two apart, and taken the teller
 //!   away, too.
+//! - Only a node of the same birth record and the same cluster ([`Identity`]) is a member. A connected node that is not
+//!   stays *down* in the view.
 //! - The table is bounded ([`Entries`]), and so are the dials of those whom nobody here met.
 
 mod awaited;
@@ -28,7 +30,9 @@ mod entries;
 mod tests;
 
 use crate::{
+    effect::Mismatch,
     hello::{Hello, Told},
+    identity::{Claim, ClusterId, Identity, Kinship, Known, Life, Memory},
     message::{Member, MemberState},
 };
 use alloc::vec::Vec;
@@ -55,14 +59,30 @@ pub(crate) enum Heard {
     News(Vec<Told>),
     /// The table is full of members: nothing was taken in.
     Full,
-    /// It is of another cluster.
-    Refused,
+    /// It is not a member yet: it will say hello again.
+    Pending,
+    /// It is of another cluster. `is_fatal`: see [`Event::PeerRefused`](crate::Event).
+    Refused { mismatch: Mismatch, is_fatal: bool },
+}
+
+/// What a hello did to this node's identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// It is another: all connected nodes are to be told.
+    pub(crate) changed: bool,
+    /// What this node holds is thrown away: all connections are to be cut first.
+    pub(crate) resets: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Membership {
     me: Told,
     birth: Bytes,
+    identity: Identity,
+    /// How often this node was told to throw away what it holds.
+    resets: u32,
+    /// It has served nothing yet.
+    is_starting: bool,
     entries: Entries,
     changes: u64,
 }
@@ -72,9 +92,89 @@ impl Membership {
         Self {
             me,
             birth,
+            identity: Identity::drawn(ClusterId(0)),
+            resets: 0,
+            is_starting: true,
             entries: Entries::new(entries_max),
             changes: 1,
         }
+    }
+
+    /// Takes in what an earlier life of this node wrote down.
+    pub(crate) fn recall(&mut self, memory: &Memory) {
+        if let Some(id) = memory.cluster {
+            self.identity = Identity::remembered(id);
+        }
+        for known in memory.members.iter().filter(|known| known.name != self.me.name) {
+            if memory.cluster.is_none() {
+                // It said good-bye to them: a few tries.
+                self.entries.enter(&known.name, Source::Proposed);
+            } else if let Some(entry) = self.entries.enter(&known.name, Source::Met) {
+                entry.standing = Standing::Member(MemberState::Down);
+                entry.source = Source::Met;
+                entry.creation = known.creation;
+                entry.dist_port = known.dist_port;
+            }
+        }
+        self.changes += 1;
+    }
+
+    /// No member is connected.
+    pub(crate) fn is_alone(&self) -> bool {
+        !self.entries.iter().any(|(_, entry)| entry.is_present())
+    }
+
+    /// Draws the id of a node that remembers none.
+    pub(crate) fn draw(&mut self, id: ClusterId) {
+        if !self.identity.is_formed {
+            self.identity.id = id;
+        }
+    }
+
+    /// Which cluster this node is of, and how often it threw away what it held.
+    pub(crate) fn identity(&self) -> (Identity, u32) {
+        (self.identity.clone(), self.resets)
+    }
+
+    /// What this node is to remember in its next life.
+    pub(crate) fn memory(&self) -> Memory {
+        let is_of_it = self.identity.is_formed && self.me.state != MemberState::Gone;
+        let known = |(name, entry): (&Atom, &Entry)| match entry.standing {
+            Standing::Candidate | GONE => None,
+            Standing::Member(_) => Some(Known {
+                name: name.clone(),
+                creation: entry.creation,
+                dist_port: entry.dist_port,
+            }),
+        };
+        Memory {
+            cluster: is_of_it.then_some(self.identity.id),
+            members: self.entries.iter().filter_map(known).collect(),
+            creation: self.me.creation,
+        }
+    }
+
+    /// This node holds a ready copy of something.
+    pub(crate) fn serve(&mut self) {
+        self.is_starting = false;
+    }
+
+    /// It has served nothing yet.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.is_starting
+    }
+
+    /// The shards are formed. False if that changes nothing.
+    pub(crate) fn form(&mut self, provisional: bool) -> bool {
+        let before = self.identity.clone();
+        let me = Life {
+            name: self.me.name.clone(),
+            creation: self.me.creation,
+        };
+        self.identity.form(provisional.then_some(me));
+        self.is_starting &= provisional;
+        self.changes += 1;
+        self.identity != before
     }
 
     // What this node says
@@ -97,6 +197,7 @@ impl Membership {
     pub(crate) fn hello_about(&self, others: Vec<Told>) -> Hello {
         Hello {
             birth: self.birth.clone(),
+            identity: self.identity.clone(),
             sender: self.me.clone(),
             others,
         }
@@ -128,14 +229,23 @@ impl Membership {
         true
     }
 
-    /// Marks a member that is down as gone: what to tell the others.
+    /// Marks a node that is not connected as gone: what to tell the others. The operator's word is as good as a
+    /// meeting, so the others are told of it again and again.
     pub(crate) fn forget(&mut self, node: &Atom) -> Option<Told> {
+        if *node == self.me.name {
+            return None;
+        }
         let age = self.entries.next_age();
-        let entry = self.entries.get_mut(node)?;
-        if entry.standing != Standing::Member(MemberState::Down) {
+        let entry = self.entries.enter(node, Source::Named)?;
+        if !matches!(
+            entry.standing,
+            Standing::Candidate | Standing::Member(MemberState::Down)
+        ) {
             return None;
         }
         entry.standing = GONE;
+        entry.source = Source::Met;
+        entry.teller = None;
         entry.age = age;
         self.changes += 1;
         Some(Told {
@@ -190,15 +300,59 @@ impl Membership {
     // What others say
 
     /// A hello of a connected peer, about itself and others.
-    pub(crate) fn heard(&mut self, hello: Hello, now_us: u64) -> Heard {
-        let Hello {
-            birth,
-            sender,
-            mut others,
-        } = hello;
-        if birth != self.birth {
-            return Heard::Refused;
+    pub(crate) fn heard(&mut self, hello: Hello, now_us: u64) -> (Heard, Turn) {
+        let mut turn = Turn::default();
+        let theirs = &hello.identity;
+        if hello.birth != self.birth {
+            let mismatch = Mismatch::Birth {
+                ours: self.birth.clone(),
+                theirs: hello.birth.clone(),
+            };
+            return (self.refuse(&hello, mismatch), turn);
         }
+        let ours = self.identity.id;
+        let meeting = self.identity.meet(theirs);
+        turn.changed = meeting.changed;
+        turn.resets = meeting.resets;
+        self.resets += u32::from(meeting.resets);
+        self.changes += u64::from(meeting.changed);
+        let heard = match meeting.peer {
+            Kinship::Member => self.heard_member(hello, now_us),
+            Kinship::Pending => {
+                if matches!(theirs.claim, Claim::Provisional(_)) {
+                    self.demote(&hello.sender.name);
+                }
+                Heard::Pending
+            }
+            Kinship::Foreign => {
+                let theirs = theirs.id;
+                self.refuse(&hello, Mismatch::Cluster { ours, theirs })
+            }
+        };
+        (heard, turn)
+    }
+
+    fn refuse(&mut self, hello: &Hello, mismatch: Mismatch) -> Heard {
+        self.demote(&hello.sender.name);
+        let has_data = matches!(hello.identity.claim, Claim::Settled { .. });
+        Heard::Refused {
+            mismatch,
+            is_fatal: self.is_starting && has_data && self.is_alone(),
+        }
+    }
+
+    /// A node that was a member is connected and not of this cluster.
+    fn demote(&mut self, node: &Atom) {
+        if let Some(entry) = self.entries.get_mut(node)
+            && entry.is_present()
+        {
+            entry.standing = Standing::Member(MemberState::Down);
+            self.changes += 1;
+        }
+    }
+
+    fn heard_member(&mut self, hello: Hello, now_us: u64) -> Heard {
+        let Hello { sender, mut others, .. } = hello;
         let Some(is_news) = self.heard_of_itself(&sender) else {
             return Heard::Full;
         };

@@ -1,6 +1,6 @@
 //! What processes send each other, and to whom.
 
-use crate::context::Context;
+use crate::{context::Context, identity::Affiliation};
 use alloc::sync::Arc;
 use core::fmt;
 use wire::etf::{Atom, Pid, Ref, Term};
@@ -82,6 +82,9 @@ pub enum Message<P> {
     /// After `Context::monitor_members`: the whole view by name, at once and at each change. This
     /// node is in it.
     Members(Arc<[Member]>),
+    /// After `Context::monitor_members`: which cluster this node is of, at once and at each change. Comes before the
+    /// view that follows from it.
+    Cluster(Affiliation),
     /// After `Context::defer`: the current round of inputs is over.
     Flush,
 }
@@ -131,6 +134,14 @@ pub struct Member {
     pub dist_port: Option<u16>,
 }
 
+impl Member {
+    /// It is connected, and a member of our cluster.
+    pub fn is_present(&self) -> bool {
+        let here = [MemberState::Up, MemberState::Suspect, MemberState::Leaving];
+        self.connected && here.contains(&self.state)
+    }
+}
+
 /// How a member is, as seen from one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberState {
@@ -173,9 +184,16 @@ pub enum MembersCommand {
         /// Its name.
         node: Atom,
     },
-    /// A member that is down will not come back; told to the others.
+    /// A node that is not connected will not come back; told to the others.
     Forget {
         /// Its name.
         node: Atom,
     },
+    /// The shards of the cluster are formed.
+    Form {
+        /// They are thrown away when another cluster is met.
+        provisional: bool,
+    },
+    /// This node holds something that counts: it is not starting any more.
+    Serve,
 }

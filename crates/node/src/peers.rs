@@ -209,12 +209,19 @@ impl<P: Payload> Core<P> {
             Ok(Step::More) => {}
             Ok(Step::Name(peer)) => self.answer_name(id, &peer),
             Ok(Step::Alive) => self.answer_alive(id),
+            Ok(Step::Insists) => self.answer_insists(id),
             Ok(Step::Established(established)) => self.establish(id, established),
             Err(HandshakeError::Refused(Refusal::Nok)) => self.yield_to_peer(id),
             Err(HandshakeError::TooLong(TLS_HELLO | TLS_ALERT)) => {
                 self.setup_failed(id, "it speaks TLS, and this node does not");
             }
-            Err(error) => self.setup_failed(id, &format!("{error}")),
+            Err(error) => {
+                let peer = self.connections.by_id.get(&id).and_then(|c| c.phase.node().cloned());
+                self.setup_failed(id, &format!("{error}"));
+                if let (HandshakeError::Refused(Refusal::Taken), Some(peer)) = (error, peer) {
+                    self.name_is_taken(&peer);
+                }
+            }
         }
     }
 
@@ -372,7 +379,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    fn setup_failed(&mut self, id: ConnectionId, reason: &str) {
+    pub(crate) fn setup_failed(&mut self, id: ConnectionId, reason: &str) {
         let node = self.connections.by_id.get(&id).and_then(|c| c.phase.node().cloned());
         let reason = String::from(reason);
         self.event(Event::HandshakeFailed {
@@ -413,6 +420,7 @@ impl<P: Payload> Core<P> {
         let Some(connection) = self.connections.by_id.remove(&id) else {
             return;
         };
+        self.rival_ended(id);
         if let Some(node) = connection.phase.node()
             && self.connections.up(node).is_none()
         {
@@ -451,6 +459,7 @@ impl<P: Payload> Core<P> {
         if let Some(standing) = self.connections.by_name.get_mut(&node) {
             standing.up = None;
         }
+        self.rival_ended(id);
         self.given_names.free(&node);
         self.disconnect_processes(&node);
         self.make_room(&node);
@@ -527,7 +536,7 @@ impl<P: Payload> Core<P> {
                 self.lose(id, "net_tick_timeout", true);
             } else if silent_us >= tick_us / 2 {
                 let node = up.node.clone();
-                self.probe(&node);
+                self.probe(&node, NO_MONITOR);
             } else if now_us.saturating_sub(connection.output.wrote_us) >= tick_us / 8 {
                 self.send_tick(id);
             }
@@ -539,12 +548,12 @@ impl<P: Payload> Core<P> {
         });
     }
 
-    /// Sends a peer what it must answer.
-    fn probe(&mut self, node: &Atom) {
+    /// Sends a peer what it must answer, with a reference of this number.
+    pub(crate) fn probe(&mut self, node: &Atom, number: u64) {
         let probe = Signal::Monitor {
             from: self.pid(self.net_kernel),
             to: Monitored::Name(Atom::new(NOBODY)),
-            reference: self.reference(NO_MONITOR),
+            reference: self.reference(number),
         };
         self.transmit(node, probe, false);
     }

@@ -599,7 +599,7 @@ impl<P: Payload> Core<P> {
             return;
         };
         let Some(watch) = self.monitors.get(number) else {
-            return;
+            return self.rival_answered(id, number);
         };
         let (watcher, at) = (watch.watcher, watch.at.clone());
         let is_there = self.connections.up_by_id(id).is_some_and(|up| at.is_at(&up.node));

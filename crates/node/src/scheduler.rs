@@ -23,6 +23,7 @@ use crate::{
     global::{self, Agreement, Locks, Names},
     groups::Scopes,
     hello::Told,
+    identity::{Affiliation, Memory},
     input::{ConnectionId, Input},
     links::Links,
     members::{self, Members},
@@ -35,6 +36,7 @@ use crate::{
     registered::Registered,
     registry::Registries,
     rex::{self, Rex},
+    rivals::Rivals,
     room::Room,
     signals::Place,
     start::{Catch, Guard},
@@ -73,6 +75,11 @@ impl<P: Payload> Node<P> {
         Self {
             core: Core::new(config, seed),
         }
+    }
+
+    /// Gives the node what an earlier life of it was to remember ([`Effect::Remember`]), before the first input.
+    pub fn recall(&mut self, memory: Memory) {
+        self.core.recalled = memory;
     }
 
     /// Adds a process, before the first input or between two. A taken name is a bug.
@@ -205,6 +212,10 @@ pub(crate) enum Due {
     Setup {
         connection: ConnectionId,
     },
+    /// A newcomer has waited long enough for the sign of life of the node that it would replace.
+    Rival {
+        number: u64,
+    },
     Tick,
 }
 
@@ -222,11 +233,16 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) effects: Vec<Effect<P>>,
     pub(crate) connections: Connections,
     pub(crate) given_names: GivenNames,
+    pub(crate) rivals: Rivals,
     /// Signals for nodes that are being dialled.
     pub(crate) waiting: BTreeMap<Atom, Vec<Signal>>,
     pub(crate) node_watchers: Vec<Local>,
     pub(crate) member_watchers: Vec<Local>,
     view: Arc<[Member]>,
+    /// Which cluster this node is of; none before the first view.
+    affiliation: Option<Affiliation>,
+    /// From an earlier life, on its way to the membership.
+    pub(crate) recalled: Memory,
     /// The process of the membership, and that in whose name the node itself sends.
     membership: Local,
     pub(crate) net_kernel: Local,
@@ -299,10 +315,13 @@ impl<P: Payload> Core<P> {
             effects: Vec::new(),
             connections: Connections::default(),
             given_names: GivenNames::default(),
+            rivals: Rivals::default(),
             waiting: BTreeMap::new(),
             node_watchers: Vec::new(),
             member_watchers: Vec::new(),
             view: Arc::from([]),
+            affiliation: None,
+            recalled: Memory::default(),
             membership,
             net_kernel,
             group_leader,
@@ -357,6 +376,7 @@ impl<P: Payload> Core<P> {
                 Due::Process { to, token } => self.post(to, Message::Timer { token }),
                 Due::Call { number } => self.call_timed_out(number),
                 Due::Setup { connection } => self.setup_timed_out(connection),
+                Due::Rival { number } => self.rival_is_silent(number),
                 Due::Tick => self.tick(),
             }
         }
@@ -430,6 +450,16 @@ impl<P: Payload> Core<P> {
         }
     }
 
+    pub(crate) fn publish_affiliation(&mut self, affiliation: Affiliation) {
+        if self.affiliation.as_ref() == Some(&affiliation) {
+            return;
+        }
+        self.affiliation = Some(affiliation.clone());
+        for watcher in self.member_watchers.clone() {
+            self.post(watcher, Message::Cluster(affiliation.clone()));
+        }
+    }
+
     /// The view of the membership, by name.
     pub(crate) fn members(&self) -> &[Member] {
         &self.view
@@ -444,12 +474,15 @@ impl<P: Payload> Core<P> {
     /// Whether a node is one of ours that is connected.
     pub(crate) fn is_member(&self, node: &Atom) -> bool {
         let at = self.view.binary_search_by(|member| member.name.cmp(node));
-        at.is_ok_and(|at| self.view[at].connected && self.view[at].state != MemberState::Gone)
+        at.is_ok_and(|at| self.view[at].is_present())
     }
 
     pub(crate) fn watch_members(&mut self, watcher: Local) {
         if !self.member_watchers.contains(&watcher) {
             self.member_watchers.push(watcher);
+        }
+        if let Some(affiliation) = self.affiliation.clone() {
+            self.post(watcher, Message::Cluster(affiliation));
         }
         self.post(watcher, Message::Members(self.view.clone()));
     }
@@ -701,7 +734,7 @@ impl<P: Payload> Core<P> {
         let table = &self.table;
         self.timers.sweep(|due| match due {
             Due::Process { to, .. } => table.get(*to).is_some(),
-            Due::Call { .. } | Due::Setup { .. } | Due::Tick => true,
+            Due::Call { .. } | Due::Setup { .. } | Due::Rival { .. } | Due::Tick => true,
         });
         let at_us = self.now.monotonic_us.saturating_add(delay_us);
         self.timers.set(at_us, Due::Process { to, token })

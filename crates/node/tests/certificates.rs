@@ -103,7 +103,7 @@ impl Stage {
                 match peer.receive(&bytes, &[], &mut out) {
                     Ok(Step::Established(_)) => return true,
                     Ok(Step::Alive) => peer.answer_alive(true, &mut out),
-                    Ok(Step::More | Step::Name(_)) => {}
+                    Ok(Step::More | Step::Name(_) | Step::Insists) => {}
                     Err(_) => return false,
                 }
             }

@@ -9,7 +9,7 @@ mod net;
 
 use bytes::Bytes;
 use net::{Net, at, config, name, scripted, witness};
-use node::{Address, Atom, Event, MemberState, MembersCommand, Term};
+use node::{Address, Atom, Event, MemberState, MembersCommand, Mismatch, Term};
 
 /// A process that passes commands on to the membership: `{leave|stay|gone|add|forget, Node}`.
 fn operator() -> Box<net::Scripted> {
@@ -139,7 +139,9 @@ fn a_restart_that_was_not_noticed_replaces_the_old_connection() {
     let mut again = config("c", &["a", "b"]);
     again.creation = 5;
     net.start(again, 9, vec![]);
-    net.run_ms(1000);
+    net.run_ms(900);
+    assert_eq!(net.node_downs("a", "c"), [""; 0], "the old one has a second to answer");
+    net.run_ms(1100);
     check_mesh(&net, &["a", "b", "c"]);
     assert_eq!(net.node_downs("a", "c"), ["replaced"]);
     assert_eq!(net.node_ups("a", "c"), 2);
@@ -264,8 +266,11 @@ fn another_birth_is_refused_by_name() {
     net.run_ms(1000);
     let refused = Event::PeerRefused {
         node: name("b"),
-        ours: Bytes::from_static(b"shards=1024"),
-        theirs: Bytes::from_static(b"shards=64"),
+        mismatch: Mismatch::Birth {
+            ours: Bytes::from_static(b"shards=1024"),
+            theirs: Bytes::from_static(b"shards=64"),
+        },
+        is_fatal: false,
     };
     assert!(net.events("a").contains(&refused));
     assert_eq!(net.state("a", "b"), None);
@@ -318,16 +323,26 @@ fn liar() -> Box<net::Scripted> {
             let up_without_port = [0, 0, 0];
             [&[len], name.as_bytes(), &creation.to_be_bytes(), &up_without_port].concat()
         };
-        let mut hello = [
-            &[1, 0, 0, 0, 11],
-            b"shards=1024".as_slice(),
-            &entry("liar", 4),
-            &[0, 60],
+        let part = |tag: u8, bytes: &[u8]| {
+            let len = u32::try_from(bytes.len()).unwrap();
+            [&[tag], len.to_be_bytes().as_slice(), bytes].concat()
+        };
+        let mut others = Vec::new();
+        for i in 0..60 {
+            let entry = entry(&format!("junk{i}"), creation);
+            others.extend(u16::try_from(entry.len()).unwrap().to_be_bytes());
+            others.extend(entry);
+        }
+        // The smallest id, to which all agree.
+        let identity = [0; 18];
+        let hello = [
+            vec![2],
+            part(1, b"shards=1024"),
+            part(2, &identity),
+            part(3, &entry("liar", 4)),
+            part(4, &others),
         ]
         .concat();
-        for i in 0..60 {
-            hello.extend(entry(&format!("junk{i}"), creation));
-        }
         ctx.send_bytes(&to, &Atom::new("salp_members"), &hello);
     })
 }
@@ -397,8 +412,12 @@ fn the_view_is_published_whole() {
     net.kill("b", false);
     net.run_ms(10);
     let log = log.borrow();
-    assert_eq!(log.first().unwrap(), "members 1");
-    assert_eq!(log.last().unwrap(), "members 2");
+    assert!(log[0].starts_with("cluster "), "it comes before the view: {log:?}");
+    let views: Vec<&String> = log.iter().filter(|line| line.starts_with("members")).collect();
+    assert_eq!(
+        (views[0].as_str(), views[views.len() - 1].as_str()),
+        ("members 1", "members 2")
+    );
     assert_eq!(net.state("a", "b"), Some(MemberState::Down));
 }
 

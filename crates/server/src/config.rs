@@ -12,6 +12,8 @@ mod tests;
 mod value;
 
 use std::{
+    env,
+    ffi::OsString,
     fmt,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
@@ -24,6 +26,7 @@ use node::{Atom, Cookie};
 use store::{
     config::{Keyspace, Password},
     facade::Face,
+    forming,
     quorum::Level,
 };
 
@@ -111,7 +114,9 @@ pub(crate) struct Config {
     pub(crate) clients_max: usize,
     pub(crate) write_timeout: Duration,
     pub(crate) request_timeout: Duration,
-    pub(crate) form_after: Duration,
+    /// Where the node remembers its cluster; `None`: nowhere.
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) forming: forming::Settings,
     /// Commands that are made for tests.
     pub(crate) leave_timeout: Duration,
     pub(crate) log: tracing::Level,
@@ -137,6 +142,7 @@ impl Config {
             fixed_port: fixed(&dist_ports).is_some(),
         };
         let discovery = discovery::resolve(&read, around)?;
+        let discovers = !matches!(discovery.kind, discovery::Kind::Static);
         let replicas = read.one("replicas", |text| value::number(text, 1, 15))?;
         let config = Self {
             resp: read.one("resp", value::listen)?,
@@ -160,7 +166,12 @@ impl Config {
             clients_max: read.one("max-clients", |text| value::number(text, 1, 1_000_000))?,
             write_timeout: read.one("write-timeout", |text| value::time(text, Duration::from_millis(10)))?,
             request_timeout: read.one("request-timeout", |text| value::time(text, Duration::from_millis(10)))?,
-            form_after: read.one("form-after", |text| value::time(text, Duration::ZERO))?,
+            state_dir: read.state_dir()?,
+            forming: forming::Settings {
+                form_after_ms: millis(read.one("form-after", |text| value::time(text, Duration::ZERO))?),
+                expect: read.one("expect", |text| value::number(text, 1, 128))?,
+                discovers,
+            },
             leave_timeout: read.one("leave-timeout", |text| value::time(text, Duration::ZERO))?,
             log: read.one("log", value::level)?,
             log_format: read.one("log-format", value::log_format)?,
@@ -240,7 +251,7 @@ impl Config {
             replicas: self.replicas,
             keyspaces: self.keyspaces.clone(),
             join: self.join.iter().map(|join| join.node.as_str().into()).collect(),
-            form_after_ms: millis(self.form_after),
+            forming: self.forming,
             write_timeout_ms: millis(self.write_timeout),
             request_timeout_ms: millis(self.request_timeout),
             value_bytes_max: self.value_bytes_max,
@@ -355,6 +366,15 @@ impl Reading<'_> {
         cookie::read_or_make(&path).map_err(|(problem, mend)| self.error("cookie-file", problem, mend))
     }
 
+    /// As given, or where the system has such things.
+    fn state_dir(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let given = self.optional("state-dir", |text| match text {
+            "none" => Ok(None),
+            path => value::path(path).map(Some),
+        })?;
+        Ok(given.unwrap_or_else(|| default_state_dir(|name| env::var_os(name))))
+    }
+
     fn facades(&self) -> Result<Vec<Face>, ConfigError> {
         let facades = self.many("facade", facade::parse)?;
         facade::check(&facades).map_err(|(problem, mend)| self.error("facade", problem, mend))?;
@@ -409,6 +429,16 @@ fn understand<T>(
 ) -> Result<T, ConfigError> {
     let setting = Setting::find(name).expect("only settings of the table are read");
     parse(&given.text).map_err(|(problem, mend)| ConfigError::new(Place(setting, &given.source), problem, mend))
+}
+
+/// Where a node remembers its cluster unless it is told: the directory that systemd made for it, else that of the user.
+fn default_state_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let path = |name| variable(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    // There may be several, separated by colons.
+    let of_service = path("STATE_DIRECTORY").and_then(|paths| env::split_paths(&paths).next());
+    let of_user = || Some(path("XDG_STATE_HOME").filter(|path| path.is_absolute())?.join("salp"));
+    let of_home = || Some(path("HOME")?.join(".local/state/salp"));
+    of_service.or_else(of_user).or_else(of_home)
 }
 
 /// The cookie file that holds unless another is named.

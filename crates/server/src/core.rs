@@ -19,20 +19,21 @@ use std::{
     cell::{RefCell, RefMut},
     collections::{HashMap, VecDeque},
     mem,
+    path::PathBuf,
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
-use node::{Address, Atom, ConnectionId, Context, Effect, Event, Input, Message, Node, Pid, Term};
+use node::{Address, Atom, ConnectionId, Context, Effect, Event, Input, Memory, Message, Node, Pid, Term};
 use store::{
     ask::{Ask, Measured, Payload, Session, Status},
     facade::{self, Face},
     store::Store,
 };
 use tokio::{
-    sync::{Notify, broadcast, mpsc, oneshot},
+    sync::{Notify, broadcast, mpsc, oneshot, watch},
     time::{Instant, interval, sleep_until, timeout},
 };
 use wire::request::Batch;
@@ -41,7 +42,7 @@ use crate::{
     bell::Bell,
     busy_wait::BusyWait,
     clock::Clock,
-    discovery::Found,
+    config::ConfigError,
     dist::{Connections, Router},
     functions::{self, Needs},
     handle::{Answer, Order, Wish},
@@ -49,7 +50,7 @@ use crate::{
     locks::{Locks, Step},
     mailbox::Mailbox,
     measure::Meter,
-    process,
+    misfit, process,
 };
 
 /// Empty batches kept for the next ones; further ones are freed.
@@ -129,6 +130,12 @@ pub(crate) struct Core {
     pub(crate) connections: Connections,
     router: Rc<Router>,
     events: broadcast::Sender<Event>,
+    /// What is to be written to the state file.
+    remember: watch::Sender<Memory>,
+    state_file: Option<PathBuf>,
+    /// Why this node ended by itself.
+    fault: Arc<OnceLock<ConfigError>>,
+    name: Atom,
     flush: Rc<Bell>,
     alarm: Rc<Bell>,
     /// When the alarm is set for, in monotonic microseconds.
@@ -146,9 +153,9 @@ pub(crate) struct Core {
 /// What a core is made of.
 pub(crate) struct Parts {
     pub(crate) node: node::Config,
+    /// What an earlier life of the node was to remember.
+    pub(crate) memory: Memory,
     pub(crate) store: store::config::Config,
-    /// Who was there when it started.
-    pub(crate) found: Vec<Found>,
     pub(crate) facades: Vec<Face>,
     pub(crate) seeds: [u64; 2],
     pub(crate) router: Router,
@@ -160,12 +167,16 @@ pub(crate) struct Parts {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) tasks: Tasks,
     pub(crate) meter: Meter,
+    pub(crate) remember: watch::Sender<Memory>,
+    pub(crate) state_file: Option<PathBuf>,
+    pub(crate) fault: Arc<OnceLock<ConfigError>>,
 }
 
 impl Core {
     fn start(parts: &mut Parts) -> Shell {
         let [node_seed, store_seed] = parts.seeds;
         let mut node = Node::new(parts.node.clone(), node_seed);
+        node.recall(mem::take(&mut parts.memory));
         let store = Store::new(parts.store.clone(), store_seed);
         let store = Address::Pid(node.add_service(store::store::NAME, Box::new(store)));
         node.start_scope(node::groups::DEFAULT_SCOPE);
@@ -208,6 +219,10 @@ impl Core {
                 connections: Connections::default(),
                 router,
                 events: parts.events.clone(),
+                remember: parts.remember.clone(),
+                state_file: parts.state_file.clone(),
+                fault: parts.fault.clone(),
+                name: parts.node.name.clone(),
                 flush: Rc::default(),
                 alarm: Rc::default(),
                 alarm_us: u64::MAX,
@@ -285,6 +300,8 @@ impl Core {
                 Effect::Send { connection, bytes } => self.send(connection, bytes),
                 Effect::Dial { connection, node, port } => self.dial(connection, node, port),
                 Effect::Close { connection } => self.close(connection),
+                // Without a state file nobody listens.
+                Effect::Remember(memory) => drop(self.remember.send_replace(memory)),
                 Effect::Event(event) => self.event(event),
             }
         }
@@ -394,6 +411,11 @@ impl Core {
 
     fn event(&mut self, event: Event) {
         if matches!(event, Event::Note { kind: "left", .. }) {
+            self.end.ring();
+        }
+        if let Some(fault) = misfit::fatal(&event, &self.name, self.state_file.as_deref()) {
+            // The first reason counts.
+            let _ = self.fault.set(fault);
             self.end.ring();
         }
         // Nobody listening is no error.
@@ -606,9 +628,12 @@ impl Core {
             Wish::Forget(node) => self.tell_store(Payload::Forget { node }),
             Wish::Leave => self.tell_store(Payload::Leave),
             Wish::LeaveOther(node) => self.tell_store(Payload::LeaveOther { node }),
+            Wish::AcceptLoss => self.tell_store(Payload::AcceptLoss),
             Wish::Propose(found) => {
-                let nodes = found.iter().map(|found| found.node.clone()).collect();
+                let nodes: Vec<Atom> = found.iter().map(|found| found.node.clone()).collect();
+                let names = nodes.iter().map(|node| node.as_str().to_owned()).collect();
                 self.router.note(found);
+                self.tell_store(Payload::Discovered { names });
                 self.input(Input::Proposed { nodes });
             }
         }
@@ -629,16 +654,16 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
     let _last = LastWord(parts.tasks.clone());
     let shell = Core::start(&mut parts);
     let Parts {
-        found,
         orders,
         wishes,
         stop,
         meter,
+        remember,
         ..
     } = parts;
+    // The core has the only sender: the state file is done when it ends.
+    drop(remember);
     shell.core().input(Input::Start);
-    // Before anybody can ask it for something: names and locks wait for these nodes.
-    shell.core().wish(Wish::Propose(found));
     tokio::task::spawn_local(flush(shell.clone()));
     tokio::task::spawn_local(alarm(shell.clone()));
     tokio::task::spawn_local(measure(shell.clone(), meter));

@@ -3,9 +3,12 @@
 
 use std::{
     env,
+    fs::{self, DirBuilder},
+    io,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
-    process::{ExitCode, ExitStatus, Stdio},
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    process::{self, ExitCode, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -29,8 +32,6 @@ use crate::{
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time between two looks at a node that does not answer yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// Nodes of one machine find each other quickly or not at all.
-const FORM_AFTER: &str = "1s";
 
 /// Runs the cluster until Ctrl-C, or until its last node has ended.
 pub(crate) fn run(args: &DevArgs) -> Result<ExitCode, ConfigError> {
@@ -49,15 +50,40 @@ struct Member {
     _stdin: Option<ChildStdin>,
 }
 
+/// Where the nodes remember their cluster for as long as this command runs.
+struct StateDir(PathBuf);
+
+impl StateDir {
+    fn new() -> io::Result<Self> {
+        let random = getrandom::u64().map_err(io::Error::other)?;
+        let path = env::temp_dir().join(format!("salp-dev-{}-{random:016x}", process::id()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        // What is left goes with the temporary directory.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 async fn cluster(args: &DevArgs) -> Result<ExitCode, ConfigError> {
     let cookie_file = args.cookie_file.clone().unwrap_or_else(default_cookie_file);
     // Made before the nodes start, so that none of them has to.
     cookie::read_or_make(&cookie_file).map_err(|(problem, mend)| ConfigError::new("--cookie-file", problem, mend))?;
     let mut stop = Stop::new()?;
+    let state =
+        StateDir::new().map_err(|error| ConfigError::new("dev", error, "make room in the temporary directory"))?;
     let (ended_tell, mut ended) = mpsc::channel(usize::from(args.nodes));
     let mut members = Vec::new();
     for index in 0..args.nodes {
-        let (member, child) = start(args, &cookie_file, index)?;
+        let (member, child) = start(args, &cookie_file, state.path(), index)?;
         let (name, tell) = (member.name.clone(), ended_tell.clone());
         tokio::spawn(async move {
             let status = watch(child, &name).await;
@@ -102,7 +128,7 @@ async fn cluster(args: &DevArgs) -> Result<ExitCode, ConfigError> {
     }
 }
 
-fn start(args: &DevArgs, cookie_file: &Path, index: u16) -> Result<(Member, Child), ConfigError> {
+fn start(args: &DevArgs, cookie_file: &Path, state_dir: &Path, index: u16) -> Result<(Member, Child), ConfigError> {
     let name = |index: u16| format!("salp_{}@127.0.0.1", index + 1);
     let port = |setting: &str, base: u16| {
         let port = base.checked_add(index).filter(|_| base > 0);
@@ -118,8 +144,6 @@ fn start(args: &DevArgs, cookie_file: &Path, index: u16) -> Result<(Member, Chil
         .args([
             "start",
             "--until-stdin-ends",
-            "--form-after",
-            FORM_AFTER,
             "--name",
             &name(index),
             "--log",
@@ -132,7 +156,9 @@ fn start(args: &DevArgs, cookie_file: &Path, index: u16) -> Result<(Member, Chil
             &http.to_string(),
             "--cookie-file",
         ])
-        .arg(cookie_file);
+        .arg(cookie_file)
+        .arg("--state-dir")
+        .arg(state_dir);
     for other in (0..args.nodes).filter(|other| *other != index) {
         command.args(["--join", &name(other)]);
     }

@@ -21,7 +21,7 @@ pub(crate) mod kubernetes;
 use std::{fmt, io, pin::Pin, time::Duration};
 
 use node::Atom;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     config::discovery::{Discovery, Kind},
@@ -34,8 +34,10 @@ pub(crate) const FOUND_MAX: usize = 4096;
 const LOOK_TIME_MAX: Duration = Duration::from_secs(15);
 /// The longest wait after failures, unless the interval itself is longer.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Wait between looks of a node that starts.
+/// Wait between looks until the first one succeeds: the node forms no cluster before.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Looks in a row that follow each other so soon; then failures are met with longer waits.
+const FIRST_LOOKS: u32 = 40;
 
 /// A node that seems to be there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,32 +135,24 @@ impl Finder {
         })
     }
 
-    /// Who is there as the node starts. A strategy that fails is asked again for as long as `patience`: a node that
-    /// could ask nobody must not take itself for the first.
-    pub(crate) async fn first(&mut self, patience: Duration) -> Vec<Found> {
-        let start = Instant::now();
-        loop {
-            match self.look().await {
-                Some(found) => return found,
-                None if start.elapsed() + FIRST_WAIT > patience => return Vec::new(),
-                None => sleep(FIRST_WAIT).await,
-            }
-        }
-    }
-
-    /// Proposes who is there until the node has stopped, beginning with what is known.
-    pub(crate) async fn run(mut self, known: Vec<Found>, handle: Handle) {
-        let mut next = Some(known);
+    /// Proposes the nodes that are there until this one has stopped. The first answer is proposed even if it is empty.
+    pub(crate) async fn run(mut self, handle: Handle) {
         let mut failures = 0;
+        let mut has_answered = false;
         loop {
-            if let Some(found) = next
+            let found = self.look().await;
+            failures = if found.is_some() { 0 } else { failures + 1 };
+            has_answered |= found.is_some();
+            if let Some(found) = found
                 && !handle.propose(found).await
             {
                 return;
             }
-            sleep(wait(self.interval, failures, jitter())).await;
-            next = self.look().await;
-            failures = if next.is_some() { 0 } else { failures + 1 };
+            if has_answered || failures > FIRST_LOOKS {
+                sleep(wait(self.interval, failures, jitter())).await;
+            } else {
+                sleep(FIRST_WAIT).await;
+            }
         }
     }
 

@@ -89,6 +89,7 @@ pub(crate) enum Wish {
     Forget(Atom),
     Leave,
     LeaveOther(Atom),
+    AcceptLoss,
     /// Discovery yields these.
     Propose(Vec<Found>),
 }
@@ -144,7 +145,7 @@ impl Handle {
         self.wish(node, Wish::Add);
     }
 
-    /// Gives up a member that is down for good.
+    /// Gives up a node that is not connected, and will not come back.
     pub fn forget(&self, node: &str) {
         self.wish(node, Wish::Forget);
     }
@@ -163,6 +164,12 @@ impl Handle {
     /// Asks another member to leave.
     pub fn leave_other(&self, node: &str) {
         self.wish(node, Wish::LeaveOther);
+    }
+
+    /// Declares all nodes gone that are known or awaited and not connected; shards that only they held begin anew,
+    /// empty.
+    pub fn accept_loss(&self) {
+        self.tell(Wish::AcceptLoss);
     }
 
     /// Stops the node at once, without handing over.

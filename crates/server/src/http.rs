@@ -16,6 +16,7 @@ mod answers;
 mod batch;
 mod cluster;
 mod events;
+mod form;
 mod found;
 mod guard;
 mod kv;
@@ -25,7 +26,10 @@ mod problem;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -67,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) key_bytes_max: usize,
     /// Most connections at a time; one more waits until another is closed.
     pub(crate) connections_max: usize,
+    /// Counts writes of the state file that failed.
+    pub(crate) state_failures: Arc<AtomicU64>,
 }
 
 /// What all handlers share.
@@ -143,6 +149,7 @@ fn routes() -> Vec<(String, MethodRouter<Shared>)> {
         ("/cluster", get(cluster::cluster)),
         ("/nodes", get(cluster::nodes).post(cluster::add)),
         ("/nodes/{name}", get(cluster::node).delete(cluster::remove)),
+        ("/form", post(form::form)),
         ("/shards", get(cluster::shards)),
         ("/stats", get(cluster::stats)),
         ("/events", get(events::stream)),

@@ -140,6 +140,7 @@ impl Weighed {
             | Message::NodeUp { .. }
             | Message::NodeDown { .. }
             | Message::Members(_)
+            | Message::Cluster(_)
             | Message::Flush => 0,
         };
         Self { message, bytes }

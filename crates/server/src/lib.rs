@@ -93,12 +93,14 @@ mod locks;
 mod log;
 mod mailbox;
 mod measure;
+mod misfit;
 mod output;
 pub mod process;
 mod redis;
 mod running;
 mod signals;
 mod start;
+mod state;
 #[cfg(test)]
 mod test_dir;
 mod tls;

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing::{Level, debug, info, warn};
 
-use crate::{config::LogFormat, output};
+use crate::{config::LogFormat, misfit, output};
 
 /// Sets up what is logged and how. Only the first call in a process has an effect.
 ///
@@ -121,16 +121,19 @@ fn log(event: &Event) {
                 warn!(connection = connection.0, node, reason, "handshake failed");
             }
         }
-        Event::PeerRefused { node, .. } => {
-            let mend = "give all nodes the same --shards, --replicas and keyspaces";
+        Event::PeerRefused { node, mismatch, .. } => {
+            let reason = misfit::describe(node, mismatch);
             if limit::REFUSED.allows() {
-                warn!(node = node.as_str(), mend, "node of another cluster refused");
+                warn!(node = node.as_str(), reason, "node of another cluster refused");
             }
         }
         Event::PeerCut { node, reason } => {
             if limit::CUT.allows() {
                 warn!(node = node.as_str(), reason, "node cut off");
             }
+        }
+        Event::NameTaken { by, .. } => {
+            warn!(by = by.as_str(), "another live node has the name of this one");
         }
         Event::Paused { silent_us } => warn!(silent_ms = silent_us / 1000, "this node did not run for a while"),
         Event::ProcessExited { name, .. } => {
@@ -141,7 +144,16 @@ fn log(event: &Event) {
         }
         Event::MessageDropped { reason, .. } => debug!(reason, "message dropped"),
         Event::Note {
-            kind: kind @ ("alone" | "clock_skew" | "cluster_time" | "global_silent" | "groups_silent"),
+            kind:
+                kind @ ("clock_skew"
+                | "cluster_time"
+                | "global_silent"
+                | "groups_silent"
+                | "waiting"
+                | "formed_again"
+                | "formed_provisionally"
+                | "formed_lost"
+                | "thrown_away"),
             text,
         } => warn!(kind, "{text}"),
         Event::Note { kind, text } => info!(kind, "{text}"),

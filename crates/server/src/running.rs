@@ -6,7 +6,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
     ops::RangeInclusive,
-    sync::Arc,
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     thread,
     time::Duration,
 };
@@ -36,12 +36,15 @@ use crate::{
     log,
     measure::Meter,
     redis,
+    state::{self, State},
 };
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// How often [`Node::ready`] looks.
 const READY_EVERY: Duration = Duration::from_millis(20);
+/// How long the last write of the state file may take.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 /// Creations below this are reserved for older releases of Erlang.
 const CREATION_MIN: u32 = 4;
 
@@ -60,15 +63,21 @@ pub struct Node {
     leave_timeout: Duration,
     /// Its other side goes with the core.
     ended: watch::Receiver<()>,
+    /// Why it ended by itself.
+    fault: Arc<OnceLock<ConfigError>>,
+    /// Writes what it is to remember until a moment after the core has ended.
+    keeper: Option<JoinHandle<()>>,
     registration: Option<epmd::Registration>,
 }
 
 impl Node {
-    /// Settings of a new node. Those not given are as in `salp start`, but that no client's port is opened.
+    /// Settings of a new node. Those not given are as in `salp start`, but that no client's port is opened, and nothing
+    /// is written to disk: a node that is to know its cluster after a crash needs [`Builder::state_dir`].
     pub fn builder() -> Builder {
         let mut settings = Settings::default();
         settings.set("resp", &["off"]);
         settings.set("http", &["off"]);
+        settings.set("state-dir", &["none"]);
         Builder { settings, fault: None }
     }
 
@@ -132,6 +141,12 @@ impl Node {
         while ended.changed().await.is_ok() {}
     }
 
+    /// Why the node ended by itself: it was starting, and met a cluster that it cannot be part of, or another live node
+    /// has its name. None if it did not, or was told to end.
+    pub fn fault(&self) -> Option<ConfigError> {
+        self.fault.get().cloned()
+    }
+
     /// Hands everything over and ends. False if that took longer than the settings allow, and was cut short.
     pub async fn leave(self) -> bool {
         let leave = async {
@@ -151,11 +166,21 @@ impl Node {
             // Answers under way have a moment; an event stream ends.
             let _ = http.await;
         }
+        if let Some(keeper) = self.keeper.take() {
+            // A disk that does not answer is not waited for.
+            let _ = timeout(LAST_WRITE, keeper).await;
+        }
         self.registration = None;
     }
 
     /// Starts a node. Needs a tokio runtime with I/O and time.
     pub(crate) async fn start(config: Config, meter: Meter) -> Result<Self, ConfigError> {
+        let (state, mut memory) = match &config.state_dir {
+            Some(directory) => {
+                State::open(directory, &config.name).map(|(state, memory)| (Some(Arc::new(state)), memory))?
+            }
+            None => (None, node::Memory::default()),
+        };
         let resp = config.resp.map(|address| listen("resp", address)).transpose()?;
         let http = config.http.map(|address| listen("http", address)).transpose()?;
         let (dist, dist_address) = listen_in("dist-port", config.dist_bind, config.dist_ports.clone())?;
@@ -168,10 +193,22 @@ impl Node {
             Some(port) => Some(register(&config, port, dist_address.port()).await?),
             None => None,
         };
-        let creation = match &registration {
+        let proposed = match &registration {
             Some(registration) => registration.creation,
-            // 2³² values: a restart draws the one it had before once in 4 billion.
+            // 2³² values: without a state file a restart draws the one it had before once in 4 billion.
             None => (random()? as u32).max(CREATION_MIN),
+        };
+        let creation = state::next_creation(proposed, memory.creation, CREATION_MIN);
+        memory.creation = creation;
+        let (remember, remembered) = watch::channel(memory.clone());
+        let state_failures = Arc::new(AtomicU64::new(0));
+        let keeper = match &state {
+            Some(state) => {
+                let mut keeper = state::Keeper::new(state.clone(), state_failures.clone());
+                keeper.write(memory.clone()).await;
+                Some(tokio::spawn(keeper.keep(remembered)))
+            }
+            None => None,
         };
 
         let finder = Finder::new(
@@ -182,15 +219,6 @@ impl Node {
                 cookie: config.cookie.clone(),
             },
         );
-        let mut store = config.store(creation);
-        let (mut search, mut found) = (None, Vec::new());
-        if let Some(mut finder) = finder {
-            let known = finder.first(config.form_after).await;
-            // Who is there already is waited for as if it had been named.
-            store.join.extend(known.iter().map(|found| found.node.as_str().into()));
-            found.clone_from(&known);
-            search = Some((finder, known));
-        }
 
         let (orders, orders_taken) = mpsc::channel(ORDERS_MAX);
         let (wishes, wishes_taken) = mpsc::channel(WISHES_MAX);
@@ -207,8 +235,8 @@ impl Node {
         tokio::spawn(log::events(logged));
         let parts = Parts {
             node: node_config(&config, creation, dist_address.port()),
-            store,
-            found,
+            memory,
+            store: config.store(creation),
             facades: config.facades.clone(),
             seeds,
             router: router(&config),
@@ -219,7 +247,11 @@ impl Node {
             events,
             tasks,
             meter,
+            remember,
+            state_file: state.as_ref().map(|state| state.path().to_owned()),
+            fault: Arc::default(),
         };
+        let fault = parts.fault.clone();
         let (alive, ended) = watch::channel(());
         let doors = Doors {
             resp,
@@ -227,12 +259,12 @@ impl Node {
             config: config.clone(),
         };
         run_apart(parts, doors, alive)?;
-        if let Some((finder, known)) = search {
+        if let Some(finder) = finder {
             // It ends with the core, which is who it tells.
-            tokio::spawn(finder.run(known, handle.clone()));
+            tokio::spawn(finder.run(handle.clone()));
         }
         let http_task = http
-            .map(|listener| open_http(listener, &config, handle.clone(), ended.clone()))
+            .map(|listener| open_http(listener, &config, handle.clone(), state_failures.clone(), ended.clone()))
             .transpose()?;
         let name = config.name.as_str().to_owned();
         tracing::info!(
@@ -254,6 +286,8 @@ impl Node {
             dist: dist_address,
             leave_timeout,
             ended,
+            fault,
+            keeper,
             registration,
         })
     }
@@ -309,6 +343,7 @@ fn open_http(
     listener: TcpListener,
     config: &Config,
     handle: Handle,
+    state_failures: Arc<AtomicU64>,
     mut ended: watch::Receiver<()>,
 ) -> Result<JoinHandle<()>, ConfigError> {
     let listener = tokio::net::TcpListener::from_std(listener)
@@ -319,6 +354,7 @@ fn open_http(
         value_bytes_max: config.value_bytes_max,
         key_bytes_max: store::config::Config::default().key_bytes_max,
         connections_max: config.clients_max,
+        state_failures,
     };
     let stop = async move { while ended.changed().await.is_ok() {} };
     Ok(tokio::spawn(http::serve(listener, handle, settings, stop)))
@@ -356,10 +392,7 @@ fn node_config(config: &Config, creation: u32, dist_port: u16) -> node::Config {
         birth: config.store(creation).birth(),
         join: config.join.iter().map(|join| join.node.clone()).collect(),
         dist_port: Some(dist_port),
-        limits: node::Limits {
-            join_wait_ms: millis(config.form_after),
-            ..node::Limits::default()
-        },
+        limits: node::Limits::default(),
     }
 }
 
@@ -575,7 +608,21 @@ impl Builder {
         self.set("facade", &texts)
     }
 
-    /// How long the node looks for the others before it serves without them.
+    /// Where the node remembers its cluster, without any data, so that it finds it again after a crash. Without one
+    /// nothing is written to disk, and a node that is started with no node to join begins a new cluster.
+    #[must_use]
+    pub fn state_dir(self, path: &str) -> Self {
+        self.set("state-dir", &[path])
+    }
+
+    /// The first cluster is formed only when so many nodes have met.
+    #[must_use]
+    pub fn expect(self, nodes: u32) -> Self {
+        self.set("expect", &[&nodes.to_string()])
+    }
+
+    /// For caches: a node that has not met the others in this time serves without them. What was written by then is
+    /// thrown away when it meets its cluster. Without this it waits.
     #[must_use]
     pub fn form_after(self, time: Duration) -> Self {
         self.set("form-after", &[&format!("{}ms", time.as_millis())])

@@ -52,8 +52,9 @@ async fn serve(config: Config) -> Result<ExitCode, ConfigError> {
         () = stop.asked() => {}
         // It was asked to leave by another way, and has left.
         () = node.ended() => {
+            let fault = node.fault();
             node.stop().await;
-            return Ok(ExitCode::SUCCESS);
+            return fault.map_or(Ok(ExitCode::SUCCESS), Err);
         }
     }
     tracing::info!("leaving: everything is handed over to the other nodes; a second signal stops at once");

@@ -16,8 +16,7 @@ use tokio::process::Command;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn builder(name: &str) -> Builder {
-    let builder = Node::builder().name(name).cookie("oyster").epmd(false);
-    builder.form_after(Duration::from_secs(3))
+    Node::builder().name(name).cookie("oyster").epmd(false)
 }
 
 /// Waits until a node counts so many members as up, itself among them.

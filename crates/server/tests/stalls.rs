@@ -33,7 +33,7 @@ impl GenServer<Payload> for Echo {
 
 async fn start(name: &str) -> Node {
     let builder = Node::builder().name(name).cookie("testing").epmd(false);
-    let node = builder.form_after(Duration::ZERO).start().await.unwrap();
+    let node = builder.start().await.unwrap();
     node.start_server(Some("echo"), Echo).await.unwrap();
     node
 }

@@ -59,7 +59,6 @@ impl Pair {
             .dist_bind(OURS)
             .dist_port(&port.to_string())
             .dist_tls(&files.cert, &files.key, &files.ca)
-            .form_after(Duration::ZERO)
             .join(dials.then(|| format!("t@{THEIRS}:{port}")))
             .start()
             .await

@@ -43,6 +43,8 @@ pub enum Event {
     Roll(usize),
     /// A node that has left ends.
     End { machine: usize, life: u64 },
+    /// An operator gives up the nodes for which a node waits.
+    AcceptLoss { machine: usize, life: u64 },
     /// Sends are as TCP makes them again.
     Calm,
     /// A machine's lines are as fast as they were.

@@ -14,7 +14,9 @@ mod strikes;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
 
-use node::{Address, Atom, ConnectionId, Cookie, Effect, Event as Told, Input, Limits, Message, Node, Pid, Time};
+use node::{
+    Address, Atom, ConnectionId, Cookie, Effect, Event as Told, Input, Limits, Memory, Message, Node, Pid, Time,
+};
 use store::{
     ask::{Payload, Status},
     store::{NAME, Store},
@@ -38,6 +40,8 @@ const EPOCH_MS: u64 = 1_700_000_000_000;
 const LOOK_US: u64 = 250_000;
 /// Longest wait for the shell's next input before it flushes.
 const FLUSH_US: u64 = 60;
+/// With one planted bug, time after a start at which an operator gives up all nodes that are missing.
+const ACCEPTS_AFTER_US: u64 = 10_000_000;
 /// What a request may take beyond its deadline: a tick of the store, and the way.
 const SLACK_US: u64 = 250_000;
 
@@ -79,7 +83,7 @@ pub struct Machine {
     base_us: u64,
     paused_at_us: u64,
     stood_us: u64,
-    /// What outlives a process: its state folder.
+    /// What outlives a process: its state file, unless a crash takes that too.
     memory: Memory,
     /// It is none of the cluster: a twin or a stranger. No client sits there, and the end does without it.
     pub outsider: bool,
@@ -90,14 +94,6 @@ pub struct Machine {
     fuse: Rc<Fuse>,
     /// Tells one member list of its store from another.
     view: usize,
-}
-
-/// What a node finds again in its state folder when it starts. A crash takes it or leaves it, by a draw. Nodes do not
-/// read it by themselves: `World::names_to_join` adds it to what they are told.
-#[derive(Debug, Default)]
-struct Memory {
-    /// The members that it knew.
-    known: Vec<Atom>,
 }
 
 /// What a run came to, in numbers.
@@ -309,6 +305,11 @@ impl World {
                     self.die(machine, false);
                 }
             }
+            Event::AcceptLoss { machine, life } => {
+                let to = Address::Name(Atom::new(NAME));
+                let message = Message::Payload(Payload::AcceptLoss);
+                self.give(machine, life, Input::Message { to, message });
+            }
             Event::Calm => self.network.hostile = Hostile::default(),
             Event::Hasten(machine) => self.set_pace(machine, 0),
             Event::Look => self.look(),
@@ -417,6 +418,7 @@ impl World {
         };
         let store = Rc::new(RefCell::new(Store::new(config, self.random.next())));
         let mut node = Node::new(node_config, self.random.next());
+        node.recall(machine.memory.clone());
         node.add_service(
             NAME,
             Box::new(Tampered::new(store.clone(), self.plant, machine.fuse.clone())),
@@ -444,6 +446,12 @@ impl World {
             calendar_ms: 0,
         });
         self.say(|| format!("{} starts", name.as_str()));
+        if self.plant == Some(Plant::ReusedDot) {
+            // Cut off, it would serve nothing, and so write nothing, without an operator's word.
+            let life = number;
+            self.agenda
+                .after(ACCEPTS_AFTER_US, Event::AcceptLoss { machine: at, life });
+        }
         self.give(at, number, Input::Start);
     }
 
@@ -598,6 +606,7 @@ impl World {
                     life.status = Some(status);
                 }
             }
+            Effect::Remember(memory) => self.machines[at].memory = memory,
             Effect::Event(Told::Note { kind: "left", .. }) => {
                 self.machines[at].wanted = false;
                 self.agenda
@@ -686,6 +695,26 @@ impl World {
                 self.resume(at, number);
             } else if self.machines[at].wanted {
                 self.start(at);
+            }
+        }
+        self.declare_gone();
+    }
+
+    /// An operator's word about nodes that have left: who was cut off when they did has not heard it.
+    fn declare_gone(&mut self) {
+        let left = self
+            .machines
+            .iter()
+            .filter(|machine| !machine.wanted && machine.creation > 4);
+        let left: Vec<Atom> = left.map(|machine| machine.name.clone()).collect();
+        for at in self.running() {
+            let Some(number) = self.machines[at].life.as_ref().map(|life| life.number) else {
+                continue;
+            };
+            for node in left.clone() {
+                let message = Message::Payload(Payload::Forget { node });
+                let to = Address::Name(Atom::new(NAME));
+                self.give(at, number, Input::Message { to, message });
             }
         }
     }

@@ -148,11 +148,18 @@ pub enum Payload {
     },
     /// Hand everything over and go. The node's end is told by `Event::Note { kind: "left" }`.
     Leave,
-    /// A member that is down never comes back.
+    /// A node that is not connected never comes back.
     Forget {
         /// Its full name.
         node: Atom,
     },
+    /// What discovery found at a look, this node not included.
+    Discovered {
+        /// Full names.
+        names: Vec<String>,
+    },
+    /// Nodes that are not connected are lost: they are declared gone, and what only they held begins anew, empty.
+    AcceptLoss,
 }
 
 impl node::Payload for Payload {}
@@ -195,6 +202,17 @@ pub struct ShardStatus {
     pub keys: u64,
 }
 
+/// Which cluster a node is of, and for whom it waits before it forms one.
+#[derive(Clone, Debug, Default)]
+pub struct FormingStatus {
+    /// The id of the cluster; none before one is formed.
+    pub cluster: Option<String>,
+    /// Nodes that are known, named or found, and neither connected nor gone.
+    pub awaited: Vec<String>,
+    /// Why some shards cannot be formed, and what to do about it; none if all have a holder or soon will.
+    pub waiting: Option<String>,
+}
+
 /// The cluster as one node sees it.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -231,4 +249,6 @@ pub struct Status {
     pub measured: Measured,
     /// How full the node's tables are.
     pub tables: Tables,
+    /// Which cluster this is.
+    pub forming: FormingStatus,
 }

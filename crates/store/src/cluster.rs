@@ -14,7 +14,7 @@
 mod view;
 
 use alloc::{string::String, sync::Arc, vec, vec::Vec};
-use node::{Member, MemberState};
+use node::{Atom, Member, MemberState};
 
 use self::view::View;
 pub use self::view::{Beside, Channel, Look, Relayed, Said};
@@ -162,6 +162,10 @@ pub struct Cluster {
     leaving: bool,
     /// Names it was told to join.
     join: Vec<String>,
+    /// Names that discovery found at its last look.
+    found: Vec<String>,
+    /// Connected nodes that are BEAMs: they are not waited for.
+    guests: Arc<[Atom]>,
     members: Arc<[Member]>,
     peers: Vec<Option<Peer>>,
     met: u64,
@@ -188,6 +192,8 @@ impl Cluster {
             }),
             fences: Fences::new(shards),
             join: config.join.iter().filter(|other| *other != name).cloned().collect(),
+            found: Vec::new(),
+            guests: Arc::from([]),
             replicas,
             ring_shards,
             leaving: false,
@@ -348,8 +354,7 @@ impl Cluster {
         })
     }
 
-    /// Whether `shard`, which nobody within reach is ready for, may be formed. `awaits`: members that were never heard
-    /// of may still turn up.
+    /// Whether `shard`, which nobody within reach is ready for, may be formed. `awaits`: not all members agree to it.
     pub fn formation(&self, shard: usize, awaits: bool) -> Formation {
         let missed = self.misses(shard)
             || self
@@ -364,16 +369,40 @@ impl Cluster {
         }
     }
 
-    /// Somebody is known, or was named to join, who is not connected and has not said good-bye.
+    /// A node is known, or was named or found, that is not connected and has not said good-bye.
     pub fn awaits_members(&self) -> bool {
         self.awaited().next().is_some()
     }
 
     /// Who that is.
     pub fn awaited(&self) -> impl Iterator<Item = &str> {
-        let met = |name: &&str| self.members.iter().any(|member| member.name.as_str() == *name);
-        let named = self.join.iter().map(String::as_str).filter(move |name| !met(name));
-        self.away().chain(named)
+        let is_guest = |name: &str| self.guests.iter().any(|guest| guest.as_str() == name);
+        let is_member = |name: &str| self.members.iter().any(|member| member.name.as_str() == name);
+        let met = move |name: &&str| is_member(name) || is_guest(name);
+        let joined = self.join.iter().map(String::as_str).filter(move |name| !met(name));
+        let is_further = move |name: &&str| !met(name) && !self.join.iter().any(|other| other == name);
+        let found = self.found.iter().map(String::as_str).filter(is_further);
+        self.away().chain(joined).chain(found)
+    }
+
+    /// Notes which connected nodes are BEAMs.
+    pub fn host(&mut self, guests: Arc<[Atom]>) {
+        self.guests = guests;
+    }
+
+    /// Notes the names that discovery found at its last look.
+    pub fn found(&mut self, mut names: Vec<String>) {
+        names.retain(|name| name != self.name());
+        self.found = names;
+    }
+
+    /// What peers were known to hold counts no more, nor what those held that are gone.
+    pub fn forget_holdings(&mut self) {
+        self.absent.clear();
+        for peer in self.peers.iter_mut().flatten() {
+            peer.holdings.clear();
+        }
+        self.reroute();
     }
 
     /// A member is not connected, and has not said good-bye.
@@ -606,8 +635,6 @@ fn is_serving(member: &Member) -> bool {
 #[cfg(test)]
 mod tests {
     use std::format;
-
-    use node::Atom;
 
     use super::*;
 

@@ -1,10 +1,14 @@
 //! What a store is told at its birth.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
 use bytes::Bytes;
 
 use crate::{
-    codec::{put_bytes, put_varint},
+    codec::{Reader, put_bytes, put_varint},
+    forming,
     message::VERSION,
     quorum::Level,
 };
@@ -33,10 +37,10 @@ pub struct Config {
     pub replicas: u8,
     /// At least one.
     pub keyspaces: Vec<Keyspace>,
-    /// Full names of nodes to join: this one does not serve before it has met them, or `form_after_ms` has passed.
+    /// Full names of nodes to join: this one forms nothing before it has met them.
     pub join: Vec<String>,
-    /// How long a starting node looks for members before it forms without them.
-    pub form_after_ms: u64,
+    /// When a cluster may be formed.
+    pub forming: forming::Settings,
     /// How long the lost copies of a crashed node are left alone, in case it is only restarting.
     pub refill_after_ms: u64,
     /// A write at level `all` that has waited this long is content with a majority.
@@ -95,7 +99,7 @@ impl Default for Config {
                 min_acks: 1
             }],
             join: Vec::new(),
-            form_after_ms: 10_000,
+            forming: forming::Settings::default(),
             refill_after_ms: 3_000,
             write_timeout_ms: 1_000,
             request_timeout_ms: 5_000,
@@ -125,4 +129,41 @@ impl Config {
     pub fn shards_total(&self) -> usize {
         usize::from(self.shards) * self.keyspaces.len()
     }
+}
+
+/// A setting in which two birth records differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// `version`, `shards`, `replicas`, `placement` or `keyspaces`.
+    pub setting: &'static str,
+    /// Its value in the first record, for people.
+    pub ours: String,
+    /// Its value in the second one.
+    pub theirs: String,
+}
+
+/// The first setting in which two birth records differ. None if they are the same, or one of them cannot be read.
+pub fn birth_difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
+    let (ours, theirs) = (birth_settings(ours)?, birth_settings(theirs)?);
+    let mut pairs = ours.into_iter().zip(theirs);
+    pairs.find_map(|((setting, ours), (_, theirs))| (ours != theirs).then_some(Difference { setting, ours, theirs }))
+}
+
+/// What a record says. Of one of another version nothing but that is read.
+fn birth_settings(record: &[u8]) -> Option<Vec<(&'static str, String)>> {
+    let mut input = Reader::new(record);
+    let version = input.u8().ok()?;
+    let mut settings = alloc::vec![("version", version.to_string())];
+    if version != VERSION {
+        return Some(settings);
+    }
+    settings.push(("shards", input.varint().ok()?.to_string()));
+    settings.push(("replicas", input.varint().ok()?.to_string()));
+    settings.push(("placement", String::from_utf8_lossy(input.bytes().ok()?).into_owned()));
+    let mut names = Vec::new();
+    while !input.is_empty() {
+        names.push(String::from_utf8_lossy(input.bytes().ok()?).into_owned());
+    }
+    settings.push(("keyspaces", names.join(", ")));
+    Some(settings)
 }

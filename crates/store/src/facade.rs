@@ -238,6 +238,7 @@ impl Process<Payload> for Facade {
             | Message::NodeUp { .. }
             | Message::NodeDown { .. }
             | Message::Members(_)
+            | Message::Cluster(_)
             | Message::Flush => {}
         }
     }

@@ -15,16 +15,17 @@
 
 mod expire;
 mod fill;
+mod form;
 mod release;
 
-use alloc::{collections::BTreeMap, format, vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec, vec::Vec};
 use hashbrown::HashMap;
 use node::MembersCommand;
 
 use crate::{
     backlog::Backlog,
     clock::Clock,
-    cluster::{Change, Formation, Seat},
+    cluster::{Change, Seat},
     codec::Reader,
     message::{self, Copy, Message},
     peers::{PEERS_MAX, PeerSet},
@@ -160,6 +161,13 @@ impl Keeper {
         self.fills + self.wanted.len()
     }
 
+    /// Nothing is under way any more, and this node serves nothing.
+    fn throw_away(&mut self) {
+        self.streams.clear();
+        self.fills = 0;
+        self.wanted.clear();
+    }
+
     /// Whether a second has passed since this was last true.
     pub(crate) fn second_is_over(&mut self, now_ms: u64) -> bool {
         let over = now_ms >= self.second_at_ms;
@@ -256,7 +264,9 @@ impl Store {
             | Message::Sight(_)
             | Message::Stand { .. }
             | Message::Relay { .. }
-            | Message::Leave => true,
+            | Message::Leave
+            | Message::Roll(_)
+            | Message::AcceptLoss => true,
         }
     }
 
@@ -405,6 +415,7 @@ impl Store {
                 self.send_clocks(slot, false);
             }
         }
+        self.meet_peers(change.joined);
         self.keeper.announce = true;
         self.keeper.look = true;
     }
@@ -453,8 +464,8 @@ impl Store {
             self.round();
         }
         let age_ms = self.monotonic_ms - self.started_ms;
-        let awaits = age_ms < self.config.form_after_ms && self.cluster.awaits_members();
-        let settles = self.cluster.awaits_word() || awaits && age_ms < SETTLE_MS;
+        let awaits = self.awaits_others();
+        let settles = self.cluster.awaits_word() || age_ms < SETTLE_MS && self.cluster.awaits_members();
         self.keeper.look = false;
         for shard in 0..self.replicas.len() {
             self.review_one(shard, awaits, settles);
@@ -465,6 +476,7 @@ impl Store {
             self.cluster.announce();
             self.tell_holdings(self.cluster.connected());
         }
+        self.tell_roll();
         if self.cluster.leaving() {
             self.go();
         }
@@ -496,14 +508,19 @@ impl Store {
                 self.commands.push(MembersCommand::Gone);
             }
         }
+        if !self.keeper.gone && !self.keeper.left && self.cluster.members_away() && !self.holds_anything() {
+            // It waited for others, as it will when it is started again: no good-bye, and it forgets nobody.
+            self.keeper.left = true;
+            self.notes.push(("left", "this node held nothing".into()));
+        }
         if self.keeper.gone && !self.keeper.left && self.cluster.is_alone() {
             self.keeper.left = true;
             self.notes.push(("left", "every shard is handed over".into()));
         }
     }
 
-    /// `awaits`: there are members still to meet. `settles`: and little time has passed to do so, or one has yet to
-    /// tell.
+    /// `awaits`: nothing may be formed yet. `settles`: there are members still to meet and little time has passed to do
+    /// so, or one has yet to tell.
     fn review_one(&mut self, shard: usize, awaits: bool, settles: bool) {
         let placed = self.cluster.placed_here(shard);
         let copy = self.cluster.copy(shard);
@@ -527,35 +544,6 @@ impl Store {
             },
             (false, Copy::Filling | Copy::Ready) => self.ask_release(shard),
             (true, Copy::Ready) | (false, Copy::Absent) => {}
-        }
-    }
-
-    fn form(&mut self, shard: usize, awaits: bool) {
-        let Formation::Mine(mut sources) = self.cluster.formation(shard, awaits) else {
-            return;
-        };
-        match sources.iter().next() {
-            None => {
-                self.set_copy(shard, Copy::Ready);
-                self.counters.formed += 1;
-                if self.counters.formed == 1 {
-                    self.note_absence();
-                }
-            }
-            Some(first) => {
-                sources.remove(first);
-                self.counters.formed += u64::from(self.fill(shard, first, sources, true));
-            }
-        }
-    }
-
-    /// Whoever runs this node may have meant it to be one of others.
-    fn note_absence(&mut self) {
-        let names: Vec<&str> = self.cluster.awaited().collect();
-        if !names.is_empty() {
-            let names = names.join(", ");
-            let text = format!("serves without {names}: not met so far; mend its address, its cookie or the network");
-            self.notes.push(("alone", text));
         }
     }
 

@@ -23,6 +23,7 @@ pub mod dot;
 mod early;
 pub mod facade;
 pub mod fence;
+pub mod forming;
 pub mod inspect;
 mod keeper;
 pub mod message;

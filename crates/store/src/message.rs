@@ -293,6 +293,10 @@ pub enum Message<'a> {
     Ask,
     /// Please hand everything over and go: somebody asked the sender to see to it.
     Leave,
+    /// The members that the sender knows, and whether it waits for any: a [`Roll`](crate::forming::Roll).
+    Roll(&'a [u8]),
+    /// An operator says that nodes which are not connected are lost: wait for none of them.
+    AcceptLoss,
 }
 
 const DELTA: u8 = 1;
@@ -321,6 +325,8 @@ const SIGHT: u8 = 23;
 const STAND: u8 = 24;
 const RELAY: u8 = 25;
 const TIMES: u8 = 30;
+const ROLL: u8 = 40;
+const ACCEPT_LOSS: u8 = 41;
 
 impl Message<'_> {
     /// Appends the message.
@@ -386,6 +392,11 @@ impl Message<'_> {
             Self::Compare => out.push(COMPARE),
             Self::ClocksEnd => out.push(CLOCKS_END),
             Self::Leave => out.push(LEAVE),
+            Self::Roll(roll) => {
+                out.push(ROLL);
+                put_bytes(out, roll);
+            }
+            Self::AcceptLoss => out.push(ACCEPT_LOSS),
             Self::Ask => out.push(ASK),
             Self::Keys(counts) => {
                 out.push(KEYS);
@@ -501,6 +512,8 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         COMPARE => Message::Compare,
         CLOCKS_END => Message::ClocksEnd,
         LEAVE => Message::Leave,
+        ROLL => Message::Roll(input.bytes()?),
+        ACCEPT_LOSS => Message::AcceptLoss,
         ASK => Message::Ask,
         KEYS => Message::Keys(input.bytes()?),
         CLOCK => Message::Clock {

@@ -55,14 +55,14 @@ impl Hlc {
         }
     }
 
-    /// The stamp of an event at `now_ms` of the calendar.
-    pub fn tick(&mut self, now_ms: u64) -> Stamp {
-        self.last = self.last.next().max(Stamp::new(now_ms, 0));
+    /// The highest stamp given or observed so far.
+    pub fn last(&self) -> Stamp {
         self.last
     }
 
-    /// The latest stamp given or observed.
-    pub fn last(&self) -> Stamp {
+    /// The stamp of an event at `now_ms` of the calendar.
+    pub fn tick(&mut self, now_ms: u64) -> Stamp {
+        self.last = self.last.next().max(Stamp::new(now_ms, 0));
         self.last
     }
 

@@ -4,7 +4,7 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 use node::{Awaited, Member, MemberState, Tables};
 
 use crate::{
-    ask::{NodeStatus, ShardStatus, Status},
+    ask::{FormingStatus, NodeStatus, ShardStatus, Status},
     cluster::Seat,
     message::{Copy, Vitals},
     store::Store,
@@ -110,6 +110,11 @@ impl Store {
             counters: self.counters.named().to_vec(),
             measured: self.measured,
             tables,
+            forming: FormingStatus {
+                cluster: self.forming.cluster(),
+                awaited: self.cluster.awaited().map(String::from).collect(),
+                waiting: self.waiting(),
+            },
         })
     }
 

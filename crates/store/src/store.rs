@@ -26,6 +26,7 @@ use crate::{
     counters::Counters,
     dot::Writer,
     early::Early,
+    forming::Forming,
     keeper::Replica,
     message::{self, Frame, Head, LEASE_MS, Message, Outbox, Vitals},
     outcome,
@@ -90,6 +91,7 @@ pub struct Store {
     pub(crate) cluster: Cluster,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) keeper: crate::keeper::Keeper,
+    pub(crate) forming: Forming,
 
     pub(crate) runs: Runs,
     /// By peer: runs that wait until it has merged the frame of this number.
@@ -171,6 +173,7 @@ impl Store {
             cluster: Cluster::new(&config),
             replicas: (0..shards).map(|_| Replica::new(Shard::new(writer, 0))).collect(),
             keeper: crate::keeper::Keeper::new(shards),
+            forming: Forming::new(config.forming),
             writer,
             hlc: Hlc::default(),
             calendar: Calendar::new(0, 0),
@@ -365,6 +368,11 @@ impl Store {
                 self.relayed(to, from, *numbers, *hops, frame);
                 true
             }
+            Message::Roll(roll) => self.roll_of(slot, roll),
+            Message::AcceptLoss => {
+                self.accept_loss(false);
+                true
+            }
             Message::Holdings { .. }
             | Message::Digest(_)
             | Message::Compare
@@ -511,6 +519,7 @@ impl Store {
         let ops = self.counters.requests - self.asked;
         self.asked = self.counters.requests;
         self.vitals = self.take_vitals(ops);
+        self.note_forming();
         for slot in self.cluster.connected().iter() {
             self.tell_vitals(slot);
             self.tell_times(slot);
@@ -562,6 +571,9 @@ impl Store {
     }
 
     fn carry_out(&mut self, ctx: &mut Context<'_, Payload>) {
+        if self.forming.is_provisional() {
+            self.settle_forming();
+        }
         self.answer_inquiries(ctx);
         self.unpark();
         if !self.held.is_empty() && self.recovering.is_empty() {
@@ -670,6 +682,7 @@ impl Process<Payload> for Store {
             node::Message::Payload(payload) => self.payload(payload),
             node::Message::Term { from, term } => self.term(ctx, from.as_ref(), term),
             node::Message::Members(members) => self.members(members),
+            node::Message::Cluster(affiliation) => self.affiliated(affiliation),
             node::Message::Timer { .. } => {
                 self.tick();
                 self.probe(ctx);
@@ -732,6 +745,8 @@ impl Store {
                 None => self.commands.push(MembersCommand::Forget { node }),
             },
             Payload::Forget { node } => self.commands.push(MembersCommand::Forget { node }),
+            Payload::Discovered { names } => self.discovered(names),
+            Payload::AcceptLoss => self.accept_loss(true),
             Payload::Status(_) => {}
         }
     }

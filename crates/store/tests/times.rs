@@ -184,7 +184,7 @@ fn nodes_that_found_a_cluster_together_have_one_time() {
             for other in names {
                 check_each(&mut net, other, &["GET {}"], "v");
             }
-            assert_eq!(net.notes_of(name, "cluster_time"), [""; 0]);
+            assert_eq!(net.texts(name, "cluster_time"), [""; 0]);
         }
         net.run_ms(1_000);
         for name in names {
@@ -210,8 +210,8 @@ fn of_two_that_formed_apart_the_younger_takes_the_time_of_the_older() {
         net.hear();
         net.heal();
         net.run_ms(2_000);
-        assert_eq!(net.notes_of("a", "cluster_time"), [""; 0]);
-        assert_eq!(net.notes_of("b", "cluster_time").len(), 1);
+        assert_eq!(net.texts("a", "cluster_time"), [""; 0]);
+        assert_eq!(net.texts("b", "cluster_time").len(), 1);
         for name in ["a", "b"] {
             check_each(&mut net, name, &["SET {} v PX 1000"], "OK");
             for other in ["a", "b"] {
@@ -239,10 +239,10 @@ fn a_wall_clock_that_differs_from_a_peers_is_reported() {
     let at_b = "the wall clock of a@net is 86400.000 s ahead of this node's: absolute times (EXAT, EXPIRETIME, TIME) \
                 differ as much between the two nodes; set both clocks, for example by NTP";
     for name in ["b", "c"] {
-        assert_eq!(net.notes_of(name, "clock_skew"), [at_b]);
+        assert_eq!(net.texts(name, "clock_skew"), [at_b]);
         assert_eq!(net.status(name).clock_skew_ms, DAY_MS.unsigned_abs());
     }
-    let at_a = net.notes_of("a", "clock_skew").join("\n");
+    let at_a = net.texts("a", "clock_skew").join("\n");
     assert_eq!(at_a.matches(" s behind this node's").count(), 2, "{at_a}");
     // A second report needs a second jump.
     net.set_wall("a", 0);
@@ -250,7 +250,7 @@ fn a_wall_clock_that_differs_from_a_peers_is_reported() {
     assert_eq!(net.status("b").clock_skew_ms, 0);
     net.set_wall("a", -DAY_MS);
     net.run_ms(3_000);
-    let reports = net.notes_of("b", "clock_skew");
+    let reports = net.texts("b", "clock_skew");
     assert_eq!(reports.len(), 2);
     assert!(reports[1].contains(" s behind this node's"), "{reports:?}");
     net.kill("a");
@@ -270,16 +270,16 @@ fn a_message_that_was_long_on_its_way_is_no_wrong_clock() {
     net.hear();
     net.run_ms(2_000);
     for name in ["a", "b"] {
-        assert_eq!(net.notes_of(name, "clock_skew"), [""; 0]);
+        assert_eq!(net.texts(name, "clock_skew"), [""; 0]);
         assert_eq!(net.status(name).clock_skew_ms, 0);
     }
     // Nor does it say that a wrong clock is fine again.
     net.set_wall("a", -3_000);
     net.run_ms(3_000);
-    assert_eq!(net.notes_of("b", "clock_skew").len(), 1);
+    assert_eq!(net.texts("b", "clock_skew").len(), 1);
     net.deafen("a", "b");
     net.run_ms(4_000);
     net.hear();
     net.run_ms(2_000);
-    assert_eq!(net.notes_of("b", "clock_skew").len(), 1);
+    assert_eq!(net.texts("b", "clock_skew").len(), 1);
 }

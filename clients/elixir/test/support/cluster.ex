@@ -61,7 +61,7 @@ defmodule Salp.Test.Cluster do
 
   defp salp({_, port} = node, cookie, join) do
     fixed = ~w(start --name #{full(node)} --cookie #{cookie} --no-epmd --dist-port #{port} --resp off --http off
-               --replicas 2 --shards 64)
+               --replicas 2 --shards 64 --state-dir none)
 
     options = [:binary, :exit_status, :stderr_to_stdout, args: fixed ++ join]
     {:os_pid, pid} = {:spawn_executable, place()} |> Port.open(options) |> Port.info(:os_pid)

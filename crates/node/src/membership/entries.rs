@@ -83,6 +83,12 @@ impl Entry {
         self.source <= Source::Told
     }
 
+    /// It is connected and a member.
+    pub(super) fn is_present(&self) -> bool {
+        let is_here = |state| matches!(state, MemberState::Up | MemberState::Suspect | MemberState::Leaving);
+        self.connected && matches!(self.standing, Standing::Member(state) if is_here(state))
+    }
+
     fn is_gone(&self) -> bool {
         !self.connected && self.standing == GONE
     }

@@ -21,13 +21,14 @@ fn membership() -> Membership {
 fn hello(sender: Told, others: Vec<Told>) -> Hello {
     Hello {
         birth: Bytes::from_static(b"birth"),
+        identity: Identity::drawn(ClusterId(0)),
         sender,
         others,
     }
 }
 
 fn hear(membership: &mut Membership, hello: Hello) -> Heard {
-    membership.heard(hello, 0)
+    membership.heard(hello, 0).0
 }
 
 fn state(membership: &Membership, name: &str) -> Option<MemberState> {
@@ -143,7 +144,12 @@ fn another_birth_is_refused_whole() {
     let mut a = membership();
     let mut other = hello(told("b@h", 2, MemberState::Up), vec![told("c@h", 2, MemberState::Up)]);
     other.birth = Bytes::from_static(b"other");
-    assert_eq!(hear(&mut a, other), Heard::Refused);
+    let mismatch = Mismatch::Birth {
+        ours: Bytes::from_static(b"birth"),
+        theirs: Bytes::from_static(b"other"),
+    };
+    let is_fatal = false;
+    assert_eq!(hear(&mut a, other), Heard::Refused { mismatch, is_fatal });
     assert_eq!(a.view().len(), 1);
 }
 
@@ -349,7 +355,7 @@ impl World {
         for (from, to) in [(i, j), (j, i), (i, j)] {
             let hello = self.nodes[from].hello();
             let now_us = self.now_us;
-            assert!(matches!(self.nodes[to].heard(hello, now_us), Heard::News(_)));
+            assert!(matches!(self.nodes[to].heard(hello, now_us).0, Heard::News(_)));
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! It knows nothing of what the nodes run: `store`'s tests have it too.
 
-use node::{Atom, ConnectionId, Context, Effect, Event, Input, Message, Node, Payload, Pid, Time};
+use node::{Atom, ConnectionId, Context, Effect, Event, Input, Memory, Message, Node, Payload, Pid, Time};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
@@ -21,6 +21,7 @@ struct Machine<P: Payload> {
     /// Stopped by a signal: its inputs wait.
     is_stopped: bool,
     events: Vec<Event>,
+    memory: Option<Memory>,
     delivered: Vec<(Pid, Message<P>)>,
 }
 
@@ -87,6 +88,7 @@ impl<P: Payload> Lan<P> {
             accepts: 0,
             is_stopped: false,
             events: Vec::new(),
+            memory: None,
             delivered: Vec::new(),
         };
         assert!(self.machines.insert(name.clone(), machine).is_none(), "it runs already");
@@ -216,6 +218,7 @@ impl<P: Payload> Lan<P> {
                 }
                 Effect::Deliver { to, message } => self.machine(from).delivered.push((to, message)),
                 Effect::Event(event) => self.machine(from).events.push(event),
+                Effect::Remember(memory) => self.machine(from).memory = Some(memory),
             }
         }
     }
@@ -293,6 +296,11 @@ impl<P: Payload> Lan<P> {
 
     pub fn events(&self, name: &Atom) -> &[Event] {
         &self.machines[name].events
+    }
+
+    /// What a node was last to remember.
+    pub fn memory(&self, name: &Atom) -> Memory {
+        self.machines[name].memory.clone().unwrap_or_default()
     }
 
     /// What came for adopted processes and was not taken away.

@@ -92,6 +92,7 @@ pub fn line(message: &Message<Word>) -> String {
         Message::NodeUp { node, .. } => format!("nodeup {}", node.as_str()),
         Message::NodeDown { node, reason, .. } => format!("nodedown {} {reason}", node.as_str()),
         Message::Members(members) => format!("members {}", members.len()),
+        Message::Cluster(affiliation) => format!("cluster {}", affiliation.identity.id),
         Message::Flush => "flush".into(),
     }
 }

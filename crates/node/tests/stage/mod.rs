@@ -178,6 +178,7 @@ impl Stage {
                 Effect::Dial { node, .. } => self.dialled.push(node),
                 Effect::Event(event) => self.events.push(event),
                 Effect::Deliver { message, .. } => self.delivered.push(message),
+                Effect::Remember(_) => {}
             }
         }
         sent

@@ -51,6 +51,10 @@ struct Cluster {
     moves: u64,
     unavailable_shards: u64,
     keyspaces: Vec<String>,
+    #[serde(default)]
+    cluster: Option<String>,
+    #[serde(default)]
+    waiting: Option<String>,
 }
 
 impl Cluster {
@@ -106,6 +110,32 @@ pub(super) async fn leave(client: &Client, node: &str) -> Result<(), Failure> {
         true => format!("{node} is down and was forgotten\n"),
         false => format!("{node} hands over its shards and goes; `salp cluster` shows how far it is\n"),
     })
+}
+
+/// `salp form --accept-loss`
+pub(super) async fn form(client: &Client) -> Result<(), Failure> {
+    let body = succeed(client, Method::POST, "/form?accept_loss=true", Bytes::new()).await?;
+    let begun = serde_json::from_slice(&body)
+        .map_err(|error| Failure::unreachable(format!("{} is no salp node: {error}", client.url())))?;
+    print(render_begun(&begun))
+}
+
+/// What `POST /form` began.
+#[derive(Debug, Deserialize)]
+struct Begun {
+    declared_gone: Vec<String>,
+    shards: u64,
+}
+
+fn render_begun(begun: &Begun) -> String {
+    let gone = match begun.declared_gone.as_slice() {
+        [] => "no node is missing".to_owned(),
+        names => format!("declared gone: {}", names.join(", ")),
+    };
+    match begun.shards {
+        0 => format!("{gone}; every shard has a holder within reach, so nothing begins anew\n"),
+        shards => format!("{gone}; {shards} shards begin empty, `salp cluster` shows when they are served\n"),
+    }
 }
 
 fn render_stats(stats: &Stats) -> String {
@@ -188,6 +218,12 @@ fn render_cluster(cluster: &Cluster) -> String {
             )
         }
     };
+    if let Some(id) = &cluster.cluster {
+        let _ = writeln!(text, "cluster    {id}");
+    }
+    if let Some(waiting) = &cluster.waiting {
+        let _ = writeln!(text, "waiting    {waiting}");
+    }
     text
 }
 
@@ -206,6 +242,16 @@ mod tests {
                       a@h   up                5         15  2.0 KiB      7\n\
                       sum                     5         15  2.0 KiB      7\n";
         assert_eq!(render_stats(&stats), wanted);
+    }
+
+    #[test]
+    fn forming_says_what_was_given_up() {
+        let of = |names: &[&str], shards| {
+            let declared_gone = names.iter().map(|name| (*name).to_owned()).collect();
+            render_begun(&Begun { declared_gone, shards })
+        };
+        assert!(of(&["b@h", "c@h"], 1024).starts_with("declared gone: b@h, c@h; 1024 shards begin empty"));
+        assert!(of(&[], 0).starts_with("no node is missing; every shard has a holder"));
     }
 
     #[test]

@@ -86,6 +86,14 @@ pub(crate) enum Remote {
         #[command(flatten)]
         target: Target,
     },
+    /// Make the nodes within reach a cluster although others are missing: those are declared gone
+    Form {
+        /// What only the missing nodes hold may be lost
+        #[arg(long, required = true)]
+        accept_loss: bool,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Put a node under load and print rate and latencies
     Bench(bench::Bench),
 }
@@ -229,6 +237,7 @@ async fn execute(command: Remote) -> Result<(), Failure> {
         Remote::Cluster { shown } => cluster::cluster(&shown).await,
         Remote::Add { node, target } => cluster::add(&target.client()?, &node).await,
         Remote::Leave { node, target } => cluster::leave(&target.client()?, &node).await,
+        Remote::Form { accept_loss: _, target } => cluster::form(&target.client()?).await,
         Remote::Bench(bench) => bench.run().await,
     }
 }

@@ -179,11 +179,23 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "5s",
         "every request is answered within this time",
     ),
+    optional(
+        "state-dir",
+        "DIR",
+        "where this node remembers its cluster, without any data, or `none`; default: $STATE_DIRECTORY, else \
+         $XDG_STATE_HOME/salp, else ~/.local/state/salp",
+    ),
+    one(
+        "expect",
+        "N",
+        "1",
+        "form the first cluster only when so many nodes have met",
+    ),
     one(
         "form-after",
         "TIME",
-        "10s",
-        "how long a starting node looks for the others before it serves without them",
+        "0s",
+        "for caches: serve empty when the others were not met in this time; thrown away when they are. 0: never",
     ),
     one(
         "leave-timeout",

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fs, time::Duration};
 
 use super::discovery::Kind;
 use super::{
-    Config, ConfigError, LogFormat,
+    Config, ConfigError, LogFormat, default_state_dir,
     settings::{Setting, Settings},
 };
 use crate::{
@@ -429,4 +429,45 @@ fn what_is_wrong_with_discovery_is_said_at_the_start() {
             check_error(&settings, &[], None, &["--name: is salp@", "NAME@ADDRESS"]);
         }
     }
+}
+
+#[test]
+fn a_node_remembers_where_it_is_told_or_where_the_system_has_such_things() {
+    let given = |text| resolve(&[("state-dir", text)], &[], None).unwrap().state_dir;
+    assert_eq!(given("none"), None);
+    assert_eq!(given("/var/lib/salp"), Some("/var/lib/salp".into()));
+    let check = |variables: &[(&str, &str)], wanted: Option<&str>| {
+        let variables: HashMap<&str, &str> = variables.iter().copied().collect();
+        let found = default_state_dir(|name| variables.get(name).map(Into::into));
+        assert_eq!(found, wanted.map(Into::into), "{variables:?}");
+    };
+    let home = ("HOME", "/home/me");
+    check(
+        &[("STATE_DIRECTORY", "/var/lib/salp:/var/lib/other"), home],
+        Some("/var/lib/salp"),
+    );
+    check(&[("XDG_STATE_HOME", "/state"), home], Some("/state/salp"));
+    check(
+        &[("XDG_STATE_HOME", "relative"), home],
+        Some("/home/me/.local/state/salp"),
+    );
+    check(&[("XDG_STATE_HOME", ""), home], Some("/home/me/.local/state/salp"));
+    check(&[], None);
+}
+
+#[test]
+fn what_is_said_of_forming_reaches_the_store() {
+    let of = |flags| resolve(flags, &[], None).unwrap().store(4).forming;
+    let settings = of(&[]);
+    assert_eq!(
+        (settings.form_after_ms, settings.expect, settings.discovers),
+        (0, 1, false)
+    );
+    let flags = [("form-after", "10s"), ("expect", "3"), ("discovery", "epmd")];
+    let settings = of(&flags);
+    assert_eq!(
+        (settings.form_after_ms, settings.expect, settings.discovers),
+        (10_000, 3, true)
+    );
+    check_error(&[("expect", "0")], &[], None, &["--expect", "from 1 to 128"]);
 }

@@ -2,7 +2,10 @@
 
 use super::*;
 use std::collections::VecDeque;
-use tokio::sync::{broadcast, mpsc};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::Instant,
+};
 
 use crate::handle::Wish;
 
@@ -65,20 +68,10 @@ async fn a_look_leaves_out_the_node_itself_and_names_said_twice() {
     assert_eq!(finder.state, State::Nobody);
 }
 
-#[tokio::test]
-async fn a_starting_node_asks_again_as_long_as_it_has_patience() {
-    let mut asks = finder([Err(trouble()), Err(trouble()), Ok(vec![found("a@h", 1)])]);
-    assert_eq!(asks.first(Duration::from_secs(10)).await, [found("a@h", 1)]);
-    let start = Instant::now();
-    let mut fails = finder((0..1000).map(|_| Err(trouble())));
-    assert_eq!(fails.first(3 * FIRST_WAIT).await, []);
-    assert!(start.elapsed() >= 2 * FIRST_WAIT);
-}
-
-#[tokio::test]
-async fn what_is_found_is_proposed_until_the_node_stops() {
-    let (orders, _orders) = mpsc::channel(1);
-    let (wishes, mut wished) = mpsc::channel(1);
+/// What a finder proposes to a node, one after the other; the node stops when the receiver is dropped.
+fn proposals(finder: Finder) -> (mpsc::Receiver<Wish>, tokio::task::JoinHandle<()>) {
+    let (orders, _) = mpsc::channel(1);
+    let (wishes, wished) = mpsc::channel(1);
     let (events, _) = broadcast::channel(1);
     let handle = Handle {
         orders,
@@ -88,8 +81,23 @@ async fn what_is_found_is_proposed_until_the_node_stops() {
         tasks: crate::inboxes::Tasks::default(),
         runtime: tokio::runtime::Handle::current(),
     };
-    let finder = finder([Err(trouble()), Ok(vec![found("b@h", 1)])]);
-    let running = tokio::spawn(finder.run(vec![found("a@h", 1)], handle));
+    (wished, tokio::spawn(finder.run(handle)))
+}
+
+#[tokio::test]
+async fn a_starting_node_asks_again_and_again_for_the_first_answer() {
+    let start = Instant::now();
+    let finder = finder([Err(trouble()), Err(trouble()), Ok(Vec::new())]);
+    let (mut wished, _running) = proposals(finder);
+    let nobody = Some(Wish::Propose(Vec::new()));
+    assert_eq!(wished.recv().await, nobody, "that nobody is there is an answer");
+    assert!(start.elapsed() >= 2 * FIRST_WAIT);
+}
+
+#[tokio::test]
+async fn what_is_found_is_proposed_until_the_node_stops() {
+    let looks = [Ok(vec![found("a@h", 1)]), Err(trouble()), Ok(vec![found("b@h", 1)])];
+    let (mut wished, running) = proposals(finder(looks));
     assert_eq!(wished.recv().await, Some(Wish::Propose(vec![found("a@h", 1)])));
     let start = Instant::now();
     assert_eq!(wished.recv().await, Some(Wish::Propose(vec![found("b@h", 1)])));

@@ -66,6 +66,10 @@ struct ClusterView<'a> {
     unavailable_shards: u64,
     keyspaces: &'a [String],
     leaving: bool,
+    /// The id of the cluster, once one is formed.
+    cluster: Option<&'a str>,
+    /// For whom this node waits before it forms shards that no node within reach holds.
+    waiting: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,6 +110,8 @@ pub(super) async fn cluster(State(door): State<Shared>) -> Answer {
         unavailable_shards: status.unavailable,
         keyspaces: &status.keyspaces,
         leaving: status.leaving,
+        cluster: status.forming.cluster.as_deref(),
+        waiting: status.forming.waiting.as_deref(),
     };
     Ok(json(StatusCode::OK, &view))
 }
@@ -231,6 +237,9 @@ fn unready(status: &Status) -> Option<Unready> {
     if status.ready {
         return None;
     }
+    if let Some(waiting) = &status.forming.waiting {
+        return Some(Unready::new(status, "forming", waiting));
+    }
     let me = status.name.as_str();
     let mine = status
         .shards
@@ -302,12 +311,16 @@ enum Removal {
     Forget,
 }
 
-/// How `name` is removed, if it is a member.
+/// How `name` is removed, if it is a member or awaited.
 fn removal(status: &Status, name: &str) -> Option<Removal> {
     if name == status.name {
         return Some(Removal::Leave);
     }
-    let node = status.nodes.iter().find(|node| node.member.name.as_str() == name)?;
+    let node = status.nodes.iter().find(|node| node.member.name.as_str() == name);
+    let Some(node) = node else {
+        let is_awaited = status.forming.awaited.iter().any(|awaited| awaited == name);
+        return is_awaited.then_some(Removal::Forget);
+    };
     match node.member.state {
         MemberState::Up | MemberState::Suspect | MemberState::Leaving => Some(Removal::LeaveOther),
         MemberState::Down => Some(Removal::Forget),
@@ -373,12 +386,13 @@ mod tests {
             counters: Vec::new(),
             measured: Default::default(),
             tables: Default::default(),
+            forming: Default::default(),
         }
     }
 
     #[test]
     fn a_node_goes_by_the_way_its_state_allows() {
-        let status = status(&[
+        let mut status = status(&[
             ("a@h", MemberState::Up),
             ("b@h", MemberState::Suspect),
             ("c@h", MemberState::Down),
@@ -393,6 +407,8 @@ mod tests {
         ] {
             assert_eq!(removal(&status, name), way, "{name}");
         }
+        status.forming.awaited = vec!["e@h".into()];
+        assert_eq!(removal(&status, "e@h"), Some(Removal::Forget), "it was never met");
     }
 
     #[tokio::test]
@@ -448,6 +464,8 @@ mod tests {
             reason == "shards" && detail.starts_with("2 of the 3 shards"),
             "{detail}"
         );
+        status.forming.waiting = Some("waits for b@h".into());
+        assert_eq!(why(&status).unwrap(), ("forming", "waits for b@h".into()));
         status.leaving = true;
         assert!(why(&status).unwrap().1.contains("leaves"));
     }

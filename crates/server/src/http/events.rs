@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use super::Shared;
+use crate::misfit;
 
 /// Events that wait for one slow connection before it starts losing some.
 const QUEUE_MAX: usize = 64;
@@ -98,10 +99,11 @@ fn describe(event: &Event) -> (&'static str, Value) {
             "handshake_failed",
             json!({ "node": node.as_ref().map(Atom::as_str), "reason": reason }),
         ),
-        Event::PeerRefused { node, .. } => (
+        Event::PeerRefused { node, mismatch, .. } => (
             "peer_refused",
-            json!({ "node": node.as_str(), "reason": "it is of another cluster" }),
+            json!({ "node": node.as_str(), "reason": misfit::describe(node, mismatch) }),
         ),
+        Event::NameTaken { by, .. } => ("name_taken", json!({ "by": by.as_str() })),
         Event::PeerCut { node, reason } => ("peer_cut", json!({ "node": node.as_str(), "reason": reason })),
         Event::Paused { silent_us } => ("paused", json!({ "silent_ms": silent_us / 1000 })),
         Event::ProcessExited { name, reason, .. } => (

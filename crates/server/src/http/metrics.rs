@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -108,6 +108,10 @@ pub(super) async fn show(State(door): State<Shared>) -> Answer {
     let status = door.status().await?;
     let mut text = Text::default();
     of_this_node(&mut text, &status);
+    let failures = door.settings.state_failures.load(Ordering::Relaxed);
+    let name = "salp_state_write_failures_total";
+    text.family(name, "counter", "Writes of the state file that failed.");
+    text.sample(name, &[], failures);
     of_the_tables(&mut text, &status.tables);
     of_the_cluster(&mut text, &status);
     of_http(

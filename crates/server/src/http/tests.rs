@@ -60,6 +60,7 @@ impl Fixture {
             value_bytes_max: 1000,
             key_bytes_max: 100,
             connections_max: 100,
+            state_failures: Arc::default(),
         };
         change(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();

@@ -119,12 +119,13 @@ impl World {
     /// The names that a node is told of when it starts.
     ///
     /// In the first table that is nobody for the first node of a cluster that grows from one, and all that are or were
-    /// there for all others. In the second table somebody who starts it again may name some of them, or one; what it
-    /// remembers comes on top.
+    /// there and come back for all others. In the second table a restart may name some of them, or one; the state file of
+    /// the node comes on top.
     pub(super) fn names_to_join(&mut self, at: usize) -> Vec<Atom> {
         let others = (0..self.machines.len()).filter(|&other| {
             let known = self.plan.all_at_once && other < self.plan.nodes || self.machines[other].creation > 4;
-            other != at && known && !self.machines[other].outsider
+            let machine = &self.machines[other];
+            other != at && known && !machine.outsider && machine.wanted
         });
         let mut names: Vec<Atom> = others.map(|other| self.machines[other].name.clone()).collect();
         let is_first = self.machines[at].creation == 4;
@@ -142,18 +143,13 @@ impl World {
         while names.len() > told {
             names.swap_remove(self.random.index(names.len()));
         }
-        let remembered = self.machines[at].memory.known.clone();
-        names.extend(remembered);
-        names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-        names.dedup();
         names
     }
 
-    /// What a node that has just died leaves in its state folder, if the crash spares that.
-    pub(super) fn remember(&mut self, at: usize, known: Vec<Atom>) {
-        if self.plan.table == Table::Second {
-            let lasts = self.random.chance(MEMORY_LASTS);
-            self.machines[at].memory.known = if lasts { known } else { Vec::new() };
+    /// A node has just died: its state file survives that, or is lost.
+    pub(super) fn lose_memory(&mut self, at: usize) {
+        if self.plan.table == Table::Second && !self.random.chance(MEMORY_LASTS) {
+            self.machines[at].memory = node::Memory::default();
         }
     }
 

@@ -153,15 +153,7 @@ impl World {
             return;
         };
         self.regroups = true;
-        let known = life
-            .store
-            .borrow()
-            .cluster()
-            .members()
-            .iter()
-            .map(|member| member.name.clone())
-            .collect();
-        self.remember(at, known);
+        self.lose_memory(at);
         let name = self.machines[at].name.as_str().to_owned();
         self.say(|| format!("{name} dies"));
         if silent {

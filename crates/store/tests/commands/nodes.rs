@@ -164,6 +164,7 @@ impl Nodes {
 
     fn carry_out(&mut self, number: usize, effect: Effect<Payload>) {
         match effect {
+            Effect::Remember(_) => {}
             Effect::Dial { connection, node, .. } => {
                 let target =
                     (0..self.nodes.len()).find(|other| node.as_str() == format!("salp_{}@127.0.0.1", other + 1));

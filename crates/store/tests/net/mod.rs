@@ -12,7 +12,7 @@ mod lan;
 use std::collections::BTreeMap;
 
 use lan::Lan;
-use node::{Address, Atom, Cookie, Event, Input, Limits, MemberState, Message, Node, Pid};
+use node::{Address, Atom, Cookie, Event, Input, Limits, MemberState, Memory, Message, Node, Pid};
 use store::{
     ask::{Ask, Payload, Session, Status},
     config::{Config, Keyspace},
@@ -59,6 +59,8 @@ pub struct Net {
     clients: BTreeMap<Atom, Pid>,
     creation: u32,
     asked: u64,
+    /// What each node that was killed had remembered by then.
+    memories: BTreeMap<Atom, Memory>,
     /// Facades that each node is started with from now on.
     pub faces: Vec<Face>,
 }
@@ -70,6 +72,7 @@ impl Net {
             clients: BTreeMap::new(),
             creation: 3,
             asked: 0,
+            memories: BTreeMap::new(),
             faces: Vec::new(),
         }
     }
@@ -88,8 +91,22 @@ impl Net {
         self.start_with(config(name, join));
     }
 
-    /// Starts a node under a new creation.
-    pub fn start_with(&mut self, mut config: Config) {
+    /// Starts a node that was killed, with what it remembers.
+    pub fn restart(&mut self, name: &str, join: &[&str]) {
+        self.restart_with(config(name, join));
+    }
+
+    pub fn restart_with(&mut self, config: Config) {
+        let memory = self.memories[&Atom::new(&config.name)].clone();
+        self.start_remembering(config, memory);
+    }
+
+    /// Starts a node that remembers nothing, under a new creation.
+    pub fn start_with(&mut self, config: Config) {
+        self.start_remembering(config, Memory::default());
+    }
+
+    fn start_remembering(&mut self, mut config: Config, memory: Memory) {
         self.creation += 1;
         config.creation = self.creation;
         let name = Atom::new(&config.name);
@@ -107,6 +124,7 @@ impl Net {
             },
             u64::from(self.creation),
         );
+        node.recall(memory);
         for face in &self.faces {
             facade::install(&mut node, face, config.request_timeout_ms);
         }
@@ -117,7 +135,20 @@ impl Net {
 
     /// `kill -9`: the sockets are closed.
     pub fn kill(&mut self, name: &str) {
-        self.lan.kill(&atom(name), false);
+        let name = atom(name);
+        self.memories.insert(name.clone(), self.lan.memory(&name));
+        self.lan.kill(&name, false);
+    }
+
+    /// From now on these two are out of each other's reach, whether they run or not.
+    pub fn part(&mut self, a: &str, b: &str) {
+        self.lan.deafen(&atom(a), &atom(b));
+        self.lan.deafen(&atom(b), &atom(a));
+    }
+
+    /// All reach each other again; what was said meanwhile is lost.
+    pub fn mend(&mut self) {
+        self.lan.heal();
     }
 
     /// From now on the wall clock of `name` is ahead of the true time by so much.
@@ -297,16 +328,20 @@ impl Net {
         status.counters.iter().find(|(name, ..)| *name == counter).unwrap().2
     }
 
-    pub fn notes(&self, name: &str) -> Vec<&'static str> {
-        self.noted(name).map(|(kind, _)| kind).collect()
+    /// The texts of one kind of note.
+    pub fn texts(&self, name: &str, kind: &str) -> Vec<String> {
+        let text = |event: &Event| match event {
+            Event::Note { kind: of, text } if *of == kind => Some(text.clone()),
+            _ => None,
+        };
+        self.lan.events(&atom(name)).iter().filter_map(text).collect()
     }
 
-    /// The texts of the notes of one kind.
-    pub fn notes_of(&self, name: &str, wanted: &str) -> Vec<&str> {
-        let notes = self.noted(name);
-        notes
-            .filter(|(kind, _)| *kind == wanted)
-            .map(|(_, text)| text)
+    /// The kinds of notes, but for that of the first forming.
+    pub fn notes(&self, name: &str) -> Vec<&'static str> {
+        self.noted(name)
+            .map(|(kind, _)| kind)
+            .filter(|kind| *kind != "formed")
             .collect()
     }
 

@@ -4,8 +4,9 @@
 //!   initiator                                       acceptor
 //!   N flags creation name                      ─▶   asks its owner: Step::Name
 //!   asks its owner on `alive`: Step::Alive     ◀─   s ok | ok_simultaneous | alive | …
-//!   s true | false            (after `alive`)  ─▶
+//!   s true | false            (after `alive`)  ─▶   asks its owner on `true`: Step::Insists
 //!                                              ◀─   N flags challenge creation name
+//!                                                   or s not_allowed: the connection there is lives
 //!   r challenge digest                         ─▶   Established
 //!   Established                                ◀─   a digest
 //! ```
@@ -83,6 +84,9 @@ pub enum Step {
     Name(Peer),
     /// Initiator only: the peer believes it is connected to us; [`Initiator::answer_alive`] is due.
     Alive,
+    /// Acceptor only, after [`Verdict::Alive`]: the peer knows of no connection to us; [`Acceptor::answer_insists`] is
+    /// due.
+    Insists,
     /// The handshake is over.
     Established(Established),
 }
@@ -98,8 +102,8 @@ pub enum Verdict {
     Nok,
     /// Never.
     NotAllowed,
-    /// There is a connection with this name. If the peer says it knows of none, the handshake goes
-    /// on, and once established the owner drops the old connection.
+    /// There is a connection with this name. If the peer says it knows of none, the owner decides whether the
+    /// handshake goes on ([`Step::Insists`]); once established it drops the old connection.
     Alive,
     /// The name for a peer that has none, and its creation.
     Named {
@@ -117,6 +121,8 @@ pub enum Refusal {
     Nok,
     /// The peer does not want us.
     NotAllowed,
+    /// The peer is connected to another live node of our name. Only salp nodes say so.
+    Taken,
 }
 
 /// Why a handshake failed.
@@ -158,6 +164,7 @@ impl fmt::Display for HandshakeError {
             Self::OtherPeer(name) => write!(f, "the peer dialled calls itself {}", name.as_str()),
             Self::Refused(Refusal::Nok) => f.write_str("the peer is connecting to us itself"),
             Self::Refused(Refusal::NotAllowed) => f.write_str("the peer does not allow us"),
+            Self::Refused(Refusal::Taken) => f.write_str("the peer is connected to another live node of our name"),
             Self::StillConnected => f.write_str("the peer keeps the connection it has"),
             Self::Reflected => f.write_str("the peer asks our own challenge of us"),
             Self::BadDigest => f.write_str("bad cookie"),
@@ -212,7 +219,10 @@ pub struct Initiator {
 enum InitiatorState {
     Status,
     Asking,
-    Challenge,
+    /// `insisted`: we said that we know of no connection.
+    Challenge {
+        insisted: bool,
+    },
     Digest(Peer),
     Over,
 }
@@ -275,7 +285,7 @@ impl Initiator {
         let answer: &[u8] = if go_on { b"strue" } else { b"sfalse" };
         self.messages.write(out, |body| body.put_slice(answer));
         self.state = if go_on {
-            InitiatorState::Challenge
+            InitiatorState::Challenge { insisted: true }
         } else {
             InitiatorState::Over
         };
@@ -297,7 +307,10 @@ impl Initiator {
                     _ => Ok(Step::More),
                 }
             }
-            InitiatorState::Challenge => {
+            InitiatorState::Challenge { insisted: true } if body == b"snot_allowed" => {
+                Err(HandshakeError::Refused(Refusal::Taken))
+            }
+            InitiatorState::Challenge { .. } => {
                 let (challenge, peer) = read_challenge(body)?;
                 if peer.name != self.peer {
                     return Err(HandshakeError::OtherPeer(peer.name));
@@ -336,6 +349,7 @@ enum AcceptorState {
     Name,
     Asking(Peer),
     Alive(Peer, Cookie),
+    Insisting(Peer, Cookie),
     Reply(Peer, Cookie),
     Over,
 }
@@ -365,14 +379,15 @@ impl Acceptor {
         out: &mut Vec<u8>,
     ) -> Result<Step, HandshakeError> {
         while !bytes.is_empty() {
-            if matches!(self.state, AcceptorState::Asking(_) | AcceptorState::Over) {
+            let awaits_owner = matches!(self.state, AcceptorState::Asking(_) | AcceptorState::Insisting(..));
+            if awaits_owner || matches!(self.state, AcceptorState::Over) {
                 return Err(HandshakeError::OutOfTurn);
             }
             let Some(body) = self.messages.next(&mut bytes)? else {
                 break;
             };
             match self.message(&body, bytes, outstanding, out)? {
-                Step::Name(_) if !bytes.is_empty() => return Err(HandshakeError::OutOfTurn),
+                Step::Name(_) | Step::Insists if !bytes.is_empty() => return Err(HandshakeError::OutOfTurn),
                 Step::More => {}
                 step => return Ok(step),
             }
@@ -429,8 +444,8 @@ impl Acceptor {
             }
             AcceptorState::Alive(peer, cookie) => match body {
                 b"strue" => {
-                    self.ask(peer, cookie, out);
-                    Ok(Step::More)
+                    self.state = AcceptorState::Insisting(peer, cookie);
+                    Ok(Step::Insists)
                 }
                 b"sfalse" => Err(HandshakeError::StillConnected),
                 _ => Err(HandshakeError::Malformed),
@@ -446,7 +461,29 @@ impl Acceptor {
                 });
                 Ok(Step::Established(established(&self.local, peer, rest)))
             }
-            AcceptorState::Asking(_) | AcceptorState::Over => Err(HandshakeError::OutOfTurn),
+            AcceptorState::Asking(_) | AcceptorState::Insisting(..) | AcceptorState::Over => {
+                Err(HandshakeError::OutOfTurn)
+            }
+        }
+    }
+
+    /// The creation of a peer that insists on a connection.
+    pub fn insisting(&self) -> Option<u32> {
+        match &self.state {
+            AcceptorState::Insisting(peer, _) => Some(peer.creation),
+            _ => None,
+        }
+    }
+
+    /// Answers [`Step::Insists`]: the handshake goes on, or the connection there is lives. Then that was all.
+    pub fn answer_insists(&mut self, go_on: bool, out: &mut Vec<u8>) {
+        let AcceptorState::Insisting(peer, cookie) = mem::replace(&mut self.state, AcceptorState::Over) else {
+            panic!("the peer insists")
+        };
+        if go_on {
+            self.ask(peer, cookie, out);
+        } else {
+            self.write_status(&Verdict::NotAllowed, out);
         }
     }
 
@@ -491,7 +528,7 @@ fn established(local: &Local, peer: Peer, rest: &[u8]) -> Established {
 
 fn read_status(body: &[u8]) -> Result<InitiatorState, HandshakeError> {
     match tagged(body, b's')? {
-        b"ok" | b"ok_simultaneous" => Ok(InitiatorState::Challenge),
+        b"ok" | b"ok_simultaneous" => Ok(InitiatorState::Challenge { insisted: false }),
         b"alive" => Ok(InitiatorState::Asking),
         b"nok" => Err(HandshakeError::Refused(Refusal::Nok)),
         b"not_allowed" => Err(HandshakeError::Refused(Refusal::NotAllowed)),

@@ -39,6 +39,27 @@ fn message(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u16).to_be_bytes(), body].concat()
 }
 
+/// The owner of the connection that is there hears from its peer: the other one of that name is refused, and knows why.
+#[test]
+fn a_name_that_a_live_node_has_is_refused_by_that_name() {
+    let (mut to_acceptor, mut to_initiator) = (Vec::new(), Vec::new());
+    let mut i = initiator(Lengths::Plain, &mut to_acceptor);
+    let mut a = acceptor(Lengths::Plain);
+    let asked = a.receive(&mem::take(&mut to_acceptor), &[], &mut to_initiator);
+    assert!(matches!(asked, Ok(Step::Name(_))));
+    a.answer(Verdict::Alive, &cookie(), &mut to_initiator);
+    assert_eq!(a.insisting(), None);
+    let told = i.receive(&mem::take(&mut to_initiator), &[], &mut to_acceptor);
+    assert_eq!(told, Ok(Step::Alive));
+    i.answer_alive(true, &mut to_acceptor);
+    let insists = a.receive(&mem::take(&mut to_acceptor), &[], &mut to_initiator);
+    assert_eq!((insists, a.insisting()), (Ok(Step::Insists), Some(i.local.creation)));
+    a.answer_insists(false, &mut to_initiator);
+    let refused = i.receive(&mem::take(&mut to_initiator), &[], &mut to_acceptor);
+    assert_eq!(refused, Err(HandshakeError::Refused(Refusal::Taken)));
+    assert_eq!(a.receive(b"x", &[], &mut to_initiator), Err(HandshakeError::OutOfTurn));
+}
+
 /// How each side of a whole handshake ended.
 type Ends = (Result<Step, HandshakeError>, Result<Step, HandshakeError>);
 
@@ -60,6 +81,7 @@ fn run(
             ends.1 = a.receive(piece, &[], &mut to_initiator);
             match ends.1 {
                 Ok(Step::Name(_)) => a.answer(verdict.clone(), their_cookie, &mut to_initiator),
+                Ok(Step::Insists) => a.answer_insists(true, &mut to_initiator),
                 Ok(Step::More) => {}
                 Ok(Step::Alive | Step::Established(_)) | Err(_) => break,
             }
@@ -69,7 +91,7 @@ fn run(
             match ends.0 {
                 Ok(Step::Alive) => i.answer_alive(go_on, &mut to_acceptor),
                 Ok(Step::More) => {}
-                Ok(Step::Name(_) | Step::Established(_)) | Err(_) => break,
+                Ok(Step::Name(_) | Step::Insists | Step::Established(_)) | Err(_) => break,
             }
         }
     }
@@ -432,7 +454,7 @@ fn succeeds_with(at: usize, body: &[u8]) -> bool {
             Ok(Step::Name(_)) => a.answer(Verdict::Ok, &cookie(), &mut out),
             Ok(Step::Established(_)) => established += 1,
             Ok(Step::More) => {}
-            Ok(Step::Alive) | Err(_) => return false,
+            Ok(Step::Alive | Step::Insists) | Err(_) => return false,
         }
     }
     established == 2
@@ -476,8 +498,10 @@ proptest! {
             if i.receive(&piece, &[], &mut out) == Ok(Step::Alive) {
                 i.answer_alive(true, &mut out);
             }
-            if let Ok(Step::Name(_)) = a.receive(&piece, &[], &mut out) {
-                a.answer(Verdict::Ok, &cookie(), &mut out);
+            match a.receive(&piece, &[], &mut out) {
+                Ok(Step::Name(_)) => a.answer(Verdict::Alive, &cookie(), &mut out),
+                Ok(Step::Insists) => a.answer_insists(true, &mut out),
+                _ => {}
             }
             prop_assert!(i.messages.partial.len() <= BODY_BYTES_MAX + 4);
         }

@@ -1,0 +1,253 @@
+//! Forming: shards that nobody within reach is ready for begin their life, once all members agree
+//! ([`forming`](crate::forming)).
+
+use alloc::{format, string::String, vec::Vec};
+use node::{Affiliation, MembersCommand};
+
+use crate::{
+    cluster::Formation,
+    forming::{Formed, Roll},
+    message::Message,
+    peers::PeerSet,
+    shard::Shard,
+    store::Store,
+};
+
+/// Names in one text; further ones are counted.
+const NAMES_MAX: usize = 8;
+
+impl Store {
+    /// Which cluster this node is of.
+    pub(crate) fn affiliated(&mut self, affiliation: Affiliation) {
+        let Affiliation {
+            identity,
+            resets,
+            guests,
+            seeks,
+        } = affiliation;
+        self.cluster.host(guests);
+        self.forming.seeks = seeks;
+        if self.forming.identified(identity, resets, self.monotonic_ms) {
+            self.throw_away();
+        }
+        self.count_members();
+    }
+
+    /// What a peer says of the members it knows; false if it breaks the protocol.
+    pub(crate) fn roll_of(&mut self, slot: usize, roll: &[u8]) -> bool {
+        let Ok(roll) = Roll::decode(roll) else { return false };
+        self.forming.heard(slot, Some(roll));
+        self.keeper.look = true;
+        true
+    }
+
+    /// Works out anew for whom this node waits.
+    pub(crate) fn count_members(&mut self) {
+        let wants = self.forming.wants(1 + self.cluster.connected().len());
+        let waits = self.cluster.awaits_members() || wants != Default::default() || self.forming.seeks;
+        self.forming.say(self.cluster.members(), waits);
+        self.keeper.look = true;
+    }
+
+    /// New peers have said nothing yet, and are to be told.
+    pub(super) fn meet_peers(&mut self, joined: PeerSet) {
+        for slot in joined.iter() {
+            self.forming.heard(slot, None);
+        }
+        self.forming.told = None;
+        self.count_members();
+    }
+
+    /// Tells the peers whom this node knows, if that has changed. It comes behind what this node holds.
+    pub(super) fn tell_roll(&mut self) {
+        let roll = self.forming.roll();
+        if self.forming.told == roll {
+            return;
+        }
+        self.forming.told = roll;
+        let Some(roll) = roll else { return };
+        let bytes = roll.encode();
+        for slot in self.cluster.connected().iter() {
+            self.outboxes[slot].push(&Message::Roll(&bytes));
+        }
+    }
+
+    /// All members are here, and say so.
+    fn all_agree(&self) -> bool {
+        !self.cluster.turns_away() && self.forming.all_agree(self.cluster.connected().iter())
+    }
+
+    /// This node is alone and nothing was written since it formed.
+    fn is_blank(&self) -> bool {
+        self.cluster.is_alone() && self.hlc.last() == self.forming.untouched
+    }
+
+    /// Whether shards may not be formed yet.
+    pub(super) fn awaits_others(&mut self) -> bool {
+        if !self.forming.said_serving && self.cluster.is_serving() && !self.is_blank() {
+            self.forming.said_serving = true;
+            self.commands.push(MembersCommand::Serve);
+        }
+        !self.all_agree() && !self.forming.is_overdue(self.monotonic_ms - self.started_ms)
+    }
+
+    /// What is provisional counts once all members agree to it, and it is more than an empty cluster of one.
+    pub(crate) fn settle_forming(&mut self) {
+        let counts = self.cluster.is_serving() && self.all_agree() && !self.is_blank();
+        if counts && self.forming.settles(false) {
+            self.commands.push(MembersCommand::Form { provisional: false });
+        }
+    }
+
+    pub(super) fn form(&mut self, shard: usize, awaits: bool) {
+        let Formation::Mine(mut sources) = self.cluster.formation(shard, awaits) else {
+            return;
+        };
+        let begun = match sources.iter().next() {
+            None => {
+                self.set_copy(shard, crate::message::Copy::Ready);
+                true
+            }
+            Some(first) => {
+                sources.remove(first);
+                self.fill(shard, first, sources, true)
+            }
+        };
+        if begun {
+            self.counters.formed += 1;
+            let overdue = !self.all_agree();
+            self.forming.formed(overdue, self.monotonic_ms);
+            let provisional = overdue || self.is_blank();
+            if self.forming.settles(provisional) {
+                self.commands.push(MembersCommand::Form { provisional });
+            }
+        }
+    }
+
+    /// Names that discovery found at its last look.
+    pub(crate) fn discovered(&mut self, names: Vec<String>) {
+        self.forming.discovered();
+        self.cluster.found(names);
+        self.count_members();
+    }
+
+    /// An operator says that those who are missing are lost: they are declared gone, here and at all peers.
+    pub(crate) fn accept_loss(&mut self, tell: bool) {
+        self.forming.accept_loss();
+        let missing: Vec<node::Atom> = self.cluster.awaited().map(node::Atom::new).collect();
+        let forget = missing.into_iter().map(|node| MembersCommand::Forget { node });
+        self.commands.extend(forget);
+        if tell {
+            for slot in self.cluster.connected().iter() {
+                self.outboxes[slot].push(&Message::AcceptLoss);
+            }
+        }
+        self.count_members();
+    }
+
+    /// This node holds something that another may lack.
+    pub(super) fn holds_anything(&self) -> bool {
+        let has_part = |shard: usize| {
+            self.cluster.copy(shard) == crate::message::Copy::Ready || !self.replicas[shard].shard.clock().is_empty()
+        };
+        (0..self.replicas.len()).any(has_part)
+    }
+
+    /// What was formed before the cluster was met goes: this node begins as empty as it started.
+    fn throw_away(&mut self) {
+        for shard in 0..self.replicas.len() {
+            // Its counters are not used again.
+            let last = self.replicas[shard].shard.last();
+            self.replicas[shard] = super::Replica::new(Shard::new(self.writer, last));
+            self.set_copy(shard, crate::message::Copy::Absent);
+        }
+        self.cluster.forget_holdings();
+        self.keeper.throw_away();
+        self.started_ms = self.monotonic_ms;
+        self.forming.untouched = self.hlc.last();
+        let text = "met its cluster: what this node formed without it is thrown away".into();
+        self.notes.push(("thrown_away", text));
+    }
+
+    /// For whom this node waits before it forms the shards that nobody holds; none if there are no such shards, or it
+    /// waits for nobody.
+    pub(crate) fn waiting(&self) -> Option<String> {
+        let is_unformed = |shard: &usize| self.cluster.route(*shard).primary.is_none();
+        let unformed = (0..self.replicas.len()).filter(is_unformed).count();
+        if unformed == 0 || self.all_agree() {
+            return None;
+        }
+        let mut waited: Vec<String> = Vec::new();
+        let awaited: Vec<&str> = self.cluster.awaited().collect();
+        if !awaited.is_empty() {
+            waited.push(listed(&awaited));
+        }
+        let wants = self.forming.wants(1 + self.cluster.connected().len());
+        if wants.discovery {
+            waited.push("an answer of discovery".into());
+        }
+        if wants.nodes > 0 {
+            waited.push(format!("{} more nodes, as --expect says", wants.nodes));
+        }
+        if waited.is_empty() {
+            let connected = self.cluster.connected();
+            let peer = self.forming.who_waits(connected.iter());
+            waited.push(match peer.and_then(|slot| self.cluster.peer(slot)) {
+                Some(peer) => format!("{}, which waits for others itself", peer.name),
+                None => "the word of all connected nodes".into(),
+            });
+        }
+        Some(format!(
+            "{unformed} shards have no holder within reach, and this node waits for {} before it begins them empty: \
+             start what is missing, or run `salp leave NODE` for a node that is lost for good, or `salp form \
+             --accept-loss` to begin without all that are missing",
+            waited.join(" and ")
+        ))
+    }
+
+    /// Once a second: notes what was formed, and for whom this node waits.
+    pub(crate) fn note_forming(&mut self) {
+        if let Some((what, shards)) = self.forming.take_formed() {
+            let (kind, text) = self.describe(what, shards);
+            self.notes.push((kind, text));
+        }
+        let waiting = self.waiting();
+        if self.forming.is_note_due(waiting.is_some(), self.monotonic_ms)
+            && let Some(text) = waiting
+        {
+            self.notes.push(("waiting", text));
+        }
+    }
+
+    fn describe(&self, what: Formed, shards: u64) -> (&'static str, String) {
+        let id = self.forming.cluster().unwrap_or_default();
+        match what {
+            Formed::New if id.is_empty() => ("formed", "serves as a cluster of its own".into()),
+            Formed::New => ("formed", format!("formed the new cluster {id}")),
+            Formed::Again => {
+                let text = format!("cluster {id} is empty and begins anew: all its nodes were down at once");
+                ("formed_again", text)
+            }
+            Formed::Provisional => {
+                let awaited: Vec<&str> = self.cluster.awaited().collect();
+                let names = listed(&awaited);
+                let text = format!(
+                    "serves without {names}, as --form-after says; what is written now is thrown away when this node meets its cluster"
+                );
+                ("formed_provisionally", text)
+            }
+            Formed::Lost => {
+                let text = format!("{shards} shards begin empty: all nodes that held them have lost their memory");
+                ("formed_lost", text)
+            }
+        }
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    let text = names[..names.len().min(NAMES_MAX)].join(", ");
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
