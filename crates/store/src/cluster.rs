@@ -96,6 +96,11 @@ impl Peer {
         self.name == node.name && self.creation == node.creation
     }
 
+    /// Frames go there over a connection.
+    fn is_direct(&self) -> bool {
+        !matches!(self.channel, Channel::Relayed(_))
+    }
+
     /// It has a ready copy of some shard.
     fn serves(&self) -> bool {
         self.holdings.iter().any(|holding| holding.copy == Copy::Ready)
@@ -460,8 +465,8 @@ impl Cluster {
             let Some(peer) = &self.peers[slot] else { continue };
             let connected = |member: &&Member| member.name.as_str() == peer.name && member.connected;
             let stays = match (members.iter().find(connected), peer.channel) {
-                (Some(member), Channel::Direct) => member.creation == peer.creation,
-                (None, Channel::Direct) => false,
+                (Some(member), Channel::Direct | Channel::Switched(..)) => member.creation == peer.creation,
+                (None, Channel::Direct | Channel::Switched(..)) => false,
                 (Some(member), Channel::Relayed(_)) => member.creation == peer.creation || !is_serving(member),
                 (None, Channel::Relayed(_)) => true,
             };

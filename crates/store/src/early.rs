@@ -57,6 +57,16 @@ impl Early {
         }
     }
 
+    /// Takes back what was handed out a moment ago and is still too early.
+    pub(crate) fn put_back(&mut self, node: &str, creation: u32, frames: Vec<Bytes>) {
+        self.strangers.push(Stranger {
+            node: Atom::new(node),
+            creation,
+            bytes: frames.iter().map(|frame| frame.len() + size_of::<Bytes>()).sum(),
+            frames,
+        });
+    }
+
     /// Hands out what is kept for one life of a node.
     pub(crate) fn take(&mut self, node: &str, creation: u32) -> Vec<Bytes> {
         let of = |known: &Stranger| known.creation == creation && known.node.as_str() == node;

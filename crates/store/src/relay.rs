@@ -5,7 +5,9 @@
 //! numbers begins the relay anew.
 
 use alloc::vec::Vec;
+use bytes::Bytes;
 use node::Context;
+use wire::etf::Pid;
 
 use crate::{
     ask::Payload,
@@ -126,7 +128,7 @@ impl Store {
             return;
         };
         let heard = match &mut peer.channel {
-            Channel::Relayed(relay) => relay.hear(theirs, mine),
+            Channel::Relayed(relay) | Channel::Switched(relay, _) => relay.hear(theirs, mine),
             Channel::Direct => {
                 // The other end has lost the connection, and this end does not know it yet.
                 let alive_ms = self.echoes[slot].max(peer.since_ms);
@@ -139,7 +141,16 @@ impl Store {
         match heard {
             Relayed::Stale => {}
             Relayed::Taken if self.cut.contains(slot) => {}
-            Relayed::Taken => self.frame_of(slot, frame),
+            Relayed::Taken => {
+                self.frame_of(slot, frame);
+                if self.cluster.is_switching(slot) {
+                    self.go_on_with_early(slot);
+                }
+            }
+            // The other end has lost the connection.
+            Relayed::Anew if self.cluster.is_switching(slot) => {
+                self.given_up.insert(slot);
+            }
             Relayed::Anew => {
                 if let Some(slot) = self.relay_again(slot, Some(theirs)) {
                     self.frame_of(slot, frame);
@@ -167,10 +178,50 @@ impl Store {
             }
             ctx.send_bytes(&self.names[slot], &self.name, &message::probe(beside > Beside::Unknown));
             if beside == Beside::Works {
-                let change = self.cluster.end_relay(slot);
-                self.changed(&change);
+                self.cluster.end_relay(slot, self.monotonic_ms);
+                self.go_on_with_early(slot);
                 self.look_around();
             }
+        }
+        for slot in self.cluster.switched(self.monotonic_ms).iter() {
+            // What is missing now is lost.
+            self.hear_early(slot);
+        }
+    }
+
+    /// A frame came over the connection of a peer.
+    pub(crate) fn came_by_connection(&mut self, slot: usize, from: Option<&Pid>, frame: &Bytes) {
+        let is_ahead = |bytes: &[u8]| {
+            let decoded = Frame::decode(bytes);
+            decoded.is_ok_and(|frame| frame.number > self.received[slot] + 1)
+        };
+        if self.cluster.is_switching(slot) && is_ahead(frame) {
+            // Frames before it are still on their way by relay.
+            self.early.keep(from, frame);
+            return;
+        }
+        self.frame_of(slot, frame);
+        if self.cluster.is_switching(slot) {
+            self.go_on_with_early(slot);
+        }
+    }
+
+    /// Takes the frames that came over a connection before the relay beside it had ended, as far as none is missing.
+    fn go_on_with_early(&mut self, slot: usize) {
+        let Some(peer) = self.cluster.peer(slot) else { return };
+        let (name, creation, life) = (peer.name.clone(), peer.creation, peer.life);
+        let mut frames = self.early.take(&name, creation).into_iter();
+        while let Some(bytes) = frames.next() {
+            let is_same = self.cluster.peer(slot).is_some_and(|peer| peer.life == life);
+            let number = Frame::decode(&bytes).map_or(0, |frame| frame.number);
+            if !is_same || self.cut.contains(slot) {
+                return;
+            }
+            if number > self.received[slot] + 1 {
+                let rest = core::iter::once(bytes).chain(frames).collect();
+                return self.early.put_back(&name, creation, rest);
+            }
+            self.frame_of(slot, &bytes);
         }
     }
 

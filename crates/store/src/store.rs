@@ -129,7 +129,7 @@ pub struct Store {
     pub(crate) cut: PeerSet,
     /// Silent peers that another member has dropped: their connections are closed once the message is done.
     pub(crate) given_up: PeerSet,
-    early: Early,
+    pub(crate) early: Early,
     /// Requests on shards that are not settled.
     pub(crate) parked: Parked,
 
@@ -449,7 +449,7 @@ impl Store {
     }
 
     /// A frame that came before the member list that has its sender.
-    fn hear_early(&mut self, slot: usize) {
+    pub(crate) fn hear_early(&mut self, slot: usize) {
         let Some(peer) = self.cluster.peer(slot) else { return };
         let life = peer.life;
         for frame in self.early.take(&peer.name, peer.creation) {
@@ -652,7 +652,7 @@ impl Store {
                     // Of a connection that the member list does not show yet.
                     self.early.keep(from, frame);
                 } else {
-                    self.frame_of(slot, frame);
+                    self.came_by_connection(slot, from, frame);
                 }
             }
             (None, Term::Binary(frame)) if Frame::decode(frame).is_ok() => {

@@ -23,6 +23,8 @@ use crate::{
 const RELAY_AFTER_MS: u64 = 50;
 /// A peer that has told nothing for so long since it was connected has no working connection, if others reach it.
 const MUTE_MS: u64 = 1_000;
+/// Frames of a relay come for so long after it gave way to a connection, at most.
+const SWITCH_MS: u64 = 2_000;
 
 /// How frames get to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub enum Channel {
     Direct,
     /// In frames of other nodes.
     Relayed(Relay),
+    /// Over a connection, since a moment ago: frames of the relay before it may still come until then, in monotonic
+    /// milliseconds.
+    Switched(Relay, u64),
 }
 
 /// One end of a relay.
@@ -193,7 +198,7 @@ impl Cluster {
 
     /// The slot of the neighbour to which a frame for `node` goes next.
     pub fn next_hop(&self, node: &Identity) -> Option<usize> {
-        let direct = |slot: &usize| self.peer(*slot).is_some_and(|peer| peer.channel == Channel::Direct);
+        let direct = |slot: &usize| self.peer(*slot).is_some_and(Peer::is_direct);
         let through = |member: &Reached| self.seat_of(&member.through).filter(direct);
         let at = self
             .view
@@ -207,7 +212,13 @@ impl Cluster {
 
     /// Frames to the peer in `slot` go by relay.
     pub fn is_relayed(&self, slot: usize) -> bool {
-        self.peer(slot).is_some_and(|peer| peer.channel != Channel::Direct)
+        self.peer(slot).is_some_and(|peer| !peer.is_direct())
+    }
+
+    /// Frames to the peer in `slot` go over a connection, and some of its own may still come by relay.
+    pub fn is_switching(&self, slot: usize) -> bool {
+        self.peer(slot)
+            .is_some_and(|peer| matches!(peer.channel, Channel::Switched(..)))
     }
 
     /// The peer sees the same cluster.
@@ -299,7 +310,7 @@ impl Cluster {
         };
         let listed = self
             .peers()
-            .filter(|(_, peer)| peer.channel == Channel::Direct && !peer.holdings.is_empty());
+            .filter(|(_, peer)| peer.is_direct() && !peer.holdings.is_empty());
         let mut neighbours: Vec<Neighbour> = listed
             .map(|(_, peer)| Neighbour {
                 node: Identity {
@@ -320,7 +331,7 @@ impl Cluster {
     fn relays(&mut self, now_ms: u64, change: &mut Change) {
         for slot in 0..self.peers.len() {
             if let Some(peer) = &self.peers[slot]
-                && peer.channel != Channel::Direct
+                && !peer.is_direct()
                 && !self.view.members.iter().any(|member| peer.is(&member.node))
             {
                 change.crashed |= !peer.leaving;
@@ -388,23 +399,28 @@ impl Cluster {
         change
     }
 
-    /// The peer in `slot` is connected again, and frames get through: its relay ends.
-    pub fn end_relay(&mut self, slot: usize) -> Change {
-        let mut change = Change::default();
-        let Some(peer) = self.peer(slot) else { return change };
-        let node = Identity {
-            name: peer.name.clone(),
-            creation: peer.creation,
-        };
-        self.unseat(slot);
-        change.lost.insert(slot);
-        self.absent.retain(|gone| gone.name != node.name);
-        let peer = self.peer_of(node, Channel::Direct);
-        if let Some(slot) = self.seat_peer(peer, change.lost) {
-            change.joined.insert(slot);
+    /// The peer in `slot` is connected again, and frames get through: from now on they go over the connection. The
+    /// numbers of the frames go on.
+    pub fn end_relay(&mut self, slot: usize, now_ms: u64) {
+        if let Some(peer) = self.peer_mut(slot)
+            && let Channel::Relayed(relay) = peer.channel
+        {
+            peer.channel = Channel::Switched(relay, now_ms + SWITCH_MS);
         }
-        self.place();
-        change
+    }
+
+    /// Peers whose relay ended long ago: nothing of it comes any more.
+    pub fn switched(&mut self, now_ms: u64) -> PeerSet {
+        let mut over = PeerSet::EMPTY;
+        for (slot, peer) in self.peers.iter_mut().enumerate() {
+            if let Some(peer) = peer
+                && matches!(peer.channel, Channel::Switched(_, until_ms) if until_ms <= now_ms)
+            {
+                peer.channel = Channel::Direct;
+                over.insert(slot);
+            }
+        }
+        over
     }
 
     /// Notes what is known of the connection beside a relay.
@@ -435,7 +451,7 @@ impl Cluster {
     /// member has dropped a peer that this node doubts.
     fn given_up(&self, now_ms: u64) -> PeerSet {
         let mut set = PeerSet::EMPTY;
-        for (slot, peer) in self.peers().filter(|(_, peer)| peer.channel == Channel::Direct) {
+        for (slot, peer) in self.peers().filter(|(_, peer)| peer.is_direct()) {
             let member = self.view.members.iter().find(|member| peer.is(&member.node));
             let neighbour = self.view.mine.neighbours.iter().find(|other| peer.is(&other.node));
             let is_over = match (member, neighbour) {
