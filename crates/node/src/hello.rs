@@ -296,7 +296,10 @@ mod tests {
             out.extend(u16::try_from(entry.len()).unwrap().to_be_bytes());
             out.extend(entry);
         });
-        assert_eq!(Hello::decode(&bytes).map(|hello| hello.others), Some(vec![hello().sender]));
+        assert_eq!(
+            Hello::decode(&bytes).map(|hello| hello.others),
+            Some(vec![hello().sender])
+        );
     }
 
     #[test]

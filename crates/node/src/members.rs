@@ -97,7 +97,11 @@ impl Members {
             .membership
             .next_dial_us(now_us)
             .map_or(look_us, |due_us| due_us.min(look_us));
-        let next_us = if self.seeks_until_us > 0 { next_us.min(self.seeks_until_us) } else { next_us };
+        let next_us = if self.seeks_until_us > 0 {
+            next_us.min(self.seeks_until_us)
+        } else {
+            next_us
+        };
         let delay_us = next_us.saturating_sub(now_us).max(1000);
         self.timer = Some(ctx.timer(delay_us, 0));
     }
@@ -144,7 +148,7 @@ impl Members {
     fn publish_affiliation<P: Payload>(&self, ctx: &mut Context<'_, P>) {
         let (identity, resets) = self.membership.identity();
         let guests = self.guests.clone();
-        ctx.publish_affiliation(Affiliation {
+        ctx.publish_affiliation(&Affiliation {
             identity,
             resets,
             guests,

@@ -414,7 +414,10 @@ fn the_view_is_published_whole() {
     let log = log.borrow();
     assert!(log[0].starts_with("cluster "), "it comes before the view: {log:?}");
     let views: Vec<&String> = log.iter().filter(|line| line.starts_with("members")).collect();
-    assert_eq!((views[0].as_str(), views[views.len() - 1].as_str()), ("members 1", "members 2"));
+    assert_eq!(
+        (views[0].as_str(), views[views.len() - 1].as_str()),
+        ("members 1", "members 2")
+    );
     assert_eq!(net.state("a", "b"), Some(MemberState::Down));
 }
 

@@ -11,7 +11,10 @@ use node::{ClusterId, Event, Known, MemberState, MembersCommand, Memory, Message
 /// A process that tells the membership what the store would: `form`, `provisional`, `serve`, `gone`.
 fn store() -> Box<net::Scripted> {
     scripted(|ctx, message| {
-        let Message::Term { term: Term::Atom(word), .. } = message else {
+        let Message::Term {
+            term: Term::Atom(word), ..
+        } = message
+        else {
             return;
         };
         ctx.members(match word.as_str() {
@@ -87,7 +90,11 @@ fn what_is_formed_is_remembered_with_its_members_until_an_orderly_end() {
     say(&mut net, "c", "gone");
     net.run_ms(100);
     let left = memory(&net, "c");
-    assert_eq!((left.cluster, left.members.len()), (None, 2), "names to look for, and no cluster");
+    assert_eq!(
+        (left.cluster, left.members.len()),
+        (None, 2),
+        "names to look for, and no cluster"
+    );
     assert_eq!(memory(&net, "a").members, [known("b", 11)], "it is not waited for");
     net.kill("b", false);
     net.run_ms(100);
@@ -120,8 +127,16 @@ fn who_is_remembered_is_dialled_and_known_to_be_down_until_it_is_declared_gone()
     assert_eq!(net.state("a", "b"), Some(MemberState::Down));
     start(&mut net, "b", &[], 20, Memory::default());
     net.run_ms(10_000);
-    assert_eq!(net.state("a", "b"), Some(MemberState::Up), "b knew nobody: a has dialled it");
-    assert_eq!(memory(&net, "b").cluster, Some(ClusterId(7)), "b has adopted the cluster");
+    assert_eq!(
+        net.state("a", "b"),
+        Some(MemberState::Up),
+        "b knew nobody: a has dialled it"
+    );
+    assert_eq!(
+        memory(&net, "b").cluster,
+        Some(ClusterId(7)),
+        "b has adopted the cluster"
+    );
     assert_eq!(net.state("b", "c"), Some(MemberState::Down), "b was told of it");
 }
 
@@ -170,7 +185,10 @@ fn one_that_starts_with_the_memory_of_another_cluster_must_end() {
     start(&mut net, "d", &["a"], 13, of(7, vec![known("c", 12)]));
     net.run_ms(1_000);
     let refusals = refusals(&net, "c");
-    assert!(!refusals.is_empty() && refusals.iter().all(|(_, is_fatal)| !is_fatal), "{refusals:?}");
+    assert!(
+        !refusals.is_empty() && refusals.iter().all(|(_, is_fatal)| !is_fatal),
+        "{refusals:?}"
+    );
 }
 
 #[test]
@@ -202,7 +220,11 @@ fn what_is_provisional_is_thrown_away_and_its_connections_are_cut() {
     start(&mut net, "d", &["a", "b"], 13, Memory::default());
     net.run_ms(20_000);
     for (node, other) in [("b", "a"), ("c", "a"), ("a", "b"), ("a", "c"), ("b", "c"), ("d", "c")] {
-        assert_eq!(net.state(node, other), Some(MemberState::Up), "{other} as {node} sees it");
+        assert_eq!(
+            net.state(node, other),
+            Some(MemberState::Up),
+            "{other} as {node} sees it"
+        );
     }
     for node in ["b", "c", "d"] {
         assert_eq!(memory(&net, node).cluster, Some(id), "{node}");

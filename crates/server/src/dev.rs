@@ -76,7 +76,8 @@ async fn cluster(args: &DevArgs) -> Result<ExitCode, ConfigError> {
     let cookie_file = args.cookie_file.clone().unwrap_or_else(default_cookie_file);
     // Made before the nodes start, so that none of them has to.
     cookie::read_or_make(&cookie_file).map_err(|(problem, mend)| ConfigError::new("--cookie-file", problem, mend))?;
-    let state = StateDir::new().map_err(|error| ConfigError::new("dev", error, "make room in the temporary directory"))?;
+    let state =
+        StateDir::new().map_err(|error| ConfigError::new("dev", error, "make room in the temporary directory"))?;
     let (ended_tell, mut ended) = mpsc::channel(usize::from(args.nodes));
     let mut members = Vec::new();
     for index in 0..args.nodes {

@@ -55,10 +55,7 @@ fn settings(node: &Atom, ours: &[u8], theirs: &[u8]) -> ConfigError {
             "[[keyspace]]".to_owned(),
             "give all nodes of a cluster the same keyspaces in the same order in salp.toml",
         ),
-        setting => (
-            format!("--{setting}"),
-            "give all nodes of a cluster the same value",
-        ),
+        setting => (format!("--{setting}"), "give all nodes of a cluster the same value"),
     };
     let problem = format!("is {mine} here and {its} at {}", node.as_str());
     ConfigError::new(place, problem, mend)

@@ -6,10 +6,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
     ops::RangeInclusive,
-    sync::{
-        Arc, OnceLock,
-        atomic::AtomicU64,
-    },
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     thread,
     time::Duration,
 };
@@ -178,7 +175,9 @@ impl Node {
     /// Starts a node. Needs a tokio runtime with I/O and time.
     pub(crate) async fn start(config: Config, meter: Meter) -> Result<Self, ConfigError> {
         let (state, mut memory) = match &config.state_dir {
-            Some(directory) => State::open(directory, &config.name).map(|(state, memory)| (Some(Arc::new(state)), memory))?,
+            Some(directory) => {
+                State::open(directory, &config.name).map(|(state, memory)| (Some(Arc::new(state)), memory))?
+            }
             None => (None, node::Memory::default()),
         };
         let resp = config.resp.map(|address| listen("resp", address)).transpose()?;

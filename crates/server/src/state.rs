@@ -67,7 +67,11 @@ impl State {
             Ok(Lock::Held(file)) => Some(file),
             Ok(Lock::Taken(pid)) => {
                 let holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
-                let problem = format!("{holder} runs as {}: it holds {}", name.as_str(), file("lock").display());
+                let problem = format!(
+                    "{holder} runs as {}: it holds {}",
+                    name.as_str(),
+                    file("lock").display()
+                );
                 let mend = "stop that process, or choose another --name or --state-dir";
                 return Err(ConfigError::new("--name", problem, mend));
             }
@@ -79,7 +83,14 @@ impl State {
         };
         let memory = read(&path, name)?;
         let name = name.clone();
-        Ok((Self { path, name, _lock: lock }, memory))
+        Ok((
+            Self {
+                path,
+                name,
+                _lock: lock,
+            },
+            memory,
+        ))
     }
 
     /// The file.
@@ -197,7 +208,10 @@ fn known(value: &toml::Value) -> Result<Known, String> {
 }
 
 fn node_name(table: &toml::Table) -> Result<Atom, String> {
-    let name = table.get("name").and_then(toml::Value::as_str).ok_or("a name is missing")?;
+    let name = table
+        .get("name")
+        .and_then(toml::Value::as_str)
+        .ok_or("a name is missing")?;
     wire::dist::node_name(name.as_bytes()).ok_or_else(|| format!("{name:?} is not a node name"))
 }
 
@@ -209,14 +223,25 @@ fn number<N: TryFrom<i64>>(table: &toml::Table, key: &str) -> Result<Option<N>, 
 
 /// A state file.
 fn text(name: &Atom, memory: &Memory) -> String {
-    let mut text = String::from("# What this node was a member of; no data. While the node runs, changes here are lost.\n");
+    let mut text =
+        String::from("# What this node was a member of; no data. While the node runs, changes here are lost.\n");
     // Writing to a string does not fail.
-    let _ = writeln!(text, "version = {VERSION}\nname = \"{}\"\ncreation = {}", name.as_str(), memory.creation);
+    let _ = writeln!(
+        text,
+        "version = {VERSION}\nname = \"{}\"\ncreation = {}",
+        name.as_str(),
+        memory.creation
+    );
     if let Some(id) = memory.cluster {
         let _ = writeln!(text, "cluster = \"{id}\"");
     }
     for member in &memory.members {
-        let _ = writeln!(text, "\n[[member]]\nname = \"{}\"\ncreation = {}", member.name.as_str(), member.creation);
+        let _ = writeln!(
+            text,
+            "\n[[member]]\nname = \"{}\"\ncreation = {}",
+            member.name.as_str(),
+            member.creation
+        );
         if let Some(port) = member.dist_port {
             let _ = writeln!(text, "port = {port}");
         }
@@ -331,7 +356,13 @@ mod tests {
         let inner = directory.join("some").join("where");
         let (state, first) = State::open(&inner, &name()).unwrap();
         assert_eq!(first, Memory::default());
-        for memory in [memory(), Memory { creation: 4, ..Memory::default() }] {
+        for memory in [
+            memory(),
+            Memory {
+                creation: 4,
+                ..Memory::default()
+            },
+        ] {
             state.write(&memory).unwrap();
             assert_eq!(read(state.path(), &name()).unwrap(), memory);
         }
@@ -343,7 +374,10 @@ mod tests {
         let (state, _) = State::open(&directory, &name()).unwrap();
         let line = State::open(&directory, &name()).unwrap_err().to_string();
         let pid = std::process::id();
-        assert!(line.starts_with(&format!("--name: process {pid} runs as a@127.0.0.1")), "{line}");
+        assert!(
+            line.starts_with(&format!("--name: process {pid} runs as a@127.0.0.1")),
+            "{line}"
+        );
         State::open(&directory, &Atom::new("b@127.0.0.1")).expect("another name");
         drop(state);
         State::open(&directory, &name()).expect("the node has ended");
@@ -360,7 +394,10 @@ mod tests {
             (good.replace("version = 1", ""), "no version"),
             (good.replace("\"a@127.0.0.1\"", "\"d@127.0.0.1\""), "is of d@127.0.0.1"),
             (good.replace("\"b@127.0.0.1\"", "\"b\""), "\"b\" is not a node name"),
-            (good.replace("creation = 77", "creation = -1"), "creation is out of range"),
+            (
+                good.replace("creation = 77", "creation = -1"),
+                "creation is out of range",
+            ),
             (good.replace("port = 9100", "port = 70000"), "port is out of range"),
         ] {
             fs::write(directory.join("a@127.0.0.1.toml"), bad).unwrap();

@@ -23,11 +23,7 @@ async fn start(name: &str, join: Option<&Node>) -> Node {
         .cookie("testing")
         .resp("127.0.0.1:0")
         .epmd(false);
-    let node = builder
-        .join(joined)
-        .start()
-        .await
-        .unwrap();
+    let node = builder.join(joined).start().await.unwrap();
     let ready = tokio::time::timeout(PATIENCE, node.ready()).await;
     assert_eq!(ready, Ok(true), "{name} does not become ready");
     node

@@ -89,7 +89,11 @@ impl Salp {
 
     fn start(&mut self) {
         let mut command = self.command();
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
         self.child = Some(command.stderr(log).spawn().unwrap());
     }
 
@@ -162,7 +166,12 @@ impl Salp {
                 return;
             }
             let log = || fs::read_to_string(self.log_path()).unwrap_or_default();
-            assert!(begun.elapsed() < PATIENCE, "{} {path}: {status:?}\n{}", self.name, log());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{} {path}: {status:?}\n{}",
+                self.name,
+                log()
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -242,7 +251,10 @@ fn a_node_that_reaches_nobody_it_is_to_join_serves_nothing_and_says_for_whom_it_
         .output()
         .unwrap();
     let said = String::from_utf8(formed.stdout).unwrap();
-    assert!(said.starts_with("declared gone: b@127.0.0.1; 64 shards begin empty"), "{said}");
+    assert!(
+        said.starts_with("declared gone: b@127.0.0.1; 64 shards begin empty"),
+        "{said}"
+    );
     a.wait_ready();
 }
 
@@ -252,13 +264,23 @@ fn other_settings_or_another_cluster_end_a_node_that_starts() {
     let a = place.ready("a", &[]);
     a.put("k", "v");
     let join = ["--join", "a@127.0.0.1"];
-    let (code, said) = place.node("b", &[&join[..], &["--replicas", "2"]].concat()).run_to_its_end();
+    let (code, said) = place
+        .node("b", &[&join[..], &["--replicas", "2"]].concat())
+        .run_to_its_end();
     assert_eq!(code, Some(2), "{said}");
     let line = said.lines().last().unwrap();
-    assert!(line.starts_with("salp: --replicas: is 2 here and 3 at a@127.0.0.1; give all nodes"), "{line}");
-    let (code, said) = place.node("b", &["--join", "a@127.0.0.1", "--config", "two.toml"]).run_with_keyspaces();
+    assert!(
+        line.starts_with("salp: --replicas: is 2 here and 3 at a@127.0.0.1; give all nodes"),
+        "{line}"
+    );
+    let (code, said) = place
+        .node("b", &["--join", "a@127.0.0.1", "--config", "two.toml"])
+        .run_with_keyspaces();
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("[[keyspace]]: is default, second here and default at a@127.0.0.1"), "{said}");
+    assert!(
+        said.contains("[[keyspace]]: is default, second here and default at a@127.0.0.1"),
+        "{said}"
+    );
 
     let file = place.directory.join("b@127.0.0.1.toml");
     let other = "version = 1\nname = \"b@127.0.0.1\"\ncreation = 4\ncluster = \"00000000000000000000000000000001\"\n";
@@ -266,7 +288,10 @@ fn other_settings_or_another_cluster_end_a_node_that_starts() {
     let (code, said) = place.node("b", &join).run_to_its_end();
     assert_eq!(code, Some(2), "{said}");
     let line = said.lines().last().unwrap();
-    assert!(line.contains(&*file.to_string_lossy()) && line.contains("00000001"), "{line}");
+    assert!(
+        line.contains(&*file.to_string_lossy()) && line.contains("00000001"),
+        "{line}"
+    );
     assert!(line.contains("remove this file"), "{line}");
     fs::write(&file, "version = 1\nname = ").unwrap();
     let (code, said) = place.node("b", &join).run_to_its_end();
@@ -344,9 +369,17 @@ fn a_cluster_that_was_killed_waits_for_all_and_begins_again_empty() {
     let mut b = place.ready("b", &["--join", "a@127.0.0.1"]);
     a.put("k", "v");
     b.wait_ready();
+    // The file is written a moment after what it says.
     let id = |name| {
-        let file = state_file(&place.directory, name);
-        file.split("cluster = \"").nth(1).unwrap()[..32].to_owned()
+        let begun = Instant::now();
+        loop {
+            let file = state_file(&place.directory, name);
+            if let Some(rest) = file.split("cluster = \"").nth(1) {
+                return rest[..32].to_owned();
+            }
+            assert!(begun.elapsed() < PATIENCE, "{file}");
+            thread::sleep(Duration::from_millis(20));
+        }
     };
     let before = id("a");
     a.kill();

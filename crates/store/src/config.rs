@@ -146,9 +146,7 @@ pub struct Difference {
 pub fn birth_difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
     let (ours, theirs) = (birth_settings(ours)?, birth_settings(theirs)?);
     let mut pairs = ours.into_iter().zip(theirs);
-    pairs.find_map(|((setting, ours), (_, theirs))| {
-        (ours != theirs).then_some(Difference { setting, ours, theirs })
-    })
+    pairs.find_map(|((setting, ours), (_, theirs))| (ours != theirs).then_some(Difference { setting, ours, theirs }))
 }
 
 /// What a record says. Of one of another version nothing but that is read.

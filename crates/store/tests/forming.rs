@@ -73,7 +73,12 @@ fn the_first_node_finds_its_cluster_again_without_being_told_of_it() {
     // As long as it has not synchronised, it answers nothing.
     for _ in 0..30 {
         let answers = answers(&mut net, "a");
-        assert!(answers.iter().all(|answer| *answer == "right" || *answer == "!no_nodes"), "{answers:?}");
+        assert!(
+            answers
+                .iter()
+                .all(|answer| *answer == "right" || *answer == "!no_nodes"),
+            "{answers:?}"
+        );
         net.run_ms(50);
     }
     net.heal();
@@ -97,7 +102,10 @@ fn a_node_that_is_itself_starting_is_no_evidence_that_nothing_exists() {
         for _ in 0..20 {
             for name in ["a", "e"] {
                 let answers = answers(&mut net, name);
-                assert!(!answers.contains(&"nil".into()), "{name} after {delay_ms} ms: {answers:?}");
+                assert!(
+                    !answers.contains(&"nil".into()),
+                    "{name} after {delay_ms} ms: {answers:?}"
+                );
             }
             net.run_ms(20);
         }
@@ -196,8 +204,15 @@ fn a_cluster_that_lost_its_power_begins_again_under_its_id_and_says_that_it_is_e
         assert_eq!(cluster_of(&mut net, name), id);
     }
     net.run_ms(1_500);
-    let said: Vec<String> = ["a", "b", "c"].iter().flat_map(|name| net.texts(name, "formed_again")).collect();
-    assert!(said.iter().any(|text| text.contains(id.as_ref().unwrap()) && text.contains("is empty")), "{said:?}");
+    let said: Vec<String> = ["a", "b", "c"]
+        .iter()
+        .flat_map(|name| net.texts(name, "formed_again"))
+        .collect();
+    assert!(
+        said.iter()
+            .any(|text| text.contains(id.as_ref().unwrap()) && text.contains("is empty")),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -409,7 +424,11 @@ fn a_cache_serves_empty_for_want_of_its_cluster_and_yields_to_it() {
     net.mend();
     net.heal();
     check_right(&mut net, &["a", "b", "c"]);
-    assert_eq!(net.ask("b", "GET own"), "-", "what it wrote alone is younger than nothing");
+    assert_eq!(
+        net.ask("b", "GET own"),
+        "-",
+        "what it wrote alone is younger than nothing"
+    );
     assert!(net.notes("a").contains(&"thrown_away"));
     // It writes on under the same creation: no dot of it is used twice.
     assert_eq!(net.ask("a", "SET own y"), "OK");

@@ -82,12 +82,7 @@ impl Entry {
 
     /// It is connected and a member.
     pub(super) fn is_present(&self) -> bool {
-        let is_here = |state| {
-            matches!(
-                state,
-                MemberState::Up | MemberState::Suspect | MemberState::Leaving
-            )
-        };
+        let is_here = |state| matches!(state, MemberState::Up | MemberState::Suspect | MemberState::Leaving);
         self.connected && matches!(self.standing, Standing::Member(state) if is_here(state))
     }
 

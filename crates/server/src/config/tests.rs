@@ -441,11 +441,17 @@ fn a_node_remembers_where_it_is_told_or_where_the_system_has_such_things() {
         let found = default_state_dir(|name| variables.get(name).map(Into::into));
         assert_eq!(found, wanted.map(Into::into), "{variables:?}");
     };
-    let home = ("HOME", "/home/me");
-    check(&[("STATE_DIRECTORY", "/var/lib/salp:/var/lib/other"), home], Some("/var/lib/salp"));
+    let home = ("HOME", "/users/me");
+    check(
+        &[("STATE_DIRECTORY", "/var/lib/salp:/var/lib/other"), home],
+        Some("/var/lib/salp"),
+    );
     check(&[("XDG_STATE_HOME", "/state"), home], Some("/state/salp"));
-    check(&[("XDG_STATE_HOME", "relative"), home], Some("/home/me/.local/state/salp"));
-    check(&[("XDG_STATE_HOME", ""), home], Some("/home/me/.local/state/salp"));
+    check(
+        &[("XDG_STATE_HOME", "relative"), home],
+        Some("/users/me/.local/state/salp"),
+    );
+    check(&[("XDG_STATE_HOME", ""), home], Some("/users/me/.local/state/salp"));
     check(&[], None);
 }
 
@@ -453,9 +459,15 @@ fn a_node_remembers_where_it_is_told_or_where_the_system_has_such_things() {
 fn what_is_said_of_forming_reaches_the_store() {
     let of = |flags| resolve(flags, &[], None).unwrap().store(4).forming;
     let settings = of(&[]);
-    assert_eq!((settings.form_after_ms, settings.expect, settings.discovers), (0, 1, false));
+    assert_eq!(
+        (settings.form_after_ms, settings.expect, settings.discovers),
+        (0, 1, false)
+    );
     let flags = [("form-after", "10s"), ("expect", "3"), ("discovery", "epmd")];
     let settings = of(&flags);
-    assert_eq!((settings.form_after_ms, settings.expect, settings.discovers), (10_000, 3, true));
+    assert_eq!(
+        (settings.form_after_ms, settings.expect, settings.discovers),
+        (10_000, 3, true)
+    );
     check_error(&[("expect", "0")], &[], None, &["--expect", "from 1 to 128"]);
 }

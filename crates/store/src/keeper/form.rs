@@ -231,7 +231,9 @@ impl Store {
             Formed::Provisional => {
                 let awaited: Vec<&str> = self.cluster.awaited().collect();
                 let names = listed(&awaited);
-                let text = format!("serves without {names}, as --form-after says; what is written now is thrown away when this node meets its cluster");
+                let text = format!(
+                    "serves without {names}, as --form-after says; what is written now is thrown away when this node meets its cluster"
+                );
                 ("formed_provisionally", text)
             }
             Formed::Lost => {
