@@ -238,7 +238,7 @@ impl<'a, P: Payload> Context<'a, P> {
         self.core.silent_us(node)
     }
 
-    pub(crate) fn publish_affiliation(&mut self, affiliation: Affiliation) {
+    pub(crate) fn publish_affiliation(&mut self, affiliation: &Affiliation) {
         self.core.publish_affiliation(affiliation);
     }
 

@@ -4,8 +4,8 @@
 //!   smallest id drawn. An id under which a cluster was formed is never changed.
 //! - Nodes of two formed ids are never members of one cluster.
 //! - A node that formed shards before it had met all members (`--form-after`), or alone and nothing was written since,
-//!   holds them *provisionally*: it throws them away when it meets a node that knows the cluster, or one of a provisional
-//!   cluster that another node began. Until it has, nobody of that cluster takes it for a member.
+//!   holds them *provisionally*: it throws them away when it meets a node that knows the cluster, or one of a
+//!   provisional cluster that another node began. Until it has, nobody of that cluster takes it for a member.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
@@ -220,7 +220,6 @@ pub struct Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
 
     fn life(name: &str) -> Life {
         Life {
@@ -245,10 +244,10 @@ mod tests {
 
     /// What `one` makes of `other`: its new identity, whether it throws away what it holds, what the other is to it.
     #[track_caller]
-    fn check(one: Identity, other: &Identity, wanted: &Identity, resets: bool, kinship: Kinship) {
+    fn check(one: &Identity, other: &Identity, wanted: &Identity, resets: bool, kinship: Kinship) {
         let mut met = one.clone();
         let meeting = met.meet(other);
-        let changed = met != one;
+        let changed = met != *one;
         let peer = kinship;
         assert_eq!(met, *wanted);
         assert_eq!(meeting, Meeting { changed, resets, peer });
@@ -258,49 +257,49 @@ mod tests {
     fn ids_that_were_drawn_give_way_to_formed_ones_and_to_smaller_ones() {
         let drawn = |id| identity(id, false, Claim::Nothing);
         let formed = |id| identity(id, true, Claim::Nothing);
-        check(drawn(2), &drawn(1), &drawn(1), false, Kinship::Member);
-        check(drawn(1), &drawn(2), &drawn(1), false, Kinship::Pending);
-        check(drawn(1), &formed(2), &formed(2), false, Kinship::Member);
-        check(formed(2), &drawn(1), &formed(2), false, Kinship::Pending);
-        check(drawn(1), &formed(1), &formed(1), false, Kinship::Member);
-        check(formed(1), &formed(2), &formed(1), false, Kinship::Foreign);
+        check(&drawn(2), &drawn(1), &drawn(1), false, Kinship::Member);
+        check(&drawn(1), &drawn(2), &drawn(1), false, Kinship::Pending);
+        check(&drawn(1), &formed(2), &formed(2), false, Kinship::Member);
+        check(&formed(2), &drawn(1), &formed(2), false, Kinship::Pending);
+        check(&drawn(1), &formed(1), &formed(1), false, Kinship::Member);
+        check(&formed(1), &formed(2), &formed(1), false, Kinship::Foreign);
         let settled = identity(3, true, SETTLED);
-        check(drawn(1), &settled, &settled, false, Kinship::Member);
+        check(&drawn(1), &settled, &settled, false, Kinship::Member);
     }
 
     #[test]
     fn what_is_provisional_yields_to_the_cluster_and_to_the_smaller_name() {
         let of = |claim| identity(1, true, claim);
-        check(of(provisional("a")), &of(SETTLED), &of(SETTLED), true, Kinship::Member);
+        check(&of(provisional("a")), &of(SETTLED), &of(SETTLED), true, Kinship::Member);
         check(
-            of(SETTLED),
+            &of(SETTLED),
             &of(provisional("a")),
             &of(SETTLED),
             false,
             Kinship::Pending,
         );
         let (a, b) = (of(provisional("a")), of(provisional("b")));
-        check(b.clone(), &a, &a, true, Kinship::Member);
-        check(a.clone(), &b, &a, false, Kinship::Pending);
-        check(a.clone(), &a, &a, false, Kinship::Member);
-        check(of(Claim::Nothing), &a, &a, false, Kinship::Member);
-        check(a.clone(), &of(Claim::Nothing), &a, false, Kinship::Member);
+        check(&b, &a, &a, true, Kinship::Member);
+        check(&a, &b, &a, false, Kinship::Pending);
+        check(&a, &a, &a, false, Kinship::Member);
+        check(&of(Claim::Nothing), &a, &a, false, Kinship::Member);
+        check(&a, &of(Claim::Nothing), &a, false, Kinship::Member);
         let mut settles = a.clone();
         settles.form(None);
         assert_eq!(settles.claim, Claim::Settled { was: Some(life("a")) });
-        check(a, &settles, &settles, false, Kinship::Member);
-        check(b, &settles, &settles, true, Kinship::Member);
+        check(&a, &settles, &settles, false, Kinship::Member);
+        check(&b, &settles, &settles, true, Kinship::Member);
     }
 
     #[test]
     fn one_that_remembers_nothing_throws_away_for_any_cluster() {
         let drawn = identity(1, false, provisional("a"));
         let settled = identity(2, true, SETTLED);
-        check(drawn.clone(), &settled, &settled, true, Kinship::Member);
-        check(settled.clone(), &drawn, &settled, false, Kinship::Pending);
+        check(&drawn, &settled, &settled, true, Kinship::Member);
+        check(&settled, &drawn, &settled, false, Kinship::Pending);
         // Another cluster than the one remembered is foreign, whatever either holds.
         let other = identity(3, true, provisional("a"));
-        check(other.clone(), &settled, &other, false, Kinship::Foreign);
+        check(&other, &settled, &other, false, Kinship::Foreign);
     }
 
     /// Whatever they begin as and in whatever order they meet: those whose ids were not formed apart end as one.
@@ -318,7 +317,7 @@ mod tests {
                     identity(id, is_formed, claim)
                 })
                 .collect();
-            let mut kinship = vec![Kinship::Pending; 16];
+            let mut kinship = [Kinship::Pending; 16];
             for _ in 0..200 {
                 let (one, other) = (below(4), below(4));
                 let theirs = nodes[other].clone();

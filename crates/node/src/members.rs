@@ -162,7 +162,7 @@ impl Members {
     fn publish_affiliation<P: Payload>(&self, ctx: &mut Context<'_, P>) {
         let (identity, resets) = self.membership.identity();
         let guests = self.guests.clone();
-        ctx.publish_affiliation(Affiliation {
+        ctx.publish_affiliation(&Affiliation {
             identity,
             resets,
             guests,

@@ -450,8 +450,8 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    pub(crate) fn publish_affiliation(&mut self, affiliation: Affiliation) {
-        if self.affiliation.as_ref() == Some(&affiliation) {
+    pub(crate) fn publish_affiliation(&mut self, affiliation: &Affiliation) {
+        if self.affiliation.as_ref() == Some(affiliation) {
             return;
         }
         self.affiliation = Some(affiliation.clone());

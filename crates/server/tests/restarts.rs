@@ -369,9 +369,17 @@ fn a_cluster_that_was_killed_waits_for_all_and_begins_again_empty() {
     let mut b = place.ready("b", &["--join", "a@127.0.0.1"]);
     a.put("k", "v");
     b.wait_ready();
+    // The file is written a moment after what it says.
     let id = |name| {
-        let file = state_file(&place.directory, name);
-        file.split("cluster = \"").nth(1).unwrap()[..32].to_owned()
+        let begun = Instant::now();
+        loop {
+            let file = state_file(&place.directory, name);
+            if let Some(rest) = file.split("cluster = \"").nth(1) {
+                return rest[..32].to_owned();
+            }
+            assert!(begun.elapsed() < PATIENCE, "{file}");
+            thread::sleep(Duration::from_millis(20));
+        }
     };
     let before = id("a");
     a.kill();

@@ -697,22 +697,26 @@ impl World {
                 self.start(at);
             }
         }
-        self.declare_gone();
+        self.declare();
     }
 
-    /// An operator's word about nodes that have left: who was cut off when they did has not heard it.
-    fn declare_gone(&mut self) {
-        let left = self
-            .machines
-            .iter()
-            .filter(|machine| !machine.wanted && machine.creation > 4);
-        let left: Vec<Atom> = left.map(|machine| machine.name.clone()).collect();
+    /// An operator's word about nodes that have left: who was cut off when they did has not heard it. And about those
+    /// that were given up and run ([`Event::AcceptLoss`]): if two have given up each other, neither dials.
+    fn declare(&mut self) {
+        let known = self.machines.iter().filter(|machine| machine.creation > 4);
+        let words: Vec<(Atom, bool)> = known.map(|machine| (machine.name.clone(), machine.wanted)).collect();
+        let accepts = self.plant == Some(Plant::ReusedDot);
         for at in self.running() {
             let Some(number) = self.machines[at].life.as_ref().map(|life| life.number) else {
                 continue;
             };
-            for node in left.clone() {
-                let message = Message::Payload(Payload::Forget { node });
+            for (node, is_wanted) in words.clone() {
+                let payload = match is_wanted {
+                    false => Payload::Forget { node },
+                    true if accepts => Payload::Add { node },
+                    true => continue,
+                };
+                let message = Message::Payload(payload);
                 let to = Address::Name(Atom::new(NAME));
                 self.give(at, number, Input::Message { to, message });
             }

@@ -5,8 +5,8 @@
 //!   every member it knows is connected and says the same roll, with nobody to wait for: then no member exists that one
 //!   of them knows and that was not asked.
 //! - Before a cluster is formed its nodes agree on its id (`node::Identity`); the roll names it.
-//! - What is formed in another way is *provisional*: it is thrown away when the cluster is met. So is what a node formed
-//!   alone, as long as nothing was written: a cluster that is empty and alone is no loss.
+//! - What is formed in another way is *provisional*: it is thrown away when the cluster is met. So is what a node
+//!   formed alone, as long as nothing was written: a cluster that is empty and alone is no loss.
 
 use alloc::{format, string::String, vec, vec::Vec};
 use node::{Claim, Identity, Member, MemberState};

@@ -441,7 +441,7 @@ fn a_node_remembers_where_it_is_told_or_where_the_system_has_such_things() {
         let found = default_state_dir(|name| variables.get(name).map(Into::into));
         assert_eq!(found, wanted.map(Into::into), "{variables:?}");
     };
-    let home = ("HOME", "/home/me");
+    let home = ("HOME", "/users/me");
     check(
         &[("STATE_DIRECTORY", "/var/lib/salp:/var/lib/other"), home],
         Some("/var/lib/salp"),
@@ -449,9 +449,9 @@ fn a_node_remembers_where_it_is_told_or_where_the_system_has_such_things() {
     check(&[("XDG_STATE_HOME", "/state"), home], Some("/state/salp"));
     check(
         &[("XDG_STATE_HOME", "relative"), home],
-        Some("/home/me/.local/state/salp"),
+        Some("/users/me/.local/state/salp"),
     );
-    check(&[("XDG_STATE_HOME", ""), home], Some("/home/me/.local/state/salp"));
+    check(&[("XDG_STATE_HOME", ""), home], Some("/users/me/.local/state/salp"));
     check(&[], None);
 }
 
