@@ -29,6 +29,7 @@ mod keeper;
 pub mod message;
 pub mod object;
 mod objects;
+pub mod outbox;
 pub mod outcome;
 mod parked;
 pub mod peers;

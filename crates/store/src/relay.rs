@@ -12,7 +12,8 @@ use wire::etf::Pid;
 use crate::{
     ask::Payload,
     cluster::{Beside, Channel, Relayed},
-    message::{self, Frame, LEASE_MS, Message},
+    message::{Frame, LEASE_MS, Message},
+    outbox,
     sight::Identity,
     store::Store,
 };
@@ -176,7 +177,7 @@ impl Store {
             if !self.cluster.is_relayed(slot) {
                 continue;
             }
-            ctx.send_bytes(&self.names[slot], &self.name, &message::probe(beside > Beside::Unknown));
+            ctx.send_bytes(&self.names[slot], &self.name, &outbox::probe(beside > Beside::Unknown));
             if beside == Beside::Works {
                 self.cluster.end_relay(slot, self.monotonic_ms);
                 self.go_on_with_early(slot);

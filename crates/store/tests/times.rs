@@ -200,9 +200,14 @@ fn of_two_that_formed_apart_the_younger_takes_the_time_of_the_older() {
         net.set_wall("b", days * DAY_MS);
         net.deafen("a", "b");
         net.deafen("b", "a");
-        net.start("a", &["b"]);
+        let start = |net: &mut Net, name: &str, other: &str| {
+            let mut config = net::config(name, &[other]);
+            config.forming.form_after_ms = 10_000;
+            net.start_with(config);
+        };
+        start(&mut net, "a", "b");
         net.run_ms(3_000);
-        net.start("b", &["a"]);
+        start(&mut net, "b", "a");
         net.run_ms(15_000);
         for name in ["a", "b"] {
             check_each(&mut net, name, &["SET {} v"], "OK");
