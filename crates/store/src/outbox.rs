@@ -1,0 +1,142 @@
+//! What is gathered for a peer: messages in frames, numbered when they are sent. [`message`](crate::message) has the
+//! format of frames.
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+use crate::{
+    message::{BEAT_MS, HEADER, Message, VERSION},
+    stamp::Stamp,
+};
+
+/// A frame that has grown beyond this takes no further message, so that its size is bounded by that of one message.
+const FRAME_BYTES: usize = 256 << 10;
+
+/// What the heads of frames say of their sender.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The peer's highest frame whose deltas are merged.
+    pub applied: u64,
+    /// The sender's monotonic clock.
+    pub now_ms: u64,
+    /// The peer's last beat.
+    pub echo: u64,
+    /// The sender's hybrid logical time.
+    pub stamp: Stamp,
+}
+
+/// A frame that is a probe.
+pub fn probe(heard: bool) -> [u8; HEADER] {
+    let mut frame = [0; HEADER];
+    frame[0] = VERSION;
+    // The second of the numbers of eight bytes.
+    frame[1 + 8] = u8::from(heard);
+    frame
+}
+
+/// What is gathered for one peer until it is sent: at the flush, or when there is room on the way to it.
+#[derive(Debug)]
+pub struct Outbox {
+    /// Frames that take no more, but for their headers.
+    full: VecDeque<Vec<u8>>,
+    /// Bytes of those.
+    full_bytes: usize,
+    frame: Vec<u8>,
+    /// Number the frame being gathered will have.
+    number: u64,
+    /// The peer waits to hear how far we have applied.
+    acknowledge: bool,
+    /// When the last frame was sealed.
+    sealed_ms: u64,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            full: VecDeque::new(),
+            full_bytes: 0,
+            frame: alloc::vec![0; HEADER],
+            number: 1,
+            acknowledge: false,
+            sealed_ms: 0,
+        }
+    }
+}
+
+impl Outbox {
+    /// Number of the frame that is being gathered: the one that the last message is in, or one before.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Number of the first frame that was not sent.
+    pub fn unsent(&self) -> u64 {
+        self.number - self.full.len() as u64
+    }
+
+    /// Bytes that were not sent.
+    pub fn bytes(&self) -> usize {
+        self.full_bytes + self.frame.len()
+    }
+
+    /// Adds a message.
+    pub fn push(&mut self, message: &Message<'_>) {
+        if self.frame.len() > FRAME_BYTES {
+            self.full_bytes += self.frame.len();
+            self.full
+                .push_back(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
+            self.number += 1;
+        }
+        message.encode(&mut self.frame);
+    }
+
+    /// Sees to it that the next flush sends a frame even without a message.
+    pub fn acknowledge(&mut self) {
+        self.acknowledge = true;
+    }
+
+    /// It is worth sending before the flush.
+    pub fn is_full(&self) -> bool {
+        self.frame.len() > FRAME_BYTES
+    }
+
+    /// Gives `send` the frames to send, if there is anything to say or a beat is due, until it refuses one because
+    /// there is no room; false if it did.
+    pub fn seal(&mut self, head: Head, mut send: impl FnMut(&[u8]) -> bool) -> bool {
+        let Head {
+            applied,
+            now_ms,
+            echo,
+            stamp,
+        } = head;
+        let due = now_ms >= self.sealed_ms + BEAT_MS;
+        if self.frame.len() == HEADER && !self.acknowledge && !due {
+            return true;
+        }
+        let mut number = self.unsent();
+        let mut send = |frame: &mut [u8]| {
+            frame[0] = VERSION;
+            for (index, field) in [number, applied, now_ms, echo, stamp.0].into_iter().enumerate() {
+                frame[1 + index * 8..][..8].copy_from_slice(&field.to_le_bytes());
+            }
+            number += 1;
+            send(frame)
+        };
+        while let Some(frame) = self.full.front_mut() {
+            if !send(frame) {
+                return false;
+            }
+            self.full_bytes -= frame.len();
+            self.full.pop_front();
+        }
+        if !send(&mut self.frame) {
+            return false;
+        }
+        self.acknowledge = false;
+        self.sealed_ms = now_ms;
+        self.number += 1;
+        self.frame.truncate(HEADER);
+        // A frame that grew large gives its memory back.
+        self.frame.shrink_to(FRAME_BYTES);
+        true
+    }
+}
