@@ -16,7 +16,7 @@ use store::{
     cluster::Cluster,
     codec::{Reader, put_bytes, put_dot},
     delta::{Delta, Event},
-    message::{self as frame, Copy, Frame, Holding},
+    message::{self as frame, Copy, Frame, HEADER, Holding},
     slot,
     store::Store,
     table::Content,
@@ -25,8 +25,6 @@ use wire::request::Batch;
 
 use crate::fault::{Fault, Plan, Table};
 
-/// Bytes of a frame before its messages: version, number, applied, beat, echo.
-const HEADER: usize = 1 + 4 * 8;
 /// Of the deltas, one in so many loses its content.
 const EARLY_ONE_IN: u64 = 16;
 /// Of the chunks, one in so many is lost.
@@ -87,7 +85,8 @@ pub enum Plant {
     NoMinAcks,
     /// A node that starts again knows nobody and forms a cluster of its own.
     KnowsNobody,
-    /// A ready copy answers reads although it has not heard of its primary for long.
+    /// A ready copy answers reads although it has not heard of its primary for long, and has not merged what others
+    /// have yet.
     BoldReader,
     /// A chunk of a copy is lost, and what came before it is taken for the whole.
     LostChunk,
@@ -160,7 +159,7 @@ impl Plant {
             | Self::MisledCall => (&[], 3),
             Self::NoMinAcks => (&[Fault::Partition], 3),
             Self::KnowsNobody => (&[Fault::Crash], 3),
-            Self::BoldReader => (&[Fault::OneWay], 5),
+            Self::BoldReader => (&[Fault::OneWay, Fault::Partition], 5),
             Self::LostChunk => (&[Fault::Crash, Fault::Join], 5),
         };
         if self.table() == Table::Second {

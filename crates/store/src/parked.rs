@@ -1,5 +1,5 @@
-//! Requests on shards that are not settled: they wait here, by shard and in their order, and begin again as soon as this
-//! node may decide on the shard or knows another node that does.
+//! Requests on shards that are not settled: they wait here, by shard and in their order. They begin again as soon as
+//! this node may decide on the shard, or knows another node that does.
 //!
 //! What waits is bounded: a client has one batch under way at a time, and what peers forward is bounded by theirs.
 

@@ -119,8 +119,8 @@ impl World {
     /// The names that a node is told of when it starts.
     ///
     /// In the first table that is nobody for the first node of a cluster that grows from one, and all that are or were
-    /// there and come back for all others. In the second table a restart may name some of them, or one; the state file of
-    /// the node comes on top.
+    /// there and come back for all others. In the second table a restart may name some of them, or one; the state file
+    /// of the node comes on top.
     pub(super) fn names_to_join(&mut self, at: usize) -> Vec<Atom> {
         let others = (0..self.machines.len()).filter(|&other| {
             let known = self.plan.all_at_once && other < self.plan.nodes || self.machines[other].creation > 4;

@@ -2,10 +2,10 @@
 //!
 //! - A peer is listed in this node's sight once it has told what it holds.
 //! - A member that is not connected to this node gets a relay: frames for it travel in frames of the next node on the
-//!   way ([`Message::Relay`](crate::message::Message::Relay)). A relay waits [`RELAY_AFTER_MS`], since a connection that
-//!   broke is often made anew at once.
-//! - A member that is connected again keeps its relay until frames are known to get through in both directions: each end
-//!   sends probes over the connection.
+//!   way ([`Message::Relay`](crate::message::Message::Relay)). A relay waits [`RELAY_AFTER_MS`], since a connection
+//!   that broke is often made anew at once.
+//! - A member that is connected again keeps its relay until frames are known to get through in both directions: each
+//!   end sends probes over the connection.
 //! - A relay has a number at each end, new whenever that end begins anew. So frames of a relay that has ended are
 //!   recognised, however late they come.
 
