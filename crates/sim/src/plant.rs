@@ -159,7 +159,7 @@ impl Plant {
             | Self::MisledCall => (&[], 3),
             Self::NoMinAcks => (&[Fault::Partition], 3),
             Self::KnowsNobody => (&[Fault::Crash], 3),
-            Self::BoldReader => (&[Fault::OneWay, Fault::Partition], 5),
+            Self::BoldReader => (&[Fault::OneWay, Fault::LinkDown, Fault::LinkFlap], 5),
             Self::LostChunk => (&[Fault::Crash, Fault::Join], 5),
         };
         if self.table() == Table::Second {

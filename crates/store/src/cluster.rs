@@ -524,6 +524,12 @@ impl Cluster {
     fn unseat(&mut self, slot: usize) {
         self.fences.forget(slot);
         if let Some(peer) = self.peers[slot].take() {
+            if !peer.leaving && peer.said.sight.as_ref().is_none_or(|sight| !sight.leaving) {
+                self.view.lose(Identity {
+                    name: peer.name.clone(),
+                    creation: peer.creation,
+                });
+            }
             self.absent.push(Absent {
                 name: peer.name,
                 creation: peer.creation,

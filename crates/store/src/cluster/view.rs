@@ -23,6 +23,9 @@ use crate::{
 const RELAY_AFTER_MS: u64 = 50;
 /// A peer that has told nothing for so long since it was connected has no working connection, if others reach it.
 const MUTE_MS: u64 = 1_000;
+/// How long a lost peer may come back before this node goes on without it: a connection that broke while both ends live
+/// is made anew within this time, and neither end has decided alone what the other one decided too.
+const LOST_MS: u64 = 300;
 /// Frames of a relay come for so long after it gave way to a connection, at most.
 const SWITCH_MS: u64 = 2_000;
 
@@ -126,6 +129,8 @@ pub struct View {
     digest: u64,
     /// Members without a channel, and since when.
     unseated: Vec<(Identity, u64)>,
+    /// Peers lost a moment ago, and until when they are waited for; `None`: since the last look.
+    lost: Vec<(Identity, Option<u64>)>,
     /// Number of the last relay that was begun here.
     relays: u64,
     /// A member that has a ready copy has not told this node what it holds.
@@ -141,6 +146,7 @@ impl View {
             members: Vec::new(),
             digest: 0,
             unseated: Vec::new(),
+            lost: Vec::new(),
             relays: 0,
             is_incomplete: false,
         };
@@ -166,6 +172,11 @@ impl View {
     /// Equal at all nodes that see the same members.
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// A peer that may come back in a moment is lost.
+    pub(super) fn lose(&mut self, node: Identity) {
+        self.lost.push((node, None));
     }
 
     fn digest_now(&self) -> u64 {
@@ -235,7 +246,31 @@ impl Cluster {
         self.copies[shard] == Copy::Ready
             && !self.view.is_incomplete
             && self.fences.unmerged(shard).is_empty()
+            && !self.lost_a_holder(shard)
             && self.peers().all(is_at_one)
+    }
+
+    /// A peer with a ready copy of `shard` was lost a moment ago, and may come back.
+    fn lost_a_holder(&self, shard: usize) -> bool {
+        let had = |node: &Identity| {
+            let gone = self.absent.iter().find(|gone| gone.name == node.name && gone.creation == node.creation);
+            gone.and_then(|gone| gone.holdings.get(shard)).is_some_and(|holding| holding.copy == Copy::Ready)
+        };
+        self.view.lost.iter().any(|(node, _)| had(node))
+    }
+
+    /// Ends the wait for lost peers that came back, said good-bye, or stay away.
+    fn wait_for_lost(&mut self, now_ms: u64) {
+        let mut lost = core::mem::take(&mut self.view.lost);
+        lost.retain_mut(|(node, until_ms)| {
+            let is_gone = |member: &super::Member| {
+                member.name.as_str() == node.name
+                    && (member.creation != node.creation || member.state == MemberState::Gone)
+            };
+            let waits = now_ms < *until_ms.get_or_insert(now_ms + LOST_MS);
+            waits && self.slot(&node.name).is_none() && !self.members.iter().any(is_gone)
+        });
+        self.view.lost = lost;
     }
 
     /// What this node has is announced anew.
@@ -296,6 +331,7 @@ impl Cluster {
         let digest = self.view.digest_now();
         look.view = digest != core::mem::replace(&mut self.view.digest, digest);
         self.relays(now_ms, &mut look.change);
+        self.wait_for_lost(now_ms);
         look.given_up = self.given_up(now_ms);
         self.view.is_incomplete = self.is_incomplete();
         self.place();
