@@ -163,10 +163,13 @@ impl Store {
     /// Something came over the connection beside a relay; whether it is a frame to be kept until the relay ends.
     pub(crate) fn came_beside(&mut self, slot: usize, frame: &[u8]) -> bool {
         let Ok(frame) = Frame::decode(frame) else { return false };
-        // The other end sends frames once it has had a probe from here.
-        let works = frame.number > 0 || frame.applied > 0;
-        self.cluster
-            .note_beside(slot, if works { Beside::Works } else { Beside::Heard });
+        // The other end sends frames once it has had a probe from here, or if it has no relay.
+        let beside = match (frame.number, frame.applied) {
+            (0, 0) => Beside::Heard,
+            (1, _) => Beside::Anew,
+            _ => Beside::Works,
+        };
+        self.cluster.note_beside(slot, beside);
         frame.number > 0
     }
 
@@ -178,9 +181,12 @@ impl Store {
                 continue;
             }
             ctx.send_bytes(&self.names[slot], &self.name, &outbox::probe(beside > Beside::Unknown));
-            if beside == Beside::Works {
-                self.cluster.end_relay(slot, self.monotonic_ms);
-                self.go_on_with_early(slot);
+            if beside >= Beside::Works {
+                let change = self.cluster.end_relay(slot, self.monotonic_ms);
+                self.changed(&change);
+                if self.cluster.is_switching(slot) {
+                    self.go_on_with_early(slot);
+                }
                 self.look_around();
             }
         }

@@ -63,6 +63,8 @@ pub enum Beside {
     Heard,
     /// Each end hears the other.
     Works,
+    /// The other end sends its frames over it and has begun to number them anew: it has no relay.
+    Anew,
 }
 
 /// What to do with a frame that came by relay.
@@ -333,7 +335,7 @@ impl Cluster {
         self.relays(now_ms, &mut look.change);
         self.wait_for_lost(now_ms);
         look.given_up = self.given_up(now_ms);
-        self.view.is_incomplete = self.is_incomplete();
+        self.view.is_incomplete = self.is_incomplete(now_ms);
         self.place();
         look
     }
@@ -436,13 +438,30 @@ impl Cluster {
     }
 
     /// The peer in `slot` is connected again, and frames get through: from now on they go over the connection. The
-    /// numbers of the frames go on.
-    pub fn end_relay(&mut self, slot: usize, now_ms: u64) {
-        if let Some(peer) = self.peer_mut(slot)
-            && let Channel::Relayed(relay) = peer.channel
-        {
+    /// numbers of the frames go on if both ends have the relay; otherwise the peer is a new one.
+    pub fn end_relay(&mut self, slot: usize, now_ms: u64) -> Change {
+        let mut change = Change::default();
+        let Some(peer) = self.peer_mut(slot) else { return change };
+        let Channel::Relayed(relay) = peer.channel else {
+            return change;
+        };
+        if relay.open && relay.beside == Beside::Works {
             peer.channel = Channel::Switched(relay, now_ms + SWITCH_MS);
+            return change;
         }
+        let node = Identity {
+            name: peer.name.clone(),
+            creation: peer.creation,
+        };
+        self.unseat(slot);
+        change.lost.insert(slot);
+        self.absent.retain(|gone| gone.name != node.name);
+        let peer = self.peer_of(node, Channel::Direct);
+        if let Some(slot) = self.seat_peer(peer, change.lost) {
+            change.joined.insert(slot);
+        }
+        self.place();
+        change
     }
 
     /// Peers whose relay ended long ago: nothing of it comes any more.
@@ -466,7 +485,10 @@ impl Cluster {
             ..
         }) = self.peer_mut(slot)
         {
-            relay.beside = beside;
+            relay.beside = match beside {
+                Beside::Unknown => beside,
+                known => known.max(relay.beside),
+            };
         }
     }
 
@@ -503,7 +525,9 @@ impl Cluster {
         set
     }
 
-    fn is_incomplete(&self) -> bool {
+    /// A member that may have a ready copy has not told what it holds. A peer that is connected and tells nothing for
+    /// [`MUTE_MS`] is not waited for any longer, unless other members reach it.
+    fn is_incomplete(&self, now_ms: u64) -> bool {
         let has_told = |node: &Identity| {
             let slot = self.seat_of(node);
             slot.is_some_and(|slot| self.peer(slot).is_some_and(|peer| !peer.holdings.is_empty()))
