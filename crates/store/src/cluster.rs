@@ -517,12 +517,14 @@ impl Cluster {
 
     fn peer_of(&mut self, node: Identity, channel: Channel) -> Peer {
         self.met += 1;
+        self.view.doubt();
         Peer::new(node, channel, self.met)
     }
 
     /// Notes that a peer is out of reach, with what it had.
     fn unseat(&mut self, slot: usize) {
         self.fences.forget(slot);
+        self.view.doubt();
         if let Some(peer) = self.peers[slot].take() {
             if !peer.leaving && peer.said.sight.as_ref().is_none_or(|sight| !sight.leaving) {
                 self.view.lose(Identity {

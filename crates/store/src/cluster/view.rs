@@ -176,6 +176,11 @@ impl View {
         self.digest
     }
 
+    /// Peers have changed: nothing is decided before the next look.
+    pub(super) fn doubt(&mut self) {
+        self.is_incomplete = true;
+    }
+
     /// A peer that may come back in a moment is lost.
     pub(super) fn lose(&mut self, node: Identity) {
         self.lost.push((node, None));
@@ -255,8 +260,12 @@ impl Cluster {
     /// A peer with a ready copy of `shard` was lost a moment ago, and may come back.
     fn lost_a_holder(&self, shard: usize) -> bool {
         let had = |node: &Identity| {
-            let gone = self.absent.iter().find(|gone| gone.name == node.name && gone.creation == node.creation);
-            gone.and_then(|gone| gone.holdings.get(shard)).is_some_and(|holding| holding.copy == Copy::Ready)
+            let gone = self
+                .absent
+                .iter()
+                .find(|gone| gone.name == node.name && gone.creation == node.creation);
+            gone.and_then(|gone| gone.holdings.get(shard))
+                .is_some_and(|holding| holding.copy == Copy::Ready)
         };
         self.view.lost.iter().any(|(node, _)| had(node))
     }
