@@ -541,6 +541,10 @@ impl Cluster {
             let slot = self.seat_of(node);
             slot.is_some_and(|slot| self.peer(slot).is_some_and(|peer| !peer.holdings.is_empty()))
         };
+        let is_new = |peer: &Peer| peer.holdings.is_empty() && now_ms <= peer.since_ms + MUTE_MS;
+        if self.peers().any(|(_, peer)| is_new(peer)) {
+            return true;
+        }
         let others = self
             .view
             .members
