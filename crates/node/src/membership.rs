@@ -108,7 +108,9 @@ impl Membership {
         for known in memory.members.iter().filter(|known| known.name != self.me.name) {
             if memory.cluster.is_none() {
                 // It said good-bye to them: a few tries.
-                self.entries.enter(&known.name, Source::Proposed);
+                if let Some(entry) = self.entries.enter(&known.name, Source::Proposed) {
+                    entry.dist_port = known.dist_port;
+                }
             } else if let Some(entry) = self.entries.enter(&known.name, Source::Met) {
                 entry.standing = Standing::Member(MemberState::Down);
                 entry.source = Source::Met;

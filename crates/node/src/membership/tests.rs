@@ -481,3 +481,70 @@ fn every_change_of_the_view_is_counted() {
         }
     }
 }
+
+#[test]
+fn a_member_that_turns_provisional_is_none_until_it_has_yielded() {
+    let mut a = membership();
+    hear(&mut a, hello(told("b@h", 2, MemberState::Up), vec![]));
+    assert!(a.form(false));
+    let with = |claim| Hello {
+        identity: Identity {
+            claim,
+            ..Identity::drawn(ClusterId(0))
+        },
+        ..hello(told("b@h", 2, MemberState::Up), vec![])
+    };
+    let provisional = Claim::Provisional(Life {
+        name: Atom::new("b@h"),
+        creation: 2,
+    });
+    assert_eq!(hear(&mut a, with(provisional)), Heard::Pending);
+    assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
+    assert!(matches!(
+        hear(&mut a, with(Claim::Settled { was: None })),
+        Heard::News(_)
+    ));
+    assert_eq!(state(&a, "b@h"), Some(MemberState::Up));
+}
+
+#[test]
+fn what_is_remembered_with_a_cluster_is_waited_for_and_without_one_only_tried() {
+    let known = |name: &str| Known {
+        name: Atom::new(name),
+        creation: 7,
+        dist_port: Some(9100),
+    };
+    let of = |cluster| Memory {
+        cluster,
+        members: vec![known("a@h"), known("b@h")],
+        creation: 1,
+    };
+    let mut a = membership();
+    a.recall(&of(Some(ClusterId(5))));
+    a.draw(ClusterId(9));
+    assert_eq!(a.identity().0, Identity::remembered(ClusterId(5)), "it draws none");
+    assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
+    assert_eq!(a.dial(0, 8), [(Atom::new("b@h"), Some(9100))], "and not itself");
+    assert_eq!(a.memory().members, [known("b@h")]);
+    assert_eq!(
+        a.forget(&Atom::new("b@h")),
+        Some(told_at("b@h", 7, MemberState::Gone, 9100))
+    );
+    assert_eq!(a.memory().members, []);
+
+    let mut a = membership();
+    a.recall(&of(None));
+    assert_eq!(state(&a, "b@h"), None);
+    for _ in 0..5 {
+        assert_eq!(a.dial(u64::MAX / 2, 8), [(Atom::new("b@h"), Some(9100))]);
+        a.unreachable(&Atom::new("b@h"), 0, 0);
+    }
+    assert_eq!(a.dial(u64::MAX / 2, 8), [], "some tries");
+}
+
+fn told_at(name: &str, creation: u32, state: MemberState, port: u16) -> Told {
+    Told {
+        dist_port: Some(port),
+        ..told(name, creation, state)
+    }
+}
