@@ -174,8 +174,12 @@ impl Plant {
         }
         plan.nodes = plan.nodes.max(nodes);
         plan.spare = plan.spare.max(1);
-        if self == Self::FillingReader {
+        if matches!(self, Self::FillingReader | Self::BoldReader) {
             plan.load.batch_max = 1;
+        }
+        // A silent peer is given up after half of that: until then a replica lacks what it was not sent.
+        if self == Self::BoldReader {
+            (plan.tick_ms, plan.load.think_us, plan.load.min_acks) = (8_000, 40_000, 1);
         }
         if self == Self::LostWipe {
             plan.keyspaces = 2;

@@ -2,8 +2,8 @@
 //!
 //! A ready copy of a shard and another one that meet may each lack what the other has acknowledged. Until this node has
 //! merged what the peer had when they met, it neither reads that shard for a client nor executes a command on it. The
-//! same holds while a peer that has a ready copy may not know yet that the copy of this node is ready: the peer may take
-//! itself for the primary.
+//! same holds while a peer that has a ready copy may not know yet that the copy of this node is ready: the peer may
+//! take itself for the primary.
 
 use alloc::{vec, vec::Vec};
 
