@@ -216,7 +216,8 @@ pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
     }
 }
 
-/// Whether every ready copy that the primary of a key is connected to holds write `number`. If two nodes take
+/// Whether every ready copy that the primary of a key waits for holds write `number`: all it has as peers, but for those
+/// that were silent for the write timeout and have not answered since. If two nodes take
 /// themselves for the primary, one of them must be right; if none does, there is nothing to ask.
 pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdict {
     let stores: Vec<_> = world.stores().collect();
@@ -228,9 +229,9 @@ pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdi
         }
         let lacks = stores.iter().find(|(_, store)| {
             let config = store.config();
-            let sees = cluster
-                .peers()
-                .any(|(_, peer)| peer.name == config.name && peer.creation == config.creation);
+            let sees = cluster.peers().any(|(slot, peer)| {
+                peer.name == config.name && peer.creation == config.creation && !primary.is_silent(slot)
+            });
             let concerned = config.name == cluster.name() || sees && store.cluster().copy(shard) == Copy::Ready;
             concerned && !holds(store, key, number, deleted)
         });

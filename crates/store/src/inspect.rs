@@ -48,6 +48,11 @@ impl Store {
         &self.counters
     }
 
+    /// Writes do not wait for the peer in `slot`: it was silent for the write timeout, and has not answered since.
+    pub fn is_silent(&self, slot: usize) -> bool {
+        self.silent.contains(slot)
+    }
+
     /// What is under way.
     pub fn underway(&self) -> Underway {
         Underway {

@@ -27,7 +27,7 @@ const MUTE_MS: u64 = 1_000;
 /// is made anew within this time, and neither end has decided alone what the other one decided too.
 const LOST_MS: u64 = 300;
 /// Frames of a relay come for so long after it gave way to a connection, at most.
-const SWITCH_MS: u64 = 2_000;
+const SWITCH_MS: u64 = 500;
 
 /// How frames get to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
