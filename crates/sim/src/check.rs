@@ -216,9 +216,9 @@ pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
     }
 }
 
-/// Whether every ready copy that the primary of a key waits for holds write `number`: all it has as peers, but for those
-/// that were silent for the write timeout and have not answered since. If two nodes take
-/// themselves for the primary, one of them must be right; if none does, there is nothing to ask.
+/// Whether every ready copy that the primary of a key waits for holds write `number`: those of its peers, unless a peer
+/// was silent for the write timeout and has not answered since. If two nodes take themselves for the primary, one of
+/// them must be right; if none does, there is nothing to ask.
 pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdict {
     let stores: Vec<_> = world.stores().collect();
     let mut lacking = None;
