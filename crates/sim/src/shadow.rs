@@ -452,7 +452,9 @@ impl Shadow {
         let owned = &self.owned[key];
         let last = owned.writes.len() == number;
         let (kind, state) = (owned.writes[number - 1].kind, owned.writes[number - 1].mark.state);
-        let stays = matches!(kind, Kind::Set | Kind::Del);
+        // A delete of what was deleted before writes nothing.
+        let finds = kind != Kind::Del || number < 2 || owned.writes[number - 2].kind != Kind::Del;
+        let stays = matches!(kind, Kind::Set | Kind::Del) && finds;
         let sure = last && state == State::Acked && !owned.writes.iter().any(Write::is_open) && stays;
         sure.then_some(kind == Kind::Del)
     }
