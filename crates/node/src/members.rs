@@ -231,7 +231,7 @@ impl Members {
         if turn.resets {
             // What the peers of before still send must not come to what this node begins now.
             self.publish(ctx);
-            return self.cut_all(ctx);
+            self.cut_members(ctx, &from.node);
         }
         match heard {
             Heard::News(news) => {
@@ -280,9 +280,12 @@ impl Members {
         strangers.chain(self.membership.peers()).collect()
     }
 
-    fn cut_all<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
-        for node in self.connected() {
-            ctx.disconnect(&node);
+    /// Closes the connections to the members, but for the node that was met just now. BEAM nodes keep theirs.
+    fn cut_members<P: Payload>(&mut self, ctx: &mut Context<'_, P>, met: &Atom) {
+        for node in self.membership.peers() {
+            if node != *met {
+                ctx.disconnect(&node);
+            }
         }
     }
 
