@@ -28,8 +28,10 @@ Links = Sequence[tuple[int, int]]
 Trouble = Callable[[Namespaces, float, random.Random], None]
 """Makes trouble for so many seconds, and returns while it still lasts."""
 
-CONNECTED: May = {Situation.DURING: may(), Situation.HEALING: may()}
-_APART = may() | {Operation.READ: NO_ANSWER | {Finding.APART}}
+_TOGETHER = may() | {Operation.READ: NO_ANSWER | {Finding.ACROSS}}
+"""A write that is not acknowledged yet may be read at one node and not at another one (docs/consistency.md)."""
+CONNECTED: May = {Situation.DURING: _TOGETHER, Situation.HEALING: _TOGETHER}
+_APART = may() | {Operation.READ: NO_ANSWER | {Finding.APART, Finding.ACROSS}}
 PARTED: May = {Situation.DURING: _APART, Situation.HEALING: _APART}
 UNIMPEDED: May = {}
 """No request may even fail."""

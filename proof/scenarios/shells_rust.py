@@ -126,6 +126,8 @@ def _lock(report: Report, programs: Programs, ada: Person, bob: Person) -> None:
         TURN_S,
     )
     wait_for_lines(len(programs.lines("paper")) + 4)
+    # A program that has just joined waits for the names and locks of all before it asks.
+    wait_for("dave's turn", lambda: any(line.startswith("dave") for line in programs.lines("paper")), TURN_S)
     # Before they had met each had the lock for itself.
     turns = programs.lines("paper")[len(before) :]
     report.check_none("turns do not overlap", overlaps(turns))

@@ -280,7 +280,7 @@ impl Members {
         strangers.chain(self.membership.peers()).collect()
     }
 
-    /// Closes the connections to the members, but for the node that was met just now. BEAM nodes keep theirs.
+    /// Closes the connections to the members, but for the node that was `met` just now. BEAM nodes keep theirs.
     fn cut_members<P: Payload>(&mut self, ctx: &mut Context<'_, P>, met: &Atom) {
         for node in self.membership.peers() {
             if node != *met {

@@ -406,6 +406,7 @@ impl Cluster {
         self.absent.clear();
         for peer in self.peers.iter_mut().flatten() {
             peer.holdings.clear();
+            peer.said.epoch = 0;
         }
         self.reroute();
     }

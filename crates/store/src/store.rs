@@ -356,7 +356,11 @@ impl Store {
                 true
             }
             Message::Stand { view, knows } => {
-                self.cluster.stands(slot, *view, *knows);
+                if self.cluster.stands(slot, *view, *knows) {
+                    let mut forgetful = PeerSet::EMPTY;
+                    forgetful.insert(slot);
+                    self.tell_holdings(forgetful);
+                }
                 true
             }
             Message::Relay {

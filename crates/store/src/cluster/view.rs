@@ -294,13 +294,15 @@ impl Cluster {
         self.fences.announced()
     }
 
-    /// A peer says which view it has, and which announcement of this node's holdings it knows.
-    pub fn stands(&mut self, slot: usize, view: u64, knows: u64) {
+    /// A peer says which view it has, and which announcement of this node's holdings it knows. True if it has forgotten
+    /// what it knew.
+    pub fn stands(&mut self, slot: usize, view: u64, knows: u64) -> bool {
         let knows = knows.min(self.fences.announced());
-        if let Some(peer) = self.peer_mut(slot) {
-            (peer.said.view, peer.said.knows) = (view, knows);
-            self.reroute();
-        }
+        let Some(peer) = self.peer_mut(slot) else { return false };
+        let has_forgotten = knows < peer.said.knows;
+        (peer.said.view, peer.said.knows) = (view, knows);
+        self.reroute();
+        has_forgotten
     }
 
     /// A peer says whom it sees.

@@ -162,6 +162,9 @@ impl Store {
             self.set_copy(shard, crate::message::Copy::Absent);
         }
         self.cluster.forget_holdings();
+        for slot in self.cluster.connected().iter() {
+            self.tell_stand(slot);
+        }
         self.keeper.throw_away();
         self.started_ms = self.monotonic_ms;
         self.forming.untouched = self.hlc.last();
