@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `names`, `locks`, `tally`, `method`, `exchange`, `claim`, `partition`, `dials`, `syncs` | tables and decisions; nothing is sent there |
 //! | `joining` | two partitions become one |
-//! | `agreement`, `parked` | whom this node must still agree with, and what waits for that |
+//! | `agreement`, `parked` | the nodes that this node must still agree with, and the requests that wait for it |
 //! | `mesh` | who is lost, who must be reached |
 //! | `locker`, `registrar` | lock the nodes for a join, for a name, for a process |
 //! | `api` | what the processes of this node can ask |

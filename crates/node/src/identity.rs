@@ -5,7 +5,7 @@
 //! - Nodes of two formed ids are never members of one cluster.
 //! - A node that formed shards before it had met all members (`--form-after`), or alone and nothing was written since,
 //!   holds them *provisionally*: it throws them away when it meets a node that knows the cluster, or one of a
-//!   provisional cluster that another node began. Until it has, nobody of that cluster takes it for a member.
+//!   provisional cluster that another node began. Until then no node of that cluster counts it as a member.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;

@@ -7,7 +7,7 @@
 //!
 //! - A lock or a name that is asked for here waits while a node is unmet, silent or joining.
 //! - A node that is given up holds nothing up, until it answers or is connected anew.
-//! - `membership` says who is unmet; the server of `global` says the rest.
+//! - `membership` names the nodes that were never met; the server of `global` names the others.
 
 use crate::{context::Context, message::Payload, scheduler::Core};
 use alloc::{
@@ -121,7 +121,7 @@ impl Agreement {
         self.waits.remove(node);
     }
 
-    /// Gives up those who took too long: who they are, and how far they came.
+    /// Gives up the nodes that took too long: their names, and how far the exchange with each had come.
     pub(crate) fn give_up(&mut self, now_us: u64) -> Vec<(Atom, Stage)> {
         let late = |wait: &Wait| !wait.given_up && now_us >= wait.until_us;
         let late = self.waits.iter_mut().filter(|(_, wait)| late(wait));
@@ -143,7 +143,7 @@ impl Agreement {
         !self.unmet.is_empty() || self.waits.values().any(blocks)
     }
 
-    /// Whether there is nobody left to agree with.
+    /// Whether this node agrees with every node that it knows.
     pub(crate) fn is_complete(&self) -> bool {
         self.unmet.is_empty() && !self.waits()
     }
