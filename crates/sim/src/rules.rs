@@ -34,7 +34,8 @@
 //!
 //! A write whose outcome is unknown may take effect late, and is known to nobody. It is over once a write follows
 //! [`LATE_US`](crate::shadow::LATE_US) later in a whole world. A crash that takes the last copy of a write with it
-//! (`strikes.rs`) takes back what was to be known of its key.
+//! (`strikes.rs`) takes back what was to be known of its key. A write that the crashed node alone had before it was
+//! answered is known to nobody.
 
 use store::quorum::Level;
 
@@ -82,6 +83,8 @@ pub struct Mark {
     pub everywhere_us: Option<u64>,
     /// The world was whole, or quiet, while it was under way.
     pub sure: bool,
+    /// Before it was answered, a node died that may have been the only one to have it.
+    pub orphan: bool,
 }
 
 impl Mark {
@@ -94,6 +97,7 @@ impl Mark {
             level: Level::All,
             everywhere_us: None,
             sure: false,
+            orphan: false,
         }
     }
 
@@ -144,7 +148,7 @@ pub struct Reader<'a> {
 impl Reader<'_> {
     /// Whether the request must know a write.
     pub fn must_know(&self, mark: &Mark) -> bool {
-        if mark.state != State::Acked || !mark.is_before(&self.spot) {
+        if mark.state != State::Acked || mark.orphan || !mark.is_before(&self.spot) {
             return false;
         }
         let is_own = mark.spot.machine == self.spot.machine && mark.spot.life == self.spot.life;

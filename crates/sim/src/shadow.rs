@@ -265,7 +265,7 @@ impl Shadow {
         let writes = self.owned.iter_mut().flat_map(|owned| &mut owned.writes);
         let adds = self.counters.iter_mut().flat_map(|counter| &mut counter.adds);
         let marks = writes.map(|write| &mut write.mark).chain(adds.map(|(_, mark)| mark));
-        for mark in marks.filter(|mark| mark.state == State::Acked && mark.ended_us <= before_us) {
+        for mark in marks.filter(|mark| mark.state == State::Acked && !mark.orphan && mark.ended_us <= before_us) {
             if mark.level != Level::One || is_still_since(mark.spot.asked_us) {
                 mark.everywhere_us.get_or_insert(now_us);
             }
@@ -457,6 +457,22 @@ impl Shadow {
         let stays = matches!(kind, Kind::Set | Kind::Del) && finds;
         let sure = last && state == State::Acked && !owned.writes.iter().any(Write::is_open) && stays;
         sure.then_some(kind == Kind::Del)
+    }
+
+    /// Before a crash that was not lawful: nothing is to be known of the writes under way that `rests`, given the key's
+    /// name, the number of the write and whether it is a delete, on the dying node alone. Whether a touch does cannot be
+    /// seen, nor whether an increment does.
+    pub fn orphan(&mut self, rests: impl Fn(&str, usize, bool) -> bool) {
+        for owned in &mut self.owned {
+            for (index, write) in owned.writes.iter_mut().enumerate() {
+                let is_open = write.mark.state == State::Pending;
+                write.mark.orphan |=
+                    is_open && (write.kind.is_touch() || rests(&owned.name, index + 1, write.kind == Kind::Del));
+            }
+        }
+        for (_, mark) in self.counters.iter_mut().flat_map(|counter| &mut counter.adds) {
+            mark.orphan |= mark.state == State::Pending;
+        }
     }
 
     /// A crash that was not lawful: excuses the key unless a living node satisfies `holds`, given the number of the
@@ -704,11 +720,8 @@ impl Owned {
                 Sight::Quiet(_) => String::new(),
                 Sight::Known(_) => {
                     let Mark { spot, level, .. } = write.mark;
-                    let everywhere = if write.mark.everywhere_us.is_some() {
-                        " everywhere"
-                    } else {
-                        ""
-                    };
+                    let since_ms = write.mark.everywhere_us.map(|since_us| since_us / 1000);
+                    let everywhere = since_ms.map_or(String::new(), |ms| format!(" everywhere since {ms} ms"));
                     format!(" {level:?}{everywhere} by machine {} of {:b}", spot.machine, spot.group)
                 }
             };

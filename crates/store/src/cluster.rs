@@ -439,16 +439,21 @@ impl Cluster {
         peer.said.epoch = epoch;
         peer.holdings = holdings;
         if is_met {
-            let both = |shard: &usize| {
-                self.copies[*shard] == Copy::Ready && self.copy_at(Seat::Peer(slot), *shard) != Copy::Absent
-            };
-            let both: Vec<usize> = (0..shards).filter(both).collect();
-            for shard in both {
-                self.fences.raise(shard, slot);
-            }
+            self.raise_fences(slot);
         }
         self.reroute();
         true
+    }
+
+    /// Nothing is decided on the shards that this node shares with a peer until what the peer has of them is merged.
+    fn raise_fences(&mut self, slot: usize) {
+        let both = |shard: &usize| {
+            self.copies[*shard] == Copy::Ready && self.copy_at(Seat::Peer(slot), *shard) != Copy::Absent
+        };
+        let both: Vec<usize> = (0..self.shards()).filter(both).collect();
+        for shard in both {
+            self.fences.raise(shard, slot);
+        }
     }
 
     /// This node begins to go: it has no seat any more.

@@ -232,20 +232,24 @@ impl Store {
                     }
                     Err(Misplaced::NoShard) => return replies.syntax(),
                 };
+                let is_read = access == Access::Read;
                 match self.place_of(run, shard, access) {
-                    Some(Seat::Me) if !self.may_decide(run, shard) => {
-                        let slot = replies.later();
-                        park(run, shard, (slot, index), access == Access::Read);
+                    Some(Seat::Me) if self.may_decide(run, shard) => {
+                        return self.run_here(run, shard, access, call, args, replies);
                     }
-                    Some(Seat::Me) => self.run_here(run, shard, access, call, args, replies),
+                    Some(Seat::Me) => {
+                        let slot = replies.later();
+                        park(run, shard, (slot, index), is_read);
+                    }
                     Some(Seat::Peer(peer)) if run.hops < HOPS_MAX => {
                         let slot = replies.later();
-                        put_into_parcel(run, peer, args, (slot, index), access == Access::Read);
-                        if access != Access::Read {
-                            run.written_elsewhere.insert(shard);
-                        }
+                        put_into_parcel(run, peer, args, (slot, index), is_read);
                     }
-                    _ => self.no_nodes(shard, replies),
+                    _ => return self.no_nodes(shard, replies),
+                }
+                if !is_read {
+                    // One that waits may be forwarded once its shard is settled.
+                    run.written_elsewhere.insert(shard);
                 }
             }
             // A part reads its key where the whole has its first.
@@ -324,6 +328,8 @@ impl Store {
             && route.settled
             && self.has_lease(primary)
             && !run.written_elsewhere.contains(shard)
+            // A peer may have forwarded it here since it follows a write, which this node sent on.
+            && run.asker.is_none()
         {
             return Some(Seat::Me);
         }

@@ -410,8 +410,10 @@ impl Store {
             }
         }
         for slot in self.cluster.connected().iter() {
-            // What died with the lost may have reached some and not others.
+            // What died with the lost may have reached some and not others: the peer does not decide before it has
+            // compared.
             if !change.lost.is_empty() && self.keeper.compared.contains(slot) {
+                self.tell_stand(slot);
                 self.send_clocks(slot, false);
             }
         }

@@ -209,6 +209,8 @@ pub enum Message<'a> {
         view: u64,
         /// The receiver's latest announcement of holdings that it has taken in.
         knows: u64,
+        /// How many peers it has lost, in all.
+        losses: u64,
     },
     /// A frame between two nodes that are not connected, for the receiver to take or to pass on.
     Relay {
@@ -363,10 +365,11 @@ impl Message<'_> {
                 out.push(SIGHT);
                 sight.encode(out);
             }
-            Self::Stand { view, knows } => {
+            Self::Stand { view, knows, losses } => {
                 out.push(STAND);
                 put_varint(out, *view);
                 put_varint(out, *knows);
+                put_varint(out, *losses);
             }
             Self::Relay {
                 to,
@@ -498,6 +501,7 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         STAND => Message::Stand {
             view: input.varint()?,
             knows: input.varint()?,
+            losses: input.varint()?,
         },
         RELAY => Message::Relay {
             to: Identity::decode(input)?,

@@ -59,7 +59,8 @@ impl Store {
         let Some(peer) = self.cluster.peer(slot) else { return };
         let knows = peer.said.epoch;
         let view = self.cluster.view().digest();
-        self.outboxes[slot].push(&Message::Stand { view, knows });
+        let losses = self.cluster.view().losses();
+        self.outboxes[slot].push(&Message::Stand { view, knows, losses });
     }
 
     /// Puts the frames for peers by relay into the outboxes of the neighbours on the way.

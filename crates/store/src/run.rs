@@ -99,7 +99,8 @@ pub(crate) struct Run {
     pub asker: Option<(usize, u64)>,
     /// Names of the parcels under way.
     pub sent: Vec<u64>,
-    /// Shards with a write that another node executes: what is read of them afterwards is read there too.
+    /// Shards with a write that another node executes, or that waits and may be sent to one: what is read of them
+    /// afterwards is read there too.
     pub written_elsewhere: ShardSet,
     /// Parcels and parts that have not come back.
     pub open: u32,

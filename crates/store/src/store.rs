@@ -355,7 +355,8 @@ impl Store {
                 self.look_around();
                 true
             }
-            Message::Stand { view, knows } => {
+            Message::Stand { view, knows, losses } => {
+                self.cluster.has_lost(slot, *losses);
                 if self.cluster.stands(slot, *view, *knows) {
                     let mut forgetful = PeerSet::EMPTY;
                     forgetful.insert(slot);

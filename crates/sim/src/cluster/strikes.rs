@@ -122,11 +122,8 @@ impl World {
     }
 
     pub(super) fn wild_crash(&mut self, machine: usize) -> bool {
-        self.last_crash_us = self.now_us();
-        let silent = self.random.chance(500);
-        self.die(machine, silent);
+        self.wild_death(machine);
         self.come_back(machine);
-        self.excuse();
         true
     }
 
@@ -134,6 +131,7 @@ impl World {
     pub(super) fn wild_death(&mut self, machine: usize) {
         self.last_crash_us = self.now_us();
         let silent = self.random.chance(500);
+        self.orphan(machine);
         self.die(machine, silent);
         self.excuse();
     }
@@ -175,6 +173,19 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The node on a machine is about to die. Of the requests that are not answered yet, it may be the only one to have
+    /// what they wrote; their replies may be on their way.
+    fn orphan(&mut self, machine: usize) {
+        let mut shadow = std::mem::take(&mut self.workload.shadow);
+        shadow.orphan(|name, number, deleted| {
+            let mut holders = self
+                .stores()
+                .filter(|(_, store)| crate::check::holds(store, name, number, deleted));
+            holders.all(|(at, _)| at == machine)
+        });
+        self.workload.shadow = shadow;
     }
 
     /// What no living node holds any more is not owed.

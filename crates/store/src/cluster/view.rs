@@ -107,6 +107,8 @@ pub struct Said {
     pub knows: u64,
     /// Number of its own latest announcement that was taken in here.
     pub epoch: u64,
+    /// How many peers it has lost; `None` until it has told.
+    pub losses: Option<u64>,
 }
 
 /// What a look around has changed.
@@ -135,6 +137,8 @@ pub struct View {
     lost: Vec<(Identity, Option<u64>)>,
     /// Number of the last relay that was begun here.
     relays: u64,
+    /// How many peers this node has lost.
+    losses: u64,
     /// A member that has a ready copy has not told this node what it holds.
     is_incomplete: bool,
 }
@@ -150,6 +154,7 @@ impl View {
             unseated: Vec::new(),
             lost: Vec::new(),
             relays: 0,
+            losses: 0,
             is_incomplete: false,
         };
         view.digest = view.digest_now();
@@ -176,6 +181,11 @@ impl View {
         self.digest
     }
 
+    /// How many peers this node has lost.
+    pub fn losses(&self) -> u64 {
+        self.losses
+    }
+
     /// Peers have changed: nothing is decided before the next look.
     pub(super) fn doubt(&mut self) {
         self.is_incomplete = true;
@@ -183,6 +193,7 @@ impl View {
 
     /// A peer that may come back in a moment is lost.
     pub(super) fn lose(&mut self, node: Identity) {
+        self.losses += 1;
         self.lost.push((node, None));
     }
 
@@ -303,6 +314,16 @@ impl Cluster {
         (peer.said.view, peer.said.knows) = (view, knows);
         self.reroute();
         has_forgotten
+    }
+
+    /// A peer says how many peers it has lost. What those sent may have reached it and not this node: its copies are
+    /// merged before this node decides again. Its clocks follow.
+    pub fn has_lost(&mut self, slot: usize, losses: u64) {
+        let Some(peer) = self.peer_mut(slot) else { return };
+        let before = peer.said.losses.replace(losses);
+        if before.is_some_and(|before| before < losses) {
+            self.raise_fences(slot);
+        }
     }
 
     /// A peer says whom it sees.
