@@ -127,6 +127,14 @@ impl Run {
         }
     }
 
+    /// The run that it is a part of.
+    pub(crate) fn parent(&self) -> Option<RunId> {
+        match self.origin {
+            Origin::Part { of, .. } | Origin::Again { of, .. } => Some(of),
+            Origin::Client | Origin::Peer { .. } | Origin::Beam(_) => None,
+        }
+    }
+
     /// Whether whoever asked takes the replies in pieces and asks for the rest.
     pub(crate) fn is_piecemeal(&self) -> bool {
         match self.origin {

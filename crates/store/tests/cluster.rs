@@ -115,6 +115,36 @@ fn requests_on_many_keys_gather_from_all_nodes() {
     }
 }
 
+#[test]
+fn a_read_whose_node_is_lost_does_not_see_the_write_behind_it() {
+    let names = ["a", "b", "c", "d", "e"];
+    let mut net = Net::new();
+    for name in names {
+        let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
+        config.replicas = 2;
+        net.start_with(config);
+    }
+    net.heal();
+    let keys: Vec<String> = (0..20).map(|number| format!("key:{number}")).collect();
+    let mut requests = vec![format!("MGET {}", keys.join(" "))];
+    requests.extend(keys.iter().map(|key| format!("DEL {key}")));
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    for other in &names[..4] {
+        fill(&mut net, "a", 20);
+        net.deafen(other, "e");
+        let id = net.begin("e", &requests);
+        // All of it is executed, and some of the replies have not come.
+        net.run_ms(5);
+        assert_eq!(net.answer("e", id), None);
+        net.cut(other, "e");
+        net.hear();
+        let answer = net.wait("e", id, 5_100);
+        let shown = words(answer.split(" | ").next().unwrap());
+        assert!(!shown.contains(&"-".to_owned()), "{answer}");
+        net.heal();
+    }
+}
+
 fn words(reply: &str) -> Vec<String> {
     reply
         .trim_matches(['[', ']'])

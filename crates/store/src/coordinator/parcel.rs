@@ -215,17 +215,52 @@ impl Store {
         }
     }
 
-    /// Reads are asked of another; whether a write was executed nobody knows.
-    fn parcel_lost(&mut self, sent: Sent) {
+    /// Reads are asked of another, unless the run has sent a write on their shard, which may have overtaken them now;
+    /// whether a write was executed nobody knows.
+    fn parcel_lost(&mut self, mut sent: Sent) {
         let Some(run) = self.runs.get(sent.run) else { return };
-        if sent.reads_only {
-            let hops = run.hops + 1;
-            self.ask_again(sent, |again| again.hops = hops);
-        } else {
+        if !sent.reads_only {
             run.open -= 1;
             let text = "the node that executed this write is lost: it may or may not have taken effect";
-            self.fail(sent, ErrorKind::Timeout, text);
+            return self.fail(sent, ErrorKind::Timeout, text);
         }
+        let hops = run.hops + 1;
+        let slots = mem::take(&mut sent.slots);
+        let (late, rest): (Vec<_>, Vec<_>) = slots
+            .into_iter()
+            .partition(|&(_, index)| self.is_followed_by_a_write(sent.run, sent.keyspace, index));
+        let mut failed = Replies::new();
+        failed.error(
+            ErrorKind::NoNodes,
+            "the node that was asked is lost, and a write behind this read may be done",
+        );
+        let Some(run) = self.runs.get(sent.run) else { return };
+        for (slot, _) in late {
+            run.ask.batch.replies.fill(slot, &failed);
+        }
+        if rest.is_empty() {
+            run.open -= 1;
+            return self.settle(sent.run);
+        }
+        sent.slots = rest;
+        self.ask_again(sent, |again| again.hops = hops);
+    }
+
+    /// Whether the run of a read, or one that it is a part of, has sent a write on the same shard.
+    fn is_followed_by_a_write(&mut self, id: RunId, keyspace: u16, index: u32) -> bool {
+        let Some(run) = self.runs.lend(id) else { return false };
+        let args = run.ask.batch.request(index as usize);
+        let row = command::find(&args[0]).map(|row| row.member(args.get(1)).unwrap_or(row));
+        let shard = row.and_then(|row| self.locate(row.keys, args, keyspace).ok());
+        let mut of = run.parent();
+        let mut is_written = shard.is_some_and(|shard| run.written_elsewhere.contains(shard));
+        self.runs.put(id, run);
+        while let (Some(shard), Some(above), false) = (shard, of, is_written) {
+            let Some(run) = self.runs.get(above) else { break };
+            is_written = run.written_elsewhere.contains(shard);
+            of = run.parent();
+        }
+        is_written
     }
 
     /// Begins requests that waited for their shard again; what has to wait once more does so until `until_ms`.
