@@ -2,11 +2,7 @@
 
 use alloc::{borrow::Cow, string::ToString, vec::Vec};
 use bytes::Bytes;
-use wire::{
-    etf,
-    reply::{ErrorKind, Replies},
-    request::Args,
-};
+use wire::{etf, reply::Replies, request::Args};
 
 use crate::{
     config::Config,
@@ -71,13 +67,7 @@ impl<'a> Call<'a> {
     pub fn admits(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.config.value_bytes_max;
         if !fits {
-            self.replies.error(
-                ErrorKind::Err,
-                format_args!(
-                    "value exceeds the maximum of {} bytes (max_value)",
-                    self.config.value_bytes_max
-                ),
-            );
+            self.replies.value_too_large(self.config.value_bytes_max);
         }
         fits
     }

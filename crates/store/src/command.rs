@@ -103,7 +103,7 @@ pub enum Access {
 pub enum Fold {
     /// The sum of integers.
     Sum,
-    /// An array of the replies.
+    /// An array of the replies; an error if one of them is.
     Array,
     /// An array of the elements of all replies.
     Concat,

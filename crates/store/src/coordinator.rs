@@ -221,16 +221,7 @@ impl Store {
             command::Run::Shard(access, call) => {
                 let shard = match self.locate(row.keys, args, run.ask.session.keyspace) {
                     Ok(shard) => shard,
-                    Err(Misplaced::CrossSlot) => {
-                        return replies.cross_slot();
-                    }
-                    Err(Misplaced::KeyTooLong) => {
-                        return replies.error(
-                            ErrorKind::Err,
-                            format_args!("key is empty or longer than {} bytes", self.config.key_bytes_max),
-                        );
-                    }
-                    Err(Misplaced::NoShard) => return replies.syntax(),
+                    Err(why) => return self.misplaced(why, replies),
                 };
                 match self.place_of(run, shard, access) {
                     Some(Seat::Me) if !self.may_decide(run, shard) => {
@@ -253,15 +244,8 @@ impl Store {
                 let part = command::find(part.as_bytes()).expect("a part is a row of the table");
                 self.run_row(id, run, part, args, index, replies);
             }
-            command::Run::Each(part, fold) => self.each(id, run, row, part, fold, args, replies),
-            command::Run::Every(part, fold) => {
-                let mut batch = Batch::new();
-                let shards = usize::from(self.config.shards);
-                for number in 0..shards {
-                    push_part(&mut batch, part, number, args.skip(1));
-                }
-                self.parts(id, run, batch, fold, replies);
-            }
+            command::Run::Each(part, fold) => self.each(id, run, row, (part, fold), args, replies),
+            command::Run::Every(part, fold) => self.every(id, run, row, (part, fold), args, replies),
             command::Run::Family(_) => unreachable!("a family is run through the rows of its members"),
             command::Run::Scan => {
                 if let Some(batch) = commands::scan::plan(self, args, replies) {
@@ -354,9 +338,9 @@ impl Store {
         let level = run.ask.session.level.unwrap_or(keyspace.level);
         let mut targets = PeerSet::EMPTY;
         if access != Access::Read {
-            targets = self.cluster.route(shard).targets.union(self.replicas[shard].followers);
-            if keyspace.min_acks > 1 && targets.without(self.silent).len() + 1 < keyspace.min_acks {
-                return replies.error(ErrorKind::NoReplicas, "Not enough good replicas to write.");
+            targets = self.targets(shard);
+            if !self.has_enough_copies(run, shard) {
+                return replies.no_replicas();
             }
             if access == Access::Grow && self.memory_is_short(args) {
                 return replies.out_of_memory();
@@ -392,20 +376,21 @@ impl Store {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // the parts of one request, each of its own kind
     fn each(
         &mut self,
         id: RunId,
         run: &mut Run,
         row: &Row,
-        part: &'static str,
-        fold: Fold,
+        (part, fold): (&'static str, Fold),
         args: Args<'_>,
         replies: &mut Replies,
     ) {
         let step = row.keys.step();
         if !(args.len() - 1).is_multiple_of(step) {
             return replies.wrong_arity(row.name);
+        }
+        if row.writes() && !self.admits_each(run, row, args, replies) {
+            return;
         }
         let mut batch = Batch::new();
         let mut rest = args.skip(1);
@@ -417,6 +402,93 @@ impl Store {
             rest = rest.skip(step);
         }
         self.parts(id, run, batch, fold, replies);
+    }
+
+    fn every(
+        &mut self,
+        id: RunId,
+        run: &mut Run,
+        row: &Row,
+        (part, fold): (&'static str, Fold),
+        args: Args<'_>,
+        replies: &mut Replies,
+    ) {
+        let shards = usize::from(self.config.shards);
+        if row.writes() {
+            let base = usize::from(run.ask.session.keyspace) * shards;
+            if !(base..base + shards).all(|shard| self.admits_write(run, shard, replies)) {
+                return;
+            }
+        }
+        let mut batch = Batch::new();
+        for number in 0..shards {
+            push_part(&mut batch, part, number, args.skip(1));
+        }
+        self.parts(id, run, batch, fold, replies);
+    }
+
+    /// Whether a write of many keys can be executed as a whole, as far as this node can tell before any part of it is;
+    /// if not, the error is written. What fails later, at another node, may leave it half done.
+    fn admits_each(&mut self, run: &Run, row: &Row, args: Args<'_>, replies: &mut Replies) -> bool {
+        if row.access() == Some(Access::Grow) {
+            let bytes = args.iter().map(|arg| arg.len() as u64).sum();
+            if self.memory_would_be_short(bytes) {
+                replies.out_of_memory();
+                return false;
+            }
+        }
+        let mut values = args.skip(2).iter().step_by(row.keys.step());
+        if row.keys == Keys::Pairs && values.any(|value| value.len() > self.config.value_bytes_max) {
+            replies.value_too_large(self.config.value_bytes_max);
+            return false;
+        }
+        let base = usize::from(run.ask.session.keyspace) * usize::from(self.config.shards);
+        for key in row.keys.of(args) {
+            match self.slot_of(key) {
+                Err(why) => {
+                    self.misplaced(why, replies);
+                    return false;
+                }
+                Ok(slot) => {
+                    if !self.admits_write(run, base + self.shard_of(slot), replies) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether somebody takes writes on `shard`; if not, the error is written.
+    fn admits_write(&mut self, run: &Run, shard: usize, replies: &mut Replies) -> bool {
+        match self.place_of(run, shard, Access::Write) {
+            None => self.no_nodes(shard, replies),
+            Some(Seat::Me) if !self.has_enough_copies(run, shard) => replies.no_replicas(),
+            Some(_) => return true,
+        }
+        false
+    }
+
+    /// Whether a write on `shard`, whose primary is this node, would reach as many copies as its keyspace demands.
+    fn has_enough_copies(&self, run: &Run, shard: usize) -> bool {
+        let min_acks = self.config.keyspaces[usize::from(run.ask.session.keyspace)].min_acks;
+        min_acks <= 1 || self.targets(shard).without(self.silent).len() + 1 >= min_acks
+    }
+
+    /// The peers that a write on `shard`, whose primary is this node, is sent to.
+    fn targets(&self, shard: usize) -> PeerSet {
+        self.cluster.route(shard).targets.union(self.replicas[shard].followers)
+    }
+
+    fn misplaced(&self, why: Misplaced, replies: &mut Replies) {
+        match why {
+            Misplaced::CrossSlot => replies.cross_slot(),
+            Misplaced::NoShard => replies.syntax(),
+            Misplaced::KeyTooLong => replies.error(
+                ErrorKind::Err,
+                format_args!("key is empty or longer than {} bytes", self.config.key_bytes_max),
+            ),
+        }
     }
 
     /// Runs the parts of one request as a batch of its own, and folds their replies into one.
@@ -603,15 +675,18 @@ impl Store {
 
     /// Memory is measured once a second: what clients bring meanwhile counts as kept.
     fn memory_is_short(&mut self, args: Args<'_>) -> bool {
-        let bytes_max = self.config.memory_bytes_max;
-        if bytes_max == 0 {
-            return false;
-        }
-        let is_short = self.measured.memory_bytes.saturating_add(self.grown_bytes) > bytes_max;
-        if !is_short {
+        let is_short = self.memory_would_be_short(0);
+        if !is_short && self.config.memory_bytes_max > 0 {
             self.grown_bytes += args.iter().map(|arg| arg.len() as u64).sum::<u64>();
         }
         is_short
+    }
+
+    /// Whether `bytes` more would be beyond the limit.
+    fn memory_would_be_short(&self, bytes: u64) -> bool {
+        let bytes_max = self.config.memory_bytes_max;
+        let kept = self.measured.memory_bytes.saturating_add(self.grown_bytes);
+        bytes_max > 0 && kept.saturating_add(bytes) > bytes_max
     }
 }
 

@@ -5,12 +5,10 @@ use wire::reply::{Replies, Reply};
 
 use crate::command::Fold;
 
-/// Writes the one reply that `parts` come to. An error among them is the reply, except in an array, whose elements
-/// stand for themselves.
+/// Writes the one reply that `parts` come to. If one of them is an error, it is the reply: Redis never gives an error
+/// within an array, and clients return one as if it were a value.
 pub(crate) fn fold(fold: Fold, parts: &Replies, out: &mut Replies) {
-    if fold != Fold::Array
-        && let Some(Reply::Error(kind, text)) = firsts(parts).find(|first| matches!(first, Reply::Error(..)))
-    {
+    if let Some(Reply::Error(kind, text)) = firsts(parts).find(|first| matches!(first, Reply::Error(..))) {
         return out.error(kind, text);
     }
     match fold {
