@@ -195,6 +195,11 @@ impl Row {
         matches!(self.name, "auth" | "hello" | "quit" | "reset")
     }
 
+    /// It is executed, and not queued, between `MULTI` and `EXEC`.
+    pub fn runs_in_multi(&self) -> bool {
+        matches!(self.name, "multi" | "exec" | "discard" | "watch" | "quit" | "reset")
+    }
+
     /// A row that only the store itself uses, as a part of another.
     pub fn is_internal(&self) -> bool {
         self.name.starts_with('%')

@@ -18,6 +18,7 @@ mod salp;
 mod server;
 mod settings;
 mod string;
+mod transactions;
 
 use crate::command::{
     Access::{Grow, Read, Write},
@@ -119,6 +120,13 @@ pub const ROWS: &[Row] = rows! {
         "cluster" AtLeast(2), None, Family(CLUSTER), "Tells of nodes, slots and shards.";
         "readonly" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
         "readwrite" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
+    }
+    "transactions" {
+        "discard" Exactly(1), None, Here(transactions::discard), "Ends what a refused MULTI began.";
+        "exec" Exactly(1), None, Here(transactions::exec), "Refused: ends what a refused MULTI began.";
+        "multi" Exactly(1), None, Here(transactions::multi), "Refused, with all that follows until EXEC or DISCARD.";
+        "unwatch" Exactly(1), None, Here(transactions::unwatch), "Accepted: no key is watched.";
+        "watch" AtLeast(2), All, Here(transactions::watch), "Refused: there are no transactions yet.";
     }
     "salp" {
         "salp.get" Exactly(2), First, Shard(Read, salp::get), "Gives value, content type, version and deadline of a key.";

@@ -60,9 +60,9 @@ impl Store {
     /// A batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
         self.counters.requests += ask.batch.len() as u64;
-        ask.session.active_ms = self.monotonic_ms;
+        ask.session.shown.active_ms = self.monotonic_ms;
         if let Some(known) = self.clients.get_mut(&ask.session.id) {
-            known.active_ms = self.monotonic_ms;
+            known.shown.active_ms = self.monotonic_ms;
         }
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
         self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
@@ -99,14 +99,26 @@ impl Store {
         }
     }
 
-    /// Answers all requests of a run that has not begun with an error.
+    /// Ends a run that has not begun: what concerns its connection alone is executed, so that no later request runs
+    /// under what an earlier one was to change, and all others are answered with an error.
     fn refuse(&mut self, mut run: Run, kind: ErrorKind, text: &str) {
-        let Ask { session, batch, .. } = &mut *run.ask;
-        for _ in 0..batch.len() {
-            let mark = batch.replies.mark();
-            batch.replies.error(kind, text);
-            session.silence.hush(&mut batch.replies, mark);
+        let mut requests = mem::take(&mut run.ask.batch);
+        let mut replies = mem::take(&mut requests.replies);
+        for args in requests.requests() {
+            let mark = replies.mark();
+            if run.ask.session.quit {
+                replies.no_reply();
+                continue;
+            }
+            match resolve(&run, args, &mut replies).map(|row| row.run) {
+                None => {}
+                Some(command::Run::Here(visit)) => self.visit(&mut run, visit, args, &mut replies),
+                Some(_) => replies.error(kind, text),
+            }
+            run.ask.session.silence.hush(&mut replies, mark);
         }
+        requests.replies = replies;
+        run.ask.batch = requests;
         self.finish(run);
     }
 
@@ -174,30 +186,18 @@ impl Store {
     }
 
     fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
-        let Some(mut row) = command::find(&args[0]) else {
-            replies.unknown_command(&args[0], args.skip(1).iter());
-            return;
-        };
-        // A client has no business with the parts that commands are made of.
-        if row.is_internal() && matches!(run.origin, Origin::Client | Origin::Beam(_)) {
-            replies.unknown_command(&args[0], args.skip(1).iter());
-            return;
+        if let Some(row) = resolve(run, args, replies) {
+            self.run_row(id, run, row, args, index, replies);
         }
-        if matches!(row.run, command::Run::Family(_)) && row.arity.admits(args.len()) {
-            let Some(member) = row.member(args.get(1)) else {
-                return replies.unknown_subcommand(row.name, args.get(1).unwrap_or_default());
-            };
-            row = member;
-        }
-        if !row.arity.admits(args.len()) {
-            replies.wrong_arity(row.name);
-            return;
-        }
-        if !run.ask.session.authenticated && !row.needs_no_password() {
-            replies.no_auth();
-            return;
-        }
-        self.run_row(id, run, row, args, index, replies);
+    }
+
+    fn visit(&mut self, run: &mut Run, visit: fn(&mut Visit<'_>), args: Args<'_>, replies: &mut Replies) {
+        visit(&mut Visit {
+            store: self,
+            session: &mut run.ask.session,
+            args,
+            replies,
+        });
     }
 
     fn run_row(
@@ -210,14 +210,7 @@ impl Store {
         replies: &mut Replies,
     ) {
         match row.run {
-            command::Run::Here(visit) => {
-                visit(&mut Visit {
-                    store: self,
-                    session: &mut run.ask.session,
-                    args,
-                    replies,
-                });
-            }
+            command::Run::Here(visit) => self.visit(run, visit, args, replies),
             command::Run::Shard(access, call) => {
                 let shard = match self.locate(row.keys, args, run.ask.session.keyspace) {
                     Ok(shard) => shard,
@@ -688,6 +681,38 @@ impl Store {
         let kept = self.measured.memory_bytes.saturating_add(self.grown_bytes);
         bytes_max > 0 && kept.saturating_add(bytes) > bytes_max
     }
+}
+
+/// The row that executes a request of `run`; `None` if it is refused, and the error is written.
+fn resolve(run: &Run, args: Args<'_>, replies: &mut Replies) -> Option<&'static Row> {
+    let session = &run.ask.session;
+    let found = command::find(&args[0]);
+    if session.in_refused_multi && !found.is_some_and(Row::runs_in_multi) {
+        replies.in_refused_multi();
+        return None;
+    }
+    // A client has no business with the parts that commands are made of.
+    let is_client = matches!(run.origin, Origin::Client | Origin::Beam(_));
+    let Some(mut row) = found.filter(|row| !(is_client && row.is_internal())) else {
+        replies.unknown_command(&args[0], args.skip(1).iter());
+        return None;
+    };
+    if matches!(row.run, command::Run::Family(_)) && row.arity.admits(args.len()) {
+        let Some(member) = row.member(args.get(1)) else {
+            replies.unknown_subcommand(row.name, args.get(1).unwrap_or_default());
+            return None;
+        };
+        row = member;
+    }
+    if !row.arity.admits(args.len()) {
+        replies.wrong_arity(row.name);
+        return None;
+    }
+    if !session.authenticated && !row.needs_no_password() {
+        replies.no_auth();
+        return None;
+    }
+    Some(row)
 }
 
 /// Why a request has no shard.

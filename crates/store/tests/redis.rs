@@ -108,3 +108,35 @@ fn what_is_refused_for_one_of_its_keys_is_not_half_done() {
         assert_eq!(net.ask("a", "DBSIZE"), "4", "{request}");
     }
 }
+
+/// A node that stood still refuses requests on shards. Those behind must not run under what an earlier one was to change.
+#[test]
+fn a_refused_batch_still_changes_its_connection() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    net.stop("a");
+    net.run_ms(1_500);
+    for name in ["b", "c"] {
+        net.deafen(name, "a");
+    }
+    net.resume("a");
+    net.run_ms(1);
+    let replies = |net: &mut Net, requests: &[&str]| {
+        let id = net.begin("a", requests);
+        net.wait("a", id, 5_100)
+    };
+    assert_eq!(
+        replies(
+            &mut net,
+            &["GET k", "PING", "MULTI", "PING", "SET k 1", "EXEC", "SET k 2"]
+        ),
+        "!no_nodes | PONG | !bad_request | !bad_request | !bad_request | !exec_abort | !no_nodes"
+    );
+    assert_eq!(
+        replies(&mut net, &["SELECT 1", "CLIENT REPLY OFF", "GET k", "CLIENT REPLY ON"]),
+        "OK | NoReply | NoReply | OK"
+    );
+    assert_eq!(
+        replies(&mut net, &["NOSUCH", "QUIT", "GET k"]),
+        "!bad_request | OK | NoReply"
+    );
+}

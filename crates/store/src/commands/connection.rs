@@ -1,14 +1,11 @@
 //! The connection itself: protocol, authentication, keyspace. What concerns `CLIENT` is in [`super::client`].
 
-use alloc::{
-    format,
-    string::{String, ToString},
-};
+use alloc::{format, string::String};
 use wire::reply::{ErrorKind, Protocol};
 
 use super::number::integer;
 use crate::{
-    ask::{Session, Silence},
+    ask::{Session, Shown},
     visit::Visit,
 };
 
@@ -117,7 +114,7 @@ pub(super) fn hello(visit: &mut Visit<'_>) {
         if !is_name(name) {
             return bad_client_name(visit);
         }
-        visit.session.name = String::from_utf8_lossy(name).into_owned();
+        visit.session.shown.name = String::from_utf8_lossy(name).into_owned();
     }
     visit.session.protocol = protocol;
     visit.session_changed();
@@ -185,16 +182,14 @@ pub(super) fn select(visit: &mut Visit<'_>) {
 /// `RESET`: as it was when it connected.
 pub(super) fn reset(visit: &mut Visit<'_>) {
     let authenticated = visit.store.config.password.is_none();
-    let old = &*visit.session;
+    let shown = Shown {
+        name: String::new(),
+        ..visit.session.shown.clone()
+    };
     *visit.session = Session {
-        address: old.address.to_string(),
-        local_address: old.local_address.to_string(),
-        since_ms: old.since_ms,
-        active_ms: old.active_ms,
-        library: old.library.to_string(),
-        library_version: old.library_version.to_string(),
-        silence: Silence::Off,
-        ..Session::new(old.id, authenticated)
+        piecemeal: visit.session.piecemeal,
+        shown,
+        ..Session::new(visit.session.id, authenticated)
     };
     visit.session_changed();
     visit.replies.switch(Protocol::Resp2);
