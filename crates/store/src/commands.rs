@@ -73,7 +73,7 @@ pub const ROWS: &[Row] = rows! {
         "pexpireat" AtLeast(3), First, Shard(Write, expiry::pexpireat), "Sets the Unix millisecond at which a key expires.";
         "pexpiretime" Exactly(2), First, Shard(Read, expiry::pexpiretime), "Gives the Unix millisecond at which a key expires.";
         "pttl" Exactly(2), First, Shard(Read, expiry::pttl), "Gives the milliseconds a key has left.";
-        "randomkey" Exactly(1), None, Every("%randomkey", Fold::Any), "Gives a key at random.";
+        "randomkey" Exactly(1), None, Every("%randomkey", Fold::Random), "Gives a key at random.";
         "rename" Exactly(3), Two, Shard(Grow, keys::rename), "Moves a value to another key of the slot.";
         "renamenx" Exactly(3), Two, Shard(Grow, keys::renamenx), "Moves a value to another key of the slot if that is free.";
         "scan" AtLeast(2), None, Scan, "Gives some keys, and where to go on.";
@@ -85,7 +85,7 @@ pub const ROWS: &[Row] = rows! {
         "%del" Exactly(2), First, Shard(Write, keys::del), "One key of DEL.";
         "%exists" Exactly(2), First, Shard(Read, keys::exists), "One key of EXISTS.";
         "%keys" Exactly(3), Shard, Shard(Read, keys::keys), "One shard of KEYS.";
-        "%randomkey" Exactly(2), Shard, Shard(Read, keys::randomkey), "One shard of RANDOMKEY.";
+        "%randomkey" Exactly(2), Shard, Shard(Read, keys::randomkey), "How many keys a shard has, and one of them.";
         "%scan" Exactly(5), Shard, Shard(Read, scan::scan), "One shard of SCAN.";
     }
     "connection" {

@@ -241,8 +241,8 @@ impl Store {
             command::Run::Every(part, fold) => self.every(id, run, row, (part, fold), args, replies),
             command::Run::Family(_) => unreachable!("a family is run through the rows of its members"),
             command::Run::Scan => {
-                if let Some(batch) = commands::scan::plan(self, args, replies) {
-                    self.parts(id, run, batch, Fold::Scan, replies);
+                if let Some((batch, count)) = commands::scan::plan(self, run.ask.session.keyspace, args, replies) {
+                    self.parts(id, run, batch, Fold::Scan(count), replies);
                 }
             }
         }
@@ -283,7 +283,7 @@ impl Store {
     }
 
     fn slot_of(&self, key: &[u8]) -> Result<u16, Misplaced> {
-        if key.is_empty() || key.len() > self.config.key_bytes_max {
+        if key.len() > self.config.key_bytes_max {
             return Err(Misplaced::KeyTooLong);
         }
         Ok(slot::slot(key))
@@ -346,6 +346,7 @@ impl Store {
             replies,
             now_ms: self.now_ms,
             wall_ahead_ms: run.wall_ahead_ms,
+            keyspace: run.ask.session.keyspace,
             config: &self.config,
             random: self.random.next(),
             shard: &mut self.replicas[shard].shard,
@@ -479,7 +480,7 @@ impl Store {
             Misplaced::NoShard => replies.syntax(),
             Misplaced::KeyTooLong => replies.error(
                 ErrorKind::Err,
-                format_args!("key is empty or longer than {} bytes", self.config.key_bytes_max),
+                format_args!("key is longer than {} bytes", self.config.key_bytes_max),
             ),
         }
     }
@@ -503,13 +504,20 @@ impl Store {
         run.written_elsewhere.clone_from(&parts.written_elsewhere);
         if parts.is_settled() {
             self.runs.release(parts_id);
-            let mut reply = Replies::new();
-            command::fold(fold, &parts.ask.batch.replies, &mut reply);
+            let reply = self.folded(fold, &parts);
             replies.fill(slot, &reply);
         } else {
             run.open += 1;
             self.park(parts_id, parts);
         }
+    }
+
+    /// The one reply that the replies to the parts of a request come to.
+    fn folded(&mut self, fold: Fold, parts: &Run) -> Replies {
+        let random = if fold == Fold::Random { self.random.next() } else { 0 };
+        let mut reply = Replies::new();
+        command::fold(fold, &parts.ask.batch.replies, random, &mut reply);
+        reply
     }
 
     /// `peer` has merged every delta up to frame `number`.
@@ -570,8 +578,7 @@ impl Store {
                 }
             }
             Origin::Part { of, slot, fold } => {
-                let mut reply = Replies::new();
-                command::fold(fold, &run.ask.batch.replies, &mut reply);
+                let reply = self.folded(fold, &run);
                 if let Some(parent) = self.runs.get(of) {
                     parent.ask.batch.replies.fill(slot, &reply);
                     parent.open -= 1;
@@ -716,6 +723,7 @@ fn resolve(run: &Run, args: Args<'_>, replies: &mut Replies) -> Option<&'static 
 }
 
 /// Why a request has no shard.
+#[derive(Clone, Copy)]
 enum Misplaced {
     CrossSlot,
     KeyTooLong,

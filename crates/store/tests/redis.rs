@@ -140,3 +140,151 @@ fn a_refused_batch_still_changes_its_connection() {
         "!bad_request | OK | NoReply"
     );
 }
+
+fn members(reply: &str) -> Vec<String> {
+    let inner = reply.strip_prefix('[').unwrap().strip_suffix(']').unwrap();
+    inner
+        .split(' ')
+        .filter(|key| !key.is_empty())
+        .map(String::from)
+        .collect()
+}
+
+/// Nodes with one copy of each shard: whoever is asked has to ask the others.
+fn without_replicas(names: &[&str]) -> Net {
+    let mut net = Net::new();
+    for name in names {
+        let mut config = net::config(name, if name == &names[0] { &[] } else { &names[..1] });
+        config.replicas = 1;
+        net.start_with(config);
+    }
+    net.heal();
+    net
+}
+
+/// As the test of Valkey has it, and then over many keys in all shards.
+#[test]
+fn random_keys_are_drawn_evenly_from_all_shards_of_all_nodes() {
+    let mut net = without_replicas(&["a", "b", "c"]);
+    assert_eq!(net.ask("a", "RANDOMKEY"), "-");
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let pairs = names.map(|name| format!("{name} 1")).join(" ");
+    assert_eq!(net.ask("a", &format!("MSET {pairs}")), "OK");
+    let draw = |net: &mut Net, node: &str, count: usize| {
+        let replies = net.ask_all(node, &vec!["RANDOMKEY"; count]);
+        let mut drawn = std::collections::BTreeMap::new();
+        for key in replies.split(" | ") {
+            *drawn.entry(String::from(key)).or_insert(0) += 1;
+        }
+        drawn
+    };
+    for node in ["a", "b", "c"] {
+        let drawn = draw(&mut net, node, 4_000);
+        assert_eq!(drawn.len(), names.len(), "{drawn:?}");
+        // Each is expected 500 times, with a standard deviation of 21.
+        assert!(drawn.values().all(|count| (380..620).contains(count)), "{drawn:?}");
+    }
+
+    let pairs: Vec<String> = (0..2_000).map(|number| format!("key:{number} 1")).collect();
+    assert_eq!(net.ask("a", &format!("MSET {}", pairs.join(" "))), "OK");
+    let drawn = draw(&mut net, "b", 20_000);
+    // A key is missed with a chance of e^-10.
+    assert!(drawn.len() > 1_990, "{} of 2008", drawn.len());
+    assert!(drawn.values().all(|count| *count < 40), "{drawn:?}");
+}
+
+/// What expires is a key until it is deleted, but is not drawn.
+#[test]
+fn no_expired_key_is_drawn() {
+    let mut net = Net::cluster(&["a"]);
+    for number in 0..500 {
+        assert_eq!(net.ask("a", &format!("SET short:{number} 1 PX 100")), "OK");
+    }
+    assert_eq!(net.ask("a", "MSET x 1 y 1"), "OK");
+    net.run_ms(101);
+    let drawn = net.ask_all("a", &["RANDOMKEY"; 100]);
+    let both = ["x", "y"].map(|name| drawn.split(" | ").filter(|key| key == &name).count());
+    assert_eq!(both[0] + both[1], 100, "{drawn}");
+    assert!(both.iter().all(|count| *count > 20), "{both:?}");
+}
+
+/// Scans from the beginning to the end; gives the keys, and by how many calls.
+fn scan(net: &mut Net, node: &str, options: &str, mut between: impl FnMut(&mut Net, usize)) -> (Vec<String>, usize) {
+    let (mut cursor, mut found, mut calls) = (0_u64, Vec::new(), 0);
+    loop {
+        let reply = net.ask(node, &format!("SCAN {cursor} {options}"));
+        let (next, keys) = reply[1..reply.len() - 1].split_once(' ').unwrap();
+        found.extend(members(keys));
+        calls += 1;
+        cursor = next.parse().unwrap();
+        assert!(cursor < 1 << 53, "{cursor} is not exact as a double");
+        if cursor == 0 {
+            return (found, calls);
+        }
+        assert!(calls < 20_000, "the scan has no end");
+        between(net, calls);
+    }
+}
+
+#[test]
+fn a_scan_gives_every_key_that_stays_and_its_cursors_are_exact_as_doubles() {
+    let mut net = without_replicas(&["a", "b", "c"]);
+    let pairs: Vec<String> = (0..2_000).map(|number| format!("stays:{number} 1")).collect();
+    assert_eq!(net.ask("a", &format!("MSET {}", pairs.join(" "))), "OK");
+    net.run_ms(2_000);
+    for (node, options) in [
+        ("a", "COUNT 7"),
+        ("b", "COUNT 100"),
+        ("c", "MATCH stays:* COUNT 33"),
+        ("a", "COUNT 100000"),
+    ] {
+        let (mut found, _) = scan(&mut net, node, options, |net, calls| {
+            let number = calls % 50;
+            net.ask("b", &format!("SET comes:{calls} 1"));
+            net.ask("c", &format!("DEL comes:{}", calls / 2));
+            net.ask("a", &format!("APPEND stays:{number} x"));
+        });
+        found.retain(|key| key.starts_with("stays:"));
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), 2_000, "{options} at {node}");
+    }
+}
+
+/// How many keys there are is known as it was a second ago.
+#[test]
+fn a_scan_looks_at_about_count_keys_also_just_after_a_load() {
+    for names in [&["a"][..], &["a", "b", "c"]] {
+        let mut net = without_replicas(names);
+        let pairs: Vec<String> = (0..5_000).map(|number| format!("load:{number} 1")).collect();
+        assert_eq!(net.ask("a", &format!("MSET {}", pairs.join(" "))), "OK");
+        for (count, most) in [(1, 2), (10, 20), (100, 200), (1_000, 2_000)] {
+            let reply = net.ask("a", &format!("SCAN 0 COUNT {count}"));
+            let (_, keys) = reply[1..reply.len() - 1].split_once(' ').unwrap();
+            let found = members(keys).len();
+            assert!((1..=most).contains(&found), "COUNT {count} of {names:?} gives {found}");
+        }
+        let (found, calls) = scan(&mut net, "a", "COUNT 500", |_, _| {});
+        assert_eq!(found.len(), 5_000);
+        assert!(calls <= 12, "{calls} calls");
+    }
+}
+
+#[test]
+fn the_empty_key_travels_like_any_other() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    assert_eq!(net.ask("a", "SET  v"), "OK");
+    for node in ["a", "b", "c"] {
+        assert_eq!(net.ask(node, "MGET  nosuch"), "[v -]", "at {node}");
+    }
+    assert_eq!(net.ask("b", "APPEND  w"), "2");
+    net.start("d", &["a"]);
+    net.heal();
+    net.kill("a");
+    net.run_ms(10_000);
+    for node in ["b", "c", "d"] {
+        assert_eq!(net.ask(node, "GET "), "vw", "at {node}");
+    }
+    assert_eq!(net.ask("d", "DEL "), "1");
+    assert_eq!(net.ask("b", "EXISTS "), "0");
+}

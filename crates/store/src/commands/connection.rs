@@ -3,7 +3,7 @@
 use alloc::{format, string::String};
 use wire::reply::{ErrorKind, Protocol};
 
-use super::number::integer;
+use super::number::{integer, small_integer};
 use crate::{
     ask::{Session, Shown},
     visit::Visit,
@@ -159,14 +159,16 @@ pub(super) fn bad_client_name(visit: &mut Visit<'_>) {
 /// `SELECT number|name`
 pub(super) fn select(visit: &mut Visit<'_>) {
     let (keyspaces, wanted) = (&visit.store.config.keyspaces, visit.arg(1));
-    let number = match integer(wanted) {
-        Some(number) => usize::try_from(number).ok().filter(|&number| number < keyspaces.len()),
-        None => match keyspaces.iter().position(|keyspace| keyspace.name.as_bytes() == wanted) {
-            None => {
-                let text = format!("no keyspace has the name '{}'", String::from_utf8_lossy(wanted));
-                return visit.replies.error(ErrorKind::Err, text);
-            }
-            number => number,
+    let named = keyspaces.iter().position(|keyspace| keyspace.name.as_bytes() == wanted);
+    let number = match (named, integer(wanted)) {
+        (Some(number), None) => Some(number),
+        (None, None) => {
+            let text = format!("no keyspace has the name '{}'", String::from_utf8_lossy(wanted));
+            return visit.replies.error(ErrorKind::Err, text);
+        }
+        (_, Some(_)) => match small_integer(wanted, visit.replies) {
+            Some(number) => usize::try_from(number).ok().filter(|&number| number < keyspaces.len()),
+            None => return,
         },
     };
     match number.and_then(|number| u16::try_from(number).ok()) {

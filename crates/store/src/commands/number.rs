@@ -4,7 +4,7 @@
 //! increments on both sides of a cut all count. `INCRBYFLOAT` is a read and a write like any other.
 
 use alloc::{borrow::Cow, format, string::String};
-use wire::reply::ErrorKind;
+use wire::reply::{ErrorKind, Replies};
 
 use crate::{
     call::{Call, RAW, text},
@@ -14,6 +14,23 @@ use crate::{
 /// An integer as Redis reads one: no sign but `-`, no blanks, no leading zeros.
 pub(super) fn integer(text: &[u8]) -> Option<i64> {
     crate::object::integer(text)
+}
+
+/// An integer of 32 bits, as Redis wants one for databases; if it is none, the error is written.
+pub(super) fn small_integer(text: &[u8], replies: &mut Replies) -> Option<i32> {
+    match integer(text).map(i32::try_from) {
+        None => replies.not_an_integer(),
+        Some(Err(_)) => replies.error(
+            ErrorKind::Err,
+            format_args!(
+                "value is out of range, value must between {} and {}",
+                i32::MIN,
+                i32::MAX
+            ),
+        ),
+        Some(Ok(number)) => return Some(number),
+    }
+    None
 }
 
 fn count(call: &mut Call<'_>, by: i64) {
