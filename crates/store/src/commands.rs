@@ -10,6 +10,7 @@ mod cluster;
 mod connection;
 mod describe;
 mod expiry;
+mod float;
 mod glob;
 mod info;
 mod keys;

@@ -288,3 +288,39 @@ fn the_empty_key_travels_like_any_other() {
     assert_eq!(net.ask("d", "DEL "), "1");
     assert_eq!(net.ask("b", "EXISTS "), "0");
 }
+
+/// The increments of one writer come to more than 64 bits; the number never does.
+#[test]
+fn a_sum_of_increments_beyond_64_bits_reaches_every_copy() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    assert_eq!(
+        net.ask_all(
+            "a",
+            &[
+                "SET n -9000000000000000000",
+                "INCRBY n 9000000000000000000",
+                "INCRBY n 9000000000000000000"
+            ]
+        ),
+        "OK | 0 | 9000000000000000000"
+    );
+    // As a delta, as an entry of a stream, and from a copy that takes over.
+    for node in ["a", "b", "c"] {
+        assert_eq!(net.ask(node, "GET n"), "9000000000000000000", "at {node}");
+    }
+    net.start("d", &["a"]);
+    net.heal();
+    for node in ["a", "b"] {
+        net.kill(node);
+        net.run_ms(10_000);
+    }
+    for (node, by, sum) in [
+        ("c", "-9000000000000000000", "0"),
+        ("d", "9223372036854775807", "9223372036854775807"),
+    ] {
+        assert_eq!(net.ask(node, &format!("INCRBY n {by}")), sum, "at {node}");
+    }
+    assert_eq!(net.ask("c", "INCR n"), "!bad_request");
+    assert_eq!(net.ask("c", "DECRBY n 9223372036854775807"), "0");
+    assert_eq!(net.cuts("c"), [""; 0]);
+}
