@@ -73,6 +73,9 @@ pub struct Session {
     pub silence: Silence,
     /// `MULTI` was refused, and neither `EXEC` nor `DISCARD` has come since: no other request is executed.
     pub in_refused_multi: bool,
+    /// It has asked which node serves which slots (`CLUSTER SLOTS`): it is answered as by a node of a Redis Cluster,
+    /// with the keys of the slots that are listed under this node.
+    pub has_asked_for_map: bool,
     /// Its client asked to be let go (`QUIT`): close once the replies are out.
     pub quit: bool,
     /// Its client takes large replies in pieces: what the store held back is asked again ([`Batch::resume`]).
@@ -92,6 +95,7 @@ impl Session {
             protocol: Protocol::Resp2,
             silence: Silence::Off,
             in_refused_multi: false,
+            has_asked_for_map: false,
             quit: false,
             piecemeal: false,
             shown: Shown::default(),

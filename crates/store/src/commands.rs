@@ -2,11 +2,11 @@
 //!
 //! To add a command: one row here, one function in its family. Routing, arity, `COMMAND` and its docs read the row.
 
+pub(crate) mod cluster;
 pub(crate) mod fold;
 pub(crate) mod scan;
 
 mod client;
-mod cluster;
 mod connection;
 mod describe;
 mod expiry;

@@ -27,7 +27,7 @@ use crate::{
     call::Call,
     cluster::Seat,
     command::{self, Access, Fold, Keys, Row},
-    commands,
+    commands::{self, cluster},
     message::{LEASE_MS, Message},
     outcome::{self, PIECE_BYTES, TOO_LARGE},
     peers::PeerSet,
@@ -241,7 +241,7 @@ impl Store {
             command::Run::Every(part, fold) => self.every(id, run, row, (part, fold), args, replies),
             command::Run::Family(_) => unreachable!("a family is run through the rows of its members"),
             command::Run::Scan => {
-                if let Some((batch, count)) = commands::scan::plan(self, run.ask.session.keyspace, args, replies) {
+                if let Some((batch, count)) = commands::scan::plan(self, &run.ask.session, args, replies) {
                     self.parts(id, run, batch, Fold::Scan(count), replies);
                 }
             }
@@ -408,15 +408,16 @@ impl Store {
         replies: &mut Replies,
     ) {
         let shards = usize::from(self.config.shards);
-        if row.writes() {
-            let base = usize::from(run.ask.session.keyspace) * shards;
-            if !(base..base + shards).all(|shard| self.admits_write(run, shard, replies)) {
-                return;
-            }
+        let base = usize::from(run.ask.session.keyspace) * shards;
+        if row.writes() && !(base..base + shards).all(|shard| self.admits_write(run, shard, replies)) {
+            return;
         }
+        let is_partial = run.ask.session.has_asked_for_map && !row.writes();
         let mut batch = Batch::new();
         for number in 0..shards {
-            push_part(&mut batch, part, number, args.skip(1));
+            if !is_partial || cluster::is_listed_here(self, base + number) {
+                push_part(&mut batch, part, number, args.skip(1));
+            }
         }
         self.parts(id, run, batch, fold, replies);
     }

@@ -5,7 +5,7 @@
 mod net;
 
 use net::Net;
-use store::slot;
+use store::{ask::Session, slot};
 
 /// Three nodes without replicas, of which the third is lost; and keys of which the first ones are on lost shards.
 fn with_lost_shards() -> (Net, Vec<String>) {
@@ -323,4 +323,156 @@ fn a_sum_of_increments_beyond_64_bits_reaches_every_copy() {
     assert_eq!(net.ask("c", "INCR n"), "!bad_request");
     assert_eq!(net.ask("c", "DECRBY n 9223372036854775807"), "0");
     assert_eq!(net.cuts("c"), [""; 0]);
+}
+
+/// Three nodes that listen for Redis clients as told.
+fn listening(listeners: [Option<(&str, u16)>; 3]) -> Net {
+    let mut net = Net::new();
+    for (name, resp) in ["a", "b", "c"].into_iter().zip(listeners) {
+        let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
+        config.resp = resp.map(|(host, port)| (host.into(), port));
+        net.start_with(config);
+    }
+    net.heal();
+    net
+}
+
+/// A connection of a client that came in at `local`.
+fn session_at(local: &str) -> Session {
+    let mut session = Session::new(0, true);
+    session.shown.local_address = local.into();
+    session
+}
+
+fn ask_at(net: &mut Net, node: &str, local: &str, requests: &[&str]) -> String {
+    let id = net.begin_as(node, session_at(local), requests);
+    net.wait(node, id, 5_100)
+}
+
+/// Hosts and ports that a map has, each once.
+fn endpoints(map: &str) -> Vec<String> {
+    let mut found: Vec<String> = map
+        .lines()
+        .map(|line| line.split(' ').nth(1).unwrap().split('@').next().unwrap().into())
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_node_that_listens_at_any_address_is_told_where_it_is_reached() {
+    for any in ["0.0.0.0", "::"] {
+        let mut net = listening([Some((any, 6379)), Some((any, 6380)), Some(("10.1.1.3", 6381))]);
+        for (local, wanted) in [
+            ("10.1.1.1:6379", "10.1.1.1:6379"),
+            ("[fe80::1]:6379", "fe80::1:6379"),
+            ("127.0.0.1:6379", "127.0.0.1:6379"),
+            ("", "net:6379"),
+        ] {
+            let nodes = ask_at(&mut net, "a", local, &["CLUSTER NODES"]);
+            let mut all = vec![wanted.to_owned(), "net:6380".into(), "10.1.1.3:6381".into()];
+            all.sort();
+            assert_eq!(endpoints(&nodes), all, "at {local}");
+            for request in ["CLUSTER SLOTS", "CLUSTER SHARDS"] {
+                let map = ask_at(&mut net, "a", local, &[request]);
+                let told = map.split([' ', '[', ']']).any(|word| word == any);
+                assert!(!told && map.contains("10.1.1.3"), "{request}: {map}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_slot_is_given_to_a_node_without_a_redis_port() {
+    for without in [None, Some(("0.0.0.0", 0))] {
+        let mut net = listening([Some(("10.1.1.1", 6379)), without, without]);
+        let slots = ask_at(&mut net, "a", "10.1.1.1:6379", &["CLUSTER SLOTS"]);
+        assert!(slots.starts_with("[[0 16383 [10.1.1.1 6379 "), "{slots}");
+        assert_eq!(slots.matches("6379").count(), 1, "{slots}");
+        let nodes = ask_at(&mut net, "a", "10.1.1.1:6379", &["CLUSTER NODES"]);
+        assert_eq!(nodes.lines().count(), 1, "{nodes}");
+        assert!(nodes.trim().ends_with("connected 0-16383"), "{nodes}");
+        let info = ask_at(&mut net, "a", "10.1.1.1:6379", &["CLUSTER INFO"]);
+        assert!(
+            info.contains("cluster_state:ok") && info.contains("cluster_size:1\r"),
+            "{info}"
+        );
+    }
+    // Nor to one whose copies no other has.
+    let mut net = Net::new();
+    for (name, port) in [("a", 6379), ("b", 0), ("c", 6381)] {
+        let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
+        (config.replicas, config.resp) = (1, (port > 0).then(|| ("10.1.1.1".into(), port)));
+        net.start_with(config);
+    }
+    net.heal();
+    for node in ["a", "c"] {
+        let nodes = ask_at(&mut net, node, "10.1.1.1:1", &["CLUSTER NODES"]);
+        assert_eq!(endpoints(&nodes), ["10.1.1.1:6379", "10.1.1.1:6381"]);
+        let info = ask_at(&mut net, node, "10.1.1.1:1", &["CLUSTER INFO"]);
+        assert!(info.contains("cluster_slots_ok:16384"), "{info}");
+    }
+}
+
+/// Tools that read the map and then ask every master.
+#[test]
+fn whoever_asked_for_the_map_finds_every_key_at_one_master() {
+    for replicas in [1, 3] {
+        let mut net = Net::new();
+        for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
+            let mut config = net::config(name, if number == 0 { &[] } else { &["a"] });
+            config.replicas = replicas;
+            config.resp = Some(("127.0.0.1".into(), 6379 + number as u16));
+            net.start_with(config);
+        }
+        net.heal();
+        let pairs: Vec<String> = (0..300).map(|number| format!("user:{number} 1")).collect();
+        assert_eq!(net.ask("a", &format!("MSET {}", pairs.join(" "))), "OK");
+        for map in ["CLUSTER NODES", "CLUSTER SLOTS", "CLUSTER SHARDS"] {
+            let (mut sizes, mut listed, mut scanned) = (0, Vec::new(), Vec::new());
+            for node in ["a", "b", "c"] {
+                let ask = |net: &mut Net, request: &str| {
+                    let replies = ask_at(net, node, "127.0.0.1:1", &[map, request]);
+                    replies.rsplit_once(" | ").unwrap().1.to_owned()
+                };
+                sizes += ask(&mut net, "DBSIZE").parse::<usize>().unwrap();
+                listed.extend(members(&ask(&mut net, "KEYS user:*")));
+                let drawn = ask(&mut net, "RANDOMKEY");
+                assert!(listed.contains(&drawn), "{drawn} is a key of another master");
+                let mut cursor = String::from("0");
+                loop {
+                    let reply = ask(&mut net, &format!("SCAN {cursor} COUNT 25"));
+                    let (next, keys) = reply[1..reply.len() - 1].split_once(' ').unwrap();
+                    scanned.extend(members(keys));
+                    cursor = next.into();
+                    if cursor == "0" {
+                        break;
+                    }
+                }
+                // Others see all keys, and so does this one after RESET.
+                assert_eq!(net.ask(node, "DBSIZE"), "300");
+                assert_eq!(
+                    ask_at(&mut net, node, "", &["CLUSTER MYID", "CLUSTER INFO", "DBSIZE"])
+                        .rsplit_once(" | ")
+                        .unwrap()
+                        .1,
+                    "300"
+                );
+                assert_eq!(
+                    ask_at(&mut net, node, "", &[map, "RESET", "DBSIZE"])
+                        .rsplit_once(" | ")
+                        .unwrap()
+                        .1,
+                    "300"
+                );
+            }
+            assert_eq!(sizes, 300, "{map}");
+            for mut keys in [listed, scanned] {
+                keys.sort();
+                assert_eq!(keys.len(), 300, "{map}");
+                keys.dedup();
+                assert_eq!(keys.len(), 300, "{map}");
+            }
+        }
+    }
 }

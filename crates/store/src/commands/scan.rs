@@ -13,15 +13,15 @@ use wire::{
     request::{Args, Batch},
 };
 
-use super::number::integer;
-use crate::{call::Call, slot::SLOTS, store::Store};
+use super::{cluster, number::integer};
+use crate::{ask::Session, call::Call, slot::SLOTS, store::Store};
 
 /// Bits of the hash in a cursor.
 const HASH_BITS: u32 = 53 - SLOTS.trailing_zeros();
 const COUNT_DEFAULT: u64 = 10;
 
 /// The batch of parts that a `SCAN` comes to, and how many keys it is to look at; `None` if its reply is written already.
-pub(crate) fn plan(store: &Store, keyspace: u16, args: Args<'_>, replies: &mut Replies) -> Option<(Batch, u64)> {
+pub(crate) fn plan(store: &Store, session: &Session, args: Args<'_>, replies: &mut Replies) -> Option<(Batch, u64)> {
     let Some(cursor) = core::str::from_utf8(&args[1])
         .ok()
         .and_then(|text| text.parse::<u64>().ok())
@@ -63,14 +63,20 @@ pub(crate) fn plan(store: &Store, keyspace: u16, args: Args<'_>, replies: &mut R
         (cursor & ((1 << HASH_BITS) - 1)) << (64 - HASH_BITS),
     );
     if shard >= shards || !strings {
-        replies.array(2);
-        replies.bulk(b"0");
-        replies.array(0);
+        nothing(replies);
         return None;
     }
-    let width = (count.saturating_mul(shards) / keys(store, keyspace).max(1)).clamp(1, shards - shard);
+    let base = u64::from(session.keyspace) * shards;
+    let is_meant =
+        |number: &u64| !session.has_asked_for_map || cluster::is_listed_here(store, (base + number) as usize);
+    let width = (count.saturating_mul(shards) / keys(store, session.keyspace).max(1)).max(1);
+    let mut numbers = (shard..shards).filter(is_meant).take(width as usize).peekable();
+    if numbers.peek().is_none() {
+        nothing(replies);
+        return None;
+    }
     let mut batch = Batch::new();
-    for number in shard..shard + width {
+    for number in numbers {
         let from = if number == shard { hash } else { 0 };
         let numbers = [format!("{number}"), format!("{from}"), format!("{count}")];
         let mut request: Vec<&[u8]> = alloc::vec![b"%scan"];
@@ -79,6 +85,13 @@ pub(crate) fn plan(store: &Store, keyspace: u16, args: Args<'_>, replies: &mut R
         batch.push(&request);
     }
     Some((batch, count))
+}
+
+/// The answer of a scan that is at its end.
+fn nothing(replies: &mut Replies) {
+    replies.array(2);
+    replies.bulk(b"0");
+    replies.array(0);
 }
 
 /// About how many keys a keyspace has: those of all nodes as they last told, or those here if they are more.
