@@ -242,8 +242,8 @@ impl Config {
         }
     }
 
-    /// What the store is told, for this life of the node.
-    pub(crate) fn store(&self, creation: u32) -> store::config::Config {
+    /// What the store is told, for this life of the node, which listens for Redis clients at `resp`.
+    pub(crate) fn store(&self, creation: u32, resp: Option<SocketAddr>) -> store::config::Config {
         store::config::Config {
             name: self.name.as_str().into(),
             creation,
@@ -257,7 +257,7 @@ impl Config {
             value_bytes_max: self.value_bytes_max,
             password: self.resp_password.clone(),
             memory_bytes_max: self.memory_bytes_max,
-            resp: self.resp.map(|address| (address.ip().to_string(), address.port())),
+            resp: resp.map(|address| (address.ip().to_canonical().to_string(), address.port())),
             ..store::config::Config::default()
         }
     }

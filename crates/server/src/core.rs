@@ -487,10 +487,10 @@ impl Core {
     pub(crate) fn connected(&mut self, authenticated: bool, address: String, local_address: String) -> Box<Ask> {
         let mut session = Session::new(self.next_client, authenticated);
         self.next_client += 1;
-        session.address = address;
-        session.local_address = local_address;
+        session.shown.address = address;
+        session.shown.local_address = local_address;
         session.piecemeal = true;
-        session.since_ms = self.clock.now().monotonic_us / 1000;
+        session.shown.since_ms = self.clock.now().monotonic_us / 1000;
         self.tell_store(Payload::Connected(Box::new(session.clone())));
         Box::new(Ask {
             client: self.door.clone(),

@@ -3,22 +3,26 @@
 //! A connection is one task. It reads, parses all requests that are complete, has the node execute them as one batch,
 //! and writes all replies with one write; if the node answers at once, all of that happens without waking another task.
 //!
-//! - One batch of a connection is under way at a time. Until its replies are written, nothing more is read: who does
-//!   not read what was asked for cannot ask for more.
+//! - One batch of a connection is under way at a time.
+//! - A client may write all of a pipeline before it reads. While replies wait for it, its requests are read on into a
+//!   buffer of [`AHEAD_BYTES_MAX`]. What comes beyond is read and dropped, so that the client gets to reading; it then
+//!   finds the replies to all that was executed, an error, and the end of the connection.
 //! - An idle connection holds no buffer. Batches and the output buffer are shared by all.
 //! - What is read in one go is bounded, so no connection holds up the others.
 
 use std::{
     cell::Cell,
+    fmt,
     future::{Future, poll_fn},
     io, mem,
+    net::SocketAddr,
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::BufMut;
+use bytes::{BufMut, BytesMut};
 use socket2::SockRef;
 use store::ask::Ask;
 use tokio::{
@@ -29,7 +33,7 @@ use tokio::{
 use wire::{
     reply::{ErrorKind, Protocol, Replies},
     request::Batch,
-    resp::{self, Limits, Parser, ProtocolError},
+    resp::{self, Limits, Parser},
 };
 
 use crate::{core::Shell, log::limit, mailbox::Mailbox};
@@ -38,8 +42,14 @@ use crate::{core::Shell, log::limit, mailbox::Mailbox};
 const READ_BYTES_MAX: usize = 32 << 10;
 /// Bytes read in one go of a request that is known to be large.
 const LARGE_READ_BYTES_MAX: usize = 256 << 10;
-/// Encoded replies that may wait for slow readers, all connections together; the connection past it is closed.
+/// Encoded replies that may wait for slow readers and what these have written ahead, all connections together; the
+/// connection past it is closed.
 const UNREAD_BYTES_MAX: usize = 1 << 30;
+/// Requests that a client may have written ahead while replies wait for it.
+const AHEAD_BYTES_MAX: usize = 128 << 20;
+/// A connection that is closed because of what its client sent is read for so long, so that the reason reaches a client
+/// that is still writing.
+const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
 /// A client that reads nothing for so long is closed.
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// A client that must show a password and does not is closed after so long.
@@ -101,7 +111,11 @@ impl Drop for Counted {
 }
 
 async fn serve(shell: Shell, stream: TcpStream, options: Options) {
-    let address = |address: io::Result<std::net::SocketAddr>| address.map_or_else(|_| "?".into(), |a| a.to_string());
+    let address = |address: io::Result<SocketAddr>| match address {
+        // A listener at `::` has IPv4 clients, too, at addresses that only it knows.
+        Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
+        Err(_) => "?".into(),
+    };
     let (peer, local) = (address(stream.peer_addr()), address(stream.local_addr()));
     // Without these the connection is slower, or found dead later; it works all the same.
     let _ = stream.set_nodelay(true);
@@ -117,6 +131,7 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options) {
         parser: Parser::new(),
         reading: Batch::new(),
         missing: 0,
+        ahead: Ahead::default(),
         protocol: Protocol::default(),
         mailbox: Rc::default(),
     };
@@ -140,8 +155,39 @@ struct Connection {
     reading: Batch,
     /// Bytes it still needs at least.
     missing: usize,
+    ahead: Ahead,
     protocol: Protocol,
     mailbox: Rc<Mailbox>,
+}
+
+/// What was read while replies waited for the client.
+#[derive(Default)]
+struct Ahead {
+    bytes: BytesMut,
+    /// The client has ended its side.
+    ended: bool,
+    /// There was no room for all of it. What came since is dropped.
+    overflowed: bool,
+}
+
+impl Ahead {
+    fn room(&self) -> usize {
+        AHEAD_BYTES_MAX - self.bytes.len()
+    }
+
+    /// Drops all of it, and what comes from now on.
+    fn overflow(&mut self) {
+        self.overflowed = true;
+        self.bytes = BytesMut::new();
+    }
+}
+
+/// What a slow client came to.
+enum Step {
+    /// It took so many bytes.
+    Wrote(usize),
+    /// It sent some.
+    Read(usize),
 }
 
 /// What to do after a batch.
@@ -150,6 +196,8 @@ enum After {
     Read,
     Parse,
     Close,
+    /// Close, but let the client read why.
+    Refuse,
 }
 
 impl Connection {
@@ -159,6 +207,7 @@ impl Connection {
             loop {
                 match self.take().await? {
                     After::Close => return self.stream.shutdown().await,
+                    After::Refuse => return self.linger().await,
                     After::Read => break,
                     After::Parse => {}
                 }
@@ -182,7 +231,7 @@ impl Connection {
                     self.execute().await?;
                 }
                 self.refuse(error).await?;
-                return Ok(After::Close);
+                return Ok(After::Refuse);
             }
         };
         self.missing = progress.missing;
@@ -191,6 +240,14 @@ impl Connection {
             return Ok(After::Read);
         }
         let quit = self.execute().await?;
+        if self.ahead.overflowed && !quit {
+            self.refuse(format_args!(
+                "more than {} MiB of requests were sent while replies waited to be read: those from here on were not executed",
+                AHEAD_BYTES_MAX >> 20
+            ))
+            .await?;
+            return Ok(After::Refuse);
+        }
         Ok(match (quit, progress.blocked) {
             (true, _) => After::Close,
             (false, true) => After::Parse,
@@ -222,6 +279,7 @@ impl Connection {
             stream,
             missing,
             reading,
+            ahead,
             ..
         } = self;
         if reading.buffer.capacity() == 0 {
@@ -232,6 +290,17 @@ impl Connection {
             .min(reading.buffer.len())
             .clamp(READ_BYTES_MAX, LARGE_READ_BYTES_MAX);
         reading.buffer.reserve(room);
+        if !ahead.bytes.is_empty() {
+            let taken = ahead.bytes.split_to(room.min(ahead.bytes.len()));
+            reading.buffer.extend_from_slice(&taken);
+            if ahead.bytes.is_empty() {
+                ahead.bytes = BytesMut::new();
+            }
+            return Poll::Ready(Ok(Some(true)));
+        }
+        if ahead.ended {
+            return Poll::Ready(Ok(None));
+        }
         let polled = {
             let mut space = (&mut reading.buffer).limit(room);
             pin!(stream.read_buf(&mut space)).poll(cx)
@@ -313,53 +382,99 @@ impl Connection {
         Ok(unsent)
     }
 
-    /// Writes the rest to a client that is slower than we are.
+    /// Writes the rest to a client that is slower than we are, and reads what it sends meanwhile.
     async fn drain(&mut self, mut unsent: &[u8]) -> io::Result<()> {
-        let _unread = Unread::new(&self.shell, unsent.len())?;
+        let mut unread = Unread::default();
+        if !unread.add(&self.shell, unsent.len() + self.ahead.bytes.len()) {
+            return Err(io::Error::other(
+                "too many replies wait for clients that do not read them",
+            ));
+        }
+        let mut until = Instant::now() + UNREAD_TIME_MAX;
         while !unsent.is_empty() {
-            let written = timeout(UNREAD_TIME_MAX, self.stream.write(unsent)).await??;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            let step = poll_fn(|cx| self.poll_write_or_read(cx, unsent));
+            match timeout_at(until, step).await?? {
+                Step::Wrote(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Step::Wrote(written) => {
+                    unsent = &unsent[written..];
+                    until = Instant::now() + UNREAD_TIME_MAX;
+                }
+                Step::Read(0) => self.ahead.ended = true,
+                Step::Read(read) => {
+                    if !self.ahead.overflowed && (self.ahead.room() == 0 || !unread.add(&self.shell, read)) {
+                        self.ahead.overflow();
+                    }
+                }
             }
-            unsent = &unsent[written..];
         }
         Ok(())
     }
 
-    /// Tells the client what was wrong with its bytes.
-    async fn refuse(&mut self, error: ProtocolError) -> io::Result<()> {
+    fn poll_write_or_read(&mut self, cx: &mut Context<'_>, unsent: &[u8]) -> Poll<io::Result<Step>> {
+        let is_known = self.is_known();
+        let Self { stream, ahead, .. } = self;
+        if let Poll::Ready(written) = pin!(stream.write(unsent)).poll(cx) {
+            return Poll::Ready(written.map(Step::Wrote));
+        }
+        if ahead.ended || !is_known {
+            return Poll::Pending;
+        }
+        let polled = if ahead.overflowed {
+            pin!(stream.read(&mut [0; READ_BYTES_MAX])).poll(cx)
+        } else {
+            let room = ahead.room().min(READ_BYTES_MAX);
+            ahead.bytes.reserve(room);
+            pin!(stream.read_buf(&mut (&mut ahead.bytes).limit(room))).poll(cx)
+        };
+        polled.map_ok(Step::Read)
+    }
+
+    /// Tells the client what was wrong with what it sent.
+    async fn refuse(&mut self, error: impl fmt::Display) -> io::Result<()> {
         let mut replies = Replies::new();
         replies.error(ErrorKind::Err, error);
         let mut text = Vec::new();
         resp::encode(&replies, self.protocol, &mut text);
         self.drain(&text).await
     }
+
+    /// Ends our side, and drops what the client still sends until it ends its own: were the socket closed with bytes in
+    /// it, the client would see a broken connection instead of the reason.
+    async fn linger(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        let mut dropped = vec![0; READ_BYTES_MAX];
+        let all = async { while self.stream.read(&mut dropped).await.is_ok_and(|read| read > 0) {} };
+        // However it ends, the connection is closed.
+        let _ = timeout(LINGER_TIME_MAX, all).await;
+        Ok(())
+    }
 }
 
-/// Counts replies that wait for a slow reader.
+/// Counts what waits for a slow reader.
+#[derive(Default)]
 struct Unread {
-    shell: Shell,
+    shell: Option<Shell>,
     bytes: usize,
 }
 
 impl Unread {
-    fn new(shell: &Shell, bytes: usize) -> io::Result<Self> {
+    /// Counts so many bytes more; false, and nothing counted, if that would be too many.
+    fn add(&mut self, shell: &Shell, bytes: usize) -> bool {
         let mut core = shell.core();
-        if core.unread_bytes + bytes > UNREAD_BYTES_MAX {
-            return Err(io::Error::other(
-                "too many replies wait for clients that do not read them",
-            ));
+        let fits = core.unread_bytes + bytes <= UNREAD_BYTES_MAX;
+        if fits {
+            core.unread_bytes += bytes;
+            self.bytes += bytes;
+            self.shell.get_or_insert_with(|| shell.clone());
         }
-        core.unread_bytes += bytes;
-        Ok(Self {
-            shell: shell.clone(),
-            bytes,
-        })
+        fits
     }
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        self.shell.core().unread_bytes -= self.bytes;
+        if let Some(shell) = &self.shell {
+            shell.core().unread_bytes -= self.bytes;
+        }
     }
 }

@@ -236,7 +236,7 @@ impl Node {
         let parts = Parts {
             node: node_config(&config, creation, dist_address.port()),
             memory,
-            store: config.store(creation),
+            store: config.store(creation, resp_address),
             facades: config.facades.clone(),
             seeds,
             router: router(&config),
@@ -389,7 +389,7 @@ fn node_config(config: &Config, creation: u32, dist_port: u16) -> node::Config {
         cookie: config.cookie.clone(),
         hidden: config.hidden,
         tick_ms: millis(config.tick),
-        birth: config.store(creation).birth(),
+        birth: config.store(creation, None).birth(),
         join: config.join.iter().map(|join| join.node.clone()).collect(),
         dist_port: Some(dist_port),
         limits: node::Limits::default(),

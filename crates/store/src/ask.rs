@@ -37,6 +37,25 @@ impl Silence {
     }
 }
 
+/// What `CLIENT LIST` shows of a connection and nothing else depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// `CLIENT SETNAME`.
+    pub name: String,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub library: String,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub library_version: String,
+    /// Peer address, for people.
+    pub address: String,
+    /// Own address, for people.
+    pub local_address: String,
+    /// Monotonic milliseconds when it connected.
+    pub since_ms: u64,
+    /// Monotonic milliseconds of its last batch.
+    pub active_ms: u64,
+}
+
 /// What a connection has agreed on. Travels with its batches, since commands change it.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -52,24 +71,17 @@ pub struct Session {
     pub protocol: Protocol,
     /// Which replies are sent.
     pub silence: Silence,
-    /// `CLIENT SETNAME`.
-    pub name: String,
-    /// `CLIENT SETINFO LIB-NAME`.
-    pub library: String,
-    /// `CLIENT SETINFO LIB-VER`.
-    pub library_version: String,
-    /// Peer address, for people.
-    pub address: String,
-    /// Own address, for people.
-    pub local_address: String,
-    /// Monotonic milliseconds when it connected.
-    pub since_ms: u64,
-    /// Monotonic milliseconds of its last batch.
-    pub active_ms: u64,
+    /// `MULTI` was refused, and neither `EXEC` nor `DISCARD` has come since: no other request is executed.
+    pub in_refused_multi: bool,
+    /// It has asked which node serves which slots (`CLUSTER SLOTS`): it is answered as by a node of a Redis Cluster,
+    /// with the keys of the slots that are listed under this node.
+    pub has_asked_for_map: bool,
     /// Its client asked to be let go (`QUIT`): close once the replies are out.
     pub quit: bool,
     /// Its client takes large replies in pieces: what the store held back is asked again ([`Batch::resume`]).
     pub piecemeal: bool,
+    /// What else is known of it.
+    pub shown: Shown,
 }
 
 impl Session {
@@ -82,15 +94,11 @@ impl Session {
             level: None,
             protocol: Protocol::Resp2,
             silence: Silence::Off,
-            name: String::new(),
-            library: String::new(),
-            library_version: String::new(),
-            address: String::new(),
-            local_address: String::new(),
-            since_ms: 0,
-            active_ms: 0,
+            in_refused_multi: false,
+            has_asked_for_map: false,
             quit: false,
             piecemeal: false,
+            shown: Shown::default(),
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Call<'a> {
     pub now_ms: u64,
     /// By how many milliseconds the wall clock of the node that the client asked is ahead of cluster time.
     pub wall_ahead_ms: i64,
+    /// The number of the keyspace.
+    pub keyspace: u16,
     /// Limits.
     pub config: &'a Config,
     /// For commands that choose at random.
@@ -71,13 +73,17 @@ impl<'a> Call<'a> {
     pub fn admits(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.config.value_bytes_max;
         if !fits {
-            self.replies.error(
-                ErrorKind::Err,
-                format_args!(
-                    "value exceeds the maximum of {} bytes (max_value)",
-                    self.config.value_bytes_max
-                ),
-            );
+            self.replies.value_too_large(self.config.value_bytes_max);
+        }
+        fits
+    }
+
+    /// The same for a value that a command makes longer, in Redis's words.
+    pub fn admits_grown(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.config.value_bytes_max;
+        if !fits {
+            let text = "string exceeds maximum allowed size (proto-max-bulk-len)";
+            self.replies.error(ErrorKind::Err, text);
         }
         fits
     }

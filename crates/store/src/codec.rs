@@ -14,6 +14,10 @@ use crate::dot::{Dot, Writer};
 /// a next one.
 pub const COUNTER_MAX: u64 = u64::MAX >> 1;
 
+/// The largest sum of increments, either way: more than 2^32 writers' increments of 64 bits come to, and small enough
+/// that the sums of a thousand million writers can be added up.
+pub const AMOUNT_MAX: i128 = 1 << 96;
+
 /// Bytes that no replica of this version would have sent; the text says what was wrong with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
@@ -102,6 +106,25 @@ impl<'a> Reader<'a> {
         Err(Malformed("varint above 64 bits"))
     }
 
+    /// A sum of increments, up to [`AMOUNT_MAX`] either way: a zigzag varint.
+    pub fn amount(&mut self) -> Result<i128, Malformed> {
+        let mut zigzag = 0;
+        for shift in (0..).step_by(7) {
+            let byte = self.u8()?;
+            zigzag |= u128::from(byte & 0x7f) << shift;
+            if zigzag > AMOUNT_MAX.cast_unsigned() * 2 {
+                return Err(Malformed("an amount that is too large"));
+            }
+            if byte < 0x80 {
+                if byte == 0 && shift > 0 {
+                    return Err(Malformed("padded varint"));
+                }
+                break;
+            }
+        }
+        Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
+    }
+
     /// A signed varint, zigzag.
     pub fn signed(&mut self) -> Result<i64, Malformed> {
         let zigzag = self.varint()?;
@@ -140,6 +163,16 @@ pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_varint(out, (value << 1 ^ value >> 63).cast_unsigned());
 }
 
+/// Appends a sum of increments as a zigzag varint.
+pub fn put_amount(out: &mut Vec<u8>, amount: i128) {
+    let mut zigzag = (amount << 1 ^ amount >> 127).cast_unsigned();
+    while zigzag >= 0x80 {
+        out.push(zigzag as u8 | 0x80);
+        zigzag >>= 7;
+    }
+    out.push(zigzag as u8);
+}
+
 /// Appends `bytes` with their length in front.
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
@@ -160,16 +193,38 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_round_trip(value: u64, amount: i64, bytes: Vec<u8>) {
+        fn numbers_round_trip(value: u64, signed: i64, amount in -AMOUNT_MAX..=AMOUNT_MAX, bytes: Vec<u8>) {
             let mut out = Vec::new();
             put_varint(&mut out, value);
-            put_signed(&mut out, amount);
+            put_signed(&mut out, signed);
+            put_amount(&mut out, amount);
             put_bytes(&mut out, &bytes);
             let mut reader = Reader::new(&out);
             prop_assert_eq!(reader.varint(), Ok(value));
-            prop_assert_eq!(reader.signed(), Ok(amount));
+            prop_assert_eq!(reader.signed(), Ok(signed));
+            prop_assert_eq!(reader.amount(), Ok(amount));
             prop_assert_eq!(reader.bytes(), Ok(&bytes[..]));
             prop_assert!(reader.is_empty());
+        }
+
+        /// So nodes of before understand all that they could have written.
+        #[test]
+        fn a_small_amount_is_a_signed_number(number: i64) {
+            let (mut amount, mut signed) = (Vec::new(), Vec::new());
+            put_amount(&mut amount, number.into());
+            put_signed(&mut signed, number);
+            prop_assert_eq!(amount, signed);
+        }
+
+        #[test]
+        fn an_amount_has_one_encoding_and_a_bound(junk: [u8; 24]) {
+            let mut reader = Reader::new(&junk);
+            if let Ok(amount) = reader.amount() {
+                prop_assert!((-AMOUNT_MAX..=AMOUNT_MAX).contains(&amount));
+                let mut again = Vec::new();
+                put_amount(&mut again, amount);
+                prop_assert_eq!(&junk[..again.len()], &again[..]);
+            }
         }
 
         #[test]

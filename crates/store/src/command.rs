@@ -103,7 +103,7 @@ pub enum Access {
 pub enum Fold {
     /// The sum of integers.
     Sum,
-    /// An array of the replies.
+    /// An array of the replies; an error if one of them is.
     Array,
     /// An array of the elements of all replies.
     Concat,
@@ -111,10 +111,11 @@ pub enum Fold {
     Ok,
     /// The first.
     First,
-    /// The first that is not null.
-    Any,
-    /// As `SCAN` answers: the parts are `[next hash or 0, [key …]]` of consecutive shards.
-    Scan,
+    /// As `RANDOMKEY` answers: a part is null or `[number of keys, key]`, and each is chosen as likely as it has keys.
+    Random,
+    /// As `SCAN` answers when it is to look at so many keys: the parts are `[cursor, keys looked at, [key …]]` of
+    /// consecutive shards.
+    Scan(u64),
 }
 
 /// Where a request runs.
@@ -195,6 +196,11 @@ impl Row {
         matches!(self.name, "auth" | "hello" | "quit" | "reset")
     }
 
+    /// It is executed, and not queued, between `MULTI` and `EXEC`.
+    pub fn runs_in_multi(&self) -> bool {
+        matches!(self.name, "multi" | "exec" | "discard" | "watch" | "quit" | "reset")
+    }
+
     /// A row that only the store itself uses, as a part of another.
     pub fn is_internal(&self) -> bool {
         self.name.starts_with('%')
@@ -265,7 +271,8 @@ pub fn public() -> impl Iterator<Item = &'static Row> {
     commands::ROWS.iter().filter(|row| !row.is_internal())
 }
 
-/// Writes the one reply that `parts` come to into `out`. An error among them is the reply.
-pub(crate) fn fold(fold: Fold, parts: &Replies, out: &mut Replies) {
-    commands::fold::fold(fold, parts, out);
+/// Writes the one reply that `parts` come to into `out`. An error among them is the reply. `random` is for
+/// [`Fold::Random`].
+pub(crate) fn fold(fold: Fold, parts: &Replies, random: u64, out: &mut Replies) {
+    commands::fold::fold(fold, parts, random, out);
 }

@@ -2,14 +2,15 @@
 //!
 //! To add a command: one row here, one function in its family. Routing, arity, `COMMAND` and its docs read the row.
 
+pub(crate) mod cluster;
 pub(crate) mod fold;
 pub(crate) mod scan;
 
 mod client;
-mod cluster;
 mod connection;
 mod describe;
 mod expiry;
+mod float;
 mod glob;
 mod info;
 mod keys;
@@ -18,6 +19,7 @@ mod salp;
 mod server;
 mod settings;
 mod string;
+mod transactions;
 
 use crate::command::{
     Access::{Grow, Read, Write},
@@ -72,7 +74,7 @@ pub const ROWS: &[Row] = rows! {
         "pexpireat" AtLeast(3), First, Shard(Write, expiry::pexpireat), "Sets the Unix millisecond at which a key expires.";
         "pexpiretime" Exactly(2), First, Shard(Read, expiry::pexpiretime), "Gives the Unix millisecond at which a key expires.";
         "pttl" Exactly(2), First, Shard(Read, expiry::pttl), "Gives the milliseconds a key has left.";
-        "randomkey" Exactly(1), None, Every("%randomkey", Fold::Any), "Gives a key at random.";
+        "randomkey" Exactly(1), None, Every("%randomkey", Fold::Random), "Gives a key at random.";
         "rename" Exactly(3), Two, Shard(Grow, keys::rename), "Moves a value to another key of the slot.";
         "renamenx" Exactly(3), Two, Shard(Grow, keys::renamenx), "Moves a value to another key of the slot if that is free.";
         "scan" AtLeast(2), None, Scan, "Gives some keys, and where to go on.";
@@ -84,7 +86,7 @@ pub const ROWS: &[Row] = rows! {
         "%del" Exactly(2), First, Shard(Write, keys::del), "One key of DEL.";
         "%exists" Exactly(2), First, Shard(Read, keys::exists), "One key of EXISTS.";
         "%keys" Exactly(3), Shard, Shard(Read, keys::keys), "One shard of KEYS.";
-        "%randomkey" Exactly(2), Shard, Shard(Read, keys::randomkey), "One shard of RANDOMKEY.";
+        "%randomkey" Exactly(2), Shard, Shard(Read, keys::randomkey), "How many keys a shard has, and one of them.";
         "%scan" Exactly(5), Shard, Shard(Read, scan::scan), "One shard of SCAN.";
     }
     "connection" {
@@ -119,6 +121,13 @@ pub const ROWS: &[Row] = rows! {
         "cluster" AtLeast(2), None, Family(CLUSTER), "Tells of nodes, slots and shards.";
         "readonly" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
         "readwrite" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
+    }
+    "transactions" {
+        "discard" Exactly(1), None, Here(transactions::discard), "Ends what a refused MULTI began.";
+        "exec" Exactly(1), None, Here(transactions::exec), "Refused: ends what a refused MULTI began.";
+        "multi" Exactly(1), None, Here(transactions::multi), "Refused, with all that follows until EXEC or DISCARD.";
+        "unwatch" Exactly(1), None, Here(transactions::unwatch), "Accepted: no key is watched.";
+        "watch" AtLeast(2), All, Here(transactions::watch), "Refused: there are no transactions yet.";
     }
     "salp" {
         "salp.get" Exactly(2), First, Shard(Read, salp::get), "Gives value, content type, version and deadline of a key.";

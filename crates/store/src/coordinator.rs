@@ -27,7 +27,7 @@ use crate::{
     call::Call,
     cluster::Seat,
     command::{self, Access, Fold, Keys, Row},
-    commands,
+    commands::{self, cluster},
     message::{LEASE_MS, Message},
     outcome::{self, PIECE_BYTES, TOO_LARGE},
     peers::PeerSet,
@@ -60,9 +60,9 @@ impl Store {
     /// A batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
         self.counters.requests += ask.batch.len() as u64;
-        ask.session.active_ms = self.monotonic_ms;
+        ask.session.shown.active_ms = self.monotonic_ms;
         if let Some(known) = self.clients.get_mut(&ask.session.id) {
-            known.active_ms = self.monotonic_ms;
+            known.shown.active_ms = self.monotonic_ms;
         }
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
         self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
@@ -99,14 +99,26 @@ impl Store {
         }
     }
 
-    /// Answers all requests of a run that has not begun with an error.
+    /// Ends a run that has not begun: what concerns its connection alone is executed, so that no later request runs
+    /// under what an earlier one was to change, and all others are answered with an error.
     fn refuse(&mut self, mut run: Run, kind: ErrorKind, text: &str) {
-        let Ask { session, batch, .. } = &mut *run.ask;
-        for _ in 0..batch.len() {
-            let mark = batch.replies.mark();
-            batch.replies.error(kind, text);
-            session.silence.hush(&mut batch.replies, mark);
+        let mut requests = mem::take(&mut run.ask.batch);
+        let mut replies = mem::take(&mut requests.replies);
+        for args in requests.requests() {
+            let mark = replies.mark();
+            if run.ask.session.quit {
+                replies.no_reply();
+                continue;
+            }
+            match resolve(&run, args, &mut replies).map(|row| row.run) {
+                None => {}
+                Some(command::Run::Here(visit)) => self.visit(&mut run, visit, args, &mut replies),
+                Some(_) => replies.error(kind, text),
+            }
+            run.ask.session.silence.hush(&mut replies, mark);
         }
+        requests.replies = replies;
+        run.ask.batch = requests;
         self.finish(run);
     }
 
@@ -174,30 +186,18 @@ impl Store {
     }
 
     fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
-        let Some(mut row) = command::find(&args[0]) else {
-            replies.unknown_command(&args[0], args.skip(1).iter());
-            return;
-        };
-        // A client has no business with the parts that commands are made of.
-        if row.is_internal() && matches!(run.origin, Origin::Client | Origin::Beam(_)) {
-            replies.unknown_command(&args[0], args.skip(1).iter());
-            return;
+        if let Some(row) = resolve(run, args, replies) {
+            self.run_row(id, run, row, args, index, replies);
         }
-        if matches!(row.run, command::Run::Family(_)) && row.arity.admits(args.len()) {
-            let Some(member) = row.member(args.get(1)) else {
-                return replies.unknown_subcommand(row.name, args.get(1).unwrap_or_default());
-            };
-            row = member;
-        }
-        if !row.arity.admits(args.len()) {
-            replies.wrong_arity(row.name);
-            return;
-        }
-        if !run.ask.session.authenticated && !row.needs_no_password() {
-            replies.no_auth();
-            return;
-        }
-        self.run_row(id, run, row, args, index, replies);
+    }
+
+    fn visit(&mut self, run: &mut Run, visit: fn(&mut Visit<'_>), args: Args<'_>, replies: &mut Replies) {
+        visit(&mut Visit {
+            store: self,
+            session: &mut run.ask.session,
+            args,
+            replies,
+        });
     }
 
     fn run_row(
@@ -210,27 +210,11 @@ impl Store {
         replies: &mut Replies,
     ) {
         match row.run {
-            command::Run::Here(visit) => {
-                visit(&mut Visit {
-                    store: self,
-                    session: &mut run.ask.session,
-                    args,
-                    replies,
-                });
-            }
+            command::Run::Here(visit) => self.visit(run, visit, args, replies),
             command::Run::Shard(access, call) => {
                 let shard = match self.locate(row.keys, args, run.ask.session.keyspace) {
                     Ok(shard) => shard,
-                    Err(Misplaced::CrossSlot) => {
-                        return replies.cross_slot();
-                    }
-                    Err(Misplaced::KeyTooLong) => {
-                        return replies.error(
-                            ErrorKind::Err,
-                            format_args!("key is empty or longer than {} bytes", self.config.key_bytes_max),
-                        );
-                    }
-                    Err(Misplaced::NoShard) => return replies.syntax(),
+                    Err(why) => return self.misplaced(why, replies),
                 };
                 let is_read = access == Access::Read;
                 match self.place_of(run, shard, access) {
@@ -257,19 +241,12 @@ impl Store {
                 let part = command::find(part.as_bytes()).expect("a part is a row of the table");
                 self.run_row(id, run, part, args, index, replies);
             }
-            command::Run::Each(part, fold) => self.each(id, run, row, part, fold, args, replies),
-            command::Run::Every(part, fold) => {
-                let mut batch = Batch::new();
-                let shards = usize::from(self.config.shards);
-                for number in 0..shards {
-                    push_part(&mut batch, part, number, args.skip(1));
-                }
-                self.parts(id, run, batch, fold, replies);
-            }
+            command::Run::Each(part, fold) => self.each(id, run, row, (part, fold), args, replies),
+            command::Run::Every(part, fold) => self.every(id, run, row, (part, fold), args, replies),
             command::Run::Family(_) => unreachable!("a family is run through the rows of its members"),
             command::Run::Scan => {
-                if let Some(batch) = commands::scan::plan(self, args, replies) {
-                    self.parts(id, run, batch, Fold::Scan, replies);
+                if let Some((batch, count)) = commands::scan::plan(self, &run.ask.session, args, replies) {
+                    self.parts(id, run, batch, Fold::Scan(count), replies);
                 }
             }
         }
@@ -310,7 +287,7 @@ impl Store {
     }
 
     fn slot_of(&self, key: &[u8]) -> Result<u16, Misplaced> {
-        if key.is_empty() || key.len() > self.config.key_bytes_max {
+        if key.len() > self.config.key_bytes_max {
             return Err(Misplaced::KeyTooLong);
         }
         Ok(slot::slot(key))
@@ -360,9 +337,9 @@ impl Store {
         let level = run.ask.session.level.unwrap_or(keyspace.level);
         let mut targets = PeerSet::EMPTY;
         if access != Access::Read {
-            targets = self.cluster.route(shard).targets.union(self.replicas[shard].followers);
-            if keyspace.min_acks > 1 && targets.without(self.silent).len() + 1 < keyspace.min_acks {
-                return replies.error(ErrorKind::NoReplicas, "Not enough good replicas to write.");
+            targets = self.targets(shard);
+            if !self.has_enough_copies(run, shard) {
+                return replies.no_replicas();
             }
             if access == Access::Grow && self.memory_is_short(args) {
                 return replies.out_of_memory();
@@ -375,6 +352,7 @@ impl Store {
             replies,
             now_ms: self.now_ms,
             wall_ahead_ms: run.wall_ahead_ms,
+            keyspace: run.ask.session.keyspace,
             config: &self.config,
             random: self.random.next(),
             shard: &mut self.replicas[shard].shard,
@@ -398,20 +376,21 @@ impl Store {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // the parts of one request, each of its own kind
     fn each(
         &mut self,
         id: RunId,
         run: &mut Run,
         row: &Row,
-        part: &'static str,
-        fold: Fold,
+        (part, fold): (&'static str, Fold),
         args: Args<'_>,
         replies: &mut Replies,
     ) {
         let step = row.keys.step();
         if !(args.len() - 1).is_multiple_of(step) {
             return replies.wrong_arity(row.name);
+        }
+        if row.writes() && !self.admits_each(run, row, args, replies) {
+            return;
         }
         let mut batch = Batch::new();
         let mut rest = args.skip(1);
@@ -423,6 +402,94 @@ impl Store {
             rest = rest.skip(step);
         }
         self.parts(id, run, batch, fold, replies);
+    }
+
+    fn every(
+        &mut self,
+        id: RunId,
+        run: &mut Run,
+        row: &Row,
+        (part, fold): (&'static str, Fold),
+        args: Args<'_>,
+        replies: &mut Replies,
+    ) {
+        let shards = usize::from(self.config.shards);
+        let base = usize::from(run.ask.session.keyspace) * shards;
+        if row.writes() && !(base..base + shards).all(|shard| self.admits_write(run, shard, replies)) {
+            return;
+        }
+        let is_partial = run.ask.session.has_asked_for_map && !row.writes();
+        let mut batch = Batch::new();
+        for number in 0..shards {
+            if !is_partial || cluster::is_listed_here(self, base + number) {
+                push_part(&mut batch, part, number, args.skip(1));
+            }
+        }
+        self.parts(id, run, batch, fold, replies);
+    }
+
+    /// Whether a write of many keys can be executed as a whole, as far as this node can tell before any part of it is;
+    /// if not, the error is written. What fails later, at another node, may leave it half done.
+    fn admits_each(&mut self, run: &Run, row: &Row, args: Args<'_>, replies: &mut Replies) -> bool {
+        if row.access() == Some(Access::Grow) {
+            let bytes = args.iter().map(|arg| arg.len() as u64).sum();
+            if self.memory_would_be_short(bytes) {
+                replies.out_of_memory();
+                return false;
+            }
+        }
+        let mut values = args.skip(2).iter().step_by(row.keys.step());
+        if row.keys == Keys::Pairs && values.any(|value| value.len() > self.config.value_bytes_max) {
+            replies.value_too_large(self.config.value_bytes_max);
+            return false;
+        }
+        let base = usize::from(run.ask.session.keyspace) * usize::from(self.config.shards);
+        for key in row.keys.of(args) {
+            match self.slot_of(key) {
+                Err(why) => {
+                    self.misplaced(why, replies);
+                    return false;
+                }
+                Ok(slot) => {
+                    if !self.admits_write(run, base + self.shard_of(slot), replies) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether somebody takes writes on `shard`; if not, the error is written.
+    fn admits_write(&mut self, run: &Run, shard: usize, replies: &mut Replies) -> bool {
+        match self.place_of(run, shard, Access::Write) {
+            None => self.no_nodes(shard, replies),
+            Some(Seat::Me) if !self.has_enough_copies(run, shard) => replies.no_replicas(),
+            Some(_) => return true,
+        }
+        false
+    }
+
+    /// Whether a write on `shard`, whose primary is this node, would reach as many copies as its keyspace demands.
+    fn has_enough_copies(&self, run: &Run, shard: usize) -> bool {
+        let min_acks = self.config.keyspaces[usize::from(run.ask.session.keyspace)].min_acks;
+        min_acks <= 1 || self.targets(shard).without(self.silent).len() + 1 >= min_acks
+    }
+
+    /// The peers that a write on `shard`, whose primary is this node, is sent to.
+    fn targets(&self, shard: usize) -> PeerSet {
+        self.cluster.route(shard).targets.union(self.replicas[shard].followers)
+    }
+
+    fn misplaced(&self, why: Misplaced, replies: &mut Replies) {
+        match why {
+            Misplaced::CrossSlot => replies.cross_slot(),
+            Misplaced::NoShard => replies.syntax(),
+            Misplaced::KeyTooLong => replies.error(
+                ErrorKind::Err,
+                format_args!("key is longer than {} bytes", self.config.key_bytes_max),
+            ),
+        }
     }
 
     /// Runs the parts of one request as a batch of its own, and folds their replies into one.
@@ -444,13 +511,20 @@ impl Store {
         run.written_elsewhere.clone_from(&parts.written_elsewhere);
         if parts.is_settled() {
             self.runs.release(parts_id);
-            let mut reply = Replies::new();
-            command::fold(fold, &parts.ask.batch.replies, &mut reply);
+            let reply = self.folded(fold, &parts);
             replies.fill(slot, &reply);
         } else {
             run.open += 1;
             self.park(parts_id, parts);
         }
+    }
+
+    /// The one reply that the replies to the parts of a request come to.
+    fn folded(&mut self, fold: Fold, parts: &Run) -> Replies {
+        let random = if fold == Fold::Random { self.random.next() } else { 0 };
+        let mut reply = Replies::new();
+        command::fold(fold, &parts.ask.batch.replies, random, &mut reply);
+        reply
     }
 
     /// `peer` has merged every delta up to frame `number`.
@@ -511,8 +585,7 @@ impl Store {
                 }
             }
             Origin::Part { of, slot, fold } => {
-                let mut reply = Replies::new();
-                command::fold(fold, &run.ask.batch.replies, &mut reply);
+                let reply = self.folded(fold, &run);
                 if let Some(parent) = self.runs.get(of) {
                     parent.ask.batch.replies.fill(slot, &reply);
                     parent.open -= 1;
@@ -609,19 +682,55 @@ impl Store {
 
     /// Memory is measured once a second: what clients bring meanwhile counts as kept.
     fn memory_is_short(&mut self, args: Args<'_>) -> bool {
-        let bytes_max = self.config.memory_bytes_max;
-        if bytes_max == 0 {
-            return false;
-        }
-        let is_short = self.measured.memory_bytes.saturating_add(self.grown_bytes) > bytes_max;
-        if !is_short {
+        let is_short = self.memory_would_be_short(0);
+        if !is_short && self.config.memory_bytes_max > 0 {
             self.grown_bytes += args.iter().map(|arg| arg.len() as u64).sum::<u64>();
         }
         is_short
     }
+
+    /// Whether `bytes` more would be beyond the limit.
+    fn memory_would_be_short(&self, bytes: u64) -> bool {
+        let bytes_max = self.config.memory_bytes_max;
+        let kept = self.measured.memory_bytes.saturating_add(self.grown_bytes);
+        bytes_max > 0 && kept.saturating_add(bytes) > bytes_max
+    }
+}
+
+/// The row that executes a request of `run`; `None` if it is refused, and the error is written.
+fn resolve(run: &Run, args: Args<'_>, replies: &mut Replies) -> Option<&'static Row> {
+    let session = &run.ask.session;
+    let found = command::find(&args[0]);
+    if session.in_refused_multi && !found.is_some_and(Row::runs_in_multi) {
+        replies.in_refused_multi();
+        return None;
+    }
+    // A client has no business with the parts that commands are made of.
+    let is_client = matches!(run.origin, Origin::Client | Origin::Beam(_));
+    let Some(mut row) = found.filter(|row| !(is_client && row.is_internal())) else {
+        replies.unknown_command(&args[0], args.skip(1).iter());
+        return None;
+    };
+    if matches!(row.run, command::Run::Family(_)) && row.arity.admits(args.len()) {
+        let Some(member) = row.member(args.get(1)) else {
+            replies.unknown_subcommand(row.name, args.get(1).unwrap_or_default());
+            return None;
+        };
+        row = member;
+    }
+    if !row.arity.admits(args.len()) {
+        replies.wrong_arity(row.name);
+        return None;
+    }
+    if !session.authenticated && !row.needs_no_password() {
+        replies.no_auth();
+        return None;
+    }
+    Some(row)
 }
 
 /// Why a request has no shard.
+#[derive(Clone, Copy)]
 enum Misplaced {
     CrossSlot,
     KeyTooLong,

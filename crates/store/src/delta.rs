@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use smallvec::SmallVec;
 
 use crate::clock::{Clock, ClockBytes, encode_span};
-use crate::codec::{Malformed, Reader, put_bytes, put_dot, put_signed, put_varint};
+use crate::codec::{Malformed, Reader, put_amount, put_bytes, put_dot, put_varint};
 use crate::dot::{Dot, Writer};
 use crate::object::{Object, Sibling};
 use crate::objects::Found;
@@ -190,7 +190,7 @@ fn put_record(out: &mut Vec<u8>, record: &Record<'_>) {
         }
         Content::Counter { since, amount } => {
             put_varint(out, since);
-            put_signed(out, amount);
+            put_amount(out, amount);
         }
     }
 }
@@ -213,7 +213,7 @@ fn take_record<'a>(reader: &mut Reader<'a>, dot: Dot) -> Result<Record<'a>, Malf
         }
         Content::Counter {
             since,
-            amount: reader.signed()?,
+            amount: reader.amount()?,
         }
     } else {
         let format = reader.u8()?;

@@ -48,7 +48,7 @@ pub enum Stored {
         /// The first dot of the run.
         since: u64,
         /// The sum of the run.
-        amount: i64,
+        amount: i128,
     },
 }
 
@@ -170,7 +170,7 @@ impl Object {
     }
 
     /// The run that `writer` is counting, if any: its first dot and its sum.
-    pub fn run_of(&self, writer: Writer) -> Option<(u64, i64)> {
+    pub fn run_of(&self, writer: Writer) -> Option<(u64, i128)> {
         let own = self.siblings.iter().filter(|sibling| sibling.dot.writer == writer);
         own.into_iter().find_map(|sibling| match sibling.content {
             Stored::Counter { since, amount } => Some((since, amount)),
@@ -192,7 +192,7 @@ impl Object {
             Stored::Counter { amount, .. } => Some(amount),
             Stored::Plain { .. } => None,
         });
-        let Some(sum) = amounts.map(i128::from).reduce(|a, b| a + b) else {
+        let Some(sum) = amounts.reduce(|a, b| a + b) else {
             return plain.map(|(_, format, bytes)| Value::Plain { format, bytes });
         };
         let base = match plain {
@@ -222,7 +222,7 @@ pub fn integer(bytes: &[u8]) -> Option<i64> {
     }
 }
 
-fn saturate(sum: i128) -> i64 {
+pub(crate) fn saturate(sum: i128) -> i64 {
     i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
 }
 
@@ -240,7 +240,7 @@ mod tests {
         let content = match counter % 3 {
             0 => Stored::Counter {
                 since: counter,
-                amount: counter.cast_signed(),
+                amount: counter.into(),
             },
             1 => Stored::Plain {
                 format: 0,
@@ -322,7 +322,7 @@ mod tests {
         }
     }
 
-    fn counter(stamp: u64, writer: u64, amount: i64) -> Sibling {
+    fn counter(stamp: u64, writer: u64, amount: i128) -> Sibling {
         let dot = Dot {
             writer: Writer(writer),
             counter: 9,
@@ -355,9 +355,17 @@ mod tests {
         check(vec![counter(3, 1, 4), plain(2, 2, b"text")], Value::Integer(4), 3);
         check(vec![counter(3, 1, 4), plain(5, 2, b"text")], text(b"text"), 5);
         check(
-            vec![counter(3, 1, i64::MAX), counter(4, 2, 1)],
+            vec![counter(3, 1, i64::MAX.into()), counter(4, 2, 1)],
             Value::Integer(i64::MAX),
             4,
+        );
+        check(
+            vec![
+                counter(3, 1, 11_000_000_000_000_000_000),
+                plain(2, 2, b"-9000000000000000000"),
+            ],
+            Value::Integer(2_000_000_000_000_000_000),
+            3,
         );
     }
 }

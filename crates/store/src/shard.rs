@@ -36,10 +36,10 @@ pub use self::entropy::{Missing, Part, Parted};
 use self::stream::Feed;
 pub use self::stream::{Chunk, Intake, Intaken};
 use crate::clock::{Clock, ClockBytes, Span, encode_span};
-use crate::codec::{Malformed, Reader};
+use crate::codec::{AMOUNT_MAX, Malformed, Reader};
 use crate::delta::{Delta, Event, put_delete, put_wipe, put_write};
 use crate::dot::{Dot, Writer};
-use crate::object::{Object, Sibling, Stored, Value};
+use crate::object::{Object, Sibling, Stored, Value, saturate};
 pub use crate::objects::Overdue;
 use crate::objects::{Found, Objects};
 use crate::recent::Recent;
@@ -302,7 +302,7 @@ impl Shard {
             let dot = self.next();
             let content = Content::Counter {
                 since: dot.counter,
-                amount: by,
+                amount: by.into(),
             };
             let record = Record {
                 dot,
@@ -319,10 +319,7 @@ impl Shard {
         };
         let sum = now.checked_add(by).ok_or(CountError::Overflow)?;
         let (expiry_ms, stamp) = (view.expiry_ms, stamp.max(view.stamp.next()));
-        let dot = self
-            .run(hash, key, by, expiry_ms, stamp, delta)
-            .ok_or(CountError::Overflow)?;
-        Ok((dot, sum))
+        Ok((self.run(hash, key, by, expiry_ms, stamp, delta), sum))
     }
 
     /// Changes when `key` ends. None, and no event, if it holds nothing at `now_ms`.
@@ -338,7 +335,7 @@ impl Shard {
         let view = self.view_hashed(hash, key, now_ms)?;
         let stamp = stamp.max(view.stamp.next());
         match view.value {
-            Value::Integer(_) => self.run(hash, key, 0, expiry_ms, stamp, delta),
+            Value::Integer(_) => Some(self.run(hash, key, 0, expiry_ms, stamp, delta)),
             Value::Plain { format, bytes } => {
                 let bytes = bytes.to_vec();
                 Some(self.put(key, format, &bytes, expiry_ms, stamp, delta))
@@ -418,7 +415,6 @@ impl Shard {
     }
 
     /// An event that goes on with the writer's own run, or begins one, beside what the key holds.
-    /// None if the run would not fit into 64 bits.
     fn run(
         &mut self,
         hash: u64,
@@ -427,7 +423,7 @@ impl Shard {
         expiry_ms: Option<u64>,
         stamp: Stamp,
         delta: Option<&mut Vec<u8>>,
-    ) -> Option<Dot> {
+    ) -> Dot {
         let dot = self.next();
         let (before, alone) = match self.objects.get(hash, key) {
             Some(Found::Simple(record)) if record.dot.writer == self.writer => match record.content {
@@ -440,7 +436,7 @@ impl Shard {
         let (since, amount) = before.unwrap_or((dot.counter, 0));
         let content = Content::Counter {
             since,
-            amount: amount.checked_add(by)?,
+            amount: amount.saturating_add(by.into()).clamp(-AMOUNT_MAX, AMOUNT_MAX),
         };
         let record = Record {
             dot,
@@ -468,7 +464,7 @@ impl Shard {
             object.siblings.sort_unstable_by_key(|sibling| sibling.dot);
             self.put_back(hash, key, object);
         }
-        Some(dot)
+        dot
     }
 
     // Deltas from other replicas
@@ -638,7 +634,7 @@ fn view(found: Found<'_>) -> Option<View<'_>> {
         }) => {
             let value = match content {
                 Content::Plain { format, bytes } => Value::Plain { format, bytes },
-                Content::Counter { amount, .. } => Value::Integer(amount),
+                Content::Counter { amount, .. } => Value::Integer(saturate(amount)),
             };
             Some(View {
                 stamp,

@@ -90,8 +90,8 @@ pub enum Content<'a> {
     Counter {
         /// The first of the writer's dots that the amount contains.
         since: u64,
-        /// The sum of what it added.
-        amount: i64,
+        /// The sum of what it added: the number fits into 64 bits together with what others hold, this alone may not.
+        amount: i128,
     },
 }
 

@@ -53,6 +53,23 @@ fn cluster() -> Net {
 }
 
 #[test]
+fn the_empty_binary_is_the_empty_key() {
+    let mut net = cluster();
+    let empty = Term::binary("");
+    assert_eq!(
+        net.call("a", NAME, put(empty.clone(), Term::binary("v"))),
+        Term::atom("ok")
+    );
+    assert_eq!(net.call("b", NAME, get(empty.clone())), ok(Term::binary("v")));
+    assert_eq!(net.ask("c", "GET "), "v");
+    assert_eq!(
+        net.call("c", NAME, tuple([Term::atom("delete"), empty])),
+        Term::atom("ok")
+    );
+    assert_eq!(net.ask("a", "EXISTS "), "0");
+}
+
+#[test]
 fn a_term_goes_in_and_comes_out_as_it_is() {
     let mut net = cluster();
     for (value, shown) in [

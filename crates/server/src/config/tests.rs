@@ -457,7 +457,7 @@ fn a_node_remembers_where_it_is_told_or_where_the_system_has_such_things() {
 
 #[test]
 fn what_is_said_of_forming_reaches_the_store() {
-    let of = |flags| resolve(flags, &[], None).unwrap().store(4).forming;
+    let of = |flags| resolve(flags, &[], None).unwrap().store(4, None).forming;
     let settings = of(&[]);
     assert_eq!(
         (settings.form_after_ms, settings.expect, settings.discovers),

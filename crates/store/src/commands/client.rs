@@ -20,10 +20,10 @@ pub(super) fn id(visit: &mut Visit<'_>) {
 
 /// `CLIENT GETNAME`
 pub(super) fn getname(visit: &mut Visit<'_>) {
-    if visit.session.name.is_empty() {
+    if visit.session.shown.name.is_empty() {
         visit.replies.null();
     } else {
-        visit.replies.bulk(visit.session.name.as_bytes());
+        visit.replies.bulk(visit.session.shown.name.as_bytes());
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) fn setname(visit: &mut Visit<'_>) {
     if !is_name(name) {
         return bad_client_name(visit);
     }
-    visit.session.name = String::from_utf8_lossy(name).into_owned();
+    visit.session.shown.name = String::from_utf8_lossy(name).into_owned();
     visit.session_changed();
     visit.replies.ok();
 }
@@ -54,9 +54,9 @@ pub(super) fn setinfo(visit: &mut Visit<'_>) {
     }
     let text = String::from_utf8_lossy(text).into_owned();
     if library {
-        visit.session.library = text;
+        visit.session.shown.library = text;
     } else {
-        visit.session.library_version = text;
+        visit.session.shown.library_version = text;
     }
     visit.session_changed();
     visit.replies.ok();
@@ -131,15 +131,15 @@ fn line(session: &Session, now_ms: u64) -> String {
         line,
         "id={} addr={} laddr={} name={} age={} idle={} flags=N db={} user=default resp={} lib-name={} lib-ver={}",
         session.id,
-        session.address,
-        session.local_address,
-        session.name,
-        seconds_since(session.since_ms),
-        seconds_since(session.active_ms.max(session.since_ms)),
+        session.shown.address,
+        session.shown.local_address,
+        session.shown.name,
+        seconds_since(session.shown.since_ms),
+        seconds_since(session.shown.active_ms.max(session.shown.since_ms)),
         session.keyspace,
         version(session.protocol),
-        session.library,
-        session.library_version,
+        session.shown.library,
+        session.shown.library_version,
     );
     line
 }

@@ -2,7 +2,11 @@
 //! none of it: any node answers for any key.
 //!
 //! - A slot is listed under the primary of its shard, with the other ready replicas behind it. A slot that nobody
-//!   within reach serves is not listed.
+//!   within reach serves is not listed. A node without a Redis port is not listed, and others are in its place.
+//! - A node that listens at any address is told with the address that the client's own connection came in at, or, if it
+//!   is another node, with the host of its name, where its peers reach it.
+//! - A connection that has asked for the map goes on as with a node of a Redis Cluster: `SCAN`, `KEYS`, `DBSIZE` and
+//!   `RANDOMKEY` cover the slots that are listed under this node. Tools that ask every master count every key once.
 //! - A node is a primary of some shards and a replica of others, so in `CLUSTER NODES` all are masters.
 //! - The map is that of the keyspace which the connection has selected.
 
@@ -13,6 +17,7 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::number::integer;
 use crate::{
+    ask::Session,
     call::Call,
     cluster::Seat,
     message::Copy,
@@ -53,14 +58,15 @@ pub(super) fn keyslot(visit: &mut Visit<'_>) {
 
 /// `CLUSTER SLOTS`
 pub(super) fn slots(visit: &mut Visit<'_>) {
-    let ranges = ranges(visit.store, visit.session.keyspace);
+    let ranges = map(visit);
+    let addresses = Addresses::of(visit.store, visit.session);
     visit.replies.array(ranges.len());
     for range in ranges {
         visit.replies.array(2 + range.seats.len());
         visit.replies.int(i64::from(range.first));
         visit.replies.int(i64::from(range.last));
         for seat in range.seats {
-            let (name, host, port) = address(visit.store, seat);
+            let (name, host, port) = addresses.at(seat);
             visit.replies.array(4);
             visit.replies.bulk(host.as_bytes());
             visit.replies.int(i64::from(port));
@@ -73,12 +79,13 @@ pub(super) fn slots(visit: &mut Visit<'_>) {
 /// `CLUSTER SHARDS`: the same by sets of nodes.
 pub(super) fn shards(visit: &mut Visit<'_>) {
     let mut sets: Vec<Vec<Range>> = Vec::new();
-    for range in ranges(visit.store, visit.session.keyspace) {
+    for range in map(visit) {
         match sets.iter_mut().find(|set| set[0].seats == range.seats) {
             Some(set) => set.push(range),
             None => sets.push(alloc::vec![range]),
         }
     }
+    let addresses = Addresses::of(visit.store, visit.session);
     visit.replies.array(sets.len());
     for set in sets {
         visit.replies.map(2);
@@ -92,18 +99,13 @@ pub(super) fn shards(visit: &mut Visit<'_>) {
         visit.replies.bulk(b"nodes");
         visit.replies.array(seats.len());
         for (index, &seat) in seats.iter().enumerate() {
-            node_of_shard(
-                visit.replies,
-                visit.store,
-                seat,
-                if index == 0 { "master" } else { "replica" },
-            );
+            let role = if index == 0 { "master" } else { "replica" };
+            node_of_shard(visit.replies, addresses.at(seat), role);
         }
     }
 }
 
-fn node_of_shard(replies: &mut Replies, store: &Store, seat: Seat, role: &str) {
-    let (name, host, port) = address(store, seat);
+fn node_of_shard(replies: &mut Replies, (name, host, port): (&str, &str, u16), role: &str) {
     replies.map(7);
     replies.bulk(b"id");
     replies.bulk(id(name).as_bytes());
@@ -121,32 +123,33 @@ fn node_of_shard(replies: &mut Replies, store: &Store, seat: Seat, role: &str) {
 
 /// `CLUSTER NODES`
 pub(super) fn nodes(visit: &mut Visit<'_>) {
-    let ranges = ranges(visit.store, visit.session.keyspace);
+    let ranges = map(visit);
+    let addresses = Addresses::of(visit.store, visit.session);
     let mut out = String::new();
-    for member in visit
-        .store
-        .cluster
-        .members()
-        .iter()
-        .filter(|member| member.state != MemberState::Gone)
-    {
-        out.push_str(&node_line(visit.store, member, &ranges));
+    for member in visit.store.cluster.members().iter() {
+        if member.state != MemberState::Gone {
+            out.extend(node_line(&addresses, member, &ranges));
+        }
     }
     visit.replies.verbatim(b"txt", out.as_bytes());
 }
 
-/// `id host:port@bus-port flags - ping pong epoch link slots`, in which the bus port is that of the distribution.
-fn node_line(store: &Store, member: &Member, ranges: &[Range]) -> String {
-    let name = member.name.as_str();
+/// `id host:port@bus-port flags - ping pong epoch link slots`, in which the bus port is that of the distribution. None
+/// for a node that is up and takes no Redis clients.
+fn node_line(addresses: &Addresses<'_>, member: &Member, ranges: &[Range]) -> Option<String> {
+    let (store, name) = (addresses.store, member.name.as_str());
     let seat = if name == store.config.name {
         Some(Seat::Me)
     } else {
         store.cluster.slot(name).map(Seat::Peer)
     };
     let (host, port) = seat.map_or(("", 0), |seat| {
-        let (_, host, port) = address(store, seat);
+        let (_, host, port) = addresses.at(seat);
         (host, port)
     });
+    if seat.is_some() && port == 0 {
+        return None;
+    }
     let mut flags = String::from(if seat == Some(Seat::Me) {
         "myself,master"
     } else {
@@ -172,7 +175,7 @@ fn node_line(store: &Store, member: &Member, ranges: &[Range]) -> String {
         });
     }
     line.push('\n');
-    line
+    Some(line)
 }
 
 /// `CLUSTER INFO`
@@ -244,20 +247,71 @@ pub(super) fn getkeysinslot(call: &mut Call<'_>) {
     }
 }
 
-/// Name, host and RESP port of a node; host as in its name and port 0 if it has not told.
-fn address(store: &Store, seat: Seat) -> (&str, &str, u16) {
-    let (name, told) = match seat {
-        Seat::Me => (store.config.name.as_str(), &store.config.resp),
-        Seat::Away => return ("", "", 0),
-        Seat::Peer(peer) => match store.cluster.peer(peer) {
-            Some(peer) => (peer.name.as_str(), &peer.resp),
-            None => return ("", "", 0),
-        },
-    };
-    match told {
-        Some((host, port)) => (name, host, *port),
-        None => (name, name.split_once('@').map_or("", |(_, host)| host), 0),
+/// The ranges of the keyspace that a connection has selected. The connection is then one that has asked for the map.
+fn map(visit: &mut Visit<'_>) -> Vec<Range> {
+    visit.session.has_asked_for_map = true;
+    ranges(visit.store, visit.session.keyspace)
+}
+
+/// Where one client finds the nodes.
+struct Addresses<'a> {
+    store: &'a Store,
+    /// The address at this node that the client's connection came in at; empty if it has none.
+    local: &'a str,
+}
+
+impl<'a> Addresses<'a> {
+    fn of(store: &'a Store, session: &'a Session) -> Self {
+        Self {
+            store,
+            local: host_of(&session.shown.local_address),
+        }
     }
+
+    /// Name, host and RESP port of a node; port 0 if it takes no clients, or has not told.
+    fn at(&self, seat: Seat) -> (&'a str, &'a str, u16) {
+        let (name, told) = match seat {
+            Seat::Me => (self.store.config.name.as_str(), &self.store.config.resp),
+            Seat::Away => return ("", "", 0),
+            Seat::Peer(peer) => match self.store.cluster.peer(peer) {
+                Some(peer) => (peer.name.as_str(), &peer.resp),
+                None => return ("", "", 0),
+            },
+        };
+        let named = name.split_once('@').map_or("", |(_, host)| host);
+        match told {
+            Some((host, port)) if !is_any(host) => (name, host, *port),
+            Some((_, port)) if seat == Seat::Me && !self.local.is_empty() => (name, self.local, *port),
+            Some((_, port)) => (name, named, *port),
+            None => (name, named, 0),
+        }
+    }
+}
+
+/// Whether a listener at this host listens at every address of its machine.
+fn is_any(host: &str) -> bool {
+    matches!(host, "0.0.0.0" | "::")
+}
+
+/// The host of an address with a port, without brackets.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Whether a seat takes Redis clients.
+fn takes_clients(store: &Store, seat: Seat) -> bool {
+    let told = match seat {
+        Seat::Me => store.config.resp.as_ref(),
+        Seat::Away => None,
+        Seat::Peer(peer) => store.cluster.peer(peer).and_then(|peer| peer.resp.as_ref()),
+    };
+    told.is_some_and(|(_, port)| *port > 0)
+}
+
+/// Whether `shard` is listed under this node.
+pub(crate) fn is_listed_here(store: &Store, shard: usize) -> bool {
+    seats(store, shard).is_some_and(|seats| seats.first() == Some(&Seat::Me))
 }
 
 fn ranges(store: &Store, keyspace: u16) -> Vec<Range> {
@@ -269,7 +323,8 @@ fn ranges(store: &Store, keyspace: u16) -> Vec<Range> {
     merge(served, SLOTS / shards)
 }
 
-/// The primary of a shard and behind it the other ready replicas, in one order wherever there are the same.
+/// The primary of a shard and behind it the other ready replicas, in one order wherever there are the same: those of
+/// them that take clients. If there is none, another node that does: it forwards.
 fn seats(store: &Store, shard: usize) -> Option<Vec<Seat>> {
     let cluster = &store.cluster;
     let primary = cluster.route(shard).primary?;
@@ -277,9 +332,23 @@ fn seats(store: &Store, shard: usize) -> Option<Vec<Seat>> {
         .order(shard)
         .filter(|&seat| seat != primary && cluster.copy_at(seat, shard) == Copy::Ready)
         .collect();
-    seats.sort_unstable_by_key(|&seat| address(store, seat).0);
+    seats.sort_unstable_by_key(|&seat| name(store, seat));
     seats.insert(0, primary);
-    Some(seats)
+    seats.retain(|&seat| takes_clients(store, seat));
+    if seats.is_empty() {
+        let all = cluster.peers().map(|(slot, _)| Seat::Peer(slot)).chain([Seat::Me]);
+        let others = all.filter(|&seat| takes_clients(store, seat));
+        seats.extend(others.min_by_key(|&seat| name(store, seat)));
+    }
+    (!seats.is_empty()).then_some(seats)
+}
+
+fn name(store: &Store, seat: Seat) -> &str {
+    match seat {
+        Seat::Me => &store.config.name,
+        Seat::Away => "",
+        Seat::Peer(slot) => store.cluster.peer(slot).map_or("", |peer| &peer.name),
+    }
 }
 
 /// Shards of `width` slots as ranges of slots, neighbours with the same nodes in one.

@@ -1,14 +1,11 @@
 //! The connection itself: protocol, authentication, keyspace. What concerns `CLIENT` is in [`super::client`].
 
-use alloc::{
-    format,
-    string::{String, ToString},
-};
+use alloc::{format, string::String};
 use wire::reply::{ErrorKind, Protocol};
 
-use super::number::integer;
+use super::number::{integer, small_integer};
 use crate::{
-    ask::{Session, Silence},
+    ask::{Session, Shown},
     visit::Visit,
 };
 
@@ -117,7 +114,7 @@ pub(super) fn hello(visit: &mut Visit<'_>) {
         if !is_name(name) {
             return bad_client_name(visit);
         }
-        visit.session.name = String::from_utf8_lossy(name).into_owned();
+        visit.session.shown.name = String::from_utf8_lossy(name).into_owned();
     }
     visit.session.protocol = protocol;
     visit.session_changed();
@@ -162,14 +159,16 @@ pub(super) fn bad_client_name(visit: &mut Visit<'_>) {
 /// `SELECT number|name`
 pub(super) fn select(visit: &mut Visit<'_>) {
     let (keyspaces, wanted) = (&visit.store.config.keyspaces, visit.arg(1));
-    let number = match integer(wanted) {
-        Some(number) => usize::try_from(number).ok().filter(|&number| number < keyspaces.len()),
-        None => match keyspaces.iter().position(|keyspace| keyspace.name.as_bytes() == wanted) {
-            None => {
-                let text = format!("no keyspace has the name '{}'", String::from_utf8_lossy(wanted));
-                return visit.replies.error(ErrorKind::Err, text);
-            }
-            number => number,
+    let named = keyspaces.iter().position(|keyspace| keyspace.name.as_bytes() == wanted);
+    let number = match (named, integer(wanted)) {
+        (Some(number), None) => Some(number),
+        (None, None) => {
+            let text = format!("no keyspace has the name '{}'", String::from_utf8_lossy(wanted));
+            return visit.replies.error(ErrorKind::Err, text);
+        }
+        (_, Some(_)) => match small_integer(wanted, visit.replies) {
+            Some(number) => usize::try_from(number).ok().filter(|&number| number < keyspaces.len()),
+            None => return,
         },
     };
     match number.and_then(|number| u16::try_from(number).ok()) {
@@ -185,16 +184,14 @@ pub(super) fn select(visit: &mut Visit<'_>) {
 /// `RESET`: as it was when it connected.
 pub(super) fn reset(visit: &mut Visit<'_>) {
     let authenticated = visit.store.config.password.is_none();
-    let old = &*visit.session;
+    let shown = Shown {
+        name: String::new(),
+        ..visit.session.shown.clone()
+    };
     *visit.session = Session {
-        address: old.address.to_string(),
-        local_address: old.local_address.to_string(),
-        since_ms: old.since_ms,
-        active_ms: old.active_ms,
-        library: old.library.to_string(),
-        library_version: old.library_version.to_string(),
-        silence: Silence::Off,
-        ..Session::new(old.id, authenticated)
+        piecemeal: visit.session.piecemeal,
+        shown,
+        ..Session::new(visit.session.id, authenticated)
     };
     visit.session_changed();
     visit.replies.switch(Protocol::Resp2);

@@ -215,6 +215,7 @@ fn categories(row: &Row) -> Vec<&'static str> {
         "string" => categories.push("@string"),
         "generic" => categories.push("@keyspace"),
         "connection" => categories.push("@connection"),
+        "transactions" => categories.push("@transaction"),
         _ => {}
     }
     match row.access() {

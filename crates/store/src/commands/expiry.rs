@@ -69,12 +69,6 @@ pub(super) fn deadline(call: &mut Call<'_>, base: Base, time: &[u8], name: &str)
 
 /// `EXPIRE key time [NX|XX|GT|LT]` and its three kin.
 fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
-    let Some(time) = integer(call.arg(2)) else {
-        return call.replies.not_an_integer();
-    };
-    let Some(deadline) = base.deadline(time, call) else {
-        return call.replies.invalid_expire(name);
-    };
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
     for word in call.args.skip(3).iter() {
         match word.to_ascii_lowercase().as_slice() {
@@ -101,6 +95,12 @@ fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
             .replies
             .error(ErrorKind::Err, "GT and LT options at the same time are not compatible");
     }
+    let Some(time) = integer(call.arg(2)) else {
+        return call.replies.not_an_integer();
+    };
+    let Some(deadline) = base.deadline(time, call) else {
+        return call.replies.invalid_expire(name);
+    };
     let key = call.arg(1);
     let Some(view) = call.shard.view(key, call.now_ms) else {
         return call.replies.int(0);

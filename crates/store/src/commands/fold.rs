@@ -5,12 +5,10 @@ use wire::reply::{Replies, Reply};
 
 use crate::command::Fold;
 
-/// Writes the one reply that `parts` come to. An error among them is the reply, except in an array, whose elements
-/// stand for themselves.
-pub(crate) fn fold(fold: Fold, parts: &Replies, out: &mut Replies) {
-    if fold != Fold::Array
-        && let Some(Reply::Error(kind, text)) = firsts(parts).find(|first| matches!(first, Reply::Error(..)))
-    {
+/// Writes the one reply that `parts` come to. If one of them is an error, it is the reply: Redis never gives an error
+/// within an array, and clients return one as if it were a value.
+pub(crate) fn fold(fold: Fold, parts: &Replies, random: u64, out: &mut Replies) {
+    if let Some(Reply::Error(kind, text)) = firsts(parts).find(|first| matches!(first, Reply::Error(..))) {
         return out.error(kind, text);
     }
     match fold {
@@ -23,10 +21,16 @@ pub(crate) fn fold(fold: Fold, parts: &Replies, out: &mut Replies) {
             out.array(parts.count());
             out.append(parts);
         }
-        Fold::First => append_first(parts, out, |_| true),
-        Fold::Any => append_first(parts, out, |first| !matches!(first, Reply::Null)),
-        Fold::Concat => concat(parts, out),
-        Fold::Scan => scan(parts, out),
+        Fold::First => match parts.is_empty() {
+            true => out.null(),
+            false => out.append_value(&mut parts.tokens()),
+        },
+        Fold::Concat => {
+            let bulks: Vec<&[u8]> = parts.tokens().filter_map(bytes_of).collect();
+            array(&bulks, out);
+        }
+        Fold::Random => draw(parts, random, out),
+        Fold::Scan(count) => scan(parts, count, out),
     }
 }
 
@@ -36,44 +40,64 @@ fn firsts(parts: &Replies) -> impl Iterator<Item = Reply<'_>> {
     core::iter::from_fn(move || tokens.skip_value())
 }
 
-/// Copies the first reply that is `wanted`, else null.
-fn append_first(parts: &Replies, out: &mut Replies, wanted: impl Fn(&Reply<'_>) -> bool) {
-    let mut tokens = parts.tokens();
-    loop {
-        let mut value = tokens.clone();
-        match tokens.skip_value() {
-            None => return out.null(),
-            Some(first) if wanted(&first) => return out.append_value(&mut value),
-            Some(_) => {}
-        }
+fn bytes_of(token: Reply<'_>) -> Option<&[u8]> {
+    if let Reply::Bulk(bytes) = token {
+        Some(bytes)
+    } else {
+        None
     }
 }
 
-fn concat(parts: &Replies, out: &mut Replies) {
-    let bulks: Vec<&[u8]> = bulks(parts).collect();
+fn number_of(token: Option<Reply<'_>>) -> u64 {
+    if let Some(Reply::Int(number)) = token {
+        number.max(0).cast_unsigned()
+    } else {
+        0
+    }
+}
+
+fn array(bulks: &[&[u8]], out: &mut Replies) {
     out.array(bulks.len());
     for bytes in bulks {
         out.bulk(bytes);
     }
 }
 
-fn bulks(parts: &Replies) -> impl Iterator<Item = &[u8]> {
-    parts.tokens().filter_map(|token| {
-        if let Reply::Bulk(bytes) = token {
-            Some(bytes)
-        } else {
-            None
+/// The key of one of the parts, each as likely as it stands for keys.
+fn draw(parts: &Replies, random: u64, out: &mut Replies) {
+    let mut drawn: Vec<(u64, &[u8])> = Vec::new();
+    let mut tokens = parts.tokens();
+    while let Some(first) = tokens.next() {
+        if first == Reply::Array(2) {
+            let weight = number_of(tokens.next());
+            drawn.extend(tokens.next().and_then(bytes_of).map(|key| (weight, key)));
         }
-    })
+    }
+    let total: u64 = drawn.iter().map(|(weight, _)| weight).sum();
+    let mut place = ((u128::from(random) * u128::from(total)) >> 64) as u64;
+    let chosen = drawn.iter().find(|(weight, _)| {
+        let is_it = place < *weight;
+        place = place.saturating_sub(*weight);
+        is_it
+    });
+    match chosen {
+        Some((_, key)) => out.bulk(key),
+        None => out.null(),
+    }
 }
 
-/// The last shard alone may not be scanned to its end; see [`super::scan`].
-fn scan(parts: &Replies, out: &mut Replies) {
-    let last = parts
-        .tokens()
-        .filter_map(|token| if let Reply::Int(next) = token { Some(next) } else { None })
-        .last();
+/// Takes part after part until `count` keys were looked at, and goes on behind the last part taken: how many keys a
+/// shard has is known only when it has answered.
+fn scan(parts: &Replies, count: u64, out: &mut Replies) {
+    let (mut cursor, mut looked, mut keys) = (0, 0, Vec::new());
+    let mut tokens = parts.tokens();
+    while looked < count && tokens.next().is_some() {
+        cursor = number_of(tokens.next());
+        looked += number_of(tokens.next());
+        let found = tokens.next().map_or(0, |array| array.children());
+        keys.extend(tokens.by_ref().take(found).filter_map(bytes_of));
+    }
     out.array(2);
-    out.bulk_with(|data| wire::decimal::write_int(data, last.unwrap_or(0)));
-    concat(parts, out);
+    out.bulk_with(|data| wire::decimal::write_int(data, cursor.cast_signed()));
+    array(&keys, out);
 }

@@ -2,11 +2,16 @@
 
 use wire::reply::ErrorKind;
 
-use super::{glob, number::integer};
+use super::{
+    glob,
+    number::{integer, small_integer},
+};
 use crate::call::Call;
 
 /// What an entry takes beside its key and value: dot, stamp, flags and lengths in the slab, and its place in the index.
 const ENTRY_BYTES: usize = 36;
+/// Integers from 0 on that Redis shares between keys.
+const SHARED_INTEGERS: i64 = 10_000;
 /// Longest text that Redis keeps in one piece with its object.
 const EMBEDDED_BYTES_MAX: usize = 44;
 
@@ -68,12 +73,36 @@ pub(super) fn renamenx(call: &mut Call<'_>) {
     }
 }
 
-/// `COPY source destination [REPLACE]`, within the keyspace
+/// Databases that a server of Redis has unless it is told otherwise.
+const DATABASES: usize = 16;
+
+/// `COPY source destination [DB number] [REPLACE]`, within the keyspace
 pub(super) fn copy(call: &mut Call<'_>) {
-    let mut options = call.args.skip(3).iter();
-    let replace = call.args.len() > 3;
-    if !options.all(|word| word.eq_ignore_ascii_case(b"replace")) {
-        return call.replies.syntax();
+    let databases = call.config.keyspaces.len().max(DATABASES);
+    let (mut replace, mut database) = (false, usize::from(call.keyspace));
+    let mut rest = call.args.skip(3);
+    while let Some(word) = rest.get(0) {
+        match (word.to_ascii_lowercase().as_slice(), rest.get(1)) {
+            (b"replace", _) => {
+                replace = true;
+                rest = rest.skip(1);
+            }
+            (b"db", Some(number)) => {
+                let Some(number) = small_integer(number, call.replies) else {
+                    return;
+                };
+                let Some(number) = usize::try_from(number).ok().filter(|&number| number < databases) else {
+                    return call.replies.error(ErrorKind::Err, "DB index is out of range");
+                };
+                database = number;
+                rest = rest.skip(2);
+            }
+            _ => return call.replies.syntax(),
+        }
+    }
+    if database != usize::from(call.keyspace) {
+        let text = "Copying to another database is not allowed in cluster mode";
+        return call.replies.error(ErrorKind::Err, text);
     }
     if call.arg(1) == call.arg(2) {
         return call
@@ -118,15 +147,24 @@ pub(super) fn keys(call: &mut Call<'_>) {
     call.replies.resize(mark, count);
 }
 
-/// `%RANDOMKEY shard`
+/// Draws of a key before the next living one is taken: a key that has expired and is not deleted yet is no key.
+const DRAWS_MAX: u64 = 16;
+
+/// `%RANDOMKEY shard`: how many keys it has and one of them, each as likely as the others.
 pub(super) fn randomkey(call: &mut Call<'_>) {
-    match call
-        .shard
-        .random(call.random)
-        .filter(|key| call.shard.view(key, call.now_ms).is_some())
-    {
-        Some(key) => call.replies.bulk(key),
+    let (shard, now_ms) = (&*call.shard, call.now_ms);
+    let draw = |number: u64| shard.random(crate::clock::mix(call.random.wrapping_add(number)));
+    let drawn = (0..DRAWS_MAX)
+        .filter_map(draw)
+        .find(|key| shard.view(key, now_ms).is_some());
+    let next = |from| shard.scan(from, usize::MAX, now_ms).0.first().map(|(key, _)| *key);
+    match drawn.or_else(|| next(call.random)).or_else(|| next(0)) {
         None => call.replies.null(),
+        Some(key) => {
+            call.replies.array(2);
+            call.replies.int(shard.len() as i64);
+            call.replies.bulk(key);
+        }
     }
 }
 
@@ -150,7 +188,11 @@ pub(super) fn encoding(call: &mut Call<'_>) {
 pub(super) fn refcount(call: &mut Call<'_>) {
     match call.shard.view(call.arg(2), call.now_ms) {
         None => call.replies.null(),
-        Some(_) => call.replies.int(1),
+        // Redis has these numbers once for all keys.
+        Some(view) => match integer(&crate::call::text(&view.value)) {
+            Some(0..SHARED_INTEGERS) => call.replies.int(i64::from(i32::MAX)),
+            _ => call.replies.int(1),
+        },
     }
 }
 

@@ -1,9 +1,11 @@
 //! `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]` over the whole cluster.
 //!
-//! A cursor is a shard and a place in its hash order: `shard << 48 | hash >> 16`, and 0 both before the first and
-//! behind the last. Hashes are the same on all replicas and no matter how a table grows, so a scan may go on at any
-//! node, and gives every key that was there all along. One request covers as many whole shards as `COUNT` keys are
-//! likely to lie in, or a part of one.
+//! A cursor is a shard and a place in its hash order: `shard << 39 | hash >> 25`, and 0 both before the first and behind
+//! the last. Hashes are the same on all replicas and no matter how a table grows, so a scan may go on at any node, and
+//! gives every key that was there all along. One request asks as many shards as `COUNT` keys are likely to lie in, for
+//! `COUNT` keys each, and takes of their replies what it needs: how many keys there are is known as it was a moment ago.
+//!
+//! A cursor is below 2^53: clients in JavaScript keep it as a double.
 
 use alloc::{format, vec::Vec};
 use wire::{
@@ -11,14 +13,15 @@ use wire::{
     request::{Args, Batch},
 };
 
-use super::number::integer;
-use crate::{call::Call, store::Store};
+use super::{cluster, number::integer};
+use crate::{ask::Session, call::Call, slot::SLOTS, store::Store};
 
-const HASH_BITS: u32 = 48;
+/// Bits of the hash in a cursor.
+const HASH_BITS: u32 = 53 - SLOTS.trailing_zeros();
 const COUNT_DEFAULT: u64 = 10;
 
-/// The batch of parts that a `SCAN` comes to; `None` if its reply is written already.
-pub(crate) fn plan(store: &Store, args: Args<'_>, replies: &mut Replies) -> Option<Batch> {
+/// The batch of parts that a `SCAN` comes to, and how many keys it is to look at; `None` if its reply is written already.
+pub(crate) fn plan(store: &Store, session: &Session, args: Args<'_>, replies: &mut Replies) -> Option<(Batch, u64)> {
     let Some(cursor) = core::str::from_utf8(&args[1])
         .ok()
         .and_then(|text| text.parse::<u64>().ok())
@@ -60,38 +63,54 @@ pub(crate) fn plan(store: &Store, args: Args<'_>, replies: &mut Replies) -> Opti
         (cursor & ((1 << HASH_BITS) - 1)) << (64 - HASH_BITS),
     );
     if shard >= shards || !strings {
-        replies.array(2);
-        replies.bulk(b"0");
-        replies.array(0);
+        nothing(replies);
         return None;
     }
-    let likely = count.saturating_mul(shards) / store.keys_in_cluster().max(1);
-    let width = likely.clamp(1, shards - shard);
-    // Whole shards, unless it is a part of one.
-    let limit = if width > 1 { 0 } else { count };
+    let base = u64::from(session.keyspace) * shards;
+    let is_meant =
+        |number: &u64| !session.has_asked_for_map || cluster::is_listed_here(store, (base + number) as usize);
+    let width = (count.saturating_mul(shards) / keys(store, session.keyspace).max(1)).max(1);
+    let mut numbers = (shard..shards).filter(is_meant).take(width as usize).peekable();
+    if numbers.peek().is_none() {
+        nothing(replies);
+        return None;
+    }
     let mut batch = Batch::new();
-    for number in shard..shard + width {
+    for number in numbers {
         let from = if number == shard { hash } else { 0 };
-        let numbers = [format!("{number}"), format!("{from}"), format!("{limit}")];
+        let numbers = [format!("{number}"), format!("{from}"), format!("{count}")];
         let mut request: Vec<&[u8]> = alloc::vec![b"%scan"];
         request.extend(numbers.iter().map(alloc::string::String::as_bytes));
         request.push(pattern);
         batch.push(&request);
     }
-    Some(batch)
+    Some((batch, count))
 }
 
-/// `%scan shard from-hash limit pattern`: `[next cursor, [key …]]`; a limit of 0 is none.
+/// The answer of a scan that is at its end.
+fn nothing(replies: &mut Replies) {
+    replies.array(2);
+    replies.bulk(b"0");
+    replies.array(0);
+}
+
+/// About how many keys a keyspace has: those of all nodes as they last told, or those here if they are more.
+fn keys(store: &Store, keyspace: u16) -> u64 {
+    let shards = usize::from(store.config.shards);
+    let here = &store.replicas[usize::from(keyspace) * shards..][..shards];
+    let here = here.iter().map(|replica| replica.shard.len() as u64).sum();
+    store.keys_in_cluster().max(here)
+}
+
+/// `%scan shard from-hash limit pattern`: `[next cursor, keys looked at, [key …]]`. If the shard goes on, as many as the
+/// limit were looked at.
 pub(super) fn scan(call: &mut Call<'_>) {
     let number = |index: usize| core::str::from_utf8(call.arg(index)).ok()?.parse::<u64>().ok();
     let (Some(shard), Some(from), Some(limit)) = (number(1), number(2), number(3)) else {
         return call.replies.syntax();
     };
-    let mut limit = if limit == 0 {
-        usize::MAX
-    } else {
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    };
+    let wanted = limit;
+    let mut limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let step = 64 - HASH_BITS;
     let (keys, next) = loop {
         let (keys, next) = call.shard.scan(from, limit, call.now_ms);
@@ -106,8 +125,10 @@ pub(super) fn scan(call: &mut Call<'_>) {
         None if shard + 1 < u64::from(call.config.shards) => (shard + 1) << HASH_BITS,
         None => 0,
     };
-    call.replies.array(2);
-    call.replies.int(cursor as i64);
+    let looked = if next.is_some() { wanted } else { keys.len() as u64 };
+    call.replies.array(3);
+    call.replies.int(cursor.cast_signed());
+    call.replies.int(looked.cast_signed());
     let mark = call.replies.mark();
     call.replies.array(0);
     let pattern = call.arg(4);

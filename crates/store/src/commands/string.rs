@@ -161,17 +161,25 @@ pub(super) fn getdel(call: &mut Call<'_>) {
     call.delete(call.arg(1));
 }
 
-/// `GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]`
+/// `GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]`; of the same option twice the last one counts.
 pub(super) fn getex(call: &mut Call<'_>) {
-    let time = match (call.args.get(2), call.args.get(3)) {
-        (None, _) => return get(call),
-        (Some(word), None) if word.eq_ignore_ascii_case(b"persist") => None,
-        (Some(unit), Some(time)) if call.args.len() == 4 => match expiry::Base::of(&unit.to_ascii_lowercase()) {
-            Some(base) => Some((base, time)),
-            None => return call.replies.syntax(),
-        },
-        _ => return call.replies.syntax(),
-    };
+    let (mut time, mut persists): (Option<(expiry::Base, &[u8])>, bool) = (None, false);
+    let mut rest = call.args.skip(2);
+    while let Some(word) = rest.get(0) {
+        let word = word.to_ascii_lowercase();
+        if word == b"persist" && time.is_none() {
+            persists = true;
+            rest = rest.skip(1);
+            continue;
+        }
+        match (expiry::Base::of(&word), rest.get(1)) {
+            (Some(base), Some(text)) if !persists && time.is_none_or(|(other, _)| other == base) => {
+                time = Some((base, text));
+                rest = rest.skip(2);
+            }
+            _ => return call.replies.syntax(),
+        }
+    }
     let key = call.arg(1);
     if call.shard.view(key, call.now_ms).is_none() {
         return call.replies.null();
@@ -184,7 +192,9 @@ pub(super) fn getex(call: &mut Call<'_>) {
         }
     }
     get(call);
-    call.touch(key, deadline);
+    if time.is_some() || persists {
+        call.touch(key, deadline);
+    }
 }
 
 /// `MSETNX key value [key value …]`, all in one slot.
@@ -220,7 +230,7 @@ fn current(call: &Call<'_>) -> (Vec<u8>, Option<u64>) {
 /// `APPEND key value`
 pub(super) fn append(call: &mut Call<'_>) {
     let (mut value, expiry) = current(call);
-    if call.admits(value.len() + call.arg(2).len()) {
+    if call.admits_grown(value.len() + call.arg(2).len()) {
         value.extend_from_slice(call.arg(2));
         call.put(call.arg(1), RAW, &value, expiry);
         call.replies.int(value.len() as i64);
@@ -241,7 +251,7 @@ pub(super) fn setrange(call: &mut Call<'_>) {
         return call.replies.int(value.len() as i64);
     }
     let end = offset.saturating_add(patch.len());
-    if !call.admits(end) {
+    if !call.admits_grown(end) {
         return;
     }
     if value.len() < end {

@@ -22,13 +22,15 @@ use crate::stamp::Stamp;
 const EXPIRES: u8 = 1 << 5;
 const COUNTER: u8 = 1 << 6;
 const VARINT_BYTES_MAX: usize = 10;
+/// As many bytes as a varint of 128 bits may have.
+const AMOUNT_BYTES_MAX: usize = 19;
 
 /// A record as the pieces that, one behind the other, are its bytes.
 pub(super) struct Encoded<'a> {
     key_length: Bytes<VARINT_BYTES_MAX>,
     key: &'a [u8],
-    /// Everything between key and value: flags and stamp, and at most five varints.
-    fields: Bytes<{ 9 + 5 * VARINT_BYTES_MAX }>,
+    /// Everything between key and value: flags and stamp, and at most four varints and an amount.
+    fields: Bytes<{ 9 + 4 * VARINT_BYTES_MAX + AMOUNT_BYTES_MAX }>,
     value: &'a [u8],
 }
 
@@ -63,7 +65,7 @@ impl<'a> Encoded<'a> {
             }
             Content::Counter { since, amount } => {
                 fields.push_varint(since);
-                fields.push_varint(((amount << 1) ^ (amount >> 63)) as u64);
+                fields.push_wide_varint((amount << 1 ^ amount >> 127).cast_unsigned());
                 &[]
             }
         };
@@ -102,10 +104,10 @@ impl<'a> Decoded<'a> {
         let expiry_ms = (flags & EXPIRES != 0).then(|| take_varint(&mut bytes));
         let content = if flags & COUNTER != 0 {
             let since = take_varint(&mut bytes);
-            let zigzag = take_varint(&mut bytes);
+            let zigzag = take_wide_varint(&mut bytes);
             Content::Counter {
                 since,
-                amount: (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64),
+                amount: (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed(),
             }
         } else {
             Content::Plain {
@@ -166,6 +168,14 @@ impl<const MAX: usize> Bytes<MAX> {
         self.push_byte(value as u8);
     }
 
+    fn push_wide_varint(&mut self, mut value: u128) {
+        while value > u128::from(u64::MAX) {
+            self.push_byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.push_varint(value as u64);
+    }
+
     fn get(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -184,6 +194,18 @@ fn take_varint(bytes: &mut &[u8]) -> u64 {
     for shift in (0..64).step_by(7) {
         let byte = take(bytes, 1)[0];
         value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    value
+}
+
+fn take_wide_varint(bytes: &mut &[u8]) -> u128 {
+    let mut value = 0;
+    for shift in (0..128).step_by(7) {
+        let byte = take(bytes, 1)[0];
+        value |= u128::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             break;
         }

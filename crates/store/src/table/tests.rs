@@ -26,7 +26,7 @@ struct Owned {
 #[derive(Clone, Debug, PartialEq)]
 enum OwnedContent {
     Plain(u8, Vec<u8>),
-    Counter(u64, i64),
+    Counter(u64, i128),
 }
 
 impl Owned {
@@ -185,7 +185,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let content = prop_oneof![
         9 => (0..=FORMAT_MAX, bytes, any::<u8>())
             .prop_map(|(format, len, byte)| OwnedContent::Plain(format, vec![byte; len])),
-        1 => (number(), prop_oneof![Just(i64::MIN), Just(i64::MAX), any::<i64>()])
+        1 => (number(), prop_oneof![
+            2 => prop_oneof![Just(i64::MIN), Just(i64::MAX), any::<i64>()].prop_map(i128::from),
+            1 => prop_oneof![Just(i128::MIN), Just(i128::MAX), any::<i128>()],
+        ])
             .prop_map(|(since, amount)| OwnedContent::Counter(since, amount)),
     ];
     let dot = (0..200u64, number()).prop_map(|(writer, counter)| Dot {

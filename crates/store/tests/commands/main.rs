@@ -64,7 +64,7 @@ macro_rules! scripts {
 
 scripts! {
     string number keys expiry scan connection client password errors command config server info keyspaces limits
-    cluster cluster_of_three salp wall_clocks
+    cluster cluster_of_three salp transactions wall_clocks
 }
 
 /// These commands read and write the time of the node that the client asked, whichever node executes them and whatever

@@ -108,9 +108,9 @@ impl Stage {
 
     fn connect(&mut self, id: u64) -> Session {
         let mut session = Session::new(id, !self.password);
-        session.address = format!("127.0.0.1:{}", 50_000 + id);
-        session.local_address = "127.0.0.1:6379".into();
-        session.since_ms = self.nodes.now_ms();
+        session.shown.address = format!("127.0.0.1:{}", 50_000 + id);
+        session.shown.local_address = "127.0.0.1:6379".into();
+        session.shown.since_ms = self.nodes.now_ms();
         self.nodes.tell(Payload::Connected(Box::new(session.clone())));
         session
     }

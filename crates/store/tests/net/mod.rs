@@ -448,7 +448,8 @@ fn show_value(tokens: &mut Tokens<'_>) -> Option<String> {
         Reply::Int(number) => number.to_string(),
         Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Reply::Null | Reply::NullArray => "-".into(),
-        Reply::Array(_) => format!("[{}]", members.join(" ")),
+        Reply::Array(_) | Reply::Map(_) => format!("[{}]", members.join(" ")),
+        Reply::Verbatim { text, .. } => String::from_utf8_lossy(text).into_owned(),
         Reply::Set(_) => {
             members.sort();
             format!("[{}]", members.join(" "))

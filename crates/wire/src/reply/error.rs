@@ -265,6 +265,30 @@ impl Replies {
         self.error(ErrorKind::Oom, "command not allowed when used memory > 'maxmemory'.");
     }
 
+    /// What follows a `MULTI` that was refused.
+    #[cold]
+    pub fn in_refused_multi(&mut self) {
+        self.error(
+            ErrorKind::Err,
+            "not executed: MULTI was refused on this connection; send EXEC, DISCARD or RESET to go on",
+        );
+    }
+
+    /// A write that would reach fewer copies than its keyspace demands.
+    #[cold]
+    pub fn no_replicas(&mut self) {
+        self.error(ErrorKind::NoReplicas, "Not enough good replicas to write.");
+    }
+
+    /// A value beyond the setting `max_value`.
+    #[cold]
+    pub fn value_too_large(&mut self, bytes_max: usize) {
+        self.error(
+            ErrorKind::Err,
+            format_args!("value exceeds the maximum of {bytes_max} bytes (max_value)"),
+        );
+    }
+
     /// No command `name`; `args` are what came behind it.
     #[cold]
     pub fn unknown_command<'a>(&mut self, name: &[u8], args: impl IntoIterator<Item = &'a [u8]>) {

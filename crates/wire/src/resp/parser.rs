@@ -52,7 +52,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            args_max: 1 << 20,
+            args_max: 1 << 22,
             bulk_bytes_max: 64 << 20,
             line_bytes_max: 64 << 10,
             request_bytes_max: 512 << 20,
@@ -61,7 +61,8 @@ impl Default for Limits {
     }
 }
 
-/// What a connection sent that is no RESP. The text is Redis's; the connection is told and closed.
+/// What a connection sent that is no RESP. The text is Redis's, with a limit of our own behind it; the connection is told
+/// and closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
     /// A line feed did not come within the limit.
@@ -72,6 +73,8 @@ pub enum ProtocolError {
     TooBigMultibulkCount,
     /// A number of arguments that is none or too large.
     InvalidMultibulkLength,
+    /// More arguments than these.
+    TooManyArguments(usize),
     /// Too many arguments before authentication.
     UnauthenticatedMultibulkLength,
     /// The line in front of an argument does not end within the limit.
@@ -80,6 +83,8 @@ pub enum ProtocolError {
     ExpectedBulk(u8),
     /// The length of an argument that is none, too large, or not the length of what follows.
     InvalidBulkLength,
+    /// An argument of more bytes than these.
+    TooLargeArgument(usize),
     /// Too large an argument before authentication.
     UnauthenticatedBulkLength,
     /// All arguments together are too large.
@@ -96,12 +101,21 @@ impl fmt::Display for ProtocolError {
             Self::UnbalancedQuotes => "unbalanced quotes in request",
             Self::TooBigMultibulkCount => "too big mbulk count string",
             Self::InvalidMultibulkLength => "invalid multibulk length",
+            Self::TooManyArguments(most) => {
+                return write!(f, "invalid multibulk length: a request has {most} arguments at most");
+            }
             Self::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
             Self::TooBigBulkCount => "too big bulk count string",
             Self::ExpectedBulk(got) => {
                 return write!(f, "expected '$', got '{}'", char::from(*got));
             }
             Self::InvalidBulkLength => "invalid bulk length",
+            Self::TooLargeArgument(most) => {
+                return write!(
+                    f,
+                    "invalid bulk length: an argument has {most} bytes at most (max_value)"
+                );
+            }
             Self::UnauthenticatedBulkLength => "unauthenticated bulk length",
             Self::TooBigRequest => "too big request",
             Self::Http => "this is HTTP, for which there is another port",
@@ -291,7 +305,7 @@ impl Parser {
                 let count = usize::try_from(count).unwrap_or(0);
                 if count > limits.args_max {
                     return Err(limits.refuse(
-                        ProtocolError::InvalidMultibulkLength,
+                        ProtocolError::TooManyArguments(limits.args_max),
                         ProtocolError::UnauthenticatedMultibulkLength,
                     ));
                 }
@@ -313,7 +327,7 @@ impl Parser {
             };
             if len > limits.bulk_bytes_max {
                 return Err(limits.refuse(
-                    ProtocolError::InvalidBulkLength,
+                    ProtocolError::TooLargeArgument(limits.bulk_bytes_max),
                     ProtocolError::UnauthenticatedBulkLength,
                 ));
             }

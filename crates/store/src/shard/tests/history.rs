@@ -103,7 +103,7 @@ impl Oracle {
         if self.living(key, known).next().is_none() {
             let content = Stored::Counter {
                 since: dot.counter,
-                amount: by,
+                amount: by.into(),
             };
             return self.overwrites(known, dot, Some(key), Some(content));
         }
@@ -124,7 +124,7 @@ impl Oracle {
         }
         let content = Some(Stored::Counter {
             since,
-            amount: amount + by,
+            amount: amount + i128::from(by),
         });
         self.history.push(Happened {
             dot,
