@@ -154,8 +154,14 @@ pub enum Payload {
         /// Its full name.
         node: Atom,
     },
-    /// Hand everything over and go. The node's end is told by `Event::Note { kind: "left" }`.
+    /// Hand everything over and go. `Event::Note` tells the stages by their `kind`: `serving_out` (nobody asks this node
+    /// to execute anything; the shell asks its clients to go), `closing` (clients are refused), `left` (the end). `lost`
+    /// comes before them if the node goes with keys that nobody took over.
     Leave,
+    /// No more time is given to that: the node goes with what it still has.
+    CutShort,
+    /// A node that goes has no client any more.
+    ClientsAreGone,
     /// A node that is not connected never comes back.
     Forget {
         /// Its full name.

@@ -54,6 +54,11 @@ impl Backlog {
         self.pieces.is_empty() && self.chunks.is_empty() && self.pulls.is_empty()
     }
 
+    /// No reply waits.
+    pub(crate) fn has_no_replies(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
     /// So much waits that the peer is to ask for nothing more.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes > REPLIES_BYTES_MAX

@@ -265,6 +265,12 @@ impl Cluster {
         self.peers().find(|(_, peer)| peer.name == name).map(|(slot, _)| slot)
     }
 
+    /// A member within reach is not leaving: it can take over what this node has.
+    pub fn has_successor(&self) -> bool {
+        let leaves = |peer: &Peer| peer.leaving || peer.said.sight.as_ref().is_some_and(|sight| sight.leaving);
+        self.peers().any(|(_, peer)| !leaves(peer))
+    }
+
     /// No other member is connected.
     pub fn is_alone(&self) -> bool {
         self.peers.iter().all(Option::is_none)

@@ -79,7 +79,9 @@ impl Store {
 
     /// Begins a run, unless this node stood still and may have been deposed meanwhile: then it waits.
     pub(crate) fn admit(&mut self, run: Run) {
-        if self.recovering.is_empty() {
+        if !self.takes(&run) {
+            self.turn_down(run);
+        } else if self.recovering.is_empty() {
             self.start(run);
         } else {
             self.held.push(run);
@@ -101,7 +103,7 @@ impl Store {
 
     /// Ends a run that has not begun: what concerns its connection alone is executed, so that no later request runs
     /// under what an earlier one was to change, and all others are answered with an error.
-    fn refuse(&mut self, mut run: Run, kind: ErrorKind, text: &str) {
+    pub(crate) fn refuse(&mut self, mut run: Run, kind: ErrorKind, text: &str) {
         let mut requests = mem::take(&mut run.ask.batch);
         let mut replies = mem::take(&mut requests.replies);
         for args in requests.requests() {
@@ -211,6 +213,9 @@ impl Store {
     ) {
         match row.run {
             command::Run::Here(visit) => self.visit(run, visit, args, replies),
+            command::Run::Shard(access, _) if access != Access::Read && self.leaving.refuses_writes() => {
+                self.turn_down_write(replies);
+            }
             command::Run::Shard(access, call) => {
                 let shard = match self.locate(row.keys, args, run.ask.session.keyspace) {
                     Ok(shard) => shard,

@@ -20,7 +20,6 @@ mod release;
 
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 use hashbrown::HashMap;
-use node::MembersCommand;
 
 use crate::{
     backlog::Backlog,
@@ -128,9 +127,6 @@ pub(crate) struct Keeper {
     heard: PeerSet,
     /// The shard at which freeing what has expired goes on.
     expire_at: usize,
-    /// This node has handed over everything and said good-bye; and everybody has heard it.
-    gone: bool,
-    left: bool,
     /// A further look at all copies is due.
     pub look: bool,
 }
@@ -150,8 +146,6 @@ impl Keeper {
             compared: PeerSet::EMPTY,
             heard: PeerSet::EMPTY,
             expire_at: 0,
-            gone: false,
-            left: false,
             look: true,
         }
     }
@@ -469,8 +463,10 @@ impl Store {
         let awaits = self.awaits_others();
         let settles = self.cluster.awaits_word() || age_ms < SETTLE_MS && self.cluster.awaits_members();
         self.keeper.look = false;
-        for shard in 0..self.replicas.len() {
-            self.review_one(shard, awaits, settles);
+        if !self.leaving.is_over() {
+            for shard in 0..self.replicas.len() {
+                self.review_one(shard, awaits, settles);
+            }
         }
         self.repair();
         if self.keeper.announce {
@@ -495,29 +491,6 @@ impl Store {
                 resp,
                 holdings: &holdings,
             });
-        }
-    }
-
-    /// Says good-bye once nothing is left to hand over, and ends once that was heard: who hears it closes the
-    /// connection. A node that ended before would be missed for what it had, if its last words were lost with it.
-    fn go(&mut self) {
-        if !self.keeper.gone {
-            let empty = (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent);
-            // Members out of reach may come back and take over: what is here must not go before.
-            let nobody = self.cluster.peers().all(|(_, peer)| peer.leaving) && !self.cluster.members_away();
-            if empty || nobody {
-                self.keeper.gone = true;
-                self.commands.push(MembersCommand::Gone);
-            }
-        }
-        if !self.keeper.gone && !self.keeper.left && self.cluster.members_away() && !self.holds_anything() {
-            // It waited for others, as it will when it is started again: no good-bye, and it forgets nobody.
-            self.keeper.left = true;
-            self.notes.push(("left", "this node held nothing".into()));
-        }
-        if self.keeper.gone && !self.keeper.left && self.cluster.is_alone() {
-            self.keeper.left = true;
-            self.notes.push(("left", "every shard is handed over".into()));
         }
     }
 
@@ -546,16 +519,6 @@ impl Store {
             },
             (false, Copy::Filling | Copy::Ready) => self.ask_release(shard),
             (true, Copy::Ready) | (false, Copy::Absent) => {}
-        }
-    }
-
-    /// Begins to hand everything over and go.
-    pub(crate) fn leave(&mut self) {
-        if !self.cluster.leaving() {
-            self.cluster.leave();
-            self.look_around();
-            self.commands.push(MembersCommand::Leave);
-            self.keeper.look = true;
         }
     }
 

@@ -26,6 +26,7 @@ pub mod fence;
 pub mod forming;
 pub mod inspect;
 mod keeper;
+mod leaving;
 pub mod message;
 pub mod object;
 mod objects;

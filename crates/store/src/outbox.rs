@@ -78,6 +78,11 @@ impl Outbox {
         self.full_bytes + self.frame.len()
     }
 
+    /// No message waits to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.frame.len() == HEADER
+    }
+
     /// Adds a message.
     pub fn push(&mut self, message: &Message<'_>) {
         if self.frame.len() > FRAME_BYTES {

@@ -28,6 +28,7 @@ use crate::{
     early::Early,
     forming::Forming,
     keeper::Replica,
+    leaving::Leaving,
     message::{self, Frame, LEASE_MS, Message, Vitals},
     outbox::{Head, Outbox},
     outcome,
@@ -93,6 +94,7 @@ pub struct Store {
     pub(crate) replicas: Vec<Replica>,
     pub(crate) keeper: crate::keeper::Keeper,
     pub(crate) forming: Forming,
+    pub(crate) leaving: Leaving,
 
     pub(crate) runs: Runs,
     /// By peer: runs that wait until it has merged the frame of this number.
@@ -175,6 +177,7 @@ impl Store {
             replicas: (0..shards).map(|_| Replica::new(Shard::new(writer, 0))).collect(),
             keeper: crate::keeper::Keeper::new(shards),
             forming: Forming::new(config.forming),
+            leaving: Leaving::default(),
             writer,
             hlc: Hlc::default(),
             calendar: Calendar::new(0, 0),
@@ -745,6 +748,8 @@ impl Store {
             }
             Payload::Add { node } => self.commands.push(MembersCommand::Add { node }),
             Payload::Leave => self.leave(),
+            Payload::CutShort => self.cut_short(),
+            Payload::ClientsAreGone => self.clients_are_gone(),
             Payload::LeaveOther { node } => match self.cluster.slot(node.as_str()) {
                 Some(slot) => self.outboxes[slot].push(&Message::Leave),
                 None if node.as_str() == self.config.name => self.leave(),

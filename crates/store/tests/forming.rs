@@ -255,7 +255,7 @@ fn one_that_waits_is_stopped_at_once_and_still_remembers() {
         net.restart("a", &[]);
         net.run_ms(3_000);
         net.tell("a", Payload::Leave);
-        net.run_ms(1_000);
+        net.run_ms(2_000);
         assert!(net.notes("a").contains(&"left"));
         net.kill("a");
     }

@@ -124,6 +124,7 @@ fn describe(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::NoQuorum => (S::GATEWAY_TIMEOUT, "Too few replicas confirmed"),
         ErrorKind::Timeout => (S::GATEWAY_TIMEOUT, "No outcome within the deadline"),
         ErrorKind::Loading => (S::SERVICE_UNAVAILABLE, "The node is still synchronising"),
+        ErrorKind::Stopping => (S::SERVICE_UNAVAILABLE, "The node is stopping"),
         ErrorKind::Busy => (S::SERVICE_UNAVAILABLE, "Too many requests under way"),
         ErrorKind::Oom => (S::INSUFFICIENT_STORAGE, "The memory limit is reached"),
         ErrorKind::ReadOnly => (S::FORBIDDEN, "Reads only"),

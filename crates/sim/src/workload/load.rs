@@ -33,13 +33,14 @@ const SHARED: usize = 4;
 const ON_SHARED: u64 = 300;
 
 /// Why a call may be refused; any other reason is a bug.
-const KINDS: [ErrorKind; 8] = [
+const KINDS: [ErrorKind; 9] = [
     ErrorKind::NoNodes,
     ErrorKind::Timeout,
     ErrorKind::NoQuorum,
     ErrorKind::NoReplicas,
     ErrorKind::ClusterDown,
     ErrorKind::Loading,
+    ErrorKind::Stopping,
     ErrorKind::TryAgain,
     ErrorKind::Busy,
 ];

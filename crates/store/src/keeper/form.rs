@@ -146,7 +146,7 @@ impl Store {
     }
 
     /// This node holds something that another may lack.
-    pub(super) fn holds_anything(&self) -> bool {
+    pub(crate) fn holds_anything(&self) -> bool {
         let has_part = |shard: usize| {
             self.cluster.copy(shard) == crate::message::Copy::Ready || !self.replicas[shard].shard.clock().is_empty()
         };

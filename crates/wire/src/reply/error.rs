@@ -52,6 +52,8 @@ pub enum ErrorKind {
     Timeout,
     /// The node is still synchronising.
     Loading,
+    /// The node is told to stop and takes no more requests.
+    Stopping,
     /// A queue is full.
     Busy,
     /// The memory limit is reached, or a reply is too large to hold.
@@ -62,7 +64,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Err,
         Self::WrongType,
         Self::NoAuth,
@@ -79,6 +81,7 @@ impl ErrorKind {
         Self::NoQuorum,
         Self::Timeout,
         Self::Loading,
+        Self::Stopping,
         Self::Busy,
         Self::Oom,
         Self::ReadOnly,
@@ -104,6 +107,7 @@ impl ErrorKind {
             Self::NoQuorum => "NOREPLICAS no_quorum",
             Self::Timeout => "TIMEOUT",
             Self::Loading => "LOADING",
+            Self::Stopping => "LOADING stopping",
             Self::Busy => "BUSY",
             Self::Oom => "OOM",
             Self::ReadOnly => "READONLY",
@@ -129,6 +133,7 @@ impl ErrorKind {
             Self::NoQuorum => "no_quorum",
             Self::Timeout => "timeout",
             Self::Loading => "loading",
+            Self::Stopping => "stopping",
             Self::Busy => "busy",
             Self::Oom => "oom",
             Self::ReadOnly => "read_only",
@@ -144,6 +149,7 @@ impl ErrorKind {
             | Self::NoNodes
             | Self::NoReplicas
             | Self::Loading
+            | Self::Stopping
             | Self::Busy
             | Self::Oom => Retry::Safe,
             Self::NoQuorum | Self::Timeout => Retry::Unsafe,

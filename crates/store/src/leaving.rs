@@ -1,0 +1,276 @@
+//! How a node goes that is told to stop: no request that it took ends without its reply. `docs/decisions/0024` has the
+//! reasons.
+//!
+//! ```text
+//! staying ─told to stop─▶ handing over ─no copy is left─▶ serving out ─1 s─▶ closing ─0.5 s─▶ bidding farewell ─▶ left
+//! ```
+//!
+//! - *Handing over*: other nodes coordinate whatever they have a ready copy of, from the first moment on. This node
+//!   keeps its copies until the others have them, and forwards what its clients ask.
+//! - *Serving out*: nobody sends this node requests any more. Clients are served, and the shell ends their connections.
+//! - *Closing*: what a client asks is refused. Both stages end early when the shell says that all clients are gone.
+//! - *Bidding farewell*: nothing is under way here, and every reply is sent. The peers hear the good-bye, and close
+//!   their connections.
+//! - If no connected node can take the copies over, writes are refused at once, and the node goes with what it has.
+
+use alloc::{format, string::String};
+use node::MembersCommand;
+use wire::reply::ErrorKind;
+
+use crate::{
+    message::Copy,
+    run::{Origin, Run},
+    store::Store,
+};
+
+/// How long clients are served by a node that has handed over its shards.
+const SERVE_MS: u64 = 1_000;
+/// How long connections may stay open whose clients are refused.
+const CLOSE_MS: u64 = 500;
+/// How long a node that nobody can take over from waits for members out of reach. They are dialled once in this time.
+const AWAY_MS: u64 = 5_000;
+/// How long the peers have to take in that no copy is left here.
+const KNOWN_MS: u64 = 1_000;
+
+const REFUSED: &str = "this node is stopping; nothing was done; ask another node";
+const REFUSED_ALONE: &str = "this node is stopping, and no connected node can take its data over; nothing was done";
+
+/// What a node that is told to stop does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Staying,
+    HandingOver,
+    ServingOut,
+    Closing,
+    BiddingFarewell,
+    Left,
+}
+
+/// What is known about the end of this node.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving {
+    stage: Stage,
+    /// When the stage ends, if it does not end by itself.
+    until_ms: u64,
+    /// Since when no connected node can take over what is here.
+    alone_since_ms: Option<u64>,
+    /// Since when no copy is left here.
+    empty_since_ms: Option<u64>,
+    /// The shell gives no more time to hand over.
+    is_cut_short: bool,
+    /// No client is connected any more.
+    clients_are_gone: bool,
+    /// This node held something when it was told to stop.
+    held: bool,
+    /// What it goes with, if anything.
+    lost: Option<String>,
+}
+
+impl Leaving {
+    /// Copies are made and released no more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stage >= Stage::ServingOut
+    }
+
+    /// Nobody can take over what would be written now.
+    pub(crate) fn refuses_writes(&self) -> bool {
+        self.alone_since_ms.is_some()
+    }
+
+    fn refuses_clients(&self) -> bool {
+        self.stage >= Stage::Closing
+    }
+}
+
+impl Store {
+    /// Begins to hand everything over and go.
+    pub(crate) fn leave(&mut self) {
+        if self.cluster.leaving() {
+            return;
+        }
+        self.leaving.held = self.holds_anything();
+        self.leaving.stage = Stage::HandingOver;
+        self.cluster.leave();
+        self.look_around();
+        self.commands.push(MembersCommand::Leave);
+        self.keeper.look = true;
+        self.go();
+    }
+
+    /// The time to hand over has passed: this node goes with what it still has.
+    pub(crate) fn cut_short(&mut self) {
+        if self.cluster.leaving() {
+            self.leaving.is_cut_short = true;
+            self.go();
+        }
+    }
+
+    /// The shell has closed all connections of clients.
+    pub(crate) fn clients_are_gone(&mut self) {
+        self.leaving.clients_are_gone = true;
+        self.go();
+    }
+
+    /// Whether a run may begin here: near its end, a node takes nothing more from its clients. What peers forward goes
+    /// on to the nodes that execute it.
+    pub(crate) fn takes(&self, run: &Run) -> bool {
+        let is_own = matches!(run.origin, Origin::Client | Origin::Beam(_));
+        !(is_own && self.leaving.refuses_clients())
+    }
+
+    /// Refuses a run of a client, near the end of this node.
+    pub(crate) fn turn_down(&mut self, run: Run) {
+        self.refuse(run, ErrorKind::Stopping, REFUSED);
+    }
+
+    /// The reply to a write that nobody could take over.
+    pub(crate) fn turn_down_write(&mut self, replies: &mut wire::reply::Replies) {
+        replies.error(ErrorKind::Stopping, REFUSED_ALONE);
+    }
+
+    /// Takes the next steps of a node that was told to stop.
+    pub(crate) fn go(&mut self) {
+        loop {
+            let before = self.leaving.stage;
+            match before {
+                Stage::Staying | Stage::Left => {}
+                Stage::HandingOver => self.hand_over(),
+                Stage::ServingOut | Stage::Closing => self.let_clients_go(),
+                Stage::BiddingFarewell => self.bid_farewell(),
+            }
+            if self.leaving.stage == before {
+                return;
+            }
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let now_ms = self.monotonic_ms;
+        if self.is_empty() || !self.holds_anything() {
+            // Whatever a peer forwarded before it knew that has come before its word.
+            let since_ms = *self.leaving.empty_since_ms.get_or_insert(now_ms);
+            if self.is_known_to_hold_nothing() || now_ms >= since_ms + KNOWN_MS {
+                self.serve_out();
+            }
+            return;
+        }
+        self.leaving.empty_since_ms = None;
+        if self.leaving.is_cut_short {
+            return self.hand_over_in_haste();
+        }
+        if self.cluster.has_successor() {
+            self.leaving.alone_since_ms = None;
+            return;
+        }
+        let is_first = self.leaving.alone_since_ms.is_none();
+        let since_ms = *self.leaving.alone_since_ms.get_or_insert(now_ms);
+        if !self.cluster.members_away() || now_ms >= since_ms + AWAY_MS {
+            let why = "no other node is connected that could take them over";
+            self.leaving.lost = self.held_keys().map(|keys| format!("{keys} go with this node: {why}"));
+            self.serve_out();
+        } else if is_first && let Some(keys) = self.held_keys() {
+            let seconds = AWAY_MS / 1000;
+            let text = format!("no other node is connected: {keys} are lost unless one is within {seconds} s");
+            self.notes.push(("alone", text));
+        }
+    }
+
+    /// Hands over what can be handed over at once: the right to decide.
+    fn hand_over_in_haste(&mut self) {
+        if self.leaving.lost.is_none() {
+            let keys = self.held_keys();
+            self.leaving.lost = keys.map(|keys| format!("{keys} were not handed over in time, and go with this node"));
+        }
+        for shard in 0..self.replicas.len() {
+            if self.cluster.copy(shard) == Copy::Ready {
+                self.set_copy(shard, Copy::Filling);
+            }
+        }
+        let since_ms = *self.leaving.alone_since_ms.get_or_insert(self.monotonic_ms);
+        if self.is_known_to_hold_nothing() || self.monotonic_ms >= since_ms + KNOWN_MS {
+            self.serve_out();
+        }
+    }
+
+    fn serve_out(&mut self) {
+        if let Some(text) = self.leaving.lost.clone() {
+            self.notes.push(("lost", text));
+        }
+        self.notes
+            .push(("serving_out", "clients are asked to go to other nodes".into()));
+        self.enter(Stage::ServingOut, SERVE_MS);
+    }
+
+    fn let_clients_go(&mut self) {
+        let is_late = self.monotonic_ms >= self.leaving.until_ms;
+        let is_closing = self.leaving.stage == Stage::Closing;
+        let are_gone = self.leaving.clients_are_gone || is_closing && is_late;
+        // What is under way has a deadline, but for what peers still ask that have not heard anything for long.
+        let is_overdue = self.monotonic_ms >= self.leaving.until_ms + self.config.request_timeout_ms;
+        if are_gone && (self.is_idle() || is_closing && is_overdue) {
+            self.enter(Stage::BiddingFarewell, 0);
+            // Who may be missed for what it has goes without a good-bye, and remembers its cluster.
+            if self.says_good_bye() {
+                self.commands.push(MembersCommand::Gone);
+            }
+        } else if !is_closing && is_late {
+            self.notes.push(("closing", "connections of clients are closed".into()));
+            self.enter(Stage::Closing, CLOSE_MS);
+        }
+    }
+
+    /// Ends once the good-bye was heard: who hears it closes the connection. A node that ended before would be missed
+    /// for what it had, if its last words were lost with it.
+    fn bid_farewell(&mut self) {
+        if self.says_good_bye() && !self.cluster.is_alone() && !self.leaving.is_cut_short {
+            return;
+        }
+        self.enter(Stage::Left, 0);
+        let text = match (&self.leaving.lost, self.leaving.held) {
+            (Some(lost), _) => lost.clone(),
+            (None, true) if self.is_empty() => "every shard is handed over".into(),
+            (None, _) => "there was nothing to hand over".into(),
+        };
+        self.notes.push(("left", text));
+    }
+
+    fn enter(&mut self, stage: Stage, for_ms: u64) {
+        self.leaving.stage = stage;
+        self.leaving.until_ms = self.monotonic_ms + for_ms;
+        self.keeper.look = true;
+    }
+
+    /// Nobody waits for what this node had once it has gone: the others have all of it, or there are no others.
+    fn says_good_bye(&self) -> bool {
+        let is_missed = self.cluster.members_away() || self.cluster.has_successor() && self.holds_anything();
+        self.is_empty() || !is_missed
+    }
+
+    fn is_empty(&self) -> bool {
+        (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent)
+    }
+
+    /// Every peer has heard what this node has left, and so sends it nothing more to execute.
+    fn is_known_to_hold_nothing(&self) -> bool {
+        let announced = self.cluster.announced();
+        !self.keeper.announce && self.cluster.peers().all(|(_, peer)| peer.said.knows == announced)
+    }
+
+    /// No request is under way here, and every reply is sent.
+    fn is_idle(&self) -> bool {
+        let waits =
+            self.runs.len() + self.held.len() + self.parked.len() + self.answers.len() + self.beam_answers.len();
+        let is_sent = |slot: usize| self.backlogs[slot].has_no_replies() && self.outboxes[slot].is_empty();
+        waits == 0 && self.cluster.peers().all(|(slot, _)| is_sent(slot))
+    }
+
+    /// How many keys there are in the copies of this node; none if there are none.
+    fn held_keys(&self) -> Option<String> {
+        let counts = self.replicas.iter().map(|replica| replica.shard.len() as u64);
+        let counts = counts.filter(|keys| *keys > 0);
+        let (shards, keys) = counts.fold((0_u64, 0), |(shards, sum), keys| (shards + 1, sum + keys));
+        let s = |count: u64| if count == 1 { "" } else { "s" };
+        (keys > 0).then(|| format!("{keys} key{} in {shards} shard{}", s(keys), s(shards)))
+    }
+}
