@@ -21,7 +21,7 @@ use std::{
     mem,
     path::PathBuf,
     rc::{Rc, Weak},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -42,7 +42,7 @@ use crate::{
     bell::Bell,
     busy_wait::BusyWait,
     clock::Clock,
-    config::ConfigError,
+    departure::{Departure, Stage},
     dist::{Connections, Router},
     functions::{self, Needs},
     handle::{Answer, Order, Wish},
@@ -133,8 +133,7 @@ pub(crate) struct Core {
     /// What is to be written to the state file.
     remember: watch::Sender<Memory>,
     state_file: Option<PathBuf>,
-    /// Why this node ended by itself.
-    fault: Arc<OnceLock<ConfigError>>,
+    departure: Departure,
     name: Atom,
     flush: Rc<Bell>,
     alarm: Rc<Bell>,
@@ -169,7 +168,7 @@ pub(crate) struct Parts {
     pub(crate) meter: Meter,
     pub(crate) remember: watch::Sender<Memory>,
     pub(crate) state_file: Option<PathBuf>,
-    pub(crate) fault: Arc<OnceLock<ConfigError>>,
+    pub(crate) departure: Departure,
 }
 
 impl Core {
@@ -221,7 +220,7 @@ impl Core {
                 events: parts.events.clone(),
                 remember: parts.remember.clone(),
                 state_file: parts.state_file.clone(),
-                fault: parts.fault.clone(),
+                departure: parts.departure.clone(),
                 name: parts.node.name.clone(),
                 flush: Rc::default(),
                 alarm: Rc::default(),
@@ -410,12 +409,13 @@ impl Core {
     }
 
     fn event(&mut self, event: Event) {
-        if matches!(event, Event::Note { kind: "left", .. }) {
+        if let Event::Note { kind, text } = &event
+            && self.departure.note(kind, text)
+        {
             self.end.ring();
         }
         if let Some(fault) = misfit::fatal(&event, &self.name, self.state_file.as_deref()) {
-            // The first reason counts.
-            let _ = self.fault.set(fault);
+            self.departure.fail(fault);
             self.end.ring();
         }
         // Nobody listening is no error.
@@ -627,6 +627,7 @@ impl Core {
             Wish::Add(node) => self.tell_store(Payload::Add { node }),
             Wish::Forget(node) => self.tell_store(Payload::Forget { node }),
             Wish::Leave => self.tell_store(Payload::Leave),
+            Wish::CutShort => self.tell_store(Payload::CutShort),
             Wish::LeaveOther(node) => self.tell_store(Payload::LeaveOther { node }),
             Wish::AcceptLoss => self.tell_store(Payload::AcceptLoss),
             Wish::Propose(found) => {
@@ -659,6 +660,7 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
         stop,
         meter,
         remember,
+        departure,
         ..
     } = parts;
     // The core has the only sender: the state file is done when it ends.
@@ -672,6 +674,7 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
     tokio::task::spawn_local(take_orders(shell.clone(), orders));
     tokio::task::spawn_local(take_wishes(shell.clone(), wishes));
     serve(&shell);
+    tokio::task::spawn_local(tell_when_clients_are_gone(shell.clone(), departure));
     let end = shell.core().end.clone();
     tokio::select! {
         () = end.heard() => {}
@@ -753,6 +756,12 @@ async fn take_orders(shell: Shell, mut orders: mpsc::Receiver<Order>) {
             tokio::task::yield_now().await;
         }
     }
+}
+
+async fn tell_when_clients_are_gone(shell: Shell, departure: Departure) {
+    departure.reach(Stage::ServingOut).await;
+    departure.clients_gone().await;
+    shell.core().tell_store(Payload::ClientsAreGone);
 }
 
 /// A node whose handles are all gone goes on: its sockets are ways in, too.

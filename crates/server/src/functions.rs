@@ -25,7 +25,7 @@ use wire::{
     request::Batch,
 };
 
-use crate::{core::WeakShell, epmd, handle::Wish};
+use crate::{core::WeakShell, epmd, handle::Wish, running};
 
 /// Keys in one answer.
 const KEYS_MAX: usize = 1_000_000;
@@ -172,6 +172,10 @@ async fn stop(needs: Needs) {
         shell.core().wish(Wish::Leave);
     }
     sleep(needs.leave_timeout).await;
+    if let Some(shell) = needs.shell.upgrade() {
+        shell.core().wish(Wish::CutShort);
+    }
+    sleep(running::LAST_REPLIES).await;
     if let Some(shell) = needs.shell.upgrade() {
         shell.core().stop();
     }

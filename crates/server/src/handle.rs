@@ -88,6 +88,7 @@ pub(crate) enum Wish {
     Add(Atom),
     Forget(Atom),
     Leave,
+    CutShort,
     LeaveOther(Atom),
     AcceptLoss,
     /// Discovery yields these.
@@ -159,6 +160,12 @@ impl Handle {
     pub(crate) async fn begin_to_leave(&self) {
         // A node that has stopped has left.
         let _ = self.wishes.send(Wish::Leave).await;
+    }
+
+    /// No more time is given to that.
+    pub(crate) async fn cut_short(&self) {
+        // A node that has stopped has left.
+        let _ = self.wishes.send(Wish::CutShort).await;
     }
 
     /// Asks another member to leave.

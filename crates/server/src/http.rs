@@ -27,6 +27,7 @@ mod problem;
 mod tests;
 
 use std::{
+    pin::pin,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -53,7 +54,10 @@ use answers::Answers;
 use metrics::Timings;
 use problem::Problem;
 
-use crate::handle::Handle;
+use crate::{
+    departure::{Departure, FrontEnd, Stage},
+    handle::Handle,
+};
 
 /// Time in which a body has to arrive whole.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -82,7 +86,7 @@ struct Door {
     settings: Settings,
     answers: Answers,
     timings: Timings,
-    /// Becomes true when the node stops: streams end.
+    /// Becomes true when the node stops: streams end, and each connection does with its next response.
     closing: watch::Sender<bool>,
 }
 
@@ -91,7 +95,13 @@ type Answer = Result<Response, Problem>;
 
 /// Serves the node behind `handle` on `listener` until `stop` ends. Returns once the last request was answered, or was
 /// given up.
-pub(crate) async fn serve(listener: TcpListener, handle: Handle, settings: Settings, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    handle: Handle,
+    settings: Settings,
+    (departure, front_end): (Departure, FrontEnd),
+    stop: impl Future<Output = ()>,
+) {
     let connections_max = settings.connections_max;
     let (closing, _) = watch::channel(false);
     let door = Arc::new(Door {
@@ -101,11 +111,25 @@ pub(crate) async fn serve(listener: TcpListener, handle: Handle, settings: Setti
         timings: Timings::default(),
         closing,
     });
-    let stop = async {
-        stop.await;
+    let (mut stop, mut has_stopped) = (pin!(stop), false);
+    let serve_out = async {
+        tokio::select! {
+            () = departure.reach(Stage::ServingOut) => {}
+            () = &mut stop => has_stopped = true,
+        }
         door.closing.send_replace(true);
     };
-    listener::serve(listener, router(&door), connections_max, stop).await;
+    let listening = listener::Listening::open(router(&door), connections_max);
+    let mut listening = listening.until(listener, serve_out).await;
+    if !has_stopped {
+        tokio::select! {
+            () = departure.reach(Stage::Closing) => {}
+            () = stop => {}
+            () = listening.all_closed() => {}
+        }
+    }
+    listening.close().await;
+    drop(front_end);
 }
 
 fn router(door: &Shared) -> Router {
@@ -120,6 +144,7 @@ fn router(door: &Shared) -> Router {
         .layer(from_fn_with_state(door.clone(), guard::admit))
         .layer(from_fn_with_state(door.clone(), metrics::observe))
         .layer(from_fn(guard::harden))
+        .layer(from_fn_with_state(door.clone(), guard::part))
         .with_state(door.clone())
 }
 

@@ -153,7 +153,9 @@ fn log(event: &Event) {
                 | "formed_again"
                 | "formed_provisionally"
                 | "formed_lost"
-                | "thrown_away"),
+                | "thrown_away"
+                | "alone"
+                | "lost"),
             text,
         } => warn!(kind, "{text}"),
         Event::Note { kind, text } => info!(kind, "{text}"),

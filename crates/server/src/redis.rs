@@ -9,9 +9,10 @@
 //!   finds the replies to all that was executed, an error, and the end of the connection.
 //! - An idle connection holds no buffer. Batches and the output buffer are shared by all.
 //! - What is read in one go is bounded, so no connection holds up the others.
+//! - When the node ends, each connection is closed between two requests, and no reply is lost with it: see
+//!   [`clients`](crate::clients).
 
 use std::{
-    cell::Cell,
     fmt,
     future::{Future, poll_fn},
     io, mem,
@@ -36,7 +37,13 @@ use wire::{
     resp::{self, Limits, Parser},
 };
 
-use crate::{core::Shell, log::limit, mailbox::Mailbox};
+use crate::{
+    clients::{Client, Clients, OVER_AFTER, QUIET, Then},
+    core::Shell,
+    departure::{Departure, FrontEnd, Stage},
+    log::limit,
+    mailbox::Mailbox,
+};
 
 /// Bytes read in one go.
 const READ_BYTES_MAX: usize = 32 << 10;
@@ -50,6 +57,8 @@ const AHEAD_BYTES_MAX: usize = 128 << 20;
 /// A connection that is closed because of what its client sent is read for so long, so that the reason reaches a client
 /// that is still writing.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
+/// The same for a client that is let go because the node ends.
+const LET_GO_TIME_MAX: Duration = Duration::from_millis(200);
 /// A client that reads nothing for so long is closed.
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// A client that must show a password and does not is closed after so long.
@@ -66,51 +75,71 @@ pub(crate) struct Options {
     pub(crate) password: bool,
 }
 
+/// Accepts clients until the node ends, and lets them go then. `front_end` lives as long as there may be one.
+pub(crate) async fn listen(
+    shell: Shell,
+    listener: TcpListener,
+    options: Options,
+    (departure, front_end): (Departure, FrontEnd),
+) {
+    let clients = Rc::<Clients>::default();
+    tokio::select! {
+        biased;
+        () = departure.reach(Stage::ServingOut) => {}
+        () = accept(&shell, &listener, options, &clients) => {}
+    }
+    clients.enter(Stage::ServingOut);
+    // Who has connected already may have sent a request.
+    while let Some(Ok((stream, _))) = poll_fn(|cx| Poll::Ready(at_once(listener.poll_accept(cx)))).await {
+        welcome(&shell, stream, options, &clients);
+    }
+    drop(listener);
+    tokio::select! {
+        biased;
+        () = clients.gone() => {}
+        () = departure.reach(Stage::Closing) => {
+            clients.enter(Stage::Closing);
+            if timeout(OVER_AFTER, clients.gone()).await.is_err() {
+                clients.enter(Stage::Over);
+                clients.gone().await;
+            }
+        }
+    }
+    drop(front_end);
+}
+
+fn at_once<T>(polled: Poll<T>) -> Option<T> {
+    match polled {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
 /// Accepts clients for ever.
-pub(crate) async fn listen(shell: Shell, listener: TcpListener, options: Options) {
-    let clients = Rc::new(Cell::new(0));
+async fn accept(shell: &Shell, listener: &TcpListener, options: Options, clients: &Rc<Clients>) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        match listener.accept().await {
+            Ok((stream, _)) => welcome(shell, stream, options, clients),
             Err(error) => {
                 if limit::ACCEPT.allows() {
                     tracing::warn!(%error, "a client could not be accepted");
                 }
                 sleep(ACCEPT_RETRY).await;
-                continue;
             }
-        };
-        if clients.get() >= options.clients_max {
-            // It fits into the empty buffer of a new socket, or the client has to guess.
-            let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
-            continue;
         }
-        let counted = Counted::new(&clients);
-        let shell = shell.clone();
-        tokio::task::spawn_local(async move {
-            let _counted = counted;
-            serve(shell, stream, options).await;
-        });
     }
 }
 
-/// Counts a client for as long as it lives.
-struct Counted(Rc<Cell<usize>>);
-
-impl Counted {
-    fn new(clients: &Rc<Cell<usize>>) -> Self {
-        clients.set(clients.get() + 1);
-        Self(clients.clone())
+fn welcome(shell: &Shell, stream: TcpStream, options: Options, clients: &Rc<Clients>) {
+    if clients.count() >= options.clients_max {
+        // It fits into the empty buffer of a new socket, or the client has to guess.
+        let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+        return;
     }
+    tokio::task::spawn_local(serve(shell.clone(), stream, options, clients.add()));
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-async fn serve(shell: Shell, stream: TcpStream, options: Options) {
+async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client) {
     let address = |address: io::Result<SocketAddr>| match address {
         // A listener at `::` has IPv4 clients, too, at addresses that only it knows.
         Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
@@ -134,7 +163,9 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options) {
         ahead: Ahead::default(),
         protocol: Protocol::default(),
         mailbox: Rc::default(),
+        client,
     };
+    connection.client.begin().await;
     if let Err(error) = connection.run().await {
         tracing::debug!(client = id, %error, "a client's connection failed");
     }
@@ -158,6 +189,18 @@ struct Connection {
     ahead: Ahead,
     protocol: Protocol,
     mailbox: Rc<Mailbox>,
+    client: Client,
+}
+
+/// What came of a read.
+enum Read {
+    Some {
+        more_at_hand: bool,
+    },
+    /// Nothing is at hand, and a client that is quiet is to be let go.
+    Nothing,
+    /// The client has gone, or is let go.
+    End,
 }
 
 /// What was read while replies waited for the client.
@@ -207,16 +250,23 @@ impl Connection {
             loop {
                 match self.take().await? {
                     After::Close => return self.stream.shutdown().await,
-                    After::Refuse => return self.linger().await,
+                    After::Refuse => return self.linger(LINGER_TIME_MAX).await,
                     After::Read => break,
                     After::Parse => {}
                 }
+            }
+            if self.client.is_over() && self.ahead.bytes.is_empty() {
+                break;
             }
             if more_at_hand {
                 tokio::task::yield_now().await;
             }
         }
-        Ok(())
+        if self.client.is_let_go() {
+            self.linger(LET_GO_TIME_MAX).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Parses and executes what was read.
@@ -261,25 +311,38 @@ impl Connection {
 
     // Reading
 
-    /// Reads, and tells whether more is at hand. `None`: the client has gone.
+    /// Reads, and tells whether more is at hand. `None`: the client has gone, or is let go.
     async fn read(&mut self) -> io::Result<Option<bool>> {
         let (is_known, until) = (self.is_known(), self.since + STRANGER_TIME_MAX);
-        let read = poll_fn(|cx| self.poll_read(cx));
-        if is_known {
+        let read = poll_fn(|cx| self.poll_read(cx, true));
+        let read = if is_known {
             read.await
         } else {
-            timeout_at(until, read).await.unwrap_or(Ok(None))
-        }
+            timeout_at(until, read).await.unwrap_or(Ok(Read::End))
+        };
+        let read = match read? {
+            Read::Nothing => {
+                let read = poll_fn(|cx| self.poll_read(cx, false));
+                timeout(QUIET, read).await.unwrap_or(Ok(Read::End))?
+            }
+            read => read,
+        };
+        Ok(match read {
+            Read::Some { more_at_hand } => Some(more_at_hand),
+            Read::End | Read::Nothing => None,
+        })
     }
 
+    /// `looks`: what to do if nothing is at hand.
     #[inline]
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<bool>>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, looks: bool) -> Poll<io::Result<Read>> {
         let Self {
             shell,
             stream,
             missing,
             reading,
             ahead,
+            client,
             ..
         } = self;
         if reading.buffer.capacity() == 0 {
@@ -296,10 +359,10 @@ impl Connection {
             if ahead.bytes.is_empty() {
                 ahead.bytes = BytesMut::new();
             }
-            return Poll::Ready(Ok(Some(true)));
+            return Poll::Ready(Ok(Read::Some { more_at_hand: true }));
         }
         if ahead.ended {
-            return Poll::Ready(Ok(None));
+            return Poll::Ready(Ok(Read::End));
         }
         let polled = {
             let mut space = (&mut reading.buffer).limit(room);
@@ -307,11 +370,18 @@ impl Connection {
         };
         match polled {
             Poll::Pending => {
+                let then = client.then(reading.buffer.is_empty());
                 shell.core().give_unused(reading);
-                Poll::Pending
+                match then {
+                    Then::WaitAMoment if looks => Poll::Ready(Ok(Read::Nothing)),
+                    Then::Wait | Then::WaitAMoment => Poll::Pending,
+                    Then::Close => Poll::Ready(Ok(Read::End)),
+                }
             }
-            Poll::Ready(Ok(0)) => Poll::Ready(Ok(None)),
-            Poll::Ready(Ok(read)) => Poll::Ready(Ok(Some(read == room))),
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(Read::End)),
+            Poll::Ready(Ok(read)) => Poll::Ready(Ok(Read::Some {
+                more_at_hand: read == room,
+            })),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }
@@ -354,6 +424,7 @@ impl Connection {
             self.since = Instant::now();
         }
         self.ask = Some(ask);
+        self.client.answered();
         Ok(quit)
     }
 
@@ -439,13 +510,13 @@ impl Connection {
     }
 
     /// Ends our side, and drops what the client still sends until it ends its own: were the socket closed with bytes in
-    /// it, the client would see a broken connection instead of the reason.
-    async fn linger(&mut self) -> io::Result<()> {
+    /// it, the client would see a broken connection instead of the last replies.
+    async fn linger(&mut self, time_max: Duration) -> io::Result<()> {
         self.stream.shutdown().await?;
         let mut dropped = vec![0; READ_BYTES_MAX];
         let all = async { while self.stream.read(&mut dropped).await.is_ok_and(|read| read > 0) {} };
         // However it ends, the connection is closed.
-        let _ = timeout(LINGER_TIME_MAX, all).await;
+        let _ = timeout(time_max, all).await;
         Ok(())
     }
 }

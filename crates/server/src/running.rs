@@ -6,7 +6,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
     ops::RangeInclusive,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
     thread,
     time::Duration,
 };
@@ -26,6 +26,7 @@ use crate::{
         settings::{Setting, Settings},
     },
     core::{self, Parts, Shell},
+    departure::{Departure, FrontEnd},
     discovery::{self, Finder},
     dist::{self, Router},
     epmd::{self, RegisterError},
@@ -45,6 +46,8 @@ const BACKLOG: i32 = 1024;
 const READY_EVERY: Duration = Duration::from_millis(20);
 /// How long the last write of the state file may take.
 const LAST_WRITE: Duration = Duration::from_secs(2);
+/// How long the last requests of a node may take that was given no more time to hand over.
+pub(crate) const LAST_REPLIES: Duration = Duration::from_secs(5);
 /// Creations below this are reserved for older releases of Erlang.
 const CREATION_MIN: u32 = 4;
 
@@ -63,10 +66,12 @@ pub struct Node {
     leave_timeout: Duration,
     /// Its other side goes with the core.
     ended: watch::Receiver<()>,
-    /// Why it ended by itself.
-    fault: Arc<OnceLock<ConfigError>>,
+    /// How it ended.
+    departure: Departure,
     /// Writes what it is to remember until a moment after the core has ended.
     keeper: Option<JoinHandle<()>>,
+    /// Logs what happens, until the core has ended.
+    log: Option<JoinHandle<()>>,
     registration: Option<epmd::Registration>,
 }
 
@@ -144,18 +149,29 @@ impl Node {
     /// Why the node ended by itself: it was starting, and met a cluster that it cannot be part of, or another live node
     /// has its name. None if it did not, or was told to end.
     pub fn fault(&self) -> Option<ConfigError> {
-        self.fault.get().cloned()
+        self.departure.fault()
     }
 
-    /// Hands everything over and ends. False if that took longer than the settings allow, and was cut short.
+    /// Hands everything over, answers what is under way, and ends. False if it ended with keys that no other node has
+    /// taken over: there was none, or it took longer than the settings allow.
     pub async fn leave(self) -> bool {
         let leave = async {
             self.handle.begin_to_leave().await;
             self.ended().await;
         };
-        let has_left = timeout(self.leave_timeout, leave).await.is_ok();
+        let mut has_left = timeout(self.leave_timeout, leave).await.is_ok();
+        if !has_left {
+            self.handle.cut_short().await;
+            has_left = timeout(LAST_REPLIES, self.ended()).await.is_ok();
+        }
+        let has_left = has_left && self.lost().is_none();
         self.stop().await;
         has_left
+    }
+
+    /// What the node had that no other node took over when it left, in words. None if it had nothing, or has not left.
+    pub fn lost(&self) -> Option<&str> {
+        self.departure.lost()
     }
 
     /// Ends at once, without handing over. When this is done its addresses are free.
@@ -169,6 +185,10 @@ impl Node {
         if let Some(keeper) = self.keeper.take() {
             // A disk that does not answer is not waited for.
             let _ = timeout(LAST_WRITE, keeper).await;
+        }
+        if let Some(log) = self.log.take() {
+            // It ends with the events, the last of which say how the node ended.
+            let _ = timeout(LAST_WRITE, log).await;
         }
         self.registration = None;
     }
@@ -232,7 +252,7 @@ impl Node {
             tasks: tasks.clone(),
             runtime: runtime::Handle::current(),
         };
-        tokio::spawn(log::events(logged));
+        let log = tokio::spawn(log::events(logged));
         let parts = Parts {
             node: node_config(&config, creation, dist_address.port()),
             memory,
@@ -249,22 +269,34 @@ impl Node {
             meter,
             remember,
             state_file: state.as_ref().map(|state| state.path().to_owned()),
-            fault: Arc::default(),
+            departure: Departure::default(),
         };
-        let fault = parts.fault.clone();
+        let departure = parts.departure.clone();
         let (alive, ended) = watch::channel(());
         let doors = Doors {
             resp,
             dist,
             config: config.clone(),
+            departure: departure.clone(),
         };
+        // Counted before the core starts, so that there is no moment without.
+        let http_front_end = departure.front_end();
         run_apart(parts, doors, alive)?;
         if let Some(finder) = finder {
             // It ends with the core, which is who it tells.
             tokio::spawn(finder.run(handle.clone()));
         }
         let http_task = http
-            .map(|listener| open_http(listener, &config, handle.clone(), state_failures.clone(), ended.clone()))
+            .map(|listener| {
+                let departure = (departure.clone(), http_front_end);
+                open_http(
+                    listener,
+                    &config,
+                    handle.clone(),
+                    state_failures.clone(),
+                    (departure, ended.clone()),
+                )
+            })
             .transpose()?;
         let name = config.name.as_str().to_owned();
         tracing::info!(
@@ -286,8 +318,9 @@ impl Node {
             dist: dist_address,
             leave_timeout,
             ended,
-            fault,
+            departure,
             keeper,
+            log: Some(log),
             registration,
         })
     }
@@ -304,12 +337,18 @@ struct Doors {
     resp: Option<TcpListener>,
     dist: TcpListener,
     config: Config,
+    departure: Departure,
 }
 
 impl Doors {
     /// Opens them. Runs on the core's thread.
     fn open(self, shell: &Shell) -> io::Result<()> {
-        let Self { resp, dist, config } = self;
+        let Self {
+            resp,
+            dist,
+            config,
+            departure,
+        } = self;
         let dist = tokio::net::TcpListener::from_std(dist)?;
         spawn_local(dist::listen(shell.clone(), dist, config.dist_tls.clone()));
         if let Some(resp) = resp {
@@ -327,6 +366,7 @@ impl Doors {
                 shell.clone(),
                 tokio::net::TcpListener::from_std(resp)?,
                 options,
+                (departure.clone(), departure.front_end()),
             ));
         }
         Ok(())
@@ -344,7 +384,7 @@ fn open_http(
     config: &Config,
     handle: Handle,
     state_failures: Arc<AtomicU64>,
-    mut ended: watch::Receiver<()>,
+    (departure, mut ended): ((Departure, FrontEnd), watch::Receiver<()>),
 ) -> Result<JoinHandle<()>, ConfigError> {
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(|error| ConfigError::new("--http", error, "choose another address"))?;
@@ -357,7 +397,7 @@ fn open_http(
         state_failures,
     };
     let stop = async move { while ended.changed().await.is_ok() {} };
-    Ok(tokio::spawn(http::serve(listener, handle, settings, stop)))
+    Ok(tokio::spawn(http::serve(listener, handle, settings, departure, stop)))
 }
 
 /// Runs the core on a thread of its own. `alive` is dropped when it ends.

@@ -52,19 +52,20 @@ async fn serve(config: Config) -> Result<ExitCode, ConfigError> {
         () = stop.asked() => {}
         // It was asked to leave by another way, and has left.
         () = node.ended() => {
-            let fault = node.fault();
+            let (fault, has_lost) = (node.fault(), node.lost().is_some());
             node.stop().await;
-            return fault.map_or(Ok(ExitCode::SUCCESS), Err);
+            let code = if has_lost { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            return fault.map_or(Ok(code), Err);
         }
     }
-    tracing::info!("leaving: everything is handed over to the other nodes; a second signal stops at once");
+    tracing::info!("leaving: handing all data to the other nodes; a second signal stops at once");
     tokio::select! {
         biased;
         has_left = node.leave() => {
             if has_left {
                 return Ok(ExitCode::SUCCESS);
             }
-            tracing::warn!("not everything could be handed over in time");
+            tracing::warn!("not everything was handed over");
         }
         () = stop.asked() => tracing::warn!("stopped before everything was handed over"),
     }

@@ -108,7 +108,7 @@ async fn one_node_serves_clients_and_handles() {
     let status = node.handle().status().await.unwrap();
     assert_eq!((status.name.as_str(), status.nodes.len()), ("one@127.0.0.1", 1));
     let handle = node.handle().clone();
-    assert!(node.leave().await, "one that is alone has nothing to hand over");
+    assert!(!node.leave().await, "one that is alone has nobody to hand over to");
     assert_eq!(handle.status().await.unwrap_err(), salp::Gone);
     assert_eq!(client.reply().await, None, "its clients are let go");
 }

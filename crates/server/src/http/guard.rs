@@ -53,6 +53,17 @@ fn crosses_sites(request: &Request) -> bool {
     }
 }
 
+/// A node that stops closes a connection with its response: the client knows then, and asks another node.
+pub(super) async fn part(State(door): State<Shared>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if *door.closing.borrow() {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// Values come from anybody, with any content type: no browser is to guess another one, or to run one as a page of this
 /// origin. A handler that serves a page of ours has set its own policy.
 pub(super) async fn harden(request: Request, next: Next) -> Response {

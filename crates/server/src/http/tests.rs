@@ -64,7 +64,10 @@ impl Fixture {
         };
         change(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();
-        let door = tokio::spawn(serve(listener, node.handle().clone(), settings, async {
+        let departure = Departure::default();
+        let front_end = departure.front_end();
+        let handle = node.handle().clone();
+        let door = tokio::spawn(serve(listener, handle, settings, (departure, front_end), async {
             let _ = stopped.await;
         }));
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();

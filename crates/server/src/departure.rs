@@ -1,0 +1,93 @@
+//! [`Departure`]: how far a node is with its end, and how it ends. Shared by its threads.
+//!
+//! The store says how far it is, in notes ([`Payload::Leave`](store::ask::Payload::Leave)). The front ends do their
+//! part: they accept nobody from [`Stage::ServingOut`] on, and close their connections. When there is none left, the
+//! store is told.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+
+use crate::config::ConfigError;
+
+/// What a node does about its clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It serves them.
+    #[default]
+    Serving,
+    /// It serves those that are connected, and closes connections that are quiet.
+    ServingOut,
+    /// It refuses what they ask, and closes each connection behind that.
+    Closing,
+    /// It reads nothing more from them.
+    Over,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Departure(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    stage: watch::Sender<Stage>,
+    /// Front ends that have clients, or may get some.
+    front_ends: watch::Sender<usize>,
+    lost: OnceLock<String>,
+    fault: OnceLock<ConfigError>,
+}
+
+impl Departure {
+    /// Takes in a note of the store. True if the node has left.
+    pub(crate) fn note(&self, kind: &str, text: &str) -> bool {
+        match kind {
+            "serving_out" => drop(self.0.stage.send_replace(Stage::ServingOut)),
+            "closing" => drop(self.0.stage.send_replace(Stage::Closing)),
+            "lost" => drop(self.0.lost.set(text.to_owned())),
+            _ => {}
+        }
+        kind == "left"
+    }
+
+    /// The node ends by itself. The first reason counts.
+    pub(crate) fn fail(&self, fault: ConfigError) {
+        let _ = self.0.fault.set(fault);
+    }
+
+    /// Why the node ended by itself, if it did.
+    pub(crate) fn fault(&self) -> Option<ConfigError> {
+        self.0.fault.get().cloned()
+    }
+
+    /// What the node went with that no other node took over.
+    pub(crate) fn lost(&self) -> Option<&str> {
+        self.0.lost.get().map(String::as_str)
+    }
+
+    /// Waits until the node is so far.
+    pub(crate) async fn reach(&self, stage: Stage) {
+        // The sender is here, so there is no error.
+        let _ = self.0.stage.subscribe().wait_for(|now| *now >= stage).await;
+    }
+
+    /// Counts a front end for as long as the guard lives.
+    pub(crate) fn front_end(&self) -> FrontEnd {
+        self.0.front_ends.send_modify(|count| *count += 1);
+        FrontEnd(self.clone())
+    }
+
+    /// Waits until no front end has clients.
+    pub(crate) async fn clients_gone(&self) {
+        let _ = self.0.front_ends.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// A front end that has clients, or may get some.
+#[derive(Debug)]
+pub(crate) struct FrontEnd(Departure);
+
+impl Drop for FrontEnd {
+    fn drop(&mut self) {
+        self.0.0.front_ends.send_modify(|count| *count -= 1);
+    }
+}
