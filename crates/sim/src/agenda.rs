@@ -10,6 +10,36 @@ use crate::{
     network::{Parcel, Socket},
 };
 
+impl Event {
+    /// Something begins or ends that no node or operator does in order.
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::Arrive { .. }
+            | Self::Give { .. }
+            | Self::Flush { .. }
+            | Self::Alarm { .. }
+            | Self::Client(_)
+            | Self::Strike(Fault::Leave | Fault::Join | Fault::Rolling)
+            | Self::Start(_)
+            | Self::Roll(_)
+            | Self::End { .. }
+            | Self::Look => false,
+            Self::Strike(_)
+            | Self::Block { .. }
+            | Self::Unblock { .. }
+            | Self::Resume { .. }
+            | Self::AcceptLoss { .. }
+            | Self::Calm
+            | Self::Hasten(_)
+            | Self::Late { .. }
+            | Self::Brisk(_)
+            | Self::StartTold { .. }
+            | Self::Expel(_) => true,
+        }
+    }
+}
+
 /// Something that happens at a time.
 #[derive(Debug)]
 pub enum Event {

@@ -31,6 +31,8 @@ const ANSWER_US: u64 = 500_000;
 pub struct Quiet {
     /// When it last was not, as far as it was looked at.
     disturbed_us: u64,
+    /// When something last struck that was no orderly stop or start.
+    pub troubled_us: Option<u64>,
     /// Something has happened since the last look.
     struck: bool,
     /// When it last was not for another reason than that sends are lost or copies differ.

@@ -10,6 +10,7 @@
 mod clients;
 mod links;
 mod sight;
+mod stops;
 mod strikes;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
@@ -63,6 +64,8 @@ pub struct Life {
     /// As it last told.
     pub status: Option<Arc<Status>>,
     leaving: bool,
+    /// It goes with keys that nobody took over.
+    loses: bool,
     dropped: u64,
     serves: bool,
     /// Its calendar, from when it served.
@@ -258,6 +261,9 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
+        if event.is_trouble() {
+            self.trouble();
+        }
         match event {
             Event::Connect { from, target } => self.connect(from, &target),
             Event::Arrive { wire, end, parcel } => {
@@ -300,11 +306,7 @@ impl World {
             Event::Resume { machine, life } => self.resume(machine, life),
             Event::Start(machine) => self.start(machine),
             Event::Roll(machine) => self.roll(machine),
-            Event::End { machine, life } => {
-                if self.life(machine, life).is_some() {
-                    self.die(machine, false);
-                }
-            }
+            Event::End { machine, life } => self.end(machine, life),
             Event::AcceptLoss { machine, life } => {
                 let to = Address::Name(Atom::new(NAME));
                 let message = Message::Payload(Payload::AcceptLoss);
@@ -441,6 +443,7 @@ impl World {
             watcher,
             status: None,
             leaving: false,
+            loses: false,
             dropped: 0,
             serves: false,
             calendar_ms: 0,
@@ -607,11 +610,7 @@ impl World {
                 }
             }
             Effect::Remember(memory) => self.machines[at].memory = memory,
-            Effect::Event(Told::Note { kind: "left", .. }) => {
-                self.machines[at].wanted = false;
-                self.agenda
-                    .after(self.plan.latency_us * 4, Event::End { machine: at, life });
-            }
+            Effect::Event(Told::Note { kind, text }) => self.goes(at, life, kind, &text),
             Effect::Event(Told::NodeDown { .. }) => self.disturbed(),
             Effect::Event(event @ (Told::MessageDropped { .. } | Told::ProcessExited { .. })) => {
                 self.fail(format!("{}: {event:?}", self.machines[at].name.as_str()));
@@ -683,6 +682,7 @@ impl World {
     pub fn mend(&mut self) {
         self.ending = true;
         self.disturbed();
+        self.trouble();
         self.say(|| "no more faults".into());
         self.network.mend(&mut self.agenda);
         for at in 0..self.machines.len() {

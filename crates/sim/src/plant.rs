@@ -90,11 +90,13 @@ pub enum Plant {
     BoldReader,
     /// A chunk of a copy is lost, and what came before it is taken for the whole.
     LostChunk,
+    /// A node that leaves ends as soon as it has handed over its copies, whatever is under way.
+    HastyEnd,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::HastyAck,
         Self::EarlyClock,
         Self::ReusedDot,
@@ -122,6 +124,7 @@ impl Plant {
         Self::KnowsNobody,
         Self::BoldReader,
         Self::LostChunk,
+        Self::HastyEnd,
     ];
 
     /// The table whose rules are to see the bug.
@@ -161,6 +164,7 @@ impl Plant {
             Self::KnowsNobody => (&[Fault::Crash], 3),
             Self::BoldReader => (&[Fault::OneWay, Fault::LinkDown, Fault::LinkFlap], 5),
             Self::LostChunk => (&[Fault::Crash, Fault::Join], 5),
+            Self::HastyEnd => (&[Fault::Leave, Fault::Join], 5),
         };
         if self.table() == Table::Second {
             // A world in which nothing else goes wrong: what is seen is this bug.
@@ -319,7 +323,8 @@ impl Tampered {
                 | Plant::MisledCall
                 | Plant::NoMinAcks
                 | Plant::KnowsNobody
-                | Plant::BoldReader,
+                | Plant::BoldReader
+                | Plant::HastyEnd,
             )
             | None => return vec![bytes.clone()],
         }

@@ -13,7 +13,7 @@ use store::{
     quorum::Level,
 };
 use wire::{
-    reply::{Replies, Reply, Retry, Tokens},
+    reply::{ErrorKind, Replies, Reply, Retry, Tokens},
     request::Batch,
 };
 
@@ -518,8 +518,8 @@ impl Workload {
         let reply = tokens.next().ok_or("a reply is missing")?;
         let state = match reply {
             Reply::Error(kind, text) => match kind.retry() {
-                // Of many writes some may have been done.
-                Retry::Safe if matches!(op, Op::WriteMany(_)) => State::Unknown,
+                // Of many writes some may have been done, unless the whole batch was refused.
+                Retry::Safe if matches!(op, Op::WriteMany(_)) && !is_refused_whole(kind, text) => State::Unknown,
                 Retry::Safe => State::Refused,
                 Retry::Unsafe => State::Unknown,
                 Retry::Useless => return Err(format!("{op:?} is answered {kind:?} {text}")),
@@ -704,6 +704,11 @@ impl Workload {
             | Op::Look { .. } => {}
         }
     }
+}
+
+/// A node that goes took nothing of the batch.
+fn is_refused_whole(kind: ErrorKind, text: &str) -> bool {
+    kind == ErrorKind::Stopping && text.contains("nothing was done; ask another node")
 }
 
 fn text(bytes: &[u8]) -> String {

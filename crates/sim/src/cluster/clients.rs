@@ -107,6 +107,7 @@ impl World {
         if let Err(failure) = judged.and_then(|()| self.all_hold(&written, spot.asked_us)) {
             self.fail(format!("client {client}: {failure}"));
         }
+        self.may_be_answered(client, spot.asked_us, &replies);
         let think_us = 1 + self.random.below(self.plan.load.think_us);
         self.agenda.after(think_us, Event::Client(client));
     }

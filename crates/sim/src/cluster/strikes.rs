@@ -110,6 +110,7 @@ impl World {
             return false;
         }
         self.last_crash_us = now_us;
+        self.trouble();
         for &machine in machines {
             self.die(machine, silent);
             self.come_back(machine);
@@ -189,7 +190,7 @@ impl World {
     }
 
     /// What no living node holds any more is not owed.
-    fn excuse(&mut self) {
+    pub(super) fn excuse(&mut self) {
         let mut shadow = std::mem::take(&mut self.workload.shadow);
         for key in 0..shadow.len() {
             shadow.excuse_unless(key, |name, number, deleted| {
