@@ -90,9 +90,8 @@ FAULTS = (
     "power-loss",
 )
 """What `faults` runs: partitions and restarts, with all kinds of partition unless `--kinds` names some."""
-NOT_IN_ALL = ("one-link", "restart-each-alone", "rolling-restart")
-"""The gate has shorter forms of the first two: a kind of `partitions`, and `isolated-restart`. An orderly restart still
-leaves some requests without an answer (docs/proof.md), so the third is run by its name."""
+NOT_IN_ALL = ("one-link", "restart-each-alone")
+"""The gate has shorter forms of these: a kind of `partitions`, and `isolated-restart`."""
 UNDER_LOAD = ("kill", "pause", "term", "rolling")
 """Those that end with a comparison which a planted loss can test."""
 

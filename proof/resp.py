@@ -187,6 +187,11 @@ class AsyncClient:
         """Closes the connection without waiting for the other side."""
         self._writer.transport.abort()
 
+    @property
+    def ended(self) -> bool:
+        """The server has closed the connection; what is sent now is not executed."""
+        return self._reader.at_eof()
+
     async def call(self, *command: Argument, deadline_s: float = DEADLINE_S) -> Reply:
         """One request, one reply. Raises `ReplyError`, `DeadlineExceeded` or `OSError`."""
         try:

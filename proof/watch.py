@@ -238,7 +238,12 @@ class Caller:
             self.close()
 
     async def connect(self) -> bool:
-        """Makes sure that there is a connection; False if the watch ended first."""
+        """Makes sure that there is a connection; False if the watch ended first.
+
+        As a pool of connections does, it does not use one that the server has closed since the last reply.
+        """
+        if self._client is not None and self._client.ended:
+            self.close()
         while self._client is None and not self._watch.stopping:
             running = [node for node in self._nodes if node.running]
             if running:
