@@ -22,7 +22,7 @@ use crate::{bell::Bell, departure::Stage};
 
 /// A client that asks seldom enough to be silent for so long is not about to ask in the next moment either.
 pub(crate) const QUIET: Duration = Duration::from_millis(50);
-/// How long connections may stay open whose clients are refused. The store waits longer, so that all are closed by then.
+/// How long connections may stay open whose clients are refused. The store waits longer: all are closed by then.
 pub(crate) const OVER_AFTER: Duration = Duration::from_millis(250);
 
 /// All of them.

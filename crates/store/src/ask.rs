@@ -154,9 +154,9 @@ pub enum Payload {
         /// Its full name.
         node: Atom,
     },
-    /// Hand everything over and go. `Event::Note` tells the stages by their `kind`: `serving_out` (nobody asks this node
-    /// to execute anything; the shell asks its clients to go), `closing` (clients are refused), `left` (the end). `lost`
-    /// comes before them if the node goes with keys that nobody took over.
+    /// Hand everything over and go. `Event::Note` tells the stages by their `kind`: `serving_out` (no peer asks this
+    /// node to execute anything; the shell lets its clients go), `closing` (clients are refused), `left` (the end).
+    /// `lost` comes before them if the node goes with keys that nobody took over.
     Leave,
     /// No more time is given to that: the node goes with what it still has.
     CutShort,
