@@ -59,6 +59,10 @@ pub enum Event {
     Brisk(usize),
     /// A machine starts its node, which is told of these nodes alone.
     StartTold { machine: usize, told: Vec<Atom> },
+    /// A write of a state file is done.
+    Written { machine: usize, life: u64 },
+    /// A supervisor looks whether a node has ended by itself.
+    Supervise { machine: usize, life: u64 },
     /// An outsider goes.
     Expel(usize),
     /// A look at the whole.
