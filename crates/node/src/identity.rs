@@ -130,6 +130,12 @@ impl Identity {
             }
             self.id = theirs.id;
             meeting.changed = true;
+            // The peer remembers a cluster, and what this node holds is not of it: shards of that cluster may not be
+            // filled from here.
+            if theirs.is_formed && matches!(self.claim, Claim::Provisional(_)) {
+                self.claim = Claim::Nothing;
+                meeting.resets = true;
+            }
         }
         if theirs.is_formed && !self.is_formed {
             self.is_formed = true;
@@ -297,6 +303,10 @@ mod tests {
         let settled = identity(2, true, SETTLED);
         check(&drawn, &settled, &settled, true, Kinship::Member);
         check(&settled, &drawn, &settled, false, Kinship::Pending);
+        // The peer has only just started, and remembers its cluster.
+        let remembers = identity(2, true, Claim::Nothing);
+        check(&drawn, &remembers, &remembers, true, Kinship::Member);
+        check(&remembers, &drawn, &remembers, false, Kinship::Pending);
         // Another cluster than the one remembered is foreign, whatever either holds.
         let other = identity(3, true, provisional("a"));
         check(&other, &settled, &other, false, Kinship::Foreign);

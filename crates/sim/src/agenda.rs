@@ -24,6 +24,8 @@ impl Event {
             | Self::Start(_)
             | Self::Roll(_)
             | Self::End { .. }
+            | Self::Written { .. }
+            | Self::Supervise { .. }
             | Self::Look => false,
             Self::Strike(_)
             | Self::Block { .. }
@@ -89,6 +91,10 @@ pub enum Event {
     Brisk(usize),
     /// A machine starts its node, which is told of these nodes alone.
     StartTold { machine: usize, told: Vec<Atom> },
+    /// A write of a state file is done.
+    Written { machine: usize, life: u64 },
+    /// A supervisor looks whether a node has ended by itself.
+    Supervise { machine: usize, life: u64 },
     /// An outsider goes.
     Expel(usize),
     /// A look at the whole.

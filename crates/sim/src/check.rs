@@ -22,8 +22,9 @@ const EXPIRE_US_MAX: u64 = 90_000_000;
 /// Time in which a node tells its status: it asks the others first.
 const ANSWER_US: u64 = 500_000;
 
-/// Whether the world is *quiet*: nothing is blocked, cut, slow or hostile, no node stands still; every two nodes with a
-/// ready copy are connected; and every ready copy covers what any other ready copy of its shard had at the look before.
+/// Whether the main cluster is *quiet*: nothing is blocked, cut, slow or hostile, no node stands still; every two nodes
+/// with a ready copy are connected; and every ready copy covers what any other ready copy of its shard had at the look
+/// before.
 ///
 /// The last two are read off the stores themselves, not believed. A crash and what follows from it does not end the
 /// quiet by itself: that other replicas take over without a seam is what is to be checked.
@@ -135,7 +136,8 @@ impl Quiet {
     /// which cover what those machines had at the last look.
     pub fn can_lose(&self, world: &World, machines: &[usize], copies: usize) -> bool {
         let now = ready_copies(world);
-        let left = world.running().len() - machines.len();
+        let counted = world.running().into_iter().filter(|at| world.counts(*at));
+        let left = counted.count() - machines.len();
         self.before.iter().zip(now).all(|(before, now)| {
             let lost: Vec<&Clock> = before
                 .iter()
@@ -153,7 +155,7 @@ impl Quiet {
 
 fn ready_copies(world: &World) -> Vec<Vec<(usize, u64, Clock)>> {
     let mut copies = vec![Vec::new(); world.plan.shards_total()];
-    for (at, store) in world.stores() {
+    for (at, store) in world.stores().filter(|(at, _)| world.counts(*at)) {
         let life = world.machines[at].life.as_ref().map_or(0, |life| life.number);
         for (shard, copies) in copies.iter_mut().enumerate() {
             if store.cluster().copy(shard) == Copy::Ready {
@@ -175,12 +177,14 @@ fn running_well(world: &World) -> bool {
 pub fn connected(world: &World) -> bool {
     let serving: Vec<_> = world
         .stores()
-        .filter(|(_, store)| store.cluster().is_serving())
+        .filter(|(at, store)| world.counts(*at) && store.cluster().is_serving())
         .collect();
     serving.iter().all(|(_, a)| {
         serving.iter().all(|(_, b)| {
-            let (a, b) = (a.cluster(), b.config());
-            a.name() == b.name || a.peers().any(|(_, peer)| peer.name == b.name)
+            let b = b.config();
+            let is_it = |name: &str, creation| name == b.name && creation == b.creation;
+            let is_peer = a.cluster().peers().any(|(_, peer)| is_it(&peer.name, peer.creation));
+            is_it(&a.config().name, a.config().creation) || is_peer
         })
     })
 }
@@ -222,7 +226,7 @@ pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
 /// was silent for the write timeout and has not answered since. If two nodes take themselves for the primary, one of
 /// them must be right; if none does, there is nothing to ask.
 pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdict {
-    let stores: Vec<_> = world.stores().collect();
+    let stores: Vec<_> = world.stores().filter(|(at, _)| world.counts(*at)).collect();
     let mut lacking = None;
     for (_, primary) in &stores {
         let (cluster, shard) = (primary.cluster(), shard_of(primary, key));
@@ -266,6 +270,7 @@ pub fn sum(store: &Store, key: &str) -> i64 {
 pub fn settled(world: &mut World) -> Verdict {
     let began_us = world.now_us();
     loop {
+        world.reunite();
         world.ask_status();
         let next_us = world.now_us() + ANSWER_US;
         world.run_until(next_us)?;
@@ -444,8 +449,9 @@ fn what_is_owed_is_there(world: &World) -> Verdict {
         Table::First => Sight::Quiet(true),
         Table::Second => Sight::Known(Reader {
             spot,
+            cluster: world.clusters.main(),
             whole: true,
-            together: &world.together,
+            together: world.clusters.together(world.clusters.main()),
         }),
     };
     for (_, store) in world.stores() {

@@ -8,29 +8,30 @@
 //! - A paused life takes no input; what comes meanwhile waits in the order in which it came.
 
 mod clients;
+mod identity;
 mod links;
+mod outsiders;
 mod sight;
 mod stops;
 mod strikes;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
 
-use node::{
-    Address, Atom, ConnectionId, Cookie, Effect, Event as Told, Input, Limits, Memory, Message, Node, Pid, Time,
-};
+use node::{Address, Atom, ConnectionId, Cookie, Effect, Event as Told, Input, Limits, Message, Node, Pid, Time};
 use store::{
     ask::{Payload, Status},
     store::{NAME, Store},
 };
+use wire::reply::Reply;
 
 use crate::{
     agenda::{Agenda, Event},
     check::{Quiet, Verdict},
+    clusters::{Birth, Clusters, Standing},
     fault::{DAY_MS, Fault, Plan, Table},
     network::{Hostile, Network, Socket},
     plant::{Fuse, Plant, Tampered},
     random::Random,
-    together::Together,
     trace::Trace,
     workload::Workload,
 };
@@ -67,7 +68,7 @@ pub struct Life {
     /// It goes with keys that nobody took over.
     loses: bool,
     dropped: u64,
-    serves: bool,
+    standing: Standing,
     /// Its calendar, from when it served.
     calendar_ms: u64,
 }
@@ -78,7 +79,7 @@ pub struct Machine {
     pub name: Atom,
     /// What runs on it now.
     pub life: Option<Life>,
-    /// It is to run at the end.
+    /// It is to run, now and at the end.
     pub wanted: bool,
     creation: u32,
     wall_offset_ms: i64,
@@ -86,8 +87,11 @@ pub struct Machine {
     base_us: u64,
     paused_at_us: u64,
     stood_us: u64,
-    /// What outlives a process: its state file, unless a crash takes that too.
-    memory: Memory,
+    /// What outlives a process.
+    file: identity::StateFile,
+    /// What the life that runs, or ran last, knew at its start; and its number, 0 before the first one.
+    birth: Birth,
+    last_life: u64,
     /// It is none of the cluster: a twin or a stranger. No client sits there, and the end does without it.
     pub outsider: bool,
     /// What it is given is handled so much later, and all of it before then.
@@ -114,6 +118,9 @@ pub struct Tally {
     pub faults: [u64; Fault::ALL.len()],
     /// Sends that were lost, doubled, swapped.
     pub hostile_sends: [u64; 3],
+    /// Clusters that were founded after the first one, nodes that threw away what they held, nodes that ended because
+    /// they did not fit, and nodes that an operator started anew in the end.
+    pub identity: [u64; 4],
     /// Simulated time, in microseconds.
     pub simulated_us: u64,
     /// Time it took to heal after the faults, in microseconds.
@@ -144,8 +151,8 @@ pub struct World {
     ending: bool,
     last_crash_us: u64,
     failure: Option<String>,
-    /// Who is together, for the rules of the second table.
-    pub together: Together,
+    /// Which clusters there are and who is together in each, for the rules of the second table.
+    pub clusters: Clusters,
     /// Something has happened that may change that.
     regroups: bool,
 }
@@ -172,12 +179,18 @@ impl World {
                 name: Atom::new(&name),
                 life: None,
                 wanted: number < plan.nodes,
-                creation: 4,
+                creation: if plan.table == Table::First {
+                    4
+                } else {
+                    random.between(4, 2_000_000) as u32
+                },
                 wall_offset_ms: skew_ms,
                 base_us: 0,
                 paused_at_us: 0,
                 stood_us: 0,
-                memory: Memory::default(),
+                file: identity::StateFile::new(plan.table == Table::Second && random.chance(plan.containers)),
+                birth: Birth::default(),
+                last_life: 0,
                 outsider: outsider.is_some(),
                 late_us: 0,
                 late_until_us: 0,
@@ -205,7 +218,7 @@ impl World {
             ending: false,
             last_crash_us: 0,
             failure: None,
-            together: Together::default(),
+            clusters: Clusters::default(),
             regroups: true,
             plan,
         };
@@ -292,15 +305,20 @@ impl World {
             Event::Block { .. } | Event::Unblock { .. } | Event::Start(_) | Event::StartTold { .. } if self.ending => {}
             Event::Strike(fault) => self.strike(fault),
             Event::Late { machine, life, input } => self.handle(machine, life, input),
-            Event::Brisk(machine) => self.machines[machine].late_us = 0,
+            Event::Brisk(machine) => {
+                self.machines[machine].late_us = 0;
+                self.troubled();
+            }
             Event::StartTold { machine, told } => self.start_knowing(machine, told),
+            Event::Written { machine, life } => self.written(machine, life),
+            Event::Supervise { machine, life } => self.supervise(machine, life),
             Event::Expel(machine) => self.expel(machine),
             Event::Block { from, to } => {
-                self.disturbed();
+                self.troubled();
                 self.network.block(from, to);
             }
             Event::Unblock { from, to, cut } => {
-                self.disturbed();
+                self.troubled();
                 self.network.unblock(&mut self.agenda, from, to, cut);
             }
             Event::Resume { machine, life } => self.resume(machine, life),
@@ -308,9 +326,7 @@ impl World {
             Event::Roll(machine) => self.roll(machine),
             Event::End { machine, life } => self.end(machine, life),
             Event::AcceptLoss { machine, life } => {
-                let to = Address::Name(Atom::new(NAME));
-                let message = Message::Payload(Payload::AcceptLoss);
-                self.give(machine, life, Input::Message { to, message });
+                self.tell_store(machine, life, Payload::AcceptLoss);
             }
             Event::Calm => self.network.hostile = Hostile::default(),
             Event::Hasten(machine) => self.set_pace(machine, 0),
@@ -323,7 +339,7 @@ impl World {
         let spread_us = quiet.look(self);
         self.quiet = quiet;
         self.look_at_copies(spread_us);
-        self.regroups |= self.together.is_merging();
+        self.regroups |= self.clusters.is_merging();
         self.check_deadlines();
         self.agenda.after(LOOK_US, Event::Look);
     }
@@ -331,6 +347,12 @@ impl World {
     fn disturbed(&mut self) {
         self.quiet.disturbed(self.agenda.now_us);
         self.regroups = true;
+    }
+
+    /// The network or a node is not as it should be.
+    fn troubled(&mut self) {
+        self.disturbed();
+        self.clusters.troubled(self.agenda.now_us);
     }
 
     fn fail(&mut self, failure: String) {
@@ -378,9 +400,23 @@ impl World {
         }
         self.lives += 1;
         self.regroups = true;
+        let creation = self.next_creation(at);
+        let named = |name: &Atom| self.machines.iter().position(|machine| machine.name == *name);
+        let told = others.iter().filter_map(named).collect();
+        let others = match self.plant {
+            Some(Plant::KnowsNobody) if self.machines[at].last_life > 0 => Vec::new(),
+            _ => others,
+        };
         let machine = &mut self.machines[at];
-        machine.wanted = !machine.outsider;
-        machine.creation += 1;
+        machine.wanted = true;
+        machine.creation = creation;
+        machine.last_life = self.lives;
+        machine.birth = Birth {
+            told,
+            memory: machine.file.read().clone(),
+            started_us: self.agenda.now_us,
+            holds: false,
+        };
         machine.base_us = self.random.below(1 << 40);
         let name = machine.name.clone();
         let min_acks = if self.plant == Some(Plant::NoMinAcks) {
@@ -404,7 +440,10 @@ impl World {
             shards: self.plan.shards,
             keyspaces: (0..self.plan.keyspaces).map(keyspace).collect(),
             replicas: self.plan.replicas,
-            join: others.iter().map(|other| other.as_str().into()).collect(),
+            join: match self.plant {
+                Some(Plant::ForgottenJoin) => Vec::new(),
+                _ => others.iter().map(|other| other.as_str().into()).collect(),
+            },
             ..store::config::Config::default()
         };
         let node_config = node::Config {
@@ -420,7 +459,7 @@ impl World {
         };
         let store = Rc::new(RefCell::new(Store::new(config, self.random.next())));
         let mut node = Node::new(node_config, self.random.next());
-        node.recall(machine.memory.clone());
+        node.recall(machine.birth.memory.clone());
         node.add_service(
             NAME,
             Box::new(Tampered::new(store.clone(), self.plant, machine.fuse.clone())),
@@ -445,7 +484,7 @@ impl World {
             leaving: false,
             loses: false,
             dropped: 0,
-            serves: false,
+            standing: Standing::default(),
             calendar_ms: 0,
         });
         self.say(|| format!("{} starts", name.as_str()));
@@ -493,7 +532,9 @@ impl World {
         life.node.handle(time, input, &mut effects);
         let dropped = life.store.borrow().counters().dropped;
         let has_dropped = std::mem::replace(&mut life.dropped, dropped) != dropped;
-        let serves = life.store.borrow().cluster().is_serving();
+        let standing = Self::standing_now(life);
+        let before = std::mem::replace(&mut life.standing, standing);
+        let serves = standing.serves;
         let calendar_ms = life.store.borrow().now_ms();
         let view = Arc::as_ptr(life.store.borrow().cluster().members()).cast::<u8>().addr();
         self.regroups |= std::mem::replace(&mut machine.view, view) != view;
@@ -508,7 +549,7 @@ impl World {
         if serves || life.calendar_ms > 0 {
             life.calendar_ms = calendar_ms;
         }
-        let begins_to_serve = !std::mem::replace(&mut life.serves, serves) && serves;
+        let begins_to_serve = serves && !before.serves;
         let base_us = machine.base_us;
         let deadline_us = life
             .node
@@ -538,6 +579,21 @@ impl World {
                     life: number,
                 },
             );
+        }
+        let throws_away = |effect: &Effect<_>| {
+            matches!(
+                effect,
+                Effect::Event(Told::Note {
+                    kind: "thrown_away",
+                    ..
+                })
+            )
+        };
+        if effects.iter().any(throws_away) {
+            self.thrown_away(at, before);
+        }
+        if standing != before {
+            self.stands(at);
         }
         for effect in effects {
             self.trace.effect(now_us, at, &effect);
@@ -580,6 +636,7 @@ impl World {
                     },
                 );
             }
+            Effect::Send { bytes, .. } if self.plant.is_some_and(|plant| plant.swallows(at, &bytes)) => {}
             Effect::Send { connection, bytes } => self.network.send(&mut self.agenda, socket(connection), &bytes),
             Effect::Close { connection } => self.network.close(&mut self.agenda, socket(connection)),
             Effect::Deliver {
@@ -588,6 +645,8 @@ impl World {
             } => {
                 if let Some(client) = self.client_of(at, life, &to) {
                     self.answered(client, ask.batch.replies);
+                } else if ask.batch.replies.tokens().any(|reply| matches!(reply, Reply::Ok)) {
+                    self.machines[at].birth.holds = true;
                 }
             }
             Effect::Deliver {
@@ -609,13 +668,19 @@ impl World {
                     life.status = Some(status);
                 }
             }
-            Effect::Remember(memory) => self.machines[at].memory = memory,
-            Effect::Event(Told::Note { kind, text }) => self.goes(at, life, kind, &text),
-            Effect::Event(Told::NodeDown { .. }) => self.disturbed(),
+            Effect::Remember(memory) => self.remember(at, life, memory),
+            Effect::Event(Told::Note {
+                kind: kind @ ("left" | "serving_out" | "lost"),
+                text,
+            }) => self.goes(at, life, kind, &text),
             Effect::Event(event @ (Told::MessageDropped { .. } | Told::ProcessExited { .. })) => {
                 self.fail(format!("{}: {event:?}", self.machines[at].name.as_str()));
             }
-            Effect::Deliver { .. } | Effect::Event(_) => {}
+            Effect::Event(event) => {
+                self.connections(at, life, &event);
+                self.misfit(at, life, &event);
+            }
+            Effect::Deliver { .. } => {}
         }
     }
 
@@ -651,6 +716,13 @@ impl World {
         );
     }
 
+    /// Tells the store of a life something.
+    fn tell_store(&mut self, at: usize, life: u64, payload: Payload) {
+        let to = Address::Name(Atom::new(NAME));
+        let message = Message::Payload(payload);
+        self.give(at, life, Input::Message { to, message });
+    }
+
     /// Asks all nodes how the cluster is; the answers are in their `status` a moment later.
     pub fn ask_status(&mut self) {
         for at in self.running() {
@@ -659,15 +731,7 @@ impl World {
             };
             life.status = None;
             let (number, to) = (life.number, life.watcher.clone());
-            let message = Message::Payload(Payload::StatusOf { to });
-            self.give(
-                at,
-                number,
-                Input::Message {
-                    to: Address::Name(Atom::new(NAME)),
-                    message,
-                },
-            );
+            self.tell_store(at, number, Payload::StatusOf { to });
         }
     }
 
@@ -688,9 +752,8 @@ impl World {
         for at in 0..self.machines.len() {
             self.machines[at].late_us = 0;
             if self.machines[at].outsider {
-                self.die(at, false);
-            }
-            if let Some(life) = &self.machines[at].life {
+                self.expel(at);
+            } else if let Some(life) = &self.machines[at].life {
                 let number = life.number;
                 self.resume(at, number);
             } else if self.machines[at].wanted {
@@ -703,8 +766,15 @@ impl World {
     /// An operator's word about nodes that have left: who was cut off when they did has not heard it. And about those
     /// that were given up and run ([`Event::AcceptLoss`]): if two have given up each other, neither dials.
     fn declare(&mut self) {
-        let known = self.machines.iter().filter(|machine| machine.creation > 4);
-        let words: Vec<(Atom, bool)> = known.map(|machine| (machine.name.clone(), machine.wanted)).collect();
+        let known = self.machines.iter().filter(|machine| machine.last_life > 0);
+        let is_wanted = |name: &Atom| {
+            self.machines
+                .iter()
+                .any(|machine| machine.wanted && machine.name == *name)
+        };
+        let words: Vec<(Atom, bool)> = known
+            .map(|machine| (machine.name.clone(), is_wanted(&machine.name)))
+            .collect();
         let accepts = self.plant == Some(Plant::ReusedDot);
         for at in self.running() {
             let Some(number) = self.machines[at].life.as_ref().map(|life| life.number) else {
@@ -716,9 +786,7 @@ impl World {
                     true if accepts => Payload::Add { node },
                     true => continue,
                 };
-                let message = Message::Payload(payload);
-                let to = Address::Name(Atom::new(NAME));
-                self.give(at, number, Input::Message { to, message });
+                self.tell_store(at, number, payload);
             }
         }
     }

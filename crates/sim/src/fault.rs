@@ -115,23 +115,21 @@ impl Fault {
         Self::Stranger,
     ];
 
-    /// Those that strike only where they are asked for: the cluster does not promise to survive them yet.
-    pub const OPTIONAL: [Self; 3] = [Self::Blind, Self::Twin, Self::Stranger];
-
     /// Those that kill a process whatever the others hold.
-    pub const WILD: [Self; 5] = [
+    pub const WILD: [Self; 7] = [
         Self::WildCrash,
         Self::RestartCutOff,
         Self::RestartPair,
         Self::ChunkCut,
         Self::Blind,
+        Self::Twin,
+        Self::Stranger,
     ];
 
     /// The faults of a table that may be drawn.
     fn of(table: Table) -> impl Iterator<Item = Self> {
         let is_in = move |fault: &Self| table == Table::Second || *fault <= Self::Swap;
-        let is_drawn = |fault: &Self| !Self::OPTIONAL.contains(fault);
-        Self::ALL.into_iter().filter(is_in).filter(is_drawn)
+        Self::ALL.into_iter().filter(is_in)
     }
 
     /// As the command line names it.
@@ -204,6 +202,8 @@ pub struct Plan {
     pub all_at_once: bool,
     /// Whose faults, requests and rules.
     pub table: Table,
+    /// In the second table: so many of a thousand machines are containers without a volume, and lose the state file.
+    pub containers: u64,
     /// What the clients do.
     pub load: Load,
 }
@@ -265,6 +265,7 @@ impl Plan {
             all_at_once: random.chance(500),
             keyspaces: if shards < 64 { random.pick(&[1, 1, 2]) } else { 1 },
             table,
+            containers: 0,
         };
         if table == Table::Second {
             plan.load.level = random.pick(&[Level::All, Level::All, Level::Quorum, Level::One]);
@@ -272,6 +273,7 @@ impl Plan {
             if random.chance(100) {
                 plan.skew_ms = 2 * DAY_MS;
             }
+            plan.containers = random.pick(&[0, 0, 200, 500, 1_000]);
         }
         plan
     }

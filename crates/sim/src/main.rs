@@ -12,7 +12,7 @@
 //! sim --plants                                               whether each planted bug is caught
 //!
 //! --faults v1              the first fault table, with its requests and rules
-//! --with blind,twin,stranger   faults that strike only where they are asked for
+//! --with twin,ring         these faults, and those that are drawn
 //! --only linkdown,ring     these faults instead of those that are drawn; none: a world in which nothing goes wrong
 //! ```
 //!
@@ -20,6 +20,7 @@
 //! |---|---|
 //! | `fault` | what a run is made of, drawn from the seed |
 //! | `cluster` | machines, time, what happens when; the faults at work |
+//! | `clusters` | which clusters there are, and the laws of founding one |
 //! | `network` | connections and what goes wrong with them |
 //! | `together` | which nodes are connected, as the simulator knows it |
 //! | `workload` | the clients |
@@ -35,6 +36,7 @@
 mod agenda;
 mod check;
 mod cluster;
+mod clusters;
 mod fault;
 mod network;
 mod plant;
@@ -253,6 +255,9 @@ impl Sum {
         for (sum, count) in sum.hostile_sends.iter_mut().zip(tally.hostile_sends) {
             *sum += count;
         }
+        for (sum, count) in sum.identity.iter_mut().zip(tally.identity) {
+            *sum += count;
+        }
         for (sum, count) in sum.faults.iter_mut().zip(tally.faults) {
             *sum += count;
         }
@@ -280,6 +285,11 @@ impl Sum {
             .map(|fault| format!("{fault:?} {}", tally.faults[fault.index()]));
         let [lost, doubled, swapped] = tally.hostile_sends;
         println!("faults: {}", faults.collect::<Vec<_>>().join(", "));
+        let [founded, thrown, misfits, anew] = tally.identity;
+        println!(
+            "clusters: {founded} founded beside the first, {thrown} thrown away; {misfits} nodes ended as misfits, \
+             {anew} started anew by the operator"
+        );
         println!("sends: {lost} lost, {doubled} doubled, {swapped} swapped");
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use node::{Context, Message, Pid, Process, Term};
+use node::{Claim, Context, Member, Message, Pid, Process, Term};
 use store::{
     ask::{Ask, Payload},
     cluster::Cluster,
@@ -29,6 +29,8 @@ use crate::fault::{Fault, Plan, Table};
 const EARLY_ONE_IN: u64 = 16;
 /// Of the chunks, one in so many is lost.
 const CHUNK_ONE_IN: u64 = 2;
+/// The name that a node is asked for when a peer wants a sign of life; it stands in the answer.
+const NOBODY: &[u8] = b"undefined";
 /// How much too early a counter is freed.
 const EARLY_MS: u64 = 1_000;
 
@@ -92,11 +94,19 @@ pub enum Plant {
     LostChunk,
     /// A node that leaves ends as soon as it has handed over its copies, whatever is under way.
     HastyEnd,
+    /// A node forms shards without having met the nodes that it was told of.
+    ForgottenJoin,
+    /// A node that remembers members forms shards without them.
+    HollowShard,
+    /// A cluster of one node throws away what was written to it.
+    YieldsWithData,
+    /// A connected node does not answer for its name, and another one takes its place.
+    TwinAccepted,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::HastyAck,
         Self::EarlyClock,
         Self::ReusedDot,
@@ -125,6 +135,10 @@ impl Plant {
         Self::BoldReader,
         Self::LostChunk,
         Self::HastyEnd,
+        Self::ForgottenJoin,
+        Self::HollowShard,
+        Self::YieldsWithData,
+        Self::TwinAccepted,
     ];
 
     /// The table whose rules are to see the bug.
@@ -134,6 +148,11 @@ impl Plant {
         } else {
             Table::Second
         }
+    }
+
+    /// Whether what a node sends is lost: with one bug, the answer of the first node for its name.
+    pub fn swallows(self, machine: usize, bytes: &[u8]) -> bool {
+        self == Self::TwinAccepted && machine == 0 && bytes.windows(NOBODY.len()).any(|window| window == NOBODY)
     }
 
     /// Adds to a plan what brings the bug to light.
@@ -165,6 +184,10 @@ impl Plant {
             Self::BoldReader => (&[Fault::OneWay, Fault::LinkDown, Fault::LinkFlap], 5),
             Self::LostChunk => (&[Fault::Crash, Fault::Join], 5),
             Self::HastyEnd => (&[Fault::Leave, Fault::Join], 5),
+            Self::ForgottenJoin => (&[Fault::WildCrash], 3),
+            Self::HollowShard => (&[Fault::Blind, Fault::Partition], 3),
+            Self::YieldsWithData => (&[Fault::Stranger], 3),
+            Self::TwinAccepted => (&[Fault::Twin], 3),
         };
         if self.table() == Table::Second {
             // A world in which nothing else goes wrong: what is seen is this bug.
@@ -184,6 +207,12 @@ impl Plant {
         // A silent peer is given up after half of that: until then a replica lacks what it was not sent.
         if self == Self::BoldReader {
             (plan.tick_ms, plan.load.think_us, plan.load.min_acks) = (8_000, 40_000, 1);
+        }
+        // A node knows what it is told, or what it remembers.
+        match self {
+            Self::ForgottenJoin => plan.containers = 1_000,
+            Self::HollowShard => plan.containers = 0,
+            _ => {}
         }
         if self == Self::LostWipe {
             plan.keyspaces = 2;
@@ -324,7 +353,11 @@ impl Tampered {
                 | Plant::NoMinAcks
                 | Plant::KnowsNobody
                 | Plant::BoldReader
-                | Plant::HastyEnd,
+                | Plant::HastyEnd
+                | Plant::ForgottenJoin
+                | Plant::HollowShard
+                | Plant::YieldsWithData
+                | Plant::TwinAccepted,
             )
             | None => return vec![bytes.clone()],
         }
@@ -443,6 +476,18 @@ impl Process<Payload> for Tampered {
                     ask.batch = misread(plant, &ask.batch);
                 }
                 self.store.borrow_mut().handle(ctx, Message::Payload(Payload::Ask(ask)));
+            }
+            Message::Members(view) if self.plant == Some(Plant::HollowShard) => {
+                let is_there = |member: &&Member| member.connected;
+                let view = view.iter().filter(is_there).cloned().collect();
+                self.store.borrow_mut().handle(ctx, Message::Members(view));
+            }
+            Message::Cluster(mut affiliation) if self.plant == Some(Plant::YieldsWithData) => {
+                // The store takes it for settled, and so never says that it is.
+                if matches!(affiliation.identity.claim, Claim::Provisional(_)) {
+                    affiliation.identity.claim = Claim::Settled { was: None };
+                }
+                self.store.borrow_mut().handle(ctx, Message::Cluster(affiliation));
             }
             other => self.store.borrow_mut().handle(ctx, other),
         }

@@ -32,11 +32,44 @@
 //! | `INCRBY`, `DECRBY`, and `GET` of a counter | a sum of all increments that the request must know, and of any of the others |
 //! | a write where fewer nodes than `min_acks` have been in reach for the whole detection time before | a refusal |
 //!
+//! # Several clusters
+//!
+//! Every request and every write is of a cluster: that of its node when it was answered. R1 to R3 hold within a
+//! cluster, each of which is whole and steady by itself. Between two clusters there is one rule: what one has
+//! acknowledged, the other never shows, and need not know. So a cluster may be founded under these laws alone
+//! (`clusters.rs`, `cluster/identity.rs`); to break one is a violation, whatever the clients see:
+//!
+//! | | law |
+//! |---|---|
+//! | C1 | a node founds a cluster only together with all nodes that the operator told it of: each of them was of that cluster |
+//! | C2 | a node whose state file names a cluster is of no other one |
+//! | C3 | a node whose state file has names and no cluster (it left in order) looks for them for two seconds first |
+//! | C4 | a node never throws away what it has acknowledged: a cluster of one node joins another one only while it is empty |
+//! | C5 | a node that has acknowledged something and serves does not end by itself because it does not fit |
+//! | C6 | a node that was connected with another one for long does not take a second one of that name for it, while the first one lives; asked in a world without trouble |
+//!
+//! So a client may see, at a node
+//!
+//! | | with its state file | without it (a container), or with one from before its cluster was formed |
+//! |---|---|---|
+//! | that starts and is told of some others | the same as at any other node: what the others gave it, or a refusal | the same, unless all that it is told of are of another cluster, or know nobody else either |
+//! | that starts and is told of nobody (*blind*) | the same; the members that it remembers are as good as told (C2) | an empty store of its own, and what is written there; once the cluster finds it, the same as at any other node if nothing was written, and the cluster of its own for good if something was (C4) |
+//! | of a *stranger* cluster with values | refusals: it ends when it meets this cluster (C2) | the stranger's values alone; nothing of them here (the checker knows no such value) |
+//! | of a *stranger* without values | | it becomes a member, and what it alone holds is lost when it goes |
+//! | that is the *twin* of one that is connected | refusals: it ends (C6) | the same |
+//! | that is the *twin* of one that is dead or cut off | the same as at a restart of that one; what the node that is cut off alone holds counts as lost, as if it had died | the same |
+//!
+//! A state file is as old as the last write of it that was done (`cluster/identity.rs`). In the end an operator keeps
+//! the cluster of which most nodes serve, and starts the nodes of the others without their state files; what those
+//! clusters acknowledged is lost, and only that. A node that ends because it does not fit (C5) may have had parts of
+//! copies whose other holders are dead: they are lost as in a crash.
+//!
 //! A write whose outcome is unknown may take effect late, and is known to nobody. It is over once a write follows
 //! [`LATE_US`](crate::shadow::LATE_US) later in a whole world. A crash that takes the last copy of a write with it
 //! (`strikes.rs`) takes back what was to be known of its key. A write that the crashed node alone had before it was
 //! answered is known to nobody.
 
+use node::ClusterId;
 use store::quorum::Level;
 
 use crate::{
@@ -64,6 +97,8 @@ pub struct Spot {
     pub batch: u64,
     /// When.
     pub asked_us: u64,
+    /// Of which cluster its node was.
+    pub cluster: Option<ClusterId>,
     /// Who was together with its node.
     pub group: Group,
 }
@@ -73,6 +108,8 @@ pub struct Spot {
 pub struct Mark {
     /// Where and when it was asked for.
     pub spot: Spot,
+    /// Of which cluster its node was when that was told.
+    pub cluster: Option<ClusterId>,
     /// What became of it.
     pub state: State,
     /// When that was told.
@@ -92,6 +129,7 @@ impl Mark {
     pub fn new(spot: Spot) -> Self {
         Self {
             spot,
+            cluster: spot.cluster,
             state: State::Pending,
             ended_us: 0,
             level: Level::All,
@@ -99,6 +137,11 @@ impl Mark {
             sure: false,
             orphan: false,
         }
+    }
+
+    /// A cluster has acknowledged it.
+    pub fn is_acked_by(&self, cluster: Option<ClusterId>) -> bool {
+        self.state == State::Acked && self.cluster == cluster
     }
 
     /// It is over before a request at `spot` begins.
@@ -125,6 +168,14 @@ impl Sight<'_> {
         }
     }
 
+    /// The request, where the rules of this file judge it.
+    pub fn reader(&self) -> Option<&Reader<'_>> {
+        match self {
+            Self::Quiet(_) => None,
+            Self::Known(reader) => Some(reader),
+        }
+    }
+
     /// The world was quiet, or whole, all the while.
     pub fn is_calm(&self) -> bool {
         match self {
@@ -139,7 +190,9 @@ impl Sight<'_> {
 pub struct Reader<'a> {
     /// Where and when it was made.
     pub spot: Spot,
-    /// The world has been whole since.
+    /// Of which cluster its node is now.
+    pub cluster: Option<ClusterId>,
+    /// That cluster has been whole since.
     pub whole: bool,
     /// Who is together now.
     pub together: &'a Together,
@@ -148,7 +201,7 @@ pub struct Reader<'a> {
 impl Reader<'_> {
     /// Whether the request must know a write.
     pub fn must_know(&self, mark: &Mark) -> bool {
-        if mark.state != State::Acked || mark.orphan || !mark.is_before(&self.spot) {
+        if !mark.is_acked_by(self.cluster) || mark.orphan || !mark.is_before(&self.spot) {
             return false;
         }
         let is_own = mark.spot.machine == self.spot.machine && mark.spot.life == self.spot.life;
@@ -166,6 +219,11 @@ impl Reader<'_> {
             }
             Level::One => is_own && self.is_still(mark) && self.is_joint(mark),
         }
+    }
+
+    /// Whether the request may show a write, as far as clusters go: what one has acknowledged, no other ever shows.
+    pub fn may_know(&self, mark: &Mark) -> bool {
+        mark.state != State::Acked || mark.cluster == self.cluster
     }
 
     /// Nothing has moved since a write was asked for.
@@ -236,6 +294,7 @@ mod tests {
                 life: machine as u64 + 1,
                 batch: asked_us,
                 asked_us,
+                cluster: None,
                 group: self.together.group(machine),
             }
         }
@@ -243,6 +302,7 @@ mod tests {
         fn reader(&self, spot: Spot) -> Reader<'_> {
             Reader {
                 spot,
+                cluster: None,
                 whole: self.together.is_whole_since(spot.asked_us),
                 together: &self.together,
             }

@@ -36,9 +36,10 @@
 
 use std::collections::BTreeMap;
 
+use node::ClusterId;
 use store::quorum::Level;
 
-use crate::rules::{Mark, Sight, Spot};
+use crate::rules::{Mark, Reader, Sight, Spot};
 
 /// A write whose outcome is unknown may take effect this much later, in microseconds.
 pub const LATE_US: u64 = 10_000_000;
@@ -100,8 +101,26 @@ struct Owned {
     writes: Vec<Write>,
     floor: usize,
     excused: bool,
-    /// Up to this one nothing has to be known: a crash that was not lawful took it.
-    void: usize,
+    /// Up to which one nothing has to be known in which cluster: a crash that was not lawful took it.
+    void: Void,
+}
+
+/// How many writes of a key are excused, by the cluster that lost them.
+#[derive(Clone, Debug, Default)]
+struct Void(Vec<(Option<ClusterId>, usize)>);
+
+impl Void {
+    fn of(&self, cluster: Option<ClusterId>) -> usize {
+        let entry = self.0.iter().find(|(other, _)| *other == cluster);
+        entry.map_or(0, |(_, count)| *count)
+    }
+
+    fn rise(&mut self, cluster: Option<ClusterId>, count: usize) {
+        match self.0.iter_mut().find(|(other, _)| *other == cluster) {
+            Some(entry) => entry.1 = count,
+            None => self.0.push((cluster, count)),
+        }
+    }
 }
 
 /// What a read has to respect, as it stood when it was asked for.
@@ -142,8 +161,8 @@ pub struct Counter {
     pub timed: bool,
     /// Every increment, in the order in which they were asked for.
     adds: Vec<(i64, Mark)>,
-    /// Of so many of them nothing has to be known: a crash that was not lawful took some.
-    void: usize,
+    /// Of how many of them nothing has to be known in which cluster: a crash that was not lawful took some.
+    void: Void,
 }
 
 impl Counter {
@@ -197,7 +216,7 @@ impl Shadow {
             writes: Vec::new(),
             floor: 0,
             excused: false,
-            void: 0,
+            void: Void::default(),
         });
         self.owned.len() - 1
     }
@@ -205,6 +224,15 @@ impl Shadow {
     /// Its text.
     pub fn name(&self, key: usize) -> &str {
         &self.owned[key].name
+    }
+
+    /// Whether a node acknowledged in its life `life`, of a cluster, a write that leaves something.
+    pub fn has_written(&self, cluster: Option<ClusterId>, life: u64) -> bool {
+        let is_its = |mark: &Mark| mark.is_acked_by(cluster) && mark.spot.life == life;
+        let mut writes = self.owned.iter().flat_map(|owned| &owned.writes);
+        let mut adds = self.counters.iter().flat_map(|counter| &counter.adds);
+        let leaves = |write: &Write| matches!(write.kind, Kind::Set | Kind::SetFor(_));
+        writes.any(|write| leaves(write) && is_its(&write.mark)) || adds.any(|(_, mark)| is_its(mark))
     }
 
     /// How many owned keys there are.
@@ -236,14 +264,18 @@ impl Shadow {
         if level != Level::All {
             write.spread_us += SPREAD_US;
         }
+        if let Sight::Known(reader) = sight {
+            write.mark.cluster = reader.cluster;
+        }
+        let cluster = write.mark.cluster;
         write.mark.sure = state == State::Acked && level == Level::All && sight.is_calm();
         let (asked_us, kind, sure) = (write.mark.spot.asked_us, write.kind, write.mark.sure);
         self.acknowledged += u64::from(state == State::Acked);
         if sure && !kind.is_touch() && number > owned.floor {
             owned.floor = number;
             for earlier in &mut owned.writes[..number - 1] {
-                earlier.buried |=
-                    earlier.mark.state == State::Unknown && earlier.mark.spot.asked_us + LATE_US < asked_us;
+                let is_its = earlier.mark.state == State::Unknown && earlier.mark.spot.cluster == cluster;
+                earlier.buried |= is_its && earlier.mark.spot.asked_us + LATE_US < asked_us;
             }
         }
         if let (Sight::Known(reader), State::Acked) = (sight, state) {
@@ -261,11 +293,18 @@ impl Shadow {
 
     /// Every ready copy has what was acknowledged before then; at level `one` only if nothing has moved since the
     /// request.
-    pub fn has_spread(&mut self, before_us: u64, now_us: u64, is_still_since: impl Fn(u64) -> bool) {
+    pub fn has_spread(
+        &mut self,
+        cluster: Option<ClusterId>,
+        before_us: u64,
+        now_us: u64,
+        is_still_since: impl Fn(u64) -> bool,
+    ) {
         let writes = self.owned.iter_mut().flat_map(|owned| &mut owned.writes);
         let adds = self.counters.iter_mut().flat_map(|counter| &mut counter.adds);
         let marks = writes.map(|write| &mut write.mark).chain(adds.map(|(_, mark)| mark));
-        for mark in marks.filter(|mark| mark.state == State::Acked && !mark.orphan && mark.ended_us <= before_us) {
+        let is_its = |mark: &&mut Mark| mark.is_acked_by(cluster) && !mark.orphan;
+        for mark in marks.filter(is_its).filter(|mark| mark.ended_us <= before_us) {
             if mark.level != Level::One || is_still_since(mark.spot.asked_us) {
                 mark.everywhere_us.get_or_insert(now_us);
             }
@@ -391,9 +430,13 @@ impl Shadow {
                 if number > read.upto && write.mark.spot.batch == reader.spot.batch {
                     return Err("it was not written yet".into());
                 }
+                if !reader.may_know(&write.mark) {
+                    return Err("that was acknowledged by another cluster".into());
+                }
+                let void = owned.void.of(reader.cluster);
                 let overwrites = |other: &usize| {
                     let later = &owned.writes[other - 1];
-                    *other > owned.void
+                    *other > void
                         && !later.kind.is_touch()
                         && reader.must_know(&later.mark)
                         && later.unknown_to.binary_search(&number).is_err()
@@ -421,7 +464,8 @@ impl Shadow {
                     State::Unknown => number >= kept || !write.buried,
                     State::Pending | State::Acked => !is_before(number, write),
                 };
-                counts && removes(write)
+                let is_known = |reader: &Reader<'_>| reader.may_know(&write.mark);
+                counts && removes(write) && sight.reader().is_none_or(is_known)
             })
         };
         let missing = match sight {
@@ -429,7 +473,7 @@ impl Shadow {
                 let is_before = |number, _: &Write| number < read.kept;
                 *strict && !owned.excused && read.kept > 0 && !removed(read.kept, &is_before)
             }
-            Sight::Known(reader) => (owned.void + 1..=read.upto).any(|kept| {
+            Sight::Known(reader) => (owned.void.of(reader.cluster) + 1..=read.upto).any(|kept| {
                 let write = &owned.writes[kept - 1];
                 // What stands behind the request in its batch comes too late to have removed something.
                 let is_before = |number, other: &Write| {
@@ -460,8 +504,8 @@ impl Shadow {
     }
 
     /// Before a crash that was not lawful: nothing is to be known of the writes under way that `rests`, given the key's
-    /// name, the number of the write and whether it is a delete, on the dying node alone. Whether a touch does cannot be
-    /// seen, nor whether an increment does.
+    /// name, the number of the write and whether it is a delete, on the dying node alone. Whether a touch does cannot
+    /// be seen, nor whether an increment does.
     pub fn orphan(&mut self, rests: impl Fn(&str, usize, bool) -> bool) {
         for owned in &mut self.owned {
             for (index, write) in owned.writes.iter_mut().enumerate() {
@@ -476,12 +520,12 @@ impl Shadow {
     }
 
     /// A crash that was not lawful: excuses the key unless a living node satisfies `holds`, given the number of the
-    /// last acknowledged write and whether it was a delete.
-    pub fn excuse_unless(&mut self, key: usize, holds: impl Fn(&str, usize, bool) -> bool) {
+    /// last acknowledged write of a cluster and whether it was a delete.
+    pub fn excuse_unless(&mut self, key: usize, cluster: Option<ClusterId>, holds: impl Fn(&str, usize, bool) -> bool) {
         let owned = &mut self.owned[key];
         // What only one node had to have may be lost, and nothing more with it.
         let lasts = |write: &Write| {
-            write.mark.state == State::Acked && (write.mark.level != Level::One || write.mark.everywhere_us.is_some())
+            write.mark.is_acked_by(cluster) && (write.mark.level != Level::One || write.mark.everywhere_us.is_some())
         };
         let last = owned.writes.iter().rposition(lasts);
         // Whether a touch is lost cannot be seen yet.
@@ -490,7 +534,7 @@ impl Shadow {
                 || !holds(&owned.name, index + 1, owned.writes[index].kind == Kind::Del))
         {
             owned.excused = true;
-            owned.void = owned.writes.len();
+            owned.void.rise(cluster, owned.writes.len());
         }
     }
 
@@ -514,6 +558,9 @@ impl Shadow {
     ) {
         let mark = &mut self.counters[counter].adds[add].1;
         (mark.state, mark.ended_us, mark.level) = (state, now_us, level);
+        if let Sight::Known(reader) = sight {
+            mark.cluster = reader.cluster;
+        }
         if let (Sight::Known(reader), State::Acked) = (sight, state) {
             let reached = reader.reached_all(level, now_us - mark.spot.asked_us, self.write_timeout_us);
             mark.everywhere_us = reached.then_some(now_us);
@@ -532,13 +579,14 @@ impl Shadow {
     ) -> Result<(), String> {
         let Sight::Known(reader) = sight else { return Ok(()) };
         let entry = &self.counters[counter];
+        let void = entry.void.of(reader.cluster);
         let (mut low, mut high) = (own.unwrap_or(0), own.unwrap_or(0));
         for (number, (by, mark)) in entry.adds.iter().enumerate() {
             let is_later = number >= upto && mark.spot.batch == reader.spot.batch;
-            if mark.state == State::Refused || is_later {
+            if mark.state == State::Refused || is_later || !reader.may_know(mark) {
                 continue;
             }
-            let known = !entry.timed && number >= entry.void && number < upto && reader.must_know(mark);
+            let known = !entry.timed && number >= void && number < upto && reader.must_know(mark);
             low += if known { *by } else { (*by).min(0) };
             high += if known { *by } else { (*by).max(0) };
         }
@@ -552,15 +600,17 @@ impl Shadow {
     }
 
     /// A crash that was not lawful: excuses a counter unless a living node shows what is owed.
-    pub fn excuse_counters(&mut self, sums: impl Fn(&str) -> Vec<i64>) {
+    pub fn excuse_counters(&mut self, cluster: Option<ClusterId>, sums: impl Fn(&str) -> Vec<i64>) {
         for counter in &mut self.counters {
             let sums = sums(&counter.name);
             counter.excused |= sums.iter().max().copied().unwrap_or(0) < counter.owed;
-            let owed = counter.adds[counter.void..].iter();
+            let owed = counter.adds[counter.void.of(cluster)..].iter();
             let owed = owed.filter(|(_, mark)| {
-                mark.state == State::Acked && (mark.level != Level::One || mark.everywhere_us.is_some())
+                mark.is_acked_by(cluster) && (mark.level != Level::One || mark.everywhere_us.is_some())
             });
-            let open = counter.adds.iter().filter(|(_, mark)| mark.state != State::Refused);
+            let is_open =
+                |mark: &Mark| mark.state != State::Refused && (mark.state != State::Acked || mark.cluster == cluster);
+            let open = counter.adds.iter().filter(|(_, mark)| is_open(mark));
             let (mut low, mut high) = (0, 0);
             for (by, _) in owed {
                 (low, high) = (low + by, high + by);
@@ -571,7 +621,7 @@ impl Shadow {
             low += loose.min(0);
             high += loose.max(0);
             if !sums.iter().any(|sum| (low..=high).contains(sum)) {
-                counter.void = counter.adds.len();
+                counter.void.rise(cluster, counter.adds.len());
             }
         }
     }
@@ -663,7 +713,7 @@ impl Owned {
         };
         let touches = |(index, touch): &(usize, &Write)| match touch.mark.state {
             State::Refused => false,
-            State::Acked => *index >= number,
+            State::Acked => *index >= number && touch.mark.cluster == write.mark.cluster,
             State::Pending | State::Unknown => !touch.buried,
         };
         for (_, touch) in self.writes.iter().enumerate().filter(touches) {
@@ -697,14 +747,15 @@ impl Owned {
     }
 
     /// Earlier writes that acknowledged write `number` need not have known, in order.
-    fn unknown_to(&self, number: usize, reader: &crate::rules::Reader<'_>) -> Vec<usize> {
+    fn unknown_to(&self, number: usize, reader: &Reader<'_>) -> Vec<usize> {
+        let void = self.void.of(reader.cluster);
         let is_unknown = |other: &usize| {
             let earlier = &self.writes[other - 1];
             match earlier.mark.state {
                 State::Refused => false,
                 State::Unknown => !earlier.buried,
                 State::Pending => earlier.mark.spot.batch != reader.spot.batch,
-                State::Acked => *other <= self.void || !reader.must_know(&earlier.mark),
+                State::Acked => *other <= void || !reader.must_know(&earlier.mark),
             }
         };
         (1..number).filter(is_unknown).collect()
@@ -741,7 +792,7 @@ impl Owned {
                 reader.spot.machine,
                 reader.spot.group,
                 reader.whole,
-                self.void
+                self.void.of(reader.cluster)
             ),
         }
     }
@@ -750,10 +801,7 @@ impl Owned {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        rules::Reader,
-        together::{Tie, Together},
-    };
+    use crate::together::{Tie, Together};
 
     fn acked(shadow: &mut Shadow, kind: Kind, quiet: bool) {
         let number = shadow.begin(0, kind);
@@ -894,10 +942,12 @@ mod tests {
             life: machine as u64 + 1,
             batch: asked_us,
             asked_us,
+            cluster: None,
             group: together.group(machine),
         };
         Sight::Known(Reader {
             spot,
+            cluster: None,
             whole: together.is_whole_since(asked_us),
             together,
         })
@@ -988,7 +1038,7 @@ mod tests {
         assert!(measured(&shadow, 10) && !measured(&shadow, 11) && !measured(&shadow, 0));
         write(&mut shadow, Kind::Set, State::Unknown, &sight(&whole, 1, 20));
         assert!(measured(&shadow, 10) && measured(&shadow, 20));
-        shadow.excuse_unless(0, |_, _, _| false);
+        shadow.excuse_unless(0, None, |_, _, _| false);
         assert!(told(&shadow, false), "a crash took it");
     }
 

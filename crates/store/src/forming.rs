@@ -167,6 +167,11 @@ impl Forming {
         core::mem::replace(&mut self.resets, resets) != resets
     }
 
+    /// Which cluster this node is of; none before the membership said so.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
     /// The id of a cluster that is formed.
     pub(crate) fn cluster(&self) -> Option<String> {
         let identity = self.identity.as_ref().filter(|identity| identity.is_formed)?;

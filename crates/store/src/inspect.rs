@@ -1,6 +1,8 @@
 //! What a store holds and has under way, for those who share its thread: checkers and debuggers. Nothing here changes
 //! anything.
 
+use node::Identity;
+
 use crate::{cluster::Cluster, config::Config, counters::Counters, shard::Shard, store::Store};
 
 /// What waits for something. All of it is 0 in a store that is at rest.
@@ -31,6 +33,11 @@ impl Store {
     /// Who is there and who holds what, as this node sees it.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// Which cluster this node is of; none before the membership said so.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.forming.identity()
     }
 
     /// What it holds of a shard; `shard` counts through all keyspaces.

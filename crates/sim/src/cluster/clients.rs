@@ -94,7 +94,8 @@ impl World {
             Some(plant) => plant.falsify(replies, &self.workload.acts(client), self.workload.requests),
             None => replies,
         };
-        let sight = sight::of(&self.together, &self.quiet, self.plan.table, spot);
+        let cluster = self.cluster_of(spot.machine);
+        let sight = sight::of(&self.clusters, &self.quiet, self.plan.table, spot, cluster);
         let strict = sight.is_calm();
         self.tally.strict[0] += u64::from(strict);
         self.tally.strict[1] += 1;
@@ -104,7 +105,7 @@ impl World {
             let strict = if strict { " strict" } else { "" };
             format!("client {client} is answered {replies:?}{strict}")
         });
-        if let Err(failure) = judged.and_then(|()| self.all_hold(&written, spot.asked_us)) {
+        if let Err(failure) = judged.and_then(|()| self.all_hold(&written, spot)) {
             self.fail(format!("client {client}: {failure}"));
         }
         self.may_be_answered(client, spot.asked_us, &replies);
@@ -113,10 +114,18 @@ impl World {
     }
 
     /// A write at level `all` that was acknowledged in time is held by every ready copy, unless there was a cut.
-    fn all_hold(&self, written: &[(usize, usize)], asked_us: u64) -> Verdict {
+    fn all_hold(&self, written: &[(usize, usize)], spot: Spot) -> Verdict {
+        let asked_us = spot.asked_us;
+        if !self.counts(spot.machine) {
+            return Ok(());
+        }
         let in_time = self.now_us() < asked_us + 1000 * store::config::Config::default().write_timeout_ms;
         // Nobody waits for a copy that was late before.
-        let waits = self.plan.table == Table::First || self.together.is_steady_since(asked_us.saturating_sub(VIEW_US));
+        let waits = self.plan.table == Table::First
+            || self
+                .clusters
+                .together(self.clusters.main())
+                .is_steady_since(asked_us.saturating_sub(VIEW_US));
         if !in_time || !waits || !self.quiet.connected_since(asked_us.saturating_sub(500_000)) {
             return Ok(());
         }

@@ -1,26 +1,16 @@
 //! The faults of the second table: single links, shapes of the network, restarts that know little, nodes that are late,
-//! interrupted hand-overs, and nodes that do not belong here.
+//! and interrupted hand-overs.
 
 use std::collections::BTreeSet;
 
-use node::{Address, Atom, Input, Message};
-use store::{
-    ask::{Ask, Payload, Session},
-    store::NAME,
-};
-use wire::request::Batch;
+use node::Atom;
 
 use super::{Event, Fault, Table, World};
-use crate::plant::Plant;
 
 /// Longest time by which a node is late.
 pub(super) const LATE_US_MAX: u64 = 2_500_000;
-/// A memory survives a crash in so many of a thousand.
-const MEMORY_LASTS: u64 = 800;
 /// Chunks after one of which a hand-over is interrupted.
 const FUSE_MAX: u64 = 12;
-/// For how long an outsider stays.
-const OUTSIDER_US: u64 = 12_000_000;
 
 impl World {
     /// Carries out a fault of the second table; whether it struck.
@@ -123,17 +113,14 @@ impl World {
     /// of the node comes on top.
     pub(super) fn names_to_join(&mut self, at: usize) -> Vec<Atom> {
         let others = (0..self.machines.len()).filter(|&other| {
-            let known = self.plan.all_at_once && other < self.plan.nodes || self.machines[other].creation > 4;
+            let known = self.plan.all_at_once && other < self.plan.nodes || self.machines[other].last_life > 0;
             let machine = &self.machines[other];
             other != at && known && !machine.outsider && machine.wanted
         });
         let mut names: Vec<Atom> = others.map(|other| self.machines[other].name.clone()).collect();
-        let is_first = self.machines[at].creation == 4;
+        let is_first = self.machines[at].last_life == 0;
         if self.plan.table == Table::First || is_first || names.is_empty() {
             return names;
-        }
-        if self.plant == Some(Plant::KnowsNobody) {
-            return Vec::new();
         }
         let told = match self.random.below(20) {
             0..12 => names.len(),
@@ -144,13 +131,6 @@ impl World {
             names.swap_remove(self.random.index(names.len()));
         }
         names
-    }
-
-    /// A node has just died: its state file survives that, or is lost.
-    pub(super) fn lose_memory(&mut self, at: usize) {
-        if self.plan.table == Table::Second && !self.random.chance(MEMORY_LASTS) {
-            self.machines[at].memory = node::Memory::default();
-        }
     }
 
     // Hand-overs
@@ -171,7 +151,7 @@ impl World {
                 for wire in wires {
                     self.network.cut(&mut self.agenda, wire, [true, true], true);
                 }
-                self.disturbed();
+                self.troubled();
             }
             1 => {
                 self.wild_crash(at);
@@ -184,77 +164,5 @@ impl World {
                 }
             }
         }
-    }
-
-    // Outsiders
-
-    /// Starts the twin or the stranger. A stranger is a cluster of its own that holds the clients' keys, with values
-    /// that no client has written; it is then told of a node of this cluster.
-    fn bring(&mut self, fault: Fault) -> bool {
-        let is_twin = |name: &Atom| name.as_str() == "n0@sim";
-        let at = (0..self.machines.len()).find(|&at| {
-            let machine = &self.machines[at];
-            machine.outsider && is_twin(&machine.name) == (fault == Fault::Twin)
-        });
-        let Some(at) = at.filter(|&at| self.machines[at].life.is_none()) else {
-            return false;
-        };
-        self.agenda.after(OUTSIDER_US, Event::Expel(at));
-        if fault == Fault::Twin {
-            let mut others = self.names_to_join(at);
-            others.retain(|name| !is_twin(name));
-            self.start_knowing(at, others);
-            return true;
-        }
-        self.start_knowing(at, Vec::new());
-        let Some(life) = &mut self.machines[at].life else {
-            return false;
-        };
-        let (number, client) = (life.number, life.node.adopt());
-        let mut batch = Batch::new();
-        for key in 0..self.workload.shadow.len() {
-            batch.push(&[b"SET", self.workload.shadow.name(key).as_bytes(), b"of another cluster"]);
-        }
-        let session = Session::new(u64::MAX, true);
-        let ask = Box::new(Ask { client, session, batch });
-        let to = || Address::Name(Atom::new(NAME));
-        let message = Message::Payload(Payload::Ask(ask));
-        self.give(at, number, Input::Message { to: to(), message });
-        let node = self.machines[0].name.clone();
-        let message = Message::Payload(Payload::Add { node });
-        let meet_us = self.random.between(100_000, 3_000_000);
-        let input = Input::Message { to: to(), message };
-        self.agenda.after(
-            meet_us,
-            Event::Give {
-                machine: at,
-                life: number,
-                input,
-            },
-        );
-        true
-    }
-
-    /// An outsider is no more.
-    pub(super) fn expel(&mut self, at: usize) {
-        self.die(at, false);
-    }
-
-    /// The machine of this name that a dial from another one reaches; of two, any.
-    pub(super) fn machine_of(&mut self, from: usize, name: &Atom) -> Option<usize> {
-        let named = |at: &usize| *at != from && self.machines[*at].name == *name;
-        let mut found: Vec<usize> = (0..self.machines.len()).filter(named).collect();
-        if self.has_twins() && found.len() > 1 {
-            let living: Vec<usize> = found
-                .iter()
-                .copied()
-                .filter(|at| self.machines[*at].life.is_some())
-                .collect();
-            if !living.is_empty() {
-                return Some(self.random.pick(&living));
-            }
-        }
-        found.truncate(1);
-        found.pop()
     }
 }

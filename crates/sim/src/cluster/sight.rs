@@ -1,24 +1,36 @@
 //! What the simulator knows of who is together, taken from the world when something has changed, and what follows for
 //! the requests.
 
+use node::ClusterId;
 use store::{cluster::Cluster, message::Copy};
 
-use super::{Fault, Table, World};
+use super::{Table, World};
 use crate::{
     check::Quiet,
+    clusters::Clusters,
     rules::{Reader, Sight, Spot},
-    together::{Tie, Together},
+    together::Tie,
 };
 
-/// By which rules a request that was made at `spot` is judged now.
-pub fn of<'a>(together: &'a Together, quiet: &Quiet, table: Table, spot: Spot) -> Sight<'a> {
+/// By which rules a request that was made at `spot` is judged now that its node is of `cluster`.
+pub fn of<'a>(
+    clusters: &'a Clusters,
+    quiet: &Quiet,
+    table: Table,
+    spot: Spot,
+    cluster: Option<ClusterId>,
+) -> Sight<'a> {
     match table {
         Table::First => Sight::Quiet(quiet.since(spot.asked_us)),
-        Table::Second => Sight::Known(Reader {
-            spot,
-            whole: together.is_whole_since(spot.asked_us),
-            together,
-        }),
+        Table::Second => {
+            let together = clusters.together(cluster);
+            Sight::Known(Reader {
+                spot,
+                cluster,
+                whole: together.is_whole_since(spot.asked_us),
+                together,
+            })
+        }
     }
 }
 
@@ -30,7 +42,8 @@ impl World {
             life,
             batch: 0,
             asked_us: self.now_us(),
-            group: self.together.group(machine),
+            cluster: self.cluster_of(machine),
+            group: self.clusters.together(self.cluster_of(machine)).group(machine),
         }
     }
 
@@ -40,22 +53,54 @@ impl World {
         if self.plan.table == Table::First {
             return;
         }
-        let mut together = std::mem::take(&mut self.together);
-        let lives: Vec<Option<u64>> = (0..self.machines.len()).map(|at| self.counted_life(at)).collect();
-        let late = self
-            .machines
-            .iter()
-            .any(|machine| machine.late_us > 0 || machine.late_until_us > self.now_us());
-        let slow = late || self.network.is_slow() || !self.network.is_honest();
-        together.update(self.now_us(), &lives, slow, |a, b| self.tie(a, b));
-        self.together = together;
+        let mut clusters = std::mem::take(&mut self.clusters);
+        let slow = self.is_late() || self.network.is_slow() || !self.network.is_honest();
+        for (id, together) in clusters.each() {
+            let lives: Vec<Option<u64>> = (0..self.machines.len())
+                .map(|at| self.counted_life(at, Some(id)))
+                .collect();
+            together.update(self.now_us(), &lives, slow, |a, b| self.tie(a, b));
+        }
+        self.clusters = clusters;
     }
 
-    /// The life of a machine, unless it counts no more: a node that has handed over all it had and has said good-bye,
-    /// and what is none of the cluster.
-    fn counted_life(&self, at: usize) -> Option<u64> {
-        let machine = &self.machines[at];
-        let life = machine.life.as_ref().filter(|_| !machine.outsider)?;
+    /// Whether a node handles what it is given late.
+    fn is_late(&self) -> bool {
+        let is_late = |machine: &super::Machine| machine.late_us > 0 || machine.late_until_us > self.now_us();
+        self.machines.iter().any(is_late)
+    }
+
+    /// Whether the network and all nodes are as they should be.
+    pub(super) fn is_calm(&self) -> bool {
+        let is_paused = |machine: &super::Machine| machine.life.as_ref().is_some_and(|life| life.paused);
+        self.network.is_open() && !self.network.is_slow() && !self.is_late() && !self.machines.iter().any(is_paused)
+    }
+
+    /// Of which cluster the node on a machine is. The first table knows no clusters.
+    pub fn cluster_of(&self, at: usize) -> Option<ClusterId> {
+        let is_told_apart = self.plan.table == Table::Second;
+        self.standing(at).cluster.filter(|_| is_told_apart)
+    }
+
+    /// Whether the node on a machine counts in a cluster: it is of it, or may become so. An outsider counts once it is.
+    pub fn counts_in(&self, at: usize, cluster: Option<ClusterId>) -> bool {
+        let (machine, standing) = (&self.machines[at], self.standing(at));
+        let is_outside = machine.outsider && !(standing.cluster == cluster && standing.is_bound());
+        let is_apart = self.plan.table == Table::Second && standing.is_apart_from(cluster);
+        machine.life.is_some() && !is_outside && !is_apart
+    }
+
+    /// Whether it counts in the main cluster.
+    pub fn counts(&self, at: usize) -> bool {
+        self.counts_in(at, self.clusters.main())
+    }
+
+    /// The life of a machine, if it counts in a cluster, and has not handed over all it had and said good-bye.
+    fn counted_life(&self, at: usize, cluster: Option<ClusterId>) -> Option<u64> {
+        let life = self.machines[at]
+            .life
+            .as_ref()
+            .filter(|_| self.counts_in(at, cluster))?;
         let store = life.store.borrow();
         let is_gone = life.leaving && store.cluster().is_alone() && !store.cluster().is_serving();
         (!is_gone).then_some(life.number)
@@ -97,19 +142,23 @@ impl World {
             let is_in_place = |shard| cluster.placed_here(shard) == (cluster.copy(shard) == Copy::Ready);
             (0..cluster.shards()).all(is_in_place)
         };
-        let settled = self.stores().all(|(_, store)| is_settled(store.cluster()));
-        if !settled {
-            self.together.moves(self.agenda.now_us);
+        let now_us = self.agenda.now_us;
+        let mut clusters = std::mem::take(&mut self.clusters);
+        for (id, together) in clusters.each() {
+            let of_it = |at: &usize| self.counts_in(*at, Some(id));
+            if !self
+                .stores()
+                .all(|(at, store)| !of_it(&at) || is_settled(store.cluster()))
+            {
+                together.moves(now_us);
+            }
         }
+        self.clusters = clusters;
         if let Some(spread_us) = spread_us {
-            let (together, now_us) = (&self.together, self.agenda.now_us);
+            let main = self.clusters.main();
+            let together = self.clusters.together(main);
             let shadow = &mut self.workload.shadow;
-            shadow.has_spread(spread_us, now_us, |since_us| together.is_still_since(since_us));
+            shadow.has_spread(main, spread_us, now_us, |since_us| together.is_still_since(since_us));
         }
-    }
-
-    /// Whether the faults that were drawn can make two nodes of one name.
-    pub(super) fn has_twins(&self) -> bool {
-        self.plan.has(Fault::Twin)
     }
 }

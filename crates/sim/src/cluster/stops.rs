@@ -71,10 +71,10 @@ impl World {
             .after(self.plan.latency_us * 4, Event::End { machine: at, life });
     }
 
-    /// A node that has left ends.
-    pub(super) fn end(&mut self, at: usize, number: u64) {
+    /// A node ends by itself: nobody waits for an answer of it.
+    pub(super) fn has_answered_all(&mut self, at: usize, number: u64) {
         let Some(life) = self.life(at, number) else { return };
-        let (loses, clients) = (life.loses, life.clients.clone());
+        let clients = life.clients.clone();
         let asks = |client: usize| {
             let entry = &self.workload.clients[client];
             let is_here = entry.place.as_ref().is_some_and(|place| place.life == number);
@@ -90,10 +90,6 @@ impl World {
         if let Some(client) = asked {
             let name = self.machines[at].name.clone();
             self.fail(format!("{} leaves, and client {client} has no answer", name.as_str()));
-        }
-        self.die(at, false);
-        if loses {
-            self.excuse();
         }
     }
 }

@@ -1,8 +1,7 @@
 //! What strikes the world: each fault of the plan, and how it comes back from it.
 
-use super::{DAY_MS, Event, Fault, Input, Message, NAME, Table, World};
-use node::Address;
-use node::Atom;
+use super::{DAY_MS, Event, Fault, Input, Table, World};
+use node::ClusterId;
 use store::ask::Payload;
 
 impl World {
@@ -90,10 +89,16 @@ impl World {
         if struck
             && !matches!(
                 fault,
-                Fault::Crash | Fault::CrashTwo | Fault::Leave | Fault::Join | Fault::Rolling
+                Fault::Crash
+                    | Fault::CrashTwo
+                    | Fault::Leave
+                    | Fault::Join
+                    | Fault::Rolling
+                    | Fault::Twin
+                    | Fault::Stranger
             )
         {
-            self.disturbed();
+            self.troubled();
         }
     }
 
@@ -101,7 +106,8 @@ impl World {
     /// or one if two go at once.
     fn crash(&mut self, machines: &[usize], silent: bool) -> bool {
         let now_us = self.now_us();
-        let lawful = self.quiet.since(now_us.saturating_sub(1_500_000))
+        let lawful = machines.iter().all(|at| self.counts(*at))
+            && self.quiet.since(now_us.saturating_sub(1_500_000))
             && now_us > self.last_crash_us + 2_000_000
             && self
                 .quiet
@@ -111,13 +117,14 @@ impl World {
         }
         self.last_crash_us = now_us;
         self.trouble();
+        let cluster = self.cluster_of(machines[0]);
         for &machine in machines {
             self.die(machine, silent);
             self.come_back(machine);
         }
         if machines.len() > 1 {
             // At level quorum two copies are enough, and these may have been the two.
-            self.excuse();
+            self.excuse(cluster);
         }
         true
     }
@@ -132,9 +139,10 @@ impl World {
     pub(super) fn wild_death(&mut self, machine: usize) {
         self.last_crash_us = self.now_us();
         let silent = self.random.chance(500);
+        let cluster = self.cluster_of(machine);
         self.orphan(machine);
         self.die(machine, silent);
-        self.excuse();
+        self.excuse(cluster);
     }
 
     fn come_back(&mut self, machine: usize) {
@@ -152,12 +160,12 @@ impl World {
             return;
         };
         self.regroups = true;
-        self.lose_memory(at);
+        self.leave_file(at);
         let name = self.machines[at].name.as_str().to_owned();
         self.say(|| format!("{name} dies"));
         if silent {
             self.network.unplugged(&mut self.agenda, at);
-            self.disturbed();
+            self.troubled();
         } else {
             let at_once = self.random.chance(500);
             self.network.killed(&mut self.agenda, at, at_once);
@@ -178,28 +186,37 @@ impl World {
 
     /// The node on a machine is about to die. Of the requests that are not answered yet, it may be the only one to have
     /// what they wrote; their replies may be on their way.
-    fn orphan(&mut self, machine: usize) {
+    pub(super) fn orphan(&mut self, machine: usize) {
         let mut shadow = std::mem::take(&mut self.workload.shadow);
+        let cluster = self.cluster_of(machine);
+        let of_it = |at: usize| self.cluster_of(at) == cluster;
         shadow.orphan(|name, number, deleted| {
             let mut holders = self
                 .stores()
-                .filter(|(_, store)| crate::check::holds(store, name, number, deleted));
+                .filter(|(at, store)| of_it(*at) && crate::check::holds(store, name, number, deleted));
             holders.all(|(at, _)| at == machine)
         });
         self.workload.shadow = shadow;
     }
 
-    /// What no living node holds any more is not owed.
-    pub(super) fn excuse(&mut self) {
+    /// What no living node of a cluster holds any more is not owed by it.
+    pub(super) fn excuse(&mut self, cluster: Option<ClusterId>) {
+        self.excuse_without(None, cluster);
+    }
+
+    /// What no living node of a cluster holds, but for the one on the machine `lost`, is not owed by it.
+    pub(super) fn excuse_without(&mut self, lost: Option<usize>, cluster: Option<ClusterId>) {
         let mut shadow = std::mem::take(&mut self.workload.shadow);
+        let of_it = |at: usize| Some(at) != lost && self.cluster_of(at) == cluster;
         for key in 0..shadow.len() {
-            shadow.excuse_unless(key, |name, number, deleted| {
+            shadow.excuse_unless(key, cluster, |name, number, deleted| {
                 self.stores()
-                    .any(|(_, store)| crate::check::holds(&store, name, number, deleted))
+                    .any(|(at, store)| of_it(at) && crate::check::holds(&store, name, number, deleted))
             });
         }
-        shadow.excuse_counters(|name| {
+        shadow.excuse_counters(cluster, |name| {
             self.stores()
+                .filter(|(at, _)| of_it(*at))
                 .map(|(_, store)| crate::check::sum(&store, name))
                 .collect()
         });
@@ -221,15 +238,7 @@ impl World {
         }
         life.leaving = true;
         let number = life.number;
-        let message = Message::Payload(Payload::Leave);
-        self.give(
-            at,
-            number,
-            Input::Message {
-                to: Address::Name(Atom::new(NAME)),
-                message,
-            },
-        );
+        self.tell_store(at, number, Payload::Leave);
         true
     }
 
@@ -286,7 +295,7 @@ impl World {
         life.paused = false;
         machine.stood_us += now_us - machine.paused_at_us;
         let waiting = std::mem::take(&mut life.waiting);
-        self.disturbed();
+        self.troubled();
         for input in waiting {
             self.give(at, number, input);
         }

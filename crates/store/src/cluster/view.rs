@@ -129,6 +129,8 @@ pub struct Look {
 pub struct View {
     me: Identity,
     mine: Sight,
+    /// What the peers said they see, as of the last look; the members follow from it.
+    sights: Vec<(Identity, Sight)>,
     members: Vec<Reached>,
     digest: u64,
     /// Members without a channel, and since when.
@@ -149,6 +151,7 @@ impl View {
         let mut view = Self {
             me,
             mine: Sight::default(),
+            sights: Vec::new(),
             members: Vec::new(),
             digest: 0,
             unseated: Vec::new(),
@@ -351,25 +354,39 @@ impl Cluster {
         let mine = self.sight_now();
         look.sight = mine != self.view.mine;
         self.view.mine = mine;
-        let sights = self.peers().filter_map(|(_, peer)| {
-            let node = Identity {
-                name: peer.name.clone(),
-                creation: peer.creation,
-            };
-            Some((node, peer.said.sight.as_ref()?))
-        });
-        let sights: Vec<(Identity, &Sight)> = sights.collect();
-        let told = sights.iter().map(|(node, sight)| (node, *sight));
-        let members = sight::component(&self.view.me, &self.view.mine, told);
-        self.view.members = members;
-        let digest = self.view.digest_now();
-        look.view = digest != core::mem::replace(&mut self.view.digest, digest);
+        if look.sight || !self.sees_the_same() {
+            let sights = self.peers().filter_map(|(_, peer)| {
+                let node = Identity {
+                    name: peer.name.clone(),
+                    creation: peer.creation,
+                };
+                Some((node, peer.said.sight.clone()?))
+            });
+            self.view.sights = sights.collect();
+            let told = self.view.sights.iter().map(|(node, sight)| (node, sight));
+            self.view.members = sight::component(&self.view.me, &self.view.mine, told);
+            let digest = self.view.digest_now();
+            look.view = digest != core::mem::replace(&mut self.view.digest, digest);
+        }
         self.relays(now_ms, &mut look.change);
         self.wait_for_lost(now_ms);
         look.given_up = self.given_up(now_ms);
         self.view.is_incomplete = self.is_incomplete(now_ms);
         self.place();
         look
+    }
+
+    /// Every peer sees what it saw at the last look.
+    fn sees_the_same(&self) -> bool {
+        let mut said = self
+            .peers()
+            .filter_map(|(_, peer)| Some((peer, peer.said.sight.as_ref()?)));
+        let mut before = self.view.sights.iter();
+        let is_as_before = |(peer, sight): (&Peer, &Sight)| {
+            let same = |(node, seen): &(Identity, Sight)| peer.is(node) && seen == sight;
+            before.next().is_some_and(same)
+        };
+        said.all(is_as_before) && before.next().is_none()
     }
 
     fn sight_now(&self) -> Sight {
