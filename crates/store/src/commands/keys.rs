@@ -153,6 +153,9 @@ const DRAWS_MAX: u64 = 16;
 /// `%RANDOMKEY shard`: how many keys it has and one of them, each as likely as the others.
 pub(super) fn randomkey(call: &mut Call<'_>) {
     let (shard, now_ms) = (&*call.shard, call.now_ms);
+    if shard.is_empty() {
+        return call.replies.null();
+    }
     let draw = |number: u64| shard.random(crate::clock::mix(call.random.wrapping_add(number)));
     let drawn = (0..DRAWS_MAX)
         .filter_map(draw)
