@@ -24,12 +24,14 @@ pub(super) fn del(call: &mut Call<'_>) {
 /// `EXISTS key`, one key of it.
 pub(super) fn exists(call: &mut Call<'_>) {
     let there = call.shard.view(call.arg(1), call.now_ms).is_some();
+    call.counters.looked(there);
     call.replies.int(i64::from(there));
 }
 
 /// `TYPE key`
 pub(super) fn kind(call: &mut Call<'_>) {
     let there = call.shard.view(call.arg(1), call.now_ms).is_some();
+    call.counters.looked(there);
     call.replies.simple(if there { "string" } else { "none" });
 }
 
