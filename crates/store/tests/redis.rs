@@ -109,7 +109,8 @@ fn what_is_refused_for_one_of_its_keys_is_not_half_done() {
     }
 }
 
-/// A node that stood still refuses requests on shards. Those behind must not run under what an earlier one was to change.
+/// A node that stood still refuses requests on shards. Those behind must not run under what an earlier one was to
+/// change.
 #[test]
 fn a_refused_batch_still_changes_its_connection() {
     let mut net = Net::cluster(&["a", "b", "c"]);

@@ -2,8 +2,9 @@
 //! section `Salp`. What Redis reports and nobody here knows is left out rather than made up.
 //!
 //! - `redis_mode` and `cluster_enabled` say "cluster": `CLUSTER SLOTS` tells the truth, and tools that ask go on to it.
-//! - `dbN:keys` counts what `DBSIZE` does: all keys, or those that are listed under this node if the connection has asked
-//!   for the map. Where this node has no copy, it is as the primary told a moment ago; `expires` counts the copies here.
+//! - `dbN:keys` counts what `DBSIZE` does: all keys, or those that are listed under this node if the connection has
+//!   asked for the map. Where this node has no copy, it is as the primary told a moment ago; `expires` counts the
+//!   copies here.
 //! - `used_cpu_user` is the CPU time of the process as a whole: the shell does not tell user from system time.
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
