@@ -34,6 +34,7 @@ from proof.scenarios.mesh import mesh
 from proof.scenarios.outages import kill, pause, rolling, terminate
 from proof.scenarios.partitions import one_link, partitions
 from proof.scenarios.placement import placement
+from proof.scenarios.redis import redis_clients
 from proof.scenarios.restarts import (
     isolated_restart,
     pause_resume,
@@ -63,6 +64,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "cut": cut,
     "mesh": mesh,
     "bad-input": bad_input,
+    "redis": redis_clients,
     "partitions": partitions,
     "heal-append": heal_append,
     "heal-window": heal_window,

@@ -81,6 +81,8 @@ class Node:
         self.name = f"{cluster.prefix}_{index}@{self.host}"
         self.resp_port = free_port()
         self.http_port = free_port()
+        self.resp_listener = f"{self.host}:{self.resp_port}"
+        """Where it takes Redis clients, for nodes that listen elsewhere than at their host, or not at all."""
         self.log = cluster.folder / f"salp_{index}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._command: list[str] = []
@@ -112,7 +114,7 @@ class Node:
             "start",
             *("--name", self.name),
             *("--cookie-file", str(self._cluster.cookie_file)),
-            *("--resp", f"{self.host}:{self.resp_port}"),
+            *("--resp", self.resp_listener),
             *("--http", f"{self.host}:{self.http_port}"),
             *("--dist-bind", self.host),
             *self._cluster.network.start_options,

@@ -206,7 +206,7 @@ async fn a_value_that_is_too_large_is_refused_with_its_limit() {
         let keys: Vec<String> = (0..1_100_000).map(|number| number.to_string()).collect();
         let args: Vec<&[u8]> = [&b"DEL"[..]]
             .into_iter()
-            .chain(keys.iter().map(|key| key.as_bytes()))
+            .chain(keys.iter().map(String::as_bytes))
             .collect();
         client.stream.write_all(&request(&args)).unwrap();
         client.reply()

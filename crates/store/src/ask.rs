@@ -50,6 +50,8 @@ pub struct Shown {
     pub address: String,
     /// Own address, for people.
     pub local_address: String,
+    /// The last command of its last batch; empty before the first.
+    pub command: &'static str,
     /// Monotonic milliseconds when it connected.
     pub since_ms: u64,
     /// Monotonic milliseconds of its last batch.

@@ -10,6 +10,7 @@ use wire::{
 
 use crate::{
     config::Config,
+    counters::Counters,
     object::{Value, integer},
     shard::Shard,
     stamp::Hlc,
@@ -46,6 +47,7 @@ pub struct Call<'a> {
     pub random: u64,
     /// What it runs on. Writes go through the methods here, since they have to be stamped and sent.
     pub shard: &'a mut Shard,
+    pub(crate) counters: &'a mut Counters,
     pub(crate) hlc: &'a mut Hlc,
     /// Where what other replicas have to know is gathered; none if there is no other.
     pub(crate) delta: Option<&'a mut Vec<u8>>,

@@ -61,8 +61,10 @@ impl Store {
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
         self.counters.requests += ask.batch.len() as u64;
         ask.session.shown.active_ms = self.monotonic_ms;
+        ask.session.shown.command = last_command(&ask.batch);
         if let Some(known) = self.clients.get_mut(&ask.session.id) {
             known.shown.active_ms = self.monotonic_ms;
+            known.shown.command = ask.session.shown.command;
         }
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
         self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
@@ -361,6 +363,7 @@ impl Store {
             config: &self.config,
             random: self.random.next(),
             shard: &mut self.replicas[shard].shard,
+            counters: &mut self.counters,
             hlc: &mut self.hlc,
             delta: (!targets.is_empty()).then_some(&mut self.delta),
         });
@@ -700,6 +703,17 @@ impl Store {
         let kept = self.measured.memory_bytes.saturating_add(self.grown_bytes);
         bytes_max > 0 && kept.saturating_add(bytes) > bytes_max
     }
+}
+
+/// The name of the last command in a batch; empty if there is no such command.
+fn last_command(batch: &Batch) -> &'static str {
+    let Some(last) = batch.len().checked_sub(1) else {
+        return "";
+    };
+    let args = batch.request(last);
+    let row = command::find(&args[0]).filter(|row| !row.is_internal());
+    let member = row.and_then(|row| row.member(args.get(1)));
+    member.or(row).map_or("", |row| row.name)
 }
 
 /// The row that executes a request of `run`; `None` if it is refused, and the error is written.

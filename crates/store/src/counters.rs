@@ -35,13 +35,26 @@ pub struct Counters {
     pub formed: u64,
     /// Shards handed over and dropped.
     pub dropped: u64,
+    /// Reads of a key that was there, executed here.
+    pub hits: u64,
+    /// Reads of a key that was not there, executed here.
+    pub misses: u64,
     /// Keys that expired and were deleted here, by their primary.
     pub expired: u64,
 }
 
 impl Counters {
+    /// Counts a read of a key, which was there or not.
+    pub(crate) fn looked(&mut self, was_there: bool) {
+        if was_there {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+        }
+    }
+
     /// Names as `/metrics` has them, what they count, and their values.
-    pub fn named(&self) -> [(&'static str, &'static str, u64); 17] {
+    pub fn named(&self) -> [(&'static str, &'static str, u64); 19] {
         [
             ("requests", "Requests of clients of this node.", self.requests),
             ("forwarded", "Requests that another node executed.", self.forwarded),
@@ -87,6 +100,12 @@ impl Counters {
             ("fills", "Fills and repairs that ended well.", self.fills),
             ("formed", "Shards that were formed without a ready holder.", self.formed),
             ("dropped", "Shards handed over and dropped.", self.dropped),
+            ("hits", "Reads of a key that was there, executed here.", self.hits),
+            (
+                "misses",
+                "Reads of a key that was not there, executed here.",
+                self.misses,
+            ),
             (
                 "expired",
                 "Keys that expired and were deleted here, by their primary.",

@@ -134,6 +134,17 @@ impl Store {
             .collect()
     }
 
+    /// Live keys of a shard, as this node has them or its primary last told.
+    pub(crate) fn keys_in(&self, shard: usize) -> u64 {
+        match self.cluster.route(shard).primary {
+            Some(Seat::Peer(slot)) if self.cluster.copy(shard) == Copy::Absent => {
+                let peer = self.cluster.peer(slot);
+                peer.and_then(|peer| peer.keys.get(shard).copied()).unwrap_or(0)
+            }
+            _ => self.replicas[shard].shard.len() as u64,
+        }
+    }
+
     fn shard_status(&self, shard: usize) -> ShardStatus {
         let name = |seat: Seat| match seat {
             Seat::Me => self.config.name.clone(),
@@ -157,14 +168,7 @@ impl Store {
             replicas: self.cluster.order(shard).map(name).collect(),
             ready,
             primary: self.cluster.route(shard).primary.map(name),
-            keys: match self.cluster.route(shard).primary {
-                Some(Seat::Peer(slot)) if self.cluster.copy(shard) == Copy::Absent => self
-                    .cluster
-                    .peer(slot)
-                    .and_then(|peer| peer.keys.get(shard).copied())
-                    .unwrap_or(0),
-                _ => self.replicas[shard].shard.len() as u64,
-            },
+            keys: self.keys_in(shard),
         }
     }
 }

@@ -109,7 +109,8 @@ fn what_is_refused_for_one_of_its_keys_is_not_half_done() {
     }
 }
 
-/// A node that stood still refuses requests on shards. Those behind must not run under what an earlier one was to change.
+/// A node that stood still refuses requests on shards. Those behind must not run under what an earlier one was to
+/// change.
 #[test]
 fn a_refused_batch_still_changes_its_connection() {
     let mut net = Net::cluster(&["a", "b", "c"]);
@@ -472,6 +473,34 @@ fn whoever_asked_for_the_map_finds_every_key_at_one_master() {
                 assert_eq!(keys.len(), 300, "{map}");
                 keys.dedup();
                 assert_eq!(keys.len(), 300, "{map}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_keys_is_one_wherever_it_stands() {
+    for replicas in [1, 3] {
+        let mut net = Net::new();
+        for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
+            let mut config = net::config(name, if number == 0 { &[] } else { &["a"] });
+            config.replicas = replicas;
+            config.resp = Some(("127.0.0.1".into(), 6379 + number as u16));
+            net.start_with(config);
+        }
+        net.heal();
+        let pairs: Vec<String> = (0..100).map(|number| format!("k{number} 1")).collect();
+        assert_eq!(net.ask("a", &format!("MSET {}", pairs.join(" "))), "OK");
+        net.run_ms(2_500);
+        for node in ["a", "b", "c"] {
+            for map in ["PING", "CLUSTER SLOTS"] {
+                let replies = net.ask_all(node, &[map, "DBSIZE", "INFO keyspace"]);
+                let mut replies = replies.rsplitn(3, " | ");
+                let (info, size) = (replies.next().unwrap(), replies.next().unwrap());
+                assert!(
+                    info.contains(&format!("db0:keys={size},")),
+                    "{size} after {map} at {node}: {info}"
+                );
             }
         }
     }

@@ -129,7 +129,8 @@ fn line(session: &Session, now_ms: u64) -> String {
     // Writing to a String does not fail.
     let _ = writeln!(
         line,
-        "id={} addr={} laddr={} name={} age={} idle={} flags=N db={} user=default resp={} lib-name={} lib-ver={}",
+        "id={} addr={} laddr={} name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 multi={} cmd={} user=default \
+         redir=-1 resp={} lib-name={} lib-ver={}",
         session.id,
         session.shown.address,
         session.shown.local_address,
@@ -137,6 +138,12 @@ fn line(session: &Session, now_ms: u64) -> String {
         seconds_since(session.shown.since_ms),
         seconds_since(session.shown.active_ms.max(session.shown.since_ms)),
         session.keyspace,
+        if session.in_refused_multi { 0 } else { -1 },
+        if session.shown.command.is_empty() {
+            "NULL"
+        } else {
+            session.shown.command
+        },
         version(session.protocol),
         session.shown.library,
         session.shown.library_version,

@@ -155,7 +155,9 @@ pub(super) fn persist(call: &mut Call<'_>) {
 
 /// -2 if there is no key, -1 if it lives for ever, else what `show` makes of its deadline.
 fn tell(call: &mut Call<'_>, show: impl Fn(&Call<'_>, u64) -> u64) {
-    let answer = match call.shard.view(call.arg(1), call.now_ms) {
+    let view = call.shard.view(call.arg(1), call.now_ms);
+    call.counters.looked(view.is_some());
+    let answer = match view {
         None => -2,
         Some(view) => view.expiry_ms.map_or(-1, |at| show(call, at).cast_signed()),
     };

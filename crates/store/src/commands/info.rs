@@ -2,8 +2,9 @@
 //! section `Salp`. What Redis reports and nobody here knows is left out rather than made up.
 //!
 //! - `redis_mode` and `cluster_enabled` say "cluster": `CLUSTER SLOTS` tells the truth, and tools that ask go on to it.
-//! - `dbN:keys` counts, as a node of a Redis Cluster does, the keys that this node is the primary of. `DBSIZE` counts
-//!   all.
+//! - `dbN:keys` counts what `DBSIZE` does: all keys, or those that are listed under this node if the connection has
+//!   asked for the map. Where this node has no copy, it is as the primary told a moment ago; `expires` counts the
+//!   copies here.
 //! - `used_cpu_user` is the CPU time of the process as a whole: the shell does not tell user from system time.
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
@@ -11,10 +12,10 @@ use core::fmt::Write as _;
 
 use node::Tables;
 
-use super::connection::REDIS_VERSION;
-use crate::{cluster::Seat, store::Store, visit::Visit};
+use super::{cluster::is_listed_here, connection::REDIS_VERSION};
+use crate::{ask::Session, store::Store, visit::Visit};
 
-type Section = (&'static str, fn(&Store, &mut String));
+type Section = (&'static str, fn(&Store, &Session, &mut String));
 
 const SECTIONS: [Section; 10] = [
     ("Server", server),
@@ -43,7 +44,7 @@ pub(super) fn info(visit: &mut Visit<'_>) {
                 out.push_str("\r\n");
             }
             line(&mut out, format_args!("# {name}"));
-            write(visit.store, &mut out);
+            write(visit.store, visit.session, &mut out);
         }
     }
     visit.replies.verbatim(b"txt", out.as_bytes());
@@ -58,7 +59,7 @@ fn number(out: &mut String, name: &str, value: u64) {
     line(out, format_args!("{name}:{value}"));
 }
 
-fn server(store: &Store, out: &mut String) {
+fn server(store: &Store, _: &Session, out: &mut String) {
     let up_s = (store.monotonic_ms - store.started_ms) / 1000;
     let port = store.config.resp.as_ref().map_or(0, |(_, port)| u64::from(*port));
     line(out, format_args!("redis_version:{REDIS_VERSION}"));
@@ -79,12 +80,12 @@ fn server(store: &Store, out: &mut String) {
     number(out, "uptime_in_days", up_s / 86_400);
 }
 
-fn clients(store: &Store, out: &mut String) {
+fn clients(store: &Store, _: &Session, out: &mut String) {
     number(out, "connected_clients", store.clients.len() as u64);
     number(out, "blocked_clients", 0);
 }
 
-fn memory(store: &Store, out: &mut String) {
+fn memory(store: &Store, _: &Session, out: &mut String) {
     let sizes = [
         ("used_memory", store.measured.memory_bytes),
         ("used_memory_rss", store.measured.resident_bytes),
@@ -110,26 +111,28 @@ fn human(bytes: u64) -> String {
 }
 
 /// Clients wait for `loading:0` before they begin. A node that is still filled has others answer for it.
-fn persistence(_: &Store, out: &mut String) {
+fn persistence(_: &Store, _: &Session, out: &mut String) {
     number(out, "loading", 0);
     number(out, "aof_enabled", 0);
 }
 
-fn stats(store: &Store, out: &mut String) {
+fn stats(store: &Store, _: &Session, out: &mut String) {
     number(out, "total_connections_received", store.counters.connections);
     number(out, "total_commands_processed", store.counters.requests);
     number(out, "instantaneous_ops_per_sec", store.vitals.ops_per_second);
     number(out, "expired_keys", store.counters.expired);
+    number(out, "keyspace_hits", store.counters.hits);
+    number(out, "keyspace_misses", store.counters.misses);
     number(out, "evicted_keys", 0);
     number(out, "log_lines_dropped", store.measured.log_lines_dropped);
 }
 
-fn replication(_: &Store, out: &mut String) {
+fn replication(_: &Store, _: &Session, out: &mut String) {
     line(out, format_args!("role:master"));
     number(out, "connected_slaves", 0);
 }
 
-fn cpu(store: &Store, out: &mut String) {
+fn cpu(store: &Store, _: &Session, out: &mut String) {
     let us = store.measured.cpu_us;
     line(
         out,
@@ -137,19 +140,18 @@ fn cpu(store: &Store, out: &mut String) {
     );
 }
 
-fn cluster(_: &Store, out: &mut String) {
+fn cluster(_: &Store, _: &Session, out: &mut String) {
     number(out, "cluster_enabled", 1);
 }
 
-fn keyspace(store: &Store, out: &mut String) {
+fn keyspace(store: &Store, session: &Session, out: &mut String) {
     let shards = usize::from(store.config.shards);
-    for (index, replicas) in store.replicas.chunks(shards).enumerate() {
-        let own = replicas
-            .iter()
-            .enumerate()
-            .filter(|(shard, _)| store.cluster.route(index * shards + shard).primary == Some(Seat::Me));
-        let (keys, expires) = own.fold((0, 0), |(keys, expires), (_, replica)| {
-            (keys + replica.shard.len(), expires + replica.shard.expiring())
+    for index in 0..store.config.keyspaces.len() {
+        let all = index * shards..(index + 1) * shards;
+        let meant = all.filter(|&shard| !session.has_asked_for_map || is_listed_here(store, shard));
+        let (keys, expires) = meant.fold((0, 0), |(keys, expires), shard| {
+            let expiring = store.replicas[shard].shard.expiring() as u64;
+            (keys + store.keys_in(shard), expires + expiring)
         });
         // As in Redis, one that is empty is not named. How long keys live on average is not known.
         if keys > 0 {
@@ -158,7 +160,7 @@ fn keyspace(store: &Store, out: &mut String) {
     }
 }
 
-fn salp(store: &Store, out: &mut String) {
+fn salp(store: &Store, _: &Session, out: &mut String) {
     // What is the node's: `/metrics` shows its tables, `/readyz` whom it waits for. `ready` is that of the copies here.
     let status = store.status(Tables::default(), Vec::new());
     let vitals = store.take_vitals(store.vitals.ops_per_second);

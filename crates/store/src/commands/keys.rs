@@ -24,12 +24,14 @@ pub(super) fn del(call: &mut Call<'_>) {
 /// `EXISTS key`, one key of it.
 pub(super) fn exists(call: &mut Call<'_>) {
     let there = call.shard.view(call.arg(1), call.now_ms).is_some();
+    call.counters.looked(there);
     call.replies.int(i64::from(there));
 }
 
 /// `TYPE key`
 pub(super) fn kind(call: &mut Call<'_>) {
     let there = call.shard.view(call.arg(1), call.now_ms).is_some();
+    call.counters.looked(there);
     call.replies.simple(if there { "string" } else { "none" });
 }
 
@@ -153,6 +155,9 @@ const DRAWS_MAX: u64 = 16;
 /// `%RANDOMKEY shard`: how many keys it has and one of them, each as likely as the others.
 pub(super) fn randomkey(call: &mut Call<'_>) {
     let (shard, now_ms) = (&*call.shard, call.now_ms);
+    if shard.is_empty() {
+        return call.replies.null();
+    }
     let draw = |number: u64| shard.random(crate::clock::mix(call.random.wrapping_add(number)));
     let drawn = (0..DRAWS_MAX)
         .filter_map(draw)

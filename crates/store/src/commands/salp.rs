@@ -16,7 +16,9 @@ const TYPE_BYTES_MAX: usize = 255;
 /// counted on, is an integer; everything else reads as with `GET`.
 pub(super) fn get(call: &mut Call<'_>) {
     let key = call.arg(1);
-    let Some(view) = call.shard.view(key, call.now_ms) else {
+    let view = call.shard.view(key, call.now_ms);
+    call.counters.looked(view.is_some());
+    let Some(view) = view else {
         return call.replies.null();
     };
     let version = call.shard.version(key).unwrap_or(0);

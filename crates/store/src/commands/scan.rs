@@ -1,9 +1,10 @@
 //! `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]` over the whole cluster.
 //!
-//! A cursor is a shard and a place in its hash order: `shard << 39 | hash >> 25`, and 0 both before the first and behind
-//! the last. Hashes are the same on all replicas and no matter how a table grows, so a scan may go on at any node, and
-//! gives every key that was there all along. One request asks as many shards as `COUNT` keys are likely to lie in, for
-//! `COUNT` keys each, and takes of their replies what it needs: how many keys there are is known as it was a moment ago.
+//! A cursor is a shard and a place in its hash order: `shard << 39 | hash >> 25`, and 0 both before the first and
+//! behind the last. Hashes are the same on all replicas and no matter how a table grows, so a scan may go on at any
+//! node, and gives every key that was there all along. One request asks as many shards as `COUNT` keys are likely to
+//! lie in, for `COUNT` keys each, and takes of their replies what it needs: how many keys there are is known as it was
+//! a moment ago.
 //!
 //! A cursor is below 2^53: clients in JavaScript keep it as a double.
 
@@ -20,7 +21,8 @@ use crate::{ask::Session, call::Call, slot::SLOTS, store::Store};
 const HASH_BITS: u32 = 53 - SLOTS.trailing_zeros();
 const COUNT_DEFAULT: u64 = 10;
 
-/// The batch of parts that a `SCAN` comes to, and how many keys it is to look at; `None` if its reply is written already.
+/// The batch of parts that a `SCAN` comes to, and how many keys it is to look at; `None` if its reply is written
+/// already.
 pub(crate) fn plan(store: &Store, session: &Session, args: Args<'_>, replies: &mut Replies) -> Option<(Batch, u64)> {
     let Some(cursor) = core::str::from_utf8(&args[1])
         .ok()
@@ -102,8 +104,8 @@ fn keys(store: &Store, keyspace: u16) -> u64 {
     store.keys_in_cluster().max(here)
 }
 
-/// `%scan shard from-hash limit pattern`: `[next cursor, keys looked at, [key …]]`. If the shard goes on, as many as the
-/// limit were looked at.
+/// `%scan shard from-hash limit pattern`: `[next cursor, keys looked at, [key …]]`. If the shard goes on, as many as
+/// the limit were looked at.
 pub(super) fn scan(call: &mut Call<'_>) {
     let number = |index: usize| core::str::from_utf8(call.arg(index)).ok()?.parse::<u64>().ok();
     let (Some(shard), Some(from), Some(limit)) = (number(1), number(2), number(3)) else {

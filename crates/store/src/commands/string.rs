@@ -12,7 +12,9 @@ use crate::call::{Call, RAW, text};
 
 /// `GET key`
 pub(super) fn get(call: &mut Call<'_>) {
-    match call.shard.view(call.arg(1), call.now_ms) {
+    let view = call.shard.view(call.arg(1), call.now_ms);
+    call.counters.looked(view.is_some());
+    match view {
         None => call.replies.null(),
         Some(view) => call.replies.bulk(&text(&view.value)),
     }
@@ -20,10 +22,9 @@ pub(super) fn get(call: &mut Call<'_>) {
 
 /// `STRLEN key`
 pub(super) fn strlen(call: &mut Call<'_>) {
-    let length = call
-        .shard
-        .view(call.arg(1), call.now_ms)
-        .map_or(0, |view| text(&view.value).len());
+    let view = call.shard.view(call.arg(1), call.now_ms);
+    call.counters.looked(view.is_some());
+    let length = view.map_or(0, |view| text(&view.value).len());
     call.replies.int(length as i64);
 }
 
@@ -182,7 +183,7 @@ pub(super) fn getex(call: &mut Call<'_>) {
     }
     let key = call.arg(1);
     if call.shard.view(key, call.now_ms).is_none() {
-        return call.replies.null();
+        return get(call);
     }
     let mut deadline = None;
     if let Some((base, time)) = time {
@@ -267,7 +268,9 @@ pub(super) fn getrange(call: &mut Call<'_>) {
     let (Some(start), Some(end)) = (integer(call.arg(2)), integer(call.arg(3))) else {
         return call.replies.not_an_integer();
     };
-    let value = match call.shard.view(call.arg(1), call.now_ms) {
+    let view = call.shard.view(call.arg(1), call.now_ms);
+    call.counters.looked(view.is_some());
+    let value = match view {
         None => Cow::Borrowed(&b""[..]),
         Some(view) => text(&view.value),
     };

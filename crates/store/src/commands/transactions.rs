@@ -1,6 +1,6 @@
-//! `MULTI` and its kin. There are no transactions yet: `MULTI` is refused, and so is everything behind it until `EXEC` or
-//! `DISCARD`. A client sends the whole of a transaction before it reads; were only `MULTI` refused, the rest would be
-//! executed, and the client would see an error.
+//! `MULTI` and its kin. There are no transactions yet: `MULTI` is refused, and so is everything behind it until `EXEC`
+//! or `DISCARD`. A client sends the whole of a transaction before it reads; were only `MULTI` refused, the rest would
+//! be executed, and the client would see an error.
 
 use wire::reply::ErrorKind;
 

@@ -61,8 +61,8 @@ impl Default for Limits {
     }
 }
 
-/// What a connection sent that is no RESP. The text is Redis's, with a limit of our own behind it; the connection is told
-/// and closed.
+/// What a connection sent that is no RESP. The text is Redis's, with a limit of our own behind it; the connection is
+/// told and closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
     /// A line feed did not come within the limit.
