@@ -45,6 +45,7 @@ mod slab;
 pub mod slot;
 pub mod stamp;
 mod status;
+pub mod stop;
 pub mod store;
 pub mod table;
 pub mod term;

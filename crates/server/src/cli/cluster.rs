@@ -26,6 +26,8 @@ struct Node {
     memory_bytes: u64,
     ops_per_second: u64,
     safe_to_stop: bool,
+    #[serde(default)]
+    stop_risk: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -187,7 +189,11 @@ fn render_cluster(cluster: &Cluster) -> String {
             node.shards_replica.to_string(),
             node.shards_held.to_string(),
             node.keys_held.to_string(),
-            if node.safe_to_stop { "yes" } else { "no" }.into(),
+            match (node.safe_to_stop, &node.stop_risk) {
+                (true, _) => "yes".into(),
+                (false, Some(risk)) => format!("no: {risk}"),
+                (false, None) => "no".into(),
+            },
         ]);
     }
     let mut text = table.render();
@@ -268,6 +274,11 @@ mod tests {
         assert!(of(&[NODE, NODE, &down], true, 0).ends_with("healed     yes, with 2 of 3 copies: too few nodes\n"));
         assert!(of(&[NODE], true, 0).ends_with("healed     yes, with 1 of 3 copies: too few nodes\n"));
         assert!(of(&three, false, 0).contains("no: 4 copies"));
+        let risky = NODE.replace(
+            r#""safe_to_stop":true"#,
+            r#""safe_to_stop":false,"stop_risk":"add a node""#,
+        );
+        assert!(of(&[NODE, &risky], true, 0).contains("  no: add a node\n"));
         assert!(of(&three, false, 2).contains("2 shards are unavailable"));
     }
 }

@@ -523,6 +523,14 @@ async fn the_cluster_is_shown() {
         (&json!("t@127.0.0.1"), &json!("up"), &json!(true))
     );
     assert_eq!(door.get("/nodes").await.json().as_array().unwrap().len(), 1);
+    assert_eq!(node["safe_to_stop"], false);
+    let risk = node["stop_risk"].as_str().unwrap();
+    assert!(
+        risk.starts_with("it has the only replica in sync of 1024 shards"),
+        "{risk}"
+    );
+    let ready = door.get("/readyz").await;
+    assert_eq!(ready.text(), format!("ready\nnot safe to stop: {risk}\n"));
     assert!(door.get("/stats").await.json()["sum"]["memory_bytes"].is_u64());
     let shards = door.get("/shards").await.json();
     assert_eq!(
@@ -540,6 +548,8 @@ async fn the_cluster_is_shown() {
         "salp_ready 1",
         "salp_clock_skew_seconds 0",
         "salp_node_connected{node=\"t@127.0.0.1\"} 1",
+        "salp_node_safe_to_stop{node=\"t@127.0.0.1\"} 0",
+        "salp_node_stop_risk{node=\"t@127.0.0.1\",risk=\"few_replicas\"} 1",
         "salp_http_request_duration_seconds_count{route=\"/kv/{*key}\",method=\"PUT\",status=\"2xx\"} 1",
     ] {
         assert!(
