@@ -410,6 +410,9 @@ impl Core {
     }
 
     fn event(&mut self, event: Event) {
+        if let Event::HandshakeFailed { connection, .. } = &event {
+            self.connections.failed(*connection);
+        }
         if matches!(event, Event::Note { kind: "left", .. }) {
             self.end.ring();
         }

@@ -74,17 +74,21 @@
 //! ```
 
 mod bell;
+mod builder;
 mod busy_wait;
 pub mod cli;
 mod client;
 mod clock;
 mod config;
 mod core;
+mod descriptors;
 mod dev;
 mod discovery;
 mod dist;
+mod duration;
 mod epmd;
 mod functions;
+mod guesses;
 pub mod handle;
 mod http;
 mod inboxes;
@@ -104,6 +108,7 @@ mod state;
 #[cfg(test)]
 mod test_dir;
 mod tls;
+mod variable;
 
 pub use config::ConfigError;
 pub use handle::{Gone, Handle};

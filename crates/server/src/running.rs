@@ -26,6 +26,7 @@ use crate::{
         settings::{Setting, Settings},
     },
     core::{self, Parts, Shell},
+    descriptors::Shares,
     discovery::{self, Finder},
     dist::{self, Router},
     epmd::{self, RegisterError},
@@ -253,7 +254,9 @@ impl Node {
         };
         let fault = parts.fault.clone();
         let (alive, ended) = watch::channel(());
+        let shares = Shares::of_process(config.clients_max, config.resp.is_some());
         let doors = Doors {
+            shares,
             resp,
             dist,
             config: config.clone(),
@@ -264,7 +267,16 @@ impl Node {
             tokio::spawn(finder.run(handle.clone()));
         }
         let http_task = http
-            .map(|listener| open_http(listener, &config, handle.clone(), state_failures.clone(), ended.clone()))
+            .map(|listener| {
+                open_http(
+                    listener,
+                    &config,
+                    shares.http,
+                    handle.clone(),
+                    state_failures.clone(),
+                    ended.clone(),
+                )
+            })
             .transpose()?;
         let name = config.name.as_str().to_owned();
         tracing::info!(
@@ -304,12 +316,19 @@ struct Doors {
     resp: Option<TcpListener>,
     dist: TcpListener,
     config: Config,
+    shares: Shares,
 }
 
 impl Doors {
     /// Opens them. Runs on the core's thread.
     fn open(self, shell: &Shell) -> io::Result<()> {
-        let Self { resp, dist, config } = self;
+        let Self {
+            resp,
+            dist,
+            config,
+            shares,
+        } = self;
+        shell.core().connections.limit(shares.nodes);
         let dist = tokio::net::TcpListener::from_std(dist)?;
         spawn_local(dist::listen(shell.clone(), dist, config.dist_tls.clone()));
         if let Some(resp) = resp {
@@ -319,7 +338,7 @@ impl Doors {
             };
             let password = config.resp_password.is_some();
             let options = redis::Options {
-                clients_max: config.clients_max,
+                clients_max: shares.redis,
                 limits,
                 password,
             };
@@ -342,6 +361,7 @@ fn names_of_keyspaces(config: &Config) -> Vec<String> {
 fn open_http(
     listener: TcpListener,
     config: &Config,
+    connections_max: usize,
     handle: Handle,
     state_failures: Arc<AtomicU64>,
     mut ended: watch::Receiver<()>,
@@ -350,10 +370,12 @@ fn open_http(
         .map_err(|error| ConfigError::new("--http", error, "choose another address"))?;
     let settings = http::Settings {
         token: config.http_token.clone(),
+        hosts: http::Hosts::new(config::host(&config.name), &config.http_hosts),
+        origins: http::Origins::new(&config.http_origins),
         keyspaces: names_of_keyspaces(config),
         value_bytes_max: config.value_bytes_max,
         key_bytes_max: store::config::Config::default().key_bytes_max,
-        connections_max: config.clients_max,
+        connections_max,
         state_failures,
     };
     let stop = async move { while ended.changed().await.is_ok() {} };
@@ -501,9 +523,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Settings of a node that runs inside a program. They are checked when it starts.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    settings: Settings,
+    pub(crate) settings: Settings,
     /// What is wrong with the settings already.
-    fault: Option<ConfigError>,
+    pub(crate) fault: Option<ConfigError>,
 }
 
 impl Builder {

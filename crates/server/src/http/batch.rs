@@ -213,7 +213,7 @@ fn read<'a>(op: Verb, reply: &mut impl Iterator<Item = Reply<'a>>) -> Result<Out
             _ => Outcome::of(StatusCode::NO_CONTENT),
         },
         Verb::Incr => Outcome {
-            value: Some(kv::integer(reply)?.to_string()),
+            value: Some(kv::integer(reply).map_err(kv::uncountable)?.to_string()),
             ..Outcome::of(StatusCode::OK)
         },
     })

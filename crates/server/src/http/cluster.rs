@@ -313,7 +313,9 @@ pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer 
         ));
     }
     if door.status().await?.name == name {
-        return Err(Problem::bad(format!("{name} is this node; name another")));
+        let detail = format!("{name} is this node; name another");
+        let title = "A node is always connected to itself";
+        return Err(Problem::refused(StatusCode::CONFLICT, "this_node", title, detail));
     }
     door.handle.add(&name);
     Ok(accepted(&name, "connect"))
