@@ -14,9 +14,9 @@ fn time_text(time: Duration) -> String {
 }
 
 impl Builder {
-    /// Any setting of `salp start` by its name, with or without dashes in front: `("max-memory", "2gb")`. The values of a
-    /// list are separated by commas, a switch is `true` or `false`. [`start`](Builder::start) fails if there is no such
-    /// setting.
+    /// Any setting of `salp start` by its name, with or without dashes in front: `("max-memory", "2gb")`. The values of
+    /// a list are separated by commas, a switch is `true` or `false`. [`start`](Builder::start) fails if there is no
+    /// such setting.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         let plain = name.trim_start_matches('-').replace('_', "-");

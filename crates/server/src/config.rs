@@ -238,17 +238,15 @@ impl Config {
             let mend = "set SALP_HTTP_TOKEN, or listen on 127.0.0.1, or add --insecure";
             return Err(read.error("http", "is open to other machines without a token", mend));
         }
-        for (is_open, secret) in [
-            (open(self.resp), "resp-password"),
-            (open(self.http), "http-token"),
-            (!self.dist_bind.is_loopback(), "cookie"),
+        let length = |secret| read.0.one(secret).map_or(usize::MAX, |given| given.text.len());
+        let is_given = |setting| read.0.source(setting) != Source::Default;
+        let cookie = if is_given("cookie") { "cookie" } else { "cookie-file" };
+        for (is_open, secret, length) in [
+            (open(self.resp), "resp-password", length("resp-password")),
+            (open(self.http), "http-token", length("http-token")),
+            (!self.dist_bind.is_loopback(), cookie, self.cookie.secret().len()),
         ] {
-            if is_open
-                && read
-                    .0
-                    .one(secret)
-                    .is_some_and(|given| given.text.len() < SECRET_BYTES_MIN)
-            {
+            if is_open && length < SECRET_BYTES_MIN {
                 let problem =
                     format!("is shorter than {SECRET_BYTES_MIN} bytes, and its port is open to other machines");
                 let mend = "use a longer one, such as from `openssl rand -hex 16`, or add --insecure";

@@ -422,7 +422,7 @@ fn the_only_holder_of_a_shard_is_not_safe_to_stop() {
         let is_a = |node: &&NodeStatus| node.member.name.as_str() == "a@net";
         if status.shards.iter().any(|shard| alone("a@net", shard)) {
             seen += 1;
-            assert!(!status.nodes.iter().find(is_a).unwrap().stop_risk.is_none());
+            assert!(status.nodes.iter().find(is_a).unwrap().stop_risk.is_some());
         }
     }
     assert!(seen > 0, "something was handed over");

@@ -1,5 +1,5 @@
-//! `docs/commands.md` lists the rows of the table of commands. `UPDATE=1 cargo test -p store --test command_list` writes
-//! it.
+//! `docs/commands.md` lists the rows of the table of commands.
+//! `UPDATE=1 cargo test -p store --test command_list` writes it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};

@@ -259,6 +259,17 @@ fn a_short_secret_is_for_loopback_alone() {
         );
         resolve(&[(address, text), (secret, short), ("insecure", "true")], &[], None).unwrap();
     }
+    let dir = TestDir::new();
+    let path = dir.join("cookie");
+    fs::write(&path, short).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+    let flags = [
+        ("cookie-file", vec![path.display().to_string()]),
+        ("dist-bind", vec!["10.0.0.1".to_owned()]),
+    ];
+    let settings = Settings::merge(&flags, |_| None, None).unwrap();
+    let line = Config::resolve(&settings).unwrap_err().to_string();
+    assert!(line.starts_with("--cookie-file: is shorter than 16 bytes"), "{line}");
     resolve(
         &[("resp-password", "p"), ("http-token", "t"), ("cookie", "c")],
         &[],

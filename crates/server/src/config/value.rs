@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::{Uri, uri::Authority};
 use node::Atom;
 use store::config::{Keyspace, Password};
 
@@ -231,9 +232,9 @@ pub(super) fn http_host(text: &str) -> Parsed<String> {
 
 /// The origin of a web page: scheme, host and maybe a port.
 pub(super) fn origin(text: &str) -> Parsed<String> {
-    let uri = || text.parse::<axum::http::Uri>().ok();
-    let is_plain = |uri: &axum::http::Uri| {
-        let (scheme, authority) = (uri.scheme_str(), uri.authority().map(|authority| authority.as_str()));
+    let uri = || text.parse::<Uri>().ok();
+    let is_plain = |uri: &Uri| {
+        let (scheme, authority) = (uri.scheme_str(), uri.authority().map(Authority::as_str));
         let (Some(scheme @ ("http" | "https")), Some(authority)) = (scheme, authority) else {
             return false;
         };

@@ -1,4 +1,5 @@
-//! Which other web sites' pages may use this node: those that `--http-cors` lists (Fetch standard, 3.2). Off by default.
+//! Which other web sites' pages may use this node: those that `--http-cors` lists (Fetch standard, 3.2). None by
+//! default.
 
 use axum::{
     extract::{Request, State},

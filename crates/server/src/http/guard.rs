@@ -33,7 +33,7 @@ pub(super) async fn admit(State(door): State<Shared>, request: Request, next: Ne
         Some(_) if OPEN.contains(&request.uri().path()) => true,
         Some(token) => match shows(token, &request) {
             Ok(shows) => shows,
-            Err(refused) => return refused,
+            Err(refused) => return refused.into_response(),
         },
     };
     if admitted {
@@ -44,7 +44,7 @@ pub(super) async fn admit(State(door): State<Shared>, request: Request, next: Ne
 }
 
 /// Whether `request` shows the token. Refused unread if too many wrong ones came from the same machine of late.
-fn shows(token: &Password, request: &Request) -> Result<bool, Response> {
+fn shows(token: &Password, request: &Request) -> Result<bool, Problem> {
     let Some(given) = bearer(request) else { return Ok(false) };
     let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
     if peer.is_some_and(|peer| TOKENS.room(peer) == 0) {
@@ -57,11 +57,7 @@ fn shows(token: &Password, request: &Request) -> Result<bool, Response> {
                 "too many wrong tokens came from this address; no token from there is looked at for some seconds",
             )
         };
-        let mut response = problem.into_response();
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, guesses::WINDOW.as_secs().into());
-        return Err(response);
+        return Err(problem.with_header(header::RETRY_AFTER, guesses::WINDOW.as_secs()));
     }
     let shows = token.is(given);
     if let Some(peer) = peer.filter(|_| !shows) {

@@ -53,15 +53,15 @@ pub(super) async fn addressed(State(door): State<Shared>, request: Request, next
         .and_then(|()| framed(request.headers()));
     match checked {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal,
+        Err(refusal) => refusal.into_response(),
     }
 }
 
 /// The host that a request is for (RFC 9112, 3.2 and 3.3). An address in absolute form counts before the header. Only
 /// HTTP/1.0 may leave it out.
-fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<String>, Response> {
+fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut given = headers.get_all(header::HOST).iter();
-    let bad = |detail: &str| Err(Problem::bad(detail).into_response());
+    let bad = |detail: &str| Err(Problem::bad(detail));
     let header = match (given.next(), given.next()) {
         (None, _) if version < Version::HTTP_11 => None,
         (None, _) => return bad("a request of HTTP/1.1 has the header Host"),
@@ -81,7 +81,7 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<Strin
     Ok(Some(authority.host().to_owned()))
 }
 
-fn misdirected(host: &str) -> Response {
+fn misdirected(host: &str) -> Problem {
     let host: String = host.chars().take(255).collect();
     let detail = format!("this node is not called {host}; if it is, start it with --http-host {host} (SALP_HTTP_HOST)");
     Problem::refused(
@@ -90,12 +90,11 @@ fn misdirected(host: &str) -> Response {
         "Meant for another host",
         detail,
     )
-    .into_response()
 }
 
 /// Of the ways to frame and code a body, only chunks and plain bytes are understood. A value is the same bytes for
 /// Redis clients, BEAM nodes and HTTP, so no coding is kept with it.
-fn framed(headers: &HeaderMap) -> Result<(), Response> {
+fn framed(headers: &HeaderMap) -> Result<(), Problem> {
     let is_other = |plain: &'static str| {
         move |value: &HeaderValue| {
             let mut codings = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
@@ -106,14 +105,19 @@ fn framed(headers: &HeaderMap) -> Result<(), Response> {
     if has_other(header::TRANSFER_ENCODING, "chunked") {
         let detail = "of transfer codings, only chunked is understood";
         let title = "Unknown transfer coding";
-        return Err(Problem::refused(StatusCode::NOT_IMPLEMENTED, "transfer_coding", title, detail).into_response());
+        return Err(Problem::refused(
+            StatusCode::NOT_IMPLEMENTED,
+            "transfer_coding",
+            title,
+            detail,
+        ));
     }
     if has_other(header::CONTENT_ENCODING, "identity") {
         let detail = "a value has no content coding: send it decoded, or coded without the header Content-Encoding";
         let title = "Unsupported content coding";
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        let problem = Problem::refused(status, "content_coding", title, detail).into_response();
-        return Err(([(header::ACCEPT_ENCODING, "identity")], problem).into_response());
+        let problem = Problem::refused(status, "content_coding", title, detail);
+        return Err(problem.with_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     }
     Ok(())
 }
@@ -158,7 +162,7 @@ mod tests {
                 headers.append(header::HOST, HeaderValue::from_static(host));
             }
             let host = host(&Uri::from_static(uri), version, &headers);
-            host.map_err(|refusal| refusal.status().as_u16())
+            host.map_err(|refusal| refusal.status.as_u16())
         };
         let some = |text: &str| Ok(Some(text.to_owned()));
         for (uri, version, hosts, wanted) in [
@@ -197,7 +201,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_static(value));
-            let refusal = framed(&headers).err().map(|refusal| refusal.status().as_u16());
+            let refusal = framed(&headers).err().map(|refusal| refusal.status.as_u16());
             assert_eq!(refusal, status, "{name}: {value}");
         }
     }

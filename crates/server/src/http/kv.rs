@@ -6,7 +6,7 @@ use axum::{
     body::Bytes,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use serde::Serialize;
 use wire::{
@@ -75,8 +75,8 @@ pub(super) fn expiry(ttl: Option<&str>) -> Result<Vec<Vec<u8>>, Problem> {
     })
 }
 
-/// Whether a write is for a new key alone: `If-None-Match: *`, as `SET … NX`. Eventual keyspaces have no order of writes
-/// that other conditions could be checked against.
+/// Whether a write is for a new key alone: `If-None-Match: *`, as `SET … NX`. Eventual keyspaces have no order of
+/// writes that other conditions could be checked against.
 fn only_if_new(headers: &HeaderMap) -> Result<bool, Problem> {
     let mut conditions = headers.get_all(header::IF_NONE_MATCH).iter();
     let is_new = match (conditions.next(), conditions.next()) {
@@ -180,7 +180,7 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
                 let part = Bytes::copy_from_slice(&bytes[part]);
                 (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, place)], part).into_response()
             }
-            Wanted::Nothing => return Ok(no_such_range(bytes.len())),
+            Wanted::Nothing => return Err(no_such_range(bytes.len())),
         };
         response
             .headers_mut()
@@ -203,12 +203,11 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
     Ok(response)
 }
 
-fn no_such_range(length: usize) -> Response {
+fn no_such_range(length: usize) -> Problem {
     let detail = format!("the value has {length} bytes, and the range begins behind them");
     let status = StatusCode::RANGE_NOT_SATISFIABLE;
-    let problem = Problem::refused(status, "no_range", "No such range", detail).into_response();
-    let length = header_value(&format!("bytes */{length}"));
-    ([(header::CONTENT_RANGE, length)], problem).into_response()
+    let problem = Problem::refused(status, "no_range", "No such range", detail);
+    problem.with_header(header::CONTENT_RANGE, header_value(&format!("bytes */{length}")))
 }
 
 /// `PUT /kv/{key}?ttl=60s`

@@ -139,7 +139,8 @@ impl Seats {
     }
 }
 
-/// Serves `router` on `listener` until `stop` ends, at most `connections_max` connections at a time and some for probes.
+/// Serves `router` on `listener` until `stop` ends, at most `connections_max` connections at a time and some for
+/// probes.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -230,11 +231,8 @@ fn crowded() -> Response {
         retry: Retry::Safe,
         ..Problem::refused(status, "connections", "Too many connections", detail)
     };
-    let mut response = problem.into_response();
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    let close = HeaderValue::from_static("close");
+    problem.with_header(header::CONNECTION, close).into_response()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::{Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -45,11 +45,12 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
     }
     let method: String = request.method().as_str().chars().take(32).collect();
     let detail = format!("{method} is not for this path, which takes {allowed}");
-    let problem = Problem::refused(
+    Problem::refused(
         StatusCode::METHOD_NOT_ALLOWED,
         "no_method",
         "Method not allowed",
         detail,
-    );
-    ([(header::ALLOW, allowed)], problem).into_response()
+    )
+    .with_header(header::ALLOW, HeaderValue::from_static(allowed))
+    .into_response()
 }

@@ -49,8 +49,8 @@ pub(super) fn get(call: &mut Call<'_>) {
     call.replies.int(expires);
 }
 
-/// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms] [NX]`: `[1 if it is new, version]`; null if it is not new
-/// and `NX` was given. An empty content type is that of raw bytes.
+/// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms] [NX]`: `[1 if it is new, version]`; null if it is not
+/// new and `NX` was given. An empty content type is that of raw bytes.
 pub(super) fn put(call: &mut Call<'_>) {
     let (key, kind, value) = (call.arg(1), call.arg(2), call.arg(3));
     let last = call.args.len() - 1;
