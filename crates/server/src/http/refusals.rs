@@ -28,7 +28,7 @@ const REFUSAL_BYTES_MAX: usize = 256;
 
 /// After a refusal, what the client still sends is read for so long. A socket that is closed with unread bytes is
 /// reset, and its client may lose the answer.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A socket that two know: the library through [`Stream`], and [`run`].
 #[derive(Debug)]
