@@ -57,6 +57,11 @@ pub(super) fn integer<'a>(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Resul
 /// Value and content type as the store takes them. A term has to be one, since a BEAM client will be given it as such;
 /// a binary term is the same value as its bytes.
 pub(super) fn checked_value(content_type: &[u8], value: Bytes) -> Result<(Vec<u8>, Bytes), Problem> {
+    if !content_type.is_empty() && !is_media_type(content_type) {
+        return Err(Problem::bad(
+            "a content type is written type/subtype, such as text/plain",
+        ));
+    }
     if content_type != TERM_TYPE.as_bytes() {
         return Ok((content_type.to_vec(), value));
     }
@@ -65,6 +70,17 @@ pub(super) fn checked_value(content_type: &[u8], value: Bytes) -> Result<(Vec<u8
         Ok(_) => Ok((content_type.to_vec(), value)),
         Err(error) => Err(Problem::bad(format!("the body is no Erlang term: {error}"))),
     }
+}
+
+/// Whether `kind` is `type/subtype` and maybe parameters (RFC 9110, 8.3.1). It will be sent as it is.
+fn is_media_type(kind: &[u8]) -> bool {
+    let is_token = |part: &&[u8]| {
+        let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        !part.is_empty() && part.iter().all(is_of_token)
+    };
+    let essence = kind.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let parts: Vec<&[u8]> = essence.split(|&byte| byte == b'/').collect();
+    parts.len() == 2 && parts.iter().all(is_token) && kind.iter().all(|&byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Arguments of `SALP.PUT` behind the value: when it expires.
@@ -403,6 +419,34 @@ mod tests {
         ] {
             assert_eq!(names_version(&HeaderValue::from_static(given), "ab"), same, "{given}");
         }
+    }
+
+    #[test]
+    fn a_content_type_is_a_media_type() {
+        for (kind, is_one) in [
+            ("text/plain", true),
+            ("Text/HTML; charset=utf-8", true),
+            ("application/vnd.api+json", true),
+            ("multipart/form-data; boundary=\"a/b\"", true),
+            ("R", false),
+            ("text", false),
+            ("text/", false),
+            ("/plain", false),
+            ("text/plain/x", false),
+            ("te xt/plain", false),
+            ("text/plain; \u{e9}", false),
+            ("text/plain\r\nx: y", false),
+            (";", false),
+        ] {
+            assert_eq!(is_media_type(kind.as_bytes()), is_one, "{kind}");
+            let kept = checked_value(kind.as_bytes(), Bytes::new());
+            assert_eq!(
+                kept.map_err(|problem| problem.status.as_u16()).err(),
+                (!is_one).then_some(400),
+                "{kind}"
+            );
+        }
+        assert!(checked_value(b"", Bytes::new()).is_ok(), "none at all");
     }
 
     #[test]
