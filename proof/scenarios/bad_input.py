@@ -172,7 +172,7 @@ def _abuses(node: Node, dist_port: int, epmd_port: int) -> Iterator[Abuse]:
 
 
 def _resp_abuses(port: int) -> Iterator[Abuse]:
-    yield Abuse("HTTP on RESP", port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    yield Abuse("HTTP on RESP", port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     yield Abuse("an array of a billion", port, b"*1000000000\r\n", ends=False)
     yield Abuse("an array of ten billion", port, b"*10000000000\r\n")
     yield Abuse("an array of minus five", port, b"*-5\r\nPING\r\n")
@@ -189,7 +189,7 @@ def _http_abuses(port: int) -> Iterator[Abuse]:
     yield Abuse("RESP on HTTP", port, b"*1\r\n$4\r\nPING\r\n\r\n")
     yield Abuse("a header without an end", port, b"GET / HTTP/1.1\r\nX: " + b"a" * (2 << 20))
     many = b"A: b\r\n" * 10_000
-    put = b"PUT /kv/k HTTP/1.1\r\nHost: x\r\n"
+    put = b"PUT /kv/k HTTP/1.1\r\nHost: localhost\r\n"
     chunked = put + b"Transfer-Encoding: chunked\r\n\r\n"
     yield Abuse("ten thousand headers", port, b"GET / HTTP/1.1\r\n" + many + b"\r\n")
     yield Abuse("a body of a terabyte", port, put + b"Content-Length: 1099511627776\r\n\r\n")

@@ -181,14 +181,27 @@ impl<P: Payload> Core<P> {
         };
         match &connection.phase {
             Phase::Up(_) => self.lose(id, "connection_closed", false),
+            Phase::Initiating { .. } | Phase::Accepting { .. } if self.meets_elsewhere(id) => self.drop_attempt(id),
             Phase::Initiating { .. } => {
                 self.setup_failed(id, "closed by the peer; its cookie may differ, or its use of TLS");
             }
+            // The peer met us on another connection before it gave its name on this one, or only looked whether the
+            // port is open: nothing has failed.
+            Phase::Accepting { node: None, .. } => self.drop_attempt(id),
             Phase::Accepting { .. } => self.setup_failed(id, "closed by the peer"),
             Phase::Dialling { .. } => self.drop_attempt(id),
             // Our own close of a moment ago.
             Phase::Yielded { .. } => {}
         }
+    }
+
+    /// Whether this node and the peer of attempt `id` have another connection, or are making one. When two nodes dial
+    /// each other at once, one of the connections is closed, and nothing has failed.
+    fn meets_elsewhere(&self, id: ConnectionId) -> bool {
+        let attempt = self.connections.by_id.get(&id);
+        let node = attempt.and_then(|connection| connection.phase.node());
+        let standing = node.and_then(|node| self.connections.by_name.get(node));
+        standing.is_some_and(|standing| standing.up.or(standing.pending).is_some_and(|other| other != id))
     }
 
     // The handshake

@@ -27,7 +27,7 @@ use crate::{
     },
     dev, epmd,
     output::{self, complain},
-    start,
+    start, variable,
 };
 
 /// Wrong use or configuration.
@@ -86,7 +86,10 @@ impl FromArgMatches for StartArgs {
         };
         let flags = Setting::all().filter_map(|setting| Some((setting.name, values(setting.name, setting.kind)?)));
         Ok(Self {
-            file: matches.get_one::<PathBuf>("config").cloned(),
+            file: matches
+                .get_one::<PathBuf>("config")
+                .cloned()
+                .or_else(|| variable::read("SALP_CONFIG").map(PathBuf::from)),
             flags: flags.collect(),
             until_stdin_ends: matches.get_flag("until-stdin-ends"),
         })
@@ -103,9 +106,8 @@ impl Args for StartArgs {
         let config = Arg::new("config")
             .long("config")
             .value_name("FILE")
-            .env("SALP_CONFIG")
             .value_parser(clap::value_parser!(PathBuf))
-            .help("File with these settings [default: salp.toml, if it exists]");
+            .help("File with these settings [default: salp.toml, if it exists] [env: SALP_CONFIG]");
         let until_stdin_ends = Arg::new("until-stdin-ends")
             .long("until-stdin-ends")
             .action(ArgAction::SetTrue)
@@ -116,7 +118,10 @@ impl Args for StartArgs {
                 help += &format!(" [default: {default}]");
             }
             help += &format!(" [env: {}]", setting.variable());
-            let mut arg = Arg::new(setting.name).long(setting.name).help(help);
+            let mut arg = Arg::new(setting.name)
+                .long(setting.name)
+                .help(help)
+                .hide(setting.is_to_come());
             if setting.name.starts_with("discovery-") {
                 arg = arg.help_heading("Discovery");
             }
@@ -157,8 +162,8 @@ pub(crate) struct DevArgs {
 
 #[derive(Debug, clap::Args)]
 struct EpmdArgs {
-    /// Port to listen on
-    #[arg(long, default_value_t = epmd::port(), env = "ERL_EPMD_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Port to listen on [env: ERL_EPMD_PORT]
+    #[arg(long, default_value_t = epmd::port(), value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// Address to listen on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "IP")]
@@ -167,8 +172,8 @@ struct EpmdArgs {
 
 #[derive(Debug, clap::Args)]
 struct CookieArgs {
-    /// The file
-    #[arg(long, value_name = "FILE", env = "SALP_COOKIE_FILE")]
+    /// The file [default: ~/.erlang.cookie] [env: SALP_COOKIE_FILE]
+    #[arg(long, value_name = "FILE")]
     cookie_file: Option<PathBuf>,
 }
 
@@ -239,7 +244,11 @@ fn version() -> &'static str {
 }
 
 fn print_cookie(args: CookieArgs) -> Result<ExitCode, ConfigError> {
-    let path = args.cookie_file.unwrap_or_else(default_cookie_file);
+    let of_variable = || variable::read("SALP_COOKIE_FILE").map(PathBuf::from);
+    let path = args
+        .cookie_file
+        .or_else(of_variable)
+        .unwrap_or_else(default_cookie_file);
     let wrong = |(problem, mend): (String, String)| ConfigError::new("--cookie-file", problem, mend);
     cookie::read_or_make(&path).map_err(wrong)?;
     let text = std::fs::read_to_string(&path)
@@ -273,6 +282,19 @@ mod tests {
             .map(|(name, texts)| (*name, texts.iter().map(String::as_str).collect()))
             .collect();
         assert_eq!(given, expected.map(|(name, texts)| (name, texts.to_vec())));
+    }
+
+    #[test]
+    fn help_shows_what_can_be_used() {
+        let mut command = Cli::command();
+        let start = command.find_subcommand_mut("start").unwrap();
+        let help = start.render_long_help().to_string();
+        for setting in Setting::all() {
+            let is_shown = help
+                .lines()
+                .any(|line| line.split([' ', '=']).any(|word| word == format!("--{}", setting.name)));
+            assert_eq!(is_shown, !setting.is_to_come(), "{}", setting.name);
+        }
     }
 
     #[test]

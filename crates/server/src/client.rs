@@ -51,23 +51,50 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     /// The whole body.
     pub(crate) body: Bytes,
+    /// It has the version of a value. Every value of a node has one.
+    pub(crate) has_version: bool,
+    /// Whom was asked.
+    pub(crate) url: String,
 }
 
-/// The members of a problem that people are shown.
+/// The members of a problem that are looked at or shown.
 #[derive(Deserialize)]
 struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
     title: String,
     detail: String,
+    retry: String,
 }
 
 impl Answer {
     /// What a refusal or failure says, in one line.
     pub(crate) fn problem(&self) -> String {
-        match serde_json::from_slice::<Problem>(&self.body) {
-            Ok(Problem { title, detail }) if title == detail => title,
-            Ok(Problem { title, detail }) => format!("{title}: {detail}"),
-            Err(_) => format!("the answer was {}", self.status),
+        match self.read_problem() {
+            Some(Problem { title, detail, .. }) if title == detail => title,
+            Some(Problem { title, detail, .. }) => format!("{title}: {detail}"),
+            None => format!(
+                "{} is not a salp node: it answered {}; name a node's HTTP address with --url or SALP_URL",
+                self.url, self.status
+            ),
         }
+    }
+
+    /// Whether it is a refusal of a node. Other web servers have other errors.
+    pub(crate) fn is_problem(&self) -> bool {
+        self.read_problem().is_some()
+    }
+
+    /// Whether a node says that it does not have the key.
+    pub(crate) fn is_missing_key(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND && self.read_problem().is_some_and(|problem| problem.kind == "no_key")
+    }
+
+    fn read_problem(&self) -> Option<Problem> {
+        let problem: Problem = serde_json::from_slice(&self.body).ok()?;
+        ["safe", "unsafe", "useless"]
+            .contains(&problem.retry.as_str())
+            .then_some(problem)
     }
 }
 
@@ -89,14 +116,14 @@ impl Client {
         let bad = |why: &str| ClientError::Url(format!("--url {url}: {why}"));
         let uri: Uri = url
             .parse()
-            .map_err(|_| bad("no address; it is to look like http://127.0.0.1:4000"))?;
+            .map_err(|_| bad("is not an address; write one such as http://127.0.0.1:4000"))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => return Err(bad("https is not spoken; put a TLS proxy in between")),
-            _ => return Err(bad("it is to begin with http://")),
+            _ => return Err(bad("must start with http://")),
         }
         if uri.path() != "/" || uri.query().is_some() {
-            return Err(bad("it is to end behind host and port"));
+            return Err(bad("must end after host and port"));
         }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -133,11 +160,14 @@ impl Client {
                 .await
                 .map_err(|error| self.unreachable(&error))?;
             let status = response.status();
+            let has_version = response.headers().contains_key(header::ETAG);
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| ClientError::Broken(format!("{} broke off: {error}", self.base)))?;
             Ok(Answer {
                 status,
                 body: body.to_bytes(),
+                has_version,
+                url: self.base.clone(),
             })
         };
         let late = || ClientError::Unreachable(format!("{} did not answer within {REQUEST_TIMEOUT:?}", self.base));
@@ -181,11 +211,36 @@ mod tests {
         let answer = |body: &'static str| Answer {
             status: StatusCode::NOT_FOUND,
             body: Bytes::from_static(body.as_bytes()),
+            has_version: false,
+            url: "http://h".into(),
         };
-        assert_eq!(
-            answer(r#"{"type":"x","title":"T","status":404,"detail":"d"}"#).problem(),
-            "T: d"
-        );
-        assert_eq!(answer("<html>").problem(), "the answer was 404 Not Found");
+        let problem = r#"{"type":"x","title":"T","status":404,"detail":"d","retry":"useless"}"#;
+        assert_eq!(answer(problem).problem(), "T: d");
+        let wanted = "http://h is not a salp node: it answered 404 Not Found; ";
+        assert!(answer("<html>").problem().starts_with(wanted));
+        for (body, is_problem, is_missing) in [
+            (problem, true, false),
+            (
+                r#"{"type":"no_key","title":"T","status":404,"detail":"d","retry":"useless"}"#,
+                true,
+                true,
+            ),
+            ("<html>404</html>", false, false),
+            ("", false, false),
+            ("{}", false, false),
+            (
+                r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"d"}"#,
+                false,
+                false,
+            ),
+            (r#"{"error":"no_key"}"#, false, false),
+        ] {
+            let answer = answer(body);
+            assert_eq!(
+                (answer.is_problem(), answer.is_missing_key()),
+                (is_problem, is_missing),
+                "{body}"
+            );
+        }
     }
 }

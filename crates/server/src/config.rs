@@ -92,6 +92,10 @@ pub(crate) struct Config {
     pub(crate) resp_password: Option<Password>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) http_token: Option<Password>,
+    /// Further names of the HTTP listener.
+    pub(crate) http_hosts: Vec<String>,
+    /// Web sites whose pages may use it.
+    pub(crate) http_origins: Vec<String>,
     pub(crate) dist_bind: IpAddr,
     /// Ports to choose from; 0 alone: any free one.
     pub(crate) dist_ports: RangeInclusive<u16>,
@@ -123,6 +127,10 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
 }
 
+/// Shortest secret of a port that is open to other machines. With fewer than ten guesses a second (`guesses.rs`) even
+/// one of lower-case letters alone is never found.
+const SECRET_BYTES_MIN: usize = 16;
+
 /// Most keyspaces: each takes a table of shards.
 const KEYSPACES_MAX: usize = 16;
 
@@ -149,6 +157,8 @@ impl Config {
             resp_password: read.optional("resp-password", value::secret)?,
             http: read.one("http", value::listen)?,
             http_token: read.optional("http-token", value::secret)?,
+            http_hosts: read.many("http-host", value::http_host)?,
+            http_origins: read.many("http-cors", value::origin)?,
             dist_bind,
             dist_ports,
             dist_tls: read.dist_tls(&name)?,
@@ -215,6 +225,10 @@ impl Config {
         if read.switch("insecure")? {
             return Ok(());
         }
+        if self.http_token.is_none() && self.http_origins.iter().any(|origin| origin == "*") {
+            let mend = "set SALP_HTTP_TOKEN, or list the sites, or add --insecure";
+            return Err(read.error("http-cors", "lets the pages of every web site read and write", mend));
+        }
         let open = |address: Option<SocketAddr>| address.is_some_and(|address| !address.ip().is_loopback());
         if open(self.resp) && self.resp_password.is_none() {
             let mend = "set SALP_RESP_PASSWORD, or listen on 127.0.0.1, or add --insecure";
@@ -223,6 +237,21 @@ impl Config {
         if open(self.http) && self.http_token.is_none() {
             let mend = "set SALP_HTTP_TOKEN, or listen on 127.0.0.1, or add --insecure";
             return Err(read.error("http", "is open to other machines without a token", mend));
+        }
+        let length = |secret| read.0.one(secret).map_or(usize::MAX, |given| given.text.len());
+        let is_given = |setting| read.0.source(setting) != Source::Default;
+        let cookie = if is_given("cookie") { "cookie" } else { "cookie-file" };
+        for (is_open, secret, length) in [
+            (open(self.resp), "resp-password", length("resp-password")),
+            (open(self.http), "http-token", length("http-token")),
+            (!self.dist_bind.is_loopback(), cookie, self.cookie.secret().len()),
+        ] {
+            if is_open && length < SECRET_BYTES_MIN {
+                let problem =
+                    format!("is shorter than {SECRET_BYTES_MIN} bytes, and its port is open to other machines");
+                let mend = "use a longer one, such as from `openssl rand -hex 16`, or add --insecure";
+                return Err(read.error(secret, problem, mend));
+            }
         }
         if !self.dist_bind.is_loopback() && self.dist_tls.is_none() {
             let mend = "set --dist-tls-cert, --dist-tls-key and --dist-tls-ca, or listen on 127.0.0.1, or add \

@@ -409,6 +409,9 @@ impl Core {
     }
 
     fn event(&mut self, event: Event) {
+        if let Event::HandshakeFailed { connection, .. } = &event {
+            self.connections.failed(*connection);
+        }
         if let Event::Note { kind, text } = &event
             && self.departure.note(kind, text)
         {

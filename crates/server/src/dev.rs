@@ -109,9 +109,10 @@ async fn cluster(args: &DevArgs) -> Result<ExitCode, ConfigError> {
     }
     let said = output::stdout();
     said.push(format!(
-        "{}dashboard  http://{}/\nCtrl-C stops all\n",
+        "{}dashboard  http://{}/\ncookie     in {} (salp cookie prints it)\nCtrl-C stops all\n",
         table(&members),
-        members[0].http
+        members[0].http,
+        cookie_file.display()
     ));
     loop {
         tokio::select! {

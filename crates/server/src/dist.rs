@@ -40,6 +40,7 @@ use crate::{
     core::Shell,
     discovery::Found,
     epmd,
+    guesses::HANDSHAKES,
     log::limit,
     tls::{self, Keeper, Shown},
 };
@@ -120,10 +121,12 @@ impl Router {
             .copied()
             .or_else(|| self.found.borrow().get(node).copied());
         let port = match known {
-            Some(port) => Some(port),
-            None => self.ask_epmd(node, host).await.or(told).or(self.common),
+            Some(port) => port,
+            None => match self.ask_epmd(node, host).await {
+                Ok(port) => port,
+                Err(error) => told.or(self.common).ok_or(error)?,
+            },
         };
-        let port = port.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "nobody knows its port"))?;
         timeout(CONNECT_TIME_MAX, TcpStream::connect((host, port))).await?
     }
 
@@ -155,12 +158,21 @@ impl Router {
         certified(timeout(TLS_TIME_MAX, secure(stream, session)).await??)
     }
 
-    async fn ask_epmd(&self, node: &Atom, host: &str) -> Option<u16> {
-        let name = node.as_str().split('@').next()?;
-        timeout(EPMD_TIME_MAX, epmd::find(host, self.epmd?, name))
-            .await
-            .ok()?
-            .ok()?
+    /// The port that EPMD on `host` has for `node`. An error says why there is none.
+    async fn ask_epmd(&self, node: &Atom, host: &str) -> io::Result<u16> {
+        let unknown = |text: String| io::Error::new(io::ErrorKind::NotFound, text);
+        let Some(port) = self.epmd else {
+            let text = "its port is not known and EPMD is off; write --join NAME@HOST:PORT";
+            return Err(unknown(text.into()));
+        };
+        let name = node.as_str().split('@').next().unwrap_or_default();
+        let failed = |error: &dyn std::fmt::Display| unknown(format!("EPMD on {host}, port {port}: {error}"));
+        match timeout(EPMD_TIME_MAX, epmd::find(host, port, name)).await {
+            Ok(Ok(Some(port))) => Ok(port),
+            Ok(Ok(None)) => Err(unknown(format!("EPMD on {host} has no node {name}"))),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(failed(&"no answer in time")),
+        }
     }
 }
 
@@ -169,6 +181,8 @@ impl Router {
 pub(crate) struct Connections {
     by_id: HashMap<ConnectionId, Connection>,
     accepted: u64,
+    /// Most connections; `None`: as many as this program can serve.
+    max: Option<usize>,
 }
 
 /// One connection, from the dial or the accept to the end.
@@ -219,6 +233,19 @@ impl Connections {
         self.by_id.is_empty()
     }
 
+    /// How many there may be.
+    pub(crate) fn limit(&mut self, max: usize) {
+        self.max = Some(max.min(CONNECTIONS_MAX));
+    }
+
+    /// The handshake of a connection failed: further ones from the same machine may have to wait.
+    pub(crate) fn failed(&self, id: ConnectionId) {
+        let accepted = self.by_id.get(&id).and_then(|connection| connection.accepted);
+        if let Some((address, _)) = accepted {
+            HANDSHAKES.add(address, 1);
+        }
+    }
+
     /// Whether all that was sent has left.
     pub(crate) fn is_written(&self) -> bool {
         self.by_id.values().all(Connection::is_written)
@@ -231,7 +258,8 @@ impl Connections {
             .values()
             .filter(|connection| connection.is_securing())
             .count();
-        if self.by_id.len() >= CONNECTIONS_MAX || securing >= SECURING_MAX || self.is_crowded(address, now) {
+        let is_full = self.by_id.len() >= self.max.unwrap_or(CONNECTIONS_MAX) || securing >= SECURING_MAX;
+        if is_full || self.is_crowded(address, now) || HANDSHAKES.room(address) == 0 {
             return None;
         }
         self.accepted += 1;
@@ -574,6 +602,37 @@ mod tests {
             connections.admit(machine(3), now),
             Some(ConnectionId(2 * SECURING_MAX as u64 + 1))
         );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_port_has_a_reason() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = listener.local_addr().unwrap().port();
+        drop(listener);
+        let place = epmd::Place {
+            port: silent,
+            bind: vec![IpAddr::from([127, 0, 0, 1])],
+        };
+        let reason = async |node: &str, epmd| {
+            let router = Router::new(HashMap::new(), epmd, None, None);
+            router.connect(&Atom::new(node), None).await.unwrap_err().to_string()
+        };
+        let refused = reason("a@127.0.0.1", Some(silent)).await;
+        assert!(
+            refused.contains("EPMD on 127.0.0.1") && refused.contains("refused"),
+            "{refused}"
+        );
+        let _serving = epmd::serve(&place).await.unwrap();
+        assert_eq!(
+            reason("a@127.0.0.1", Some(silent)).await,
+            "EPMD on 127.0.0.1 has no node a"
+        );
+        let lookup = reason("a@no-such-host.invalid", Some(silent)).await;
+        assert!(
+            lookup.contains("EPMD on no-such-host.invalid") && !lookup.contains("no node"),
+            "{lookup}"
+        );
+        assert!(reason("a@127.0.0.1", None).await.contains("EPMD is off"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ use wire::epmd::{
     ANSWER_BYTES_MAX, EpmdError, Found, Listing, Node, PORT, Registered, Registry, Request, registry::After,
 };
 
+use crate::variable;
+
 /// How long one question may take, connecting included.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// A connection that has not asked its question by then is closed.
@@ -42,8 +44,7 @@ const TRIES_MAX: u32 = 5;
 
 /// The port that EPMD has on this machine.
 pub(crate) fn port() -> u16 {
-    std::env::var("ERL_EPMD_PORT")
-        .ok()
+    variable::read("ERL_EPMD_PORT")
         .and_then(|port| port.parse().ok())
         .filter(|port| *port > 0)
         .unwrap_or(PORT)
@@ -58,15 +59,15 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// On all addresses if the node listens on all or on one of the network; else on loopback, and where the node is.
+    /// Where the node is: on all addresses if it listens on all, else on its own and on loopback, where other nodes of
+    /// this machine register.
     pub(crate) fn beside(node: IpAddr, port: u16) -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let bind = match node {
-            IpAddr::V4(_) if !node.is_loopback() => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
-            // Names of nodes have IPv4 addresses, or those of their host's.
-            IpAddr::V6(_) if !node.is_loopback() => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
-            IpAddr::V4(_) if node != loopback => vec![loopback, node],
-            IpAddr::V4(_) | IpAddr::V6(_) => vec![loopback],
+            _ if node.is_unspecified() => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+            IpAddr::V6(_) if node.is_loopback() => vec![loopback],
+            _ if node == loopback => vec![loopback],
+            _ => vec![loopback, node],
         };
         Self { port, bind }
     }
@@ -126,7 +127,7 @@ struct Unlike(EpmdError);
 
 impl fmt::Display for Unlike {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "what listens there is no port mapper ({:?})", self.0)
+        write!(f, "what listens there is not a port mapper: {}", self.0)
     }
 }
 

@@ -150,7 +150,7 @@ fn node_term(node: &NodeStatus) -> Term {
     let NodeStatus {
         member,
         vitals,
-        safe_to_stop,
+        stop_risk,
     } = node;
     Term::map([
         (Term::atom("name"), Term::Atom(member.name.clone())),
@@ -161,7 +161,14 @@ fn node_term(node: &NodeStatus) -> Term {
         (Term::atom("ops_per_second"), Term::from(vitals.ops_per_second)),
         (
             Term::atom("safe_to_stop"),
-            Term::atom(if *safe_to_stop { "true" } else { "false" }),
+            Term::atom(if stop_risk.is_none() { "true" } else { "false" }),
+        ),
+        (
+            Term::atom("stop_risk"),
+            match stop_risk {
+                None => Term::atom("none"),
+                Some(risk) => Term::binary(risk.to_string().into_bytes()),
+            },
         ),
     ])
 }

@@ -1,7 +1,8 @@
 //! The HTTP door: its routes, what every request passes through on the way to them, and its listener.
 //!
 //! ```text
-//! listener → observe (time, count) → admit (token, origin) → remember (Idempotency-Key) → a handler → Handle
+//! listener → observe (time, count) → addressed (Host) → share (CORS) → admit (token, origin) → check (methods)
+//!          → remember (Idempotency-Key) → compress → a handler → Handle
 //! ```
 //!
 //! - Handlers ask the store through [`Handle`] and decide nothing about data.
@@ -15,14 +16,22 @@ mod address;
 mod answers;
 mod batch;
 mod cluster;
+mod cors;
+#[cfg(test)]
+mod edge_tests;
 mod events;
 mod form;
 mod found;
 mod guard;
+mod gzip;
+mod host;
 mod kv;
 mod listener;
+mod methods;
 mod metrics;
 mod problem;
+mod range;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -49,8 +58,10 @@ use wire::{
     request::Batch,
 };
 
-pub(crate) use address::{duration_ms, encode};
+pub(crate) use address::encode;
 use answers::Answers;
+pub(crate) use cors::Origins;
+pub(crate) use host::Hosts;
 use metrics::Timings;
 use problem::Problem;
 
@@ -67,6 +78,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Settings {
     /// What a client shows as `Authorization: Bearer …`; none: everybody may come in.
     pub(crate) token: Option<Password>,
+    /// What this node is called.
+    pub(crate) hosts: Hosts,
+    /// Which web sites' pages may use this node.
+    pub(crate) origins: Origins,
     /// Names of the keyspaces; the first is the default.
     pub(crate) keyspaces: Vec<String>,
     /// Largest body.
@@ -139,9 +154,12 @@ fn router(door: &Shared) -> Router {
     }
     router
         .fallback(unknown_route)
-        .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn(gzip::compress))
         .layer(from_fn_with_state(door.clone(), answers::remember))
+        .layer(from_fn(methods::check))
         .layer(from_fn_with_state(door.clone(), guard::admit))
+        .layer(from_fn_with_state(door.clone(), cors::share))
+        .layer(from_fn_with_state(door.clone(), host::addressed))
         .layer(from_fn_with_state(door.clone(), metrics::observe))
         .layer(from_fn(guard::harden))
         .layer(from_fn_with_state(door.clone(), guard::part))
@@ -203,17 +221,6 @@ async fn unknown_route(request: Request) -> Problem {
     let path: String = request.uri().path().chars().take(200).collect();
     let detail = format!("there is nothing at {path}; /openapi.json lists what there is");
     Problem::refused(StatusCode::NOT_FOUND, "no_route", "No such route", detail)
-}
-
-async fn unknown_method(request: Request) -> Problem {
-    let method: String = request.method().as_str().chars().take(32).collect();
-    let detail = format!("{method} is not for this path; see the header Allow");
-    Problem::refused(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "no_method",
-        "Method not allowed",
-        detail,
-    )
 }
 
 /// Where a request goes: its keyspace, and what its writes wait for.

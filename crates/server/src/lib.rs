@@ -74,6 +74,7 @@
 //! ```
 
 mod bell;
+mod builder;
 mod busy_wait;
 pub mod cli;
 mod client;
@@ -82,11 +83,14 @@ mod clock;
 mod config;
 mod core;
 mod departure;
+mod descriptors;
 mod dev;
 mod discovery;
 mod dist;
+mod duration;
 mod epmd;
 mod functions;
+mod guesses;
 pub mod handle;
 mod http;
 mod inboxes;
@@ -106,6 +110,7 @@ mod state;
 #[cfg(test)]
 mod test_dir;
 mod tls;
+mod variable;
 
 pub use config::ConfigError;
 pub use handle::{Gone, Handle};

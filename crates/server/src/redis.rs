@@ -16,7 +16,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     io, mem,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
@@ -32,8 +32,8 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 use wire::{
-    reply::{ErrorKind, Protocol, Replies},
-    request::Batch,
+    reply::{ErrorKind, Protocol, Replies, Reply},
+    request::{Args, Batch},
     resp::{self, Limits, Parser},
 };
 
@@ -41,6 +41,7 @@ use crate::{
     clients::{Client, Clients, OVER_AFTER, QUIET, Then},
     core::Shell,
     departure::{Departure, FrontEnd, Stage},
+    guesses::PASSWORDS,
     log::limit,
     mailbox::Mailbox,
 };
@@ -145,6 +146,11 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client
         Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
         Err(_) => "?".into(),
     };
+    let guesses_from = stream
+        .peer_addr()
+        .ok()
+        .map(|peer| peer.ip())
+        .filter(|_| options.password);
     let (peer, local) = (address(stream.peer_addr()), address(stream.local_addr()));
     // Without these the connection is slower, or found dead later; it works all the same.
     let _ = stream.set_nodelay(true);
@@ -157,6 +163,7 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client
         limits: options.limits,
         since: Instant::now(),
         ask: Some(ask),
+        guesses_from,
         parser: Parser::new(),
         reading: Batch::new(),
         missing: 0,
@@ -181,6 +188,8 @@ struct Connection {
     since: Instant,
     /// The envelope of its batches; `None` while one is under way.
     ask: Option<Box<Ask>>,
+    /// From where it comes, if it has to show a password.
+    guesses_from: Option<IpAddr>,
     parser: Parser,
     /// What is read into: the request that is not complete yet. Without capacity while there is none.
     reading: Batch,
@@ -395,6 +404,12 @@ impl Connection {
         let was_known = ask.session.authenticated;
         mem::swap(&mut ask.batch, &mut self.reading);
         self.parser.split_tail(&mut ask.batch, &mut self.reading);
+        let guesses_from = self.guesses_from.filter(|_| !was_known);
+        if let Some(address) = guesses_from
+            && secrets(&ask.batch) > PASSWORDS.room(address)
+        {
+            return self.refuse_guesses(ask).await;
+        }
         loop {
             let id = ask.session.id;
             let at_once = {
@@ -409,6 +424,9 @@ impl Connection {
                 Some(ask) => ask,
                 None => self.mailbox.take().await,
             };
+            if let Some(address) = guesses_from {
+                count_wrong(address, &ask.batch.replies);
+            }
             let unsent = self.answer(&ask.batch.replies)?;
             if !unsent.is_empty() {
                 self.drain(&unsent).await?;
@@ -500,6 +518,15 @@ impl Connection {
         polled.map_ok(Step::Read)
     }
 
+    /// Lets the client go without looking at what it asks for: too many wrong passwords came from where it is.
+    async fn refuse_guesses(&mut self, mut ask: Box<Ask>) -> io::Result<bool> {
+        self.shell.core().give_batch(&mut ask.batch);
+        self.ask = Some(ask);
+        self.refuse("too many wrong passwords came from this address, try again in some seconds")
+            .await?;
+        Ok(true)
+    }
+
     /// Tells the client what was wrong with what it sent.
     async fn refuse(&mut self, error: impl fmt::Display) -> io::Result<()> {
         let mut replies = Replies::new();
@@ -518,6 +545,27 @@ impl Connection {
         // However it ends, the connection is closed.
         let _ = timeout(time_max, all).await;
         Ok(())
+    }
+}
+
+/// How many passwords the requests of `batch` show.
+fn secrets(batch: &Batch) -> u32 {
+    let shows = |args: &Args<'_>| {
+        let is = |index, word: &[u8]| args.get(index).is_some_and(|arg| arg.eq_ignore_ascii_case(word));
+        is(0, b"auth") || is(0, b"hello") && (2..args.len()).any(|index| is(index, b"auth"))
+    };
+    batch.requests().filter(shows).count() as u32
+}
+
+/// Counts the wrong passwords that `replies` answer.
+fn count_wrong(address: IpAddr, replies: &Replies) {
+    let is_wrong = |reply: &Reply<'_>| matches!(reply, Reply::Error(ErrorKind::WrongPass, _));
+    let wrong = replies.tokens().filter(is_wrong).count() as u32;
+    if wrong > 0 {
+        PASSWORDS.add(address, wrong);
+        if limit::SECRET.allows() {
+            tracing::warn!(%address, "a Redis client showed a wrong password");
+        }
     }
 }
 

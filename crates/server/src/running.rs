@@ -27,6 +27,7 @@ use crate::{
     },
     core::{self, Parts, Shell},
     departure::{Departure, FrontEnd},
+    descriptors::Shares,
     discovery::{self, Finder},
     dist::{self, Router},
     epmd::{self, RegisterError},
@@ -273,7 +274,9 @@ impl Node {
         };
         let departure = parts.departure.clone();
         let (alive, ended) = watch::channel(());
+        let shares = Shares::of_process(config.clients_max, config.resp.is_some());
         let doors = Doors {
+            shares,
             resp,
             dist,
             config: config.clone(),
@@ -292,6 +295,7 @@ impl Node {
                 open_http(
                     listener,
                     &config,
+                    shares.http,
                     handle.clone(),
                     state_failures.clone(),
                     (departure, ended.clone()),
@@ -338,6 +342,7 @@ struct Doors {
     dist: TcpListener,
     config: Config,
     departure: Departure,
+    shares: Shares,
 }
 
 impl Doors {
@@ -348,7 +353,9 @@ impl Doors {
             dist,
             config,
             departure,
+            shares,
         } = self;
+        shell.core().connections.limit(shares.nodes);
         let dist = tokio::net::TcpListener::from_std(dist)?;
         spawn_local(dist::listen(shell.clone(), dist, config.dist_tls.clone()));
         if let Some(resp) = resp {
@@ -358,7 +365,7 @@ impl Doors {
             };
             let password = config.resp_password.is_some();
             let options = redis::Options {
-                clients_max: config.clients_max,
+                clients_max: shares.redis,
                 limits,
                 password,
             };
@@ -382,6 +389,7 @@ fn names_of_keyspaces(config: &Config) -> Vec<String> {
 fn open_http(
     listener: TcpListener,
     config: &Config,
+    connections_max: usize,
     handle: Handle,
     state_failures: Arc<AtomicU64>,
     (departure, mut ended): ((Departure, FrontEnd), watch::Receiver<()>),
@@ -390,10 +398,12 @@ fn open_http(
         .map_err(|error| ConfigError::new("--http", error, "choose another address"))?;
     let settings = http::Settings {
         token: config.http_token.clone(),
+        hosts: http::Hosts::new(config::host(&config.name), &config.http_hosts),
+        origins: http::Origins::new(&config.http_origins),
         keyspaces: names_of_keyspaces(config),
         value_bytes_max: config.value_bytes_max,
         key_bytes_max: store::config::Config::default().key_bytes_max,
-        connections_max: config.clients_max,
+        connections_max,
         state_failures,
     };
     let stop = async move { while ended.changed().await.is_ok() {} };
@@ -541,9 +551,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Settings of a node that runs inside a program. They are checked when it starts.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    settings: Settings,
+    pub(crate) settings: Settings,
     /// What is wrong with the settings already.
-    fault: Option<ConfigError>,
+    pub(crate) fault: Option<ConfigError>,
 }
 
 impl Builder {

@@ -32,6 +32,9 @@ pub(crate) fn run(args: &StartArgs) -> Result<ExitCode, ConfigError> {
     let settings = Settings::merge(&args.flags, |name| env::var(name).ok(), args.file.as_deref())?;
     let config = Config::resolve(&settings)?;
     start_log(config.log, config.log_format)?;
+    for line in &settings.ignored {
+        tracing::warn!("{line}");
+    }
     end_with_a_panic();
     raise_the_limit_of_files();
     if args.until_stdin_ends {

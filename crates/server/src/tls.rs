@@ -20,8 +20,8 @@ use std::{
 
 use node::Covers;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Connection, Error, InvalidMessage, RootCertStore, ServerConfig,
-    ServerConnection, SupportedCipherSuite,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, Error, InvalidMessage,
+    RootCertStore, ServerConfig, ServerConnection, SupportedCipherSuite,
     client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier, verify_server_name},
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
@@ -249,26 +249,47 @@ fn check(
     let Error::InvalidCertificate(fault) = error else {
         return Err(unusable(error.to_string(), "name another certificate"));
     };
-    use CertificateError as Fault;
+    let (problem, mend) = describe(&fault);
     Err(match fault {
-        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => unusable(
-            format!("is not for {host}, the host of --name"),
-            "name one with that host among its subject alternative names",
-        ),
-        Fault::Expired | Fault::ExpiredContext { .. } => unusable("has expired".into(), "renew it"),
-        Fault::NotValidYet | Fault::NotValidYetContext { .. } => {
-            unusable("is not valid yet".into(), "correct the clock, or wait")
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            unusable(format!("is not for {host}, the host of --name"), mend)
         }
-        Fault::UnknownIssuer => unusable(
-            format!("is not signed by a CA of --{CA}"),
-            "add the CA there, or the certificates in between here",
+        _ => unusable(problem, mend),
+    })
+}
+
+/// What is wrong with a certificate, and what to do about it.
+fn describe(fault: &CertificateError) -> (String, &'static str) {
+    use CertificateError as Fault;
+    const ANOTHER: &str = "use another certificate";
+    let (problem, mend) = match fault {
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => (
+            "is not for the host in the node's name",
+            "use one with that host among its subject alternative names",
         ),
-        Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => unusable(
-            "is not for servers and clients both".into(),
+        Fault::Expired | Fault::ExpiredContext { .. } => ("has expired", "renew it"),
+        Fault::NotValidYet | Fault::NotValidYetContext { .. } => ("is not valid yet", "correct the clock, or wait"),
+        Fault::UnknownIssuer => {
+            let problem = format!("is not signed by a CA of --{CA}");
+            return (problem, "add the CA there, or the certificates in between here");
+        }
+        Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => (
+            "is not for servers and clients both",
             "a node is both: have one made without extended key usages, or with both of these",
         ),
-        fault => unusable(format!("{fault:?}"), "name another certificate"),
-    })
+        Fault::BadEncoding => ("is not well formed", ANOTHER),
+        Fault::Revoked => ("was revoked", ANOTHER),
+        Fault::BadSignature => ("has a signature that is not right", ANOTHER),
+        Fault::UnhandledCriticalExtension => ("has a critical extension that is not known here", ANOTHER),
+        Fault::UnsupportedSignatureAlgorithmContext { .. }
+        | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
+            "is signed by an algorithm that is not known here",
+            "use ECDSA, Ed25519 or RSA with SHA-256",
+        ),
+        Fault::Other(other) => return (format!("was refused: {other}"), ANOTHER),
+        other => return (format!("was refused: {other}"), ANOTHER),
+    };
+    (problem.into(), mend)
 }
 
 fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
@@ -326,6 +347,20 @@ impl Covers for Shown {
 pub(crate) fn explain(error: &Error) -> io::Error {
     let text = match error {
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => "it does not speak TLS, and this node does".into(),
+        Error::InvalidCertificate(fault) => format!("its certificate {}", describe(fault).0),
+        Error::AlertReceived(alert) => match alert {
+            AlertDescription::UnknownCA => "it does not know the CA of this node's certificate".into(),
+            AlertDescription::CertificateExpired => {
+                "it finds this node's certificate expired; check both clocks".into()
+            }
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked => "it refuses this node's certificate".into(),
+            AlertDescription::CertificateRequired => "it asks for a certificate, and this node showed none".into(),
+            _ => error.to_string(),
+        },
+        Error::NoCertificatesPresented => "it shows no certificate".into(),
         error => error.to_string(),
     };
     io::Error::new(io::ErrorKind::InvalidData, text)

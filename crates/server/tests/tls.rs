@@ -27,7 +27,7 @@ fn builder(name: &str, join: Option<&Node>) -> Builder {
     let joined = join.map(|other| format!("{}:{}", other.name(), other.dist().port()));
     Node::builder()
         .name(&format!("{name}@{HOST}"))
-        .cookie("testing")
+        .cookie("a_cookie_of_this_test")
         .epmd(false)
         .join(joined)
         .form_after(Duration::from_millis(500))

@@ -8,7 +8,7 @@ use wire::{
     request::Batch,
 };
 
-use crate::{message::Vitals, quorum::Level};
+use crate::{message::Vitals, quorum::Level, stop::StopRisk};
 
 /// Which replies of a connection are sent (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -200,9 +200,8 @@ pub struct NodeStatus {
     pub member: Member,
     /// How it fares.
     pub vitals: Vitals,
-    /// It may be stopped now without dropping below the replication factor for good: all shards that it holds or has a
-    /// place for have all their copies, and enough nodes remain to make a new one.
-    pub safe_to_stop: bool,
+    /// Why it may not be stopped now; `None` if it may.
+    pub stop_risk: Option<StopRisk>,
 }
 
 /// One shard in a [`Status`].

@@ -46,6 +46,7 @@ mod slab;
 pub mod slot;
 pub mod stamp;
 mod status;
+pub mod stop;
 pub mod store;
 pub mod table;
 pub mod term;

@@ -1,12 +1,13 @@
 //! The cluster as one node sees it, put together when somebody asks.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
-use node::{Awaited, Member, MemberState, Tables};
+use node::{Awaited, Member, Tables};
 
 use crate::{
     ask::{FormingStatus, NodeStatus, ShardStatus, Status},
     cluster::Seat,
     message::{Copy, Vitals},
+    stop::Survey,
     store::Store,
 };
 
@@ -56,9 +57,6 @@ impl Store {
         let seats =
             self.cluster.peers().filter(|(_, peer)| !peer.leaving).count() + usize::from(!self.cluster.leaving());
         let wanted = usize::from(self.cluster.replicas()).min(seats);
-        let whole = |shard: &ShardStatus| {
-            shard.replicas.len() == wanted && shard.replicas.iter().all(|name| shard.ready.contains(name))
-        };
         let unavailable = shards.iter().filter(|shard| shard.primary.is_none()).count() as u64;
         let known: Vec<(Member, Vitals)> = self.with_vitals(own);
         let connected = || known.iter().filter(|(member, _)| member.connected);
@@ -67,25 +65,23 @@ impl Store {
             .map(|(_, vitals)| vitals.behind)
             .fold(0, u64::saturating_add);
         let all_told = self.cluster.peers().all(|(_, peer)| !peer.holdings.is_empty());
-        let healed = all_told && moves == 0 && behind == 0 && shards.iter().all(whole);
-        let nodes = known
-            .into_iter()
-            .map(|(member, vitals)| {
-                let name = member.name.as_str();
-                let serving = matches!(member.state, MemberState::Up | MemberState::Suspect) && member.connected;
-                // While nobody is ready for a shard, any node may be the one that has something of it.
-                let has_part = |shard: &ShardStatus| {
-                    shard.ready.is_empty() || shard.replicas.iter().chain(&shard.ready).any(|holder| holder == name)
-                };
-                let spare = shards.iter().all(|shard| whole(shard) || !has_part(shard));
-                let enough_left = seats > usize::from(self.cluster.replicas());
-                NodeStatus {
-                    safe_to_stop: serving && spare && enough_left,
-                    member,
-                    vitals,
-                }
-            })
-            .collect();
+        let members: Vec<&Member> = known.iter().map(|(member, _)| member).collect();
+        let survey = Survey {
+            members: &members,
+            shards: &shards,
+            per_keyspace: usize::from(self.config.shards),
+            keyspaces: &self.config.keyspaces,
+            replicas: usize::from(self.cluster.replicas()),
+            wanted,
+            behind: behind > 0 || !all_told,
+        };
+        let healed = moves == 0 && !survey.behind && shards.iter().all(|shard| survey.is_whole(shard));
+        let node = |(member, vitals): &(Member, Vitals)| NodeStatus {
+            member: member.clone(),
+            vitals: *vitals,
+            stop_risk: survey.risk(member),
+        };
+        let nodes = known.iter().map(node).collect();
         Arc::new(Status {
             name: self.config.name.clone(),
             ready: awaited.is_empty()

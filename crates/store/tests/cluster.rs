@@ -7,6 +7,7 @@ use net::Net;
 use store::{
     ask::{NodeStatus, Payload, Session, ShardStatus, Silence},
     slot,
+    stop::StopRisk,
 };
 
 fn fill(net: &mut Net, name: &str, keys: usize) {
@@ -419,12 +420,54 @@ fn the_only_holder_of_a_shard_is_not_safe_to_stop() {
         let is_a = |node: &&NodeStatus| node.member.name.as_str() == "a@net";
         if status.shards.iter().any(|shard| alone("a@net", shard)) {
             seen += 1;
-            assert!(!status.nodes.iter().find(is_a).unwrap().safe_to_stop);
+            assert!(status.nodes.iter().find(is_a).unwrap().stop_risk.is_some());
         }
     }
     assert!(seen > 0, "something was handed over");
     net.heal();
-    assert!(net.status("b").nodes.iter().all(|node| node.safe_to_stop));
+    for node in &net.status("b").nodes {
+        let shards = node.vitals.shards_held;
+        assert_eq!(
+            node.stop_risk,
+            Some(StopRisk::FewReplicas { shards, left: 0 }),
+            "one replica"
+        );
+    }
+}
+
+#[test]
+fn one_of_three_nodes_with_three_replicas_is_safe_to_stop() {
+    let mut net = Net::new();
+    let risks = |net: &mut Net, at: &str| -> Vec<&str> {
+        let status = net.status(at);
+        let words = status
+            .nodes
+            .iter()
+            .map(|node| node.stop_risk.as_ref().map_or("yes", StopRisk::word));
+        words.collect()
+    };
+    net.start("a", &[]);
+    net.heal();
+    fill(&mut net, "a", 300);
+    assert_eq!(risks(&mut net, "a"), ["few_replicas"], "alone");
+    net.start("b", &["a"]);
+    net.heal();
+    assert_eq!(
+        risks(&mut net, "a"),
+        ["few_replicas"; 2],
+        "no third node to make a copy"
+    );
+    net.start("c", &["a"]);
+    net.heal();
+    for at in ["a", "b", "c"] {
+        assert_eq!(risks(&mut net, at), ["yes"; 3], "seen from {at}");
+    }
+    net.kill("c");
+    net.heal();
+    assert_eq!(risks(&mut net, "a"), ["few_replicas", "few_replicas", "away"]);
+    net.start("c", &["a"]);
+    net.heal();
+    assert_eq!(risks(&mut net, "b"), ["yes"; 3], "c has its copies again");
 }
 
 #[test]

@@ -27,6 +27,7 @@ use super::{
     remote::{Failure, Target, print, succeed},
     table::{Column, Table},
 };
+use crate::{duration, variable};
 use connection::{Address, Connection};
 use pace::Pace;
 
@@ -67,9 +68,9 @@ pub(crate) struct Bench {
     /// Connections
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     connections: u64,
-    /// Duration of each run
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    seconds: u64,
+    /// Duration of each run: a number of seconds, or a time such as 500ms or 2m
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = run_time)]
+    seconds: Duration,
     /// Bytes of a value
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(..=64 << 20))]
     size: u64,
@@ -85,8 +86,8 @@ pub(crate) struct Bench {
     /// Address of the RESP door
     #[arg(long, default_value = "127.0.0.1:6379")]
     resp: String,
-    /// Password of the RESP door
-    #[arg(long, env = "SALP_RESP_PASSWORD", hide_env_values = true)]
+    /// Password of the RESP listener [env: SALP_RESP_PASSWORD]
+    #[arg(long)]
     password: Option<String>,
     #[command(flatten)]
     target: Target,
@@ -183,7 +184,7 @@ impl Bench {
         let address = match protocol {
             Protocol::Resp => Address::Resp {
                 address: self.resp.clone(),
-                password: self.password.clone(),
+                password: self.password.clone().or_else(|| variable::read("SALP_RESP_PASSWORD")),
             },
             Protocol::Http => {
                 // Who is not let in is told so, and not how fast.
@@ -195,7 +196,7 @@ impl Bench {
         for _ in 0..self.connections {
             connections.push(Connection::open(&address).await?);
         }
-        let duration = Duration::from_secs(self.seconds);
+        let duration = self.seconds;
         let started = Instant::now();
         let paces = Pace::all(self.connections, self.pipeline, self.rate, started, duration);
         let mut tasks = JoinSet::new();
@@ -227,6 +228,14 @@ impl Bench {
             unsent: counted.unsent,
             latency: counted.latency.percentiles(),
         })
+    }
+}
+
+fn run_time(text: &str) -> Result<Duration, String> {
+    const MILLIS_MAX: u64 = 86_400_000;
+    match duration::parse_ms(text) {
+        Some(millis @ 100..=MILLIS_MAX) => Ok(Duration::from_millis(millis)),
+        _ => Err(format!("must be from 100ms to 1d: {}", duration::GRAMMAR)),
     }
 }
 

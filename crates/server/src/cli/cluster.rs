@@ -26,6 +26,8 @@ struct Node {
     memory_bytes: u64,
     ops_per_second: u64,
     safe_to_stop: bool,
+    #[serde(default)]
+    stop_risk: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -187,7 +189,11 @@ fn render_cluster(cluster: &Cluster) -> String {
             node.shards_replica.to_string(),
             node.shards_held.to_string(),
             node.keys_held.to_string(),
-            if node.safe_to_stop { "yes" } else { "no" }.into(),
+            match (node.safe_to_stop, &node.stop_risk) {
+                (true, _) => "yes".into(),
+                (false, Some(risk)) => format!("no: {risk}"),
+                (false, None) => "no".into(),
+            },
         ]);
     }
     let mut text = table.render();
@@ -205,11 +211,15 @@ fn render_cluster(cluster: &Cluster) -> String {
             }
             _ => writeln!(text, "healed     yes: every shard has all its copies"),
         },
+        (false, 0) if cluster.moves == 0 => writeln!(text, "healed     no: replicas are being compared"),
         (false, 0) => writeln!(
             text,
             "healed     no: {} copies still to be made or handed over",
             cluster.moves
         ),
+        (false, unavailable) if cluster.moves == 0 => {
+            writeln!(text, "healed     no: {unavailable} shards are unavailable")
+        }
         (false, unavailable) => {
             writeln!(
                 text,
@@ -256,18 +266,26 @@ mod tests {
 
     #[test]
     fn the_cluster_says_whether_it_is_healed() {
-        let of = |nodes: &[&str], healed: bool, unavailable: u64| {
+        let with_moves = |nodes: &[&str], healed: bool, unavailable: u64, moves: u64| {
             let rest = format!(
-                r#""name":"a@h","shards":1024,"replicas":3,"healed":{healed},"moves":4,"unavailable_shards":{unavailable},
+                r#""name":"a@h","shards":1024,"replicas":3,"healed":{healed},"moves":{moves},"unavailable_shards":{unavailable},
                 "keyspaces":["default"],"leaving":false"#
             );
             render_cluster(&serde_json::from_str(&format!(r#"{{"nodes":[{}],{rest}}}"#, nodes.join(","))).unwrap())
         };
+        let of = |nodes: &[&str], healed, unavailable| with_moves(nodes, healed, unavailable, 4);
+        assert!(with_moves(&[NODE; 3], false, 0, 0).contains("healed     no: replicas are being compared\n"));
+        assert!(with_moves(&[NODE; 3], false, 2, 0).contains("healed     no: 2 shards are unavailable\n"));
         let (three, down) = ([NODE; 3], NODE.replace("true", "false").replace("up", "down"));
         assert!(of(&three, true, 0).ends_with("healed     yes: every shard has all its copies\n"));
         assert!(of(&[NODE, NODE, &down], true, 0).ends_with("healed     yes, with 2 of 3 copies: too few nodes\n"));
         assert!(of(&[NODE], true, 0).ends_with("healed     yes, with 1 of 3 copies: too few nodes\n"));
         assert!(of(&three, false, 0).contains("no: 4 copies"));
+        let risky = NODE.replace(
+            r#""safe_to_stop":true"#,
+            r#""safe_to_stop":false,"stop_risk":"add a node""#,
+        );
+        assert!(of(&[NODE, &risky], true, 0).contains("  no: add a node\n"));
         assert!(of(&three, false, 2).contains("2 shards are unavailable"));
     }
 }

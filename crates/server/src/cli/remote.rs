@@ -12,8 +12,10 @@ use hyper::body::Bytes;
 use super::{bench, cluster, fill};
 use crate::{
     client::{Answer, Client, ClientError},
+    duration,
     http::encode,
     output::complain,
+    variable,
 };
 
 /// Commands for a running cluster.
@@ -101,17 +103,22 @@ pub(crate) enum Remote {
 /// Which node to talk to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Target {
-    /// Address of a node
-    #[arg(long, env = "SALP_URL", default_value = "http://127.0.0.1:4000")]
-    url: String,
-    /// Token of the HTTP door
-    #[arg(long, env = "SALP_HTTP_TOKEN", hide_env_values = true)]
+    /// Address of a node [default: http://127.0.0.1:4000] [env: SALP_URL]
+    #[arg(long)]
+    url: Option<String>,
+    /// Token of its HTTP listener [env: SALP_HTTP_TOKEN]
+    #[arg(long)]
     token: Option<String>,
 }
 
+/// Where a node of `salp dev` listens.
+const URL: &str = "http://127.0.0.1:4000";
+
 impl Target {
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&self.url, self.token.clone())?)
+        let of_variable = || variable::read("SALP_URL");
+        let url = self.url.clone().or_else(of_variable);
+        Ok(Client::new(url.as_deref().unwrap_or(URL), self.token())?)
     }
 
     /// Host and port, for who makes connections without [`Client`].
@@ -130,7 +137,11 @@ impl Target {
 
     /// The value of the header `Authorization`.
     pub(super) fn authorization(&self) -> Option<String> {
-        self.token.as_ref().map(|token| format!("Bearer {token}"))
+        self.token().map(|token| format!("Bearer {token}"))
+    }
+
+    fn token(&self) -> Option<String> {
+        self.token.clone().or_else(|| variable::read("SALP_HTTP_TOKEN"))
     }
 }
 
@@ -180,6 +191,9 @@ impl Failure {
     /// What an answer that is no success means: our fault, or the cluster's.
     pub(super) fn of(answer: &Answer) -> Self {
         let text = answer.problem();
+        if !answer.is_problem() {
+            return Self::unreachable(text);
+        }
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::INSUFFICIENT_STORAGE => Self::negative(text),
             StatusCode::UNAUTHORIZED => Self::usage("the node asks for its token: give --token or set SALP_HTTP_TOKEN"),
@@ -262,9 +276,9 @@ pub(super) async fn succeed(client: &Client, method: Method, path: &str, body: B
 }
 
 fn ttl(text: &str) -> Result<String, String> {
-    match crate::http::duration_ms(text) {
+    match duration::parse_ms(text) {
         Some(1..) => Ok(text.to_owned()),
-        _ => Err("it is a time above zero such as 60s, 1500ms, 5m, 12h or 7d".to_owned()),
+        _ => Err(format!("must be a time above zero: {}", duration::GRAMMAR)),
     }
 }
 
@@ -282,7 +296,7 @@ fn path_of(key: &str) -> String {
 async fn get(client: &Client, key: &str) -> Result<(), Failure> {
     let answer = client.send(Method::GET, &path_of(key), Bytes::new()).await?;
     match answer.status {
-        StatusCode::OK => {
+        StatusCode::OK if answer.has_version => {
             print(&answer.body)?;
             // A value in a file or a pipe is to be that value and no byte more.
             if io::stdout().is_terminal() {
@@ -291,7 +305,7 @@ async fn get(client: &Client, key: &str) -> Result<(), Failure> {
                 Ok(())
             }
         }
-        StatusCode::NOT_FOUND => Err(Failure::negative("")),
+        _ if answer.is_missing_key() => Err(Failure::negative("")),
         _ => Err(Failure::of(&answer)),
     }
 }
@@ -307,7 +321,7 @@ async fn del(client: &Client, keys: &[String]) -> Result<(), Failure> {
     for key in keys {
         let answer = client.send(Method::DELETE, &path_of(key), Bytes::new()).await?;
         match answer.status {
-            StatusCode::NOT_FOUND => {}
+            _ if answer.is_missing_key() => {}
             status if status.is_success() => deleted += 1,
             _ => return Err(Failure::of(&answer)),
         }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{ConfigError, discovery::DISCOVERY};
+use crate::variable::Variable;
 
 /// How often a setting may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "http-token",
         "SECRET",
         "bearer token of HTTP clients; better in the file or the environment",
+    ),
+    many(
+        "http-host",
+        "HOST",
+        "a further name by which HTTP clients call this node, or * for any; it answers to localhost, IP addresses and \
+         the host in its name",
+    ),
+    many(
+        "http-cors",
+        "ORIGIN",
+        "a web site whose pages may use this node, such as https://app.example, or * for any",
     ),
     one("dist-bind", "IP", "127.0.0.1", "where other nodes connect"),
     one(
@@ -223,6 +235,16 @@ impl Setting {
         Self::all().find(|setting| setting.name == name)
     }
 
+    /// Its value is not shown to anybody.
+    fn is_secret(&self) -> bool {
+        ["cookie", "resp-password", "http-token"].contains(&self.name)
+    }
+
+    /// Its name is taken, and its work is not done yet: only its default is accepted.
+    pub(crate) fn is_to_come(&self) -> bool {
+        ["data-dir", "workers"].contains(&self.name)
+    }
+
     /// Its environment variable.
     pub(crate) fn variable(&self) -> String {
         format!("SALP_{}", self.name.replace('-', "_").to_uppercase())
@@ -286,6 +308,8 @@ impl fmt::Display for Place<'_> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     given: BTreeMap<&'static str, Vec<Given>>,
+    /// Variables that are not meant for salp, each with what to do about it.
+    pub(crate) ignored: Vec<String>,
     /// The tables `[[keyspace]]` of the file.
     pub(crate) keyspaces: Option<(PathBuf, Vec<toml::Value>)>,
 }
@@ -306,8 +330,21 @@ impl Settings {
         let mut settings = Self::default();
         settings.read_file(file)?;
         for setting in Setting::all() {
-            let Some(text) = variable(&setting.variable()) else {
-                continue;
+            let name = setting.variable();
+            let text = match variable(&name).map(Variable::of) {
+                None => continue,
+                // An empty secret would open a port that somebody meant to close.
+                Some(Variable::Empty) if setting.is_secret() => String::new(),
+                Some(Variable::Empty) => continue,
+                Some(Variable::OfService(text)) => {
+                    settings.ignored.push(format!(
+                        "{name}={text} is ignored: Kubernetes sets such variables for its services. Use --{}, the settings \
+                         file, or enableServiceLinks: false in the pod",
+                        setting.name
+                    ));
+                    continue;
+                }
+                Some(Variable::Text(text)) => text,
             };
             settings.replace(setting, &setting.texts(&text), &Source::Environment);
         }

@@ -20,7 +20,7 @@ fn resolve(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str
     if let Some(text) = file {
         fs::write(&path, text).unwrap();
     }
-    let mut given: Vec<(&'static str, Vec<String>)> = vec![("cookie", vec!["secret".into()])];
+    let mut given: Vec<(&'static str, Vec<String>)> = vec![("cookie", vec!["secret_of_this_test".into()])];
     for (name, text) in flags {
         let name = Setting::find(name).expect("a setting").name;
         match given.iter_mut().find(|(other, _)| *other == name) {
@@ -155,9 +155,10 @@ fn errors_name_the_setting_its_place_and_the_mend() {
         ("dist-tls-key", "a.key", &["--dist-tls-cert: is missing"]),
         ("dist-port", "9-8", &["no range", "9100-9199"]),
         ("dist-port", "0-8", &["no range"]),
-        ("tick-time", "5", &["no time", "5s"]),
+        ("tick-time", "5x", &["not a time", "5s"]),
         ("tick-time", "1ms", &["too short", "100ms"]),
-        ("tick-time", "99999999999999999999s", &["no time"]),
+        ("tick-time", "99999999999999999999s", &["not a time"]),
+        ("tick-time", "1001h", &["longer than 1000 hours"]),
         ("replicas", "0", &["from 1 to 15"]),
         ("shards", "1000", &["power of two"]),
         ("workers", "4", &["not there yet"]),
@@ -224,14 +225,109 @@ fn the_place_is_where_the_value_came_from() {
 
 #[test]
 fn what_is_open_needs_a_secret_or_consent() {
-    resolve(&[("resp", "0.0.0.0:6379")], &[("SALP_RESP_PASSWORD", "p")], None).unwrap();
+    resolve(
+        &[("resp", "0.0.0.0:6379")],
+        &[("SALP_RESP_PASSWORD", "0123456789abcdef")],
+        None,
+    )
+    .unwrap();
     resolve(
         &[("resp", "0.0.0.0:6379"), ("dist-bind", "0.0.0.0"), ("insecure", "true")],
         &[],
         None,
     )
     .unwrap();
-    resolve(&[("http", "10.0.0.1:1")], &[], Some("http_token = 't'")).unwrap();
+    resolve(&[("http", "10.0.0.1:1")], &[], Some("http_token = '0123456789abcdef'")).unwrap();
+}
+
+#[test]
+fn a_short_secret_is_for_loopback_alone() {
+    let short = "0123456789abcde";
+    for (address, text, secret) in [
+        ("resp", "0.0.0.0:6379", "resp-password"),
+        ("resp", "[::]:6379", "resp-password"),
+        ("http", "10.0.0.1:4000", "http-token"),
+        ("http", "0.0.0.0:0", "http-token"),
+        ("dist-bind", "10.0.0.1", "cookie"),
+    ] {
+        let name = format!("--{secret}");
+        check_error(
+            &[(address, text), (secret, short)],
+            &[],
+            None,
+            &[&name, "shorter than 16 bytes", "--insecure"],
+        );
+        resolve(&[(address, text), (secret, short), ("insecure", "true")], &[], None).unwrap();
+    }
+    let dir = TestDir::new();
+    let path = dir.join("cookie");
+    fs::write(&path, short).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+    let flags = [
+        ("cookie-file", vec![path.display().to_string()]),
+        ("dist-bind", vec!["10.0.0.1".to_owned()]),
+    ];
+    let settings = Settings::merge(&flags, |_| None, None).unwrap();
+    let line = Config::resolve(&settings).unwrap_err().to_string();
+    assert!(line.starts_with("--cookie-file: is shorter than 16 bytes"), "{line}");
+    resolve(
+        &[("resp-password", "p"), ("http-token", "t"), ("cookie", "c")],
+        &[],
+        None,
+    )
+    .unwrap();
+}
+
+#[test]
+fn what_kubernetes_sets_for_services_is_passed_over() {
+    for (variable, text) in [
+        ("SALP_DIST_PORT", "tcp://10.3.2.1:9100"),
+        ("SALP_EPMD_PORT", "tcp://10.3.2.1:4369"),
+        ("SALP_DISCOVERY_PORT", "udp://10.3.2.1:4369"),
+        ("SALP_HTTP", "tcp://10.3.2.1:80"),
+        ("SALP_RESP", "tcp://10.3.2.1:6379"),
+        ("SALP_LOG", "sctp://10.3.2.1:1"),
+        ("SALP_HTTP_TOKEN", "tcp://10.3.2.1:80"),
+    ] {
+        let flags = [("cookie", vec!["secret".to_owned()])];
+        let settings = Settings::merge(&flags, |name| (name == variable).then(|| text.to_owned()), None).unwrap();
+        let [line] = settings.ignored.as_slice() else {
+            panic!("{variable}: {:?}", settings.ignored);
+        };
+        assert!(
+            line.starts_with(&format!("{variable}={text} is ignored")) && line.contains("Kubernetes"),
+            "{line}"
+        );
+        let with = format!("{:?}", Config::resolve(&settings).unwrap());
+        let without = format!(
+            "{:?}",
+            Config::resolve(&Settings::merge(&flags, |_| None, None).unwrap()).unwrap()
+        );
+        assert_eq!(with, without, "{variable}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_unset_unless_it_is_a_secret() {
+    let nothing = format!("{:?}", resolve(&[], &[], None).unwrap());
+    for setting in Setting::all() {
+        let variable = setting.variable();
+        let resolved = resolve(&[], &[(&variable, "")], None);
+        match setting.name {
+            "resp-password" | "http-token" => {
+                let line = resolved.unwrap_err().to_string();
+                assert!(line.starts_with(&variable) && line.contains("is empty"), "{line}");
+            }
+            _ => assert_eq!(format!("{:?}", resolved.unwrap()), nothing, "{variable}"),
+        }
+    }
+    let flags = |_: &str| Some(String::new());
+    assert!(
+        Settings::merge(&[], flags, None)
+            .unwrap()
+            .one("cookie")
+            .is_some_and(|given| given.text.is_empty())
+    );
 }
 
 #[test]

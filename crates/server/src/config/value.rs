@@ -10,10 +10,12 @@ use std::{
     time::Duration,
 };
 
+use axum::http::{Uri, uri::Authority};
 use node::Atom;
 use store::config::{Keyspace, Password};
 
 use super::{Join, LogFormat};
+use crate::duration;
 
 /// A value, or what is wrong with its text and how to mend it.
 pub(super) type Parsed<T> = Result<T, (String, String)>;
@@ -157,24 +159,16 @@ pub(super) fn shards(text: &str) -> Parsed<u16> {
     }
 }
 
-/// A time of at least `min`, in whole units.
+/// A time of at least `min`.
 pub(super) fn time(text: &str, min: Duration) -> Parsed<Duration> {
-    let mend = "write a number with ms, s, m or h, such as 5s";
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let unit_ms: u64 = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return wrong(format!("{text:?} is no time"), mend),
+    const MILLIS_MAX: u64 = 1000 * 3_600_000;
+    let mend = format!("write {}", duration::GRAMMAR);
+    let Some(millis) = duration::parse_ms(text) else {
+        return wrong(format!("{text:?} is not a time"), mend);
     };
-    let number = text[..digits].parse::<u64>().ok();
-    let Some(millis) = number
-        .and_then(|n| n.checked_mul(unit_ms))
-        .filter(|millis| *millis <= 1000 * 3_600_000)
-    else {
-        return wrong(format!("{text:?} is no time of up to 1000 hours"), mend);
-    };
+    if millis > MILLIS_MAX {
+        return wrong(format!("{text:?} is longer than 1000 hours"), mend);
+    }
     let time = Duration::from_millis(millis);
     if time < min {
         return wrong(
@@ -223,6 +217,34 @@ pub(super) fn host_name(text: &str) -> Parsed<String> {
         return Ok(text.into());
     }
     wrong(format!("{text:?} is no host"), "give a name or an IPv4 address")
+}
+
+/// A name under which HTTP clients ask for this node.
+pub(super) fn http_host(text: &str) -> Parsed<String> {
+    if text == "*" {
+        return Ok(text.into());
+    }
+    host_name(text).or_else(|_| {
+        let mend = "write a name without scheme and port, such as kv.example.com, or *";
+        wrong(format!("{text:?} is not a host name"), mend)
+    })
+}
+
+/// The origin of a web page: scheme, host and maybe a port.
+pub(super) fn origin(text: &str) -> Parsed<String> {
+    let uri = || text.parse::<Uri>().ok();
+    let is_plain = |uri: &Uri| {
+        let (scheme, authority) = (uri.scheme_str(), uri.authority().map(Authority::as_str));
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = (scheme, authority) else {
+            return false;
+        };
+        text == format!("{scheme}://{authority}") && !authority.contains('@')
+    };
+    if text == "*" || uri().is_some_and(|uri| is_plain(&uri)) {
+        return Ok(text.into());
+    }
+    let mend = "write scheme and host without a path, such as https://app.example, or *";
+    wrong(format!("{text:?} is not the origin of a web page"), mend)
 }
 
 /// What node names begin with.

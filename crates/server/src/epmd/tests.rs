@@ -160,3 +160,20 @@ async fn a_beam_lists_our_names() {
     };
     assert_eq!(String::from_utf8_lossy(&output.stdout), "{ok,[{\"a\",1001}]}");
 }
+
+#[test]
+fn the_port_mapper_listens_where_the_node_does() {
+    for (node, bind) in [
+        ("127.0.0.1", &["127.0.0.1"][..]),
+        ("127.0.0.2", &["127.0.0.1", "127.0.0.2"]),
+        ("10.0.0.1", &["127.0.0.1", "10.0.0.1"]),
+        ("0.0.0.0", &["0.0.0.0"]),
+        ("::1", &["127.0.0.1"]),
+        ("2001:db8::1", &["127.0.0.1", "2001:db8::1"]),
+        ("::", &["0.0.0.0"]),
+    ] {
+        let place = Place::beside(node.parse().unwrap(), 4369);
+        let wanted: Vec<IpAddr> = bind.iter().map(|address| address.parse().unwrap()).collect();
+        assert_eq!(place.bind, wanted, "{node}");
+    }
+}

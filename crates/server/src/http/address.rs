@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use axum::http::Uri;
 
 use super::problem::Problem;
+use crate::duration;
 
 /// A path below the keyspace, and the keyspace's name if the path begins with one.
 pub(crate) fn split_keyspace(path: &str) -> (Option<&str>, &str) {
@@ -109,26 +110,11 @@ impl Query {
     }
 }
 
-/// Milliseconds of a duration such as `60s`, `1500ms`, `5m`, `12h`, `7d`; a bare number counts seconds.
-pub(crate) fn duration_ms(text: &str) -> Option<u64> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let factor = match unit {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
-}
-
 /// Milliseconds to live as `ttl` says.
 pub(crate) fn ttl_ms(text: &str) -> Result<u64, Problem> {
     // Later than this many milliseconds a deadline would no longer be a signed number.
     const TTL_MS_MAX: u64 = i64::MAX as u64 / 2;
-    duration_ms(text)
+    duration::parse_ms(text)
         .filter(|ms| (1..=TTL_MS_MAX).contains(ms))
         .ok_or_else(|| Problem::bad("'ttl' is a time above zero such as 60s, 1500ms, 5m, 12h or 7d"))
 }
@@ -220,7 +206,6 @@ mod tests {
         #[test]
         fn junk_is_decoded_or_refused(text: String) {
             let _ = decode(&text);
-            let _ = duration_ms(&text);
         }
     }
 }

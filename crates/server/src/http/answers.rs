@@ -160,8 +160,11 @@ impl Answers {
             .headers
             .get(header::CONTENT_TYPE)
             .map_or(&b""[..], |kind| kind.as_bytes());
+        let condition = |name| parts.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
+        let conditions = [condition(header::IF_MATCH), condition(header::IF_NONE_MATCH)];
         let uri = parts.uri.path_and_query().map_or("", |path| path.as_str());
-        for part in [parts.method.as_str().as_bytes(), uri.as_bytes(), level, kind, body] {
+        let all = [parts.method.as_str().as_bytes(), uri.as_bytes(), level, kind, body];
+        for part in all.into_iter().chain(conditions) {
             hasher.write_usize(part.len());
             hasher.write(part);
         }
@@ -204,7 +207,9 @@ pub(super) async fn remember(State(door): State<Shared>, request: Request, next:
             let key = key
                 .to_str()
                 .ok()
-                .filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()))
+                .filter(|key| {
+                    (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+                })
                 .map(str::to_owned);
             let answer = match key {
                 Some(key) => once(door, key, request, next).await,

@@ -8,7 +8,7 @@ use axum::{
     extract::{Request, State},
     http::{StatusCode, header},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use wire::{
     reply::{Reply, Tokens},
     request::Batch,
@@ -45,7 +45,27 @@ struct Operation {
     value_encoded: Option<String>,
     content_type: Option<String>,
     ttl: Option<String>,
+    #[serde(default, deserialize_with = "whole")]
     by: Option<i64>,
+}
+
+/// A whole number. To JSON Schema `5.0` is one as well, and some programs write it so.
+fn whole<'de, D: Deserializer<'de>>(input: D) -> Result<Option<i64>, D::Error> {
+    /// Up to here a fraction would still show.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let number = serde_json::Number::deserialize(input)?;
+    let from_float = || {
+        let float = number
+            .as_f64()
+            .filter(|float| float.fract() == 0.0 && float.abs() <= EXACT_MAX);
+        float.map(|float| float as i64)
+    };
+    match number.as_i64().or_else(from_float) {
+        Some(whole) => Ok(Some(whole)),
+        None => Err(D::Error::custom(format!(
+            "by must be a whole number of 64 bits, not {number}"
+        ))),
+    }
 }
 
 /// One result.
@@ -213,7 +233,7 @@ fn read<'a>(op: Verb, reply: &mut impl Iterator<Item = Reply<'a>>) -> Result<Out
             _ => Outcome::of(StatusCode::NO_CONTENT),
         },
         Verb::Incr => Outcome {
-            value: Some(kv::integer(reply)?.to_string()),
+            value: Some(kv::integer(reply).map_err(kv::uncountable)?.to_string()),
             ..Outcome::of(StatusCode::OK)
         },
     })
@@ -265,6 +285,23 @@ mod tests {
             r#"{"op":"incr","key":"a","by":1.5}"#,
         ] {
             assert!(serde_json::from_str::<Operation>(text).is_err(), "{text}");
+        }
+        for (by, read) in [
+            ("5", Some(5)),
+            ("-5.0", Some(-5)),
+            ("1e3", Some(1000)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+            ("1e300", None),
+            ("0.5", None),
+            ("\"5\"", None),
+        ] {
+            let text = format!(r#"{{"op":"incr","key":"a","by":{by}}}"#);
+            assert_eq!(
+                serde_json::from_str::<Operation>(&text).ok().and_then(|op| op.by),
+                read,
+                "{by}"
+            );
         }
         assert!(bytes("key", Some("a"), Some("a")).is_err());
         assert!(bytes("key", None, None).is_err());

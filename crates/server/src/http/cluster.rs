@@ -29,6 +29,8 @@ pub(crate) struct NodeView<'a> {
     memory_bytes: u64,
     ops_per_second: u64,
     safe_to_stop: bool,
+    /// Why it may not be stopped now.
+    stop_risk: Option<String>,
 }
 
 impl<'a> NodeView<'a> {
@@ -46,7 +48,8 @@ impl<'a> NodeView<'a> {
             shards_held: vitals.shards_held,
             memory_bytes: vitals.memory_bytes,
             ops_per_second: vitals.ops_per_second,
-            safe_to_stop: node.safe_to_stop,
+            safe_to_stop: node.stop_risk.is_none(),
+            stop_risk: node.stop_risk.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -178,10 +181,23 @@ pub(super) async fn shards(State(door): State<Shared>) -> Answer {
 
 /// `GET /readyz`
 pub(super) async fn ready(State(door): State<Shared>) -> Answer {
-    match unready(&*door.status().await?) {
-        None => Ok("ready\n".into_response()),
+    let status = door.status().await?;
+    match unready(&status) {
+        None => Ok(match stop_risk(&status) {
+            None => "ready\nsafe to stop\n".into_response(),
+            Some(risk) => format!("ready\nnot safe to stop: {risk}\n").into_response(),
+        }),
         Some(unready) => Ok(unready.respond()),
     }
+}
+
+/// Why this node may not be stopped now.
+fn stop_risk(status: &Status) -> Option<String> {
+    let me = status
+        .nodes
+        .iter()
+        .find(|node| node.member.name.as_str() == status.name);
+    me?.stop_risk.as_ref().map(ToString::to_string)
 }
 
 /// Why the node should be given no requests.
@@ -193,6 +209,8 @@ struct Unready {
     reason: &'static str,
     /// With which nodes it does not agree yet.
     awaited: Vec<AwaitedView>,
+    /// Why the node may not be stopped now either.
+    stop_risk: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -212,6 +230,7 @@ impl Unready {
             detail: detail.into(),
             reason,
             awaited: status.awaited.iter().map(view).collect(),
+            stop_risk: stop_risk(status),
         }
     }
 
@@ -294,7 +313,9 @@ pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer 
         ));
     }
     if door.status().await?.name == name {
-        return Err(Problem::bad(format!("{name} is this node; name another")));
+        let detail = format!("{name} is this node; name another");
+        let title = "A node is always connected to itself";
+        return Err(Problem::refused(StatusCode::CONFLICT, "this_node", title, detail));
     }
     door.handle.add(&name);
     Ok(accepted(&name, "connect"))
@@ -367,7 +388,7 @@ mod tests {
                 dist_port: None,
             },
             vitals: Vitals::default(),
-            safe_to_stop: false,
+            stop_risk: None,
         };
         Status {
             name: "a@h".into(),
@@ -441,6 +462,7 @@ mod tests {
             "awaited": [
                 {"node": "b@h", "exchange": "connection"}, {"node": "c@h", "exchange": "global"},
             ],
+            "stop_risk": null,
         });
         assert_eq!(body, wanted);
     }

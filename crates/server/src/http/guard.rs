@@ -6,9 +6,14 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use wire::reply::ErrorKind;
+use store::config::Password;
+use wire::reply::{ErrorKind, Retry};
 
-use super::{Shared, problem::Problem};
+use super::{Shared, listener::Peer, problem::Problem};
+use crate::{
+    guesses::{self, TOKENS},
+    log::limit,
+};
 
 /// What tells nothing about data: the page without its figures, the API's description, and the probes of a supervisor
 /// that has no token.
@@ -16,20 +21,52 @@ const OPEN: [&str; 4] = ["/", "/openapi.json", "/healthz", "/readyz"];
 
 /// Lets a request pass that shows the token, if there is one, and was not made by somebody else's web page.
 pub(super) async fn admit(State(door): State<Shared>, request: Request, next: Next) -> Response {
-    if crosses_sites(&request) {
+    if crosses_sites(&request) && door.settings.origins.admitted(request.headers()).is_none() {
         let detail = "a page of another site may not write here";
         return Problem::refused(StatusCode::FORBIDDEN, "cross_site", "Request of another site", detail)
             .into_response();
     }
     let admitted = match &door.settings.token {
         None => true,
-        Some(token) => OPEN.contains(&request.uri().path()) || bearer(&request).is_some_and(|given| token.is(given)),
+        // What a resource can do is no secret, and a browser that asks has no token with it.
+        Some(_) if request.method() == Method::OPTIONS => true,
+        Some(_) if OPEN.contains(&request.uri().path()) => true,
+        Some(token) => match shows(token, &request) {
+            Ok(shows) => shows,
+            Err(refused) => return refused.into_response(),
+        },
     };
     if admitted {
         next.run(request).await
     } else {
         Problem::of(ErrorKind::NoAuth, "show the token as 'Authorization: Bearer …'").into_response()
     }
+}
+
+/// Whether `request` shows the token. Refused unread if too many wrong ones came from the same machine of late.
+fn shows(token: &Password, request: &Request) -> Result<bool, Problem> {
+    let Some(given) = bearer(request) else { return Ok(false) };
+    let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+    if peer.is_some_and(|peer| TOKENS.room(peer) == 0) {
+        let problem = Problem {
+            retry: Retry::Safe,
+            ..Problem::refused(
+                StatusCode::TOO_MANY_REQUESTS,
+                "guesses",
+                "Too many wrong tokens",
+                "too many wrong tokens came from this address; no token from there is looked at for some seconds",
+            )
+        };
+        return Err(problem.with_header(header::RETRY_AFTER, guesses::WINDOW.as_secs()));
+    }
+    let shows = token.is(given);
+    if let Some(peer) = peer.filter(|_| !shows) {
+        TOKENS.add(peer, 1);
+        if limit::SECRET.allows() {
+            tracing::warn!(address = %peer, "an HTTP client showed a wrong token");
+        }
+    }
+    Ok(shows)
 }
 
 fn bearer(request: &Request) -> Option<&[u8]> {
@@ -70,10 +107,9 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(
-        HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("same-origin"),
-    );
+    headers
+        .entry(HeaderName::from_static("cross-origin-resource-policy"))
+        .or_insert(HeaderValue::from_static("same-origin"));
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static(

@@ -18,8 +18,9 @@ use super::{
     Answer, Door, Place, Shared,
     address::{self, Query},
     found::{Found, TERM_TYPE, takes_terms},
-    header_value, json,
+    gzip, header_value, json,
     problem::Problem,
+    range::{self, Wanted},
 };
 
 /// Keys that a page aims at, and the most it may be asked for.
@@ -56,6 +57,11 @@ pub(super) fn integer<'a>(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Resul
 /// Value and content type as the store takes them. A term has to be one, since a BEAM client will be given it as such;
 /// a binary term is the same value as its bytes.
 pub(super) fn checked_value(content_type: &[u8], value: Bytes) -> Result<(Vec<u8>, Bytes), Problem> {
+    if !content_type.is_empty() && !is_media_type(content_type) {
+        return Err(Problem::bad(
+            "a content type is written type/subtype, such as text/plain",
+        ));
+    }
     if content_type != TERM_TYPE.as_bytes() {
         return Ok((content_type.to_vec(), value));
     }
@@ -66,6 +72,17 @@ pub(super) fn checked_value(content_type: &[u8], value: Bytes) -> Result<(Vec<u8
     }
 }
 
+/// Whether `kind` is `type/subtype` and maybe parameters (RFC 9110, 8.3.1). It will be sent as it is.
+fn is_media_type(kind: &[u8]) -> bool {
+    let is_token = |part: &&[u8]| {
+        let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        !part.is_empty() && part.iter().all(is_of_token)
+    };
+    let essence = kind.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let parts: Vec<&[u8]> = essence.split(|&byte| byte == b'/').collect();
+    parts.len() == 2 && parts.iter().all(is_token) && kind.iter().all(|&byte| matches!(byte, b' '..=b'~'))
+}
+
 /// Arguments of `SALP.PUT` behind the value: when it expires.
 pub(super) fn expiry(ttl: Option<&str>) -> Result<Vec<Vec<u8>>, Problem> {
     Ok(match ttl {
@@ -74,18 +91,44 @@ pub(super) fn expiry(ttl: Option<&str>) -> Result<Vec<Vec<u8>>, Problem> {
     })
 }
 
-/// Eventual keyspaces have no order of writes that a condition could be checked against.
-fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH) {
-        let detail = "compare-and-set needs a strong keyspace; this one is eventual";
-        return Err(Problem::refused(
-            StatusCode::CONFLICT,
-            "eventual",
-            "The keyspace is eventual",
-            detail,
-        ));
+/// Whether a write is for a new key alone: `If-None-Match: *`, as `SET … NX`. Eventual keyspaces have no order of
+/// writes that other conditions could be checked against.
+fn only_if_new(headers: &HeaderMap) -> Result<bool, Problem> {
+    let mut conditions = headers.get_all(header::IF_NONE_MATCH).iter();
+    let is_new = match (conditions.next(), conditions.next()) {
+        (Some(condition), None) => condition.as_bytes().trim_ascii() == b"*",
+        _ => false,
+    };
+    if headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH) && !is_new {
+        return Err(eventual());
     }
-    Ok(())
+    Ok(is_new)
+}
+
+fn eventual() -> Problem {
+    let detail =
+        "compare-and-set needs a strong keyspace; this one is eventual, and has If-None-Match: * for PUT alone";
+    Problem::refused(StatusCode::CONFLICT, "eventual", "The keyspace is eventual", detail)
+}
+
+/// A write that takes no condition.
+fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
+    match only_if_new(headers)? {
+        false => Ok(()),
+        true => Err(eventual()),
+    }
+}
+
+/// A refusal to count on what is no number, or on one that has no place for the sum.
+pub(super) fn uncountable(problem: Problem) -> Problem {
+    if problem.status != StatusCode::BAD_REQUEST {
+        return problem;
+    }
+    let (kind, title) = match problem.detail.contains("overflow") {
+        true => ("overflow", "The sum is too large"),
+        false => ("not_a_number", "The value is not a number"),
+    };
+    Problem::refused(StatusCode::CONFLICT, kind, title, problem.detail)
 }
 
 /// Whether an `If-None-Match` of `given` names the version (RFC 9110, 13.1.2; weak comparison).
@@ -96,7 +139,10 @@ fn names_version(given: &HeaderValue, version: &str) -> bool {
         .map(<[u8]>::trim_ascii)
         .any(|tag| {
             let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
-            tag == b"*" || tag.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\"")) == Some(version.as_bytes())
+            let named = tag.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\""));
+            // Compressed or not: the value is the same.
+            let named = named.map(|named| named.strip_suffix(gzip::SUFFIX.as_bytes()).unwrap_or(named));
+            tag == b"*" || named == Some(version.as_bytes())
         })
 }
 
@@ -141,7 +187,20 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let (kind, bytes) = found.held.representation(external);
-        let mut response = Bytes::copy_from_slice(&bytes).into_response();
+        let tag = format!("\"{version}\"");
+        let mut response = match range::wanted(request.method(), request.headers(), bytes.len(), &tag) {
+            Wanted::Whole => Bytes::copy_from_slice(&bytes).into_response(),
+            Wanted::Part(part) => {
+                let (first, last, all) = (part.start, part.end - 1, bytes.len());
+                let place = header_value(&format!("bytes {first}-{last}/{all}"));
+                let part = Bytes::copy_from_slice(&bytes[part]);
+                (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, place)], part).into_response()
+            }
+            Wanted::Nothing => return Err(no_such_range(bytes.len())),
+        };
+        response
+            .headers_mut()
+            .insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if let Ok(kind) = HeaderValue::from_bytes(kind) {
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
         }
@@ -150,7 +209,7 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(&version));
     if found.held.is_term() {
-        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        headers.append(header::VARY, HeaderValue::from_static("accept"));
     }
     // May be kept, but is to be asked for again: the next write may come at any moment.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -160,10 +219,17 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
     Ok(response)
 }
 
+fn no_such_range(length: usize) -> Problem {
+    let detail = format!("the value has {length} bytes, and the range begins behind them");
+    let status = StatusCode::RANGE_NOT_SATISFIABLE;
+    let problem = Problem::refused(status, "no_range", "No such range", detail);
+    problem.with_header(header::CONTENT_RANGE, header_value(&format!("bytes */{length}")))
+}
+
 /// `PUT /kv/{key}?ttl=60s`
 pub(super) async fn put(State(door): State<Shared>, request: Request) -> Answer {
     let (place, key) = place_and_key(&door, &request, "")?;
-    unconditional(request.headers())?;
+    let only_new = only_if_new(request.headers())?;
     let query = Query::of(request.uri(), &["ttl"])?;
     let ttl: Option<String> = query.parse("ttl", "a time such as 60s")?;
     let expiry = expiry(ttl.as_deref())?;
@@ -175,7 +241,15 @@ pub(super) async fn put(State(door): State<Shared>, request: Request) -> Answer 
     let (content_type, value) = checked_value(content_type, door.body(&parts.headers, body).await?)?;
     let mut args: Vec<&[u8]> = vec![b"SALP.PUT", &key, &content_type, &value];
     args.extend(expiry.iter().map(Vec::as_slice));
+    if only_new {
+        args.push(b"NX");
+    }
     let replies = door.ask_one(place, &args).await?;
+    if only_new && matches!(replies.tokens().next(), Some(Reply::Null)) {
+        let (status, title) = (StatusCode::PRECONDITION_FAILED, "The key exists");
+        let detail = "If-None-Match: * writes new keys only, and the keyspace holds this one";
+        return Err(Problem::refused(status, "key_exists", title, detail));
+    }
     let (new, version) = stored(&mut replies.tokens())?;
     let status = if new {
         StatusCode::CREATED
@@ -199,17 +273,6 @@ pub(super) async fn delete(State(door): State<Shared>, request: Request) -> Answ
 
 /// `POST /kv/{key}/incr?by=1`
 pub(super) async fn incr(State(door): State<Shared>, request: Request) -> Answer {
-    if !request.uri().path().ends_with("/incr") {
-        let detail = "POST is for /kv/{key}/incr; a key itself takes GET, HEAD, PUT and DELETE";
-        let problem = Problem::refused(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "no_method",
-            "Method not allowed",
-            detail,
-        )
-        .into_response();
-        return Ok(([(header::ALLOW, "GET, HEAD, PUT, DELETE")], problem).into_response());
-    }
     let (place, key) = place_and_key(&door, &request, "/incr")?;
     unconditional(request.headers())?;
     let by: i64 = Query::of(request.uri(), &["by"])?
@@ -217,7 +280,8 @@ pub(super) async fn incr(State(door): State<Shared>, request: Request) -> Answer
         .unwrap_or(1);
     let replies = door
         .ask_one(place, &[b"INCRBY", &key, by.to_string().as_bytes()])
-        .await?;
+        .await
+        .map_err(uncountable)?;
     let number = integer(&mut replies.tokens())?;
     Ok((
         [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
@@ -299,8 +363,12 @@ pub(super) async fn list(State(door): State<Shared>, request: Request) -> Answer
     if !(1..=PAGE_KEYS_MAX).contains(&limit) {
         return Err(Problem::bad(format!("'limit' is 1 to {PAGE_KEYS_MAX}")));
     }
-    let cursor: Option<u64> = query.parse("cursor", "what the last page gave as its cursor")?;
-    let mut cursor = cursor.unwrap_or(0).to_string();
+    let is_cursor = |text: &&[u8]| (1..=19).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    let mut cursor = match query.bytes("cursor") {
+        None => "0".to_owned(),
+        Some(text) if is_cursor(&text) => String::from_utf8_lossy(text).into_owned(),
+        Some(_) => return Err(Problem::bad("'cursor' is what the last page gave as its cursor")),
+    };
     let pattern = begins_with(query.bytes("prefix").unwrap_or_default());
     let mut page = Page::default();
     for _ in 0..PAGE_STEPS_MAX {
@@ -351,6 +419,34 @@ mod tests {
         ] {
             assert_eq!(names_version(&HeaderValue::from_static(given), "ab"), same, "{given}");
         }
+    }
+
+    #[test]
+    fn a_content_type_is_a_media_type() {
+        for (kind, is_one) in [
+            ("text/plain", true),
+            ("Text/HTML; charset=utf-8", true),
+            ("application/vnd.api+json", true),
+            ("multipart/form-data; boundary=\"a/b\"", true),
+            ("R", false),
+            ("text", false),
+            ("text/", false),
+            ("/plain", false),
+            ("text/plain/x", false),
+            ("te xt/plain", false),
+            ("text/plain; \u{e9}", false),
+            ("text/plain\r\nx: y", false),
+            (";", false),
+        ] {
+            assert_eq!(is_media_type(kind.as_bytes()), is_one, "{kind}");
+            let kept = checked_value(kind.as_bytes(), Bytes::new());
+            assert_eq!(
+                kept.map_err(|problem| problem.status.as_u16()).err(),
+                (!is_one).then_some(400),
+                "{kind}"
+            );
+        }
+        assert!(checked_value(b"", Bytes::new()).is_ok(), "none at all");
     }
 
     #[test]

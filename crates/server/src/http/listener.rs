@@ -1,18 +1,59 @@
 //! Accepts connections, at most so many at a time, and lets their requests end when the node stops.
+//!
+//! A connection that waits for its next request costs its client nothing, and would keep others out. So when all seats
+//! are taken the one that was silent for longest makes way for a new one. If none was silent for [`SILENT_MIN`], a new
+//! connection gets one of a few seats for probes: `/healthz`, `/readyz` and `/metrics` are answered, everything else is
+//! refused (503). There the oldest makes way, too.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Request, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinSet,
+    time,
+};
+use wire::reply::Retry;
+
+use super::{
+    problem::Problem,
+    refusals::{self, Stream},
+};
+use crate::{descriptors::PROBES, log::limit};
 
 /// Time in which the head of a request has to arrive; an idle connection is closed after it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for a connection on a seat for probes.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection that was silent for less does not make way.
+const SILENT_MIN: Duration = Duration::from_secs(1);
 
 /// Time that requests under way have left when the node stops. Event streams end with it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,20 +61,105 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after an accept that failed, as it does when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What a connection on a seat for probes may ask for.
+const PROBE_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// From where a request came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// What is known about one connection.
+#[derive(Debug)]
+pub(super) struct Seat {
+    opened: Instant,
+    /// When bytes were last read or written, in milliseconds since it was opened.
+    active_ms: AtomicU64,
+    /// A request is being answered.
+    is_busy: AtomicBool,
+    /// For probes alone.
+    is_spare: bool,
+    /// Rung when it has to make way.
+    leave: Notify,
+}
+
+impl Seat {
+    fn new(is_spare: bool) -> Self {
+        Self {
+            opened: Instant::now(),
+            active_ms: AtomicU64::new(0),
+            is_busy: AtomicBool::new(false),
+            is_spare,
+            leave: Notify::new(),
+        }
+    }
+
+    /// Bytes went one way or the other.
+    pub(super) fn touch(&self) {
+        self.active_ms
+            .store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn silent(&self) -> Duration {
+        let active = Duration::from_millis(self.active_ms.load(Ordering::Relaxed));
+        self.opened.elapsed().saturating_sub(active)
+    }
+}
+
+/// All connections, by number in the order in which they came.
+#[derive(Debug, Default)]
+struct Seats(Mutex<(u64, BTreeMap<u64, Arc<Seat>>)>);
+
+impl Seats {
+    /// A seat for one more connection, and its number. Another one may have to make way.
+    fn take(&self, connections_max: usize) -> (u64, Arc<Seat>) {
+        let mut locked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (numbers, seats) = &mut *locked;
+        let spare = seats.values().filter(|seat| seat.is_spare).count();
+        let mut is_spare = false;
+        if seats.len() - spare >= connections_max {
+            let idle = seats
+                .iter()
+                .filter(|(_, seat)| !seat.is_spare && !seat.is_busy.load(Ordering::Relaxed));
+            let longest = idle.map(|(number, seat)| (seat.silent(), *number)).max();
+            let leaving = match longest {
+                Some((silent, number)) if silent >= SILENT_MIN => Some(number),
+                _ => {
+                    is_spare = true;
+                    let oldest = || seats.iter().find(|(_, seat)| seat.is_spare).map(|(number, _)| *number);
+                    if spare >= PROBES { oldest() } else { None }
+                }
+            };
+            if let Some(seat) = leaving.and_then(|number| seats.remove(&number)) {
+                seat.leave.notify_one();
+            }
+        }
+        *numbers += 1;
+        let seat = Arc::new(Seat::new(is_spare));
+        seats.insert(*numbers, seat.clone());
+        (*numbers, seat)
+    }
+
+    fn free(&self, number: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&number);
+    }
+}
+
 /// Connections and what serves them.
 pub(super) struct Listening {
     router: Router,
-    seats: Arc<Semaphore>,
+    connections_max: usize,
+    seats: Arc<Seats>,
     graceful: GracefulShutdown,
     connections: JoinSet<()>,
 }
 
 impl Listening {
-    /// Serves `router`, at most `connections_max` connections at a time; more of them wait in the listener's queue.
+    /// Serves `router`, at most `connections_max` connections at a time and some for probes.
     pub(super) fn open(router: Router, connections_max: usize) -> Self {
         Self {
             router,
-            seats: Arc::new(Semaphore::new(connections_max)),
+            connections_max,
+            seats: Arc::default(),
             graceful: GracefulShutdown::new(),
             connections: JoinSet::new(),
         }
@@ -43,35 +169,39 @@ impl Listening {
     pub(super) async fn until(mut self, listener: TcpListener, stop: impl Future<Output = ()>) -> Self {
         let mut stop = pin!(stop);
         loop {
-            let seats = self.seats.clone();
-            let accepted = async {
-                let seat = seats.acquire_owned().await.expect("the semaphore is never closed");
-                (listener.accept().await, seat)
-            };
-            let (accepted, seat) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = &mut stop => return self,
                 Some(_) = self.connections.join_next() => continue,
-                accepted = accepted => accepted,
+                accepted = listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
-                time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            // Answers are small and written at once; waiting to fill a segment only delays them.
-            let _ = stream.set_nodelay(true);
-            let service = TowerToHyperService::new(self.router.clone());
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            let connection = self.graceful.watch(connection);
-            self.connections.spawn(async move {
-                // A connection that breaks concerns its client alone.
-                let _ = connection.await;
-                drop(seat);
-            });
+            match accepted {
+                Ok((stream, peer)) => self.serve(stream, peer),
+                Err(error) => {
+                    if limit::ACCEPT.allows() {
+                        tracing::warn!(%error, "an HTTP client could not be accepted");
+                    }
+                    time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
         }
+    }
+
+    fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
+        // Answers are small and written at once; waiting to fill a segment only delays them.
+        let _ = stream.set_nodelay(true);
+        let (number, seat) = self.seats.take(self.connections_max);
+        let (watcher, seats, router) = (self.graceful.watcher(), self.seats.clone(), self.router.clone());
+        self.connections.spawn(async move {
+            let connection = refusals::run(stream, seat.clone(), |stream| {
+                watcher.watch(connection(stream, &router, peer, seat.clone()))
+            });
+            tokio::select! {
+                () = connection => {}
+                () = seat.leave.notified() => {}
+            }
+            seats.free(number);
+        });
     }
 
     /// Waits until there is no connection.
@@ -82,5 +212,97 @@ impl Listening {
     /// Closes all connections, those at once that wait for no answer.
     pub(super) async fn close(self) {
         let _ = time::timeout(DRAIN_TIMEOUT, self.graceful.shutdown()).await;
+    }
+}
+
+type Served = Result<Response, std::convert::Infallible>;
+
+/// One connection of the library, on its seat.
+fn connection(
+    stream: Stream,
+    router: &Router,
+    peer: SocketAddr,
+    seat: Arc<Seat>,
+) -> http1::Connection<
+    TokioIo<Stream>,
+    impl Service<Request<Incoming>, Response = Response, Error = std::convert::Infallible, Future: Send> + use<>,
+> {
+    let routes = TowerToHyperService::new(router.clone());
+    let is_spare = seat.is_spare;
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let (seat, routes) = (seat.clone(), routes.clone());
+        request.extensions_mut().insert(Peer(peer.ip()));
+        async move {
+            if seat.is_spare && !PROBE_PATHS.contains(&request.uri().path()) {
+                return Served::Ok(crowded());
+            }
+            seat.is_busy.store(true, Ordering::Relaxed);
+            let response = routes.call(request).await;
+            seat.is_busy.store(false, Ordering::Relaxed);
+            response.map(|response| response.map(Body::new))
+        }
+    });
+    let timeout = if is_spare { PROBE_TIMEOUT } else { HEAD_TIMEOUT };
+    let mut builder = http1::Builder::new();
+    let builder = builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeout)
+        .keep_alive(!is_spare);
+    builder.serve_connection(TokioIo::new(stream), service)
+}
+
+fn crowded() -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let detail =
+        "this node has as many HTTP connections as it may have; it answers /healthz, /readyz and /metrics alone";
+    let problem = Problem {
+        retry: Retry::Safe,
+        ..Problem::refused(status, "connections", "Too many connections", detail)
+    };
+    let close = HeaderValue::from_static("close");
+    problem.with_header(header::CONNECTION, close).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seat_that_was_silent_for_longest_makes_way() {
+        let seats = Seats::default();
+        let mut taken: Vec<(u64, Arc<Seat>)> = (0..3).map(|_| seats.take(3)).collect();
+        let silent = |seat: &Seat, ms: u64| seat.active_ms.store(ms, Ordering::Relaxed);
+        let is_asked = |seat: &Seat| {
+            let mut leave = pin!(seat.leave.notified());
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            leave.as_mut().poll(&mut context).is_ready()
+        };
+        // None was silent for long: the next ones are for probes, of which the oldest makes way.
+        let spare: Vec<_> = (0..=PROBES).map(|_| seats.take(3).1).collect();
+        assert!(spare.iter().all(|seat| seat.is_spare));
+        assert_eq!(
+            spare.iter().map(|seat| is_asked(seat)).filter(|asked| *asked).count(),
+            1
+        );
+        assert!(taken.iter().all(|(_, seat)| !is_asked(seat)));
+        let past = Instant::now().checked_sub(2 * SILENT_MIN).unwrap();
+        for (index, (number, seat)) in taken.iter_mut().enumerate() {
+            let old = Arc::new(Seat {
+                opened: past,
+                ..Seat::new(false)
+            });
+            silent(&old, [500, 100, 0][index]);
+            old.is_busy.store(index == 2, Ordering::Relaxed);
+            seats.0.lock().unwrap().1.insert(*number, old.clone());
+            *seat = old;
+        }
+        let (_, seat) = seats.take(3);
+        assert!(!seat.is_spare);
+        let asked: Vec<bool> = taken.iter().map(|(_, seat)| is_asked(seat)).collect();
+        assert_eq!(
+            asked,
+            [false, true, false],
+            "the second was silent for longest; the third is answering"
+        );
     }
 }

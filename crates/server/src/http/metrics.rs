@@ -245,9 +245,11 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
         ("salp_node_connected", "1 if this node is connected to it.", |node| {
             u64::from(node.member.connected)
         }),
-        ("salp_node_safe_to_stop", "1 if it may be stopped now.", |node| {
-            u64::from(node.safe_to_stop)
-        }),
+        (
+            "salp_node_safe_to_stop",
+            "1 if it may be stopped now; salp_node_stop_risk says why not.",
+            |node| u64::from(node.stop_risk.is_none()),
+        ),
         (
             "salp_node_keys_primary",
             "Keys of shards it is the primary of.",
@@ -282,6 +284,17 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
     for node in &status.nodes {
         let labels = [("node", node.member.name.as_str()), ("state", node.member.state.word())];
         text.sample("salp_node_state", &labels, 1);
+    }
+    text.family(
+        "salp_node_stop_risk",
+        "gauge",
+        "1 for why a node may not be stopped now.",
+    );
+    for node in &status.nodes {
+        if let Some(risk) = &node.stop_risk {
+            let labels = [("node", node.member.name.as_str()), ("risk", risk.word())];
+            text.sample("salp_node_stop_risk", &labels, 1);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! `retry` says whether asking again is `safe`, `unsafe` (it may have been done already) or `useless`.
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -24,6 +24,9 @@ pub(crate) struct Problem {
     pub(crate) detail: String,
     #[serde(rename = "retry", serialize_with = "word")]
     pub(crate) retry: Retry,
+    /// A header that goes with it.
+    #[serde(skip)]
+    pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 /// Set on a response that tells that nothing was done, so that a repeated request is to be done.
@@ -44,7 +47,14 @@ impl Problem {
             status,
             detail: detail.into(),
             retry: Retry::Useless,
+            header: None,
         }
+    }
+
+    /// The same with a header, in place of one that every problem has.
+    pub(crate) fn with_header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.header = Some(Box::new((name, value.into())));
+        self
     }
 
     /// A request that makes no sense as it is.
@@ -76,6 +86,7 @@ impl Problem {
             status: StatusCode::SERVICE_UNAVAILABLE,
             detail: "this node no longer answers; whether it did what was asked is unknown".into(),
             retry: Retry::Unsafe,
+            header: None,
         }
     }
 
@@ -87,6 +98,7 @@ impl Problem {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             detail: "the store gave an answer of an unexpected form".into(),
             retry: Retry::Unsafe,
+            header: None,
         }
     }
 
@@ -100,6 +112,7 @@ impl Problem {
             status,
             detail: detail.into(),
             retry: kind.retry(),
+            header: None,
         }
     }
 }
@@ -176,6 +189,9 @@ impl Problem {
         if self.retry == Retry::Safe {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
             response.extensions_mut().insert(NothingDone);
+        }
+        if let Some((name, value)) = self.header.as_deref() {
+            response.headers_mut().insert(name.clone(), value.clone());
         }
         response
     }

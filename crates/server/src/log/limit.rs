@@ -73,9 +73,12 @@ pub(crate) static CUT: Limit = Limit::new("node cut off");
 /// The system has no socket for who calls.
 pub(crate) static ACCEPT: Limit = Limit::new("a connection could not be accepted");
 
+/// A client showed a wrong password or token.
+pub(crate) static SECRET: Limit = Limit::new("a client showed a wrong secret");
+
 /// Logs how many lines were left out. Called once in each [`WINDOW`].
 pub(super) fn report() {
-    for limit in [&HANDSHAKE, &SECURE, &REFUSED, &CUT, &ACCEPT] {
+    for limit in [&HANDSHAKE, &SECURE, &REFUSED, &CUT, &ACCEPT, &SECRET] {
         let lines = limit.take_more();
         if lines > 0 {
             tracing::warn!(lines, "more of the same within a second, not logged: {}", limit.what);

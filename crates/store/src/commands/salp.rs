@@ -51,13 +51,16 @@ pub(super) fn get(call: &mut Call<'_>) {
     call.replies.int(expires);
 }
 
-/// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms]`: `[1 if it is new, version]`. An empty content type is
-/// that of raw bytes.
+/// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms] [NX]`: `[1 if it is new, version]`; null if it is not
+/// new and `NX` was given. An empty content type is that of raw bytes.
 pub(super) fn put(call: &mut Call<'_>) {
     let (key, kind, value) = (call.arg(1), call.arg(2), call.arg(3));
+    let last = call.args.len() - 1;
+    let only_new = last >= 4 && call.arg(last).eq_ignore_ascii_case(b"nx");
+    let count = call.args.len() - usize::from(only_new);
     let deadline = match (call.args.get(4), call.args.get(5)) {
-        (None, _) => None,
-        (Some(unit), Some(time)) if call.args.len() == 6 => {
+        _ if count == 4 => None,
+        (Some(unit), Some(time)) if count == 6 => {
             let Some(base) = expiry::Base::of(&unit.to_ascii_lowercase()) else {
                 return call.replies.syntax();
             };
@@ -78,6 +81,9 @@ pub(super) fn put(call: &mut Call<'_>) {
         return;
     }
     let new = call.shard.view(key, call.now_ms).is_none();
+    if only_new && !new {
+        return call.replies.null();
+    }
     if kind.is_empty() {
         call.put(key, RAW, value, deadline);
     } else if kind == TERM_TYPE.as_bytes() {

@@ -1,0 +1,187 @@
+//! The settings of a [`Builder`] beyond those that every program gives. [`Builder::setting`] reaches all of them.
+
+use std::time::Duration;
+
+use store::quorum::Level;
+
+use crate::{
+    config::{ConfigError, settings::Setting},
+    running::Builder,
+};
+
+fn time_text(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
+}
+
+impl Builder {
+    /// Any setting of `salp start` by its name, with or without dashes in front: `("max-memory", "2gb")`. The values of
+    /// a list are separated by commas, a switch is `true` or `false`. [`start`](Builder::start) fails if there is no
+    /// such setting.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        let plain = name.trim_start_matches('-').replace('_', "-");
+        match Setting::find(&plain) {
+            Some(setting) => self.settings.set(setting.name, &setting.texts(value)),
+            None => {
+                let fault = ConfigError::new(name, "is no setting", "`salp start --help` lists the settings");
+                self.fault.get_or_insert(fault);
+            }
+        }
+        self
+    }
+
+    /// One keyspace more. The first call replaces the keyspace `default`. A write waits as `level` says, and needs
+    /// `min_acks` copies within reach.
+    #[must_use]
+    pub fn keyspace(mut self, name: &str, level: Level, min_acks: u32) -> Self {
+        let level = match level {
+            Level::One => "one",
+            Level::Quorum => "quorum",
+            Level::All => "all",
+        };
+        let mut table = toml::Table::new();
+        table.insert("name".into(), name.into());
+        table.insert("level".into(), level.into());
+        table.insert("min_acks".into(), i64::from(min_acks).into());
+        let (_, tables) = self
+            .settings
+            .keyspaces
+            .get_or_insert_with(|| ("the program".into(), Vec::new()));
+        tables.push(toml::Value::Table(table));
+        self
+    }
+
+    /// The file with the cluster's secret, instead of `~/.erlang.cookie`. It is made if it is missing.
+    #[must_use]
+    pub fn cookie_file(self, path: &str) -> Self {
+        self.setting("cookie-file", path)
+    }
+
+    /// Password that Redis clients show.
+    #[must_use]
+    pub fn resp_password(self, password: &str) -> Self {
+        self.setting("resp-password", password)
+    }
+
+    /// Token that HTTP clients show as `Authorization: Bearer …`.
+    #[must_use]
+    pub fn http_token(self, token: &str) -> Self {
+        self.setting("http-token", token)
+    }
+
+    /// Whether ports may be open to other machines without password, token or TLS.
+    #[must_use]
+    pub fn insecure(self, insecure: bool) -> Self {
+        self.setting("insecure", if insecure { "true" } else { "false" })
+    }
+
+    /// Whether the node hides among the visible nodes of a BEAM, and takes no part in `global`.
+    #[must_use]
+    pub fn hidden(self, hidden: bool) -> Self {
+        self.setting("hidden", if hidden { "true" } else { "false" })
+    }
+
+    /// Shards of a keyspace, a power of two. Fixed for the life of a cluster; 1,024 unless it is given.
+    #[must_use]
+    pub fn shards(self, shards: u16) -> Self {
+        self.setting("shards", &shards.to_string())
+    }
+
+    /// Bytes of memory past which writes that need more are refused. 0, the default, is no limit.
+    #[must_use]
+    pub fn max_memory(self, bytes: u64) -> Self {
+        self.setting("max-memory", &bytes.to_string())
+    }
+
+    /// A node that was silent for so long is down; 5 s unless it is given.
+    #[must_use]
+    pub fn tick_time(self, time: Duration) -> Self {
+        self.setting("tick-time", &time_text(time))
+    }
+
+    /// After this time a majority of the replicas is enough for a write; 1 s unless it is given.
+    #[must_use]
+    pub fn write_timeout(self, time: Duration) -> Self {
+        self.setting("write-timeout", &time_text(time))
+    }
+
+    /// Every request is answered within this time; 5 s unless it is given.
+    #[must_use]
+    pub fn request_timeout(self, time: Duration) -> Self {
+        self.setting("request-timeout", &time_text(time))
+    }
+
+    /// How long a stopping node may take to hand its data over; 60 s unless it is given.
+    #[must_use]
+    pub fn leave_timeout(self, time: Duration) -> Self {
+        self.setting("leave-timeout", &time_text(time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Node,
+        config::{Config, settings::Kind},
+    };
+
+    #[test]
+    fn every_setting_can_be_given_by_a_program() {
+        for setting in Setting::all() {
+            let value = if setting.kind == Kind::Switch { "true" } else { "x,y" };
+            for name in [
+                setting.name.to_owned(),
+                format!("--{}", setting.name),
+                setting.name.replace('-', "_"),
+            ] {
+                let builder = Node::builder().setting(&name, value);
+                assert_eq!(builder.fault, None, "{name}");
+                let given = builder.settings.many(setting.name);
+                assert_eq!(given.len(), if setting.kind == Kind::Many { 2 } else { 1 }, "{name}");
+            }
+        }
+        let builder = Node::builder().setting("max-memroy", "1gb");
+        assert!(
+            builder
+                .fault
+                .is_some_and(|fault| fault.to_string().starts_with("max-memroy: is no setting"))
+        );
+    }
+
+    #[test]
+    fn what_a_program_gives_is_what_the_node_has() {
+        let builder = Node::builder()
+            .cookie("a_secret_of_this_cluster")
+            .shards(64)
+            .max_memory(1 << 30)
+            .tick_time(Duration::from_millis(1_500))
+            .write_timeout(Duration::from_millis(250))
+            .request_timeout(Duration::from_secs(3))
+            .leave_timeout(Duration::from_secs(7))
+            .hidden(true)
+            .setting("max-clients", "77")
+            .keyspace("carts", Level::Quorum, 2)
+            .keyspace("sessions", Level::One, 1);
+        let config = Config::resolve(&builder.settings).unwrap();
+        assert_eq!(
+            (config.shards, config.memory_bytes_max, config.clients_max),
+            (64, 1 << 30, 77)
+        );
+        assert_eq!(
+            (config.tick.as_millis(), config.write_timeout.as_millis()),
+            (1_500, 250)
+        );
+        assert_eq!(
+            (config.request_timeout.as_secs(), config.leave_timeout.as_secs()),
+            (3, 7)
+        );
+        assert!(config.hidden);
+        let keyspaces = config
+            .keyspaces
+            .iter()
+            .map(|keyspace| (&*keyspace.name, keyspace.level, keyspace.min_acks));
+        let wanted = [("carts", Level::Quorum, 2), ("sessions", Level::One, 1)];
+        assert!(keyspaces.eq(wanted));
+    }
+}
