@@ -233,7 +233,7 @@ fn passwords_cannot_be_guessed_quickly() {
     assert_eq!(told(&mut known, "AUTH \"the right password\"\r\n"), "+OK\r\n");
     let start = Instant::now();
     let (mut looked_at, mut refused) = (0, 0);
-    for round in 0..12 {
+    for round in 0..120 {
         // One by one, all at once, and in other words.
         let guess = match round % 3 {
             0 => "AUTH wrong\r\n".to_owned(),
@@ -248,7 +248,9 @@ fn passwords_cannot_be_guessed_quickly() {
         looked_at += answers.matches("WRONGPASS").count();
         refused += answers.matches("too many wrong passwords").count();
     }
-    assert_eq!((looked_at, refused), (10, 6), "looked at, refused");
+    // A batch that shows more of them than are left is refused as a whole, or in part.
+    assert_eq!(looked_at, 100);
+    assert!(refused > 0);
     assert_eq!(
         told(&mut known, "PING\r\n"),
         "+PONG\r\n",
@@ -273,12 +275,12 @@ fn tokens_cannot_be_guessed_quickly() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    let statuses: Vec<String> = (0..40)
+    let statuses: Vec<String> = (0..130)
         .map(|number| ask(&format!("guess-{number}"))[9..12].to_owned())
         .collect();
     assert_eq!(
         statuses.iter().filter(|status| *status == "401").count(),
-        10,
+        100,
         "{statuses:?}"
     );
     let refused = ask("the-right-token");

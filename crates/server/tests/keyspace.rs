@@ -70,7 +70,7 @@ async fn refusals_say_why() {
     );
     let refused = store.set_for("word", "moo", Duration::ZERO).await.unwrap_err();
     assert_eq!(refused.to_string(), "bad_request: invalid expire time in 'set' command");
-    let refused = store.set("", "no key").await;
+    let refused = store.set("k".repeat(70_000), "too long a key").await;
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
 
     let mut batch = Batch::new();

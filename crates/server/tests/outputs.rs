@@ -294,7 +294,8 @@ fn a_flood_of_one_kind_is_a_few_lines_and_a_count() {
     let mut command = node(&folder, port, "info");
     let mut node = Running::spawn(command.args(["--dist-port", &dist]).stderr(Stdio::piped()));
     Client::connect(port);
-    for _ in 0..200 {
+    // With more of them, nothing more from this address would be looked at.
+    for _ in 0..50 {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port + 2)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // No handshake begins so. The node may close before all is written, or read.
@@ -314,8 +315,8 @@ fn a_flood_of_one_kind_is_a_few_lines_and_a_count() {
     let more: usize = counts
         .filter_map(|line| line.rsplit("lines=").next()?.parse::<usize>().ok())
         .sum();
-    assert_eq!(failed + more, 200, "{log}");
-    assert!((10..=60).contains(&failed), "{failed} lines");
+    assert_eq!(failed + more, 50, "{log}");
+    assert!((10..=40).contains(&failed), "{failed} lines");
 }
 
 /// `salp dev` with two nodes; the port of the first.

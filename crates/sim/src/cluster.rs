@@ -8,6 +8,7 @@
 //! - A paused life takes no input; what comes meanwhile waits in the order in which it came.
 
 mod clients;
+mod ending;
 mod identity;
 mod links;
 mod outsiders;
@@ -738,67 +739,5 @@ impl World {
     /// Adds a line to the trace, if somebody reads it.
     fn say(&mut self, line: impl FnOnce() -> String) {
         self.trace.line(self.agenda.now_us, line);
-    }
-
-    // The end
-
-    /// No more requests, no more faults; everything that should run runs.
-    pub fn mend(&mut self) {
-        self.ending = true;
-        self.disturbed();
-        self.trouble();
-        self.say(|| "no more faults".into());
-        self.network.mend(&mut self.agenda);
-        for at in 0..self.machines.len() {
-            self.machines[at].late_us = 0;
-            if self.machines[at].outsider {
-                self.expel(at);
-            } else if let Some(life) = &self.machines[at].life {
-                let number = life.number;
-                self.resume(at, number);
-            } else if self.machines[at].wanted {
-                self.start(at);
-            }
-        }
-        self.declare();
-    }
-
-    /// An operator's word about nodes that have left: who was cut off when they did has not heard it. And about those
-    /// that were given up and run ([`Event::AcceptLoss`]): if two have given up each other, neither dials.
-    fn declare(&mut self) {
-        let known = self.machines.iter().filter(|machine| machine.last_life > 0);
-        let is_wanted = |name: &Atom| {
-            self.machines
-                .iter()
-                .any(|machine| machine.wanted && machine.name == *name)
-        };
-        let words: Vec<(Atom, bool)> = known
-            .map(|machine| (machine.name.clone(), is_wanted(&machine.name)))
-            .collect();
-        let accepts = self.plant == Some(Plant::ReusedDot);
-        for at in self.running() {
-            let Some(number) = self.machines[at].life.as_ref().map(|life| life.number) else {
-                continue;
-            };
-            for (node, is_wanted) in words.clone() {
-                let payload = match is_wanted {
-                    false => Payload::Forget { node },
-                    true if accepts => Payload::Add { node },
-                    true => continue,
-                };
-                self.tell_store(at, number, payload);
-            }
-        }
-    }
-
-    /// Sums up.
-    pub fn sum_up(&mut self) -> Tally {
-        self.tally.requests = self.workload.requests;
-        self.tally.outcomes = self.workload.outcomes;
-        self.tally.acknowledged = self.workload.shadow.acknowledged;
-        self.tally.hostile_sends = self.network.hostile_sends;
-        self.tally.simulated_us = self.now_us();
-        self.tally.trace = self.trace.hash();
-        self.tally
     }
 }

@@ -120,8 +120,8 @@ impl World {
         }
     }
 
-    /// A node has ended by itself and in order. One that left has handed over what it had, unless it said what goes with
-    /// it; one that did not fit may have had parts of copies that it was given by nodes that are dead now.
+    /// A node has ended by itself and in order. One that left has handed over what it had, unless it said what goes
+    /// with it. One that did not fit may have had parts of copies that it was given by nodes that are dead now.
     pub(super) fn end(&mut self, machine: usize, life: u64) {
         self.has_answered_all(machine, life);
         let Some(state) = self.life(machine, life) else { return };
