@@ -241,6 +241,11 @@ impl Forming {
         self.settings.form_after_ms > 0 && age_ms >= self.settings.form_after_ms && !knows_of_data
     }
 
+    /// Whether a node that has waited long enough goes on without those it waits for (`--form-after`).
+    pub(crate) fn forms_in_time(&self) -> bool {
+        self.settings.form_after_ms > 0
+    }
+
     /// Whether what this node holds is provisional.
     pub(crate) fn is_provisional(&self) -> bool {
         let claim = self.identity.as_ref().map(|identity| &identity.claim);

@@ -481,3 +481,24 @@ fn two_clusters_with_data_refuse_each_other_and_go_on() {
     assert_eq!(net.ask("c", "GET key:0"), "mine");
     assert_ne!(cluster_of(&mut net, "a"), cluster_of(&mut net, "c"));
 }
+
+#[test]
+fn what_is_written_counts_though_a_member_waits_for_others() {
+    let mut net = Net::cluster(&["c", "d"]);
+    fill(&mut net, "c");
+    net.kill("c");
+    net.kill("d");
+    net.start("a", &[]);
+    net.start("b", &["a", "c"]);
+    net.run_ms(3_000);
+    assert_eq!(net.ask("b", "SET other value"), "OK");
+    let id = cluster_of(&mut net, "a");
+    assert!(id.is_some());
+    // A cluster with data gives way to none, and not to one that had data once.
+    net.restart("c", &["b"]);
+    net.run_ms(5_000);
+    for name in ["a", "b"] {
+        assert_eq!(net.ask(name, "GET other"), "value");
+        assert_eq!(cluster_of(&mut net, name), id);
+    }
+}

@@ -91,9 +91,12 @@ impl Store {
         !self.all_agree() && !self.forming.is_overdue(self.monotonic_ms - self.started_ms)
     }
 
-    /// What is provisional counts once all members agree to it, and it is more than an empty cluster of one.
+    /// What is provisional counts once all members agree to it, and it is more than an empty cluster of one; or once
+    /// something is written, whoever is still waited for. Only `--form-after` has writes that are thrown away.
     pub(crate) fn settle_forming(&mut self) {
-        let counts = self.cluster.is_serving() && self.all_agree() && !self.is_blank();
+        let is_written = || self.replicas.iter().any(|replica| !replica.shard.clock().is_empty());
+        let counts = self.cluster.is_serving()
+            && (self.all_agree() && !self.is_blank() || !self.forming.forms_in_time() && is_written());
         if counts && self.forming.settles(false) {
             self.commands.push(MembersCommand::Form { provisional: false });
         }
