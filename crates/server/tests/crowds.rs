@@ -76,6 +76,7 @@ impl Node {
             ])
             .args(options)
             .env("HOME", &home)
+            .env_remove("XDG_STATE_HOME")
             .stdin(Stdio::null())
             .stderr(fs::File::create(home.join("log")).unwrap())
             .spawn()

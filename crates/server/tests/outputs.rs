@@ -71,6 +71,7 @@ fn salp(folder: &Folder, args: &[&str]) -> Command {
 fn isolate(command: &mut Command, home: &Path) {
     command
         .env("HOME", home)
+        .env_remove("XDG_STATE_HOME")
         .env("ERL_EPMD_PORT", free_ports(1).to_string())
         .stdin(Stdio::null());
 }
