@@ -7,6 +7,7 @@ import io
 import os
 import time
 import unittest
+from collections.abc import Callable
 from unittest import mock
 
 from proof.cluster import Cluster, wait_for
@@ -18,27 +19,35 @@ from proof.tests.hub import STANDIN, WithHub
 from proof.watch import Watch, WatchOptions
 
 SECONDS = 1.5
+PATIENCE_S = 20
 OPTIONS = WatchOptions(writers=2, registers_each=3, texts_each=5, pause_s=0.002)
 
 
 class Watching(WithHub):
     """Each test is one short watch."""
 
-    def _watched(self, fault: str = "") -> Record:
+    def _watched(self, fault: str = "", awaited: Callable[[Record], bool] = lambda _: True) -> Record:
+        """Watches for a while, and for longer if what is `awaited` takes its time."""
         os.environ["STANDIN_FAULT"] = fault
         with Cluster(STANDIN) as cluster:
             cluster.grow(2)
             with Watch([cluster.nodes], OPTIONS) as watch:
                 time.sleep(SECONDS)
+                patience = time.monotonic() + PATIENCE_S
+                while not awaited(watch.record) and time.monotonic() < patience:
+                    time.sleep(0.1)
                 watch.enter(Situation.AFTER)
             watch.compare(cluster.nodes)
         self.assertGreater(watch.record.answered[Situation.BEFORE], 100)
         return watch.record
 
     def _finds(self, fault: str, operation: Operation, *findings: Finding) -> Record:
-        record = self._watched(fault)
-        found = {finding for _, by, finding in record.counts if by is operation}
-        self.assertLessEqual(set(findings), found, str(record))
+        def lacks(record: Record) -> set[Finding]:
+            return set(findings) - {finding for _, by, finding in list(record.counts) if by is operation}
+
+        # What is lost is seen when the nodes are compared in the end.
+        record = self._watched(fault, lambda record: lacks(record) <= {Finding.LOST})
+        self.assertEqual(lacks(record), set(), str(record))
         self.assertTrue(record.wrong(UNIMPEDED))
         return record
 
