@@ -46,6 +46,11 @@ impl World {
                 continue;
             };
             for (node, is_wanted) in words.clone() {
+                if !is_wanted {
+                    // It may go on without one that an operator gave up.
+                    let of_it = self.machines.iter().position(|machine| machine.name == node);
+                    self.machines[at].birth.told.retain(|told| Some(*told) != of_it);
+                }
                 let payload = match is_wanted {
                     false => Payload::Forget { node },
                     true if accepts => Payload::Add { node },
