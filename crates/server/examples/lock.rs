@@ -29,7 +29,8 @@ pub async fn printer(mut inbox: Inbox, turn: Duration, print: impl Fn(&str) + Se
         sleep(turn).await;
         print("is done");
         inbox.unlock(Term::atom("printer")).await?;
-        sleep(turn / 10).await;
+        // A free lock is tried for at random times, so it stays free as long as it is held.
+        sleep(turn).await;
     }
 }
 
