@@ -403,7 +403,9 @@ impl World {
         self.regroups = true;
         let creation = self.next_creation(at);
         let named = |name: &Atom| self.machines.iter().position(|machine| machine.name == *name);
-        let told = others.iter().filter_map(named).collect();
+        // Its own name tells a node of nobody.
+        let is_other = |name: &&Atom| **name != self.machines[at].name;
+        let told = others.iter().filter(is_other).filter_map(named).collect();
         let others = match self.plant {
             Some(Plant::KnowsNobody) if self.machines[at].last_life > 0 => Vec::new(),
             _ => others,

@@ -440,6 +440,7 @@ impl Shadow {
                         && !later.kind.is_touch()
                         && reader.must_know(&later.mark)
                         && later.unknown_to.binary_search(&number).is_err()
+                        && !owned.is_touched_beside(number, *other)
                 };
                 if let Some(other) = (number + 1..=read.upto).find(overwrites) {
                     return Err(format!("it was overwritten by {other}"));
@@ -744,6 +745,21 @@ impl Owned {
         let last = self.writes.iter().rposition(kept).map_or(0, |index| index + 1);
         // A delete that was acknowledged in a quiet world has seen all before it.
         if last < self.floor { self.floor } else { last }
+    }
+
+    /// Whether a touch behind write `number` and write `other` need not have known each other. A touch writes the value
+    /// again, so it may come after `other` and show `number`.
+    fn is_touched_beside(&self, number: usize, other: usize) -> bool {
+        let is_unknown = |early: usize, late: usize| self.writes[late - 1].unknown_to.binary_search(&early).is_ok();
+        (number + 1..=self.writes.len()).any(|touch| {
+            let write = &self.writes[touch - 1];
+            let is_beside = match write.mark.state {
+                State::Refused => false,
+                State::Pending | State::Unknown => true,
+                State::Acked => is_unknown(touch.min(other), touch.max(other)),
+            };
+            write.kind.is_touch() && is_beside
+        })
     }
 
     /// Earlier writes that acknowledged write `number` need not have known, in order.
