@@ -28,13 +28,13 @@ Links = Sequence[tuple[int, int]]
 Trouble = Callable[[Namespaces, float, random.Random], None]
 """Makes trouble for so many seconds, and returns while it still lasts."""
 
+UNIMPEDED: May = dict.fromkeys(Situation, {Operation.READ: frozenset({Finding.ACROSS})})
+"""No request may fail. A write that is not acknowledged yet may be read at one node and not at another one, in quiet
+times, too (docs/consistency.md)."""
 _TOGETHER = may() | {Operation.READ: NO_ANSWER | {Finding.ACROSS}}
-"""A write that is not acknowledged yet may be read at one node and not at another one (docs/consistency.md)."""
-CONNECTED: May = {Situation.DURING: _TOGETHER, Situation.HEALING: _TOGETHER}
+CONNECTED: May = UNIMPEDED | {Situation.DURING: _TOGETHER, Situation.HEALING: _TOGETHER}
 _APART = may() | {Operation.READ: NO_ANSWER | {Finding.APART, Finding.ACROSS}}
-PARTED: May = {Situation.DURING: _APART, Situation.HEALING: _APART}
-UNIMPEDED: May = {}
-"""No request may even fail."""
+PARTED: May = UNIMPEDED | {Situation.DURING: _APART, Situation.HEALING: _APART}
 
 
 @dataclass(frozen=True)
