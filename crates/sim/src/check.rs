@@ -210,7 +210,7 @@ pub fn shown(store: &Store, key: &str) -> Option<Vec<u8>> {
 /// Whether a store shows write `number` of a key, or a later one; or nothing, if that was a delete.
 pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
     match shown(store, key) {
-        None => deleted && store.cluster().copy(shard_of(store, key)) == Copy::Ready,
+        None => deleted && is_ready(store, key),
         Some(value) => {
             let value = String::from_utf8_lossy(&value).into_owned();
             value
@@ -252,6 +252,11 @@ pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdi
             "write {number} of {key} is acknowledged at level all, and {name} does not hold it"
         )),
     }
+}
+
+/// Whether a store has a whole copy of a key's shard. Another one shows 0 of a counter, whatever that is.
+pub fn is_ready(store: &Store, key: &str) -> bool {
+    store.cluster().copy(shard_of(store, key)) == Copy::Ready
 }
 
 /// What a store has of a counter.

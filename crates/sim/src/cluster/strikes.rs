@@ -216,7 +216,7 @@ impl World {
         }
         shadow.excuse_counters(cluster, |name| {
             self.stores()
-                .filter(|(at, _)| of_it(*at))
+                .filter(|(at, store)| of_it(*at) && crate::check::is_ready(store, name))
                 .map(|(_, store)| crate::check::sum(&store, name))
                 .collect()
         });
