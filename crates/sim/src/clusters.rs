@@ -125,9 +125,10 @@ impl Clusters {
     }
 
     /// The cluster that an operator keeps: the one of which most nodes serve, or else are. It is the main one from then
-    /// on.
+    /// on, as long as any node is of it.
     pub fn keep(&mut self, standings: &[Standing]) -> Option<ClusterId> {
-        if self.kept.is_none() {
+        let is_of = |id| standings.iter().any(|one| one.is_bound() && one.cluster == Some(id));
+        if !self.kept.is_some_and(is_of) {
             let mut nodes: BTreeMap<ClusterId, (usize, usize)> = BTreeMap::new();
             for standing in standings.iter().filter(|standing| standing.is_bound()) {
                 if let Some(id) = standing.cluster {
