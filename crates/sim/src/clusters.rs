@@ -92,7 +92,12 @@ impl Clusters {
         cluster.and_then(|id| self.together.get(&id)).unwrap_or(&self.nobody)
     }
 
-    /// The same, for all clusters of which a node runs.
+    /// Whether a node of a cluster runs.
+    pub fn runs(&self, cluster: ClusterId) -> bool {
+        self.together.contains_key(&cluster)
+    }
+
+    /// Who is together, for all clusters of which a node runs.
     pub fn each(&mut self) -> impl Iterator<Item = (ClusterId, &mut Together)> {
         self.together.iter_mut().map(|(id, together)| (*id, together))
     }
@@ -103,7 +108,7 @@ impl Clusters {
     }
 
     /// Takes in of which clusters the running nodes are. True if another cluster is the main one now.
-    pub fn stand(&mut self, standings: impl Iterator<Item = Standing> + Clone) -> bool {
+    pub fn stand(&mut self, standings: impl Iterator<Item = Standing> + Clone, now_us: u64) -> bool {
         let bound = standings
             .filter(Standing::is_bound)
             .filter_map(|standing| standing.cluster);
@@ -113,7 +118,12 @@ impl Clusters {
         }
         self.together.retain(|id, _| nodes.contains_key(id));
         for id in nodes.keys() {
-            self.together.entry(*id).or_default();
+            // It may be an old one, of which no node ran for a while.
+            self.together.entry(*id).or_insert_with(|| {
+                let mut together = Together::default();
+                together.moves(now_us);
+                together
+            });
         }
         let lives_on = self.main.is_some_and(|id| nodes.contains_key(&id));
         let largest = nodes.iter().max_by_key(|(_, count)| **count).map(|(id, _)| *id);
@@ -317,11 +327,14 @@ mod tests {
     #[test]
     fn the_main_cluster_is_the_first_one_while_one_of_its_nodes_runs() {
         let mut clusters = Clusters::default();
-        assert!(clusters.stand([standing(ONE, true)].into_iter()));
-        assert!(!clusters.stand([standing(ONE, true), standing(TWO, true), standing(TWO, true)].into_iter()));
+        assert!(clusters.stand([standing(ONE, true)].into_iter(), 0));
+        assert!(!clusters.stand(
+            [standing(ONE, true), standing(TWO, true), standing(TWO, true)].into_iter(),
+            0
+        ));
         assert_eq!(clusters.main(), Some(ONE));
-        assert!(!clusters.stand([standing(ONE, false)].into_iter()), "nobody serves");
-        assert!(clusters.stand([standing(ONE, false), standing(TWO, true)].into_iter()));
+        assert!(!clusters.stand([standing(ONE, false)].into_iter(), 0), "nobody serves");
+        assert!(clusters.stand([standing(ONE, false), standing(TWO, true)].into_iter(), 0));
         assert_eq!(clusters.main(), Some(TWO));
     }
 }

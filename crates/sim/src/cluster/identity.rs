@@ -220,7 +220,7 @@ impl World {
         self.say(|| format!("machine {at} is {standing:?}"));
         let standings = (0..self.machines.len()).map(|at| self.standing(at));
         let standings: Vec<Standing> = standings.collect();
-        if self.clusters.stand(standings.into_iter()) {
+        if self.clusters.stand(standings.into_iter(), self.agenda.now_us) {
             self.disturbed();
         }
     }

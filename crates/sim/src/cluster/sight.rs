@@ -156,6 +156,9 @@ impl World {
         self.clusters = clusters;
         if let Some(spread_us) = spread_us {
             let main = self.clusters.main();
+            if main.is_none_or(|main| !self.clusters.runs(main)) {
+                return;
+            }
             let together = self.clusters.together(main);
             let shadow = &mut self.workload.shadow;
             shadow.has_spread(main, spread_us, now_us, |since_us| together.is_still_since(since_us));
