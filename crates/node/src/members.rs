@@ -149,7 +149,7 @@ impl Members {
         ctx.publish_members(&self.view);
     }
 
-    /// For whom names and locks wait. `global` takes part in that only if this node is visible.
+    /// Publishes the nodes that names and locks wait for. A hidden node takes no part in `global`: it waits for none.
     fn publish_unmet<P: Payload>(&self, ctx: &mut Context<'_, P>, now_us: u64) {
         if ctx.core.config.hidden {
             return;

@@ -58,6 +58,12 @@ impl World {
         self.net.act(node, &pilot, action)
     }
 
+    /// Tells a node of another one, which it connects to.
+    fn add(&mut self, node: &str, other: &str) {
+        let other = name(other);
+        self.act(node, |ctx| ctx.members(MembersCommand::Add { node: other }));
+    }
+
     fn lock(&mut self, node: &str) {
         self.act(node, |ctx| ctx.global_lock(Term::atom("r"), None, None));
     }
@@ -199,7 +205,7 @@ fn of_fresh_nodes_that_join_each_other_one_gets_a_name() {
         let holder = world.act("a", |ctx| ctx.whereis_global(&Term::atom("x")));
         assert!(holder == Some(first.clone()) || holder == Some(second.clone()));
         assert_eq!(world.act("b", |ctx| ctx.whereis_global(&Term::atom("x"))), holder);
-        // Nobody was ended, as a merge of two holders would have ended one.
+        // Both processes live. A merge of two holders would have ended one of them.
         let lives = |world: &mut World, node: &str, pid: &Pid| {
             let pid = pid.clone();
             world.act(node, move |ctx| ctx.is_alive(&pid))
@@ -208,7 +214,7 @@ fn of_fresh_nodes_that_join_each_other_one_gets_a_name() {
     }
 }
 
-/// A cluster and a node that was alone until now: what that one holds nobody else gets, from the moment they connect.
+/// A node that was alone connects to a cluster. From that moment on no other node is granted a lock that it holds.
 #[test]
 fn a_lock_is_not_granted_while_a_merge_is_under_way() {
     for seed in 0..10 {
@@ -219,9 +225,7 @@ fn a_lock_is_not_granted_while_a_merge_is_under_way() {
         world.net.run_ms(10 * SECOND);
         world.lock("c");
         world.run_until_answered("c", 1);
-        let c = name("c");
-        let add = move |ctx: net::Ctx<'_, '_>| ctx.members(MembersCommand::Add { node: c });
-        world.act("b", add);
+        world.add("b", "c");
         while !world.awaited("b").contains(&("c".into(), Exchange::Global)) {
             world.net.run_us(100);
         }
@@ -249,9 +253,7 @@ fn a_claim_goes_on_with_nodes_that_join_meanwhile() {
         // The answer of `b` to the claim of `a` takes its time.
         world.net.deafen("b", "a");
         world.lock("a");
-        let c = name("c");
-        let add = move |ctx: net::Ctx<'_, '_>| ctx.members(MembersCommand::Add { node: c });
-        world.act("a", add);
+        world.add("a", "c");
         world.net.run_ms(100 + seed * 100);
         world.net.hear();
         world.net.run_ms(20 * SECOND);

@@ -53,7 +53,7 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// It has the version of a value. Every value of a node has one.
     pub(crate) has_version: bool,
-    /// Whom was asked.
+    /// The URL that was asked.
     pub(crate) url: String,
 }
 

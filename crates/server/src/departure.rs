@@ -1,8 +1,8 @@
 //! [`Departure`]: how far a node is with its end, and how it ends. Shared by its threads.
 //!
 //! The store says how far it is, in notes ([`Payload::Leave`](store::ask::Payload::Leave)). The front ends do their
-//! part: they accept nobody from [`Stage::ServingOut`] on, and close their connections. When there is none left, the
-//! store is told.
+//! part: from [`Stage::ServingOut`] on they accept no connection, and close those they have. When no
+//! connection is left, the store is notified.
 
 use std::sync::{Arc, OnceLock};
 

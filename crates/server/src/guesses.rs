@@ -14,8 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Wrong passwords, or tokens, from one address within [`WINDOW`]. One program with an old password that tries again
-/// every second shuts nobody out.
+/// Wrong passwords, or tokens, from one address within [`WINDOW`]. One program
+/// that tries an old password every second does not reach it, so other programs at its address are served.
 const WRONG_MAX: u32 = 100;
 /// Failed handshakes: a machine may have many nodes.
 const FAILED_MAX: u32 = 50;

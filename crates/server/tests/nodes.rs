@@ -2,17 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+mod client;
 
+use std::time::{Duration, Instant};
+
+use client::Client;
 use salp::{Batch, Node};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-use wire::resp::client::{Decoder, Value, write_request};
+use tokio::io::AsyncWriteExt;
+use wire::resp::client::{Value, write_request};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -29,22 +26,9 @@ async fn start(name: &str, join: Option<&Node>) -> Node {
     node
 }
 
-/// A Redis client.
-struct Client {
-    stream: TcpStream,
-    replies: Decoder,
-}
-
 impl Client {
     async fn connect(node: &Node) -> Self {
-        Self::to(node.resp().expect("it takes clients")).await
-    }
-
-    async fn to(address: SocketAddr) -> Self {
-        Self {
-            stream: TcpStream::connect(address).await.unwrap(),
-            replies: Decoder::new(),
-        }
+        Self::to(node.resp().expect("it takes clients")).await.unwrap()
     }
 
     async fn send(&mut self, requests: &[&[&str]]) {
@@ -54,19 +38,6 @@ impl Client {
             write_request(&mut bytes, &args);
         }
         self.stream.write_all(&bytes).await.unwrap();
-    }
-
-    /// The next reply; `None` if the connection was closed.
-    async fn reply(&mut self) -> Option<Value> {
-        loop {
-            if let Some(value) = self.replies.next_value().unwrap() {
-                return Some(value);
-            }
-            let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(self.replies.buffer())).await;
-            if !matches!(read.expect("an answer in time"), Ok(1..)) {
-                return None;
-            }
-        }
     }
 
     async fn ask(&mut self, request: &[&str]) -> Value {

@@ -2,19 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod client;
+
 use std::{
     fs,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use client::Client;
 use salp::Node;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{sleep, timeout},
 };
-use wire::resp::client::{Decoder, Value, write_request};
+use wire::resp::client::{Value, write_request};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,17 +34,9 @@ async fn start(name: &str, join: Option<&Node>) -> Node {
     node
 }
 
-struct Client {
-    stream: TcpStream,
-    replies: Decoder,
-}
-
 impl Client {
     async fn connect(node: &Node) -> Self {
-        Self {
-            stream: TcpStream::connect(node.resp().unwrap()).await.unwrap(),
-            replies: Decoder::new(),
-        }
+        Self::to(node.resp().unwrap()).await.unwrap()
     }
 
     /// False if the connection is closed.
@@ -52,19 +47,6 @@ impl Client {
             write_request(&mut bytes, &args);
         }
         self.stream.write_all(&bytes).await.is_ok()
-    }
-
-    /// The next reply; `None` if the connection is closed.
-    async fn reply(&mut self) -> Option<Value> {
-        loop {
-            if let Some(value) = self.replies.next_value().unwrap() {
-                return Some(value);
-            }
-            let read = timeout(PATIENCE, self.stream.read_buf(self.replies.buffer())).await;
-            if !matches!(read.expect("an answer in time"), Ok(1..)) {
-                return None;
-            }
-        }
     }
 }
 
@@ -178,9 +160,7 @@ impl Lone {
         let began = Instant::now();
         loop {
             assert!(began.elapsed() < PATIENCE, "it does not serve");
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", lone.resp)).await {
-                let replies = Decoder::new();
-                let mut client = Client { stream, replies };
+            if let Ok(mut client) = Client::to(("127.0.0.1", lone.resp)).await {
                 client.send(&["GET", "k"], 1).await;
                 if matches!(client.reply().await, Some(Value::Null)) {
                     return (lone, client);

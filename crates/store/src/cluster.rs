@@ -96,6 +96,14 @@ impl Peer {
         self.name == node.name && self.creation == node.creation
     }
 
+    /// Which life of which node it is.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            name: self.name.clone(),
+            creation: self.creation,
+        }
+    }
+
     /// Frames go there over a connection.
     fn is_direct(&self) -> bool {
         !matches!(self.channel, Channel::Relayed(_))
@@ -539,10 +547,7 @@ impl Cluster {
         self.view.doubt();
         if let Some(peer) = self.peers[slot].take() {
             if !peer.leaving && peer.said.sight.as_ref().is_none_or(|sight| !sight.leaving) {
-                self.view.lose(Identity {
-                    name: peer.name.clone(),
-                    creation: peer.creation,
-                });
+                self.view.lose(peer.identity());
             }
             self.absent.push(Absent {
                 name: peer.name,

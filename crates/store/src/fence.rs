@@ -4,6 +4,9 @@
 //! merged what the peer had when they met, it neither reads that shard for a client nor executes a command on it. The
 //! same holds while a peer that has a ready copy may not know yet that the copy of this node is ready: the peer may
 //! take itself for the primary.
+//!
+//! A peer that has lost another node may have writes of that node which this one lacks. So its copies are merged again
+//! after each loss.
 
 use alloc::{vec, vec::Vec};
 
@@ -12,7 +15,7 @@ use crate::peers::PeerSet;
 /// By shard: the peers that it waits for, and the announcement that tells of its ready copy.
 #[derive(Debug)]
 pub struct Fences {
-    /// Peers that had a copy when they were met, which has not been merged since.
+    /// Peers that had a copy when they were met, or when they lost another node, which has not been merged since.
     unmerged: Vec<PeerSet>,
     /// The announcement in which the copy of this node was first ready.
     ready_in: Vec<u64>,
@@ -50,7 +53,7 @@ impl Fences {
         known >= self.ready_in[shard]
     }
 
-    /// A peer with a copy of `shard` was met.
+    /// A peer with a copy of `shard` was met, or has lost another node.
     pub fn raise(&mut self, shard: usize, peer: usize) {
         self.unmerged[shard].insert(peer);
     }

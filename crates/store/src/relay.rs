@@ -70,10 +70,7 @@ impl Store {
             let Channel::Relayed(relay) = peer.channel else {
                 continue;
             };
-            let to = Identity {
-                name: peer.name.clone(),
-                creation: peer.creation,
-            };
+            let to = peer.identity();
             let Some(hop) = self.cluster.next_hop(&to) else {
                 continue;
             };

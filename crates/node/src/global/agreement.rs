@@ -160,7 +160,8 @@ impl Agreement {
 
 impl<P: Payload> Context<'_, P> {
     /// The nodes with which this one does not agree yet on names, locks and groups. While there is one, what is
-    /// registered or locked there may be unknown here. A hidden node takes part in none of that and waits for nobody.
+    /// registered or locked there may be unknown here. A hidden node shares no names, locks or groups. It waits for no
+    /// node.
     pub fn awaited(&self) -> Vec<Awaited> {
         self.core.awaited()
     }

@@ -355,13 +355,9 @@ impl Cluster {
         look.sight = mine != self.view.mine;
         self.view.mine = mine;
         if look.sight || !self.sees_the_same() {
-            let sights = self.peers().filter_map(|(_, peer)| {
-                let node = Identity {
-                    name: peer.name.clone(),
-                    creation: peer.creation,
-                };
-                Some((node, peer.said.sight.clone()?))
-            });
+            let sights = self
+                .peers()
+                .filter_map(|(_, peer)| Some((peer.identity(), peer.said.sight.clone()?)));
             self.view.sights = sights.collect();
             let told = self.view.sights.iter().map(|(node, sight)| (node, sight));
             self.view.members = sight::component(&self.view.me, &self.view.mine, told);
@@ -400,10 +396,7 @@ impl Cluster {
             .filter(|(_, peer)| peer.is_direct() && !peer.holdings.is_empty());
         let mut neighbours: Vec<Neighbour> = listed
             .map(|(_, peer)| Neighbour {
-                node: Identity {
-                    name: peer.name.clone(),
-                    creation: peer.creation,
-                },
+                node: peer.identity(),
                 serves: peer.serves(),
                 doubted: doubts(peer),
             })
@@ -464,10 +457,7 @@ impl Cluster {
         let Channel::Relayed(relay) = peer.channel else {
             return change;
         };
-        let node = Identity {
-            name: peer.name.clone(),
-            creation: peer.creation,
-        };
+        let node = peer.identity();
         self.unseat(slot);
         change.lost.insert(slot);
         if let Some(slot) = self.begin_relay(node, anew.unwrap_or(0), change.lost) {
@@ -498,10 +488,7 @@ impl Cluster {
             peer.channel = Channel::Switched(relay, now_ms + SWITCH_MS);
             return change;
         }
-        let node = Identity {
-            name: peer.name.clone(),
-            creation: peer.creation,
-        };
+        let node = peer.identity();
         self.unseat(slot);
         change.lost.insert(slot);
         self.absent.retain(|gone| gone.name != node.name);
@@ -602,13 +589,17 @@ impl Cluster {
 mod tests {
     use super::*;
 
-    fn relay(mine: u64) -> Relay {
+    fn heard(mine: u64, theirs: u64, open: bool) -> Relay {
         Relay {
             mine,
-            theirs: 0,
-            open: false,
+            theirs,
+            open,
             beside: Beside::Unknown,
         }
+    }
+
+    fn relay(mine: u64) -> Relay {
+        heard(mine, 0, false)
     }
 
     #[test]
@@ -621,20 +612,10 @@ mod tests {
 
     #[test]
     fn an_end_that_begins_anew_is_followed_and_what_was_under_way_is_stale() {
-        let mut a = Relay {
-            mine: 1,
-            theirs: 7,
-            open: true,
-            beside: Beside::Unknown,
-        };
+        let mut a = heard(1, 7, true);
         assert_eq!(a.hear(8, 0), Relayed::Anew);
         // What `a` begins then knows the new number already.
-        let mut a = Relay {
-            mine: 2,
-            theirs: 8,
-            open: true,
-            beside: Beside::Unknown,
-        };
+        let mut a = heard(2, 8, true);
         assert_eq!(a.hear(7, 1), Relayed::Stale);
         assert_eq!(a.hear(8, 0), Relayed::Taken);
         assert_eq!(a.hear(8, 2), Relayed::Taken);
@@ -642,12 +623,7 @@ mod tests {
 
     #[test]
     fn after_a_gap_nothing_more_of_the_broken_relay_is_taken() {
-        let mut a = Relay {
-            mine: 3,
-            theirs: 7,
-            open: false,
-            beside: Beside::Unknown,
-        };
+        let mut a = heard(3, 7, false);
         assert_eq!(a.hear(7, 0), Relayed::Stale);
         assert_eq!(a.hear(8, 0), Relayed::Taken);
         assert_eq!(a.theirs, 8);

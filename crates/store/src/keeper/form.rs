@@ -95,9 +95,11 @@ impl Store {
     /// something is written, whoever is still waited for. Only `--form-after` has writes that are thrown away.
     pub(crate) fn settle_forming(&mut self) {
         let is_written = || self.replicas.iter().any(|replica| !replica.shard.clock().is_empty());
-        let counts = self.cluster.is_serving()
-            && (self.all_agree() && !self.is_blank() || !self.forming.forms_in_time() && is_written());
-        if counts && self.forming.settles(false) {
+        let counts = || match self.all_agree() {
+            true => !self.is_blank(),
+            false => !self.forming.forms_in_time() && is_written(),
+        };
+        if self.cluster.is_serving() && counts() && self.forming.settles(false) {
             self.commands.push(MembersCommand::Form { provisional: false });
         }
     }
