@@ -3,7 +3,7 @@
 use node::Atom;
 use store::ask::Payload;
 
-use super::{Tally, World};
+use super::{Tally, World, outsiders::ELSEWHERE};
 use crate::plant::Plant;
 
 impl World {
@@ -37,8 +37,10 @@ impl World {
                 .iter()
                 .any(|machine| machine.wanted && machine.name == *name)
         };
+        // The stranger's cluster may be the one that is left: its other node is lost for good.
         let words: Vec<(Atom, bool)> = known
             .map(|machine| (machine.name.clone(), is_wanted(&machine.name)))
+            .chain([(Atom::new(ELSEWHERE), false)])
             .collect();
         let accepts = self.plant == Some(Plant::ReusedDot);
         for at in self.running() {

@@ -19,6 +19,9 @@ use super::{Event, Fault, World};
 /// For how long an outsider stays.
 const OUTSIDER_US: u64 = 12_000_000;
 
+/// The other node of the cluster that the state file of a stranger names. It never runs.
+pub(super) const ELSEWHERE: &str = "elsewhere@sim";
+
 /// What the stranger comes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Luggage {
@@ -60,7 +63,7 @@ impl World {
                 self.machines[at].file.put(Memory {
                     cluster: Some(ClusterId(id)),
                     members: vec![Known {
-                        name: Atom::new("elsewhere@sim"),
+                        name: Atom::new(ELSEWHERE),
                         creation: 4,
                         dist_port: None,
                     }],
