@@ -211,7 +211,11 @@ impl World {
         if self.plan.table == Table::First {
             return;
         }
-        let verdict = self.clusters.stands(at, standing, &self.machines[at].birth, now_us);
+        // Nodes are told of names: what a twin says counts for the name that it shares.
+        let name = &self.machines[at].name;
+        let named = self.machines.iter().position(|machine| machine.name == *name);
+        let named = named.unwrap_or(at);
+        let verdict = self.clusters.stands(named, standing, &self.machines[at].birth, now_us);
         if let Err(why) = verdict {
             let name = self.machines[at].name.clone();
             return self.fail(format!("{}: {why}", name.as_str()));
