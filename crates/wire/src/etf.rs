@@ -45,7 +45,7 @@ pub use typed::{FromTerm, Mismatch, ToTerm};
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
-/// How many terms a term may lie inside of. The decoder refuses deeper terms; BEAM and the encoder have no such limit.
+/// The deepest nesting of terms. The decoder refuses deeper terms; BEAM and the encoder have no such limit.
 pub const DEPTH_MAX: usize = 256;
 /// Bytes of the magnitude of an integer that the decoder accepts.
 pub const MAGNITUDE_MAX: usize = 64 * 1024;

@@ -28,7 +28,7 @@ pub enum Signal {
         from: Option<Pid>,
         /// The receiver.
         to: Target,
-        /// Whether it overtakes the messages that wait. Lost on peers without [`Flags::ALTACT_SIG`].
+        /// Whether it overtakes the messages that wait. It is not sent to peers without [`Flags::ALTACT_SIG`].
         priority: bool,
         /// The message.
         message: Term,
@@ -48,7 +48,7 @@ pub enum Signal {
         from: Pid,
         /// The process that is to end. Only peers with [`Flags::ALTACT_SIG`] have other targets than pids.
         to: Target,
-        /// Whether it overtakes the messages that wait. Lost on peers without [`Flags::ALTACT_SIG`].
+        /// Whether it overtakes the messages that wait. It is not sent to peers without [`Flags::ALTACT_SIG`].
         priority: bool,
         /// The exit reason.
         reason: Term,
@@ -121,18 +121,18 @@ pub enum Signal {
         /// The new process, or why none was started.
         outcome: Result<Pid, Atom>,
     },
-    /// UNLINK_ID: untie the two processes.
+    /// UNLINK_ID: remove the link between the two processes.
     UnlinkId {
-        /// Names this unlinking; at least 1.
+        /// The number of this removal, at least 1.
         id: u64,
         /// Process of the sending node.
         from: Pid,
         /// Process of the receiving node.
         to: Pid,
     },
-    /// UNLINK_ID_ACK: untied.
+    /// UNLINK_ID_ACK: the link was removed.
     UnlinkIdAck {
-        /// The unlinking.
+        /// The number of the removal.
         id: u64,
         /// Process of the sending node.
         from: Pid,

@@ -31,7 +31,7 @@ pub enum DecodeError {
     Truncated,
     /// The first byte is this one, not 131.
     Version(u8),
-    /// So many bytes are left after the term.
+    /// This many bytes are left after the term.
     Trailing(usize),
     /// A tag that is unknown, or not allowed inside a term.
     Tag(u8),
@@ -418,7 +418,7 @@ impl<'a> Decoder<'a> {
     fn fun(&mut self, depth: usize) -> Result<Term, DecodeError> {
         let start = self.at;
         let head = self.fun_head(depth)?;
-        // The variables of the fun are dropped as they are read, so only the next one is owed.
+        // The variables of the fun are not kept, so they are not counted as elements.
         for _ in 0..head.free {
             self.term(depth + 1)?;
         }
@@ -560,8 +560,8 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Makes room for `count` more. The first part of a list, which is usually the only one, gets exactly its room. The
-/// parts of a chained list grow it by doubling, so that each part does not copy the others again.
+/// Reserves memory for `count` more elements. For the first part of a list, which is usually the only one, it reserves
+/// exactly that. For further parts of a chained list the memory doubles, so that not every part copies all others.
 fn reserve(items: &mut Vec<Term>, count: usize) {
     if items.is_empty() {
         items.reserve_exact(count);

@@ -147,7 +147,7 @@ fn a_reply_can_turn_into_an_error() {
     check(&replies, &expected);
     assert_eq!(replies.count(), 3);
 
-    // A place that is to be filled can be settled in the same way. The first answer counts.
+    // A place that waits for its reply can get an error in the same way. The first answer counts.
     let slot = replies.later();
     replies.replace(slot.mark(), ErrorKind::Timeout, "");
     replies.fill(slot, &of(Replies::ok));

@@ -179,7 +179,7 @@ impl Default for Walk {
 }
 
 impl Walk {
-    /// Goes on. Returns whether it reached the end of the reply.
+    /// Reads on in `bytes`. Returns whether it reached the end of the reply.
     fn run(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
         while self.left > 0 {
             let Some((line, next)) = self.line(bytes)? else {

@@ -482,7 +482,7 @@ proptest! {
     }
 }
 
-/// A message, sent by one of the operations that exist for it.
+/// A send of a message. `to` chooses the kind of receiver, and thus the operation.
 fn sent(from: u32, to: usize, size: usize) -> Signal {
     let target = match to {
         0 => Target::Pid(pid("b@h", 5, 1)),

@@ -518,7 +518,7 @@ proptest! {
         const ACK: usize = 4;
         let (_, good) = good_messages().swap_remove(at);
         let mut body = good.clone();
-        // The initiator chooses the challenge of its reply freely; the bytes behind it are its proof.
+        // The initiator may put any challenge into its reply. Its proof is in the bytes after the challenge.
         let start = if at == REPLY { offset + 5 } else { offset };
         for (slot, byte) in body.iter_mut().skip(start).zip(&bytes) {
             *slot = *byte;
