@@ -30,7 +30,7 @@ const ANSWER_US: u64 = 500_000;
 /// other replicas take over without an error is what these checks test.
 #[derive(Debug, Default)]
 pub struct Quiet {
-    /// When the world last was not quiet, as far as the looks saw.
+    /// The latest time at which the world was not quiet, as far as this checker knows.
     disturbed_us: u64,
     /// When the last fault struck other than an orderly stop or start.
     pub troubled_us: Option<u64>,

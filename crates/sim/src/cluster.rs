@@ -42,7 +42,7 @@ use crate::{
 const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Time between two looks of the checker.
 const LOOK_US: u64 = 250_000;
-/// Longest wait for the shell's next input before it flushes.
+/// How long the shell waits for another input before it flushes, at most.
 const FLUSH_US: u64 = 60;
 /// For one planted bug: how long after a start an operator gives up all missing nodes.
 const ACCEPTS_AFTER_US: u64 = 10_000_000;
@@ -79,7 +79,7 @@ pub struct Life {
 pub struct Machine {
     /// The node's full name.
     pub name: Atom,
-    /// What runs on it now.
+    /// The node process that runs on the machine now.
     pub life: Option<Life>,
     /// Whether the node is to run, now and at the end.
     pub wanted: bool,
@@ -94,7 +94,7 @@ pub struct Machine {
     /// What the current or last life knew at its start. `last_life` is the number of that life; 0 before the first one.
     birth: Birth,
     last_life: u64,
-    /// Whether it is an outsider: a twin or a stranger. No client connects to it, and it is gone at the end.
+    /// Whether the node is an outsider: a twin or a stranger. No client connects to it, and it is gone at the end.
     pub outsider: bool,
     /// Inputs are handled this much later. All of them are handled before `late_until_us`.
     late_us: u64,

@@ -17,7 +17,7 @@ pub enum Table {
 /// Every fault. To add one, add a variant here, its rate in [`Fault::every_ms`], and its arm in `cluster/strikes.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// A process dies with its memory; its machine closes its connections.
+    /// A process dies, and its memory is lost. The machine closes the connections of the process.
     Crash,
     /// A machine loses its power: its peers are not notified.
     PowerOff,

@@ -334,7 +334,7 @@ impl Network {
         self.up.iter().filter(touches).copied().collect()
     }
 
-    /// The wires between two machines that work.
+    /// The working wires between two machines.
     pub fn wires_between(&self, a: usize, b: usize) -> Vec<usize> {
         let joins = |wire: &usize| {
             let [x, y] = self.wires[*wire].sockets.map(|socket| socket.machine);

@@ -25,9 +25,9 @@ use wire::request::Batch;
 
 use crate::fault::{Fault, Plan, Table};
 
-/// One in so many deltas loses its content.
+/// One delta in this many loses its content.
 const EARLY_ONE_IN: u64 = 16;
-/// One in so many chunks is lost.
+/// One chunk in this many is lost.
 const CHUNK_ONE_IN: u64 = 2;
 /// The process name in a liveness probe of a peer; it is also in the answer.
 const NOBODY: &[u8] = b"undefined";
@@ -248,7 +248,7 @@ impl Fuse {
         self.blown.replace(false)
     }
 
-    /// A frame arrives.
+    /// A frame has arrived. The fuse gets shorter by the number of its chunks.
     fn burn(&self, frame: &[u8]) {
         if self.left.get() == 0 {
             return;

@@ -117,7 +117,7 @@ pub struct Mark {
     pub ended_us: u64,
     /// The level of the write.
     pub level: Level,
-    /// The time since when rule R1 holds.
+    /// The time from which rule R1 applies to the write. None if it does not apply.
     pub everywhere_us: Option<u64>,
     /// Whether the world was whole, or quiet, from the request to the outcome.
     pub sure: bool,

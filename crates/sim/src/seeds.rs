@@ -107,7 +107,7 @@ fn kept(path: &std::path::Path) -> Result<(u64, Options, String), String> {
     Ok((seed, options, rest.trim().to_owned()))
 }
 
-/// Runs every seed that failed once.
+/// Runs again every kept seed, each of which once failed.
 pub fn regressions() -> Sum {
     let mut sum = Sum::default();
     let entries = fs::read_dir(folder()).into_iter().flatten().flatten();

@@ -200,9 +200,9 @@ pub struct Shadow {
     /// The counters, by number.
     pub counters: Vec<Counter>,
     contended: Vec<Contended>,
-    /// The spot of the requests that are being made.
+    /// Where and when the current requests are made.
     pub spot: Spot,
-    /// How wrong the calendar of a node may be, in microseconds.
+    /// How far the calendar of a node may differ from true time, in microseconds.
     pub calendar_error_us: u64,
     /// Number of acknowledged writes.
     pub acknowledged: u64,

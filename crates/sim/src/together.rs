@@ -67,8 +67,8 @@ fn members(group: Group) -> impl Iterator<Item = usize> {
 }
 
 impl Together {
-    /// Updates everything at `now_us`. `lives` has the life of each machine that runs and counts. `slow` says whether
-    /// anything is slow. `tie` gives the tie between each two machines.
+    /// Updates everything at `now_us`. `lives` has the life of each machine whose node runs and belongs to the cluster.
+    /// `slow` says whether a node or a link is slow. `tie` gives the tie between each two machines.
     pub fn update(&mut self, now_us: u64, lives: &[Option<u64>], slow: bool, tie: impl Fn(usize, usize) -> Tie) {
         self.present.resize(lives.len(), None);
         let running = lives.iter().enumerate().filter(|(_, life)| life.is_some());

@@ -150,7 +150,7 @@ const FLUSHED: usize = 6;
 const COUNTERS: usize = 3;
 /// Number of contended keys; the first one lasts.
 const CONTENDED: usize = 3;
-/// Longest value of a client's first key, in a run with large values. One in so many values is large.
+/// Longest value of a client's first key, in a run with large values. One value in this many is large.
 const HUGE_BYTES_MAX: u64 = 1 << 20;
 const HUGE_ONE_IN: u64 = 40;
 

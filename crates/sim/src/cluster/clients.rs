@@ -154,7 +154,7 @@ impl World {
     pub(super) fn check_deadlines(&mut self) {
         let mut deadline_us = store::config::Config::default().request_timeout_ms * 1000 + SLACK_US;
         if self.plan.has(Fault::Sluggish) {
-            // The clock of the node may reach it late, and after that the request may.
+            // A slow node may handle the tick of its clock late, and the request late again.
             deadline_us += 2 * LATE_US_MAX;
         }
         let now_us = self.now_us();

@@ -8,10 +8,10 @@ use crate::clusters::Standing;
 
 /// Longest time to write the state file, in microseconds.
 const WRITE_US: u64 = 20_000;
-/// One write in so many may take up to `SLOW_US`.
+/// One write in this many may take up to `SLOW_US`.
 const SLOW_ONE_IN: u64 = 20;
 const SLOW_US: u64 = 4_000_000;
-/// In so many of a thousand deaths, the node's disk is lost too.
+/// In this many of 1,000 deaths of a node, its disk is lost too.
 const DISK_LOST: u64 = 50;
 /// Longest time until a supervisor restarts a node that has ended by itself.
 const SUPERVISOR_US: u64 = 5_000_000;

@@ -9,7 +9,7 @@ use super::{Event, Fault, Table, World};
 
 /// Longest delay of a slow node.
 pub(super) const LATE_US_MAX: u64 = 2_500_000;
-/// A hand-over is interrupted after one of the first so many chunks.
+/// A hand-over is interrupted after one of the first chunks, at most this one.
 const FUSE_MAX: u64 = 12;
 
 impl World {

@@ -5,7 +5,7 @@ use wire::reply::{Replies, Reply};
 
 use super::Plant;
 
-/// A bug spoils about one in so many of the replies that it applies to.
+/// A bug spoils about one in this many of the replies that it applies to.
 const SPOILT_ONE_IN: u64 = 8;
 
 impl Plant {

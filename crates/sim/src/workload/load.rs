@@ -58,7 +58,7 @@ pub(super) enum Act {
     Swap,
     /// `GETDEL`.
     Take,
-    /// `APPEND` of so many bytes.
+    /// `APPEND` of this many bytes.
     Append(usize),
     /// `DEL`: the reply counts the deleted keys.
     Delete,
