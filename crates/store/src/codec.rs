@@ -9,7 +9,7 @@ use core::fmt;
 
 use crate::dot::{Dot, Writer};
 
-/// The highest counter accepted from outside. A writer cannot use up so many, and a next counter always exists.
+/// The highest counter accepted from outside. A writer never reaches it, and there is always a next counter.
 pub const COUNTER_MAX: u64 = u64::MAX >> 1;
 
 /// The largest sum of increments, positive or negative. It is more than the increments of 2^32 writers add up to. It is

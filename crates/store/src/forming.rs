@@ -112,8 +112,9 @@ pub(crate) struct Forming {
     pub(crate) told: Option<Roll>,
     /// The rolls of the peers, by slot.
     rolls: Vec<Option<Roll>>,
-    /// What the membership was told: that this node serves; and that shards are formed, provisionally or for good.
+    /// Whether the membership knows that this node serves.
     pub(crate) said_serving: bool,
+    /// What the membership knows about the shards: formed provisionally, or for good.
     said: Option<Said>,
     /// The highest stamp before the first write here.
     pub(crate) untouched: Stamp,

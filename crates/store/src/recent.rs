@@ -17,7 +17,7 @@ pub const RECENT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a dot and of a length.
 const DOT_BYTES_MAX: usize = 8 + 10;
 const LEN_BYTES_MAX: usize = 10;
-/// Between these sizes, recent writes may take one part in so many of the shard's memory.
+/// Between these sizes, recent writes may take one part in this many of the shard's memory.
 const SHARE: usize = 16;
 
 /// The last dots of a shard with their keys, oldest first.

@@ -236,8 +236,9 @@ impl Shard {
 
     // Events at a primary
 
-    /// Sets `key` to `bytes` of `format` (at most [`FORMAT_MAX`](crate::table::FORMAT_MAX)), whatever it was. Like all
-    /// events, it appends what the other replicas must receive to `delta`. Pass none if there are no other replicas.
+    /// Sets `key` to `bytes` of `format` (at most [`FORMAT_MAX`](crate::table::FORMAT_MAX)), and replaces any old
+    /// value. Like all events, it appends to `delta` what the other replicas must receive. `delta` is none if there are
+    /// no other replicas.
     pub fn put(
         &mut self,
         key: &[u8],

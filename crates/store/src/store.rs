@@ -51,9 +51,9 @@ const TICK: u64 = 1;
 /// If a node did nothing for this long although it ticks, it was stopped.
 const STILL_MS: u64 = 1_000;
 
-/// If so many bytes are on the way to a peer, further frames wait here. Together with one message of the largest size,
-/// this is less than the limit at which the node closes the connection (`Limits::output_bytes_max`). So many large
-/// values at once do not cost a replica.
+/// If this many bytes are on the way to a peer, further frames wait here. Together with one message of the largest
+/// size, this is less than the limit at which the node closes the connection (`Limits::output_bytes_max`). Thus many
+/// large values at once do not cost a replica.
 const QUEUED_BYTES_MAX: usize = 32 << 20;
 /// If more bytes than this wait for a peer, its connection is closed. Most of them are deltas: writes do not wait for a
 /// peer that does not read. Repairing the peer later is cheaper than keeping all of them.

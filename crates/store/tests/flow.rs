@@ -29,7 +29,8 @@ fn check_nobody_was_cut(net: &Net) {
     }
 }
 
-/// Each of these sends a second parcel behind the one whose replies are too large together.
+/// In each of these batches, the replies to the first parcel of requests are too large for one message, so some of its
+/// requests are put off. A second parcel to the same node follows, and must not overtake them.
 #[test]
 fn requests_that_are_put_off_are_not_overtaken() {
     let mut net = Net::cluster(&NAMES);

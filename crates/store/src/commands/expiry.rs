@@ -31,7 +31,7 @@ impl Base {
         absolute: true,
     };
 
-    /// The base of an option's word, in small letters.
+    /// The base for an option such as `ex`. The word is in lower case.
     pub(super) fn of(word: &[u8]) -> Option<Self> {
         Some(match word {
             b"ex" => Self::SECONDS,

@@ -163,8 +163,8 @@ fn keyspace(store: &Store, session: &Session, out: &mut String) {
 }
 
 fn salp(store: &Store, _: &Session, out: &mut String) {
-    // The tables and the awaited nodes are left out: `/metrics` and `/readyz` show them. `ready` covers the copies of
-    // this node.
+    // The status has no tables and no awaited nodes here: `/metrics` and `/readyz` show them. So `ready` only means
+    // that the copies of this node are complete.
     let status = store.status(Tables::default(), Vec::new());
     let vitals = store.take_vitals(store.vitals.ops_per_second);
     line(out, format_args!("node:{}", status.name));

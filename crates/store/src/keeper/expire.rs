@@ -19,7 +19,7 @@ const APART_GRACE_MS: u64 = 60_000;
 const PASS_TICKS: usize = 40;
 /// How many objects are looked at before deciding whether to go on.
 const LOOKS: usize = 64;
-/// The scan goes on while at least one in so many of them has expired.
+/// The scan goes on while at least one in this many of them has expired.
 const WORTH_ONE_IN: usize = 4;
 /// Most cost of all scans in one tick. A look at one object costs 1, some ten nanoseconds.
 const COST_MAX: usize = 65_536;

@@ -90,9 +90,9 @@ impl Store {
         !self.all_agree() && !self.forming.is_overdue(self.monotonic_ms - self.started_ms)
     }
 
-    /// Makes provisional data count. That happens once all members agree and it is more than an empty cluster of one.
-    /// Without `--form-after`, it also happens once something is written, even if this node still waits for others. So
-    /// only with `--form-after` may writes be thrown away.
+    /// Makes provisional data permanent, if it is time. It is time when all members agree, and the cluster is more than
+    /// one node without data. Without `--form-after`, it is also time when something was written, even if this node
+    /// still waits for others. So only with `--form-after` may writes be thrown away.
     pub(crate) fn settle_forming(&mut self) {
         let is_written = || self.replicas.iter().any(|replica| !replica.shard.clock().is_empty());
         let counts = || match self.all_agree() {

@@ -36,7 +36,7 @@ const LAST: u8 = 2;
 
 /// About how many keys a stripe of the hashes has.
 const STRIPE: usize = 64;
-/// If so many chunks had only keys that changed again, the last chunk is made as large as it must be.
+/// If this many chunks had only keys that changed again, the last chunk is made as large as it must be.
 const TAIL_MAX: u32 = 16;
 
 /// The position of a stripe in the order of sending, then the hash.
