@@ -202,7 +202,7 @@ impl Calls {
         self.per_peer.get(peer).copied().unwrap_or(0)
     }
 
-    /// Whether the process runs a call that is not needed any more once the caller gives up this request.
+    /// Whether the process runs the call of this request, and that call is useless without its caller.
     pub(crate) fn is_for(&self, process: Local, request: &Ref) -> bool {
         self.get(process)
             .is_some_and(|call| call.is_awaited() && call.request.as_ref() == Some(request))

@@ -39,10 +39,10 @@ pub struct Limits {
     /// Bytes sent to one peer and not yet written. The next message beyond the limit closes the connection. This is
     /// much larger than `message_bytes_max`, so that one large message does not cost a peer.
     pub output_bytes_max: usize,
-    /// If so many bytes are on their way to one peer, there is no room for more (`Context::has_room`). A process that
+    /// If this many bytes are on their way to one peer, there is no room for more (`Context::has_room`). A process that
     /// does not ask may still send.
     pub output_bytes_busy: usize,
-    /// So many gathered bytes are sent at once, without waiting for the flush.
+    /// This many gathered bytes are sent at once, without waiting for the flush.
     pub output_bytes_flush: usize,
     /// Bytes of one message from a peer. A longer one closes the connection.
     pub message_bytes_max: usize,

@@ -3,8 +3,8 @@
 //! ```text
 //!           names: one table at every node, changed under the lock `global` only
 //! nodeup ─▶ joining ─▶ locker: both partitions locked ─▶ exchange ─▶ resolve ─▶ one partition
-//! register ─▶ registrar: the partition locked ─▶ the name told to every node
-//! connection lost ─▶ mesh: everyone forgets the lost one ─▶ it joins anew
+//! register ─▶ registrar: the partition locked ─▶ the name sent to every node
+//! connection lost ─▶ mesh: all nodes forget the lost node ─▶ it joins again
 //! ```
 //!
 //! | file | what it does |

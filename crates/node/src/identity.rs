@@ -315,8 +315,8 @@ mod tests {
         check(&other, &settled, &other, false, Kinship::Foreign);
     }
 
-    /// Whatever their claims are, and in whatever order they meet: nodes agree in the end, unless their ids were formed
-    /// separately.
+    /// Nodes agree in the end, whatever their claims are and in whatever order they meet. The exception is nodes whose
+    /// ids were formed separately.
     #[test]
     fn nodes_that_meet_repeatedly_agree() {
         let claims = [Claim::Nothing, provisional("a"), provisional("b"), SETTLED];

@@ -193,6 +193,6 @@ pub enum MembersCommand {
         /// Whether they are thrown away when another cluster is met.
         provisional: bool,
     },
-    /// This node holds something that counts: it is not starting any more.
+    /// This node has shards that count, so it is not starting any more.
     Serve,
 }

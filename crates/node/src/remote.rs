@@ -200,7 +200,7 @@ impl<P: Payload> Core<P> {
 
     fn request_spawn(&mut self, me: Local, node: &Atom, request: &Ref, what: Applied, options: Vec<Term>) {
         let Ok(arity) = u8::try_from(what.args.len()) else {
-            // No function has so many arguments.
+            // No function has this many arguments.
             if let Some(number) = self.number(request) {
                 self.post_down(number, Term::atom("badarg"));
             }

@@ -74,7 +74,7 @@ struct Held<P: Payload> {
 enum State {
     Running(Pid),
     Ended,
-    /// It did not start, and is tried again.
+    /// The child did not start. The supervisor will try again.
     Restarting,
 }
 

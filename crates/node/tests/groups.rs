@@ -410,7 +410,7 @@ struct Server {
     ready: Rc<Cell<bool>>,
 }
 
-/// Ends at any message.
+/// A process that ends at any message.
 struct Mortal;
 impl Process<Nothing> for Mortal {
     fn handle(&mut self, ctx: &mut Context<'_, Nothing>, _: Message<Nothing>) {

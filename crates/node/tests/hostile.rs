@@ -368,7 +368,7 @@ fn a_peer_cannot_command_the_membership() {
         Term::atom("gone"),
         Term::from((Term::atom("add"), Atom::new("evil@net"))),
     ] {
-        // Neither directly nor through `rex`.
+        // The commands are ignored, whether they come directly or through `rex`.
         let relayed = Term::from((Term::atom("sbcast"), Atom::new("salp_members"), message.clone()));
         let relayed = Term::from((Term::Pid(peer(1)), relayed));
         for (name, message) in [("salp_members", message), ("rex", relayed)] {

@@ -490,7 +490,7 @@ fn a_dynamic_supervisor_that_gives_up_stops_all_children() {
 
 // Servers
 
-/// Continues, waits, and records its messages.
+/// A server that continues, waits, and records its messages.
 struct Probe(Log);
 
 impl Probe {
@@ -575,12 +575,12 @@ fn reading_the_state_of_a_server_does_not_end_its_wait() {
     assert_eq!(lines(&log), ["term timeout"]);
 }
 
-/// Continues after its `init`, and ends there with this reason. Records both.
+/// A server that continues after `init`, and then ends with this reason. It records both calls.
 struct Brief(Log, &'static str);
 
 impl GenServer<Word> for Brief {
     fn init(&mut self, ctx: Ctx<'_, '_>) -> Next {
-        // Nothing else is handled before that.
+        // `handle_continue` is called before any message is handled.
         let me = Address::Pid(ctx.me().clone());
         ctx.send(&me, Term::atom("early"));
         self.0.borrow_mut().push("init".into());

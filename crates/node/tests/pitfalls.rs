@@ -378,7 +378,7 @@ fn an_answer_to_a_process_of_the_node_has_no_sender() {
     assert_eq!((from, term.to_string()), (&None, "{forget,b@net}".to_string()));
 }
 
-/// No function has so many arguments. A peer would take the spawn for a malformed one.
+/// No function has this many arguments. A peer would take the spawn for a malformed one.
 #[test]
 fn a_spawn_with_too_many_arguments_is_not_sent() {
     let (mut stage, _) = with_echo();

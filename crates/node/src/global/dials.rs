@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! want ──▶ waiting ──its turn──▶ dialled ──NodeUp──▶ (not here any more)
-//!             ▲                     │ in vain
+//!             ▲                     │ failed
 //!             └──after a second── resting ──for too long──▶ lost
 //! ```
 //!

@@ -7,7 +7,8 @@
 //!  ├─ init_connect_ack{its tag, ours} ──▶│   both mean the same attempt, or both start over
 //!  │        (the lockers lock both partitions: `locker`)
 //!  ├─ exchange{names} ──────────────────▶│   both ways; each compares
-//!  ├─ resolved{changes, known} ─────────▶│   both ways; each applies all changes, and tells its
+//!  ├─ resolved{changes, known} ─────────▶│   both ways; each applies all changes, and reports
+//!  │                                     │   them to its
 //!  ├─ new_nodes ─▶ our partition         │   partition under the lock
 //!  ├─ in_sync ───▶ its partition         │
 //! ```

@@ -193,7 +193,7 @@ impl Global {
         }
     }
 
-    /// Releases what is locked.
+    /// Begins `phase`. Releases the locks of a change that was under way.
     fn pause<P: Payload>(&mut self, ctx: &mut Context<'_, P>, phase: Phase) {
         if let Phase::Claiming { claim, .. } = mem::replace(&mut self.registrar.phase, phase) {
             Self::release(ctx, &claim.id, &claim.caller, claim.held());
