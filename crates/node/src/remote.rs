@@ -31,7 +31,7 @@ use wire::{
     etf::{Atom, Pid, Ref, Term},
 };
 
-/// How a process spawned at another node is tied to the one that spawns it.
+/// Whether a process spawned at another node is linked to or monitored by the process that spawns it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpawnOptions {
     /// Link the two processes.
