@@ -1,7 +1,8 @@
-//! Functions of a BEAM that this node has too: who it is, whom it knows, which processes it runs. They only read.
+//! Functions of a BEAM that this node has too: its name, the nodes it knows, the processes it runs. They only read.
 //!
 //! `erlang:node/0, nodes/0, nodes/1, whereis/1, registered/0, is_process_alive/1, is_alive/0, system_info/1` and
-//! `'Elixir.Node':self/0, list/0, list/1`, with the errors a BEAM has; and what the cluster shares ([`shared`]).
+//! `'Elixir.Node':self/0, list/0, list/1`, with the errors of a BEAM; and functions on what the cluster shares
+//! ([`shared`]).
 
 mod shared;
 
@@ -13,13 +14,13 @@ use crate::{
 use alloc::{rc::Rc, vec::Vec};
 use wire::etf::{Atom, Term};
 
-/// The release whose protocols this node speaks: tools ask for it to know what they may send.
+/// The release whose protocols this node speaks. Tools ask for it to know what they may send.
 const OTP_RELEASE: &str = "25";
 
-/// A function that only looks.
+/// A function that only reads.
 type Read<P> = fn(&mut Context<'_, P>, &[Term]) -> Outcome<P>;
 
-/// Adds them all.
+/// Exports all of these functions.
 pub(crate) fn export<P: Payload>(functions: &mut Functions<P>) {
     const ERLANG: &str = "erlang";
     const NODE: &str = "Elixir.Node";

@@ -1,12 +1,12 @@
-//! Calls under way here: for whom each runs, and what its outcome looks like to whoever asked.
+//! Calls under way here: the caller of each, and the form of its outcome.
 //!
-//! | asked by | the outcome is |
+//! | called by | the outcome is |
 //! |---|---|
 //! | `erpc:execute_call/4` | the exit reason `{Tag, return, Value}`, `{Tag, throw, Value}`, … |
-//! | `erpc:execute_cast/3`, `spawn` | the exit reason that a process of such a function has |
+//! | `erpc:execute_cast/3`, `spawn` | the exit reason of a process that runs this function |
 //! | the server `rex` | a message: the value, or `{badrpc, {'EXIT', Reason}}` |
 //!
-//! Nothing here sends: the outcome is made here and travels by `spawn`.
+//! Nothing here sends: outcomes are made here, and `spawn` sends them.
 //!
 //! Source: `erpc.erl` and `rpc.erl` of OTP 25.
 
@@ -19,18 +19,18 @@ use crate::{
 use alloc::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 use wire::etf::{Atom, Pid, Ref, Term};
 
-/// How a call was asked for, and so how its outcome is told.
+/// How a call was requested, which decides the form of its outcome.
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
     /// `erpc:execute_call/4`, with the tag of the answer.
     Call { tag: Term },
-    /// A function of its own process; whoever cares monitors it.
+    /// A function in a process of its own. Interested processes monitor it.
     Spawn,
     /// The server `rex`.
     Rex { to: RexCaller },
 }
 
-/// Who waits for an answer of `rex`.
+/// The process that waits for an answer of `rex`.
 #[derive(Clone, Debug)]
 pub(crate) enum RexCaller {
     /// A `gen_server` call.
@@ -44,18 +44,18 @@ pub(crate) enum RexCaller {
 pub(crate) struct Call {
     /// The peer that asked.
     pub(crate) peer: Option<Atom>,
-    /// The monitor by which it waits for the end.
+    /// The monitor by which the caller waits for the end.
     pub(crate) request: Option<Ref>,
     pub(crate) form: Form,
-    /// The function as a stack trace shows it.
+    /// The function as in a stack trace.
     pub(crate) frame: Term,
 }
 
-/// What is to be done about an outcome.
+/// What to do about an outcome.
 pub(crate) enum Verdict<P> {
     /// End for this reason.
     Exit(Term),
-    /// Answer, and end as if nothing was.
+    /// Answer, and end normally.
     Answer(Answer),
     /// Go on as this process.
     Later(Box<dyn Process<P>>),
@@ -68,7 +68,7 @@ pub(crate) enum Answer {
     Plain { to: Pid, message: Term },
 }
 
-/// An outcome that is one.
+/// An outcome that ends the call.
 enum Ended {
     Return(Term),
     Throw(Term),
@@ -77,7 +77,7 @@ enum Ended {
 }
 
 impl Ended {
-    /// The exit reason of a process whose function ended so.
+    /// The exit reason of a process whose function ended like this.
     fn exit_reason(self, stack: Vec<Term>) -> Term {
         let with_stack = |reason| Term::tuple([reason, Term::List(stack)]);
         match self {
@@ -89,7 +89,7 @@ impl Ended {
     }
 }
 
-/// What an outcome means for the process of `call`, or for one that runs no call.
+/// What an outcome means for the process of `call`; or for a process without a call.
 pub(crate) fn verdict<P: Payload>(call: Option<&Call>, outcome: Outcome<P>) -> Verdict<P> {
     let ended = match outcome {
         Outcome::Later(process) => return Verdict::Later(process),
@@ -112,7 +112,7 @@ pub(crate) fn verdict<P: Payload>(call: Option<&Call>, outcome: Outcome<P>) -> V
     }
 }
 
-/// The exit reason by which `erpc:execute_call/4` tells the outcome.
+/// The exit reason that tells the caller of `erpc:execute_call/4` the outcome.
 fn tagged(tag: Term, ended: Ended, stack: Vec<Term>) -> Term {
     let (class, value) = match ended {
         Ended::Return(value) => ("return", value),
@@ -139,7 +139,7 @@ impl RexCaller {
 }
 
 impl Call {
-    /// Whether the call is of no use without its caller.
+    /// Whether the call is useless without its caller.
     fn is_awaited(&self) -> bool {
         match self.form {
             Form::Call { .. } | Form::Rex { .. } => true,
@@ -147,7 +147,7 @@ impl Call {
         }
     }
 
-    /// The answer that is still owed if the process ends without an outcome.
+    /// The answer that must be sent if the process ends without an outcome.
     pub(crate) fn ended(&self, reason: &Term) -> Option<Answer> {
         match &self.form {
             Form::Rex { to } => Some(to.answer(badrpc_exit(reason.clone()))),
@@ -192,17 +192,17 @@ impl Calls {
         Some(call)
     }
 
-    /// The peers that have any, with how many.
+    /// The peers with calls, and how many each has.
     pub(crate) fn per_peer(&self) -> impl Iterator<Item = (&Atom, usize)> {
         self.per_peer.iter().map(|(peer, count)| (peer, *count))
     }
 
-    /// How many a peer has under way.
+    /// How many calls of a peer are under way.
     pub(crate) fn count(&self, peer: &Atom) -> usize {
         self.per_peer.get(peer).copied().unwrap_or(0)
     }
 
-    /// Whether the process runs a call that nobody wants once the caller forgets this request.
+    /// Whether the process runs the call of this request, and that call is useless without its caller.
     pub(crate) fn is_for(&self, process: Local, request: &Ref) -> bool {
         self.get(process)
             .is_some_and(|call| call.is_awaited() && call.request.as_ref() == Some(request))
@@ -292,7 +292,7 @@ mod tests {
         calls.insert(process(1), call(Form::Spawn));
         calls.insert(process(2), call(Form::Call { tag: Term::from(1) }));
         assert_eq!(calls.count(&peer), 2);
-        assert_eq!(calls.awaited_by(&peer), [process(2)], "what was spawned lives on");
+        assert_eq!(calls.awaited_by(&peer), [process(2)], "a spawned process lives on");
         assert!(calls.remove(process(1)).is_some() && calls.remove(process(1)).is_none());
         assert!(calls.remove(process(2)).is_some());
         assert_eq!(calls.count(&peer), 0);

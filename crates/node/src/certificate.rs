@@ -1,9 +1,9 @@
-//! What a secured connection proves about its peer: hosts that the peer may speak for.
+//! What a TLS connection proves about its peer: the hosts in the peer's certificate.
 //!
-//! The shell has verified the certificate itself: its chain, its dates, and that the peer holds its key. What the shell
-//! cannot know is which name the peer will claim inside the connection. The node does, and compares: a peer whose
-//! certificate does not cover the host of its name is refused before anything else is looked at, so it can neither
-//! take a name nor displace a connection.
+//! The shell has verified the certificate itself: its chain, its dates, and that the peer has its key. The shell does
+//! not know which node name the peer will claim inside the connection. The node compares the two: if the certificate
+//! does not cover the host of the claimed name, the peer is refused before any other check. So it can neither take a
+//! name nor replace a connection.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -11,7 +11,7 @@ use wire::{dist::handshake::Lengths, etf::Atom};
 
 /// Which hosts a verified certificate is for.
 pub trait Covers: fmt::Debug + Send + Sync {
-    /// Whether it names this host: a DNS name, without regard to case, or an IP address.
+    /// Whether it is for this host: a DNS name in any case, or an IP address.
     fn covers(&self, host: &str) -> bool;
 }
 
@@ -26,13 +26,13 @@ impl Certificate {
     }
 }
 
-/// Whether a peer may claim this name. A connection without a certificate proves nothing and refuses nothing: whether
-/// such connections are made at all is the shell's to say.
+/// Whether a peer may claim this name. A connection without a certificate may claim any name: the shell decides whether
+/// it allows such connections.
 pub(crate) fn may_claim(certificate: Option<&Certificate>, name: &Atom) -> bool {
     certificate.is_none_or(|Certificate(names)| names.covers(host(name)))
 }
 
-/// How lengths in the handshake are written on such a connection.
+/// The form of lengths in the handshake on such a connection.
 pub(crate) fn lengths(certificate: Option<&Certificate>) -> Lengths {
     match certificate {
         Some(_) => Lengths::Tls,
@@ -40,7 +40,7 @@ pub(crate) fn lengths(certificate: Option<&Certificate>) -> Lengths {
     }
 }
 
-/// A peer without a name of its own tells its host alone.
+/// The host of a name. A peer without a name sends only its host.
 fn host(node: &Atom) -> &str {
     let name = node.as_str();
     name.split_once('@').map_or(name, |(_, host)| host)

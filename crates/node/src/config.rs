@@ -1,4 +1,4 @@
-//! What a node is told at birth.
+//! The settings of a node.
 
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -9,73 +9,70 @@ use wire::{dist::Cookie, etf::Atom};
 pub struct Config {
     /// Full name, `name@host`.
     pub name: Atom,
-    /// Which life of that name this is: new at every start, never reused, at least 4.
+    /// Its creation: new at every start, never used again, at least 4.
     pub creation: u32,
     /// The cookie of every connection.
     pub cookie: Cookie,
-    /// Keep out of `nodes()` of peers, and so out of their `global` and `pg`; this node runs no `global` then.
+    /// Whether the node is hidden: it is not in the `nodes()` of peers, nor in their `global` and `pg`. A hidden node
+    /// runs no `global`.
     pub hidden: bool,
-    /// A peer that was silent for this long, in milliseconds, is lost. At least 8.
+    /// A peer that was silent for this long, in milliseconds, is dropped. At least 8.
     pub tick_ms: u64,
-    /// An opaque record that every member of the cluster must share byte for byte.
+    /// An opaque record that must be the same, byte for byte, for every member of the cluster.
     pub birth: Bytes,
-    /// First nodes to dial, for as long as they do not answer.
+    /// The first nodes to dial, until they answer.
     pub join: Vec<Atom>,
-    /// The port this node listens on, told to members so that they can dial it without EPMD.
+    /// The port this node listens on. It is sent to members, so that they can dial without EPMD.
     pub dist_port: Option<u16>,
     /// Bounds of queues, buffers and tables.
     pub limits: Limits,
 }
 
-/// Bounds of queues, buffers and tables. Each line says what happens past it.
+/// Limits of queues, buffers and tables. Each line says what happens beyond the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages waiting for local processes; a further one is dropped, with an event.
+    /// Messages that wait for local processes. A further one is dropped, with an event.
     pub queue_max: usize,
-    /// Messages handled within one `Node::handle`; the rest wait for the next input, so that processes that keep each
-    /// other busy do not keep peers waiting.
+    /// Messages handled within one `Node::handle`. The rest wait for the next input, so that processes that keep each
+    /// other busy do not delay peers.
     pub steps_max: usize,
-    /// Bytes sent to one peer and not yet written; the next message past it cuts the
-    /// connection. Well above `message_bytes_max`: one large message must not cost a peer.
+    /// Bytes sent to one peer and not yet written. The next message beyond the limit closes the connection. This is
+    /// much larger than `message_bytes_max`, so that one large message does not cost a peer.
     pub output_bytes_max: usize,
-    /// Bytes on their way to one peer from which on there is no room for more (`Context::has_room`); who does not ask
-    /// may still send.
+    /// If this many bytes are on their way to one peer, there is no room for more (`Context::has_room`). A process that
+    /// does not ask may still send.
     pub output_bytes_busy: usize,
-    /// Gathered bytes that leave at once, not at the flush.
+    /// This many gathered bytes are sent at once, without waiting for the flush.
     pub output_bytes_flush: usize,
-    /// Bytes of one message from a peer; past it the connection is cut.
+    /// Bytes of one message from a peer. A longer one closes the connection.
     pub message_bytes_max: usize,
-    /// Monitors one peer may hold here; past it the connection is cut.
+    /// Monitors one peer may have here; beyond it the connection is closed.
     pub monitors_per_peer_max: usize,
-    /// Links one peer may hold here; past it the connection is cut.
+    /// Links one peer may have here; beyond it the connection is closed.
     pub links_per_peer_max: usize,
-    /// How often the processes of one peer may have joined groups of one scope; past it the
-    /// connection is cut.
+    /// How often the processes of one peer may have joined groups of one scope; beyond it the connection is closed.
     pub joins_per_peer_max: usize,
-    /// Bytes of the names of the groups of one scope in which one peer has members; past it the
-    /// connection is cut.
+    /// Bytes of the names of all groups of one scope in which one peer has members; beyond it the connection is closed.
     pub group_bytes_per_peer_max: usize,
-    /// Calls and spawned processes one peer may have here; a further one is refused with
-    /// `system_limit`.
+    /// Calls and spawned processes of one peer here. A further one is refused with `system_limit`.
     pub spawns_per_peer_max: usize,
-    /// Accepted connections that have not yet shaken hands; a further one is closed.
+    /// Accepted connections whose handshake is not over. A further one is closed.
     pub accepting_max: usize,
-    /// Signals that wait for one peer's connection to come up; a further one is dropped or, for
-    /// links and monitors, answered `noconnection`.
+    /// Signals that wait for the connection to one peer. A further one is dropped; a link or monitor is answered with
+    /// `noconnection`.
     pub waiting_max: usize,
-    /// Milliseconds for which a node that starts looks for those it is to join; past it the node grants locks and
+    /// How long a starting node looks for the nodes it is to join, in milliseconds. After that it grants locks and
     /// global names without those it has not met.
     pub join_wait_ms: u64,
-    /// Dials the membership has under way at the same time; further ones wait.
+    /// How many dials of the membership are under way at the same time. Further ones wait.
     pub dials_max: usize,
-    /// Names the membership remembers. For a further one that says hello, one that said good-bye or was never met gives
-    /// way; if there is none, it is refused, with an event.
+    /// How many names the membership remembers. If it is full and a further node says hello, the entry of a node that
+    /// said goodbye or was never met is removed. If there is none, the new node is refused, with an event.
     pub members_max: usize,
-    /// Global names one peer may have brought here, and locks it may hold; past it the connection is
-    /// cut.
+    /// Global names one peer may have registered here, and locks it may hold; beyond it the connection is closed.
     pub global_per_peer_max: usize,
-    /// Bytes of the global names one peer may have brought here, and of the locks it may hold; past it the connection
-    /// is cut.
+    /// Bytes of the global names one peer may have registered here, and of the locks it may hold; beyond it the
+    /// connection is closed.
     pub global_bytes_per_peer_max: usize,
 }
 

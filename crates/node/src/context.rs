@@ -1,4 +1,4 @@
-//! All a process can touch while it handles a message.
+//! Everything that a process can use while it handles a message.
 
 use crate::{
     effect::{Effect, Event},
@@ -18,24 +18,24 @@ use wire::etf::{Atom, Pid, Ref, Term};
 /// Which peers to list, as in `nodes/1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeKind {
-    /// Visible to each other.
+    /// Nodes that see each other as visible.
     Visible,
-    /// One of the two sides is hidden.
+    /// Nodes with which one of the two sides is hidden.
     Hidden,
-    /// Both.
+    /// Visible and hidden nodes.
     Connected,
     /// This node alone.
     This,
-    /// This node, the connected ones, those that are being dialled, and the members.
+    /// This node, the connected nodes, the nodes being dialled, and the members.
     Known,
 }
 
-/// The world as one process sees it, for as long as it handles one message.
+/// The environment of a process while it handles one message.
 pub struct Context<'a, P: Payload> {
     pub(crate) core: &'a mut Core<P>,
     pub(crate) me: Local,
     pub(crate) exit: Option<Term>,
-    /// What the process of a call goes on as.
+    /// The process that takes over a call.
     pub(crate) next: Option<Box<dyn Process<P>>>,
 }
 
@@ -68,12 +68,12 @@ impl<'a, P: Payload> Context<'a, P> {
         &self.core.config.name
     }
 
-    /// Which life of this node's name this is.
+    /// The creation of this node.
     pub fn creation(&self) -> u32 {
         self.core.config.creation
     }
 
-    /// The time of the current input; it stands still until the next.
+    /// The time of the current input. It does not change before the next input.
     pub fn now(&self) -> Time {
         self.core.now
     }
@@ -83,36 +83,36 @@ impl<'a, P: Payload> Context<'a, P> {
         self.core.random.next()
     }
 
-    /// Sends a term to any address. To nobody, or to a node that cannot be reached, it is lost
-    /// without a word, as in Erlang: monitor what must be there.
+    /// Sends a term to any address. If no process is there, or its node cannot be reached, the term is dropped
+    /// silently, as in Erlang. Monitor processes that must be there.
     pub fn send(&mut self, to: &Address, term: Term) {
         self.core.send(self.me, to, term, true);
     }
 
-    /// Gives a typed message to a process of this node. To any other pid it is lost.
+    /// Sends a typed message to a process of this node. To any other pid it is dropped.
     pub fn tell(&mut self, to: &Pid, payload: P) {
         if let Some(process) = self.core.table.find(to) {
             self.core.post(process, Message::Payload(payload));
         }
     }
 
-    /// Adds a process here. A taken name is a bug.
+    /// Adds a process. It is a bug if the name is taken.
     pub fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
         self.core.spawn(name, process)
     }
 
-    /// Links: the end of one is an exit signal to the other. To nobody: an exit signal `noproc`; to
-    /// a node that cannot be reached: `noconnection`.
+    /// Links to a process: when one of the two ends, the other gets an exit signal. If there is no such process, the
+    /// signal is `noproc`; if its node cannot be reached, it is `noconnection`.
     pub fn link(&mut self, other: &Pid) {
         self.core.link(self.me, other);
     }
 
-    /// Ends a link: no exit signal comes over it any more.
+    /// Ends a link. No exit signal comes over it any more.
     pub fn unlink(&mut self, other: &Pid) {
         self.core.unlink(self.me, other);
     }
 
-    /// From now on, exit signals are messages (`Message::Exit`); or no longer.
+    /// Sets whether exit signals become messages (`Message::Exit`).
     pub fn trap_exit(&mut self, trap: bool) {
         self.core
             .table
@@ -121,20 +121,20 @@ impl<'a, P: Payload> Context<'a, P> {
             .trap_exit = trap;
     }
 
-    /// Asks for exactly one `Message::Down` when the target ends, is not there, or is lost.
+    /// Requests exactly one `Message::Down`, when the target ends, does not exist, or is lost.
     pub fn monitor(&mut self, target: &Address) -> Ref {
         self.core.monitor(self.me, target, Purpose::Monitor)
     }
 
-    /// Ends a monitor, or forgets a call: nothing comes under this reference any more.
+    /// Ends a monitor, or gives up a call. No message comes with this reference any more.
     pub fn demonitor(&mut self, monitor: &Ref) {
         if let Some(number) = self.core.number(monitor) {
             self.core.demonitor(self.me, number);
         }
     }
 
-    /// Registers a process of this node under a name. False if the name is taken, or the process
-    /// has one or is none of ours.
+    /// Registers a process of this node under a name. Returns false if the name is taken, if the process already has a
+    /// name, or if it is not a process of this node.
     pub fn register(&mut self, name: &str, process: &Pid) -> bool {
         match self.core.table.find(process) {
             Some(process) => self.core.register(Atom::new(name), process),
@@ -142,7 +142,7 @@ impl<'a, P: Payload> Context<'a, P> {
         }
     }
 
-    /// Frees a name. False if nobody has it.
+    /// Frees a name. Returns false if no process has it.
     pub fn unregister(&mut self, name: &str) -> bool {
         self.core.unregister(&Atom::new(name))
     }
@@ -153,17 +153,17 @@ impl<'a, P: Payload> Context<'a, P> {
         Some(&self.core.table.get(process)?.pid)
     }
 
-    /// Asks for `Message::Timer` with this token after `delay_us` microseconds.
+    /// Requests `Message::Timer` with this token after `delay_us` microseconds.
     pub fn timer(&mut self, delay_us: u64, token: u64) -> TimerId {
         self.core.set_timer(self.me, delay_us, token)
     }
 
-    /// Whether the timer was still to fire; now it will not.
+    /// Cancels a timer. Returns whether it had not fired yet.
     pub fn cancel(&mut self, timer: TimerId) -> bool {
         self.core.timers.cancel(timer)
     }
 
-    /// This process ends with the current message. Of several reasons the first counts.
+    /// Ends this process after the current message. If it is called several times, the first reason counts.
     pub fn exit(&mut self, reason: Term) {
         self.exit.get_or_insert(reason);
     }
@@ -179,61 +179,60 @@ impl<'a, P: Payload> Context<'a, P> {
         self.core.reply(self.me, from, term);
     }
 
-    /// Calls a `gen_server` anywhere. Exactly one `Message::Reply` follows, after `timeout_us`
-    /// microseconds at the latest; `demonitor` forgets the call.
+    /// Calls a `gen_server` on any node. Exactly one `Message::Reply` follows, after `timeout_us` microseconds at the
+    /// latest. `demonitor` gives up the call.
     pub fn call(&mut self, target: &Address, request: Term, timeout_us: u64) -> Ref {
         self.core.call(self.me, target, request, timeout_us)
     }
 
-    /// Asks for `Message::Flush` at the end of the current round of inputs.
+    /// Requests `Message::Flush` at the end of the current round of inputs.
     pub fn defer(&mut self) {
         self.core.defer(self.me);
     }
 
-    /// Asks for `Message::NodeUp` and `Message::NodeDown` of every peer from now on.
+    /// Requests `Message::NodeUp` and `Message::NodeDown` for every peer from now on.
     pub fn monitor_nodes(&mut self) {
         self.core.watch_nodes(self.me);
     }
 
-    /// Asks for `Message::Members`: the view as it is, and again at each change.
+    /// Requests `Message::Members`: the current view, and again at each change.
     pub fn monitor_members(&mut self) {
         self.core.watch_members(self.me);
     }
 
-    /// The nodes of a kind, each once, by name. Only `This` and `Known` have this node itself.
+    /// The nodes of a kind, sorted by name. Only `This` and `Known` include this node.
     pub fn nodes(&self, kind: NodeKind) -> Vec<Atom> {
         self.core.nodes(kind)
     }
 
-    /// Cuts the connection to a peer, if there is one; its NodeDown follows. If it is a member, it
-    /// will be dialled again.
+    /// Closes the connection to a peer, if there is one; its NodeDown follows. A member is dialled again.
     pub fn disconnect(&mut self, node: &Atom) {
         self.core.disconnect(node);
     }
 
-    /// Asks something of the membership.
+    /// Sends a command to the membership.
     pub fn members(&mut self, command: MembersCommand) {
         self.core.tell_membership(members::command_term(command));
     }
 
-    /// Sends one binary term to a registered name at a connected peer: copied once, into what is
-    /// gathered for the connection. False if the peer is not connected; this never dials. The hot
-    /// path between members. To a name of this node it is an ordinary message.
+    /// Sends one binary term to a registered name at a connected peer. The bytes are copied once, into the connection's
+    /// output. Returns false if the peer is not connected; it never dials. This is the hot path between members. To a
+    /// name of this node, it sends an ordinary message.
     pub fn send_bytes(&mut self, node: &Atom, name: &Atom, bytes: &[u8]) -> bool {
         self.core.send_bytes(self.me, node, name, bytes)
     }
 
-    /// Bytes on their way to a peer and not yet written; 0 if it is not connected.
+    /// Bytes on their way to a peer that are not written yet; 0 if it is not connected.
     pub fn queued(&self, node: &Atom) -> usize {
         self.core.queued(node)
     }
 
-    /// Begins to connect to a node; false if it is this one.
+    /// Starts to connect to a node. Returns false if it is this node.
     pub(crate) fn dial(&mut self, node: &Atom, port: Option<u16>) -> bool {
         self.core.dial(node, port)
     }
 
-    /// For how long nothing came from a connected peer, in microseconds.
+    /// How long ago something last came from a connected peer, in microseconds.
     pub(crate) fn silent_us(&self, node: &Atom) -> Option<u64> {
         self.core.silent_us(node)
     }
@@ -242,12 +241,12 @@ impl<'a, P: Payload> Context<'a, P> {
         self.core.publish_affiliation(affiliation);
     }
 
-    /// What an earlier life of this node was to remember; given once.
+    /// What an earlier life of this node wrote down. It can be taken once.
     pub(crate) fn recalled(&mut self) -> Memory {
         core::mem::take(&mut self.core.recalled)
     }
 
-    /// Has the shell write down what this node is to remember.
+    /// Makes the shell write down what this node must remember.
     pub(crate) fn remember(&mut self, memory: Memory) {
         self.core.effects.push(Effect::Remember(memory));
     }
@@ -256,7 +255,7 @@ impl<'a, P: Payload> Context<'a, P> {
         self.core.publish_members(view);
     }
 
-    /// Tells those who watch the node.
+    /// Reports an event to the observers of the node.
     pub fn event(&mut self, event: Event) {
         self.core.event(event);
     }

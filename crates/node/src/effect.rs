@@ -1,4 +1,4 @@
-//! What comes out of a node.
+//! The outputs of a node.
 
 use crate::{
     identity::{ClusterId, Memory},
@@ -9,27 +9,27 @@ use alloc::string::String;
 use bytes::Bytes;
 use wire::etf::{Atom, Pid, Term};
 
-/// One thing the shell must do. Effects are carried out in order.
+/// Something the shell must do. Effects are carried out in order.
 #[derive(Debug)]
 pub enum Effect<P> {
     /// Connect to a node; answered by `Input::Opened` or `Input::Closed`.
     Dial {
         /// The number the connection will have.
         connection: ConnectionId,
-        /// Whom.
+        /// The node to dial.
         node: Atom,
-        /// Its port as told by the members; if unknown, ask EPMD.
+        /// Its port, as reported by the members. If it is not known, ask EPMD.
         port: Option<u16>,
     },
-    /// Write bytes; `Input::Written` tells when they are out.
+    /// Write bytes. `Input::Written` reports when they are written.
     Send {
         /// On which connection.
         connection: ConnectionId,
-        /// All that was gathered.
+        /// The gathered bytes.
         bytes: Bytes,
     },
-    /// Close a connection once what was sent before is written, or at once if that stalls. No
-    /// `Input::Closed` is needed.
+    /// Close a connection after everything sent before is written, or at once if writing stalls. No `Input::Closed` is
+    /// needed.
     Close {
         /// Which connection.
         connection: ConnectionId,
@@ -38,43 +38,43 @@ pub enum Effect<P> {
     Deliver {
         /// Its pid.
         to: Pid,
-        /// What.
+        /// The message.
         message: Message<P>,
     },
-    /// What this node is to remember in its next life has changed. The shell writes it down when it can; it may leave
-    /// out all but the last.
+    /// What this node must remember for its next start has changed. The shell writes it down when it can. It may skip
+    /// all but the last.
     Remember(Memory),
-    /// Something worth a log line or a counter. It asks for nothing.
+    /// Something for the log or for counters. The shell need not act on it.
     Event(Event),
 }
 
-/// Why a peer cannot be a member.
+/// Why a peer cannot become a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mismatch {
-    /// Its birth record is another.
+    /// Its birth record differs.
     Birth {
-        /// Ours.
+        /// This node's record.
         ours: Bytes,
-        /// Its own.
+        /// The peer's record.
         theirs: Bytes,
     },
-    /// It is of another cluster.
+    /// It belongs to another cluster.
     Cluster {
-        /// Ours.
+        /// This node's cluster.
         ours: ClusterId,
-        /// Its own.
+        /// The peer's cluster.
         theirs: ClusterId,
     },
 }
 
-/// What a node has to tell to those who watch it.
+/// What a node reports to its observers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A peer is connected.
     NodeUp {
         /// Its name.
         node: Atom,
-        /// Its life.
+        /// Its creation.
         creation: u32,
         /// One of the two sides is hidden.
         hidden: bool,
@@ -83,47 +83,48 @@ pub enum Event {
     NodeDown {
         /// Its name.
         node: Atom,
-        /// Its life.
+        /// Its creation.
         creation: u32,
         /// Why, as in `Message::NodeDown`.
         reason: Term,
     },
-    /// A member is new or changed.
+    /// A member is new, or has changed.
     MemberChanged {
-        /// As it is now.
+        /// Its current state.
         member: Member,
     },
-    /// A connection did not get through the handshake.
+    /// The handshake of a connection failed.
     HandshakeFailed {
         /// Which connection.
         connection: ConnectionId,
-        /// The peer, as far as known. Unproven if it called us.
+        /// The peer, as far as it is known. If the peer dialled, the name is not proven.
         node: Option<Atom>,
         /// Why.
         reason: String,
     },
-    /// A peer is of another cluster. It stays connected and does not become a member. Told once per connection.
+    /// A peer belongs to another cluster. It stays connected but does not become a member. Reported once for each
+    /// connection.
     PeerRefused {
         /// Its name.
         node: Atom,
         /// What differs.
         mismatch: Mismatch,
-        /// The peer is of a cluster with data, and this node has none and has met no member of its own cluster: it was
-        /// started with the wrong settings or the wrong memory, and must end.
+        /// Whether this node must end. The peer's cluster has data. This node has none, and has met no member of its
+        /// own cluster. So it was started with the wrong settings or the wrong memory.
         is_fatal: bool,
     },
-    /// A peer refused this node: it is connected to another live node of the same name.
+    /// A peer refused this node, because it is connected to another live node of the same name.
     NameTaken {
         /// Which peer.
         by: Atom,
-        /// This node was starting and must end.
+        /// Whether this node was starting and must end.
         is_fatal: bool,
     },
-    /// A peer broke the protocol or a bound; its connection was cut.
+    /// A peer broke the protocol or a limit. Its connection was closed.
     PeerCut {
         /// Its name.
         node: Atom,
-        /// Which rule.
+        /// Which rule or limit.
         reason: String,
     },
     /// This node did not run for longer than the tick time, and so dropped its connections.
@@ -131,23 +132,23 @@ pub enum Event {
         /// For how long, in microseconds.
         silent_us: u64,
     },
-    /// A process ended for another reason than `normal`, `shutdown` or `{shutdown, _}`.
+    /// A process ended with another reason than `normal`, `shutdown` or `{shutdown, _}`.
     ProcessExited {
-        /// Which.
+        /// The process.
         pid: Pid,
-        /// The name it was registered under.
+        /// The name under which it was registered.
         name: Option<Atom>,
         /// Why.
         reason: Term,
     },
-    /// A message was dropped: the run queue was full, or it cannot travel to another node.
+    /// A message was dropped: the run queue was full, or the message cannot be sent to another node.
     MessageDropped {
-        /// For whom it was.
+        /// The receiver.
         to: Pid,
         /// Why.
         reason: &'static str,
     },
-    /// An event of a process above this crate.
+    /// An event from a process outside of this crate.
     Note {
         /// Its kind, a word for counters.
         kind: &'static str,

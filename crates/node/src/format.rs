@@ -1,8 +1,8 @@
-//! Text as peers have it printed: characters as lists and binaries, and formats of `io_lib:format/2`.
+//! Text that peers want printed: characters as lists and binaries, and formats of `io_lib:format/2`.
 //!
-//! The result goes to people, never back to a peer. So it is good enough to read: field widths and padding are dropped,
-//! and what does not fit together is shown as it came. It is never longer than asked for, and is one
-//! line without control characters, so that a peer cannot forge lines of a log.
+//! The result is for people and never sent back to a peer. So it only has to be readable: field widths and padding are
+//! dropped, and a format that does not fit its arguments is shown as terms. The result has at most the requested
+//! length, and is one line without control characters, so that a peer cannot forge log lines.
 
 use alloc::string::String;
 use core::fmt::{self, Write};
@@ -11,7 +11,7 @@ use wire::etf::Term;
 /// Bytes of the longest character.
 const CHAR_BYTES_MAX: usize = 4;
 
-/// Text up to a bound.
+/// Text up to a length.
 struct Line {
     text: String,
     bytes_max: usize,
@@ -38,7 +38,7 @@ impl Write for Line {
     }
 }
 
-/// Writes with `write` into at most `bytes_max` bytes; what is longer is cut.
+/// Collects what `write` writes, up to `bytes_max` bytes. The rest is dropped.
 fn bounded(bytes_max: usize, write: impl FnOnce(&mut Line) -> fmt::Result) -> String {
     let mut line = Line {
         text: String::new(),
@@ -50,12 +50,12 @@ fn bounded(bytes_max: usize, write: impl FnOnce(&mut Line) -> fmt::Result) -> St
     line.text
 }
 
-/// Any term, as Erlang writes it.
+/// A term in Erlang syntax.
 pub(crate) fn term_text(term: &Term, bytes_max: usize) -> String {
     bounded(bytes_max, |line| write!(line, "{term}"))
 }
 
-/// Some terms as one tuple.
+/// Terms as one tuple.
 pub(crate) fn tuple_text(terms: &[&Term], bytes_max: usize) -> String {
     bounded(bytes_max, |line| {
         for (at, term) in terms.iter().enumerate() {
@@ -66,12 +66,12 @@ pub(crate) fn tuple_text(terms: &[&Term], bytes_max: usize) -> String {
     })
 }
 
-/// Characters in binaries and nested lists; what is none is shown as a term.
+/// The characters in binaries and nested lists. Anything else is shown as a term.
 pub(crate) fn chars_text(chars: &Term, bytes_max: usize) -> String {
     bounded(bytes_max, |line| write_chars(line, chars))
 }
 
-/// What `io_lib:format(Format, Args)` makes; if they do not fit together, both as terms.
+/// The text of `io_lib:format(Format, Args)`. If the two do not fit, both are shown as terms.
 pub(crate) fn format_text(format: &Term, args: &Term, bytes_max: usize) -> String {
     let pattern = match format {
         Term::Atom(atom) => String::from(atom.as_str()),
@@ -92,7 +92,7 @@ pub(crate) fn format_text(format: &Term, args: &Term, bytes_max: usize) -> Strin
 
 fn write_chars(line: &mut Line, chars: &Term) -> fmt::Result {
     match chars {
-        // No more of it than can be shown is looked at, and one character more: it says that there is more.
+        // Only as many bytes as can be shown are read, and one character more, which shows that there is more.
         Term::Binary(bytes) => {
             let shown = &bytes[..bytes.len().min(line.room() + CHAR_BYTES_MAX)];
             line.write_str(&String::from_utf8_lossy(shown))
@@ -111,7 +111,7 @@ fn write_chars(line: &mut Line, chars: &Term) -> fmt::Result {
     }
 }
 
-/// False if the arguments are not as the format asks.
+/// Returns false if the arguments do not fit the format.
 fn write_format(line: &mut Line, pattern: &str, args: &[Term]) -> Result<bool, fmt::Error> {
     let (mut args, mut chars) = (args.iter(), pattern.chars());
     while let Some(char) = chars.next() {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_formats_are_made_of() {
+    fn formats_print_their_arguments() {
         let (word, text) = (Term::atom("x"), || Term::chars("hi"));
         assert_eq!(formatted("~p and ~s~n", [word.clone(), text()]), "x and hi ");
         assert_eq!(formatted("~10.3.0w|~-5ts|~~", [word.clone(), text()]), "x|hi|~");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_shown_as_it_came() {
+    fn a_format_that_does_not_fit_is_shown_as_terms() {
         assert_eq!(format_text(&Term::binary("~p"), &Term::NIL, 100), "<<\"~p\">> []");
         assert_eq!(
             format_text(&Term::binary("no"), &Term::list([1_u8]), 100),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_bounded_and_cannot_forge_a_terminal() {
+    fn text_is_limited_and_has_no_control_characters() {
         let long = Term::binary(alloc::vec![b'a'; 1000]);
         assert!(chars_text(&long, 50).len() <= 53);
         assert!(term_text(&Term::list((0..1000).map(|n| n + 1000)), 50).len() <= 53);

@@ -1,7 +1,7 @@
-//! What peers may run here: functions by module, name and arity, each with the permission it asks for.
+//! Functions that peers may run here: by module, name and arity, each with a permission.
 //!
-//! Nothing else runs. There is no code to load, no fun to apply, no way from a name to what was not exported: an
-//! unknown function is `undef`, as at a BEAM that has no such module.
+//! Peers can run nothing else. There is no code to load and no fun to apply, and a function that was not exported
+//! cannot be reached. An unknown function is `undef`, as at a BEAM without such a module.
 
 use crate::{
     context::Context,
@@ -11,9 +11,9 @@ use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, vec::Vec};
 use core::fmt;
 use wire::etf::{Atom, Term};
 
-/// What a call from afar runs. Closures of this shape are functions too.
+/// A function that peers may call. Closures of this form are functions too.
 pub trait Function<P: Payload> {
-    /// Begins in a process of its own, which is `ctx`. It gets as many arguments as its arity says.
+    /// Starts in a process of its own, which is `ctx`. It gets as many arguments as its arity.
     fn call(&self, ctx: &mut Context<'_, P>, args: Vec<Term>) -> Outcome<P>;
 }
 
@@ -23,7 +23,7 @@ impl<P: Payload, F: Fn(&mut Context<'_, P>, Vec<Term>) -> Outcome<P>> Function<P
     }
 }
 
-/// What a call came to.
+/// The outcome of a call.
 pub enum Outcome<P> {
     /// It returns a value.
     Return(Term),
@@ -33,7 +33,7 @@ pub enum Outcome<P> {
     Exit(Term),
     /// As `error/1`.
     Error(Term),
-    /// It takes time: the process goes on under the call's pid and ends with `Context::finish`.
+    /// It takes longer: this process takes over under the call's pid, and ends with `Context::finish`.
     Later(Box<dyn Process<P>>),
 }
 
@@ -49,26 +49,27 @@ impl<P> fmt::Debug for Outcome<P> {
     }
 }
 
-/// Who may call a function. Who may not is refused with `notsup`. A process of the node itself may call all.
+/// Which nodes may call a function. Others are refused with `notsup`. Processes of the node itself may call every
+/// function.
 ///
-/// A peer is its node: the cookie vouches for the node and for nothing finer, and every process there has its powers.
+/// Permissions are for whole nodes: the cookie proves a node, and every process of that node has the same rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// Every connected node, and so everybody who knows the cookie.
+    /// Every connected node, and so everybody with the cookie.
     Anyone,
-    /// Nodes that are members of this cluster; no BEAM is one.
+    /// Members of this cluster. A BEAM is never a member.
     Member,
     /// No other node.
     Nobody,
 }
 
-/// A function, and who may call it.
+/// A function and its permission.
 pub(crate) struct Export<P: Payload> {
     pub(crate) permission: Permission,
     pub(crate) function: Rc<dyn Function<P>>,
 }
 
-/// All exports of a node. They are few and stay, so the table needs no bound.
+/// All exports of a node. They are few and stay, so the table needs no limit.
 pub(crate) struct Functions<P: Payload> {
     modules: BTreeMap<Atom, BTreeMap<(Atom, usize), Export<P>>>,
 }
@@ -80,7 +81,7 @@ impl<P: Payload> Functions<P> {
         }
     }
 
-    /// A function that is there already is replaced.
+    /// Adds a function, or replaces the existing one.
     pub(crate) fn export(&mut self, module: &str, function: &str, arity: u8, export: Export<P>) {
         let functions = self.modules.entry(Atom::new(module)).or_default();
         functions.insert((Atom::new(function), arity.into()), export);
@@ -110,7 +111,7 @@ mod tests {
             found.map(|export| export.permission)
         };
         assert_eq!(find("m", "f", 1), Some(Permission::Member));
-        assert_eq!(find("m", "f", 257), None, "an arity is not cut to a byte");
+        assert_eq!(find("m", "f", 257), None, "an arity is not truncated to a byte");
         assert_eq!(find("m", "f", 0), None);
         assert_eq!(find("m", "g", 1), None);
         assert_eq!(find("n", "f", 1), None);

@@ -1,8 +1,7 @@
-//! The `gen_server` protocol: what calls, casts and answers look like as messages.
+//! The `gen_server` protocol: calls, casts and answers as messages.
 //!
-//! A call is `{'$gen_call', {Pid, Tag}, Request}`, its answer `{Tag, Answer}` with the tag echoed
-//! unchanged. The tag has had four shapes over the releases; two of them name an alias, and then the
-//! answer goes to it:
+//! A call is `{'$gen_call', {Pid, Tag}, Request}`. Its answer is `{Tag, Answer}`, with the tag unchanged. The tag has
+//! had four forms over the releases. Two of them contain an alias, and then the answer goes to that alias:
 //!
 //! | tag | of |
 //! |---|---|
@@ -14,17 +13,17 @@
 use alloc::{boxed::Box, vec};
 use wire::etf::{Pid, Ref, Term};
 
-/// Whom to answer, and under which tag.
+/// The receiver of an answer, and the tag for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct From {
     /// The caller.
     pub pid: Pid,
-    /// To be echoed unchanged.
+    /// The tag. It is sent back unchanged.
     pub tag: Term,
 }
 
 impl From {
-    /// The alias the answer must go to, if the caller gave one.
+    /// The alias that the answer must go to, if the caller gave one.
     pub fn alias(&self) -> Option<&Ref> {
         alias_of(&self.tag).or_else(|| match &self.tag {
             Term::Improper(items, _) => alias_of(items.first()?),
@@ -44,14 +43,14 @@ fn alias_of(tag: &Term) -> Option<&Ref> {
     }
 }
 
-/// A message as a `gen_server` sees it.
+/// A message as a `gen_server` reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// `gen_server:call`: to be answered once with `Context::reply`.
+    /// `gen_server:call`: it must be answered once, with `Context::reply`.
     Call {
-        /// Whom to answer.
+        /// The receiver of the answer.
         from: From,
-        /// What is asked.
+        /// The request.
         request: Term,
     },
     /// `gen_server:cast`.
@@ -60,7 +59,7 @@ pub enum Request {
     Info(Term),
 }
 
-/// Reads a message. A malformed call or cast is an `Info`.
+/// Reads a message. A malformed call or cast becomes an `Info`.
 pub fn parse(term: Term) -> Request {
     let Term::Tuple(mut items) = term else {
         return Request::Info(term);
@@ -87,7 +86,7 @@ pub fn cast_term(request: Term) -> Term {
     Term::Tuple(vec![Term::atom("$gen_cast"), request])
 }
 
-/// The message of a call whose monitor is also the alias of the answer.
+/// The message of a call whose monitor is also the alias for the answer.
 pub(crate) fn call_term(pid: Pid, monitor: &Ref, request: Term) -> Term {
     let alias = vec![Term::atom("alias")];
     let tag = Term::Improper(alias, Box::new(Term::Ref(monitor.clone())));
@@ -95,7 +94,7 @@ pub(crate) fn call_term(pid: Pid, monitor: &Ref, request: Term) -> Term {
     Term::Tuple(vec![Term::atom("$gen_call"), from, request])
 }
 
-/// The reference of an answer to one of our calls: what `{[alias|Ref], _}` names.
+/// The reference in an answer to a call of this node: the one in `{[alias|Ref], _}`.
 pub(crate) fn answered(term: &Term) -> Option<&Ref> {
     match term {
         Term::Tuple(items) if items.len() == 2 => alias_of(&items[0]),
@@ -103,7 +102,7 @@ pub(crate) fn answered(term: &Term) -> Option<&Ref> {
     }
 }
 
-/// The answer out of `{Tag, Answer}`.
+/// The answer in `{Tag, Answer}`.
 pub(crate) fn into_answer(term: Term) -> Option<Term> {
     let Term::Tuple(mut items) = term else {
         return None;
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_call_is_info() {
+    fn a_malformed_call_is_info() {
         let word = || Term::atom("$gen_call");
         let no_pid = Term::Tuple(vec![word(), Term::Tuple(vec![Term::Int(1), Term::Int(2)]), word()]);
         assert_eq!(parse(no_pid.clone()), Request::Info(no_pid));

@@ -1,9 +1,9 @@
-//! Names for peers that have none: a BEAM started with `-sname undefined` tells only its host, and is
-//! named by the first node it connects to.
+//! Names for peers that have none. A BEAM started with `-sname undefined` sends only its host, and gets a name from the
+//! first node it connects to.
 //!
-//! - A name has 64 random bits before the `@`: nobody guesses it, and no two nodes invent the same.
-//! - Every BEAM that sees a name keeps it forever, so a name is given again when its bearer is gone,
-//!   under the next creation: what was of the old bearer is not of the new one.
+//! - A name has 64 random bits before the `@`, so that it cannot be guessed, and two nodes do not make the same one.
+//! - Every BEAM that sees a name keeps it forever. So a name is used again when its node is gone, with the next
+//!   creation, so that pids of the old node do not belong to the new one.
 //!
 //! Source: *Distribution Protocol*, section "Distribution Handshake", ERTS reference manual.
 
@@ -13,21 +13,21 @@ use alloc::{
 };
 use wire::{dist::node_name, etf::Atom};
 
-/// The first creation of a name; those below have a meaning of their own.
+/// The first creation of a name. Lower ones have special meanings.
 const CREATION_MIN: u32 = 4;
-/// Names kept to be given again; past it the one that was free for longest is forgotten.
+/// How many free names are kept. Beyond it, the name that was free for longest is dropped.
 const FREE_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct GivenNames {
-    /// Names that are borne, or about to be, with their creation.
+    /// Names in use, or about to be used, with their creation.
     borne: BTreeMap<Atom, u32>,
     free: VecDeque<(Atom, u32)>,
 }
 
 impl GivenNames {
-    /// A name on this host and its creation. None if the host leaves no room for one. `is_taken` says
-    /// that a node goes by this name although it was freed.
+    /// A name on this host, and its creation. None if the host is too long for a name. `is_taken` says whether a node
+    /// uses this name although it was freed.
     pub(crate) fn give(&mut self, host: &Atom, random: u64, is_taken: impl Fn(&Atom) -> bool) -> Option<(Atom, u32)> {
         let is_on_host = |name: &Atom| name.as_str().split_once('@').is_some_and(|(_, at)| *host == at);
         let free = self
@@ -46,7 +46,7 @@ impl GivenNames {
         Some((name, creation))
     }
 
-    /// A node is gone. Nothing happens if its name was not given here.
+    /// Frees the name of a node that is gone. Does nothing if the name was not given here.
     pub(crate) fn free(&mut self, name: &Atom) {
         if let Some(creation) = self.borne.remove(name) {
             if self.free.len() == FREE_MAX {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn free_names_are_bounded_and_hosts_may_be_too_long() {
+    fn free_names_are_limited_and_a_host_may_be_too_long() {
         let mut names = GivenNames::default();
         let host = Atom::new("h");
         for random in 0..2000 {

@@ -1,32 +1,32 @@
-//! `global`: names and locks of all connected nodes that are visible, BEAM nodes among them.
+//! `global`: names and locks of all connected visible nodes, including BEAM nodes.
 //!
 //! ```text
 //!           names: one table at every node, changed under the lock `global` only
 //! nodeup ─▶ joining ─▶ locker: both partitions locked ─▶ exchange ─▶ resolve ─▶ one partition
-//! register ─▶ registrar: the partition locked ─▶ the name told to every node
-//! connection lost ─▶ mesh: everyone forgets the lost one ─▶ it joins anew
+//! register ─▶ registrar: the partition locked ─▶ the name sent to every node
+//! connection lost ─▶ mesh: all nodes forget the lost node ─▶ it joins again
 //! ```
 //!
-//! | file | is |
+//! | file | what it does |
 //! |---|---|
-//! | `names`, `locks`, `tally`, `method`, `exchange`, `claim`, `partition`, `dials`, `syncs` | tables and decisions; nothing is sent there |
+//! | `names`, `locks`, `tally`, `method`, `exchange`, `claim`, `partition`, `dials`, `syncs` | tables and decisions; they send nothing |
 //! | `joining` | two partitions become one |
 //! | `agreement`, `parked` | the nodes that this node must still agree with, and the requests that wait for it |
-//! | `mesh` | who is lost, who must be reached |
-//! | `locker`, `registrar` | lock the nodes for a join, for a name, for a process |
-//! | `api` | what the processes of this node can ask |
+//! | `mesh` | which nodes are lost, and which must be reached |
+//! | `locker`, `registrar` | lock nodes for a join, for a name, for a process |
+//! | `api` | the requests of processes of this node |
 //!
-//! Three processes, as peers expect: the server, registered as `global_name_server`, and two whose
-//! pids only stand for those who ask for locks, the locker and the registrar. All the state is the
-//! server's; what the other two seem to ask it asks in their name.
+//! There are three processes, as peers expect: the server, registered as `global_name_server`, and the locker and the
+//! registrar. The pids of the latter two only identify the requester of locks. The server has all the state, and makes
+//! requests in their names.
 //!
-//! - A node is *known* if it is of our partition, and *pending* while it joins.
-//! - The names of all known nodes are the same, but while a change is on its way.
-//! - A lock or a name is gone when its process or the connection to its node is.
-//! - A message of a peer speaks for that peer only, and a caller lives where its call came from.
-//! - What a peer tells is bounded in entries and in bytes, and so are the dials that follow from it.
-//! - Nobody hidden takes part.
-//! - Calls have no timeout: a node that does not answer is cut off by its ticks.
+//! - A node is *known* if it is in our partition, and *pending* while it joins.
+//! - All known nodes have the same names, except while a change is on its way.
+//! - A lock or a name ends with its process, or with the connection to its node.
+//! - A message of a peer can only concern that peer. A caller must live on the node that its call came from.
+//! - The entries and bytes that a peer may add are limited, and so are the dials caused by them.
+//! - Hidden nodes take no part.
+//! - Calls have no timeout: a node that does not answer is dropped by its missing ticks.
 //!
 //! Source: protocol version 8 of `global`, as spoken by OTP 25 to 28; global(3).
 
@@ -87,43 +87,43 @@ use wire::{
     etf::{Atom, Pid, Ref, Term},
 };
 
-/// The name of the server of `global`, at every visible node.
+/// The registered name of the `global` server at every visible node.
 pub const NAME: &str = "global_name_server";
-/// Told to the server by this node alone: the connections will end, and nobody need hear of it.
+/// A message from this node to the server: the connections will end, and this must not be reported to others.
 pub(crate) const PREPARE_SHUTDOWN: &str = "prepare_shutdown";
-/// Told to the server by this node alone: it has other nodes to wait for than before.
+/// A message from this node to the server: the set of nodes it must wait for has changed.
 pub(crate) const LOOK: &str = "look";
 
-/// The version of the protocol we speak.
+/// The version of the protocol of this node.
 const VERSION: i64 = 8;
-/// From this version on, nodes are told with their versions, and lost connections are reported.
+/// From this version on, nodes are sent with their versions, and lost connections are reported.
 const VERSION_PARTITIONS: i64 = 7;
 /// From this version on, a join is acknowledged and can be cancelled.
 const VERSION_VERIFIED: i64 = 8;
-/// Older ones are not spoken to.
+/// Nodes with older versions are ignored.
 const VERSION_MIN: i64 = 5;
 
 /// A call has no timeout.
 const FOREVER_US: u64 = u64::MAX;
-/// Nodes of a partition; one more is not taken in.
+/// Most nodes of a partition. A further one is not accepted.
 const KNOWN_MAX: usize = 4096;
-/// Lookups and waits for others that are open at the same time; a further one is answered at once. Conflicts that
-/// processes are told of later; of a further one they are not told.
+/// Most lookups and waits that are open at the same time; a further one is answered at once. Also most conflicts whose
+/// processes are notified later; for a further one they are not notified.
 const WAITING_MAX: usize = 1024;
-/// Bytes of the name and the tag of a lookup that may wait; a larger one is answered at once. And of a conflict that a
-/// process is told of once its node is reached; of a larger one it is not told.
+/// Most bytes of the name and tag of a lookup that may wait; a larger one is answered at once. Also most bytes of a
+/// conflict whose process is notified later; for a larger one it is not notified.
 const WAITING_BYTES_MAX: usize = 16 << 10;
-/// A lookup while names change waits at most so long, in microseconds.
+/// Longest wait of a lookup while names change, in microseconds.
 const LOOKUP_US: u64 = 4_000_000;
 
-/// What a timer of the server is for. Those of locks carry a number.
+/// Purposes of the server's timers. Timers of locks have numbers instead.
 const TIMER_LOCKER: u64 = 1;
 const TIMER_REACH: u64 = 2;
 const TIMER_REGISTRAR: u64 = 3;
 const TIMER_LOOKUP: u64 = 4;
 const TIMER_LOCK: u64 = 1 << 32;
 
-/// For what a call was made.
+/// Why a call was made.
 #[derive(Clone, Copy, Debug)]
 enum Asker {
     Locker,
@@ -134,24 +134,24 @@ enum Asker {
 pub(crate) struct Global {
     locker_pid: Pid,
     registrar_pid: Pid,
-    /// The other nodes of our partition, with their versions of the protocol.
+    /// The other nodes of our partition, with their protocol versions.
     known: BTreeMap<Atom, i64>,
-    /// Those of them that said that they have us too.
+    /// Known nodes that said that we are in their partition too.
     synced: BTreeSet<Atom>,
     sessions: BTreeMap<Atom, Session>,
     early: BTreeMap<Atom, Early>,
-    /// Not connected yet: those known by hearsay, and where the holders of names live.
+    /// Nodes to connect to: known nodes that were only reported by others, and nodes of name holders.
     dials: Dials,
-    /// What their processes learn of conflicts once they are reached.
+    /// Messages about conflicts for processes whose nodes are not connected yet.
     acts: BTreeMap<Atom, Vec<Act>>,
-    /// Asked to drop the connection to us, until when they may take.
+    /// Nodes that were asked to drop the connection to us, and until when we wait for it.
     dropping: BTreeMap<Atom, u64>,
     locker: Locker,
     registrar: Registrar,
     holdings: BTreeMap<u64, Holding>,
     calls: BTreeMap<Ref, (Asker, Atom)>,
     reports: Reports,
-    /// Of our own reports: which life, and the last number.
+    /// For our own reports: the creation, and the last number.
     life: i64,
     operation: i64,
     last_tag: i64,
@@ -163,7 +163,7 @@ pub(crate) struct Global {
     shutting_down: bool,
 }
 
-/// Adds the three processes; the server is the first.
+/// Adds the three processes. The server is the first.
 pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
     let locker = core.table.add_service(Body::Idle(Box::new(Seat)));
     let registrar = core.table.add_service(Body::Idle(Box::new(Seat)));
@@ -186,7 +186,7 @@ pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
         reports: Reports::default(),
         life: bits(random, 26) << 32 | creation,
         operation: 0,
-        // Not the tags of an earlier life of this name: what was meant for that is told apart.
+        // Tags start at a random number, so that messages for an earlier life of this name are recognised.
         last_tag: bits(random >> 26, 30) << 28,
         last_holding: 0,
         syncs: Syncs::default(),
@@ -200,7 +200,7 @@ pub(crate) fn spawn<P: Payload>(core: &mut Core<P>) -> Vec<Local> {
     vec![server, locker, registrar]
 }
 
-/// A dial of whomever came to nothing.
+/// Reports to the server that a dial has failed.
 pub(crate) fn tell_unreachable<P: Payload>(core: &mut Core<P>, node: &Atom) {
     if let Some(server) = core.registered.find(&Atom::new(NAME)) {
         let (from, term) = (Some(core.pid(server)), unreachable_term(node));
@@ -214,7 +214,7 @@ fn bits(number: u64, count: u32) -> i64 {
     (number & ((1 << count) - 1)) as i64
 }
 
-/// A process that is there to be named, linked to and monitored.
+/// A process that exists only to be named, linked to and monitored.
 struct Seat;
 
 impl<P: Payload> Process<P> for Seat {
@@ -266,7 +266,7 @@ impl<P: Payload> Process<P> for Global {
     }
 }
 
-/// What comes.
+/// Messages that arrive.
 impl Global {
     fn call_arrived<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: From, request: &Term) {
         let here = from.pid.node == *ctx.node();
@@ -276,7 +276,8 @@ impl Global {
                 "get_synced" => Term::list(self.synced.iter().cloned()),
                 "get_names_ext" => Term::NIL,
                 "get_protocol_version" => Term::Int(VERSION),
-                // Of our own: what is locked here, for tests and tools.
+                // From a process of this node: waits until this node agrees with the others on names and locks. For
+                // tests and tools.
                 "sync" if here => match self.sync_all(ctx, &from) {
                     Some(answer) => answer,
                     None => return,
@@ -300,7 +301,7 @@ impl Global {
                     }
                     Term::from(true)
                 }
-                // The node that a foreign process was registered at watches it: its end comes from there.
+                // The node where a foreign process was registered monitors it, and reports its end.
                 [verb, name, Term::Pid(pid), method] | [verb, name, Term::Pid(pid), method, _]
                     if verb.is_atom("register") || verb.is_atom("register_ext") =>
                 {
@@ -404,7 +405,7 @@ impl Global {
     }
 
     fn answer_arrived<P: Payload>(&mut self, ctx: &mut Context<'_, P>, call: &Ref, result: &Result<Term, Term>) {
-        // What gives a lock back is not waited for.
+        // The answer to an unlock is not waited for.
         let Some((asker, node)) = self.calls.remove(call) else {
             return;
         };
@@ -432,7 +433,7 @@ impl Global {
 
 /// Names and locks at this node.
 impl Global {
-    /// None if that was one lock too many, and its holder is cut off.
+    /// Returns none if the caller already has too many locks: then its connection is closed.
     fn set_lock<P: Payload>(&mut self, ctx: &mut Context<'_, P>, id: &LockId, caller: &Pid) -> Option<bool> {
         if !ctx.core.global_locks.allows(id) || ctx.core.global_locks.is_held_by(id, caller) {
             return Some(ctx.core.global_locks.allows(id));
@@ -447,8 +448,8 @@ impl Global {
         Some(true)
     }
 
-    /// Gives a name to a process. What the lock does not cover is void, and so is a holder who cannot be reached: then
-    /// nobody has the name.
+    /// Gives a name to a process. If the change is not covered by the lock, or if the holder's node cannot be reached,
+    /// no process has the name afterwards.
     fn insert_name<P: Payload>(&mut self, ctx: &mut Context<'_, P>, entry: Entry, teller: &Atom, covered: bool) {
         let node = &entry.pid.node;
         if !covered || node_name(node.as_bytes()).is_none() {
@@ -460,7 +461,7 @@ impl Global {
                 .core
                 .cut_peer(teller, String::from("it brought too many global names"));
         }
-        // Not reached yet: a monitor would only say that.
+        // The node is not connected yet: a monitor would fail at once.
         let is_reached = node == ctx.node() || is_connected(ctx, node);
         if !is_reached && !self.reach_holder(ctx, node) {
             return remove_name(ctx, &entry.name);
@@ -494,12 +495,13 @@ impl Global {
         ctx.reply(&from, answer);
     }
 
-    /// A process of this node waits until these nodes have us in their partition. None: it is answered then.
+    /// Makes a process of this node wait until these nodes have us in their partition. Returns an answer if it need not
+    /// wait.
     fn sync<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: &From, nodes: &[Term]) -> Option<Term> {
         let us = ctx.node();
         let missing = nodes.iter().filter_map(Term::as_atom);
         let missing = missing.filter(|node| *node != us && !self.synced.contains(*node));
-        // One more than may be known is enough to know.
+        // One node more than may be known is enough to see that there are too many.
         let missing: BTreeSet<Atom> = missing.take(KNOWN_MAX + 1).cloned().collect();
         if missing.len() > KNOWN_MAX {
             return Some(Term::from((Term::atom("error"), Term::atom("system_limit"))));
@@ -512,7 +514,7 @@ impl Global {
         None
     }
 
-    /// A node has us in its partition.
+    /// Notes that a node has us in its partition.
     fn synced_now<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
         if !self.synced.insert(node.clone()) {
             return;
@@ -524,8 +526,8 @@ impl Global {
         }
     }
 
-    /// The greatest of our partition: whoever locks all of it locks that one first, so that of two
-    /// who try one fails at once.
+    /// The greatest node of our partition. A node that locks the whole partition locks this one first. So if two nodes
+    /// try, one of them fails at once.
     fn boss<P: Payload>(&self, ctx: &Context<'_, P>) -> Atom {
         let greatest = self.known.keys().next_back();
         greatest.map_or(ctx.node(), |node| node.max(ctx.node())).clone()
@@ -538,13 +540,13 @@ impl Global {
 
     // Sending
 
-    /// Calls the server at a node in the name of one of our processes.
+    /// Calls the server at a node, in the name of one of our processes.
     fn ask<P: Payload>(&mut self, ctx: &mut Context<'_, P>, asker: Asker, caller: &Pid, node: &Atom, request: Term) {
         let call = call_as(ctx, caller, node, request);
         self.calls.insert(call, (asker, node.clone()));
     }
 
-    /// Gives a lock back, on the boss last.
+    /// Releases a lock, at the boss last.
     fn release<P: Payload>(ctx: &mut Context<'_, P>, id: &LockId, caller: &Pid, nodes: &[Atom]) {
         let mut nodes = nodes.to_vec();
         nodes.sort();
@@ -566,12 +568,12 @@ fn server(node: &Atom) -> Address {
     }
 }
 
-/// A cast to the server at a connected node.
+/// Sends a cast to the server at a connected node.
 fn cast<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom, term: Term) {
     info(ctx, node, cast_term(term));
 }
 
-/// A message to the server at a connected node: nobody is dialled for it.
+/// Sends a message to the server at a connected node. Does not dial.
 fn info<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom, term: Term) {
     let me = ctx.me;
     ctx.core.send(me, &server(node), term, false);
@@ -581,7 +583,7 @@ fn is_connected<P: Payload>(ctx: &Context<'_, P>, node: &Atom) -> bool {
     ctx.core.connections.up(node).is_some()
 }
 
-/// Whether it is connected and visible.
+/// Whether a node is connected and visible.
 fn is_peer<P: Payload>(ctx: &Context<'_, P>, node: &Atom) -> bool {
     ctx.core.connections.up(node).is_some_and(|up| !up.hidden())
 }
@@ -597,7 +599,7 @@ fn remove_name<P: Payload>(ctx: &mut Context<'_, P>, name: &Term) {
     }
 }
 
-/// Decides who of two keeps a name that both have, and does what follows. None: neither.
+/// Decides which of two holders keeps a name, and carries that out. None if neither keeps it.
 pub(crate) fn resolve<P: Payload>(
     ctx: &mut Context<'_, P>,
     method: &Term,

@@ -1,9 +1,9 @@
-//! Process groups, as `pg` has them: named sets of processes all over the cluster.
+//! Process groups, like those of `pg`: named sets of processes on all nodes of the cluster.
 //!
-//! A *scope* is an overlay of its own: a process registered under the scope's name, which talks with
-//! those of the same name at visible peers (`talk`), and a table of who is in which group
-//! (`roster`), which every process here reads without a message. Only its own node adds a process to
-//! a group or takes it out; the others hear of it.
+//! Each *scope* has its own groups. It is a process registered under the scope's name, which exchanges messages with
+//! the processes of the same name at visible peers (`talk`). It has a table of the members of each group (`roster`),
+//! which every process of this node can read without a message. Only a process's own node adds it to a group or removes
+//! it; the other nodes are notified.
 //!
 //! ```text
 //!      ours                              theirs
@@ -12,17 +12,17 @@
 //!             join, leave, as they happen ─▶
 //! ```
 //!
-//! - What a peer holds about us is, message by message, what the roster had when it was sent: it is
-//!   sent in the same step in which the roster changes. A join or leave goes only to who was told all.
-//!   So a scope of a BEAM never hears of a group that it does not know, which would end it.
-//! - Per peer node there is one scope of a name: a newer one replaces it.
-//! - A peer speaks for its own processes only, and within bounds; else its connection is cut.
-//! - The scope is monitored, not the members: when it or its node is lost, they are gone.
-//! - Nobody is dialled for a scope's sake, and a hidden connection carries nothing of it.
-//! - A local process that ends has left all its groups before anybody hears of its end.
+//! - A peer's picture of our members is always, after each message, what the roster was when the message was sent: a
+//!   message is sent in the same step in which the roster changes. A join or leave is sent only to peers that got all
+//!   members before. So a scope of a BEAM is never told about a group that it does not know, which would end it.
+//! - Each peer node has one scope of a name: a newer one replaces it.
+//! - A peer may only report its own processes, within limits. Otherwise its connection is closed.
+//! - The scope is monitored, not its members. When the scope or its node is lost, the members are removed.
+//! - No node is dialled because of a scope. Nothing about scopes is sent over hidden connections.
+//! - A local process that ends has left all its groups before any process is notified of its end.
 //!
-//! What a BEAM offers as calls (`pg:join/2` and the others) is for its own processes: calls from other
-//! nodes get no answer.
+//! The calls that a BEAM offers (`pg:join/2` and the others) are for its own processes. Such calls from other nodes get
+//! no answer here.
 //!
 //! Source: pg(3), OTP kernel reference manual.
 
@@ -44,28 +44,27 @@ use talk::Talk;
 use watchers::Watchers;
 use wire::etf::{Atom, Pid, Ref, Term};
 
-/// The scope that `pg` runs if it is given no other.
+/// The default scope of `pg`.
 pub const DEFAULT_SCOPE: &str = "pg";
 
 /// Groups, each with its members.
 pub type Groups = Vec<(Term, Vec<Pid>)>;
 
-/// Processes joined a group or left it: what comes to a watcher, as `{Ref, join|leave, Group, Pids}`
-/// from the scope.
+/// A join or a leave of processes. A watcher gets it as the message `{Ref, join|leave, Group, Pids}` from the scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupChange {
-    /// What [`Context::monitor_group`] or [`Context::monitor_scope`] gave.
+    /// The reference that [`Context::monitor_group`] or [`Context::monitor_scope`] returned.
     pub monitor: Ref,
-    /// They joined; else they left.
+    /// Whether they joined; if not, they left.
     pub joined: bool,
     /// Which group.
     pub group: Term,
-    /// Who. A process that joined twice at once is there twice.
+    /// The processes. A process that joined twice at once is listed twice.
     pub pids: Vec<Pid>,
 }
 
 impl GroupChange {
-    /// Reads such a message. None if it is another.
+    /// Reads such a message. None if it is a different message.
     pub fn read(term: &Term) -> Option<Self> {
         let [Term::Ref(monitor), verb, group, Term::List(pids)] = term.as_tuple()? else {
             return None;
@@ -91,7 +90,7 @@ impl GroupChange {
     }
 }
 
-/// The scopes of a node. They are few and started by its own program: a list.
+/// The scopes of a node. There are few, all started by its own program, so a list is enough.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes(Vec<Scope>);
 
@@ -100,18 +99,18 @@ struct Scope {
     name: Atom,
     process: Local,
     roster: Roster,
-    /// The scopes of this name at peers, one per node.
+    /// The scopes of this name at peers, one for each node.
     peers: BTreeMap<Atom, Peer>,
     watchers: Watchers,
-    /// Peers that were asked for their members and have not answered.
+    /// Peers that were asked for their members and have not answered yet.
     asked: BTreeMap<Atom, Asked>,
-    /// The groups of each local process, for its end.
+    /// The groups of each local process, to remove it from them when it ends.
     joined: BTreeMap<Pid, Vec<Term>>,
 }
 
 #[derive(Debug)]
 struct Asked {
-    /// Says that the peer has no such scope.
+    /// Fires if the peer has no such scope.
     monitor: Ref,
     until_us: u64,
 }
@@ -120,7 +119,7 @@ struct Asked {
 struct Peer {
     pid: Pid,
     monitor: Ref,
-    /// It was sent our members, and hears of each change since.
+    /// Whether it got all our members. Since then it gets each change.
     told: bool,
 }
 
@@ -133,50 +132,50 @@ impl Scopes {
         self.0.iter().find(|scope| scope.name == *name)
     }
 
-    /// The peers whose members are not known yet; once for each scope.
+    /// The peers whose members are not known yet. A peer is listed once for each scope.
     pub(crate) fn asked(&self) -> impl Iterator<Item = &Atom> {
         self.0.iter().flat_map(|scope| scope.asked.keys())
     }
 
-    /// The nodes that have members in any scope, with how often those joined; once for each scope.
+    /// The nodes with members in any scope, and how often those joined. A node is listed once for each scope.
     pub(crate) fn joins_per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
         self.0.iter().flat_map(|scope| scope.roster.joins_per_node())
     }
 }
 
-/// Scopes from outside of processes.
+/// Scopes, as used from outside of processes.
 impl<P: Payload> Node<P> {
-    /// Starts a scope, before the first input or between two. None if the name is taken.
+    /// Starts a scope, before the first input or between two inputs. None if the name is taken.
     pub fn start_scope(&mut self, name: &str) -> Option<Pid> {
         self.core.start_scope(name)
     }
 }
 
-/// Process groups. A scope that does not run here is an empty one.
+/// Process groups. A scope that does not run here counts as empty.
 impl<P: Payload> Context<'_, P> {
-    /// Starts a scope: the process registered under that name. None if the name is taken. Every node
-    /// that hears of a scope keeps its name forever, so the names are constants of the program.
+    /// Starts a scope, which is the process registered under that name. None if the name is taken. Every node that
+    /// learns of a scope keeps its name forever, so names should be constants of the program.
     pub fn start_scope(&mut self, name: &str) -> Option<Pid> {
         self.core.start_scope(name)
     }
 
-    /// Ends a scope: its processes leave their groups. False if it does not run.
+    /// Ends a scope: its processes leave their groups. Returns false if it does not run.
     pub fn stop_scope(&mut self, name: &str) -> bool {
         self.core.stop_scope(name)
     }
 
-    /// A process of this node joins a group, once more. False if it is none, or is dead, or the scope
-    /// does not run.
+    /// Adds a process of this node to a group once more. Returns false if it is not a live process of this node, or if
+    /// the scope does not run.
     pub fn join(&mut self, scope: &str, group: Term, pid: &Pid) -> bool {
         self.core.join_group(scope, group, pid)
     }
 
-    /// A process of this node leaves a group, once. False if it was no member.
+    /// Removes a process of this node from a group once. Returns false if it is not a member.
     pub fn leave(&mut self, scope: &str, group: &Term, pid: &Pid) -> bool {
         self.core.leave_group(scope, group, pid)
     }
 
-    /// All members of a group, in no order that means anything; who joined twice is there twice.
+    /// All members of a group, in no particular order. A process that joined twice is listed twice.
     pub fn members_of(&self, scope: &str, group: &Term) -> Vec<Pid> {
         let scope = self.core.scopes.get(scope);
         scope.map_or_else(Vec::new, |scope| scope.roster.members(group))
@@ -194,16 +193,16 @@ impl<P: Payload> Context<'_, P> {
         scope.map_or_else(Vec::new, |scope| scope.roster.groups().cloned().collect())
     }
 
-    /// The members of a group as they are, and a [`GroupChange`] message for each change from now on.
-    /// None if the scope does not run.
+    /// The current members of a group. From now on, each change is reported by a [`GroupChange`] message. None if the
+    /// scope does not run.
     pub fn monitor_group(&mut self, scope: &str, group: Term) -> Option<(Ref, Vec<Pid>)> {
         let members = self.members_of(scope, &group);
         let monitor = self.core.watch_groups(scope, self.me, Some(group))?;
         Some((monitor, members))
     }
 
-    /// All groups as they are, and a [`GroupChange`] message for each change from now on. None if the
-    /// scope does not run.
+    /// All current groups. From now on, each change is reported by a [`GroupChange`] message. None if the scope does
+    /// not run.
     pub fn monitor_scope(&mut self, scope: &str) -> Option<(Ref, Groups)> {
         let monitor = self.core.watch_groups(scope, self.me, None)?;
         let roster = &self.core.scopes.get(scope)?.roster;
@@ -211,8 +210,8 @@ impl<P: Payload> Context<'_, P> {
         Some((monitor, roster.groups().map(members).collect()))
     }
 
-    /// Ends a monitor of a group or a scope: nothing comes under this reference any more. False if
-    /// there was none.
+    /// Ends a monitor of a group or a scope: no message comes with this reference any more. Returns false if there was
+    /// none.
     pub fn demonitor_group(&mut self, scope: &str, monitor: &Ref) -> bool {
         self.core.unwatch_groups(scope, self.me, monitor)
     }
@@ -246,7 +245,7 @@ impl<P: Payload> Core<P> {
         Some(pid)
     }
 
-    // What our own processes do
+    // Operations of local processes
 
     fn join_group(&mut self, scope: &str, group: Term, pid: &Pid) -> bool {
         let found = self.scopes.find(scope);
@@ -287,7 +286,7 @@ impl<P: Payload> Core<P> {
         true
     }
 
-    /// A local process ended: it leaves its groups, and watches none. If it was a scope, that is gone.
+    /// A local process ended. Removes it from its groups and from the watchers. If it was a scope, removes the scope.
     pub(crate) fn leave_all_groups(&mut self, process: Local, pid: &Pid) {
         self.scopes.0.retain(|scope| scope.process != process);
         for at in 0..self.scopes.0.len() {
@@ -300,7 +299,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// One of ours left these groups, each once: takes it out and tells all.
+    /// A local process left these groups, each once. Removes it, and notifies watchers and peers.
     fn left(&mut self, process: Local, pid: &Pid, groups: Vec<Term>) {
         let node = self.config.name.clone();
         let Some(scope) = self.scope_of(process) else {
@@ -325,7 +324,7 @@ impl<P: Payload> Core<P> {
         self.scopes.0.iter_mut().find(|scope| scope.process == process)
     }
 
-    /// To the scopes of this name at the peers that know our members.
+    /// Sends a message to the scopes of this name at the peers that know our members.
     fn tell_scopes(&mut self, process: Local, talk: Talk) {
         let Some(scope) = self.scope_of(process) else {
             return;

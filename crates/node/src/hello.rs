@@ -1,4 +1,4 @@
-//! What members tell each other: one binary to the name `salp_members`, big-endian.
+//! The hello that members send each other: one binary to the name `salp_members`, big-endian.
 //!
 //! ```text
 //! hello    = version:u8=2 part*
@@ -12,8 +12,8 @@
 //! life     = name_len:u8 name  creation:u32
 //! ```
 //!
-//! It is sent whole when a connection comes up, and from time to time; in between, with only those entries that are
-//! news.
+//! A full hello is sent when a connection comes up, and from time to time. In between, hellos have only entries that
+//! are new.
 
 use crate::{
     identity::{Claim, ClusterId, Identity, Life},
@@ -30,10 +30,10 @@ const IDENTITY: u8 = 2;
 const SENDER: u8 = 3;
 const OTHERS: u8 = 4;
 
-/// Other members in one hello; further ones are left out.
+/// Most other members in one hello; further ones are left out.
 const OTHERS_MAX: usize = u16::MAX as usize;
 
-/// One node as told by a member.
+/// A node, as a member reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) name: Atom,
@@ -42,7 +42,7 @@ pub(crate) struct Told {
     pub(crate) dist_port: Option<u16>,
 }
 
-/// A member about itself and others.
+/// A member's report about itself and others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) birth: Bytes,
@@ -70,7 +70,7 @@ impl Hello {
         out
     }
 
-    /// None if it is anything but one whole hello of our version, with parts that make sense.
+    /// None unless the bytes are one complete hello of our version, with valid parts.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut input = bytes;
         if take::<1>(&mut input)? != [VERSION] {
@@ -258,10 +258,10 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_cut_off_is_no_hello() {
+    fn a_truncated_hello_is_refused() {
         let whole = hello();
         let bytes = whole.encode();
-        // The others stand last, and may be missing as a whole.
+        // The part with the others is last, and may be missing completely.
         let others_bytes = whole.others.iter().map(|entry| 2 + 1 + entry.name.as_str().len() + 7);
         let without_others = bytes.len() - 5 - others_bytes.sum::<usize>();
         for len in (0..bytes.len()).filter(|len| *len != without_others) {
@@ -273,11 +273,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_adds_is_skipped() {
+    fn additions_of_later_versions_are_skipped() {
         let mut bytes = hello().encode();
         part(&mut bytes, 200, |out| out.extend(*b"later"));
         assert_eq!(Hello::decode(&bytes), Some(hello()));
-        // More in an entry.
+        // An entry with additional bytes.
         let mut longer = vec![VERSION];
         part(&mut longer, SENDER, |out| {
             encode_entry(&hello().sender, out);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_any_byte_changed() {
+    fn a_changed_byte_never_panics() {
         let bytes = hello().encode();
         for at in 0..bytes.len() {
             for value in [0, 1, 0x7f, 0xff] {

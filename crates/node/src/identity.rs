@@ -1,17 +1,18 @@
-//! Which cluster a node is of, as every hello tells it, and what two nodes that meet make of it.
+//! The cluster of a node, as it is sent in every hello, and what happens when two nodes meet.
 //!
 //! - A node without a cluster draws an id when it starts. Nodes that meet before a cluster is formed agree on the
-//!   smallest id drawn. An id under which a cluster was formed is never changed.
-//! - Nodes of two formed ids are never members of one cluster.
-//! - A node that formed shards before it had met all members (`--form-after`), or alone and nothing was written since,
-//!   holds them *provisionally*: it throws them away when it meets a node that knows the cluster, or one of a
-//!   provisional cluster that another node began. Until then no node of that cluster counts it as a member.
+//!   smallest id. Once a cluster was formed under an id, that id never changes.
+//! - Nodes of two different formed ids are never members of one cluster.
+//! - A node holds shards *provisionally* if it formed them before it had met all members (`--form-after`), or if it
+//!   formed them alone and nothing was written since. It throws them away when it meets a node that knows the cluster,
+//!   or a node of a provisional cluster that another node began. Until then, no node of that cluster counts it as a
+//!   member.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
 use wire::etf::Atom;
 
-/// The random number of a cluster.
+/// The id of a cluster, a random number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u128);
 
@@ -35,7 +36,7 @@ impl fmt::Debug for ClusterId {
     }
 }
 
-/// One life of a node: its name and its creation.
+/// A node with its creation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Life {
     /// The name.
@@ -47,51 +48,52 @@ pub struct Life {
 /// What a node knows about the data of its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It holds nothing, and has met nobody that holds anything.
+    /// The node has no data, and has met no node that has.
     Nothing,
-    /// What it holds is thrown away when another cluster is met. This life of a node began.
+    /// The data is thrown away when another cluster is met. This node began it.
     Provisional(Life),
-    /// The cluster was formed by all its members, or by the word of an operator, and is not empty and alone.
+    /// The cluster was formed by all its members, or by an operator's command, and it is not an empty cluster of one
+    /// node.
     Settled {
-        /// It was provisional before, begun by this one.
+        /// The node that began the data, if it was provisional before.
         was: Option<Life>,
     },
 }
 
-/// Which cluster a node is of.
+/// The cluster of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Its number.
     pub id: ClusterId,
-    /// A cluster was formed under this id, now or in an earlier life of its nodes.
+    /// Whether a cluster was formed under this id, now or in an earlier life of its nodes.
     pub is_formed: bool,
-    /// What is known about its data.
+    /// What is known about the data of the cluster.
     pub claim: Claim,
 }
 
-/// What the meeting with a peer came to.
+/// The result of meeting a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meeting {
-    /// This node's identity is another now: its peers are to be told.
+    /// Whether this node's identity has changed, so that its peers must be notified.
     pub(crate) changed: bool,
-    /// What this node holds is to be thrown away, before anybody is told anything of it.
+    /// Whether this node must throw away its data before it sends anything about it.
     pub(crate) resets: bool,
     pub(crate) peer: Kinship,
 }
 
-/// What a peer is to this node.
+/// The relation of a peer to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kinship {
-    /// Of the same cluster.
+    /// A member of the same cluster.
     Member,
-    /// It will change its identity when it hears of ours, and say hello again.
+    /// It will change its identity when it receives ours, and send another hello.
     Pending,
-    /// Of another cluster.
+    /// A node of another cluster.
     Foreign,
 }
 
 impl Identity {
-    /// That of a node which knows of no cluster.
+    /// The identity of a node without a cluster.
     pub(crate) fn drawn(id: ClusterId) -> Self {
         Self {
             id,
@@ -100,7 +102,7 @@ impl Identity {
         }
     }
 
-    /// That of a node which remembers a cluster and holds nothing.
+    /// The identity of a node that remembers a cluster and has no data.
     pub(crate) fn remembered(id: ClusterId) -> Self {
         Self {
             is_formed: true,
@@ -108,7 +110,7 @@ impl Identity {
         }
     }
 
-    /// Takes in what a peer says of itself.
+    /// Processes the identity of a peer.
     pub(crate) fn meet(&mut self, theirs: &Self) -> Meeting {
         let mut meeting = Meeting {
             changed: false,
@@ -130,8 +132,8 @@ impl Identity {
             }
             self.id = theirs.id;
             meeting.changed = true;
-            // The peer remembers a cluster, and what this node holds is not of it: shards of that cluster may not be
-            // filled from here.
+            // The peer remembers a cluster to which this node's data does not belong. Shards of that cluster must not
+            // be filled from here.
             if theirs.is_formed && matches!(self.claim, Claim::Provisional(_)) {
                 self.claim = Claim::Nothing;
                 meeting.resets = true;
@@ -171,7 +173,7 @@ impl Identity {
         meeting.changed = true;
     }
 
-    /// The shards are formed; `provisional`: by this life, and they may still be thrown away.
+    /// Notes that the shards are formed. `provisional`: the node that formed them, if they may still be thrown away.
     pub(crate) fn form(&mut self, provisional: Option<Life>) {
         match (&self.claim, provisional) {
             (Claim::Nothing, Some(life)) => self.claim = Claim::Provisional(life),
@@ -188,27 +190,27 @@ impl Identity {
     }
 }
 
-/// Which cluster this node is of, and who is connected without being of any.
+/// The cluster of this node, and the connected nodes that belong to no cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Affiliation {
-    /// As every hello tells it.
+    /// The identity that every hello contains.
     pub identity: Identity,
-    /// How often this node was told to throw away what it holds. When it rises, all connections are cut.
+    /// How often this node has thrown away its data. Each time, all connections are closed.
     pub resets: u32,
-    /// Nodes that are connected and have said no hello: BEAMs. They hold nothing.
+    /// Connected nodes that have sent no hello: BEAMs. They have no data.
     pub guests: Arc<[Atom]>,
-    /// This node has just started, and looks for those that it left in order in its last life.
+    /// Whether this node has just started, and is looking for the nodes that it left in order in its last life.
     pub seeks: bool,
 }
 
-/// What a node writes to disk and is given back when it starts again. It has no data.
+/// What a node writes to disk, and gets back when it starts again. It contains no data of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// The cluster it is of; none: it has left in order, or no cluster was formed yet.
+    /// The cluster of the node; none if it left in order, or if no cluster was formed yet.
     pub cluster: Option<ClusterId>,
-    /// The other members that are not gone, by name. Without a cluster they are no more than names to look for.
+    /// The other members that are not gone, by name. Without a cluster they are only names to look for.
     pub members: Vec<Known>,
-    /// Which life of the node this was.
+    /// The creation of the node.
     pub creation: u32,
 }
 
@@ -217,9 +219,9 @@ pub struct Memory {
 pub struct Known {
     /// Its name.
     pub name: Atom,
-    /// Its latest known life.
+    /// Its latest known creation.
     pub creation: u32,
-    /// The port it listened on, as it told.
+    /// The port on which it listened, as it reported.
     pub dist_port: Option<u16>,
 }
 
@@ -248,7 +250,8 @@ mod tests {
 
     const SETTLED: Claim = Claim::Settled { was: None };
 
-    /// What `one` makes of `other`: its new identity, whether it throws away what it holds, what the other is to it.
+    /// Checks the result when `one` meets `other`: the new identity of `one`, whether it throws away its data, and the
+    /// relation of `other`.
     #[track_caller]
     fn check(one: &Identity, other: &Identity, wanted: &Identity, resets: bool, kinship: Kinship) {
         let mut met = one.clone();
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_were_drawn_give_way_to_formed_ones_and_to_smaller_ones() {
+    fn drawn_ids_yield_to_formed_and_to_smaller_ids() {
         let drawn = |id| identity(id, false, Claim::Nothing);
         let formed = |id| identity(id, true, Claim::Nothing);
         check(&drawn(2), &drawn(1), &drawn(1), false, Kinship::Member);
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_provisional_yields_to_the_cluster_and_to_the_smaller_name() {
+    fn provisional_data_yields_to_the_cluster_and_to_the_smaller_name() {
         let of = |claim| identity(1, true, claim);
         check(&of(provisional("a")), &of(SETTLED), &of(SETTLED), true, Kinship::Member);
         check(
@@ -298,23 +301,24 @@ mod tests {
     }
 
     #[test]
-    fn one_that_remembers_nothing_throws_away_for_any_cluster() {
+    fn a_node_without_memory_throws_its_data_away_for_any_cluster() {
         let drawn = identity(1, false, provisional("a"));
         let settled = identity(2, true, SETTLED);
         check(&drawn, &settled, &settled, true, Kinship::Member);
         check(&settled, &drawn, &settled, false, Kinship::Pending);
-        // The peer has only just started, and remembers its cluster.
+        // The peer has only just started, but remembers its cluster.
         let remembers = identity(2, true, Claim::Nothing);
         check(&drawn, &remembers, &remembers, true, Kinship::Member);
         check(&remembers, &drawn, &remembers, false, Kinship::Pending);
-        // Another cluster than the one remembered is foreign, whatever either holds.
+        // A cluster other than the remembered one is foreign, whatever data either has.
         let other = identity(3, true, provisional("a"));
         check(&other, &settled, &other, false, Kinship::Foreign);
     }
 
-    /// Whatever they begin as and in whatever order they meet: those whose ids were not formed apart end as one.
+    /// Nodes agree in the end, whatever their claims are and in whatever order they meet. The exception is nodes whose
+    /// ids were formed separately.
     #[test]
-    fn all_who_meet_again_and_again_agree() {
+    fn nodes_that_meet_repeatedly_agree() {
         let claims = [Claim::Nothing, provisional("a"), provisional("b"), SETTLED];
         let mut random = crate::random::Random::new(1);
         let mut below = |bound: usize| (random.next() % bound as u64) as usize;

@@ -1,7 +1,7 @@
-//! How full a node's tables are, for operators and for those who look for leaks. Nothing here changes anything.
+//! The sizes of a node's tables, for operators and to find leaks. Nothing here changes the node.
 //!
-//! Everything in them is there for somebody: once whoever asked for it has ended, or is lost, it is gone. So a node
-//! that nobody works with has the same figures each time.
+//! Every entry exists on behalf of a process or a node. It is removed once that has ended or is lost. So an idle node
+//! has the same figures each time.
 
 use crate::{
     context::Context,
@@ -12,42 +12,42 @@ use crate::{
 use alloc::collections::BTreeMap;
 use wire::etf::Atom;
 
-/// What is in the tables of a node.
+/// The sizes of the tables of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Processes.
     pub processes: u64,
-    /// Monitors that processes of this node hold, on whatever node.
+    /// Monitors that processes of this node hold, on processes of any node.
     pub monitors: u64,
-    /// Answers and outcomes that processes of this node wait for. Each has an alias, to which the answer comes.
+    /// Calls and spawns whose answer processes of this node wait for. Each has an alias for the answer.
     pub calls: u64,
     /// Names of `global`.
     pub global_names: u64,
-    /// Locks of `global` that are set at this node.
+    /// Locks of `global` at this node.
     pub global_locks: u64,
-    /// What each peer holds here. Who holds nothing is not among them.
+    /// What each peer has here. A peer without entries is not listed.
     pub peers: BTreeMap<Atom, PeerTables>,
 }
 
-/// What a peer holds at a node; each has its bound in `Limits`.
+/// What a peer has at a node. Each number has its limit in `Limits`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerTables {
     /// Monitors on processes of this node.
     pub monitors: u64,
-    /// Links with processes of this node, of whichever side.
+    /// Links with processes of this node, from either side.
     pub links: u64,
     /// Calls and processes that run here for it.
     pub spawns: u64,
     /// How often its processes are members of groups.
     pub joins: u64,
-    /// Names of `global` that it told; their processes may live elsewhere.
+    /// Names of `global` that it reported. Their processes may live on other nodes.
     pub global_names: u64,
     /// Locks of `global` that its processes hold.
     pub global_locks: u64,
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// How full the tables of this node are. Takes time that grows with them.
+    /// The sizes of the tables of this node. The time it takes grows with them.
     pub fn tables(&self) -> Tables {
         self.core.tables()
     }

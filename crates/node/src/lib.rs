@@ -6,32 +6,32 @@
 //! order. Everything with state is a [`Process`]: a plain struct with one `handle` that runs to its
 //! end and touches the world only through its [`Context`].
 //!
-//! | module | is |
+//! | module | what it has |
 //! |---|---|
 //! | `scheduler` | the node: inputs, the run queue, flush rounds |
 //! | `signals` | spawn, exit, link, monitor, call, send |
 //! | `context` | all a process can touch |
-//! | `table`, `registered`, `timers`, `random` | who lives here, under which name, what is due, the dice |
-//! | `links`, `monitors` | who must hear of whose end: local and remote |
-//! | `start` | processes that are started at once, and what guards them |
+//! | `table`, `registered`, `timers`, `random` | processes, their names, timers, random numbers |
+//! | `links`, `monitors` | which processes are notified of the end of another, local and remote |
+//! | `start` | processes that are started at once, and the guard around processes of a program |
 //! | [`gen_server`] | the `gen_server` protocol: calls in and out |
-//! | `function`, `builtins` | what peers may run here |
-//! | `spawn`, `calls`, `rex` | running it: SPAWN_REQUEST, erpc, rpc |
-//! | `remote` | running things at peers: erpc, spawn, multi_call |
-//! | `output`, `format`, `throttle` | what peers print and log |
-//! | [`groups`] | process groups, as `pg` has them |
-//! | [`server`], [`supervisor`], [`registry`] | what OTP builds of them: `GenServer`, `Supervisor`, `Registry` |
+//! | `function`, `builtins` | functions that peers may run here |
+//! | `spawn`, `calls`, `rex` | how they are run: SPAWN_REQUEST, erpc, rpc |
+//! | `remote` | how this node runs functions at peers: erpc, spawn, multi_call |
+//! | `output`, `format`, `throttle` | text that peers print and log |
+//! | [`groups`] | process groups, like those of `pg` |
+//! | [`server`], [`supervisor`], [`registry`] | OTP's abstractions: `GenServer`, `Supervisor`, `Registry` |
 //! | `peers`, `connection` | one connection per peer: dial, handshake, ticks, loss |
-//! | `room` | who waits until a peer has read |
+//! | `room` | processes that wait until a peer has read |
 //! | `given_names` | names for peers that have none |
 //! | `route` | control messages in and out |
-//! | `members`, `membership`, `hello` | who belongs to the cluster: talks, decides, encodes |
-//! | `inspect` | how full the tables are |
+//! | `members`, `membership`, `hello` | the members of the cluster: messages, decisions, encoding |
+//! | `inspect` | the sizes of the tables |
 //! | `net_kernel` | answers `net_adm:ping/1` |
 //! | `global` | names and locks of the whole cluster, shared with BEAM nodes |
 //!
-//! No clock, no thread, no randomness but the seed: the same inputs give the same effects, byte for
-//! byte.
+//! It has no clock and no threads, and its only source of random numbers is the seed. The same inputs give the same
+//! effects, byte for byte.
 
 extern crate alloc;
 #[cfg(test)]

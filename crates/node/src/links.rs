@@ -1,4 +1,4 @@
-//! Links: who dies with whom.
+//! Links: when a process ends, the processes linked to it get an exit signal.
 //!
 //! State per (local process, other process), after the *Distribution Protocol*, section "Link
 //! Protocol" (ERTS user's guide):
@@ -11,13 +11,13 @@
 //! ```
 //!
 //! - A link between two local processes is two entries, one for each, always `Active`.
-//! - An exit signal acts only on an `Active` entry, and takes it: after `unlink` none comes through.
+//! - An exit signal acts only on an `Active` entry, and removes it. So after `unlink` no signal comes through.
 
 use crate::table::Local;
 use alloc::{collections::BTreeMap, vec::Vec};
 use wire::etf::{Atom, Pid};
 
-/// A pid as a key: by node first, so that the pids of a node are a range.
+/// A pid as a key. The node comes first, so that the pids of a node are a range.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     node: Atom,
@@ -58,25 +58,25 @@ impl Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Active,
-    /// We asked to unlink under this id, and the answer is due.
+    /// This node sent UNLINK_ID with this id, and the acknowledgement has not come yet.
     Unlinking(u64),
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     of: BTreeMap<Local, BTreeMap<Key, State>>,
-    /// How many entries lead to a node.
+    /// How many entries there are for each node.
     per_node: BTreeMap<Atom, usize>,
     last_unlink: u64,
 }
 
 impl Links {
-    /// We link. False if the link was active already, so that nothing is to be sent.
+    /// This side links. Returns false if the link was active already, so that nothing must be sent.
     pub(crate) fn link(&mut self, local: Local, other: &Pid) -> bool {
         self.insert(local, other, true)
     }
 
-    /// The other side linked to us. An entry that is there stays as it is.
+    /// The other side has linked. An existing entry stays as it is.
     pub(crate) fn linked(&mut self, local: Local, other: &Pid) {
         self.insert(local, other, false);
     }
@@ -100,7 +100,7 @@ impl Links {
         }
     }
 
-    /// We unlink a process of another node: the id to send, if the link was active.
+    /// This side unlinks from a process of another node. Returns the id to send, if the link was active.
     pub(crate) fn unlink(&mut self, local: Local, other: &Pid) -> Option<u64> {
         let state = self.of.get_mut(&local)?.get_mut(&Key::of(other))?;
         if *state != State::Active {
@@ -111,17 +111,17 @@ impl Links {
         Some(self.last_unlink)
     }
 
-    /// Both forget an active link at once: a local unlink, or the other side's UNLINK_ID.
+    /// Removes an active link at once: after a local unlink, or the other side's UNLINK_ID.
     pub(crate) fn remove(&mut self, local: Local, other: &Pid) {
         self.remove_if(local, other, |state| state == State::Active);
     }
 
-    /// The other side has seen our UNLINK_ID.
+    /// The other side has received our UNLINK_ID.
     pub(crate) fn acknowledged(&mut self, local: Local, other: &Pid, id: u64) {
         self.remove_if(local, other, |state| state == State::Unlinking(id));
     }
 
-    /// An exit signal came over the link: whether it acts.
+    /// An exit signal came over the link. Returns whether it takes effect.
     pub(crate) fn exited(&mut self, local: Local, other: &Pid) -> bool {
         self.remove_if(local, other, |_| true) == Some(State::Active)
     }
@@ -141,7 +141,7 @@ impl Links {
         Some(state)
     }
 
-    /// The local process is gone: those to tell.
+    /// A local process has ended. Removes its links, and returns the processes to notify.
     pub(crate) fn take(&mut self, local: Local) -> Vec<Pid> {
         let links = self.of.remove(&local).unwrap_or_default();
         let mut active = Vec::with_capacity(links.len());
@@ -154,7 +154,7 @@ impl Links {
         active
     }
 
-    /// The node is lost: the exit signals that its links now mean, as (to, from).
+    /// The node is lost. Returns the exit signals for its links, as (to, from).
     pub(crate) fn active_with(&self, node: &Atom) -> Vec<(Local, Pid)> {
         let mut active = Vec::new();
         for (local, links) in &self.of {
@@ -170,7 +170,7 @@ impl Links {
         active
     }
 
-    /// The node is lost: entries that only waited for its acknowledgement go.
+    /// The node is lost. Removes the entries that only waited for its acknowledgement.
     pub(crate) fn forget_unlinking_with(&mut self, node: &Atom) {
         let mut gone = 0;
         self.of.retain(|_, links| {
@@ -188,12 +188,12 @@ impl Links {
         }
     }
 
-    /// The nodes that links lead to, with how many.
+    /// The nodes with links, and how many each has.
     pub(crate) fn per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
         self.per_node.iter().map(|(node, count)| (node, *count))
     }
 
-    /// How many links lead to a node.
+    /// How many links there are with a node.
     pub(crate) fn count(&self, node: &Atom) -> usize {
         self.per_node.get(node).copied().unwrap_or(0)
     }

@@ -1,9 +1,9 @@
-//! The process registered as `salp_members`: says hello to peers, hears theirs, and dials.
-//! [`Membership`] decides; this talks.
+//! The process registered as `salp_members`: it sends hellos to peers, receives theirs, and dials. [`Membership`] makes
+//! the decisions; this module sends the messages.
 //!
-//! Its mailbox: hellos from the processes of the same name at peers, as one binary; and from this
-//! node the terms of [`command_term`], `{propose, [Node]}` and `{unreachable, Node}`. A peer cannot
-//! send those: the sender of each message is proven to live where it says.
+//! It receives hellos from the processes of the same name at peers, each as one binary. From this node it receives the
+//! terms of [`command_term`], `{propose, [Node]}` and `{unreachable, Node}`. A peer cannot send those, since the sender
+//! of each message is known to live on the peer.
 
 use crate::{
     config::Limits,
@@ -28,19 +28,19 @@ use wire::etf::{Atom, Pid, Term};
 
 pub(crate) const NAME: &str = "salp_members";
 
-/// How long a node that starts looks for those that it left in order in its last life.
+/// How long a starting node looks for the nodes that it left in order in its last life.
 const SEEK_US: u64 = 2_000_000;
-/// Time in which a node of ours that is connected has said hello.
+/// A salp node sends its hello within this time after it was connected.
 const HELLO_WAIT_US: u64 = 2_000_000;
 
 /// A connected node that is not a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stranger {
-    /// It has said nothing yet.
+    /// It has sent nothing yet.
     Silent { since_us: u64 },
-    /// It will say hello again.
+    /// It will send another hello.
     Pending,
-    /// It is of another cluster, and an event has told so.
+    /// It belongs to another cluster, and an event has reported that.
     Refused,
 }
 
@@ -48,21 +48,21 @@ pub(crate) struct Members {
     membership: Membership,
     dials_max: usize,
     tick_us: u64,
-    /// For so long it looks for those it is to join, and then until when.
+    /// How long the node looks for the nodes it is to join, and, once started, until when.
     join_wait_us: u64,
     join_until_us: u64,
     view: Arc<[Member]>,
-    /// The changes of the membership that the view has.
+    /// The number of changes of the membership that the view contains.
     viewed: u64,
     /// Connected nodes that are not members.
     strangers: BTreeMap<Atom, Stranger>,
-    /// Those that are taken for BEAMs.
+    /// Connected nodes that count as BEAMs.
     guests: Arc<[Atom]>,
-    /// When this node ends to look for those it left in order; 0: it does not.
+    /// When this node stops looking for the nodes it left in order; 0 if it is not looking.
     seeks_until_us: u64,
-    /// As it was last told to the shell.
+    /// The memory that was last passed to the shell.
     memory: Memory,
-    /// When all peers hear the next whole hello.
+    /// When the next full hello is sent to all peers.
     hello_at_us: u64,
     timer: Option<TimerId>,
 }
@@ -89,7 +89,7 @@ impl Members {
         }
     }
 
-    /// What follows from whatever just happened: dials, the view, the next look.
+    /// Does what follows from any event: dials, publishes the view, sets the next timer.
     fn settle<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         let now_us = ctx.now().monotonic_us;
         while self.dial(ctx, now_us) {}
@@ -110,7 +110,7 @@ impl Members {
         self.timer = Some(ctx.timer(delay_us, 0));
     }
 
-    /// Dials who is due. True if one of the dials is over already.
+    /// Dials the nodes that are due. Returns true if one of the dials is over already.
     fn dial<P: Payload>(&mut self, ctx: &mut Context<'_, P>, now_us: u64) -> bool {
         let mut is_over = false;
         for (node, port) in self.membership.dial(now_us, self.dials_max) {
@@ -119,7 +119,7 @@ impl Members {
                 self.membership.unreachable(&node, now_us, random);
                 is_over = true;
             } else if ctx.silent_us(&node).is_some() {
-                // It was connected before it was known here: no NodeUp will tell of it again.
+                // The node was connected before it became known here, so no NodeUp will come.
                 self.membership.connected(&node);
                 is_over = true;
             }
@@ -149,7 +149,8 @@ impl Members {
         ctx.publish_members(&self.view);
     }
 
-    /// Publishes the nodes that names and locks wait for. A hidden node takes no part in `global`: it waits for none.
+    /// Publishes the nodes that names and locks wait for. A hidden node takes no part in `global`, so it waits for
+    /// none.
     fn publish_unmet<P: Payload>(&self, ctx: &mut Context<'_, P>, now_us: u64) {
         if ctx.core.config.hidden {
             return;
@@ -170,7 +171,7 @@ impl Members {
         });
     }
 
-    /// Ends the search for those that this node left in order, after a while or once one of them is met.
+    /// Ends the search for the nodes that this node left in order: after some time, or once one of them is met.
     fn look_for_former<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         let is_over = ctx.now().monotonic_us >= self.seeks_until_us || !self.membership.is_alone();
         if self.seeks_until_us > 0 && is_over {
@@ -179,7 +180,7 @@ impl Members {
         }
     }
 
-    /// A node of ours says hello at once. Who has not is a BEAM, of which nothing is to be waited for.
+    /// A salp node sends a hello at once. A node that has not is a BEAM, and nothing from it is waited for.
     fn look_for_guests<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         let now_us = ctx.now().monotonic_us;
         let is_guest = |stranger: &Stranger| matches!(stranger, Stranger::Silent { since_us } if now_us >= since_us + HELLO_WAIT_US);
@@ -191,7 +192,7 @@ impl Members {
         }
     }
 
-    /// A node that missed some news hears all of it in the end.
+    /// Sends the full hello from time to time, so that a node that missed some news gets all of it in the end.
     fn repeat_hello<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         let now_us = ctx.now().monotonic_us;
         if now_us < self.hello_at_us {
@@ -212,12 +213,12 @@ impl Members {
         }
     }
 
-    // What comes
+    // Messages that arrive
 
     fn heard<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: &Pid, bytes: &[u8]) {
         let hello = Hello::decode(bytes).filter(|h| h.sender.name == from.node && h.sender.creation == from.creation);
         let Some(hello) = hello else {
-            // Of another version, maybe, and no BEAM.
+            // Maybe a node of another version, but not a BEAM.
             self.strangers.insert(from.node.clone(), Stranger::Pending);
             let text = from.node.as_str().to_string();
             ctx.event(Event::Note {
@@ -229,7 +230,7 @@ impl Members {
         let goes = hello.sender.state == MemberState::Gone;
         let (heard, turn) = self.membership.heard(hello, ctx.now().monotonic_us);
         if turn.resets {
-            // What the peers of before still send must not come to what this node begins now.
+            // Messages that old peers still send must not reach the new data of this node.
             self.publish(ctx);
             self.cut_members(ctx, &from.node);
         }
@@ -239,7 +240,7 @@ impl Members {
                 if !news.is_empty() {
                     self.tell_others(ctx, Some(&from.node), news);
                 }
-                // This tells it that its good-bye was heard.
+                // Closing the connection tells the node that its goodbye was received.
                 if goes {
                     ctx.disconnect(&from.node);
                 }
@@ -265,7 +266,7 @@ impl Members {
         self.turned(ctx, turn);
     }
 
-    /// Tells all connected nodes of another identity of this node.
+    /// Sends the new identity of this node to all connected nodes, if it has changed.
     fn turned<P: Payload>(&mut self, ctx: &mut Context<'_, P>, turn: Turn) {
         if turn.changed {
             let hello = self.membership.hello().encode();
@@ -280,7 +281,7 @@ impl Members {
         strangers.chain(self.membership.peers()).collect()
     }
 
-    /// Closes the connections to the members, but for the node that was `met` just now. BEAM nodes keep theirs.
+    /// Closes the connections to all members except the node that was `met` just now. Connections to BEAM nodes stay.
     fn cut_members<P: Payload>(&mut self, ctx: &mut Context<'_, P>, met: &Atom) {
         for node in self.membership.peers() {
             if node != *met {
@@ -310,7 +311,7 @@ impl Members {
                     self.turned(ctx, Turn { changed, resets });
                 }
                 "gone" => {
-                    // Its peers will cut it off one by one: that is no news for the rest.
+                    // Its peers will close their connections one by one. That need not be reported to the others.
                     ctx.send(
                         &Address::Name(Atom::new(global::NAME)),
                         Term::atom(global::PREPARE_SHUTDOWN),
@@ -383,7 +384,7 @@ impl<P: Payload> Process<P> for Members {
                 self.membership.connected(&node);
                 let since_us = ctx.now().monotonic_us;
                 self.strangers.insert(node.clone(), Stranger::Silent { since_us });
-                // To a BEAM too: it drops a message to a name it does not know.
+                // Sent to BEAMs too: they drop a message to a name they do not know.
                 say(ctx, &node, &self.membership.hello().encode());
             }
             Message::NodeDown { node, .. } => {
@@ -414,7 +415,7 @@ impl<P: Payload> Process<P> for Members {
     }
 }
 
-/// Those of `new` that are not in `old` as they are. Both are ordered by name.
+/// The members in `new` that are not the same in `old`. Both are sorted by name.
 fn changed<'a>(old: &[Member], new: &'a [Member]) -> impl Iterator<Item = &'a Member> {
     let mut old = old.iter().peekable();
     new.iter().filter(move |member| {
@@ -432,7 +433,7 @@ fn no_room<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom) {
 }
 
 fn say<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom, hello: &[u8]) {
-    // Not connected any more: the NodeDown is on its way.
+    // If the peer is not connected any more, its NodeDown is on its way.
     let _ = ctx.send_bytes(peer, &Atom::new(NAME), hello);
 }
 
@@ -455,12 +456,12 @@ pub(crate) fn propose_term(nodes: Vec<Atom>) -> Term {
     Term::from((Term::atom("propose"), Term::list(nodes)))
 }
 
-/// A peer that is connected to another live node of our name.
+/// A message that a peer is connected to another live node with our name.
 pub(crate) fn name_taken_term(by: &Atom) -> Term {
     Term::from((Term::atom("name_taken"), by.clone()))
 }
 
-/// A dial that came to nothing.
+/// A message that a dial has failed.
 pub(crate) fn unreachable_term(node: &Atom) -> Term {
     Term::from((Term::atom("unreachable"), node.clone()))
 }
@@ -481,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_new_or_another() {
+    fn changed_members_are_new_or_different() {
         let check = |old: &[(&str, u32)], new: &[(&str, u32)], wanted: &[(&str, u32)]| {
             let (old, new) = (view(old), view(new));
             let found: Vec<Member> = changed(&old, &new).cloned().collect();

@@ -1,4 +1,4 @@
-//! Who belongs to the cluster: the decisions, without a message sent.
+//! Which nodes belong to the cluster. This module only decides; it sends no messages.
 //!
 //! ```text
 //!  candidate ──hello──▶ up ⇄ suspect            (silence for half the tick time)
@@ -9,20 +9,19 @@
 //!                    gone ◀──good-bye── leaving ◀──as it said── up
 //! ```
 //!
-//! - A node is a *candidate* until it says hello: it is dialled, and in nobody's view.
-//! - What a node says of itself over its connection beats what others tell.
-//! - Of two lives of a name the greater creation is the newer, unless a member sees the other alive; of one life,
-//!   `gone` beats the rest, unless we are connected to it.
-//! - A node vouches only for whom it met: of nobody else does it tell in its hellos, and nothing else does it pass on.
-//!   So names that somebody made up stay with those who were told them, and what was dropped does not come back from
-//!   one who never met it either.
-//! - Whom it met, and whom the operator named, a node dials until good-bye. Whom discovery proposed it tries a few
-//!   times, for discovery will propose again. Whom it was only told of it dials for as long as a member tells of it,
-//!   which each does again and again, and for a day longer: a cut may have kept the two apart, and taken the teller
-//!   away, too.
-//! - Only a node of the same birth record and the same cluster ([`Identity`]) is a member. A connected node that is not
-//!   stays *down* in the view.
-//! - The table is bounded ([`Entries`]), and so are the dials of those whom nobody here met.
+//! - A node is a *candidate* until its hello comes: it is dialled, and is in no node's view.
+//! - What a node reports about itself over its own connection overrides what others report.
+//! - If two creations of a name are reported, the greater one is the newer, unless a member sees the other one alive.
+//!   For one creation, `gone` overrides other states, unless this node is connected to it.
+//! - A hello lists only nodes that its sender has been connected to, and nodes that an operator declared gone. So
+//!   made-up names stay with the nodes that received them. A node that was removed does not come back through another
+//!   node that never met it.
+//! - Met or named nodes are dialled until they say goodbye. Discovered nodes are dialled a few times, since discovery
+//!   will report them again. Reported nodes are dialled while a member lists them in its hellos, and for a day longer:
+//!   a partition may have separated this node from them, and from the member that reported them.
+//! - Only a node with the same birth record and the same cluster ([`Identity`]) is a member. Other connected nodes stay
+//!   *down* in the view.
+//! - The size of the table is limited ([`Entries`]), and so are the dials of nodes that this node never met.
 
 mod awaited;
 mod entries;
@@ -43,34 +42,34 @@ use wire::etf::Atom;
 
 const BACKOFF_MIN_US: u64 = 100_000;
 pub(crate) const BACKOFF_MAX_US: u64 = 5_000_000;
-/// Those who were only told of may be many, and nobody at all.
+/// For nodes that were only reported by others: there may be many, and they may not exist.
 const TOLD_BACKOFF_MAX_US: u64 = 30_000_000;
-/// Who was never met is not dropped before so many failures in a row.
+/// A node that was never met is dropped only after this many failures in a row.
 const FAILURES_MIN: u32 = 5;
-/// A member tells all of its peers of all whom it met, so often.
+/// How often a member sends its full hello to all of its peers.
 pub(crate) const HELLO_EVERY_US: u64 = 600_000_000;
-/// Who was only told of is dropped when nobody told of it for so long.
+/// A node that was only reported is dropped when no member has reported it for this long.
 const TOLD_KEPT_US: u64 = 24 * 3_600_000_000;
 
-/// What a hello came to.
+/// The result of a hello.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// These entries are new to us: the other members should hear of them.
+    /// These entries are new here, so the other members must be notified.
     News(Vec<Told>),
-    /// The table is full of members: nothing was taken in.
+    /// The table is full of members, so nothing was added.
     Full,
-    /// It is not a member yet: it will say hello again.
+    /// The node is not a member yet. It will send another hello.
     Pending,
-    /// It is of another cluster. `is_fatal`: see [`Event::PeerRefused`](crate::Event).
+    /// The node belongs to another cluster. `is_fatal`: see [`Event::PeerRefused`](crate::Event).
     Refused { mismatch: Mismatch, is_fatal: bool },
 }
 
-/// What a hello did to this node's identity.
+/// The effect of a hello on this node's identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Turn {
-    /// It is another: all connected nodes are to be told.
+    /// Whether the identity has changed. Then all connected nodes must be notified.
     pub(crate) changed: bool,
-    /// What this node holds is thrown away: all connections are to be cut first.
+    /// Whether this node throws away its data. Then all connections must be closed first.
     pub(crate) resets: bool,
 }
 
@@ -79,9 +78,9 @@ pub(crate) struct Membership {
     me: Told,
     birth: Bytes,
     identity: Identity,
-    /// How often this node was told to throw away what it holds.
+    /// How often this node has thrown away its data.
     resets: u32,
-    /// It has served nothing yet.
+    /// Whether it has not served anything yet.
     is_starting: bool,
     entries: Entries,
     changes: u64,
@@ -100,14 +99,14 @@ impl Membership {
         }
     }
 
-    /// Takes in what an earlier life of this node wrote down.
+    /// Adopts what an earlier life of this node wrote down.
     pub(crate) fn recall(&mut self, memory: &Memory) {
         if let Some(id) = memory.cluster {
             self.identity = Identity::remembered(id);
         }
         for known in memory.members.iter().filter(|known| known.name != self.me.name) {
             if memory.cluster.is_none() {
-                // It said good-bye to them: a few tries.
+                // The node said goodbye to them, so they are only tried a few times.
                 if let Some(entry) = self.entries.enter(&known.name, Source::Proposed) {
                     entry.dist_port = known.dist_port;
                 }
@@ -121,24 +120,24 @@ impl Membership {
         self.changes += 1;
     }
 
-    /// No member is connected.
+    /// Whether no member is connected.
     pub(crate) fn is_alone(&self) -> bool {
         !self.entries.iter().any(|(_, entry)| entry.is_present())
     }
 
-    /// Draws the id of a node that remembers none.
+    /// Sets the drawn id, unless the node remembers one.
     pub(crate) fn draw(&mut self, id: ClusterId) {
         if !self.identity.is_formed {
             self.identity.id = id;
         }
     }
 
-    /// Which cluster this node is of, and how often it threw away what it held.
+    /// This node's identity, and how often it has thrown away its data.
     pub(crate) fn identity(&self) -> (Identity, u32) {
         (self.identity.clone(), self.resets)
     }
 
-    /// What this node is to remember in its next life.
+    /// What this node must remember for its next life.
     pub(crate) fn memory(&self) -> Memory {
         let is_of_it = self.identity.is_formed && self.me.state != MemberState::Gone;
         let known = |(name, entry): (&Atom, &Entry)| match entry.standing {
@@ -156,17 +155,17 @@ impl Membership {
         }
     }
 
-    /// This node holds a ready copy of something.
+    /// Notes that this node has a ready copy that counts.
     pub(crate) fn serve(&mut self) {
         self.is_starting = false;
     }
 
-    /// It has served nothing yet.
+    /// Whether it has not served anything yet.
     pub(crate) fn is_starting(&self) -> bool {
         self.is_starting
     }
 
-    /// The shards are formed. False if that changes nothing.
+    /// Notes that the shards are formed. Returns false if that changes nothing.
     pub(crate) fn form(&mut self, provisional: bool) -> bool {
         let before = self.identity.clone();
         let me = Life {
@@ -179,9 +178,9 @@ impl Membership {
         self.identity != before
     }
 
-    // What this node says
+    // What this node reports
 
-    /// Whom we met, for a peer that just connected.
+    /// The full hello for a peer that has just connected.
     pub(crate) fn hello(&self) -> Hello {
         let told = |(name, entry): (&Atom, &Entry)| match entry.standing {
             Standing::Member(state) if entry.source == Source::Met => Some(Told {
@@ -195,7 +194,7 @@ impl Membership {
         self.hello_about(self.entries.iter().filter_map(told).collect())
     }
 
-    /// Ourselves and some news.
+    /// A hello about this node and some news.
     pub(crate) fn hello_about(&self, others: Vec<Told>) -> Hello {
         Hello {
             birth: self.birth.clone(),
@@ -205,15 +204,16 @@ impl Membership {
         }
     }
 
-    /// This node's own state. False if it was that before.
+    /// Sets this node's own state. Returns false if it was the same before.
     pub(crate) fn set_own(&mut self, state: MemberState) -> bool {
         self.changes += 1;
         core::mem::replace(&mut self.me.state, state) != state
     }
 
-    // Wishes
+    // Requests
 
-    /// A node to dial until it answers. A member that was gone is wanted back. False if there is no room for it.
+    /// Adds a node that is dialled until it answers. A member that was gone is wanted again. Returns false if there is
+    /// no room for it.
     pub(crate) fn add(&mut self, node: &Atom, proposed: bool) -> bool {
         if *node == self.me.name {
             return true;
@@ -231,8 +231,8 @@ impl Membership {
         true
     }
 
-    /// Marks a node that is not connected as gone: what to tell the others. The operator's word is as good as a
-    /// meeting, so the others are told of it again and again.
+    /// Marks a node that is not connected as gone. Returns the entry for the other members. As the operator named the
+    /// node, it counts like a met node, so later hellos list it too.
     pub(crate) fn forget(&mut self, node: &Atom) -> Option<Told> {
         if *node == self.me.name {
             return None;
@@ -285,7 +285,7 @@ impl Membership {
         self.changes += 1;
     }
 
-    /// Nothing was read from a connected member for half the tick time; or it was again.
+    /// Nothing was received from a connected member for half the tick time (`silent`), or something was received again.
     pub(crate) fn silent(&mut self, node: &Atom, silent: bool) {
         let Some(entry) = self.entries.get_mut(node) else {
             return;
@@ -299,9 +299,9 @@ impl Membership {
         self.changes += 1;
     }
 
-    // What others say
+    // Reports of other nodes
 
-    /// A hello of a connected peer, about itself and others.
+    /// Processes a hello of a connected peer, about itself and others.
     pub(crate) fn heard(&mut self, hello: Hello, now_us: u64) -> (Heard, Turn) {
         let mut turn = Turn::default();
         let theirs = &hello.identity;
@@ -343,7 +343,7 @@ impl Membership {
         }
     }
 
-    /// A node that was a member is connected and not of this cluster.
+    /// Notes that a connected node does not belong to this cluster any more.
     fn demote(&mut self, node: &Atom) {
         if let Some(entry) = self.entries.get_mut(node)
             && entry.is_present()
@@ -358,7 +358,7 @@ impl Membership {
         let Some(is_news) = self.heard_of_itself(&sender) else {
             return Heard::Full;
         };
-        // The living first: there may not be room for all.
+        // Live nodes come first, since there may not be room for all.
         others.sort_by_key(|told| match told.state {
             MemberState::Up | MemberState::Suspect | MemberState::Leaving => 0,
             MemberState::Down => 1,
@@ -372,20 +372,20 @@ impl Membership {
         Heard::News(others)
     }
 
-    /// Whether it was news; None if there is no room for it.
+    /// Processes a node's report about itself. Returns whether it was news; None if there is no room for it.
     fn heard_of_itself(&mut self, told: &Told) -> Option<bool> {
         if told.name == self.me.name {
             return Some(false);
         }
         let state = match told.state {
-            // What it thinks of itself; how it is reached is ours to judge.
+            // Its own state is used. Whether it can be reached, this node decides itself.
             MemberState::Up | MemberState::Suspect | MemberState::Down => MemberState::Up,
             MemberState::Leaving => MemberState::Leaving,
             MemberState::Gone => MemberState::Gone,
         };
         let gone = state == MemberState::Gone;
         let age = self.entries.next_age();
-        // Nobody gives way to one that goes.
+        // No entry is removed to make room for a node that says goodbye.
         let source = if gone { Source::Told } else { Source::Met };
         let Some(entry) = self.entries.enter(&told.name, source) else {
             return gone.then_some(false);
@@ -412,7 +412,8 @@ impl Membership {
         Some(!known || gone)
     }
 
-    /// Whether it was news of one whom we met. `room`: of how many nodes not met yet the teller may still tell.
+    /// Processes a member's report about another node. Returns whether it was news about a node that was met. `room` is
+    /// how many more unmet nodes this member may report.
     fn was_told(&mut self, told: &Told, teller: &Atom, room: &mut usize, now_us: u64) -> bool {
         let gone = told.state == MemberState::Gone;
         let known = self.entries.get(&told.name);
@@ -423,12 +424,13 @@ impl Membership {
         let is_new = known.is_none();
         let age = self.entries.next_age();
         let Some(entry) = self.entries.enter(&told.name, Source::Told) else {
-            // There will be none for the next one either.
+            // There will be no room for its next reports either.
             *room = 0;
             return false;
         };
         entry.told_us = now_us;
-        // A port mapper that was restarted may give creations below earlier ones: what is seen alive is a newer life.
+        // A restarted port mapper may give lower creations than before. So a creation that a member sees alive counts
+        // as newer.
         let alive = matches!(told.state, MemberState::Up | MemberState::Suspect);
         entry.told_to_be(alive, is_new, now_us);
         let newer = told.creation > entry.creation || alive && told.creation != entry.creation;
@@ -465,8 +467,8 @@ impl Membership {
 
     // Dialling
 
-    /// Whom to dial now, with the port if known; they count as being dialled. Those whom nobody here met get half of
-    /// the dials at most. A node that said good-bye dials nobody.
+    /// The nodes to dial now, with their port if it is known. They count as being dialled from now on. Nodes that were
+    /// never met get at most half of the dials. A node that said goodbye dials none.
     pub(crate) fn dial(&mut self, now_us: u64, dials_max: usize) -> Vec<(Atom, Option<u16>)> {
         if self.me.state == MemberState::Gone {
             return Vec::new();
@@ -498,7 +500,7 @@ impl Membership {
         dialled
     }
 
-    /// A dial came to nothing.
+    /// A dial has failed.
     pub(crate) fn unreachable(&mut self, node: &Atom, now_us: u64, random: u64) {
         let Some(entry) = self.entries.get_mut(node) else {
             return;
@@ -521,7 +523,7 @@ impl Membership {
         }
     }
 
-    /// When the next dial will be due. One that is due and not begun waits for another to end.
+    /// When the next dial is due. A dial that is due but has not begun waits until another one ends.
     pub(crate) fn next_dial_us(&self, now_us: u64) -> Option<u64> {
         if self.me.state == MemberState::Gone {
             return None;
@@ -543,7 +545,7 @@ impl Membership {
         peers.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Grows whenever the view may have changed.
+    /// Rises whenever the view may have changed.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
@@ -574,8 +576,8 @@ impl Membership {
     }
 }
 
-/// 0.1 s, doubled with each failure up to 5 s; of that, half is left to chance, so that two nodes do
-/// not run into each other for ever.
+/// 0.1 s, doubled with each failure up to 5 s. Half of it is random, so that two nodes do not disturb each other
+/// forever.
 pub(crate) fn backoff_us(failures: u32, random: u64) -> u64 {
     backoff_up_to_us(BACKOFF_MAX_US, failures, random)
 }

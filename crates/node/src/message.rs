@@ -1,58 +1,58 @@
-//! What processes send each other, and to whom.
+//! The messages between processes, and their addresses.
 
 use crate::{context::Context, identity::Affiliation};
 use alloc::sync::Arc;
 use core::fmt;
 use wire::etf::{Atom, Pid, Ref, Term};
 
-/// The typed messages of the processes above this crate. They never leave the node.
+/// The typed messages of processes outside of this crate. They never leave the node.
 pub trait Payload: fmt::Debug + 'static {}
 
-/// A plain struct with one `handle`, which runs to its end and never waits.
+/// A plain struct with one `handle`, which never waits.
 pub trait Process<P: Payload> {
     /// Called once, before the first message: at `Input::Start`, or soon after a later spawn.
     fn start(&mut self, ctx: &mut Context<'_, P>) {
         let _ = ctx;
     }
 
-    /// One message. After `Context::exit` it is the last one.
+    /// Handles one message. After `Context::exit` it is the last one.
     fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>);
 }
 
-/// What a process is given.
+/// The messages that a process gets.
 #[derive(Clone, Debug)]
 pub enum Message<P> {
-    /// Local and typed.
+    /// A typed message from a process of this node.
     Payload(P),
-    /// From a peer, or sent as a term locally.
+    /// A term, from a peer or from this node.
     Term {
-        /// The sender. Of a peer's message it is certain that it lives on that peer.
+        /// The sender. A message from a peer is known to come from a process of that peer.
         from: Option<Pid>,
-        /// What was sent.
+        /// The term.
         term: Term,
     },
-    /// A linked process ended, and we trap exits.
+    /// A linked process ended, and this process traps exits.
     Exit {
-        /// Which.
+        /// The process that ended.
         from: Pid,
-        /// Why.
+        /// The exit reason.
         reason: Term,
     },
-    /// A monitored process ended, or was not there, or its node is lost. Once per monitor.
+    /// A monitored process ended or does not exist, or its node is lost. Once for each monitor.
     Down {
-        /// What `Context::monitor` gave.
+        /// The reference that `Context::monitor` returned.
         monitor: Ref,
-        /// As it was monitored.
+        /// The target as it was given.
         target: Address,
-        /// Why: its exit reason, `noproc` or `noconnection`.
+        /// The exit reason, `noproc` or `noconnection`.
         reason: Term,
     },
     /// The answer to `Context::call`. Exactly one per call.
     Reply {
-        /// What `Context::call` gave.
+        /// The reference that `Context::call` returned.
         call: Ref,
-        /// The answer; or why there is none: `noproc`, `noconnection`, `timeout`, or the exit
-        /// reason of the one called.
+        /// The answer, or the reason why there is none: `noproc`, `noconnection`, `timeout`, or the exit reason of the
+        /// called process.
         result: Result<Term, Term>,
     },
     /// A timer came due.
@@ -64,39 +64,38 @@ pub enum Message<P> {
     NodeUp {
         /// Its name.
         node: Atom,
-        /// Its life.
+        /// Its creation.
         creation: u32,
         /// One of the two sides is hidden.
         hidden: bool,
     },
-    /// After `Context::monitor_nodes`: a peer is gone. Comes after the last message from it.
+    /// After `Context::monitor_nodes`: a peer is lost. Comes after the last message from it.
     NodeDown {
         /// Its name.
         node: Atom,
-        /// The life that was connected.
+        /// Its creation.
         creation: u32,
         /// An atom: `connection_closed`, `net_tick_timeout`, `disconnect`, `paused`, `replaced`,
         /// `overflow`, `quota` or `protocol`.
         reason: Term,
     },
-    /// After `Context::monitor_members`: the whole view by name, at once and at each change. This
-    /// node is in it.
+    /// After `Context::monitor_members`: the whole view by name, at once and at each change. It includes this node.
     Members(Arc<[Member]>),
-    /// After `Context::monitor_members`: which cluster this node is of, at once and at each change. Comes before the
-    /// view that follows from it.
+    /// After `Context::monitor_members`: the cluster of this node, at once and at each change. Comes before the view
+    /// that follows from it.
     Cluster(Affiliation),
     /// After `Context::defer`: the current round of inputs is over.
     Flush,
 }
 
-/// For whom a message is, or whom a monitor watches.
+/// The receiver of a message, or the target of a monitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A process anywhere.
+    /// A process on any node.
     Pid(Pid),
-    /// A registered process here.
+    /// A registered process of this node.
     Name(Atom),
-    /// A registered process there.
+    /// A registered process of another node.
     Remote {
         /// The node.
         node: Atom,
@@ -108,7 +107,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// The node that it leads to, if the address names it.
+    /// The node in the address, if there is one.
     pub fn node(&self) -> Option<&Atom> {
         match self {
             Self::Pid(pid) => Some(&pid.node),
@@ -124,41 +123,41 @@ impl Address {
 pub struct Member {
     /// Full node name.
     pub name: Atom,
-    /// Its latest known life; 0 until known.
+    /// Its latest known creation; 0 until it is known.
     pub creation: u32,
-    /// How it is.
+    /// Its state.
     pub state: MemberState,
-    /// There is a connection to it (always so for this node itself).
+    /// Whether it is connected (always true for this node itself).
     pub connected: bool,
-    /// The port it listens on, as it told.
+    /// The port it listens on, as it reported.
     pub dist_port: Option<u16>,
 }
 
 impl Member {
-    /// It is connected, and a member of our cluster.
+    /// Whether it is connected and a member of our cluster.
     pub fn is_present(&self) -> bool {
         let here = [MemberState::Up, MemberState::Suspect, MemberState::Leaving];
         self.connected && here.contains(&self.state)
     }
 }
 
-/// How a member is, as seen from one node.
+/// The state of a member, as one node sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberState {
-    /// Connected and heard of.
+    /// Connected, and its hello has come.
     Up,
-    /// Connected, but nothing was read for half the tick time.
+    /// Connected, but nothing was received for half the tick time.
     Suspect,
-    /// Not connected, and dialled until it answers or is forgotten.
+    /// Not connected. It is dialled until it answers or is forgotten.
     Down,
-    /// Connected and about to go, as it said.
+    /// Connected. It has reported that it is leaving.
     Leaving,
-    /// Said good-bye or was forgotten: not dialled, unless it says hello again.
+    /// It said goodbye or was forgotten. It is not dialled, unless it sends another hello.
     Gone,
 }
 
 impl MemberState {
-    /// The state in one word, as everything that shows it has it.
+    /// The state in one word, the same in all outputs.
     pub fn word(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -170,30 +169,30 @@ impl MemberState {
     }
 }
 
-/// What one may ask of the membership.
+/// Commands for the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembersCommand {
-    /// This node starts leaving.
+    /// This node starts to leave.
     Leave,
     /// This node does not leave after all.
     Stay,
-    /// This node says good-bye.
+    /// This node says goodbye.
     Gone,
     /// Dial a node until it answers.
     Add {
         /// Its name.
         node: Atom,
     },
-    /// A node that is not connected will not come back; told to the others.
+    /// A node that is not connected will not come back. The others are notified.
     Forget {
         /// Its name.
         node: Atom,
     },
     /// The shards of the cluster are formed.
     Form {
-        /// They are thrown away when another cluster is met.
+        /// Whether they are thrown away when another cluster is met.
         provisional: bool,
     },
-    /// This node holds something that counts: it is not starting any more.
+    /// This node has shards that count, so it is not starting any more.
     Serve,
 }

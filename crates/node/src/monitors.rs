@@ -1,10 +1,10 @@
-//! Monitors: who is told of whose end. Each fires at most once, and at the latest when the node of
-//! the other side is lost.
+//! Monitors: which processes are notified of the end of another. A monitor fires at most once. It fires at the latest
+//! when the node of the other side is lost.
 //!
-//! - *Watches* are ours: a local process watches anything. Keyed by the number in our reference.
-//! - *Guests* are theirs: a process of a peer watches a local one. Keyed by (peer, reference).
+//! - *Watches* belong to this node: a local process watches any process. The key is the number in our reference.
+//! - *Guests* belong to peers: a process of a peer watches a local process. The key is (peer, reference).
 //!
-//! A call (`gen_server`) is a watch whose reference is also the alias of the answer.
+//! A call (`gen_server`) is a watch whose reference is also the alias for the answer.
 
 use crate::{message::Address, table::Local, timers::TimerId};
 use alloc::{
@@ -22,25 +22,25 @@ pub(crate) struct Watch {
     pub(crate) purpose: Purpose,
 }
 
-/// What the end of the target is for its watcher.
+/// What the end of the target means for its watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// A DOWN message.
     Monitor,
-    /// The answer to a call that would else time out.
+    /// The end of a call that would otherwise time out.
     Call { timer: TimerId },
-    /// The outcome of an `erpc` call, which the exit reason is.
+    /// The outcome of an `erpc` call, which is in the exit reason.
     Erpc { timer: TimerId },
-    /// There is no such process: the spawn that was asked for failed.
+    /// No such process exists: the requested spawn has failed.
     Spawn { link: bool, monitor: bool },
 }
 
-/// Where what is watched lives.
+/// Where the watched process lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum At {
     Here(Local),
     There(Atom),
-    /// Nowhere: the DOWN is on its way.
+    /// There is no such process: the DOWN is on its way.
     Nowhere,
 }
 
@@ -55,7 +55,7 @@ impl At {
 pub(crate) struct Guest {
     pub(crate) watcher: Pid,
     pub(crate) reference: Ref,
-    /// As it was addressed: the DOWN must name the same.
+    /// The name by which it was monitored. The DOWN must contain the same name.
     pub(crate) name: Option<Atom>,
     pub(crate) target: Local,
 }
@@ -109,14 +109,14 @@ impl Monitors {
         self.watches.get(&number)
     }
 
-    /// What is watched has become known, or is watched for another purpose from now on.
+    /// The target of a watch is known now, or the watch has another purpose from now on.
     pub(crate) fn aim(&mut self, number: u64, target: Address, purpose: Purpose) {
         if let Some(watch) = self.watches.get_mut(&number) {
             (watch.target, watch.purpose) = (target, purpose);
         }
     }
 
-    /// The watch is over: it fired, or nobody wants it any more.
+    /// Ends a watch: it fired, or is not needed any more.
     pub(crate) fn unwatch(&mut self, number: u64) -> Option<Watch> {
         let watch = self.watches.remove(&number)?;
         self.by_watcher.remove(&(watch.watcher, number));
@@ -150,7 +150,7 @@ impl Monitors {
         self.by_node.range(range).map(|(_, number)| *number).collect()
     }
 
-    /// A second monitor under the reference of a first is ignored.
+    /// Adds a guest. A second monitor with the same reference is ignored.
     pub(crate) fn invite(&mut self, guest: Guest) {
         let key = GuestKey::new(&guest.watcher.node, &guest.reference);
         if self.guests.contains_key(&key) {
@@ -161,13 +161,13 @@ impl Monitors {
         self.guests.insert(key, guest);
     }
 
-    /// The peer's process does not want to know any more. What it watched.
+    /// Removes the monitor of a peer's process. Returns the process that it watched.
     pub(crate) fn dismiss(&mut self, peer: &Atom, reference: &Ref) -> Option<Local> {
         let guest = self.remove_guest(&GuestKey::new(peer, reference))?;
         Some(guest.target)
     }
 
-    /// The local process is gone: those of the peers to tell.
+    /// A local process has ended. Returns the guests to notify.
     pub(crate) fn take_guests(&mut self, target: Local) -> Vec<Guest> {
         let first = GuestKey {
             peer: Atom::new(""),
@@ -184,7 +184,7 @@ impl Monitors {
         keys.iter().filter_map(|key| self.remove_guest(key)).collect()
     }
 
-    /// The peer is lost, and its watchers with it.
+    /// A peer is lost. Removes all its guests.
     pub(crate) fn dismiss_all(&mut self, peer: &Atom) {
         let first = GuestKey {
             peer: peer.clone(),
@@ -208,7 +208,7 @@ impl Monitors {
         self.watches.values()
     }
 
-    /// The peers that hold monitors here, with how many.
+    /// The peers with monitors here, and how many each has.
     pub(crate) fn guests_per_peer(&self) -> impl Iterator<Item = (&Atom, usize)> {
         self.guests_per_peer.iter().map(|(peer, count)| (peer, *count))
     }

@@ -1,5 +1,5 @@
-//! The process registered as `net_kernel`: answers `net_adm:ping/1`, which asks
-//! `{is_auth, Node}` of it. What else BEAM nodes ask here gets no answer, as the manual has it.
+//! The process registered as `net_kernel`: answers `net_adm:ping/1`, which sends it `{is_auth, Node}`. Other requests
+//! of BEAM nodes get no answer, as the manual allows.
 
 use crate::{
     context::Context,
@@ -15,7 +15,7 @@ pub(crate) struct NetKernel;
 
 impl<P: Payload> Process<P> for NetKernel {
     fn start(&mut self, ctx: &mut Context<'_, P>) {
-        // Anybody may link to it; nobody's end is its own.
+        // Any process may link to it, but no other process's end may end it.
         ctx.trap_exit(true);
     }
 

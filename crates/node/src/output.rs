@@ -1,14 +1,15 @@
-//! What peers have this node write down: output of processes there, and their logs. It becomes [`Event::Note`]s.
+//! Text that peers have this node write down: the output of processes there, and their logs. It becomes
+//! [`Event::Note`]s.
 //!
-//! | registered as | takes | kind of the note |
+//! | registered as | receives | kind of the note |
 //! |---|---|---|
 //! | `user` | io requests, as the group leader of what we spawn at peers | `io` |
 //! | `logger_proxy` | `{log, Level, Format, Args, Meta}` and other log events | `log` |
 //! | `auth` | cast `{print, Format, Args}` | `log` |
 //!
-//! - An io request is answered exactly once, so that nobody who prints ever hangs; there is no input.
-//! - Text is bounded, and so is how much of it there is: what is too much is answered and dropped, and the next note
-//!   says how many lines that was.
+//! - Every io request is answered exactly once, so that a printing process never hangs. There is no input.
+//! - The length of text and the number of lines are limited. Lines beyond the limit are answered but dropped. The next
+//!   note says how many.
 //!
 //! Source: *The Erlang I/O Protocol*, STDLIB user's guide.
 
@@ -28,14 +29,14 @@ pub(crate) const USER: &str = "user";
 pub(crate) const LOGGER_PROXY: &str = "logger_proxy";
 pub(crate) const AUTH: &str = "auth";
 
-/// Bytes of one note.
+/// Longest note, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
-/// Bytes of the level of a log event, which is a short word.
+/// Longest level of a log event, in bytes. It is a short word.
 const LEVEL_BYTES_MAX: usize = 32;
-/// Requests in one list of requests; further ones are left out.
+/// Most requests in one list of requests. Further ones are left out.
 const REQUESTS_MAX: usize = 64;
 
-/// Prints what processes at peers print.
+/// The group leader of processes at peers: their output becomes notes.
 #[derive(Debug, Default)]
 pub(crate) struct GroupLeader {
     throttle: Throttle,
@@ -59,7 +60,7 @@ impl<P: Payload> Process<P> for GroupLeader {
         let node = sender.as_ref().unwrap_or(from).node.clone();
         let result = self.answer(ctx, &node, request);
         let reply = Term::tuple([Term::atom("io_reply"), reply_as.clone(), result]);
-        // An answer: nobody is dialled for it.
+        // An answer, so no node is dialled for it.
         ctx.core.send(ctx.me, &Address::Pid(from.clone()), reply, false);
     }
 }
@@ -91,7 +92,7 @@ impl GroupLeader {
             ("put_chars", [_encoding, module, function, args]) => {
                 self.put(ctx, node, || applied_text(module, function, args));
             }
-            // Of releases before the encoding was part of it.
+            // From releases in which the request had no encoding.
             ("put_chars", [chars]) => self.put(ctx, node, || chars_text(chars, TEXT_BYTES_MAX)),
             ("setopts", [_]) => {}
             ("get_line" | "get_chars" | "get_until" | "get_password", _) => return Term::atom("eof"),
@@ -109,7 +110,7 @@ fn unsupported() -> Term {
     Term::tuple([Term::atom("error"), Term::atom("enotsup")])
 }
 
-/// What a function makes of its arguments: the one that `io:format` asks for, or how it was called.
+/// The text for a function with arguments: the formatted text for `io:format`, otherwise the call itself.
 fn applied_text(module: &Term, function: &Term, args: &Term) -> String {
     match args.as_list() {
         Some([format, args])
@@ -121,7 +122,7 @@ fn applied_text(module: &Term, function: &Term, args: &Term) -> String {
     }
 }
 
-/// Writes down what peers log: `logger_proxy` and `auth`.
+/// Writes down the logs of peers: `logger_proxy` and `auth`.
 #[derive(Debug, Default)]
 pub(crate) struct LogSink {
     throttle: Throttle,

@@ -1,8 +1,8 @@
-//! The dice: xoshiro256++ (Blackman, Vigna, *Scrambled Linear Pseudorandom Number Generators*, 2021),
-//! seeded through SplitMix64. The same seed gives the same numbers on every machine.
+//! The random numbers of a node: xoshiro256++ (Blackman, Vigna, *Scrambled Linear Pseudorandom Number Generators*,
+//! 2021), seeded with SplitMix64. The same seed gives the same numbers on every machine.
 //!
-//! Not a cryptographic generator: the shell must draw the seed from the system's entropy, for the
-//! handshake challenges come from here too.
+//! Not a cryptographic generator. The handshake challenges come from here too, so the shell must draw the seed from the
+//! system's entropy.
 
 #[derive(Clone, Debug)]
 pub(crate) struct Random([u64; 4]);

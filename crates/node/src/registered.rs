@@ -8,7 +8,7 @@ use wire::etf::Atom;
 
 #[derive(Debug)]
 pub(crate) struct Registered {
-    /// Never iterated: the order of a hash map is not the same on every machine.
+    /// Never iterated: the order of a hash map differs between machines.
     names: HashMap<Atom, Local, FixedState>,
 }
 
@@ -19,7 +19,7 @@ impl Registered {
         }
     }
 
-    /// False if the name is taken.
+    /// Returns false if the name is taken.
     pub(crate) fn add(&mut self, name: Atom, process: Local) -> bool {
         match self.names.entry(name) {
             hashbrown::hash_map::Entry::Occupied(_) => false,
@@ -45,7 +45,7 @@ impl Registered {
     }
 }
 
-/// Looks an atom up by its text without making one.
+/// Looks up an atom by its text, without making an atom.
 struct Text<'a>(&'a str);
 
 impl Hash for Text<'_> {

@@ -1,12 +1,12 @@
-//! Registries: processes by key, in the manner of Elixir's `Registry`.
+//! Registries: processes by key, like Elixir's `Registry`.
 //!
-//! - A registry belongs to the process that opened it and goes with it. Any process of the node reads it and enters
-//!   itself in it, without a message.
-//! - An entry goes when its process ends: before anybody hears of that end.
-//! - Entries of a key are in the order in which they came, keys in the order of terms.
+//! - A registry belongs to the process that opened it, and ends with it. Any process of the node can read it and add
+//!   itself to it, without a message.
+//! - An entry is removed when its process ends, before any process is notified of that end.
+//! - The entries of a key are in the order in which they were added. Keys are in the order of terms.
 //!
-//! These are keys within one node and many for one process; the one name of a process that others know is in
-//! `registered`.
+//! These are keys within one node, and a process may have many. The one name of a process that other nodes can use is
+//! in `registered`.
 //!
 //! Source: `Registry` in the Elixir manual.
 
@@ -30,14 +30,14 @@ pub enum Keys {
     Duplicate,
 }
 
-/// Why there is no new entry.
+/// Why no entry was added.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EntryError {
     /// No registry of this name is open.
     NoRegistry,
-    /// This process has the key, which is unique here.
+    /// This process has the key, and keys are unique here.
     Taken(Pid),
-    /// As many entries as the registry may hold.
+    /// The registry has as many entries as it may have.
     Full,
 }
 
@@ -52,7 +52,7 @@ struct Registry {
     keys: Keys,
     entries_max: usize,
     count: usize,
-    /// No key is without an entry.
+    /// Every key has at least one entry.
     entries: BTreeMap<Term, Vec<Entry>>,
     /// The keys of each process.
     held: BTreeMap<Local, BTreeSet<Term>>,
@@ -108,7 +108,7 @@ impl Registry {
 pub(crate) struct Registries(BTreeMap<Atom, Registry>);
 
 impl Registries {
-    /// A process has ended: its entries go, and the registries it owned.
+    /// A process has ended. Removes its entries, and the registries it owned.
     pub(crate) fn ended(&mut self, process: Local) {
         if self.0.is_empty() {
             return;
@@ -121,8 +121,8 @@ impl Registries {
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// Opens a registry that belongs to this process and holds up to `entries_max` entries; a further one is refused.
-    /// False if one of this name is open.
+    /// Opens a registry that belongs to this process. It may have up to `entries_max` entries; a further one is
+    /// refused. Returns false if a registry of this name is open.
     pub fn open_registry(&mut self, name: &str, keys: Keys, entries_max: usize) -> bool {
         let name = Atom::new(name);
         if self.core.registries.0.contains_key(&name) {
@@ -140,31 +140,31 @@ impl<P: Payload> Context<'_, P> {
         true
     }
 
-    /// Enters this process under a key, with a value that those who look it up are given.
+    /// Adds this process under a key, with a value for those who look it up.
     ///
     /// # Errors
-    /// There is no such registry, another has the key, or the registry is full.
+    /// There is no such registry, another process has the key, or the registry is full.
     pub fn enter(&mut self, registry: &str, key: Term, value: Term) -> Result<(), EntryError> {
         let pid = self.me().clone();
         let registry = self.core.registries.0.get_mut(&Atom::new(registry));
         registry.ok_or(EntryError::NoRegistry)?.enter(self.me, pid, key, value)
     }
 
-    /// Drops what this process entered under a key.
+    /// Removes the entries of this process under a key.
     pub fn withdraw(&mut self, registry: &str, key: &Term) {
         if let Some(registry) = self.core.registries.0.get_mut(&Atom::new(registry)) {
             registry.withdraw(self.me, key);
         }
     }
 
-    /// Who is entered under a key, with which values.
+    /// The processes under a key, with their values.
     pub fn lookup(&self, registry: &str, key: &Term) -> Vec<(Pid, Term)> {
         let entries = self.registry(registry).and_then(|held| held.entries.get(key));
         let each = entries.into_iter().flatten();
         each.map(|entry| (entry.pid.clone(), entry.value.clone())).collect()
     }
 
-    /// The keys under which a process is entered.
+    /// The keys under which a process was added.
     pub fn keys_of(&self, registry: &str, process: &Pid) -> Vec<Term> {
         let keys = self
             .core
@@ -174,7 +174,7 @@ impl<P: Payload> Context<'_, P> {
         keys.into_iter().flatten().cloned().collect()
     }
 
-    /// Sends a term to all who are entered under a key; how many they are.
+    /// Sends a term to all processes under a key. Returns how many they are.
     pub fn dispatch(&mut self, registry: &str, key: &Term, term: &Term) -> usize {
         let entered = self.lookup(registry, key);
         for (pid, _) in &entered {
@@ -183,7 +183,7 @@ impl<P: Payload> Context<'_, P> {
         entered.len()
     }
 
-    /// How many entries a registry holds.
+    /// How many entries a registry has.
     pub fn entries(&self, registry: &str) -> usize {
         self.registry(registry).map_or(0, |held| held.count)
     }

@@ -1,19 +1,19 @@
-//! Calls, casts and spawns at other nodes, as a process asks for them.
+//! Calls, casts and spawns at other nodes, requested by a process of this node.
 //!
-//! - [`Context::erpc`] is `erpc:call/5`: a spawn at the other side that is monitored, whose exit reason is the outcome.
-//!   It works towards BEAMs, towards nodes of this kind, and towards this node itself.
-//! - A spawn is a watch like a monitor, whose target is known once the other side has said so.
-//! - What is spawned at a BEAM has a group leader here, so that what it prints becomes an event.
+//! - [`Context::erpc`] is `erpc:call/5`: a monitored spawn at the other node, whose exit reason is the outcome. It
+//!   works with BEAMs, with salp nodes, and with this node itself.
+//! - A spawn is a watch like a monitor. Its target is known once the other side has replied.
+//! - A process spawned at a BEAM has a group leader at this node, so that its output becomes an event.
 //!
-//! | what happens there | the error of the reply |
+//! | result there | error of the reply |
 //! |---|---|
 //! | `throw(T)` | `{throw, T}` |
 //! | `exit(E)` | `{'EXIT', E}` |
 //! | `error(R)` | `{'EXIT', {R, Stack}}` |
-//! | it is killed | its exit reason |
-//! | it is refused | `notsup`, `badarg`, `system_limit`, … |
+//! | the process is killed | its exit reason |
+//! | the call is refused | `notsup`, `badarg`, `system_limit`, … |
 //! | the node is lost or cannot be reached | `noconnection` |
-//! | nothing in time | `timeout` |
+//! | no answer in time | `timeout` |
 
 use crate::{
     calls::Form,
@@ -31,25 +31,25 @@ use wire::{
     etf::{Atom, Pid, Ref, Term},
 };
 
-/// Ties of a process spawned at another node.
+/// Whether a process spawned at another node is linked to or monitored by the process that spawns it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpawnOptions {
-    /// Link it with the one that spawns.
+    /// Link the two processes.
     pub link: bool,
-    /// Monitor it: `Message::Down` under the reference of the spawn.
+    /// Monitor the new process: `Message::Down` has the reference of the spawn.
     pub monitor: bool,
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// Calls a function at a node, as `erpc:call/5`. Exactly one `Message::Reply` follows, after `timeout_us`
-    /// microseconds at the latest: the value, or an error as the table of this module has it. `demonitor` forgets the
-    /// call. Text that a user typed is no name of a module or function: a BEAM keeps every atom forever.
+    /// Calls a function at a node, like `erpc:call/5`. Exactly one `Message::Reply` follows, after `timeout_us`
+    /// microseconds at the latest: the value, or an error from the table of this module. `demonitor` gives up the call.
+    /// Do not use text from users as the name of a module or function: a BEAM keeps every atom forever.
     pub fn erpc(&mut self, node: &Atom, module: &str, function: &str, args: Vec<Term>, timeout_us: u64) -> Ref {
         self.core
             .erpc(self.me, node, applied(module, function, args), timeout_us)
     }
 
-    /// The same call at several nodes, as `erpc:multicall/5`: one reply from each.
+    /// Makes the same call at several nodes, like `erpc:multicall/5`. Each node gives one reply.
     pub fn multicall(
         &mut self,
         nodes: &[Atom],
@@ -62,8 +62,8 @@ impl<P: Payload> Context<'_, P> {
         nodes.iter().map(call).collect()
     }
 
-    /// Starts a process at a node, as `spawn_request/5`. Exactly one `Message::Reply` follows: the pid, or why there is
-    /// none. With `monitor`, `Message::Down` comes under the same reference.
+    /// Starts a process at a node, like `spawn_request/5`. Exactly one `Message::Reply` follows: the pid, or why there
+    /// is none. With `monitor`, `Message::Down` comes with the same reference.
     pub fn spawn_at(
         &mut self,
         node: &Atom,
@@ -76,19 +76,19 @@ impl<P: Payload> Context<'_, P> {
             .spawn_at(self.me, node, applied(module, function, args), options)
     }
 
-    /// `gen_server:cast/2`.
+    /// Sends a cast, like `gen_server:cast/2`.
     pub fn cast(&mut self, to: &Address, request: Term) {
         self.send(to, cast_term(request));
     }
 
-    /// `gen_server:abcast/3`: the same cast to a name at several nodes.
+    /// Sends the same cast to a name at several nodes, like `gen_server:abcast/3`.
     pub fn abcast(&mut self, nodes: &[Atom], name: &Atom, request: &Term) {
         for node in nodes {
             self.cast(&at(node, name), request.clone());
         }
     }
 
-    /// `gen_server:multi_call/4`: the same call to a name at several nodes, one reply from each.
+    /// Makes the same call to a name at several nodes, like `gen_server:multi_call/4`. Each node gives one reply.
     pub fn multi_call(&mut self, nodes: &[Atom], name: &Atom, request: &Term, timeout_us: u64) -> Vec<Ref> {
         let call = |node| self.call(&at(node, name), request.clone(), timeout_us);
         nodes.iter().map(call).collect()
@@ -160,7 +160,7 @@ impl<P: Payload> Core<P> {
         (self.last_reference, self.reference(self.last_reference))
     }
 
-    /// Watches what a node was asked to spawn. Until it says which process that is, the target is the request itself.
+    /// Watches a process that a node was asked to spawn. Until its pid is known, the target is the request itself.
     fn watch_there(&mut self, watcher: Local, node: &Atom, number: u64, purpose: Purpose) {
         let watch = Watch {
             watcher,
@@ -171,7 +171,7 @@ impl<P: Payload> Core<P> {
         self.monitors.watch(number, watch);
     }
 
-    /// Watches what was spawned here, and starts it.
+    /// Watches a process that was spawned at this node, and starts it.
     fn watch_own(&mut self, watcher: Local, number: u64, purpose: Purpose, begun: Result<Local, &'static str>) {
         let (target, at) = match begun {
             Ok(process) => (Address::Pid(self.pid(process)), At::Here(process)),
@@ -200,7 +200,7 @@ impl<P: Payload> Core<P> {
 
     fn request_spawn(&mut self, me: Local, node: &Atom, request: &Ref, what: Applied, options: Vec<Term>) {
         let Ok(arity) = u8::try_from(what.args.len()) else {
-            // No function has so many arguments.
+            // No function has this many arguments.
             if let Some(number) = self.number(request) {
                 self.post_down(number, Term::atom("badarg"));
             }
@@ -219,7 +219,7 @@ impl<P: Payload> Core<P> {
         self.transmit(node, signal, true);
     }
 
-    /// A peer says what came of a spawn we asked for.
+    /// A peer replies to a spawn that this node requested.
     pub(crate) fn spawn_replied(
         &mut self,
         peer: &Atom,
@@ -245,7 +245,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The process is there: it is tied as asked for, and whoever asked hears of it.
+    /// The process exists. Makes the requested link and monitor, and notifies the requester.
     fn spawned(&mut self, number: u64, watcher: Local, purpose: Purpose, pid: Pid, monitored: bool) {
         let Purpose::Spawn { link, monitor } = purpose else {
             return;
@@ -263,7 +263,7 @@ impl<P: Payload> Core<P> {
         self.post(watcher, Message::Reply { call, result });
     }
 
-    /// A link that both sides know of.
+    /// Makes a link that both sides know.
     fn tie(&mut self, watcher: Local, pid: &Pid) {
         self.links.link(watcher, pid);
         if let Some(process) = self.table.find(pid) {
@@ -272,7 +272,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Nobody waits for the process any more: the monitor is taken back, the link breaks.
+    /// The new process is not needed any more. Removes its monitor and breaks its link.
     fn spawned_in_vain(&mut self, request: &Ref, to: &Pid, ties: SpawnOptions, pid: &Pid) {
         let node = pid.node.clone();
         if ties.monitor {
@@ -289,7 +289,7 @@ impl<P: Payload> Core<P> {
     }
 }
 
-/// The outcome of an `erpc` call out of the exit reason of its process.
+/// The outcome of an `erpc` call, from the exit reason of its process.
 pub(crate) fn outcome(call: &Ref, reason: Term) -> Result<Term, Term> {
     let Some([Term::Ref(tag), class, value, rest @ ..]) = reason.as_tuple() else {
         return Err(reason);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_an_outcome_is_an_exit_reason() {
+    fn a_malformed_outcome_is_an_exit_reason() {
         let killed = Term::atom("killed");
         assert_eq!(outcome(&reference(1), killed.clone()), Err(killed));
         let other = Term::tuple([Term::Ref(reference(2)), Term::atom("return"), Term::from(1)]);

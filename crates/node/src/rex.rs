@@ -1,4 +1,4 @@
-//! The process registered as `rex`: what is left of `rpc` between `spawn` and messages.
+//! The process registered as `rex`: the requests of `rpc` that are messages and not spawns.
 //!
 //! | message | answer |
 //! |---|---|
@@ -7,10 +7,10 @@
 //! | `{Pid, {call, M, F, Args, Leader}}`, of C nodes | `{rex, Value}` |
 //! | `{Pid, features_request}` | `{features_reply, Node, [erpc]}` |
 //! | `{Pid, {sbcast, Name, Message}}` | `{rex, Node, Node}` or `{rex, Node, {nonexisting_name, Name}}` |
-//! | `{Pid, {send, Name, Message}}` | the second if there is no such name |
+//! | `{Pid, {send, Name, Message}}` | `{rex, Node, {nonexisting_name, Name}}` if there is no such name |
 //!
-//! A BEAM runs a `block_call` before anything else it is asked; here nothing waits, and it is a call as any other.
-//! What is passed on keeps its sender: through here nobody can speak as a process of this node.
+//! A BEAM runs a `block_call` before its other requests. Here no request waits, so it is a call like any other.
+//! Messages that are passed on keep their sender, so no peer can send as a process of this node.
 //!
 //! Source: `rpc.erl` of OTP 25.
 
@@ -30,12 +30,12 @@ pub(crate) struct Rex;
 
 impl<P: Payload> Process<P> for Rex {
     fn start(&mut self, ctx: &mut Context<'_, P>) {
-        // Anybody may link to it; nobody's end is its own.
+        // Any process may link to it, but no other process's end may end it.
         ctx.trap_exit(true);
     }
 
     fn handle(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
-        // Who does not say who it is has no permissions and no quota.
+        // A message without a sender has no permissions and no quota.
         let Message::Term {
             from: Some(sender),
             term,
@@ -75,7 +75,7 @@ fn called(request: &Term, verbs: &[&str]) -> Option<Applied> {
     if is_one { Applied::of(what) } else { None }
 }
 
-/// What comes as `{Pid, Asked}`.
+/// Handles a request of the form `{Pid, Asked}`.
 fn asked_plainly<P: Payload>(ctx: &mut Context<'_, P>, sender: &Pid, to: &Pid, asked: &Term) {
     if asked.is_atom("features_request") {
         let features = Term::list([Term::atom("erpc")]);
@@ -108,12 +108,12 @@ fn asked_plainly<P: Payload>(ctx: &mut Context<'_, P>, sender: &Pid, to: &Pid, a
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// An answer to a pid: nobody is dialled for it.
+    /// Sends an answer to a pid. No node is dialled for it.
     fn send_back(&mut self, to: &Pid, term: Term) {
         self.core.send(self.me, &Address::Pid(to.clone()), term, false);
     }
 
-    /// Gives a message to a registered process in the name of its sender. False if there is none.
+    /// Passes a message to a registered process, with its original sender. Returns false if there is no such process.
     fn pass_on(&mut self, sender: &Pid, name: &Atom, term: Term) -> bool {
         let Some(process) = self.core.registered.find(name) else {
             return false;
@@ -138,7 +138,7 @@ mod tests {
             ("m", "f", 1)
         );
         assert!(called(&request("cast", Term::NIL), &["call"]).is_none());
-        assert!(called(&request("call", word("x")), &["call"]).is_none(), "no list");
+        assert!(called(&request("call", word("x")), &["call"]).is_none(), "not a list");
         assert!(called(&Term::tuple([word("call")]), &["call"]).is_none());
     }
 }

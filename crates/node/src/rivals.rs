@@ -1,4 +1,4 @@
-//! Two lives of one name: a peer calls under the name of a node that is connected under another creation.
+//! Two nodes with one name: a peer dials this node with the name of a connected node, but another creation.
 //!
 //! ```text
 //!   newcomer ── N, s true ─▶ this node ── monitor ─▶ the node that is connected
@@ -6,7 +6,7 @@
 //!      ◀── N challenge ────      ◀── nothing in 1 s   it is dead or cut off: the newcomer replaces it
 //! ```
 //!
-//! Only an answer to this question counts as a sign of life: bytes that a dead process had sent may still be read.
+//! Only an answer to this question counts as a sign of life, since bytes sent before a process died may still arrive.
 
 use crate::{
     connection::Phase,
@@ -18,24 +18,24 @@ use crate::{
 use alloc::{collections::BTreeMap, vec::Vec};
 use wire::etf::Atom;
 
-/// Time that a connected node has to answer before a newcomer replaces it.
+/// How long a connected node has to answer before a newcomer replaces it.
 const ANSWER_US: u64 = 1_000_000;
-/// Why a peer is refused whose name another live node has.
+/// Why a peer is refused if another live node has its name.
 const TAKEN: &str = "another live node has this name";
 
-/// A newcomer that waits, and the connection it would replace.
+/// A waiting newcomer, and the connection that it would replace.
 #[derive(Clone, Copy, Debug)]
 struct Rival {
     newcomer: ConnectionId,
     old: ConnectionId,
 }
 
-/// Newcomers by the number of the question to their rival. No more than there are handshakes under way.
+/// Newcomers, by the number of the question to the connected node. There are at most as many as handshakes under way.
 #[derive(Debug, Default)]
 pub(crate) struct Rivals(BTreeMap<u64, Rival>);
 
 impl<P: Payload> Core<P> {
-    /// The peer knows of no connection to us, but we do.
+    /// The peer knows of no connection to this node, but this node has one.
     pub(crate) fn answer_insists(&mut self, id: ConnectionId) {
         let Some(Phase::Accepting {
             node: Some(node),
@@ -58,12 +58,12 @@ impl<P: Payload> Core<P> {
                 let at_us = self.now.monotonic_us.saturating_add(ANSWER_US);
                 self.timers.set(at_us, Due::Rival { number });
             }
-            // The same life, or lost meanwhile.
+            // The connected node has the same creation, or was lost meanwhile.
             Some(_) | None => self.admit(id),
         }
     }
 
-    /// The connected node has answered: it lives, and the newcomer is refused.
+    /// The connected node has answered, so it lives. The newcomer is refused.
     pub(crate) fn rival_answered(&mut self, old: ConnectionId, number: u64) {
         let is_its = |rival: &Rival| rival.old == old;
         if self.rivals.0.get(&number).is_some_and(is_its)
@@ -81,7 +81,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// A connection has ended: who waited for it goes on, and if it waited itself, that is over.
+    /// A connection has ended. A newcomer that waited for it goes on. If it was a newcomer itself, it stops waiting.
     pub(crate) fn rival_ended(&mut self, id: ConnectionId) {
         let mut freed = Vec::new();
         self.rivals.0.retain(|_, rival| {
@@ -109,7 +109,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The peer we called is connected to another live node of our name.
+    /// The peer that this node dialled is connected to another live node with our name.
     pub(crate) fn name_is_taken(&mut self, by: &Atom) {
         self.tell_membership(name_taken_term(by));
     }

@@ -1,9 +1,12 @@
-//! Room on the way to a peer: who sends much waits for it, as `dist_buf_busy_limit` makes senders wait in a BEAM.
+//! Room on the way to a peer. A process that sends much waits for room, like senders in a BEAM (`dist_buf_busy_limit`).
 //!
-//! - There is none from `output_bytes_busy` on, and who waits goes on once half of that has left, or the peer is lost.
-//! - There is none either while something waits for the peer to be dialled.
-//! - Those that wait are woken in the order they came, all at once: who then finds no room waits behind the others.
-//! - A process that never asks is never held up; what bounds it is `output_bytes_max`, which cuts the peer.
+//! - There is no room once `output_bytes_busy` is reached. Waiting processes go on when the output has fallen to half
+//!   of that, or when the peer is lost.
+//! - There is no room while messages wait for the peer to be dialled.
+//! - Waiting processes are woken in order of arrival, all at once. A process that then finds no room waits behind the
+//!   others.
+//! - A process that never asks is never delayed. Its output is limited by `output_bytes_max`, beyond which the peer's
+//!   connection is closed.
 
 use crate::{
     context::Context,
@@ -17,7 +20,7 @@ use alloc::{
 };
 use wire::etf::Atom;
 
-/// Those that wait, each once per peer.
+/// The waiting processes, each listed once per peer.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     by_node: BTreeMap<Atom, Line>,
@@ -30,7 +33,7 @@ struct Line {
 }
 
 impl Room {
-    /// Whether nobody waits.
+    /// Whether no process waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.by_node.is_empty()
     }
@@ -48,21 +51,21 @@ impl Room {
 }
 
 impl<P: Payload> Node<P> {
-    /// [`Context::has_room`], for the shell's async processes.
+    /// Like [`Context::has_room`], for the shell's async processes.
     pub fn has_room(&self, node: &Atom) -> bool {
         self.core.has_room(node)
     }
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// Whether a sender that has more should go on: to a peer that does not read as fast as it is sent there is no
-    /// room, nor to one that is being dialled while something waits for that.
+    /// Whether a sender should go on. There is no room if the peer reads more slowly than it is sent to, or if it is
+    /// being dialled while messages wait for that.
     pub fn has_room(&self, node: &Atom) -> bool {
         self.core.has_room(node)
     }
 
-    /// Asks for `Message::Flush` at the end of a round in which there is room on the way to a node: of this one, if
-    /// there is now.
+    /// Requests `Message::Flush` at the end of a round in which there is room on the way to a node. If there is room
+    /// now, that is this round.
     pub fn await_room(&mut self, node: &Atom) {
         if self.core.has_room(node) {
             self.core.defer(self.me);
@@ -77,7 +80,7 @@ impl<P: Payload> Core<P> {
         self.queued(node) < self.config.limits.output_bytes_busy && !self.waiting.contains_key(node)
     }
 
-    /// Bytes have left for a peer, or it is there, or lost.
+    /// Bytes were written to a peer, or the peer was connected or lost.
     pub(crate) fn make_room(&mut self, node: &Atom) {
         if self.room.by_node.contains_key(node)
             && self.queued(node) <= self.config.limits.output_bytes_busy / 2

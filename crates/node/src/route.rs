@@ -209,8 +209,8 @@ impl<P: Payload> Core<P> {
         );
     }
 
-    /// Sends a signal, or makes it wait for the dial it begins, or refuses it. What takes back something that waits, or
-    /// ends it, waits behind it.
+    /// Sends a signal, queues it for the dial it begins, or refuses it. An unlink, demonitor or exit queues behind the
+    /// queued signal it undoes.
     pub(crate) fn transmit(&mut self, node: &Atom, mut signal: Signal, dial: bool) {
         if let Some((id, up, output)) = self.connections.up_mut(node) {
             if up.reaches(&signal) {

@@ -1,15 +1,15 @@
-//! The node: inputs, the run queue, deaths and flush rounds.
+//! The node: inputs, the run queue, the end of processes, and flush rounds.
 //!
-//! - What a process sends, and what its death means for others, is handled in the order it was caused.
-//!   So signals between two processes keep their order.
-//! - Two queues: what is for the node's own processes is handled first. All that is for one process
-//!   goes through one queue, so the order between two processes holds. A flood of messages for
-//!   processes above delays the membership and `global` by one `handle`, whatever its size; they
-//!   themselves send a bounded number of messages per message, so the processes above get their turn.
-//! - A process is out of its slot while it runs, and nothing else runs meanwhile but the start of a child that it
-//!   waits for (`start`).
-//! - An exit signal or a DOWN acts when it is taken from the queue, and only if the link or monitor
-//!   is still there. So after `unlink` or `demonitor` nothing comes any more.
+//! - Messages that a process sends, and the effects of its end on others, are handled in the order in which they were
+//!   caused. So signals between two processes keep their order.
+//! - There are two queues. Messages for the node's own processes are handled first. All messages for one process go
+//!   through one queue, so the order between two processes is kept. A flood of messages for other processes delays the
+//!   membership and `global` by one `handle` at most. The node's own processes send a limited number of messages for
+//!   each message, so the other processes get their turn.
+//! - A process is out of its slot while it runs. Nothing else runs meanwhile, except the start of a child that it waits
+//!   for (`start`).
+//! - An exit signal or a DOWN takes effect when it is taken from the queue, and only if the link or monitor still
+//!   exists. So after `unlink` or `demonitor` none comes any more.
 
 use crate::{
     builtins,
@@ -57,9 +57,9 @@ use wire::{
     etf::{Atom, Pid, Term},
 };
 
-/// Sees every message just before its process does: the one place logs and traces come from.
+/// Gets every message just before its process does. All logs and traces come from here.
 pub trait Observer<P> {
-    /// `message` is about to be handled by `to`, registered as `name`.
+    /// `message` is about to be handled by `to`, which is registered as `name`.
     fn message(&mut self, now: Time, to: &Pid, name: Option<&Atom>, message: &Message<P>);
 }
 
@@ -69,32 +69,32 @@ pub struct Node<P: Payload> {
 }
 
 impl<P: Payload> Node<P> {
-    /// A node that has not started. All its randomness comes from `seed`, the handshake challenges
-    /// too: outside of a simulation the seed must be a secret drawn from the system's entropy.
+    /// A node that has not started. All its random numbers come from `seed`, including the handshake challenges.
+    /// Outside of a simulation, the seed must be a secret from the system's entropy.
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             core: Core::new(config, seed),
         }
     }
 
-    /// Gives the node what an earlier life of it was to remember ([`Effect::Remember`]), before the first input.
+    /// Gives the node what its earlier life wrote down ([`Effect::Remember`]), before the first input.
     pub fn recall(&mut self, memory: Memory) {
         self.core.recalled = memory;
     }
 
-    /// Adds a process, before the first input or between two. A taken name is a bug.
+    /// Adds a process, before the first input or between two inputs. It is a bug if the name is taken.
     pub fn spawn(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Pid {
         self.core.spawn(name, process)
     }
 
-    /// Adds a process that is there as long as the node is: no exit signal ends it, from a link neither. A taken name
-    /// is a bug.
+    /// Adds a process that lives as long as the node: no exit signal ends it, not even over a link. It is a bug if the
+    /// name is taken.
     pub fn add_service(&mut self, name: &str, process: Box<dyn Process<P>>) -> Pid {
         self.core.spawn_service(name, process)
     }
 
-    /// Lets peers call a function, before `Input::Start`; see [`Permission`] for which ones. One that is there already
-    /// is replaced.
+    /// Exports a function to peers, before `Input::Start`; [`Permission`] says to which. It replaces a function of the
+    /// same name and arity.
     pub fn export(
         &mut self,
         module: &str,
@@ -110,21 +110,21 @@ impl<P: Payload> Node<P> {
         self.core.functions.export(module, function, arity, export);
     }
 
-    /// A pid for an async process of the shell: messages to it leave as `Effect::Deliver`. It traps
-    /// exits. It acts through [`Node::act`], and ends with `Context::exit` there.
+    /// A pid for an async process of the shell. Messages to it are passed out as `Effect::Deliver`. It traps exits. It
+    /// acts through [`Node::act`], and ends with `Context::exit` there.
     pub fn adopt(&mut self) -> Pid {
         let process = self.core.table.add(Body::Adopted);
         self.core.pid(process)
     }
 
-    /// As [`Node::adopt`], for a process that is there as long as the node is: no exit signal ends it.
+    /// Like [`Node::adopt`], for a process that lives as long as the node: no exit signal ends it.
     pub fn adopt_service(&mut self) -> Pid {
         let process = self.core.table.add_service(Body::Adopted);
         self.core.pid(process)
     }
 
-    /// Runs `action` in the name of an adopted process: how the shell links, monitors, registers,
-    /// calls and exits. None if there is no such process.
+    /// Runs `action` as an adopted process: this is how the shell links, monitors, registers, calls and exits. None if
+    /// there is no such process.
     pub fn act<R>(
         &mut self,
         now: Time,
@@ -140,8 +140,8 @@ impl<P: Payload> Node<P> {
         result
     }
 
-    /// Takes one input; appends what must be done for it, in order. The shell gives the next input
-    /// only after it has carried out all effects of this one.
+    /// Handles one input, and appends its effects in order. The shell must carry out all effects before it gives the
+    /// next input.
     pub fn handle(&mut self, now: Time, input: Input<P>, effects: &mut Vec<Effect<P>>) {
         mem::swap(&mut self.core.effects, effects);
         self.core.advance(now);
@@ -150,7 +150,7 @@ impl<P: Payload> Node<P> {
         mem::swap(&mut self.core.effects, effects);
     }
 
-    /// When to give `Input::Alarm` at the latest, as `Time::monotonic_us`. It may be past already.
+    /// When `Input::Alarm` must be given at the latest, as `Time::monotonic_us`. It may be in the past.
     pub fn deadline(&self) -> Option<u64> {
         if self.core.is_idle() {
             self.core.timers.next_us()
@@ -159,18 +159,18 @@ impl<P: Payload> Node<P> {
         }
     }
 
-    /// Whether a process waits for `Input::Flush`, which the shell then gives once others had their turn.
+    /// Whether a process waits for `Input::Flush`. The shell gives it after other inputs had their turn.
     pub fn wants_flush(&self) -> bool {
         !self.core.deferred.is_empty()
     }
 
-    /// Shows every further message to `observer`.
+    /// Passes every further message to `observer`.
     pub fn observe(&mut self, observer: Box<dyn Observer<P>>) {
         self.core.observer = Some(observer);
     }
 }
 
-/// Something on its way to a local process.
+/// A signal for a local process, in a queue.
 enum Queued<P> {
     Start {
         to: Local,
@@ -198,7 +198,7 @@ enum Queued<P> {
     },
 }
 
-/// What a timer of the node means.
+/// The purpose of a timer of the node.
 #[derive(Debug)]
 pub(crate) enum Due {
     Process {
@@ -208,18 +208,18 @@ pub(crate) enum Due {
     Call {
         number: u64,
     },
-    /// A connection must be up by now.
+    /// The time for setting up a connection is over.
     Setup {
         connection: ConnectionId,
     },
-    /// A newcomer has waited long enough for the sign of life of the node that it would replace.
+    /// The time is over in which the connected node could show that it lives.
     Rival {
         number: u64,
     },
     Tick,
 }
 
-/// All of a node but its running process.
+/// The whole node except its running process.
 pub(crate) struct Core<P: Payload> {
     pub(crate) config: Config,
     pub(crate) now: Time,
@@ -239,23 +239,23 @@ pub(crate) struct Core<P: Payload> {
     pub(crate) node_watchers: Vec<Local>,
     pub(crate) member_watchers: Vec<Local>,
     view: Arc<[Member]>,
-    /// Which cluster this node is of; none before the first view.
+    /// The cluster of this node; none before the first report of the membership.
     affiliation: Option<Affiliation>,
-    /// From an earlier life, on its way to the membership.
+    /// From an earlier life, for the membership.
     pub(crate) recalled: Memory,
-    /// The process of the membership, and that in whose name the node itself sends.
+    /// The process of the membership, and the process that sends the node's own signals.
     membership: Local,
     pub(crate) net_kernel: Local,
-    /// Those of `global`; none if the node is hidden.
+    /// The processes of `global`; none if the node is hidden.
     global: Vec<Local>,
     pub(crate) global_names: Names,
     pub(crate) global_locks: Locks,
     pub(crate) agreement: Agreement,
-    /// What is for the node's own processes.
+    /// Signals for the node's own processes.
     urgent: VecDeque<Queued<P>>,
-    /// Prints what our processes at peers print.
+    /// Prints the output of processes that this node spawned at peers.
     pub(crate) group_leader: Local,
-    /// What peers may run here, and what they run.
+    /// The functions that peers may run here, and their calls under way.
     pub(crate) functions: Functions<P>,
     pub(crate) calls: Calls,
     queue: VecDeque<Queued<P>>,
@@ -357,7 +357,7 @@ impl<P: Payload> Core<P> {
 
     // Inputs
 
-    /// Time first, then the input: what was due is handled before what comes.
+    /// Sets the time first, so that due timers are handled before the input.
     fn advance(&mut self, now: Time) {
         let silent_us = now.monotonic_us.saturating_sub(self.now.monotonic_us);
         let monotonic_us = now.monotonic_us.max(self.now.monotonic_us);
@@ -460,18 +460,18 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The view of the membership, by name.
+    /// The members, by name.
     pub(crate) fn members(&self) -> &[Member] {
         &self.view
     }
 
-    /// The port a member listens on, as it told.
+    /// The port on which a member listens, as it reported.
     pub(crate) fn told_port(&self, node: &Atom) -> Option<u16> {
         let at = self.view.binary_search_by(|member| member.name.cmp(node)).ok()?;
         self.view[at].dist_port
     }
 
-    /// Whether a node is one of ours that is connected.
+    /// Whether a node is a connected member.
     pub(crate) fn is_member(&self, node: &Atom) -> bool {
         let at = self.view.binary_search_by(|member| member.name.cmp(node));
         at.is_ok_and(|at| self.view[at].is_present())
@@ -489,8 +489,8 @@ impl<P: Payload> Core<P> {
 
     // Flush rounds
 
-    /// Gives `Message::Flush` to those who asked for it, again while that makes others ask: what one
-    /// gathers for the other in its flush leaves in the same round.
+    /// Gives `Message::Flush` to the processes that asked for it. Repeats that while it makes others ask. So messages
+    /// that one process gathers for another during its flush leave in the same round.
     fn flush(&mut self) {
         const ROUNDS_MAX: usize = 16;
         for _ in 0..ROUNDS_MAX {
@@ -517,7 +517,7 @@ impl<P: Payload> Core<P> {
 
     // The run queue
 
-    /// Handles what is queued, up to the bound; the rest makes the next deadline now.
+    /// Handles queued signals, up to the limit. If some are left, the next deadline is now.
     fn run(&mut self) {
         if !self.started {
             return;
@@ -548,8 +548,8 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Queues a message for a local process; hands it out if that is one of the shell's and nothing is queued before
-    /// it.
+    /// Queues a message for a local process. If it is a process of the shell and nothing is queued before, passes it
+    /// out at once.
     pub(crate) fn post(&mut self, to: Local, message: Message<P>) {
         if self.hands_out(to) {
             self.dispatch(to, message);
@@ -559,7 +559,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// A message from outside, while no process runs: given at once if nothing is queued before it.
+    /// A message from outside, while no process runs. It is given at once if nothing is queued before it.
     pub(crate) fn hand_in(&mut self, to: Local, message: Message<P>) {
         if self.is_idle() {
             self.dispatch(to, message);
@@ -568,7 +568,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// As [`Core::post`], for the outcome of a call, which is not given to who has demonitored it meanwhile.
+    /// Like [`Core::post`], for the outcome of a call. It is dropped if the caller has demonitored the call meanwhile.
     pub(crate) fn post_reply(&mut self, to: Local, number: u64, result: Result<Term, Term>) {
         if self.hands_out(to) {
             self.reply_arrived(number, result);
@@ -583,8 +583,8 @@ impl<P: Payload> Core<P> {
         slot.is_some_and(|slot| slot.queued == 0 && matches!(slot.body, Body::Adopted))
     }
 
-    /// Whether a further message to a process, if there is one, may be queued. What somebody sent may be refused. What
-    /// the node owes may not, and there is no more of that than there are timers, calls, monitors and peers.
+    /// Whether one more message to a process may be queued. Messages that a process sent may be refused. Messages that
+    /// the node owes may not; their number is limited by the timers, calls, monitors and peers.
     fn has_seat(&mut self, to: Local, message: &Message<P>) -> bool {
         if self.table.get(to).is_none() {
             return false;
@@ -601,7 +601,7 @@ impl<P: Payload> Core<P> {
         false
     }
 
-    /// Signals to one process keep their order, also those that are handed out at once.
+    /// Counts queued signals for a process of the shell, so that signals passed out at once keep their order.
     fn count_queued(&mut self, to: Local, is_more: bool) {
         if let Some(slot) = self.table.get_mut(to)
             && matches!(slot.body, Body::Adopted)
@@ -614,7 +614,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Takes messages to a process back that it was not yet given.
+    /// Removes queued messages to a process for which `unwanted` returns true.
     pub(crate) fn drop_queued(&mut self, process: Local, unwanted: impl Fn(&Message<P>) -> bool) {
         let mut dropped = 0;
         self.queue_of(process).retain(|queued| {
@@ -656,12 +656,12 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Whether it is there as long as the node is: not even `kill` ends it.
+    /// Whether the process lives as long as the node: not even `kill` ends it.
     pub(crate) fn is_service(&self, process: Local) -> bool {
         self.table.get(process).is_some_and(|slot| slot.service)
     }
 
-    /// What the whole cluster waits for goes before what applications ask.
+    /// Whether a process is handled first: the whole cluster waits for it.
     fn is_urgent(&self, process: Local) -> bool {
         process == self.net_kernel || process == self.membership || self.global.contains(&process)
     }
@@ -683,7 +683,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Lets a process run; gives the reason if it ended.
+    /// Runs a process. Returns the exit reason if it ended.
     pub(crate) fn run_process(
         &mut self,
         to: Local,

@@ -1,19 +1,18 @@
-//! [`GenServer`]: a process that answers calls, in the manner of OTP's `gen_server`.
+//! [`GenServer`]: a process that answers calls, like OTP's `gen_server`.
 //!
 //! ```text
 //!   start_link ─▶ init ─▶ handle_call | handle_cast | handle_info | handle_continue ─▶ terminate
 //! ```
 //!
-//! - The start is done when `init` is. A [`Next::Continue`] of `init` comes behind it and before any message: what it
-//!   comes to is the server's end, and no failed start.
-//! - [`GenServer::terminate`] is called exactly once, whichever way the server ends: a [`Next::Stop`], a
-//!   [`Context::exit`], a `stop` from anywhere, the end of its parent if it traps exits. It is not called where OTP
-//!   does not call it either: if `init` refuses, if a signal ends a server that does not trap exits, after `kill`. Nor
-//!   after a panic, for then its state is of no use.
-//! - Timers with tokens from [`TOKEN_MAX`] on belong to this module.
-//! - Of the `sys` messages `get_state` and `terminate` (`GenServer.stop/3`) are understood; to others the answer is
-//!   `{error, {unknown_system_msg, Request}}`, as in OTP. A [`Next::WaitFor`] begins anew after them.
-//!
+//! - The start is done when `init` is done. A [`Next::Continue`] of `init` is called after that, and before any
+//!   message. If it stops, the server ends; that is not a failed start.
+//! - [`GenServer::terminate`] is called exactly once, however the server ends: by [`Next::Stop`], by [`Context::exit`],
+//!   by a `stop` from any process, or by the end of its parent if it traps exits. As in OTP, it is not called if `init`
+//!   refuses, if a signal ends a server that does not trap exits, or after `kill`. It is not called after a panic
+//!   either, since the state cannot be trusted then.
+//! - Timer tokens from [`TOKEN_MAX`] on belong to this module.
+//! - Two `sys` messages are supported: `get_state` and `terminate` (`GenServer.stop/3`). Others are answered with
+//!   `{error, {unknown_system_msg, Request}}`, as in OTP. A [`Next::WaitFor`] starts again after a `sys` message.
 //! Source: `gen_server` and `sys` in the STDLIB reference manual.
 
 use crate::{
@@ -25,35 +24,35 @@ use crate::{
 use alloc::boxed::Box;
 use wire::etf::{Pid, Term};
 
-/// Tokens that a server may give to [`Context::timer`] are below this.
+/// Tokens that a server gives to [`Context::timer`] must be below this.
 pub const TOKEN_MAX: u64 = 1 << 63;
-/// Wakes a server that has to go on before any message comes. Tokens of idle timers are greater.
+/// The token that wakes a server which must go on before any message. Tokens of idle timers are greater.
 const WAKE: u64 = TOKEN_MAX;
 
-/// What a handler comes to.
+/// What a server does after a handler.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
     /// Wait for the next message.
     Wait,
-    /// Wait so many microseconds for the next message; if none comes, `handle_info` is given the term `timeout`.
+    /// Wait this many microseconds for the next message. If none comes, `handle_info` gets the term `timeout`.
     WaitFor(u64),
     /// Call `handle_continue` with this before any message.
     Continue(Term),
-    /// End for this reason.
+    /// End with this reason.
     Stop(Term),
 }
 
-/// What a call comes to.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// This is the answer.
+    /// The answer, and what to do next.
     Reply(Term, Next),
-    /// The answer comes later, with [`Context::reply`].
+    /// The answer comes later, by [`Context::reply`].
     NoReply(Next),
 }
 
 impl Reply {
-    /// This is the answer; then wait for the next message.
+    /// An answer, after which the server waits for the next message.
     pub fn now(answer: impl Into<Term>) -> Self {
         Self::Reply(answer.into(), Next::Wait)
     }
@@ -61,41 +60,41 @@ impl Reply {
 
 /// A server: its state is `self`.
 pub trait GenServer<P: Payload>: 'static {
-    /// Called once, before anything else. `Next::Stop(reason)` refuses to start, and with the reason `normal` asks to
-    /// be ignored; `terminate` is not called then.
+    /// Called once, before anything else. `Next::Stop(reason)` refuses to start; the reason `normal` asks to be
+    /// ignored. `terminate` is not called then.
     fn init(&mut self, ctx: &mut Context<'_, P>) -> Next {
         let _ = ctx;
         Next::Wait
     }
 
-    /// A call. To be answered once.
+    /// Handles a call. It must be answered once.
     fn handle_call(&mut self, ctx: &mut Context<'_, P>, request: Term, from: &From) -> Reply;
 
-    /// A cast. Unless told otherwise it is dropped.
+    /// Handles a cast. By default it is dropped.
     fn handle_cast(&mut self, ctx: &mut Context<'_, P>, request: Term) -> Next {
         let _ = (ctx, request);
         Next::Wait
     }
 
-    /// Any other message. Unless told otherwise it is dropped.
+    /// Handles any other message. By default it is dropped.
     fn handle_info(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) -> Next {
         let _ = (ctx, message);
         Next::Wait
     }
 
-    /// What a [`Next::Continue`] asked for.
+    /// Handles the term of a [`Next::Continue`].
     fn handle_continue(&mut self, ctx: &mut Context<'_, P>, with: Term) -> Next {
         let _ = (ctx, with);
         Next::Wait
     }
 
-    /// The last call, with the reason of the end.
+    /// Called last, with the exit reason.
     fn terminate(&mut self, ctx: &mut Context<'_, P>, reason: &Term) {
         let _ = (ctx, reason);
     }
 
-    /// The state as `sys:get_state/1` shows it, if it may be seen. Before OTP 26.1 that shows `{ok, State}`: the answer
-    /// is that of later releases.
+    /// The state as `sys:get_state/1` shows it, if it may be seen. The answer has the form of OTP 26.1 and later; older
+    /// releases show it as `{ok, State}`.
     fn state(&self) -> Option<Term> {
         None
     }
@@ -105,10 +104,10 @@ pub trait GenServer<P: Payload>: 'static {
 #[derive(Debug)]
 pub struct Server<G> {
     state: G,
-    /// What `init` goes on with, until it does.
+    /// The term of a [`Next::Continue`] of `init` that was not handled yet.
     pending: Option<Term>,
     idle: Option<Idle>,
-    /// Tokens given to idle timers so far: one that fired as it was cancelled is known by its token.
+    /// How many tokens idle timers have used. If a timer fired just as it was cancelled, its token shows that.
     idles: u64,
 }
 
@@ -117,12 +116,12 @@ pub struct Server<G> {
 struct Idle {
     timer: TimerId,
     token: u64,
-    /// As long as it was told.
+    /// The requested time.
     wait_us: u64,
 }
 
 impl<G> Server<G> {
-    /// The process of a server that begins in this state.
+    /// The process of a server with this first state.
     pub fn new(state: G) -> Box<Self> {
         Box::new(Self {
             state,
@@ -132,7 +131,7 @@ impl<G> Server<G> {
         })
     }
 
-    /// Carries out what a handler asked for.
+    /// Does what a handler asked for.
     fn go_on<P: Payload>(&mut self, ctx: &mut Context<'_, P>, mut next: Next)
     where
         G: GenServer<P>,
@@ -156,7 +155,7 @@ impl<G> Server<G> {
         }
     }
 
-    /// Ends, for this reason unless it is ending for another.
+    /// Ends with this reason, unless it is ending with another.
     fn end<P: Payload>(&mut self, ctx: &mut Context<'_, P>, reason: Option<Term>)
     where
         G: GenServer<P>,
@@ -189,7 +188,7 @@ impl<G> Server<G> {
         }
     }
 
-    /// Goes on with what `init` left, if anything.
+    /// Handles the [`Next::Continue`] of `init`, if there is one.
     fn go_on_from_init<P: Payload>(&mut self, ctx: &mut Context<'_, P>)
     where
         G: GenServer<P>,
@@ -199,7 +198,7 @@ impl<G> Server<G> {
         }
     }
 
-    /// A `sys` message. It interrupts no wait: that begins anew.
+    /// Handles a `sys` message. A wait under way starts again.
     fn system<P: Payload>(
         &mut self,
         ctx: &mut Context<'_, P>,
@@ -226,12 +225,12 @@ impl<G> Server<G> {
 impl<P: Payload, G: GenServer<P>> Process<P> for Server<G> {
     fn start(&mut self, ctx: &mut Context<'_, P>) {
         match self.state.init(ctx) {
-            // Who never was ready has nothing to clean up.
+            // A server that was never ready has nothing to clean up.
             Next::Stop(reason) => ctx.exit(reason),
             _ if ctx.exiting().is_some() => {}
             Next::Continue(with) => {
                 self.pending = Some(with);
-                // A timer would wait for the next input.
+                // A timer would only fire at the next input.
                 ctx.core.post(ctx.me, Message::Timer { token: WAKE });
             }
             next @ (Next::Wait | Next::WaitFor(_)) => self.go_on(ctx, next),
@@ -276,14 +275,14 @@ impl<P: Payload> Context<'_, P> {
     /// Starts a server, runs its `init` and links to it.
     ///
     /// # Errors
-    /// As [`Context::start_link`].
+    /// As for [`Context::start_link`].
     pub fn start_server(&mut self, name: Option<&str>, server: impl GenServer<P>) -> Result<Pid, Term> {
         self.start_link(name, Server::new(server))
     }
 }
 
-/// Answers a `sys` message to a process that is no [`GenServer`] as OTP answers one it does not know. Any other term is
-/// left alone.
+/// Answers a `sys` message to a process that is not a [`GenServer`], as OTP answers an unknown one. Other terms are
+/// ignored.
 pub fn refuse_system<P: Payload>(ctx: &mut Context<'_, P>, term: &Term) {
     if let Some((from, request)) = system(term) {
         ctx.reply(&from, unknown(request));
@@ -312,7 +311,7 @@ pub(crate) fn stop_reason(request: &Term) -> Option<&Term> {
     }
 }
 
-/// What `sys` answers to what it does not know.
+/// The answer of `sys` to an unknown request.
 pub(crate) fn unknown(request: Term) -> Term {
     let unknown = (Term::atom("unknown_system_msg"), request);
     (Term::atom("error"), Term::from(unknown)).into()

@@ -1,8 +1,8 @@
-//! What processes of this node do to each other, and the local half of what they do to those of
-//! peers: spawn, exit, link, monitor, call, send. `route` is the other half.
+//! Signals between processes of this node, and the local half of signals to and from peers: spawn, exit, link, monitor,
+//! call, send. `route` is the other half.
 //!
-//! - Whatever a death means for others is queued, so that it comes after all the dead one sent.
-//! - A monitor fires at most once, a call has exactly one outcome.
+//! - The effects of a process's end are queued, so that they come after everything the process had sent.
+//! - A monitor fires at most once. A call has exactly one outcome.
 
 use crate::{
     effect::Event,
@@ -41,7 +41,7 @@ impl<P: Payload> Core<P> {
         self.begin(name, local)
     }
 
-    /// The name of a process to be. Asked before that has a slot, which who refuses the name could not give back.
+    /// Checks that the name is free, before a slot is taken: a refusal could not release it.
     fn free_name(&self, name: Option<&str>) -> Option<Atom> {
         name.map(|name| {
             let is_free = name != NOBODY && self.registered.find_text(name).is_none();
@@ -58,7 +58,7 @@ impl<P: Payload> Core<P> {
         self.pid(process)
     }
 
-    /// False if the name is taken or the process has one, or the name is the one that nobody has.
+    /// Returns false if the name is taken, if the process has a name, or if it is the reserved name [`NOBODY`].
     pub(crate) fn register(&mut self, name: Atom, process: Local) -> bool {
         if name == NOBODY {
             return false;
@@ -83,7 +83,7 @@ impl<P: Payload> Core<P> {
         true
     }
 
-    /// The end of a process: its name is free, and all who must know are told, each once.
+    /// Ends a process: frees its name, and notifies every process that must know, each once.
     pub(crate) fn terminate(&mut self, process: Local, reason: &Term) {
         let Some((pid, name)) = self.table.remove(process) else {
             return;
@@ -222,13 +222,13 @@ impl<P: Payload> Core<P> {
         self.reference(number)
     }
 
-    /// A call: monitor, and then the request under an alias.
+    /// A call: a monitor, and then the request with the monitor as its alias.
     pub(crate) fn call(&mut self, caller: Local, target: &Address, request: Term, timeout_us: u64) -> Ref {
         let from = self.pid(caller);
         self.call_as(from, caller, target, request, timeout_us)
     }
 
-    /// A call that the callee takes for one of `from`; the answer comes to `caller`.
+    /// A call whose request comes from `from`, while the answer goes to `caller`.
     pub(crate) fn call_as(
         &mut self,
         from: Pid,
@@ -246,7 +246,7 @@ impl<P: Payload> Core<P> {
         reference
     }
 
-    /// Ends a watch of this watcher.
+    /// Ends a watch, if it belongs to this watcher.
     pub(crate) fn demonitor(&mut self, watcher: Local, number: u64) {
         if self.monitors.get(number).is_some_and(|watch| watch.watcher == watcher) {
             let pid = self.pid(watcher);
@@ -254,7 +254,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Ends a watch that did not fire; tells the other side, if it is remote.
+    /// Ends a watch that did not fire. If the target is remote, its node is notified.
     fn end_watch(&mut self, watcher: Pid, number: u64) -> Option<Watch> {
         let watch = self.monitors.unwatch(number)?;
         if let Purpose::Call { timer } | Purpose::Erpc { timer } = watch.purpose {
@@ -306,7 +306,7 @@ impl<P: Payload> Core<P> {
         self.finish_call(number, Err(Term::atom("timeout")));
     }
 
-    /// The one outcome of a call. Nothing happens if it had one.
+    /// Delivers the outcome of a call. Does nothing if the call had its outcome already.
     pub(crate) fn finish_call(&mut self, number: u64, result: Result<Term, Term>) {
         if let Some(Watch {
             watcher,
@@ -330,8 +330,7 @@ impl<P: Payload> Core<P> {
 
     // Messages
 
-    /// Sends a term to any address, and dials its node if it must and may. Nobody there: it is
-    /// dropped.
+    /// Sends a term to any address. Dials its node if needed and allowed. If no process is there, the term is dropped.
     pub(crate) fn send(&mut self, from: Local, to: &Address, term: Term, dial: bool) {
         if let Address::Alias(alias) = to
             && let Some(number) = self.number(alias)
@@ -348,7 +347,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// A message to one of our aliases: the answer to a call, `{[alias|Ref], Answer}`.
+    /// A message to an alias of this node: the answer to a call, `{[alias|Ref], Answer}`.
     pub(crate) fn alias_message(&mut self, number: u64, term: Term) {
         let names_it = answered(&term).and_then(|named| self.number(named)) == Some(number);
         let is_call = |watch: &Watch| matches!(watch.purpose, Purpose::Call { .. });
@@ -360,10 +359,10 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Answers a call: to the alias if there is one, so that a late answer finds nobody.
+    /// Answers a call. If there is an alias, the answer goes to it, so that a late answer is dropped.
     ///
-    /// Whoever asks makes up pid and tag. So an answer to a pid of this node comes from nobody: a peer must not have
-    /// one of our processes tell another what only we may.
+    /// The caller may invent any pid and tag. So an answer to a pid of this node has no sender: otherwise a peer could
+    /// make one of our processes send messages that only this node may send.
     pub(crate) fn reply(&mut self, me: Local, from: &From, answer: Term) {
         let term = answer_term(from, answer);
         match (from.alias(), self.table.find(&from.pid)) {
@@ -400,7 +399,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Our reference of this number: three words, the first of at most 18 bits for older peers.
+    /// Our reference with this number: three words. The first has at most 18 bits, as older peers require.
     #[expect(clippy::cast_possible_truncation, reason = "the words are slices of the number")]
     pub(crate) fn reference(&self, number: u64) -> Ref {
         Ref {
@@ -417,7 +416,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The number of a reference of ours.
+    /// The number of one of our references.
     pub(crate) fn number(&self, reference: &Ref) -> Option<u64> {
         let [low, middle, high, ..] = reference.words.map(u64::from);
         let number = low | middle << 18 | high << 50;

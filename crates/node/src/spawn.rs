@@ -1,12 +1,12 @@
-//! Spawns that peers ask for: SPAWN_REQUEST in, a process of its own for each, SPAWN_REPLY out.
+//! Spawns for peers: a SPAWN_REQUEST comes in, a process of its own runs it, and a SPAWN_REPLY goes out.
 //!
-//! - The reply is sent before the function begins, so that it comes before anything the function causes; also to
-//!   callers that wanted none, whose monitor exists by it.
-//! - The process is one as any other: it can be monitored, linked to and ended by `exit/2`.
-//! - A call dies with the wish for it: when its caller takes the monitor back, or is lost. What was spawned or cast
-//!   lives on.
-//! - A peer has at most `spawns_per_peer_max` of them; a further one is refused with `system_limit`. So none can fill
-//!   the process table.
+//! - The reply is sent before the function begins, so that it comes before everything that the function causes. It is
+//!   also sent to callers that wanted none, because their monitor exists only by it.
+//! - The process is like any other: it can be monitored, linked to and ended by `exit/2`.
+//! - A call ends when it is not needed any more: when its caller removes the monitor, or is lost. Spawned and cast
+//!   processes live on.
+//! - A peer has at most `spawns_per_peer_max` of them. A further one is refused with `system_limit`. So no peer can
+//!   fill the process table.
 //!
 //! Source: *Distribution Protocol*, ERTS reference manual; `erpc.erl` of OTP 25.
 
@@ -26,7 +26,7 @@ use wire::{
     etf::{Atom, Pid, Ref, Term},
 };
 
-/// A SPAWN_REQUEST. Its group leader is not asked for: functions of this node print nothing.
+/// A SPAWN_REQUEST. Its group leader is ignored, since functions of this node print nothing.
 pub(crate) struct SpawnRequest {
     pub(crate) request: Ref,
     pub(crate) from: Pid,
@@ -42,7 +42,7 @@ pub(crate) struct Applied {
 }
 
 impl Applied {
-    /// What is to be run and for whom: `erpc` wraps what it asks for.
+    /// The function to run and its caller: `erpc` wraps the function that it requests.
     fn unwrapped(self) -> Result<(Form, Self), &'static str> {
         match (self.module.as_str(), self.function.as_str(), self.args.as_slice()) {
             ("erpc", "execute_call", [tag, rest @ ..]) if rest.len() == 3 => {
@@ -54,7 +54,7 @@ impl Applied {
         }
     }
 
-    /// `[M, F, Args]`.
+    /// Reads `[M, F, Args]`.
     pub(crate) fn of(terms: &[Term]) -> Option<Self> {
         match terms {
             [Term::Atom(module), Term::Atom(function), Term::List(args)] => Some(Self {
@@ -66,7 +66,7 @@ impl Applied {
         }
     }
 
-    /// As a stack trace shows it: with its arguments if there is no such function, else with their number.
+    /// The entry in a stack trace: with the arguments if there is no such function, otherwise with their number.
     fn frame(&self, is_known: bool) -> Term {
         let arity = i64::try_from(self.args.len()).unwrap_or(i64::MAX);
         let args = if is_known {
@@ -83,8 +83,8 @@ impl Applied {
     }
 }
 
-/// Whether a link and a monitor are asked for; `None` if an option is none of `spawn_opt/5`. What the others tune does
-/// not exist here.
+/// Whether a link and a monitor are requested; `None` if an option is not one of `spawn_opt/5`. The other options have
+/// no meaning here.
 fn link_and_monitor(options: &[Term]) -> Option<(bool, bool)> {
     const TUNING: [&str; 8] = [
         "priority",
@@ -113,7 +113,7 @@ fn link_and_monitor(options: &[Term]) -> Option<(bool, bool)> {
 }
 
 impl<P: Payload> Core<P> {
-    /// A peer asks for a process.
+    /// A peer requests a process.
     pub(crate) fn spawn_requested(&mut self, asked: SpawnRequest) {
         let SpawnRequest {
             request,
@@ -140,7 +140,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The new process, tied as asked for; or why there is none.
+    /// The new process, with its link and monitor; or why there is none.
     fn begin_for(
         &mut self,
         request: &Ref,
@@ -171,7 +171,8 @@ impl<P: Payload> Core<P> {
         Ok((process, link, monitor))
     }
 
-    /// A process for a call, which is still to be started; or why there is none. Without a `peer` the wish is our own.
+    /// A process for a call, which must still be started; or why there is none. Without a `peer`, this node made the
+    /// request.
     pub(crate) fn begin_call(
         &mut self,
         peer: Option<&Atom>,
@@ -216,7 +217,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// A call by the server `rex`, answered with a message. Without a `peer` the wish is our own.
+    /// A call by the server `rex`, answered with a message. Without a `peer`, this node made the request.
     pub(crate) fn rex_call(&mut self, peer: Option<&Atom>, to: &RexCaller, what: Applied) {
         let form = Form::Rex { to: to.clone() };
         match self.begin_call(peer, None, form, what) {
@@ -228,7 +229,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// As `rex_call`, for one that nobody waits for.
+    /// Like `rex_call`, but no process waits for an answer.
     pub(crate) fn rex_cast(&mut self, peer: Option<&Atom>, what: Applied) {
         if let Ok(process) = self.begin_call(peer, None, Form::Spawn, what) {
             self.post_start(process);
@@ -242,7 +243,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The process of a call has ended. True if it was one: then its end is a matter between it and its caller.
+    /// The process has ended. Returns true if it ran a call: then its end concerns only its caller.
     pub(crate) fn call_ended(&mut self, process: Local, reason: &Term) -> bool {
         let Some(call) = self.calls.remove(process) else {
             return false;
@@ -253,30 +254,30 @@ impl<P: Payload> Core<P> {
         true
     }
 
-    /// The caller of a process does not wait under this request any more.
+    /// The caller does not wait for this request any more.
     pub(crate) fn forget_request(&mut self, process: Local, request: &Ref) {
         if self.calls.is_for(process, request) {
             self.cancel_call(process);
         }
     }
 
-    /// A peer is lost, and nobody there waits any more.
+    /// A peer is lost, so its calls are not needed any more.
     pub(crate) fn cancel_calls(&mut self, peer: &Atom) {
         for process in self.calls.awaited_by(peer) {
             self.cancel_call(process);
         }
     }
 
-    /// Queued, since the process may be the one that runs at this moment.
+    /// The exit is queued, since the process may be the one that is running now.
     fn cancel_call(&mut self, process: Local) {
         let from = self.pid(self.net_kernel);
         self.post_exit(process, from, Term::atom("kill"), false);
     }
 }
 
-/// The process of a call: it runs the function and ends, or goes on as the process the function left behind.
+/// The process of a call. It runs the function and ends, or becomes the process that the function returned.
 struct Calling<P: Payload> {
-    /// None: there is no such function.
+    /// None if there is no such function.
     function: Option<Rc<dyn Function<P>>>,
     args: Vec<Term>,
     later: Option<Box<dyn Process<P>>>,
@@ -310,10 +311,10 @@ impl<P: Payload> Process<P> for Calling<P> {
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// Ends this process with the outcome of the call it runs, which its caller gets. After [`Outcome::Later`] it goes
-    /// on as that process instead.
+    /// Ends this process with the outcome of its call, which the caller gets. After [`Outcome::Later`], the process
+    /// goes on as that process instead.
     ///
-    /// A process that runs no call ends with the reason that a spawned function has, and cannot go on as another.
+    /// A process without a call ends with the exit reason of a spawned function, and cannot go on as another process.
     pub fn finish(&mut self, outcome: Outcome<P>) {
         match verdict(self.core.calls.get(self.me), outcome) {
             Verdict::Exit(reason) => self.exit(reason),

@@ -1,8 +1,8 @@
-//! Starting a process at once, as `start_link` does, and what guards the processes of a program.
+//! Starting a process at once, as `start_link` does, and guards around the processes of a program.
 //!
-//! - Who starts a process this way has its start behind it: the child runs its `start` within the call, and nobody
-//!   else runs meanwhile. So children start in order, each whole, however deep they nest.
-//! - A child that ends in its start sends its parent no exit signal: the result says it.
+//! - When the call returns, the start is over: the child runs its `start` within the call, and no other process runs
+//!   meanwhile. So children start in order, each one completely, however deep they are nested.
+//! - A child that ends in its start sends its parent no exit signal. The result of the call reports it.
 
 use crate::{
     context::Context,
@@ -14,20 +14,20 @@ use crate::{
 use alloc::boxed::Box;
 use wire::etf::{Atom, Pid, Term};
 
-/// Puts a process into another that stands around it, for instance to catch its panics.
+/// Wraps a process in another one, for instance to catch its panics.
 pub type Guard<P> = fn(Box<dyn Process<P>>) -> Box<dyn Process<P>>;
 
-/// Calls a function once. If that panics, gives the exit reason that the panic is.
+/// Calls a function once. If it panics, returns the exit reason for that panic.
 pub type Catch = fn(&mut dyn FnMut()) -> Result<(), Term>;
 
 impl<P: Payload> Node<P> {
-    /// Every process that is added from now on is given to `guard` first.
+    /// Passes every process that is added from now on to `guard` first.
     pub fn guard(&mut self, guard: Guard<P>) {
         self.core.guard = Some(guard);
     }
 
-    /// What makes and starts the children of supervisors is called by `catch` from now on: a panic there is a start
-    /// that failed, and not the end of the supervisor.
+    /// Calls the functions that make and start children of supervisors through `catch` from now on. So a panic there is
+    /// a failed start, and does not end the supervisor.
     pub fn catch(&mut self, catch: Catch) {
         self.core.catch = Some(catch);
     }
@@ -59,7 +59,7 @@ impl<P: Payload> Core<P> {
         if name == Some(NOBODY) {
             return Err(Term::atom("badarg"));
         }
-        // Before the child has a slot: a text that is no atom ends who gave it, and nobody would free the slot.
+        // Before the child has a slot: if the text is not an atom, the caller ends, and the slot would not be freed.
         let name = name.map(Atom::new);
         let body = Body::Idle(self.guarded(process));
         let child = self.table.add(body);
@@ -88,24 +88,25 @@ impl<P: Payload> Core<P> {
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// Adds a process here, runs its `start` and links to it. This process is its [`Context::parent`].
+    /// Adds a process, runs its `start` and links to it. This process becomes its [`Context::parent`].
     ///
     /// # Errors
-    /// Why it ended in its start, `normal` if it wants to be ignored; or `{already_started, Pid}` if the name is taken.
+    /// Why the process ended in its start; `normal` if it wants to be ignored; or `{already_started, Pid}` if the name
+    /// is taken.
     pub fn start_link(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Result<Pid, Term> {
         self.core.start_process(Some(self.me), name, process)
     }
 
-    /// Adds a process here and runs its `start`. Nobody is linked to it.
+    /// Adds a process and runs its `start`. No process is linked to it.
     ///
     /// # Errors
-    /// As [`Context::start_link`].
+    /// As for [`Context::start_link`].
     pub fn start(&mut self, name: Option<&str>, process: Box<dyn Process<P>>) -> Result<Pid, Term> {
         self.core.start_process(None, name, process)
     }
 
-    /// A pid for an async process of the shell ([`Node::adopt`]), linked to this process. It does not trap exits; when
-    /// a signal ends it, that is the last message it is given.
+    /// A pid for an async process of the shell ([`Node::adopt`]), linked to this process. It does not trap exits. If a
+    /// signal ends it, that signal is its last message.
     pub fn adopt_link(&mut self) -> Pid {
         let child = self.core.table.add(Body::Adopted);
         if let Some(slot) = self.core.table.get_mut(child) {
@@ -117,7 +118,7 @@ impl<P: Payload> Context<'_, P> {
         pid
     }
 
-    /// Runs what is the program's in the name of this process; gives the reason if it panics.
+    /// Runs code of the program in the name of this process. Returns the reason if it panics.
     pub(crate) fn caught<R>(&mut self, run: impl FnOnce(&mut Self) -> R) -> Result<R, Term> {
         let Some(catch) = self.core.catch else {
             return Ok(run(self));
@@ -132,12 +133,12 @@ impl<P: Payload> Context<'_, P> {
         self.core.table.find(process).is_some()
     }
 
-    /// Who started this process with [`Context::start_link`].
+    /// The process that started this one with [`Context::start_link`].
     pub fn parent(&self) -> Option<&Pid> {
         self.core.table.get(self.me)?.parent.as_ref()
     }
 
-    /// Why this process ends with the current message, if it does.
+    /// The reason with which this process ends after the current message, if it does.
     pub fn exiting(&self) -> Option<&Term> {
         self.exit.as_ref()
     }

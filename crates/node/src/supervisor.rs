@@ -1,4 +1,4 @@
-//! [`Supervisor`]: starts children in order, starts them again when they end, stops them in reverse order.
+//! [`Supervisor`]: starts children in order, restarts them when they end, and stops them in reverse order.
 //!
 //! ```text
 //!          start        ┌────────────┐  a child ended         ┌───────────┐
@@ -8,19 +8,19 @@
 //!                              └───────────────────────────── └───────────┘
 //! ```
 //!
-//! - What to do about an end is decided by [`Restarts`]; here it is done.
-//! - A start is done when the call returns ([`Context::start_link`]), also of a supervisor under a supervisor.
-//! - While it stops a child it does nothing else: other messages wait, up to [`DEFERRED_MAX`], and calls past that are
-//!   dropped. The ends of children are bounded by their number and always wait.
-//! - If a child does not come up when the supervisor starts, those before it are told `shutdown` in reverse order, and
-//!   `kill` behind it: the supervisor ends at once with `{shutdown, {failed_to_start_child, Id, Reason}}`.
-//! - A child that does not come up in a restart is tried again, each time counted as one more restart.
-//! - A panic of what makes or starts a child is a start that failed, here and in [`DynamicSupervisor`]
+//! - [`Restarts`] decides what to do when a child ends; this file does it.
+//! - A start is done when the call returns ([`Context::start_link`]), also for a supervisor under a supervisor.
+//! - While the supervisor stops a child, it does nothing else. Other messages wait, up to [`DEFERRED_MAX`]; further
+//!   calls are dropped. The ends of children always wait; their number is limited by the number of children.
+//! - If a child does not start when the supervisor starts, the children before it get `shutdown` and then `kill`, in
+//!   reverse order. The supervisor ends at once with `{shutdown, {failed_to_start_child, Id, Reason}}`.
+//! - A child that does not start in a restart is tried again. Each try counts as one more restart.
+//! - A panic in a function that makes or starts a child counts as a failed start, here and in [`DynamicSupervisor`]
 //!   ([`Node::catch`](crate::Node::catch)).
 //!
-//! Calls, as of `supervisor` in the STDLIB reference manual: `which_children`, `count_children`, `{start_child, Spec}`,
-//! `{terminate_child, Id}`, `{restart_child, Id}`, `{delete_child, Id}`. A spec is whatever term
-//! [`Supervisor::on_start_child`] understands: a child is code, and code does not travel.
+//! It supports these calls of `supervisor` in the STDLIB reference manual: `which_children`, `count_children`,
+//! `{start_child, Spec}`, `{terminate_child, Id}`, `{restart_child, Id}`, `{delete_child, Id}`. A spec is any term that
+//! [`Supervisor::on_start_child`] understands, since code cannot be sent.
 
 mod child;
 mod dynamic;
@@ -41,30 +41,30 @@ use child::{Stopping, counted};
 use core::ops::Range;
 use wire::etf::{Pid, Term};
 
-/// Messages that wait while a supervisor stops a child; a further call or cast is dropped.
+/// Most messages that wait while a supervisor stops a child. A further call or cast is dropped.
 pub const DEFERRED_MAX: usize = 4096;
-/// Children of one supervisor; `start_child` is refused past it.
+/// Most children of one supervisor. Beyond that, `start_child` is refused.
 pub const CHILDREN_MAX: usize = 1 << 16;
 
-/// Makes a child out of what `start_child` was given; `None` if it does not understand it.
+/// Makes a child from the spec in `start_child`; `None` if it does not understand the spec.
 pub type MakeChild<P> = Box<dyn FnMut(&Term) -> Option<Child<P>>>;
 
 /// A process that supervises others.
 pub struct Supervisor<P: Payload> {
     restarts: Restarts,
     make_child: Option<MakeChild<P>>,
-    /// In the order of their start.
+    /// The children, in the order of their start.
     children: Vec<Held<P>>,
-    /// The last number given to a child, or as a token to a stop.
+    /// The last number that was used for a child, or as the token of a stop.
     last: u64,
-    /// What it is stopping, if anything.
+    /// The stop under way, if there is one.
     stops: Option<Stops>,
     deferred: VecDeque<Message<P>>,
 }
 
-/// A child, and how it is.
+/// A child and its state.
 struct Held<P: Payload> {
-    /// Unique in this supervisor's life: a retry finds its child by it.
+    /// Unique in the life of this supervisor. A retry finds its child by this number.
     number: u64,
     child: Child<P>,
     state: State,
@@ -74,18 +74,18 @@ struct Held<P: Payload> {
 enum State {
     Running(Pid),
     Ended,
-    /// It did not come up and is tried again.
+    /// The child did not start. The supervisor will try again.
     Restarting,
 }
 
-/// Children are stopped at these places, from the last to the first.
+/// The children at these places are being stopped, from the last to the first.
 struct Stops {
     now: Stopping,
     left: Vec<usize>,
     then: Then,
 }
 
-/// What follows when children are stopped.
+/// What to do after children are stopped.
 enum Then {
     Start(Range<usize>),
     Answer(From),
@@ -93,7 +93,7 @@ enum Then {
 }
 
 impl<P: Payload> Supervisor<P> {
-    /// A supervisor of these children. Two with the same id are a bug.
+    /// A supervisor of these children. Two children with the same id are a bug.
     pub fn new(strategy: Strategy, intensity: Intensity, children: impl IntoIterator<Item = Child<P>>) -> Self {
         let mut supervisor = Self {
             restarts: Restarts::new(strategy, intensity),
@@ -111,7 +111,7 @@ impl<P: Payload> Supervisor<P> {
         supervisor
     }
 
-    /// How `{start_child, Spec}` is understood. Without this it is refused.
+    /// How the spec in `{start_child, Spec}` is read. Without this, the call is refused.
     #[must_use]
     pub fn on_start_child(mut self, make: impl FnMut(&Term) -> Option<Child<P>> + 'static) -> Self {
         self.make_child = Some(Box::new(make));
@@ -130,7 +130,7 @@ impl<P: Payload> Supervisor<P> {
         self.children.iter().position(|held| held.child.id == *id)
     }
 
-    /// Starts the child at this place. One that wants to be ignored is listed without a process.
+    /// Starts the child at this place. A child that wants to be ignored is listed without a process.
     fn start_child(&mut self, ctx: &mut Context<'_, P>, index: usize) -> Result<(), Term> {
         let held = &mut self.children[index];
         let started = held.child.bring_up(ctx);
@@ -145,8 +145,8 @@ impl<P: Payload> Supervisor<P> {
         }
     }
 
-    /// Starts those at these places, in order; the first that does not come up is tried again later, with those that
-    /// share its fate.
+    /// Starts the children at these places, in order. The first one that does not start is tried again later, together
+    /// with the children that are restarted with it.
     fn start_again(&mut self, ctx: &mut Context<'_, P>, places: Range<usize>) {
         for index in places {
             if self.start_child(ctx, index).is_err() {
@@ -198,7 +198,7 @@ impl<P: Payload> Supervisor<P> {
         self.stop_next(ctx, places.collect(), then);
     }
 
-    /// Stops the last one that runs; if there is none, goes on.
+    /// Stops the last child that runs. If none runs, goes on.
     fn stop_next(&mut self, ctx: &mut Context<'_, P>, mut left: Vec<usize>, then: Then) {
         while let Some(index) = left.pop() {
             let held = &mut self.children[index];
@@ -225,7 +225,7 @@ impl<P: Payload> Supervisor<P> {
         }
     }
 
-    /// A message while children are being stopped.
+    /// Handles a message while children are being stopped.
     fn while_stopping(&mut self, ctx: &mut Context<'_, P>, message: Message<P>) {
         let Some(Stops { now, .. }) = &mut self.stops else {
             return;
@@ -253,7 +253,7 @@ impl<P: Payload> Supervisor<P> {
             return;
         };
         self.children[index].state = State::Ended;
-        // Those that make way for a restart are forgotten once all are stopped: their places count until then.
+        // Children stopped for a restart are removed once all are stopped: until then their places count.
         if on_demand && self.children[index].child.restart == Restart::Temporary {
             self.children.remove(index);
         }
@@ -281,7 +281,7 @@ impl<P: Payload> Supervisor<P> {
         ctx.reply(&from, answer);
     }
 
-    /// The last first, as OTP lists them.
+    /// Lists the last child first, as OTP does.
     fn which_children(&self) -> Term {
         let each = self.children.iter().rev().map(|held| {
             let child = match &held.state {
@@ -312,7 +312,7 @@ impl<P: Payload> Supervisor<P> {
         let index = self.children.len() - 1;
         let answer = self.start_on_demand(ctx, index);
         let is_up = matches!(self.children[index].state, State::Running(_));
-        // One that refused is not listed; nor is a temporary one that wanted to be ignored.
+        // A child that refused is not listed. Nor is a temporary child that wanted to be ignored.
         let is_listed = is_up || !is_error(&answer) && self.children[index].child.restart != Restart::Temporary;
         if !is_listed {
             self.children.remove(index);
@@ -337,7 +337,7 @@ impl<P: Payload> Supervisor<P> {
         }
     }
 
-    /// The place of a child that does not run, or why there is none.
+    /// The place of a child that does not run; or why there is none.
     fn stopped_child(&self, id: &Term) -> Result<usize, &'static str> {
         let index = self.index_of(id).ok_or("not_found")?;
         match self.children[index].state {
@@ -367,7 +367,7 @@ impl<P: Payload> Supervisor<P> {
                 Asked::Call(from, request) => self.call(ctx, from, &request),
                 Asked::Nothing => {}
             },
-            // Nothing else concerns a supervisor.
+            // Other messages do not concern a supervisor.
             _ => {}
         }
     }
@@ -407,7 +407,7 @@ impl<P: Payload> Process<P> for Supervisor<P> {
     }
 }
 
-/// The child that `make` makes out of a spec, or why there is none.
+/// The child that `make` makes from a spec; or why there is none.
 fn made<P: Payload>(ctx: &mut Context<'_, P>, make: Option<&mut MakeChild<P>>, spec: &Term) -> Result<Child<P>, Term> {
     let made = ctx.caught(|_| make.and_then(|make| make(spec)))?;
     made.ok_or_else(|| (Term::atom("invalid_child_spec"), spec.clone()).into())
@@ -427,9 +427,9 @@ fn is_error(answer: &Term) -> bool {
     matches!(answer.as_tuple(), Some([word, _]) if word.is_atom("error"))
 }
 
-/// What a message asks of a supervisor.
+/// What a message requests from a supervisor.
 enum Asked {
-    /// To end, with this reason; that is answered already.
+    /// The supervisor must end with this reason. The request is answered already.
     Stop(Term),
     Call(From, Term),
     Nothing,

@@ -1,21 +1,21 @@
 //! The process table: one slot per process, found by number in one step.
 //!
-//! - A pid's `id` is its slot plus one, its `serial` counts the lives of that slot: a pid of a dead
-//!   process finds nothing, whoever lives in its slot now.
+//! - A pid's `id` is its slot plus one. Its `serial` counts the processes that have used that slot. So the pid of a
+//!   dead process finds nothing, whichever process is in its slot now.
 //! - A slot is freed only after its process is dropped.
 
 use crate::message::{Payload, Process};
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use wire::etf::{Atom, Pid};
 
-/// A local process by slot and life.
+/// A local process: its slot, and its number in that slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Local {
     pub(crate) id: u32,
     pub(crate) serial: u32,
 }
 
-/// What lives in a slot.
+/// The content of a slot.
 pub(crate) enum Body<P: Payload> {
     Free,
     /// Taken out while it handles a message.
@@ -30,13 +30,13 @@ pub(crate) struct Slot<P: Payload> {
     pub(crate) body: Body<P>,
     pub(crate) name: Option<Atom>,
     pub(crate) trap_exit: bool,
-    /// Who started it and is linked to it, if anybody.
+    /// The process that started it and is linked to it, if there is one.
     pub(crate) parent: Option<Pid>,
-    /// Already on the list for the next flush.
+    /// Whether it is on the list for the next flush.
     pub(crate) deferred: bool,
-    /// There as long as the node is: nobody's exit signal ends it.
+    /// Whether it lives as long as the node: no exit signal ends it.
     pub(crate) service: bool,
-    /// What is queued for it, if it is one of the shell's.
+    /// How many signals are queued for it, if it is a process of the shell.
     pub(crate) queued: usize,
 }
 
@@ -44,12 +44,12 @@ pub(crate) struct Table<P: Payload> {
     node: Atom,
     creation: u32,
     slots: Vec<Slot<P>>,
-    /// Oldest first, so that a slot rests as long as possible.
+    /// The oldest is first, so that a slot stays unused as long as possible.
     free: VecDeque<u32>,
 }
 
 impl<P: Payload> Table<P> {
-    /// Ids keep to 28 bits for the sake of older peers.
+    /// Ids have at most 28 bits, as older peers require.
     const SLOTS_MAX: usize = 1 << 28;
 
     pub(crate) fn new(node: Atom, creation: u32) -> Self {
@@ -102,7 +102,7 @@ impl<P: Payload> Table<P> {
         process
     }
 
-    /// Frees the slot; gives what was in it.
+    /// Frees the slot. Returns the pid and name of its process.
     pub(crate) fn remove(&mut self, process: Local) -> Option<(Pid, Option<Atom>)> {
         let slot = self.get_mut(process)?;
         let pid = slot.pid.clone();
@@ -127,7 +127,7 @@ impl<P: Payload> Table<P> {
         (slot.pid.serial == process.serial && !matches!(slot.body, Body::Free)).then_some(slot)
     }
 
-    /// How many processes there are.
+    /// How many processes exist.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -137,12 +137,12 @@ impl<P: Payload> Table<P> {
         self.slots.iter().filter_map(|slot| slot.name.as_ref())
     }
 
-    /// Whether the pid is one of this node, in this life or another.
+    /// Whether the pid belongs to this node, in this life or an earlier one.
     pub(crate) fn is_ours(&self, pid: &Pid) -> bool {
         pid.node == self.node
     }
 
-    /// The live local process of this pid.
+    /// The live local process with this pid.
     pub(crate) fn find(&self, pid: &Pid) -> Option<Local> {
         let process = Local {
             id: pid.id,

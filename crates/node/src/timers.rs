@@ -1,14 +1,14 @@
-//! What is due when.
+//! Timers, and what each is for.
 //!
-//! Ordered by time, then by the order in which they were set, so that equal times fire in that order
-//! on every machine.
+//! They are ordered by time, and then by the order in which they were set. So timers with equal times fire in the same
+//! order on every machine.
 
 use alloc::collections::BTreeMap;
 
-/// With fewer timers none are swept.
+/// With fewer timers than this, nothing is swept.
 const SWEEP_MIN: usize = 1024;
 
-/// One set timer.
+/// The id of a set timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimerId {
     at_us: u64,
@@ -19,7 +19,7 @@ pub struct TimerId {
 pub(crate) struct Timers<T> {
     queue: BTreeMap<TimerId, T>,
     last: u64,
-    /// With how many timers they are swept next.
+    /// The number of timers at which the next sweep happens.
     sweep_at: usize,
 }
 
@@ -32,8 +32,8 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Lets go of those that nobody waits for any more, once there are twice as many as the last time left: what has
-    /// ended does not pile up, and a timer pays for one look.
+    /// Drops timers that are not wanted any more, each time the number of timers has doubled. So each timer costs one
+    /// look on average.
     pub(crate) fn sweep(&mut self, is_wanted: impl Fn(&T) -> bool) {
         if self.queue.len() >= self.sweep_at {
             self.queue.retain(|_, item| is_wanted(item));
@@ -51,7 +51,7 @@ impl<T> Timers<T> {
         id
     }
 
-    /// Whether it was still to fire.
+    /// Cancels a timer. Returns whether it had not fired yet.
     pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
         self.queue.remove(&id).is_some()
     }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_waits_for_is_swept() {
+    fn timers_that_are_not_wanted_are_swept() {
         let mut timers = Timers::new();
         for number in 0..100_000 {
             timers.sweep(|kept| kept % 100 == 0);
@@ -83,6 +83,6 @@ mod tests {
         while let Some(number) = timers.pop_due(u64::MAX) {
             kept += u64::from(number % 100 == 0);
         }
-        assert_eq!(kept, 1000, "the others are all there");
+        assert_eq!(kept, 1000, "every wanted timer is kept");
     }
 }

@@ -1,4 +1,4 @@
-//! A node grants locks and global names only once its tables are merged with those of each node that it knows of.
+//! A node grants locks and global names only once its tables are merged with those of every node that it knows.
 #![allow(
     clippy::unwrap_used,
     clippy::redundant_closure_for_method_calls,
@@ -14,10 +14,10 @@ use stage::Stage;
 use std::collections::BTreeMap;
 
 const SECOND: u64 = 1000;
-/// How long a node that starts looks for those it is to join.
+/// How long a starting node looks for the nodes it is to join.
 const JOIN_WAIT: u64 = 4 * SECOND;
 
-/// Visible nodes, and a process of each that asks and is answered.
+/// Visible nodes, and for each a process that makes requests and collects the answers.
 struct World {
     net: Net,
     pilots: BTreeMap<String, Pid>,
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    /// Starts a node and runs nothing.
+    /// Starts a node without running anything.
     fn start(&mut self, node: &str, join: &[&str]) {
         self.seed += 1;
         let config = Config {
@@ -58,7 +58,7 @@ impl World {
         self.net.act(node, &pilot, action)
     }
 
-    /// Tells a node of another one, which it connects to.
+    /// Makes a node connect to another one.
     fn add(&mut self, node: &str, other: &str) {
         let other = name(other);
         self.act(node, |ctx| ctx.members(MembersCommand::Add { node: other }));
@@ -72,7 +72,7 @@ impl World {
         self.act(node, |ctx| ctx.global_unlock(Term::atom("r"), None));
     }
 
-    /// Asks for the name `x` for a new process.
+    /// Registers the name `x` for a new process.
     fn register(&mut self, node: &str) -> Pid {
         self.act(node, |ctx| {
             let holder = ctx.spawn(None, scripted(|_, _| {}));
@@ -81,7 +81,7 @@ impl World {
         })
     }
 
-    /// What the pilot of a node was answered until now.
+    /// All answers that the pilot of a node has received so far.
     fn answers(&mut self, node: &str) -> Vec<String> {
         let new = self.net.delivered(node);
         let answers = self.answers.entry(node.into()).or_default();
@@ -89,7 +89,7 @@ impl World {
         answers.clone()
     }
 
-    /// Runs until the pilot of a node has so many answers. Gives how long that took, in milliseconds.
+    /// Runs until the pilot of a node has this many answers. Returns how long that took, in milliseconds.
     fn run_until_answered(&mut self, node: &str, count: usize) -> u64 {
         for ms in 0..60 * SECOND {
             if self.answers(node).len() == count {
@@ -115,7 +115,7 @@ impl World {
     }
 }
 
-/// Of nodes that start at once and ask at once, one gets the lock; the others have it in turn.
+/// Nodes start at the same time and request a lock at the same time. One of them gets it, and then the others in turn.
 fn check_turns(seed: u64, nodes: &[&str], joins: fn(&str) -> Vec<&'static str>, pause_ms: u64) {
     let mut world = World::new(seed);
     for node in nodes {
@@ -159,7 +159,7 @@ fn check_turns(seed: u64, nodes: &[&str], joins: fn(&str) -> Vec<&'static str>, 
 }
 
 #[test]
-fn of_fresh_nodes_that_join_each_other_one_holds_a_lock() {
+fn of_new_nodes_that_join_each_other_one_holds_a_lock() {
     for seed in 0..8 {
         check_turns(
             seed,
@@ -172,7 +172,7 @@ fn of_fresh_nodes_that_join_each_other_one_holds_a_lock() {
 }
 
 #[test]
-fn a_fresh_node_asks_those_it_is_to_join_before_it_holds_a_lock() {
+fn a_new_node_asks_the_nodes_it_is_to_join_before_it_gets_a_lock() {
     for seed in 0..8 {
         check_turns(
             seed,
@@ -180,7 +180,7 @@ fn a_fresh_node_asks_those_it_is_to_join_before_it_holds_a_lock() {
             |node| if node == "a" { vec![] } else { vec!["a"] },
             seed * 60,
         );
-        // It learns of the first from the second.
+        // It learns about the first node from the second.
         let chain = |node: &str| match node {
             "a" => vec![],
             "b" => vec!["a"],
@@ -191,7 +191,7 @@ fn a_fresh_node_asks_those_it_is_to_join_before_it_holds_a_lock() {
 }
 
 #[test]
-fn of_fresh_nodes_that_join_each_other_one_gets_a_name() {
+fn of_new_nodes_that_join_each_other_one_gets_a_name() {
     for seed in 0..8 {
         let mut world = World::new(seed);
         world.start("a", &["b"]);
@@ -205,7 +205,7 @@ fn of_fresh_nodes_that_join_each_other_one_gets_a_name() {
         let holder = world.act("a", |ctx| ctx.whereis_global(&Term::atom("x")));
         assert!(holder == Some(first.clone()) || holder == Some(second.clone()));
         assert_eq!(world.act("b", |ctx| ctx.whereis_global(&Term::atom("x"))), holder);
-        // Both processes live. A merge of two holders would have ended one of them.
+        // Both processes are alive. A merge of two holders would have ended one of them.
         let lives = |world: &mut World, node: &str, pid: &Pid| {
             let pid = pid.clone();
             world.act(node, move |ctx| ctx.is_alive(&pid))
@@ -214,7 +214,7 @@ fn of_fresh_nodes_that_join_each_other_one_gets_a_name() {
     }
 }
 
-/// A node that was alone connects to a cluster. From that moment on no other node is granted a lock that it holds.
+/// A node without peers connects to a cluster. From then on, no other node is granted a lock that it holds.
 #[test]
 fn a_lock_is_not_granted_while_a_merge_is_under_way() {
     for seed in 0..10 {
@@ -239,7 +239,7 @@ fn a_lock_is_not_granted_while_a_merge_is_under_way() {
     }
 }
 
-/// The claim of one node is under way when another joins it, and that one knows another holder.
+/// While one node requests a lock, another node joins it, which knows another holder of the lock.
 #[test]
 fn a_claim_goes_on_with_nodes_that_join_meanwhile() {
     for seed in 0..10 {
@@ -250,7 +250,7 @@ fn a_claim_goes_on_with_nodes_that_join_meanwhile() {
         world.net.run_ms(10 * SECOND);
         world.lock("c");
         world.run_until_answered("c", 1);
-        // The answer of `b` to the claim of `a` takes its time.
+        // The answer of `b` to the request of `a` is delayed.
         world.net.deafen("b", "a");
         world.lock("a");
         world.add("a", "c");
@@ -265,7 +265,7 @@ fn a_claim_goes_on_with_nodes_that_join_meanwhile() {
 }
 
 #[test]
-fn what_is_awaited_is_a_connection_then_the_names_then_nothing() {
+fn a_node_is_awaited_for_its_connection_then_for_its_names() {
     let mut world = World::new(1);
     world.start("a", &[]);
     assert_eq!(world.awaited("a"), []);
@@ -300,7 +300,7 @@ fn groups_are_known_once_nothing_is_awaited() {
         world.net.run_us(100);
     }
     assert_eq!(world.act("b", |ctx| ctx.members_of("pg", &Term::atom("g"))).len(), 1);
-    // A scope that the peer does not run is not waited for.
+    // A scope that the peer does not run is not waited for long.
     world.act("b", |ctx| ctx.start_scope("mine"));
     assert_eq!(world.awaited("b"), [("a".into(), Exchange::Groups)]);
     world.net.run_ms(10);
@@ -309,7 +309,7 @@ fn groups_are_known_once_nothing_is_awaited() {
 }
 
 #[test]
-fn a_named_node_that_never_comes_is_awaited_for_the_time_to_join() {
+fn a_named_node_that_never_starts_is_awaited_for_the_time_to_join() {
     let mut world = World::new(3);
     world.start("a", &["nobody"]);
     world.lock("a");
@@ -321,7 +321,7 @@ fn a_named_node_that_never_comes_is_awaited_for_the_time_to_join() {
 }
 
 #[test]
-fn a_node_that_discovery_proposes_at_the_start_is_awaited_until_a_dial_fails() {
+fn a_node_that_discovery_finds_at_the_start_is_awaited_until_a_dial_fails() {
     let mut world = World::new(6);
     world.start("a", &[]);
     let propose = |world: &mut World| {
@@ -333,14 +333,14 @@ fn a_node_that_discovery_proposes_at_the_start_is_awaited_until_a_dial_fails() {
     world.lock("a");
     world.net.run_ms(10);
     assert_eq!(world.answers("a"), ["reply true"]);
-    // Later on, nothing waits for what discovery finds.
+    // Later, nothing waits for nodes that discovery finds.
     world.net.run_ms(60 * SECOND);
     propose(&mut world);
     assert_eq!(world.awaited("a"), []);
 }
 
 #[test]
-fn a_named_node_that_a_member_says_is_down_is_not_awaited() {
+fn a_named_node_that_a_member_reports_as_down_is_not_awaited() {
     let mut world = World::new(4);
     world.start("a", &[]);
     world.start("b", &["a"]);
@@ -354,7 +354,7 @@ fn a_named_node_that_a_member_says_is_down_is_not_awaited() {
 }
 
 #[test]
-fn after_a_cut_each_side_goes_on() {
+fn after_a_partition_each_side_goes_on() {
     let mut world = World::new(5);
     world.start("a", &["b"]);
     world.start("b", &["a"]);
@@ -368,7 +368,7 @@ fn after_a_cut_each_side_goes_on() {
     }
 }
 
-/// A visible peer that is connected and says nothing.
+/// A visible peer that is connected but sends nothing.
 #[test]
 fn a_peer_that_does_not_answer_is_waited_for_and_given_up() {
     let mut stage = Stage::visible(Limits::default(), |node| {
@@ -378,7 +378,7 @@ fn a_peer_that_does_not_answer_is_waited_for_and_given_up() {
     let ask = |ctx: &mut node::Context<'_, _>| {
         let here = ctx.node().clone();
         ctx.global_lock(Term::atom("r"), None, Some(0));
-        // On nodes that the process names, these alone decide.
+        // If the process names the nodes, only these nodes decide.
         ctx.global_lock(Term::atom("s"), Some(vec![here]), Some(0));
     };
     stage.act(&pilot, ask);

@@ -1,5 +1,5 @@
-//! Against a real `erl`: ping, call, monitor, link, exit, cast, every kind of term, big messages, and the other way
-//! round. Without an `erl` on the path there is nothing to test.
+//! Tests with a real `erl`, in both directions: ping, call, monitor, link, exit, cast, every kind of term, large
+//! messages. They are skipped if there is no `erl` on the path.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod erl;
@@ -8,11 +8,11 @@ use erl::{Nothing, OURS, Shell, THEIRS, beam};
 use node::{Address, Atom, Context, Event, Input, Message, Process, Term, gen_server};
 use std::time::{Duration, Instant};
 
-/// Bytes of a message that is more than any buffer on its way.
+/// Size of a message that is larger than any buffer on its way.
 const BIG_BYTES: usize = 20_000_000;
 
-/// Echoes calls; ends of the cast `stop`; on the cast `{call, Name}` calls that name at the BEAM, on `{call_big, Name}`
-/// with a big binary, and sends what comes of it to `collector` there.
+/// Echoes calls. The cast `stop` ends it. On the cast `{call, Name}` it calls that name at the BEAM; on `{call_big,
+/// Name}` it does so with a large binary. It sends the results to `collector` there.
 struct Server {
     answers: Vec<Term>,
 }
@@ -61,7 +61,7 @@ impl Process<Nothing> for Server {
     }
 }
 
-/// Bytes that differ wherever two fragments could be confused.
+/// Bytes that differ between any two fragments that could be mixed up.
 fn big() -> Vec<u8> {
     (0..BIG_BYTES).map(|at| (at / 1000 % 251) as u8).collect()
 }
@@ -122,7 +122,7 @@ fn a_beam_with_a_short_name_finds_a_node() {
 }
 
 #[test]
-fn a_beam_with_another_cookie_stays_outside() {
+fn a_beam_with_another_cookie_is_refused() {
     let mut shell = shell();
     let program = format!("erlang:set_cookie(node(), other), io:format(\"~p~n\", [net_adm:ping('{OURS}')]), halt().");
     let Some(erl) = erl::theirs(&shell, &program) else {
@@ -144,7 +144,7 @@ fn a_node_finds_a_beam() {
     let Some(mut erl) = erl::theirs(&shell, program) else {
         return;
     };
-    // Dialled until it is there: at first nobody listens.
+    // The node dials until the BEAM is there: at first nothing listens.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(20)
         && !shell.events.iter().any(|event| matches!(event, Event::NodeUp { .. }))
@@ -154,7 +154,7 @@ fn a_node_finds_a_beam() {
         });
         shell.poll();
     }
-    // It is up before its program has registered anything, so it is called until it answers.
+    // The BEAM is up before its program has registered a name, so it is called until it answers.
     while erl.try_wait().unwrap().is_none() {
         let cast = gen_server::cast_term(Term::from((Term::atom("call"), Atom::new("theirs"))));
         let message = Message::Term { from: None, term: cast };
@@ -169,8 +169,8 @@ fn a_node_finds_a_beam() {
     assert_eq!(shell.run(erl), "answered\n");
 }
 
-/// The way of `erl` when nobody has connected yet: the first message itself makes the connection. What waits for it is
-/// sent in one frame, though both sides know fragments.
+/// If nobody has connected yet, the first message of an `erl` makes the connection. Messages that wait for it are sent
+/// in one frame, although both sides know fragments.
 #[test]
 fn pitfall_3_the_first_frames_may_be_huge() {
     const BYTES: usize = 3_000_000;
@@ -180,7 +180,7 @@ fn pitfall_3_the_first_frames_may_be_huge() {
     let again = call.clone();
     erl::check(&mut shell, &[&call, &again], "connection_closed");
     let tap = shell.tap.unwrap();
-    // A frame of that length, with a header for messages that are whole.
+    // A frame of that length, with the header for complete messages.
     let whole = |window: &[u8]| {
         let length = u32::from_be_bytes(window[..4].try_into().unwrap()) as usize;
         (BYTES..BYTES + 1000).contains(&length) && window[4..6] == [131, 68]
@@ -188,26 +188,26 @@ fn pitfall_3_the_first_frames_may_be_huge() {
     assert_eq!(
         tap.windows(6).filter(|window| whole(window)).count(),
         usize::from(erl::is_there()),
-        "the first is whole, the second comes in fragments"
+        "the first message is in one frame, the second in fragments"
     );
 }
 
 #[test]
-fn big_messages_go_both_ways() {
+fn large_messages_go_both_ways() {
     let echo = "register(collector, self()), Echo = fun Echo() -> receive \
         {'$gen_call', {F, T}, R} -> F ! {T, R}, Echo() end end, register(theirs, spawn(Echo)), ok";
     let call = format!(
         "B = binary:copy(<<5>>, {BIG_BYTES}), {{echo, B}} = gen_server:call({{srv, N}}, B, 20000), \
            {{echo, [B, B]}} = gen_server:call({{srv, N}}, [B, B], 20000), ok"
     );
-    // Others go on meanwhile, at both ends.
+    // Other messages go on meanwhile, in both directions.
     let meanwhile = "S = self(), gen_server:cast({srv, N}, {call_big, theirs}), \
         [{echo, I} = gen_server:call({srv, N}, I) || I <- lists:seq(1, 20)], \
         receive the_same -> ok after 20000 -> {S, timeout} end";
     erl::check(&mut shell(), &[echo, &call, meanwhile, meanwhile], "connection_closed");
 }
 
-/// Terms of all kinds, drawn by the BEAM, come back as they were.
+/// Terms of all kinds, generated by the BEAM, come back unchanged.
 #[test]
 fn every_kind_of_term_comes_back() {
     let draw = "rand:seed(exsss, 7), R = fun rand:uniform/1, Port = hd(erlang:ports()), \
@@ -224,23 +224,23 @@ fn every_kind_of_term_comes_back() {
             || _ <- lists:seq(1, 50)], ok";
     let deep = "L = lists:foldl(fun(I, T) -> case I rem 3 of 0 -> [T]; 1 -> {T}; 2 -> #{a => T} end end, x, \
         lists:seq(1, 240)), {echo, L} = gen_server:call({srv, N}, L), ok";
-    // `=:=` does not tell 0.0 from -0.0 in OTP 25; its bytes do.
+    // In OTP 25, `=:=` does not distinguish 0.0 from -0.0, but the bytes differ.
     let zero = "{echo, Z} = gen_server:call({srv, N}, -0.0), <<128, 0:56>> = <<Z/float>>, ok";
     erl::check(&mut shell(), &[draw, deep, zero], "connection_closed");
 }
 
 #[test]
-fn links_and_monitors_are_tied_and_untied() {
+fn links_and_monitors_are_made_and_removed() {
     erl::check(
         &mut shell(),
         &[
             "process_flag(trap_exit, true), P = rpc:call(N, erlang, whereis, [srv]), put(p, P), link(P), unlink(P), \
                M = monitor(process, P), demonitor(M), {echo, 1} = gen_server:call(P, 1), ok",
-            // Many of each, in one go and by name too: nothing is left to fire at the end.
+            // Many of each, at once and also by name. None is left to fire at the end.
             "P = get(p), [begin link(P), M = monitor(process, {srv, N}), unlink(P), demonitor(M) end \
                || _ <- lists:seq(1, 1000)], {echo, 2} = gen_server:call(P, 2), ok",
             "P = get(p), [monitor(process, P) || _ <- lists:seq(1, 10)], link(P), ok",
-            // One signal more for who is linked already is the same link; what was untied and tied again holds.
+            // A second link signal changes nothing. A link that was removed and made again works.
             "link(get(p)), unlink(get(p)), link(get(p)), ok",
             "P = get(p), S = self(), spawn(fun() -> link(P), S ! linked, receive never -> ok end end), \
                receive linked -> ok end",
@@ -248,7 +248,7 @@ fn links_and_monitors_are_tied_and_untied() {
                [receive {'DOWN', _, process, P, stopped} -> ok after 2000 -> exit(missing) end || _ <- lists:seq(1, 10)], \
                receive {'EXIT', P, stopped} -> ok after 2000 -> exit(missing) end, \
                receive X -> {surplus, X} after 300 -> ok end",
-            // Of the dead.
+            // Links and monitors of a dead process.
             "P = get(p), M = monitor(process, P), receive {'DOWN', M, process, P, noproc} -> ok after 2000 -> timeout end",
             "P = get(p), link(P), receive {'EXIT', P, noproc} -> ok after 2000 -> timeout end",
         ],
@@ -256,14 +256,14 @@ fn links_and_monitors_are_tied_and_untied() {
     );
 }
 
-/// Many calls of many processes at once, and one to many, answered to whom they belong.
+/// Many calls of many processes at once, and calls to many nodes. Each answer goes to the right caller.
 #[test]
-fn calls_of_all_shapes_are_answered() {
+fn calls_of_all_forms_are_answered() {
     erl::check(
         &mut shell(),
         &[
             "register(srv, spawn(fun F() -> receive {'$gen_call', {P, T}, R} -> P ! {T, {echo, R}}, F() end end)), ok",
-            // Pitfall 10: the tags of this release, whatever it is.
+            // Pitfall 10: the tags of the installed release.
             "{[A, B], []} = gen_server:multi_call([N, node()], srv, get), \
                true = lists:sort([A, B]) =:= lists:sort([{N, {echo, get}}, {node(), {echo, get}}]), ok",
             "{[{N, {echo, x}}], ['nobody@127.0.0.9']} = gen_server:multi_call([N, 'nobody@127.0.0.9'], srv, x, 5000), ok",
@@ -272,7 +272,7 @@ fn calls_of_all_shapes_are_answered() {
                {echo, x} = gen_statem:call({srv, N}, x, {dirty_timeout, 5000}), ok",
             "Rs = [{I, gen_server:send_request({srv, N}, I)} || I <- lists:seq(1, 500)], \
                [{reply, {echo, I}} = gen_server:receive_response(R, 5000) || {I, R} <- lists:reverse(Rs)], ok",
-            // As before aliases, and by a C node: the tag is any term.
+            // As before aliases existed, and from a C node: the tag is any term.
             "[begin {srv, N} ! {'$gen_call', {self(), T}, T}, receive {T, {echo, T}} -> ok after 2000 -> exit(T) end end \
                || T <- [make_ref(), 1, {make_ref(), node()}, [a | b], -(1 bsl 59)]], ok",
             "receive X -> {surplus, X} after 300 -> ok end",
@@ -282,7 +282,7 @@ fn calls_of_all_shapes_are_answered() {
 }
 
 #[test]
-fn a_beam_hears_of_a_node_once() {
+fn a_beam_is_notified_of_a_node_once() {
     let mut shell = erl::ours(false, |_| {});
     erl::check(
         &mut shell,
@@ -297,9 +297,10 @@ fn a_beam_hears_of_a_node_once() {
     );
 }
 
-/// A node that dials a BEAM of another cookie is left outside too. It is not told why, and says what it may be.
+/// A node that dials a BEAM with another cookie is refused too. The BEAM gives no reason, so the node reports the
+/// likely ones.
 #[test]
-fn a_node_with_another_cookie_stays_outside() {
+fn a_node_with_another_cookie_is_refused() {
     let mut shell = shell();
     let program = format!(
         "pong = net_adm:ping('{OURS}'), erlang:set_cookie(node(), other), erlang:disconnect_node('{OURS}'), \

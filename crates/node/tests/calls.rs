@@ -1,6 +1,6 @@
-//! Remote calls against a real `erl`: rpc, erpc and spawn of exported functions, the server `rex`, and the same towards
-//! the BEAM. Where it can, a line asks the BEAM itself the same question and compares the answers. Without an `erl` on
-//! the path there is nothing to test.
+//! Remote calls with a real `erl`: rpc, erpc and spawn of exported functions, the server `rex`, and calls to the BEAM.
+//! Where possible, a line makes the same call at the BEAM itself and compares the answers. The tests are skipped if
+//! there is no `erl` on the path.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod erl;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 type Ctx<'a, 'b> = &'a mut Context<'b, Nothing>;
 
-/// Ends after a while with what it was given.
+/// Returns its value after some time.
 struct Slow {
     ms: u64,
     value: Term,
@@ -31,7 +31,7 @@ impl Process<Nothing> for Slow {
     }
 }
 
-/// Receives one message and ends for it.
+/// Receives one message and ends with it as the reason.
 struct Receive;
 
 impl Process<Nothing> for Receive {
@@ -79,9 +79,9 @@ fn check(hidden: bool, lines: &[&str]) -> Shell {
     shell
 }
 
-/// Whichever of twelve lines is the false one.
+/// A false line is detected at every position.
 #[test]
-fn a_false_line_is_caught() {
+fn a_false_line_is_detected() {
     for at in [0, 1, 11] {
         let mut lines = ["ok"; 12];
         lines[at] = "wrong";
@@ -103,7 +103,7 @@ fn a_beam_calls_functions() {
             "N = erpc:call(N, erlang, node, []), N = erpc:call(N, 'Elixir.Node', self, []), ok",
             "[1,2,3] = rpc:call(N, rs, echo, [[1,2,3]]), [-1,300] = rpc:call(N, rs, echo, [[-1,300]]), ok",
             "B = binary:copy(<<7>>, 3000000), B = rpc:call(N, rs, echo, [B]), ok",
-            // Outcomes, as the BEAM itself shows them.
+            // Outcomes, in the form of the BEAM itself.
             "x = rpc:call(N, rs, throw, [x]), x = (catch erpc:call(N, rs, throw, [x])), ok",
             "{badrpc, {'EXIT', x}} = rpc:call(N, rs, exit, [x]), ok",
             "{badrpc, {'EXIT', {x, [{rs, error, 1, []}]}}} = rpc:call(N, rs, error, [x]), ok",
@@ -118,13 +118,13 @@ fn a_beam_calls_functions() {
             "{'EXIT', {{exception, undef, _}, _}} = (catch erpc:call(N, fun() -> 1 end)), ok",
             "{badrpc, notsup} = rpc:call(N, rs, secret, []), {badrpc, notsup} = rpc:call(N, rs, members_only, []), ok",
             "{'EXIT', {{erpc, notsup}, _}} = (catch erpc:call(N, rs, secret, [])), ok",
-            // Time.
+            // Time-outs.
             "late = rpc:call(N, rs, slow, [50, late]), late = erpc:call(N, rs, slow, [50, late], 5000), ok",
             "{badrpc, timeout} = rpc:call(N, rs, slow, [5000, late], 100), ok",
             "{'EXIT', {{erpc, timeout}, _}} = (catch erpc:call(N, rs, slow, [5000, late], 100)), ok",
             "R = erpc:send_request(N, rs, slow, [50, late]), no_response = erpc:wait_response(R, 0), \
                late = erpc:receive_response(R), ok",
-            // Several, and the asynchronous.
+            // Several nodes, and asynchronous calls.
             "[{ok, N}, {ok, M}] = erpc:multicall([N, node()], erlang, node, []), M = node(), ok",
             "{[N, M], []} = rpc:multicall([N, node()], erlang, node, []), M = node(), ok",
             "ok = erpc:cast(N, rs, tell, [self(), hi]), receive hi -> ok after 2000 -> timeout end",
@@ -156,7 +156,7 @@ fn a_beam_spawns_functions() {
                false = rpc:call(N, erlang, is_process_alive, [P]), ok",
             "P = spawn(N, rs, wait, []), M = monitor(process, P), exit(P, off), \
                receive {'DOWN', M, process, P, off} -> ok after 2000 -> timeout end",
-            // A link, from both ends.
+            // A link, with an exit from each end.
             "process_flag(trap_exit, true), P = spawn_link(N, rs, wait, []), P ! done, \
                receive {'EXIT', P, done} -> ok after 2000 -> timeout end",
             "S = self(), Q = spawn(fun() -> S ! spawn_link(N, rs, wait, []), receive go -> exit(out) end end), \
@@ -171,7 +171,7 @@ fn a_beam_spawns_functions() {
                receive {'DOWN', R, process, P, x} -> ok after 2000 -> timeout end",
             "R = spawn_request(N, rs, secret, [], []), receive {spawn_reply, R, error, notsup} -> ok end",
             "process_flag(trap_exit, false), ok",
-            // Who does not wait any more frees the process.
+            // A process is freed when its caller does not wait any more.
             "S = self(), spawn(fun() -> erpc:send_request(N, rs, slow, [60000, S]), S ! sent end), \
                receive sent -> ok end, timer:sleep(50), \
                F = fun F(0) -> still; F(K) -> case rpc:call(N, erlang, system_info, [process_count]) of \
@@ -198,7 +198,7 @@ fn a_beam_asks_rex() {
                receive {rex, N, {nonexisting_name, nope}} -> ok after 2000 -> timeout end",
             "{[N], []} = rpc:sbcast([N], net_kernel, hi), {[], [N]} = rpc:sbcast([N], nope, hi), ok",
             "{rex, N} ! {self(), {sbcast, net_kernel, hi}}, receive {rex, N, N} -> ok after 2000 -> timeout end",
-            // Through rex nobody is more than itself: this would make the node leave.
+            // A message through rex keeps its sender. Otherwise this one would make the node leave.
             "{rex, N} ! {self(), {sbcast, salp_members, leave}}, receive {rex, N, N} -> ok after 2000 -> timeout end",
             "{rex, N} ! nonsense, {rex, N} ! {self(), nonsense}, {rex, N} ! {self(), {call, 1, 2, 3, 4}}, \
                {badrpc, badarg} = gen_server:call({rex, N}, {call, 1, 2, 3, 4}), ok",
@@ -208,7 +208,7 @@ fn a_beam_asks_rex() {
 }
 
 #[test]
-fn what_a_node_tells_about_itself() {
+fn a_beam_reads_names_nodes_and_processes_of_a_node() {
     check(
         false,
         &[
@@ -232,7 +232,7 @@ fn what_a_node_tells_about_itself() {
 }
 
 #[test]
-fn what_a_beam_prints_and_logs_here() {
+fn output_and_logs_of_a_beam_become_events() {
     let shell = check(
         true,
         &[
@@ -258,7 +258,7 @@ fn what_a_beam_prints_and_logs_here() {
     note("log", &format!("{THEIRS}: cookies"));
 }
 
-/// On the cast `{go, Steps}` asks all kinds of things of the BEAM, and sends what comes of it to `collector` there.
+/// On the cast `{go, Steps}`, makes many kinds of requests to the BEAM, and sends the results to `collector` there.
 struct Asker;
 
 impl Process<Nothing> for Asker {
@@ -375,7 +375,7 @@ fn a_node_calls_a_beam() {
     );
 }
 
-/// Many spawns of what does not exist, and more that never end than one peer may have.
+/// Many spawns of functions that do not exist. And more processes that never end than one peer may have.
 #[test]
 fn a_flood_of_spawns_is_refused_in_time() {
     check(

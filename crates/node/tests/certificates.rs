@@ -1,4 +1,4 @@
-//! Peers on secured connections: the certificate must be for the host of the name that is claimed.
+//! Peers on secured connections: the certificate must be for the host of the claimed name.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ const NOW: Time = Time {
     wall_ms: 0,
 };
 
-/// The node `a@home`, and what it did.
+/// The node `a@home`, and its outputs.
 struct Stage {
     node: Node<Nothing>,
     sent: Vec<(ConnectionId, Bytes)>,
@@ -80,8 +80,8 @@ impl Stage {
         }
     }
 
-    /// Whether a peer that calls itself `name` and shows `certificate` gets through on a new connection. It insists
-    /// when it is told that there is one already.
+    /// Whether a peer that gives the name `name` and has `certificate` gets through on a new connection. If a
+    /// connection of that name exists, the peer insists.
     fn is_called_by(&mut self, number: u64, name: &str, certificate: Option<Certificate>, lengths: Lengths) -> bool {
         let connection = ConnectionId(number);
         let local = Local {
@@ -124,14 +124,14 @@ impl Stage {
 }
 
 #[test]
-fn who_calls_from_the_host_of_its_certificate_is_welcome() {
+fn a_peer_whose_certificate_covers_its_host_is_accepted() {
     let mut stage = Stage::new(&[]);
     assert!(stage.is_called_by(1, "b@there", certificate("there"), Lengths::Tls));
     assert_eq!(stage.failure(), None);
 }
 
 #[test]
-fn who_claims_the_name_of_another_host_is_not() {
+fn a_peer_that_claims_the_name_of_another_host_is_refused() {
     let mut stage = Stage::new(&[]);
     assert!(!stage.is_called_by(1, "b@there", certificate("elsewhere"), Lengths::Tls));
     assert_eq!(stage.failure(), Some("its certificate is not for the host of its name"));
@@ -139,17 +139,17 @@ fn who_claims_the_name_of_another_host_is_not() {
 }
 
 #[test]
-fn only_the_certified_displaces_a_connection() {
+fn only_a_certified_peer_replaces_a_connection() {
     let mut stage = Stage::new(&[]);
     assert!(stage.is_called_by(1, "b@there", certificate("there"), Lengths::Tls));
     assert!(!stage.is_called_by(3, "b@there", certificate("elsewhere"), Lengths::Tls));
-    assert!(!stage.is_down(), "the cookie alone takes nobody's place");
+    assert!(!stage.is_down(), "the cookie alone replaces no connection");
     assert!(stage.is_called_by(5, "b@there", certificate("there"), Lengths::Tls));
-    assert!(stage.is_down(), "the peer itself does");
+    assert!(stage.is_down(), "the peer itself replaces its connection");
 }
 
 #[test]
-fn whom_we_dial_must_be_certified_before_it_hears_a_word() {
+fn a_dialled_peer_must_be_certified_before_anything_is_sent() {
     for (host, is_right) in [("there", true), ("elsewhere", false)] {
         let mut stage = Stage::new(&["b@there"]);
         let connection = stage.dialled.unwrap();
@@ -163,9 +163,9 @@ fn whom_we_dial_must_be_certified_before_it_hears_a_word() {
     }
 }
 
-/// A peer without a name tells its host alone, and is named on that.
+/// A peer without a name sends only its host, and gets a name on that host.
 #[test]
-fn who_has_no_name_is_named_on_the_host_of_its_certificate_alone() {
+fn a_peer_without_a_name_gets_one_only_on_the_host_of_its_certificate() {
     for (host, is_right) in [("there", true), ("elsewhere", false)] {
         let mut stage = Stage::new(&[]);
         let connection = ConnectionId(1);
@@ -190,7 +190,7 @@ fn who_has_no_name_is_named_on_the_host_of_its_certificate_alone() {
 }
 
 #[test]
-fn lengths_are_those_of_the_connection() {
+fn the_form_of_lengths_follows_the_connection() {
     for (certificate, lengths) in [(None, Lengths::Tls), (certificate("there"), Lengths::Plain)] {
         assert!(!Stage::new(&[]).is_called_by(1, "b@there", certificate, lengths));
     }
@@ -198,7 +198,7 @@ fn lengths_are_those_of_the_connection() {
 }
 
 #[test]
-fn a_peer_that_speaks_tls_to_a_node_that_does_not_is_told_from_junk() {
+fn a_tls_peer_at_a_node_without_tls_is_recognised() {
     for first in [b"\x16\x03\x01\x02", b"\x15\x03\x03\x00"] {
         let mut stage = Stage::new(&[]);
         let connection = ConnectionId(1);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use net::{Net, at, config, name, scripted, witness};
 use node::{Address, Atom, Event, MemberState, MembersCommand, Mismatch, Term};
 
-/// A process that passes commands on to the membership: `{leave|stay|gone|add|forget, Node}`.
+/// A process that passes commands to the membership: `{leave|stay|gone|add|forget, Node}`.
 fn operator() -> Box<net::Scripted> {
     scripted(|ctx, message| {
         let node::Message::Term { term, .. } = message else {
@@ -64,12 +64,12 @@ fn a_chain_of_joins_becomes_a_full_mesh() {
 }
 
 #[test]
-fn two_who_dial_each_other_at_once_have_one_connection() {
+fn two_nodes_that_dial_each_other_at_once_have_one_connection() {
     let mut net = Net::new();
     net.start(config("a", &["b"]), 1, vec![]);
     net.start(config("b", &["a"]), 2, vec![]);
     net.run_ms(1000);
-    // Node a's first dial finds nobody; the second ones meet on the way.
+    // The first dial of node a finds no node. The second dials of both meet on the way.
     for seed in 0..20 {
         let mut net = Net::new();
         net.start(config("b", &[]), seed, vec![("operator", operator())]);
@@ -88,7 +88,7 @@ fn two_who_dial_each_other_at_once_have_one_connection() {
 }
 
 #[test]
-fn a_wrong_cookie_stays_outside() {
+fn a_node_with_a_wrong_cookie_is_refused() {
     let mut net = Net::new();
     net.start(config("a", &[]), 1, vec![]);
     let mut wrong = config("b", &["a"]);
@@ -118,7 +118,7 @@ fn dials_back_off_and_never_end() {
 }
 
 #[test]
-fn crash_then_the_same_name_with_a_new_creation() {
+fn a_crashed_node_comes_back_with_a_new_creation() {
     let mut net = chain();
     net.kill("c", false);
     net.run_ms(100);
@@ -140,7 +140,7 @@ fn a_restart_that_was_not_noticed_replaces_the_old_connection() {
     again.creation = 5;
     net.start(again, 9, vec![]);
     net.run_ms(900);
-    assert_eq!(net.node_downs("a", "c"), [""; 0], "the old one has a second to answer");
+    assert_eq!(net.node_downs("a", "c"), [""; 0], "the old node has a second to answer");
     net.run_ms(1100);
     check_mesh(&net, &["a", "b", "c"]);
     assert_eq!(net.node_downs("a", "c"), ["replaced"]);
@@ -154,11 +154,11 @@ fn a_restart_that_was_not_noticed_replaces_the_old_connection() {
             _ => None,
         })
         .collect();
-    assert_eq!(order, [4, 104, 5], "the old one's NodeDown comes first");
+    assert_eq!(order, [4, 104, 5], "the NodeDown of the old node comes first");
 }
 
 #[test]
-fn silence_makes_a_suspect_and_then_a_loss() {
+fn a_silent_node_is_suspected_and_then_lost() {
     let mut net = chain();
     net.run_ms(60_000);
     check_mesh(&net, &["a", "b", "c"]);
@@ -188,7 +188,7 @@ fn a_short_silence_is_forgiven() {
 }
 
 #[test]
-fn who_was_paused_gives_up_its_connections_first() {
+fn a_node_that_was_paused_drops_its_connections_first() {
     let (seen, log) = witness(|ctx| ctx.monitor_nodes());
     let mut net = Net::pair(vec![("seen", seen)], vec![]);
     net.stop("a");
@@ -206,7 +206,7 @@ fn who_was_paused_gives_up_its_connections_first() {
 }
 
 #[test]
-fn a_cut_heals_by_itself() {
+fn a_broken_connection_is_made_again() {
     let mut net = chain();
     net.part("a", "c");
     net.run_ms(30_000);
@@ -218,7 +218,7 @@ fn a_cut_heals_by_itself() {
 }
 
 #[test]
-fn leaving_is_a_state_and_a_good_bye_lasts() {
+fn leaving_is_a_state_and_a_goodbye_lasts() {
     let mut net = chain();
     command(&mut net, "c", "leave", "c");
     assert_eq!(net.state("a", "c"), Some(MemberState::Leaving));
@@ -232,7 +232,7 @@ fn leaving_is_a_state_and_a_good_bye_lasts() {
     net.run_ms(30_000);
     assert_eq!(net.state("a", "c"), Some(MemberState::Gone));
     assert_eq!(net.state("b", "c"), Some(MemberState::Gone));
-    assert_eq!(net.dials.len(), dials, "nobody dials it");
+    assert_eq!(net.dials.len(), dials, "no node dials it");
 
     let mut again = config("c", &["a"]);
     again.creation = 5;
@@ -242,10 +242,14 @@ fn leaving_is_a_state_and_a_good_bye_lasts() {
 }
 
 #[test]
-fn what_is_forgotten_is_forgotten_everywhere() {
+fn a_forgotten_node_is_forgotten_by_all() {
     let mut net = chain();
     command(&mut net, "a", "forget", "c");
-    assert_eq!(net.state("a", "c"), Some(MemberState::Up), "only who is down");
+    assert_eq!(
+        net.state("a", "c"),
+        Some(MemberState::Up),
+        "only a node that is down can be forgotten"
+    );
     net.kill("c", false);
     net.run_ms(1000);
     command(&mut net, "a", "forget", "c");
@@ -257,7 +261,7 @@ fn what_is_forgotten_is_forgotten_everywhere() {
 }
 
 #[test]
-fn another_birth_is_refused_by_name() {
+fn a_node_with_another_birth_record_is_refused_by_name() {
     let mut net = Net::new();
     net.start(config("a", &[]), 1, vec![]);
     let mut other = config("b", &["a"]);
@@ -286,11 +290,11 @@ fn proposed_names_are_dialled() {
     net.run_ms(60_000);
     check_mesh(&net, &["a", "b"]);
     let tries = net.dials.iter().filter(|(_, _, to)| *to == name("nobody")).count();
-    assert_eq!(tries, 5, "a proposal is not believed for ever");
+    assert_eq!(tries, 5, "a discovered name is only tried a few times");
 }
 
 #[test]
-fn who_is_connected_already_takes_no_dial() {
+fn a_connected_node_uses_no_dial() {
     let mut net = Net::new();
     let mut one_at_a_time = config("a", &[]);
     one_at_a_time.limits.dials_max = 1;
@@ -306,7 +310,8 @@ fn who_is_connected_already_takes_no_dial() {
     assert_eq!(net.state("a", "c"), Some(MemberState::Up));
 }
 
-/// A process that tells a node of 60 nodes that nobody ever met, and of one more life of each at every further order.
+/// A process that reports 60 nodes that no node ever met. At every further command it reports one more creation of
+/// each.
 fn liar() -> Box<net::Scripted> {
     let mut creation = 0_u32;
     scripted(move |ctx, message| {
@@ -333,7 +338,7 @@ fn liar() -> Box<net::Scripted> {
             others.extend(u16::try_from(entry.len()).unwrap().to_be_bytes());
             others.extend(entry);
         }
-        // The smallest id, to which all agree.
+        // The smallest id, on which all nodes agree.
         let identity = [0; 18];
         let hello = [
             vec![2],
@@ -354,7 +359,7 @@ fn junk(net: &Net, node: &str) -> usize {
 }
 
 #[test]
-fn a_liar_fills_no_table_and_is_not_passed_on() {
+fn made_up_nodes_fill_no_table_and_are_not_reported_on() {
     let mut net = Net::new();
     for (seed, (node, join)) in [("a", vec![]), ("b", vec!["a"])].iter().enumerate() {
         let mut config = config(node, join);
@@ -378,13 +383,13 @@ fn a_liar_fills_no_table_and_is_not_passed_on() {
         assert_eq!(
             net.state("a", node),
             Some(MemberState::Up),
-            "{node}: it gave way to who was never met"
+            "{node}: its entry was replaced by a node that was never met"
         );
     }
 }
 
 #[test]
-fn a_member_that_finds_no_room_is_refused_aloud_and_heard_again() {
+fn a_member_without_room_is_refused_with_an_event_and_accepted_later() {
     let mut net = Net::new();
     let mut two = config("a", &[]);
     two.limits.members_max = 2;
@@ -406,7 +411,7 @@ fn a_member_that_finds_no_room_is_refused_aloud_and_heard_again() {
 }
 
 #[test]
-fn the_view_is_published_whole() {
+fn every_published_view_is_complete() {
     let (seen, log) = witness(|ctx| ctx.monitor_members());
     let mut net = Net::pair(vec![("seen", seen)], vec![]);
     net.kill("b", false);
@@ -422,7 +427,7 @@ fn the_view_is_published_whole() {
 }
 
 #[test]
-fn cut_on_purpose() {
+fn a_process_can_close_a_connection() {
     let cutter = scripted(|ctx, _| ctx.disconnect(&name("b")));
     let mut net = Net::pair(vec![("cutter", cutter)], vec![]);
     net.tell("a", "cutter", Term::atom("now"));
@@ -481,7 +486,7 @@ fn output_leaves_once_per_flush_and_is_counted() {
 }
 
 #[test]
-fn who_never_reads_is_cut() {
+fn a_peer_that_never_reads_is_closed() {
     let sender = scripted(|ctx, _| {
         let bytes = vec![0; 1 << 20];
         ctx.send_bytes(&name("b"), &Atom::new("sink"), &bytes);

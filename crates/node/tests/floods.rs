@@ -1,5 +1,5 @@
-//! What a real `erl` can do a lot of: the node lives, and its memory stays bounded. Without one on the path there is
-//! nothing to test.
+//! Floods from a real `erl`: the node survives, and its memory stays limited. The tests are skipped if there is no
+//! `erl` on the path.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod erl;
@@ -12,7 +12,7 @@ use std::{
     net::TcpStream,
 };
 
-/// What memory may grow by, whatever a peer does: buffers of one message on its way, and what it may hold here.
+/// How much memory may grow, whatever a peer does: buffers for one message, and everything the peer may hold here.
 const GROWTH_BYTES_MAX: usize = 100 << 20;
 
 /// Echoes calls.
@@ -28,7 +28,7 @@ impl Process<Nothing> for Echo {
     }
 }
 
-/// Bytes of memory this process has.
+/// Resident memory of this process, in bytes.
 fn resident() -> usize {
     let pages = fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
@@ -44,7 +44,7 @@ fn check(lines: &[&str]) {
     assert!(grown < GROWTH_BYTES_MAX, "{grown} bytes more than before");
 }
 
-/// Each with long atoms that were never seen before: a node that kept them would hold more than it may.
+/// Each request has long atoms that were never seen before. A node that kept them would exceed the limit.
 #[test]
 fn spawns_of_functions_that_do_not_exist() {
     check(&[
@@ -57,7 +57,7 @@ fn spawns_of_functions_that_do_not_exist() {
 }
 
 #[test]
-fn monitors_of_a_name_that_nobody_has() {
+fn monitors_of_an_unregistered_name() {
     check(&[
         "Ms = [erlang:monitor(process, {nope, N}) || _ <- lists:seq(1, 100000)], \
            [receive {'DOWN', M, process, {nope, N}, noproc} -> ok after 20000 -> exit(timeout) end || M <- Ms], ok",
@@ -65,7 +65,7 @@ fn monitors_of_a_name_that_nobody_has() {
     ]);
 }
 
-/// Past its quota a peer is cut off, and what it held is free for its next connection.
+/// A peer beyond its limit is disconnected. Everything it held is free for its next connection.
 #[test]
 fn more_monitors_than_a_peer_may_hold() {
     if !erl::is_there() {
@@ -77,7 +77,7 @@ fn more_monitors_than_a_peer_may_hold() {
     let lines = [
         "Ms = [erlang:monitor(process, {srv, N}) || _ <- lists:seq(1, 100001)], \
            [receive {'DOWN', M, process, {srv, N}, noconnection} -> ok after 20000 -> exit(timeout) end || M <- Ms], ok",
-        // With the monitor of the call they are as many as may be.
+        // Together with the monitor of the call, this is the most that is allowed.
         "F = fun F() -> pong =:= net_adm:ping(N) orelse begin timer:sleep(100), F() end end, F(), \
            [erlang:monitor(process, {srv, N}) || _ <- lists:seq(1, 99999)], \
            1 = gen_server:call({srv, N}, 1, 20000), receive X -> {surplus, X} after 300 -> ok end",
@@ -88,7 +88,7 @@ fn more_monitors_than_a_peer_may_hold() {
     assert_eq!(shell.events.iter().filter(is_cut).count(), 1, "{:?}", shell.events);
 }
 
-/// Connections that never say a word: the node has room for so many, and soon again for a real peer.
+/// Connections that never send anything. The node accepts a limited number, and soon has room again for a real peer.
 #[test]
 fn a_thousand_idle_connections() {
     let mut shell = erl::ours(true, |node| {

@@ -1,4 +1,4 @@
-//! Connections that are given up before their handshake is over.
+//! Connections that are dropped before their handshake is over.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod stage;
@@ -7,8 +7,8 @@ use bytes::Bytes;
 use node::{ConnectionId, Event, Input, Limits};
 use stage::{PEER, Stage};
 
-/// Two nodes that dial each other at once close one of the connections, at any step; a probe looks whether the port is
-/// open. Neither is worth a warning.
+/// Two nodes that dial each other at the same time close one of the connections, at any step. A probe only checks
+/// whether the port is open. Neither deserves a warning.
 #[test]
 fn a_connection_that_is_given_up_is_not_a_failed_handshake() {
     let mut stage = Stage::bare(Limits::default());
@@ -34,5 +34,5 @@ fn a_connection_that_is_given_up_is_not_a_failed_handshake() {
     }
     stage.input(Input::Closed { connection: PEER });
     assert_eq!(call(&mut stage, 17, &[]), 0, "a probe");
-    assert_eq!(call(&mut stage, 19, &[name]), 1, "it gave its name and did not go on");
+    assert_eq!(call(&mut stage, 19, &[name]), 1, "it gave its name and then stopped");
 }

@@ -1,5 +1,5 @@
-//! `global` with a real `erl`, over loopback and without EPMD: known nodes, names, locks, clashes,
-//! cuts. Without an `erl` on the path there is nothing to test.
+//! `global` with a real `erl`, over loopback and without EPMD: known nodes, names, locks, conflicts, partitions. The
+//! tests are skipped if there is no `erl` on the path.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod shell;
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Echoes calls, until it is sent `stop`.
+/// Echoes calls until it gets `stop`.
 struct Holder;
 
 impl Process<Nothing> for Holder {
@@ -28,11 +28,11 @@ impl Process<Nothing> for Holder {
     }
 }
 
-/// The process registered as `pilot`: does what a BEAM calls it for.
+/// The process registered as `pilot`: carries out the calls of a BEAM.
 #[derive(Default)]
 struct Pilot {
     open: BTreeMap<Ref, gen_server::From>,
-    /// The name to register later, and then the holder and what was answered.
+    /// The name to register later; then its holder and the answer.
     later: Option<Term>,
     held: Option<(Pid, Ref)>,
     answer: Option<Term>,
@@ -131,8 +131,8 @@ impl Process<Nothing> for Pilot {
     }
 }
 
-/// What the programs can use besides OTP. `Agree` asks every node each time: who was dropped comes back only when
-/// somebody talks to it.
+/// Helpers for the programs, in addition to OTP. `Agree` sends each node a message every time, since a dropped node
+/// only comes back when it is contacted.
 const PRELUDE: &str = "
     Me = node(),
     Until = fun(F) -> (fun Loop(0) -> exit({timeout, F}); Loop(I) ->
@@ -142,11 +142,11 @@ const PRELUDE: &str = "
     Pilot = fun(X, Request) -> gen_server:call({pilot, X}, Request, 10000) end,
     ";
 
-/// Ends a BEAM with the test.
+/// Ends a BEAM at the end of the test.
 struct Beam(Option<Child>);
 
 impl Beam {
-    /// What it printed until now.
+    /// Everything it has printed so far.
     fn end(mut self) -> String {
         let mut erl = self.0.take().unwrap();
         erl.kill().unwrap();
@@ -164,9 +164,9 @@ impl Drop for Beam {
     }
 }
 
-/// Runs the lines as one program of the first BEAM, which can reach all; every line must say `ok`.
-/// The program knows our nodes as `N0`, `N1`, and the other BEAMs as `B1`. Those are of the release on the path.
-/// Gives what each BEAM printed.
+/// Runs the lines as one program of the first BEAM, which can reach all nodes. Every line must evaluate to `ok`. In the
+/// program, our nodes are `N0`, `N1`, and the other BEAMs are `B1` and so on. The other BEAMs use the `erl` on the
+/// path. Returns what each BEAM has printed.
 fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) -> Vec<String> {
     let mut shells: Vec<Shell> = Vec::new();
     for node in nodes {
@@ -208,7 +208,7 @@ fn check(beams: &[&str], nodes: &[&str], lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_beam_takes_a_node_into_its_partition() {
+fn a_beam_accepts_a_node_into_its_partition() {
     check(
         &["beam@127.0.1.2"],
         &["salp@127.0.1.3"],
@@ -267,7 +267,7 @@ fn locks_are_the_same_on_both_sides() {
     );
 }
 
-/// Registers a name on both sides while they are apart, and brings them together.
+/// Registers a name on both sides while they are separated, and connects them again.
 fn check_clash(beam: &str, node: &str) {
     check(
         &[beam],
@@ -289,7 +289,7 @@ fn check_clash(beam: &str, node: &str) {
 }
 
 #[test]
-fn of_two_holders_that_of_the_smaller_node_stays() {
+fn of_two_holders_the_one_on_the_smaller_node_stays() {
     check_clash("a_beam@127.0.4.2", "salp@127.0.4.3");
 }
 
@@ -299,7 +299,7 @@ fn of_two_holders_ours_stays_if_our_name_is_smaller() {
 }
 
 #[test]
-fn two_beams_and_two_nodes_become_one_and_do_so_again_after_a_cut() {
+fn two_beams_and_two_nodes_join_and_join_again_after_a_partition() {
     check(
         &["beam@127.0.6.2", "beam@127.0.6.5"],
         &["salp@127.0.6.3", "salp@127.0.6.4"],
@@ -325,9 +325,10 @@ fn two_beams_and_two_nodes_become_one_and_do_so_again_after_a_cut() {
     );
 }
 
-/// One connection is cut: it is told that overlapping partitions are prevented, and soon all is as it was.
+/// One connection is closed. The BEAM reports that overlapping partitions are prevented, and soon everything is as
+/// before.
 #[test]
-fn a_cut_is_told_and_over_soon() {
+fn a_closed_connection_is_reported_and_soon_made_again() {
     let printed = check(
         &["beam@127.0.7.32", "beam@127.0.7.34"],
         &["salp@127.0.7.33"],
@@ -341,14 +342,14 @@ fn a_cut_is_told_and_over_soon() {
                true = T < 10000000, ok",
         ],
     );
-    // Who warns depends on who hears of it first.
+    // Which node warns depends on which one is notified first.
     let is_told = |printed: &String| printed.contains("overlapping partitions");
     assert!(printed.is_empty() || printed.iter().any(is_told), "{printed:?}");
 }
 
-/// The method of a name may be a fun of a BEAM: nobody else can call it, and it is told on as it is.
+/// The method of a name may be a fun of a BEAM. No other node can call it, and it is passed on unchanged.
 #[test]
-fn pitfall_12_local_funs_are_told_on_as_they_are() {
+fn pitfall_12_local_funs_are_passed_on_unchanged() {
     check(
         &["beam@127.0.7.12", "late@127.0.7.14"],
         &["salp@127.0.7.13"],
@@ -356,7 +357,8 @@ fn pitfall_12_local_funs_are_told_on_as_they_are() {
             "pong = net_adm:ping(N0), Agree([Me, N0])",
             "X = 7, F = fun(_, P, _) -> {P, X} end, yes = global:register_name(x, self(), F), put(method, F), \
                Until(fun() -> self() =:= Pilot(N0, {whereis, x}) end)",
-            // The other BEAM joins by way of our node, which tells it the name; it meets us only then.
+            // The other BEAM joins through our node, which sends it the name. The first BEAM connects to it only after
+            // that.
             "[N0] = nodes(), Until(fun() -> ok = Pilot(N0, {dial, B1}), lists:member(B1, nodes()) end)",
             "F = get(method), Until(fun() -> [x] =:= rpc:call(B1, global, registered_names, []) end), \
                [Entry] = rpc:call(B1, ets, lookup, [global_names, x]), {x, P, F} = list_to_tuple(lists:sublist(tuple_to_list(Entry), 3)), \
@@ -365,9 +367,9 @@ fn pitfall_12_local_funs_are_told_on_as_they_are() {
     );
 }
 
-/// What everybody needs is not ended by anybody.
+/// Services that all nodes need cannot be ended by a peer.
 #[test]
-fn services_do_not_end_for_a_beam() {
+fn a_beam_cannot_end_services() {
     check(
         &["beam@127.0.7.22"],
         &["salp@127.0.7.23"],
@@ -387,9 +389,9 @@ fn services_do_not_end_for_a_beam() {
     );
 }
 
-/// Each round, both nodes change names and wait for locks, and a connection of one of them ends.
+/// In each round, both nodes change names and wait for locks, and a connection of one of them ends.
 #[test]
-fn what_nodes_ask_for_comes_to_an_end_whatever_is_cut() {
+fn requests_end_whichever_connection_is_closed() {
     check(
         &["beam@127.0.7.2"],
         &["salp@127.0.7.3", "salp@127.0.7.4"],

@@ -1,4 +1,4 @@
-//! `global` and a peer that tells it more than is good: what comes of it is bounded in entries, bytes, dials and time.
+//! `global` with a peer that sends it too much: entries, bytes, dials and time stay limited.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use wire::dist::control::{Signal, Target};
 
 const SECOND: u64 = 1000;
-/// The process of a node that peers talk to.
+/// The server of `global`, to which peers send messages.
 const SERVER: &str = "global_name_server";
 
-/// Visible nodes that know each other, and who acts at each.
+/// Visible nodes that know each other, and a process at each that acts.
 struct World {
     net: Net,
     pilots: BTreeMap<String, Pid>,
@@ -46,21 +46,21 @@ impl World {
         result
     }
 
-    /// What a call of the server at `a` gives within 100 ms.
+    /// The answers to a call of the server at `a` within 100 ms.
     fn ask(&mut self, node: &str, request: Term) -> Vec<String> {
         self.net.delivered(node);
         self.act(node, |ctx| ctx.call(&at("a", SERVER), request, 50_000_000));
         self.net.delivered(node)
     }
 
-    /// What a message to the server at `a` gives within 100 ms.
+    /// The answers to a message to the server at `a` within 100 ms.
     fn tell(&mut self, node: &str, message: Term) -> Vec<String> {
         self.net.delivered(node);
         self.act(node, |ctx| ctx.send(&at("a", SERVER), message));
         self.net.delivered(node)
     }
 
-    /// Whom a node knows.
+    /// The nodes that a node knows.
     fn known(&mut self, node: &str) -> Vec<String> {
         self.net.delivered(node);
         self.act(node, |ctx| {
@@ -71,7 +71,7 @@ impl World {
         names.split(',').filter(|n| !n.is_empty()).map(String::from).collect()
     }
 
-    /// How often `a` dialled each of these at the same moment, at most, and in all.
+    /// How often `a` dialled these nodes: at most at the same moment, and in total.
     fn dials(&self, is_one: impl Fn(&Atom) -> bool) -> (usize, usize) {
         let mut by_time: BTreeMap<u64, usize> = BTreeMap::new();
         for (at_us, from, to) in &self.net.dials {
@@ -108,7 +108,7 @@ fn long(byte: u8) -> Term {
     Term::binary(vec![byte; 400])
 }
 
-/// A process of a node that is not there.
+/// The pid of a process on a node that does not exist.
 fn ghost(node: &str) -> Pid {
     Pid {
         node: Atom::new(node),
@@ -128,7 +128,7 @@ fn only_processes_of_the_node_wait_until_others_are_in_sync() {
     let answer = world.ask("a", Term::from((verb("sync"), many)));
     assert_eq!(answer, ["reply {error,system_limit}"]);
 
-    // Who waits and ends is not waited for.
+    // A process that waits and then ends is removed.
     let before = world.act("a", |ctx| ctx.tables().monitors);
     let waiter = world.act("a", |ctx| {
         let start = move |ctx: net::Ctx<'_, '_>| {
@@ -148,7 +148,7 @@ fn only_processes_of_the_node_wait_until_others_are_in_sync() {
 }
 
 #[test]
-fn bytes_of_locks_and_names_are_bounded_and_given_back() {
+fn the_size_of_locks_and_names_is_limited_and_released() {
     let limits = Limits {
         global_bytes_per_peer_max: 1000,
         ..Limits::default()
@@ -189,7 +189,7 @@ fn bytes_of_locks_and_names_are_bounded_and_given_back() {
         assert_eq!((tables.global_locks, tables.global_names), (0, 0));
     }
 
-    // Nobody is cut off for what this node itself wants: it does not get it.
+    // If this node's own request exceeds the limit, it is refused, and no connection is closed.
     let mut world = World::new(&["a"], &limits);
     world.net.delivered("a");
     world.act("a", |ctx| {
@@ -220,7 +220,7 @@ fn a_lost_connection_is_reported_with_numbers() {
 }
 
 #[test]
-fn a_lookup_of_something_huge_does_not_wait() {
+fn a_lookup_of_a_huge_name_does_not_wait() {
     let mut world = World::new(&["a", "b"], &Limits::default());
     let pilot = world.pilots["b"].clone();
     let whereis = |global: Term, tag: Term| Term::from((verb("whereis"), global, Term::from((pilot.clone(), tag))));
@@ -238,7 +238,7 @@ fn a_lookup_of_something_huge_does_not_wait() {
 }
 
 #[test]
-fn who_is_told_of_is_dialled_a_few_at_a_time_and_then_given_up() {
+fn reported_nodes_are_dialled_a_few_at_a_time_and_then_given_up() {
     let mut world = World::new(&["a", "b"], &Limits::default());
     world.act("b", |ctx| {
         for at in 0..2000 {
@@ -261,7 +261,7 @@ fn who_is_told_of_is_dialled_a_few_at_a_time_and_then_given_up() {
     let is_ghost = |node: &Atom| node.as_str().contains("ghost") || node.as_str().contains("holder");
     let (at_once, in_all) = world.dials(is_ghost);
     assert!(at_once <= 8 && in_all > 1000, "{at_once} at once, {in_all} in all");
-    // Nothing is left of it, and nothing waits for them.
+    // Nothing is left of them, and nothing waits for them.
     assert_eq!(world.known("a"), ["b@net"]);
     assert_eq!(world.act("a", |ctx| ctx.tables().global_names), 0);
     world.net.delivered("a");
@@ -274,20 +274,20 @@ fn who_is_told_of_is_dialled_a_few_at_a_time_and_then_given_up() {
 }
 
 #[test]
-fn nobody_is_dialled_for_a_name_that_is_void() {
+fn no_node_is_dialled_for_a_void_name() {
     let mut world = World::new(&["a", "b"], &Limits::default());
     let is_ghost = |node: &Atom| node.as_str().contains("ghost");
-    // Somebody else has the lock.
+    // Another process has the lock.
     assert_eq!(world.ask("a", set_lock(verb("global"))), ["reply true"]);
     assert_eq!(world.ask("b", register(verb("x"), ghost("ghost@net"))), ["reply yes"]);
     world.ask("a", del_lock(verb("global")));
-    // What is no name of a node.
+    // Texts that are not node names.
     for node in ["ghost", "gho st@net", "ghost@", "@ghost"] {
         world.ask("b", register(verb("y"), ghost(node)));
     }
     assert_eq!(world.act("a", |ctx| ctx.tables().global_names), 0);
     assert_eq!(world.dials(is_ghost), (0, 0));
-    // A holder elsewhere has the name until its node turns out not to be there.
+    // A holder on another node has the name until its node turns out not to exist.
     world.act("b", |ctx| {
         ctx.call(
             &net::at("a", SERVER),
@@ -300,9 +300,9 @@ fn nobody_is_dialled_for_a_name_that_is_void() {
     assert_eq!(world.act("a", |ctx| ctx.tables().global_names), 0);
 }
 
-/// The name of a process at a node that this one has not met is good, and ends with it.
+/// A process on a node that this node has not met can have a name. The name ends with the process.
 #[test]
-fn a_holder_at_a_node_that_was_not_met_is_watched() {
+fn a_holder_on_an_unmet_node_is_monitored() {
     let mut world = World::new(&["a", "b"], &Limits::default());
     let hidden = net::config("c", &[]);
     world.net.start(hidden, 9, vec![]);
@@ -317,9 +317,9 @@ fn a_holder_at_a_node_that_was_not_met_is_watched() {
     assert_eq!(world.act("a", whereis), None);
 }
 
-/// Most hear of most others from somebody else.
+/// Most nodes learn of most others from a third node.
 #[test]
-fn a_mesh_of_many_forms_soon() {
+fn a_mesh_of_many_nodes_forms_soon() {
     let nodes: Vec<String> = (0..50).map(|at| format!("n{at:02}")).collect();
     let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
     let mut net = Net::new();
@@ -345,11 +345,11 @@ fn a_mesh_of_many_forms_soon() {
         if is_whole {
             break;
         }
-        assert!(seconds < 30, "it does not form");
+        assert!(seconds < 30, "the mesh does not form");
     }
 }
 
-/// The peer says something to `global`.
+/// The peer sends a message to `global`.
 fn tell_global(stage: &mut Stage, message: Term) {
     let (from, to) = (Some(peer(9)), Target::Name(Atom::new(SERVER)));
     stage.signal(&Signal::Send {
@@ -360,9 +360,9 @@ fn tell_global(stage: &mut Stage, message: Term) {
     });
 }
 
-/// Two partitions meet whose names clash: the losers live where nobody is, each elsewhere.
+/// Two partitions meet whose names conflict. The losers live on nodes that do not exist, each on a different one.
 #[test]
-fn the_losers_of_clashes_are_dialled_a_few_at_a_time() {
+fn nodes_of_losers_of_conflicts_are_dialled_a_few_at_a_time() {
     let mut stage = Stage::visible(Limits::default(), |_| {});
     let us = || Term::Atom(Atom::new("b@net"));
     let method = || Term::Export {
@@ -407,7 +407,7 @@ fn the_losers_of_clashes_are_dialled_a_few_at_a_time() {
     assert_eq!(stage.cut(), None);
     assert_eq!(stage.dialled.len(), 8, "{:?}", stage.dialled);
     let first = stage.dialled[0].clone();
-    // As time passes, the others.
+    // The others are dialled later.
     for _ in 0..20 {
         stage.now_us += 1_000_000;
         stage.input(Input::Alarm);
@@ -417,7 +417,7 @@ fn the_losers_of_clashes_are_dialled_a_few_at_a_time() {
 }
 
 #[test]
-fn who_holds_a_lock_can_give_it_back_and_the_dead_want_none() {
+fn a_holder_can_release_its_lock_and_dead_processes_get_none() {
     const CLAIMS: usize = 10_000;
     let mut world = World::new(&["a", "b"], &Limits::default());
     let lock = |ctx: net::Ctx<'_, '_>, resource, retries| ctx.global_lock(Term::atom(resource), None, retries);

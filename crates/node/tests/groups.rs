@@ -1,7 +1,7 @@
 //! Process groups: among nodes in a virtual network, and with a real `erl`.
 //!
-//! The law: once the network is whole and still, every node sees exactly those members that joined and
-//! did not leave or die, each as often as it joined.
+//! The law: once the network is complete and quiet, every node sees exactly those members that joined and did not leave
+//! or end, each as often as it joined.
 #![allow(
     clippy::unwrap_used,
     clippy::redundant_closure_for_method_calls,
@@ -22,7 +22,7 @@ use std::{cell::Cell, cell::RefCell, rc::Rc, time::Duration};
 
 // In a virtual network
 
-/// Starts a node that runs these scopes.
+/// Starts a node with these scopes.
 fn start(net: &mut Net, node: &str, creation: u32, join: &[&str], seed: u64, scopes: &'static [&'static str]) {
     let mut config = config(node, join);
     (config.hidden, config.creation) = (false, creation);
@@ -34,7 +34,7 @@ fn start(net: &mut Net, node: &str, creation: u32, join: &[&str], seed: u64, sco
     net.start(config, seed, vec![("starter", process)]);
 }
 
-/// Nodes that know each other; for each a process that looks around.
+/// Nodes that know each other, and for each a process that reads the groups.
 fn cluster(nodes: &[&str], seed: u64) -> (Net, Vec<Pid>) {
     let mut net = Net::new();
     for (at, node) in (0..).zip(nodes) {
@@ -54,7 +54,7 @@ fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
     items
 }
 
-/// What one node sees: every group with its members.
+/// The groups that one node sees, with their members.
 fn seen<P: Payload>(ctx: &Context<'_, P>, scope: &str) -> Vec<(Term, Vec<Pid>)> {
     let members = |group: Term| {
         let members = sorted(ctx.members_of(scope, &group));
@@ -101,7 +101,7 @@ fn members_are_seen_on_every_node() {
 }
 
 #[test]
-fn scopes_come_late_go_and_do_not_mix() {
+fn scopes_may_start_late_may_end_and_do_not_mix() {
     let mut net = Net::new();
     start(&mut net, "a", 4, &[], 1, &[PG, "late"]);
     start(&mut net, "b", 4, &["a"], 2, &[PG]);
@@ -130,7 +130,7 @@ fn scopes_come_late_go_and_do_not_mix() {
     assert_eq!(net.act("a", &a, |ctx| ctx.members_of("late", &group(3))), []);
     assert_eq!(net.act("b", &b, |ctx| seen(ctx, "late")), []);
 
-    // A scope that is started again finds the others, and nothing of its earlier life.
+    // A scope that is started again finds the others, but nothing of its earlier members.
     net.act("b", &b, |ctx| ctx.start_scope("late")).unwrap();
     net.run_ms(5);
     for (node, eye) in [("a", &a), ("b", &b)] {
@@ -140,7 +140,7 @@ fn scopes_come_late_go_and_do_not_mix() {
 }
 
 #[test]
-fn groups_keep_off_hidden_connections() {
+fn groups_do_not_use_hidden_connections() {
     let mut net = Net::new();
     start(&mut net, "a", 4, &[], 1, &[PG]);
     let (process, _) = witness(|ctx| {
@@ -157,7 +157,7 @@ fn groups_keep_off_hidden_connections() {
     assert_eq!(net.act("b", &b, |ctx| ctx.groups(PG)), [group(2)]);
 }
 
-/// A process that watches one group, or a whole scope, and writes down what it hears.
+/// A process that watches one group, or a whole scope, and records the changes.
 fn watcher(scope: bool) -> (Box<Scripted>, Rc<RefCell<Vec<String>>>) {
     let log: Rc<RefCell<Vec<String>>> = Rc::default();
     let written = log.clone();
@@ -186,7 +186,7 @@ fn watcher(scope: bool) -> (Box<Scripted>, Rc<RefCell<Vec<String>>>) {
 }
 
 #[test]
-fn watchers_hear_each_change_once() {
+fn watchers_get_each_change_once() {
     let mut net = Net::new();
     let visible = |net: &mut Net, node: &str, join: &[&str], mut processes: Vec<(&'static str, Box<Scripted>)>| {
         let mut config = config(node, join);
@@ -230,7 +230,7 @@ fn watchers_hear_each_change_once() {
     ];
     assert_eq!(*of_all.borrow(), expected);
 
-    // What comes in the same step as the end of the monitor is not heard any more.
+    // A change in the same step as the end of the monitor is not reported any more.
     of_one.borrow_mut().clear();
     net.act("a", &a, |ctx| {
         ctx.send(&Address::Name(Atom::new("one")), Term::atom("enough"));
@@ -255,7 +255,7 @@ impl Dice {
 
 const NODES: [&str; 4] = ["a", "b", "c", "d"];
 
-/// A cluster and what it should look like.
+/// A cluster, and the members that it should have.
 struct World {
     net: Net,
     eyes: Vec<Pid>,
@@ -330,13 +330,13 @@ impl World {
         }
     }
 
-    /// Lets the cluster come to rest.
+    /// Lets the cluster become quiet.
     fn settle(&mut self) {
         self.net.heal();
         self.net.run_ms(60_000);
     }
 
-    /// The first of these nodes that does not see what is, if there is one.
+    /// The first of these nodes that sees wrong members, if there is one.
     fn who_is_wrong(&mut self, nodes: &[&'static str]) -> Option<&'static str> {
         let mut expected: Vec<(Term, Vec<Pid>)> = Vec::new();
         for (group, pid) in sorted(self.joined.clone()) {
@@ -353,7 +353,7 @@ impl World {
 }
 
 #[test]
-fn after_any_trouble_all_see_the_same() {
+fn after_faults_all_nodes_see_the_same_members() {
     for seed in 1..=12 {
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ seed);
         let mut world = World::new(seed);
@@ -363,7 +363,7 @@ fn after_any_trouble_all_see_the_same() {
         world.settle();
         assert_eq!(world.who_is_wrong(&NODES), None, "seed {seed}");
 
-        // Who does not come back takes its members along.
+        // The members of a node that does not come back are removed.
         let [rest @ .., last] = NODES;
         world.net.kill(last, seed % 2 == 0);
         world.joined.retain(|(_, pid)| pid.node != name(last));
@@ -372,9 +372,9 @@ fn after_any_trouble_all_see_the_same() {
     }
 }
 
-/// The law is worth something: a node that misses a single join or leave is found out.
+/// Tests the law itself: a node that misses a single join or leave is detected.
 #[test]
-fn a_lost_message_is_found_out() {
+fn a_lost_message_is_detected() {
     for lost in ["join", "leave"] {
         let mut world = World::new(7);
         let pid = world.net.adopt("a");
@@ -404,13 +404,13 @@ fn a_lost_message_is_found_out() {
 const OURS: &str = "salp@127.0.0.3";
 const THEIRS: &str = "beam@127.0.0.2";
 
-/// Joins and leaves as a BEAM tells it by calls.
+/// Answers the calls of a BEAM about joins and leaves.
 struct Server {
     changes: Vec<Term>,
     ready: Rc<Cell<bool>>,
 }
 
-/// Ends of any message.
+/// A process that ends at any message.
 struct Mortal;
 impl Process<Nothing> for Mortal {
     fn handle(&mut self, ctx: &mut Context<'_, Nothing>, _: Message<Nothing>) {
@@ -478,7 +478,7 @@ fn shell(name: &str, port: u16) -> (Shell, Rc<Cell<bool>>) {
     (Shell::new(name, port, false, prepare), ready)
 }
 
-/// The node, a call of its server, and a wait of up to 5 s.
+/// The node, a call of its server, and a wait of at most 5 s.
 const PRELUDE: &str = "N = 'salp@127.0.0.3', C = fun(R) -> gen_server:call({srv, N}, R) end, \
     W = fun(F) -> (fun W(0) -> {timeout, F()}; W(I) -> \
         case F() of true -> ok; _ -> timer:sleep(10), W(I - 1) end end)(500) end";
@@ -493,48 +493,48 @@ fn a_beam_and_a_node_share_groups() {
         &[
             "{ok, P} = pg:start_link(), true = register(was, spawn(fun() -> link(P), timer:sleep(infinity) end)), \
                pong = net_adm:ping(N), [N] = nodes(), ok",
-            // Ours is seen there, theirs is seen here.
+            // The BEAM sees our members, and the node sees theirs.
             "ok = pg:join(g, self()), S = [self()], W(fun() -> C({members, pg, g}) =:= S end)",
             "M = C(spawn), put(m, M), true = C({join, pg, g2, M}), W(fun() -> pg:get_members(g2) =:= [M] end)",
             "[] = pg:get_local_members(g2), true = C({join, pg, g2, get(m)}), \
                M = get(m), W(fun() -> pg:get_members(g2) =:= [M, M] end)",
             "true = C({leave, pg, g2, get(m)}), M = get(m), W(fun() -> pg:get_members(g2) =:= [M] end)",
             "false = C({leave, pg, g3, get(m)}), false = C({join, pg, g2, self()}), ok",
-            // Any term names a group, and lists of pids join and leave.
+            // Any term can be a group, and lists of pids can join and leave.
             "G = {room, <<252>>, 1.5, #{a => [1,2,3]}, 1 bsl 70}, ok = pg:join(G, [self(), self()]), \
                S = self(), W(fun() -> C({members, pg, G}) =:= [S, S] end)",
             "G = {room, <<252>>, 1.5, #{a => [1,2,3]}, 1 bsl 70}, true = lists:member(G, C({groups, pg})), \
                ok = pg:leave(G, [self(), self()]), W(fun() -> C({members, pg, G}) =:= [] end)",
-            // 1 and 1.0 are two groups.
+            // 1 and 1.0 are different groups.
             "ok = pg:join(1, self()), ok = pg:join(1.0, self()), W(fun() -> lists:sort(C({groups, pg})) \
                =:= lists:sort([1, 1.0, g, g2]) end), ok = pg:leave(1, self()), ok = pg:leave(1.0, self()), ok",
-            // Ends, on both sides.
+            // Processes end, on both sides.
             "get(m) ! die, W(fun() -> pg:get_members(g2) =:= [] end)",
             "Q = spawn(fun() -> receive X -> X end end), ok = pg:join(g4, Q), ok = pg:join(g5, [Q, Q]), \
                ok = W(fun() -> C({members, pg, g5}) =:= [Q, Q] end), Q ! die, \
                W(fun() -> C({groups, pg}) =:= [g] end)",
-            // Who watches hears, on both sides.
+            // Watchers get the changes, on both sides.
             "S = [self()], S = C({monitor, pg, g}), ok = pg:join(g, self()), ok = pg:leave(g, self()), L = [], \
                W(fun() -> put(seen, lists:append([L] ++ [case get(seen) of undefined -> []; O -> O end] ++ \
                [C(changes)])), get(seen) =:= [{join, g, S}, {leave, g, S}] end)",
             "case erlang:function_exported(pg, monitor, 1) of false -> ok; true -> {R, []} = pg:monitor(g6), \
                M = C(spawn), true = C({join, pg, g6, M}), receive {R, join, g6, [M]} -> M ! die after 5000 -> 1 end, \
                receive {R, leave, g6, [M]} -> ok after 5000 -> timeout end end",
-            // Another scope is another world, whoever starts it first.
+            // Another scope has its own groups, whichever side starts it first.
             "{ok, _} = pg:start_link(other), ok = pg:join(other, g, self()), S = [self()], \
                ok = W(fun() -> C({members, other, g}) =:= S end), ok = pg:leave(other, g, self()), \
                ok = W(fun() -> C({groups, other}) =:= [] end), S = C({members, pg, g}), ok",
             "{ok, _} = pg:start_link(late), ok = pg:join(late, l, self()), true = C({start, late}), S = [self()], \
                W(fun() -> C({members, late, l}) =:= S end)",
-            // The scopes are those of the beginning.
+            // The scopes are still the same processes as at the start.
             "true = is_pid(whereis(was)), true = is_pid(whereis(pg)), ok",
-            // What is of no use to a scope does it no harm.
+            // Invalid messages do not harm a scope.
             "[{pg, N} ! X || X <- [hi, {discover, 1}, {join, self(), g, self()}, {leave, self(), self(), [g]}, \
                {'$gen_cast', {sync, self(), x}}, {'$gen_call', {self(), make_ref()}, monitor}]], \
                S = [self()], S = C({members, pg, g}), [g] = C({groups, pg}), ok",
         ],
     );
-    // The BEAM is gone, and its members with it.
+    // When the BEAM is gone, its members are removed.
     let eye = shell.node.adopt();
     shell.wait("no members", |shell| shell.act(&eye, |ctx| ctx.groups(PG).is_empty()));
     let cut = |event: &node::Event| matches!(event, node::Event::PeerCut { .. });
@@ -542,7 +542,7 @@ fn a_beam_and_a_node_share_groups() {
 }
 
 #[test]
-fn members_of_a_killed_node_vanish_at_a_beam() {
+fn members_of_a_killed_node_are_removed_at_a_beam() {
     let (mut shell, ready) = shell(OURS, 0);
     let program = format!(
         "{PRELUDE}, pg:start_link(), pong = net_adm:ping(N), M = C(spawn), true = C({{join, pg, g, M}}), \
@@ -569,7 +569,7 @@ fn members_of_a_killed_node_vanish_at_a_beam() {
 }
 
 #[test]
-fn members_of_a_killed_beam_vanish_at_a_node() {
+fn members_of_a_killed_beam_are_removed_at_a_node() {
     let (mut shell, ready) = shell(OURS, 0);
     let program = format!(
         "{PRELUDE}, pg:start_link(), pong = net_adm:ping(N), pg:join(g, self()), S = [self()], \

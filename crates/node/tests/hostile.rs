@@ -1,5 +1,5 @@
-//! A peer that knows the cookie and nothing else of good manners: what it sends never stops the
-//! node, and what breaks a rule ends its connection with an event that names the rule.
+//! A peer that knows the cookie but breaks the rules: nothing it sends stops the node. A broken rule ends its
+//! connection, with an event that names the rule.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod stage;
@@ -44,7 +44,7 @@ fn every_monitor_is_answered() {
 }
 
 #[test]
-fn a_demonitored_watcher_hears_nothing() {
+fn a_demonitored_watcher_gets_no_down() {
     let mut stage = Stage::new(Limits::default());
     let to = Monitored::Name(Atom::new("service"));
     let reference = stage.monitor(to.clone());
@@ -57,7 +57,7 @@ fn a_demonitored_watcher_hears_nothing() {
 }
 
 #[test]
-fn who_speaks_for_others_is_cut() {
+fn a_peer_that_sends_for_others_is_closed() {
     let service = Stage::new(Limits::default()).service;
     let strangers = [
         Pid {
@@ -115,7 +115,7 @@ fn who_speaks_for_others_is_cut() {
 }
 
 #[test]
-fn what_lies_behind_the_end_of_a_connection_is_not_heard() {
+fn signals_behind_the_end_of_a_connection_are_ignored() {
     let limits = Limits {
         output_bytes_max: 100,
         ..Limits::default()
@@ -173,7 +173,7 @@ fn signals_to_a_process_of_the_shell_keep_their_order() {
 }
 
 #[test]
-fn quotas_end_the_connection_and_free_what_was_held() {
+fn exceeded_limits_end_the_connection_and_free_its_entries() {
     let limits = Limits {
         monitors_per_peer_max: 100,
         links_per_peer_max: 100,
@@ -207,7 +207,7 @@ fn quotas_end_the_connection_and_free_what_was_held() {
 }
 
 #[test]
-fn a_link_is_answered_and_untied_in_order() {
+fn a_link_is_answered_and_removed_in_order() {
     let mut stage = Stage::new(Limits::default());
     let service = stage.service.clone();
     let dead = Pid {
@@ -251,7 +251,7 @@ fn a_link_is_answered_and_untied_in_order() {
 }
 
 #[test]
-fn services_do_not_obey() {
+fn exit_signals_of_peers_do_not_end_services() {
     let mut keepers = None;
     let mut stage = Stage::visible(Limits::default(), |node| {
         keepers = Some((node.add_service("keeper", Box::new(Service)), node.adopt_service()));
@@ -278,7 +278,7 @@ fn services_do_not_obey() {
 }
 
 #[test]
-fn servers_of_a_program_obey() {
+fn exit_signals_of_peers_end_servers_of_a_program() {
     for (reason, told) in [("kill", "killed"), ("shutdown", "shutdown")] {
         let mut stage = Stage::new(Limits::default());
         let server = stage.service.clone();
@@ -318,7 +318,7 @@ fn spawn_request(options: Vec<Term>, arguments: Term) -> Signal {
 }
 
 #[test]
-fn what_was_not_exported_does_not_run() {
+fn a_function_that_was_not_exported_does_not_run() {
     let mut stage = Stage::new(Limits::default());
     let args = || Term::List(vec![Term::chars("id")]);
     stage.signal(&spawn_request(vec![Term::atom("monitor")], args()));
@@ -351,7 +351,7 @@ fn what_was_not_exported_does_not_run() {
 }
 
 #[test]
-fn a_spawn_with_arguments_that_are_none_cuts() {
+fn a_spawn_without_an_argument_list_closes_the_connection() {
     for arguments in [Term::atom("id"), Term::NIL, Term::list([1_u8, 2])] {
         let mut stage = Stage::new(Limits::default());
         stage.signal(&spawn_request(vec![], arguments));
@@ -361,14 +361,14 @@ fn a_spawn_with_arguments_that_are_none_cuts() {
 }
 
 #[test]
-fn commands_to_the_membership_are_for_this_node_alone() {
+fn a_peer_cannot_command_the_membership() {
     let mut stage = Stage::new(Limits::default());
     stage.events.clear();
     for message in [
         Term::atom("gone"),
         Term::from((Term::atom("add"), Atom::new("evil@net"))),
     ] {
-        // Neither by its own hand nor through `rex`.
+        // The commands are ignored, whether they come directly or through `rex`.
         let relayed = Term::from((Term::atom("sbcast"), Atom::new("salp_members"), message.clone()));
         let relayed = Term::from((Term::Pid(peer(1)), relayed));
         for (name, message) in [("salp_members", message), ("rex", relayed)] {
@@ -487,7 +487,7 @@ fn no_bytes_stop_the_node() {
 }
 
 #[test]
-fn half_open_connections_are_bounded_in_number_and_time() {
+fn connections_without_a_handshake_are_limited_in_number_and_time() {
     let mut stage = Stage::bare(Limits::default());
     for number in 0..65 {
         stage.input(Input::Accepted {
@@ -507,7 +507,7 @@ fn half_open_connections_are_bounded_in_number_and_time() {
 #[test]
 fn a_tick_is_answered_but_not_an_answer() {
     let mut stage = Stage::new(Limits::default());
-    assert!(stage.sent(&[0; 4]).is_empty(), "we wrote a moment ago");
+    assert!(stage.sent(&[0; 4]).is_empty(), "the node wrote a moment ago");
     stage.now_us += 999_000;
     assert!(stage.sent(&[0; 4]).is_empty());
     stage.now_us += 100_000;
@@ -515,9 +515,9 @@ fn a_tick_is_answered_but_not_an_answer() {
     assert!(stage.sent(&[0; 4]).is_empty(), "that may have been the answer to ours");
 }
 
-// Bombs: what costs a peer little and the node memory is bounded per peer.
+// Requests that are cheap for a peer but cost memory here are limited for each peer.
 
-/// A node that runs a scope, known to the scope of its peer: the process 5 there.
+/// A node with a scope that knows the scope of its peer, which is process 5 there.
 fn scope(limits: Limits) -> Stage {
     let mut stage = Stage::visible(limits, |node| {
         node.start_scope(PG);
@@ -527,7 +527,7 @@ fn scope(limits: Limits) -> Stage {
     stage
 }
 
-/// The peer's scope says something to ours.
+/// The peer's scope sends a message to the node's scope.
 fn say(stage: &mut Stage, message: Term) {
     let to = Target::Name(Atom::new(PG));
     let (from, priority) = (Some(peer(5)), false);
@@ -551,14 +551,14 @@ fn sync(groups: Vec<(Term, Vec<Pid>)>) -> Term {
     Term::from((Term::atom("$gen_cast"), sync))
 }
 
-/// All groups the node sees.
+/// All groups that the node sees.
 fn groups(stage: &mut Stage) -> Vec<Term> {
     let eye = stage.node.adopt();
     stage.act(&eye, |ctx| ctx.groups(PG))
 }
 
 #[test]
-fn members_of_groups_are_bounded_per_peer() {
+fn group_members_are_limited_for_each_peer() {
     let limits = Limits {
         joins_per_peer_max: 100,
         group_bytes_per_peer_max: 1000,
@@ -571,7 +571,7 @@ fn members_of_groups_are_bounded_per_peer() {
     };
     let long = Term::binary(vec![b'x'; 600]);
     let longer = Term::binary(vec![b'y'; 600]);
-    // What is within the bounds, what breaks them next, and how that is called.
+    // Messages within the limits, the next message that exceeds them, and the name of the limit.
     let bombs = [
         (join(Term::Int(1), some(100)), join(Term::Int(1), some(1)), "members"),
         (join(Term::Int(1), some(1)), join(Term::Int(1), some(101)), "members"),
@@ -606,7 +606,7 @@ fn members_of_groups_are_bounded_per_peer() {
 }
 
 #[test]
-fn a_scope_speaks_for_its_own_processes_only() {
+fn a_scope_may_only_report_its_own_processes() {
     let service = scope(Limits::default()).service;
     let stranger = Pid {
         node: Atom::new("c@net"),
@@ -624,7 +624,7 @@ fn a_scope_speaks_for_its_own_processes_only() {
             assert_eq!(groups(&mut stage), []);
         }
     }
-    // Another process does not speak for the scope.
+    // Another process must not send in the name of the scope.
     let mut stage = scope(Limits::default());
     let to = Target::Name(Atom::new(PG));
     let (from, priority, message) = (Some(peer(6)), false, join(Term::Int(1), vec![peer(1)]));
@@ -639,7 +639,7 @@ fn a_scope_speaks_for_its_own_processes_only() {
 }
 
 #[test]
-fn open_fragments_are_bounded() {
+fn open_fragments_are_limited() {
     let mut stage = Stage::new(Limits::default());
     let to = Term::from((Term::Int(6), peer(1), Atom::new(""), Atom::new("service")));
     let fragment = |sequence: u64| {
@@ -662,7 +662,7 @@ fn open_fragments_are_bounded() {
 }
 
 #[test]
-fn new_atoms_leave_no_trace() {
+fn new_atoms_are_not_kept() {
     let mut stage = Stage::new(Limits::default());
     for number in 0..5000 {
         stage.signal(&Signal::SpawnRequest {
@@ -682,7 +682,7 @@ fn new_atoms_leave_no_trace() {
     stage.check_alive();
 }
 
-/// Every length and count that a frame has, as large as it gets.
+/// Every length and count in a frame, set to its largest value.
 #[test]
 fn no_length_is_believed() {
     let mut good = Vec::new();
@@ -721,7 +721,7 @@ fn no_length_is_believed() {
     }
 }
 
-/// Whoever recorded a handshake cannot do it again: the node asks another question each time.
+/// A recorded handshake cannot be replayed: the node sends another challenge each time.
 #[test]
 fn a_replayed_handshake_proves_nothing() {
     let mut stage = Stage::bare(Limits::default());
@@ -749,9 +749,9 @@ fn a_replayed_handshake_proves_nothing() {
     assert_eq!(stage.closed, [again]);
 }
 
-/// The tick time is 80 s. A BEAM whose own is longer may be silent: it answers what asks for nothing.
+/// The tick time is 80 s. A BEAM with a longer one may be silent. It answers the liveness probe.
 #[test]
-fn who_is_silent_for_half_of_the_tick_time_is_asked_for_a_sign_of_life() {
+fn a_peer_silent_for_half_of_the_tick_time_is_probed() {
     let mut stage = Stage::new(Limits::default());
     let begin_us = stage.now_us;
     let mut asked = |at_s: u64| {
@@ -769,9 +769,9 @@ fn who_is_silent_for_half_of_the_tick_time_is_asked_for_a_sign_of_life() {
     assert_eq!(asked(45), 1);
 }
 
-/// Whatever a peer has written down is a line that fits a log.
+/// Everything that a peer logs becomes a line that fits a log.
 #[test]
-fn what_a_peer_logs_is_bounded() {
+fn log_lines_of_a_peer_are_limited() {
     let mut stage = Stage::new(Limits::default());
     let huge = || Term::list((0..5000).map(|n| Term::from(n + 1000)));
     let empty = || Term::map([]);

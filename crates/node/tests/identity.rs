@@ -1,4 +1,4 @@
-//! Which cluster a node is of, what it remembers, and two lives of one name.
+//! The cluster of a node, what the node remembers, and two nodes with the same name.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -8,7 +8,7 @@ use std::ops::DerefMut;
 use net::{Net, Word, config, name, scripted};
 use node::{ClusterId, Event, Known, MemberState, MembersCommand, Memory, Message, Mismatch, Node, Term};
 
-/// A process that tells the membership what the store would: `form`, `provisional`, `serve`, `gone`.
+/// A process that sends the membership the commands of a store: `form`, `provisional`, `serve`, `gone`.
 fn store() -> Box<net::Scripted> {
     scripted(|ctx, message| {
         let Message::Term {
@@ -70,7 +70,7 @@ fn refusals(net: &Net, node: &str) -> Vec<(Mismatch, bool)> {
 }
 
 #[test]
-fn what_is_formed_is_remembered_with_its_members_until_an_orderly_end() {
+fn a_formed_cluster_is_remembered_with_its_members_until_an_orderly_end() {
     let mut net = Net::new();
     for (creation, node, join) in [(10, "a", vec![]), (11, "b", vec!["a"]), (12, "c", vec!["a"])] {
         start(&mut net, node, &join, creation, Memory::default());
@@ -95,14 +95,18 @@ fn what_is_formed_is_remembered_with_its_members_until_an_orderly_end() {
         (None, 2),
         "names to look for, and no cluster"
     );
-    assert_eq!(memory(&net, "a").members, [known("b", 11)], "it is not waited for");
+    assert_eq!(
+        memory(&net, "a").members,
+        [known("b", 11)],
+        "a node that left is not waited for"
+    );
     net.kill("b", false);
     net.run_ms(100);
-    assert_eq!(memory(&net, "a").members, [known("b", 11)], "it may come back");
+    assert_eq!(memory(&net, "a").members, [known("b", 11)], "a lost node may come back");
 }
 
 #[test]
-fn who_left_in_order_looks_for_the_others_for_a_while() {
+fn a_node_that_left_in_order_looks_for_the_others_for_a_while() {
     let mut net = Net::new();
     let former = Memory {
         cluster: None,
@@ -111,7 +115,7 @@ fn who_left_in_order_looks_for_the_others_for_a_while() {
     };
     start(&mut net, "a", &[], 10, former.clone());
     net.run_ms(20_000);
-    assert!(net.dials.len() <= 5, "and not for ever: {:?}", net.dials);
+    assert!(net.dials.len() <= 5, "it does not look forever: {:?}", net.dials);
     net.kill("a", false);
     start(&mut net, "b", &[], 11, Memory::default());
     start(&mut net, "a", &[], 12, former);
@@ -120,7 +124,7 @@ fn who_left_in_order_looks_for_the_others_for_a_while() {
 }
 
 #[test]
-fn who_is_remembered_is_dialled_and_known_to_be_down_until_it_is_declared_gone() {
+fn a_remembered_node_is_dialled_and_counts_as_down_until_declared_gone() {
     let mut net = Net::new();
     start(&mut net, "a", &[], 10, of(7, vec![known("b", 11), known("c", 12)]));
     net.run_ms(1_000);
@@ -137,7 +141,7 @@ fn who_is_remembered_is_dialled_and_known_to_be_down_until_it_is_declared_gone()
         Some(ClusterId(7)),
         "b has adopted the cluster"
     );
-    assert_eq!(net.state("b", "c"), Some(MemberState::Down), "b was told of it");
+    assert_eq!(net.state("b", "c"), Some(MemberState::Down), "a has reported it to b");
 }
 
 #[test]
@@ -159,7 +163,7 @@ fn nodes_of_two_clusters_never_mix() {
         theirs: ClusterId(theirs),
     };
     assert_eq!(refusals(&net, "b"), [(mismatch(8, 7), false)], "b goes on");
-    // Told once per connection, whatever news there is.
+    // Reported once for each connection, whatever changes.
     net.kill("a", false);
     net.kill("d", false);
     net.run_ms(1_000);
@@ -167,18 +171,18 @@ fn nodes_of_two_clusters_never_mix() {
 }
 
 #[test]
-fn one_that_starts_with_the_memory_of_another_cluster_must_end() {
+fn a_node_that_starts_with_the_memory_of_another_cluster_must_end() {
     let mut net = Net::new();
     start(&mut net, "a", &[], 10, of(7, vec![]));
     start(&mut net, "b", &["a"], 11, of(8, vec![known("x", 4)]));
     net.run_ms(500);
     assert_eq!(refusals(&net, "b").len(), 1);
-    assert!(!refusals(&net, "b")[0].1, "a holds nothing either");
+    assert!(!refusals(&net, "b")[0].1, "a has no data either");
     say(&mut net, "a", "form");
     assert!(refusals(&net, "b")[1].1, "a has formed its cluster");
     assert!(refusals(&net, "a").iter().all(|(_, is_fatal)| !is_fatal));
     assert_eq!(net.state("a", "b"), None);
-    // One that serves goes on.
+    // A node that serves goes on.
     start(&mut net, "c", &[], 12, of(9, vec![]));
     net.run_ms(50);
     say(&mut net, "c", "serve");
@@ -192,7 +196,7 @@ fn one_that_starts_with_the_memory_of_another_cluster_must_end() {
 }
 
 #[test]
-fn other_settings_end_a_node_that_starts_and_meets_a_cluster() {
+fn a_starting_node_with_other_settings_ends_when_it_meets_a_cluster() {
     let mut net = Net::new();
     start(&mut net, "a", &[], 10, Memory::default());
     net.run_ms(50);
@@ -206,7 +210,7 @@ fn other_settings_end_a_node_that_starts_and_meets_a_cluster() {
 }
 
 #[test]
-fn what_is_provisional_is_thrown_away_and_its_connections_are_cut() {
+fn provisional_data_is_thrown_away_and_its_connections_are_closed() {
     let mut net = Net::new();
     start(&mut net, "a", &[], 10, Memory::default());
     start(&mut net, "b", &[], 11, Memory::default());
@@ -216,7 +220,7 @@ fn what_is_provisional_is_thrown_away_and_its_connections_are_cut() {
     say(&mut net, "b", "provisional");
     assert_eq!(net.state("c", "b"), Some(MemberState::Up));
     let id = memory(&net, "a").cluster.unwrap();
-    // b and c, which hold what b began, meet the cluster of a through d.
+    // b and c have data that b began. They meet the cluster of a through d.
     start(&mut net, "d", &["a", "b"], 13, Memory::default());
     net.run_ms(20_000);
     for (node, other) in [("b", "a"), ("c", "a"), ("a", "b"), ("a", "c"), ("b", "c"), ("d", "c")] {
@@ -229,12 +233,16 @@ fn what_is_provisional_is_thrown_away_and_its_connections_are_cut() {
     for node in ["b", "c", "d"] {
         assert_eq!(memory(&net, node).cluster, Some(id), "{node}");
     }
-    assert_eq!(net.node_downs("b", "c").len(), 1, "cut before it went on as another");
+    assert_eq!(
+        net.node_downs("b", "c").len(),
+        1,
+        "the connection was closed before the node changed its cluster"
+    );
 }
 
-// Two lives of one name
+// Two nodes with the same name
 
-/// A node that calls itself `c`, beside the one that runs.
+/// Starts a second node with the name `c`, while the first one runs.
 fn start_second(net: &mut Net, creation: u32) {
     let mut config = config("c", &["a"]);
     config.creation = creation;
@@ -250,7 +258,7 @@ fn two_and_c() -> Net {
 }
 
 #[test]
-fn a_name_that_lives_is_kept_from_a_newcomer() {
+fn a_newcomer_does_not_get_the_name_of_a_live_node() {
     let mut net = two_and_c();
     start_second(&mut net, 99);
     net.run_ms(900);
@@ -271,7 +279,11 @@ fn a_name_whose_node_does_not_answer_goes_to_the_newcomer() {
     net.stop("c");
     start_second(&mut net, 99);
     net.run_ms(900);
-    assert_eq!(net.member("a", "c").unwrap().creation, 11, "it may still answer");
+    assert_eq!(
+        net.member("a", "c").unwrap().creation,
+        11,
+        "the old node may still answer"
+    );
     net.run_ms(200);
     assert_eq!(net.member("a", "c").unwrap().creation, 99);
     assert_eq!(net.node_downs("a", "c"), ["replaced"]);

@@ -1,5 +1,5 @@
-//! How full the tables are: what somebody holds is counted, and when it is given back or its holder is lost the figures
-//! are what they were.
+//! The sizes of tables: everything a process or peer holds is counted. When it is released, or its holder is lost, the
+//! figures return to their old values.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -7,7 +7,7 @@ mod net;
 use net::{Net, at, name, scripted};
 use node::{Address, Atom, Config, Method, PeerTables, Pid, Tables, Term, groups::DEFAULT_SCOPE as PG};
 
-/// Two visible nodes, and who acts at each.
+/// Two visible nodes, and a process at each that acts.
 struct World {
     net: Net,
     pilots: [Pid; 2],
@@ -42,18 +42,18 @@ impl World {
         self.act(node, |ctx| ctx.tables())
     }
 
-    /// What `b` holds at `a`.
+    /// What `b` has at `a`.
     fn held(&mut self) -> PeerTables {
         self.tables("a").peers.get(&name("b")).copied().unwrap_or_default()
     }
 }
 
 #[test]
-fn what_a_peer_holds_is_counted_and_gone_with_it() {
+fn entries_of_a_peer_are_counted_and_removed_with_it() {
     let mut world = World::new();
     let before = world.tables("a");
     let (empty, me) = (world.held(), world.pilots[1].clone());
-    // The scopes watch each other.
+    // The two scopes monitor each other.
     assert_eq!((empty.monitors, before.global_names, before.global_locks), (1, 0, 0));
     world.act("b", |ctx| {
         ctx.monitor(&at("a", "target"));
@@ -75,7 +75,7 @@ fn what_a_peer_holds_is_counted_and_gone_with_it() {
     assert_eq!(world.held(), expected);
     let full = world.tables("a");
     assert_eq!((full.global_names, full.global_locks), (1, 1));
-    // The holders of the name and of the lock are watched.
+    // The holders of the name and of the lock are monitored.
     assert_eq!(full.monitors, before.monitors + 2);
     world.net.kill("b", false);
     world.net.run_ms(2_000);

@@ -1,5 +1,5 @@
-//! Who stands still is lost, who is only silent is not, and a peer that does not read holds up nobody else: with a real
-//! `erl` that is stopped by the system. Without one on the path there is nothing to test.
+//! A process that stands still is lost, a silent one is not, and a peer that does not read delays no other. Tested with
+//! a real `erl` that the system stops. The tests are skipped if there is no `erl` on the path.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod shell;
@@ -19,10 +19,10 @@ use std::{
 
 const OURS: &str = "salp@127.0.7.3";
 const THEIRS: &str = "beam@127.0.7.2";
-/// What an `erl` is told so that it ticks each second, and gives a peer up that was silent for 3 to 5 s.
+/// Options that make an `erl` tick each second, and drop a peer that was silent for 3 to 5 s.
 const QUICK: &[&str] = &["-kernel", "net_ticktime", "4"];
 
-/// Echoes calls; on the cast `now` it sets a flag, on `{flood, Node}` it begins to send 40 MB a second to `sink` there.
+/// Echoes calls. On the cast `now` it sets a flag. On `{flood, Node}` it starts to send 40 MB a second to `sink` there.
 struct Server {
     now: Rc<Cell<bool>>,
     flooded: Option<Address>,
@@ -69,7 +69,7 @@ fn signal(child: &Child, name: &str) {
     assert!(done.unwrap().success());
 }
 
-/// Waits for its end while nothing moves here.
+/// Waits for the end of an `erl`, while the node does nothing.
 fn end_of(mut erl: Child) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     while erl.try_wait().unwrap().is_none() {
@@ -90,7 +90,7 @@ fn downs(shell: &Shell) -> Vec<String> {
 }
 
 #[test]
-fn a_node_that_stands_still_is_lost_to_a_beam() {
+fn a_beam_loses_a_node_that_is_stopped() {
     let (mut shell, now) = shell(4000);
     let program = format!(
         "N = '{OURS}', process_flag(trap_exit, true), pong = net_adm:ping(N), ok = net_kernel:monitor_nodes(true), \
@@ -107,13 +107,13 @@ fn a_node_that_stands_still_is_lost_to_a_beam() {
     shell.wait("it asks for it", |_| now.get());
     let printed = end_of(erl);
     assert!(printed.ends_with("true"), "{printed}");
-    // When it goes on it knows itself that it was away too long.
+    // When it goes on, it notices by itself that it was away too long.
     shell.wait("it wakes", |shell| !downs(shell).is_empty());
     assert_eq!(downs(&shell), ["paused"]);
 }
 
 #[test]
-fn a_beam_that_stands_still_is_lost_to_a_node() {
+fn a_node_loses_a_beam_that_is_stopped() {
     let (mut shell, now) = shell(4000);
     let program =
         format!("pong = net_adm:ping('{OURS}'), gen_server:cast({{srv, '{OURS}'}}, now), timer:sleep(60000).");
@@ -132,10 +132,10 @@ fn a_beam_that_stands_still_is_lost_to_a_node() {
     erl.wait().unwrap();
 }
 
-/// A tick is answered, so that two who tick at different paces keep each other: this node by itself would speak every
-/// 20 s.
+/// A tick is answered, so that two nodes with different tick times keep each other. By itself, this node would send a
+/// tick every 20 s.
 #[test]
-fn silence_is_no_loss_even_to_a_beam_that_ticks_faster() {
+fn a_beam_that_ticks_faster_keeps_a_silent_node() {
     let (mut shell, _) = shell(80_000);
     let program = format!(
         "pong = net_adm:ping('{OURS}'), ok = net_kernel:monitor_nodes(true, [{{node_type, all}}]), \
@@ -148,10 +148,9 @@ fn silence_is_no_loss_even_to_a_beam_that_ticks_faster() {
     assert_eq!(downs(&shell), ["connection_closed"]);
 }
 
-/// Nor to a node that expects to hear more often than a BEAM with the settings of its birth speaks, which is every 15
-/// s.
+/// The node expects ticks more often than a BEAM with default settings sends them, which is every 15 s.
 #[test]
-fn silence_is_no_loss_of_a_beam_that_ticks_slower() {
+fn a_node_keeps_a_silent_beam_that_ticks_slower() {
     for hidden in [false, true] {
         let (mut shell, _) = shell(2000);
         let program = format!(
@@ -167,14 +166,14 @@ fn silence_is_no_loss_of_a_beam_that_ticks_slower() {
     }
 }
 
-/// Bytes of memory this process has.
+/// Resident memory of this process, in bytes.
 fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 #[test]
-fn who_does_not_read_holds_up_nobody() {
+fn a_peer_that_does_not_read_delays_no_other() {
     let (mut shell, now) = shell(20_000);
     let sink = format!("pong = net_adm:ping('{OURS}'), gen_server:cast({{srv, '{OURS}'}}, now), timer:sleep(60000).");
     let Some(mut slow) = shell.erl_with(&[], "-name", "sink@127.0.7.4", &sink) else {
@@ -183,7 +182,8 @@ fn who_does_not_read_holds_up_nobody() {
     shell.wait("it is there", |_| now.get());
     signal(&slow, "-STOP");
     let before = resident();
-    // Meanwhile another calls; the stopped one is cut off for what waits for it, long before its silence would tell.
+    // Meanwhile another BEAM makes calls. The stopped one is disconnected because of the bytes that wait for it, long
+    // before its silence would be noticed.
     let program = format!(
         "N = '{OURS}', pong = net_adm:ping(N), gen_server:cast({{srv, N}}, {{flood, 'sink@127.0.7.4'}}), \
          Call = fun(I) -> {{T, I}} = timer:tc(fun() -> gen_server:call({{srv, N}}, I, 20000) end), timer:sleep(10), T end, \

@@ -1,4 +1,4 @@
-//! Who is connected, known and hidden, as processes see it: `nodes/1` and `monitor_nodes`.
+//! Connected, known and hidden nodes, as processes see them: `nodes/1` and `monitor_nodes`.
 #![allow(
     clippy::unwrap_used,
     clippy::redundant_closure_for_method_calls,
@@ -10,7 +10,7 @@ mod net;
 use net::{Log, Net, Scripted, at, config, name, witness};
 use node::{Context, NodeKind, Payload, Term};
 
-/// Watches the nodes, and is told twice to.
+/// Monitors the nodes, and asks for it twice.
 fn watcher() -> (Box<Scripted>, Log) {
     witness(|ctx| {
         ctx.monitor_nodes();
@@ -36,7 +36,7 @@ fn kinds<P: Payload>(ctx: &Context<'_, P>) -> [String; 5] {
     })
 }
 
-/// Pitfall 22: a connection is hidden if either side is.
+/// Pitfall 22: a connection is hidden if either side is hidden.
 #[test]
 fn pitfall_22_hidden_if_either_side_is() {
     for (a_hides, b_hides) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -82,7 +82,7 @@ fn every_kind_of_node() {
     );
 }
 
-/// The comings and goings of one peer: each once, up and down in turn.
+/// The NodeUp and NodeDown of one peer must alternate. Returns how many there were.
 #[track_caller]
 fn check_turns(log: &Log, peer: &str, context: &str) -> usize {
     let log = log.borrow();
@@ -99,7 +99,7 @@ fn check_turns(log: &Log, peer: &str, context: &str) -> usize {
 }
 
 #[test]
-fn watchers_hear_of_each_node_once() {
+fn watchers_are_notified_of_each_node_once() {
     let mut downs = 0;
     for seed in 1..=12_u64 {
         let mut net = Net::new();
@@ -107,7 +107,7 @@ fn watchers_hear_of_each_node_once() {
         let nodes = ["a", "b", "c"];
         for (at, node) in (0..).zip(nodes) {
             let (process, log) = watcher();
-            // All dial all, at the same time.
+            // All nodes dial all others at the same time.
             let others: Vec<&str> = nodes.into_iter().filter(|other| *other != node).collect();
             net.start(config(node, &others), seed * 10 + at, vec![("watcher", process)]);
             logs.push(log);
@@ -145,15 +145,15 @@ fn watchers_hear_of_each_node_once() {
 
 #[test]
 #[should_panic = "nodeup"]
-fn a_node_that_is_heard_of_twice_is_found_out() {
+fn a_second_notification_is_detected() {
     let log = Log::default();
     log.borrow_mut().extend(["nodeup b@net".into(), "nodeup b@net".into()]);
     check_turns(&log, "b", "planted");
 }
 
-/// What a peer said at once after it came comes behind its NodeUp, and nothing of it after its NodeDown.
+/// Messages that a peer sends at once come after its NodeUp, and none comes after its NodeDown.
 #[test]
-fn messages_lie_between_up_and_down() {
+fn messages_come_between_nodeup_and_nodedown() {
     let (watching, log) = watcher();
     let (greeting, _) = witness(|ctx| {
         ctx.send(&at("a", "watcher"), Term::atom("hello"));

@@ -1,4 +1,4 @@
-//! Servers and supervisors: orders of starting and stopping, restarts, giving up, and that each end is told exactly
+//! Servers and supervisors: the order of starts and stops, restarts, giving up, and that each end is reported exactly
 //! once.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -12,7 +12,7 @@ use node::{
     supervisor::{Child, DynamicSupervisor, Intensity, Restart, Shutdown, Strategy, Supervisor},
 };
 
-/// Writes down its start and its end; ends with the reason it is cast; `refuse` lets its next starts fail.
+/// Records its start and its end. Ends with the reason it is cast. `refuse` makes its next starts fail.
 struct Worker {
     name: &'static str,
     log: Log,
@@ -55,7 +55,7 @@ fn workers(names: &[&'static str], log: &Log) -> Vec<Child<Word>> {
     names.iter().map(|name| worker(name, log)).collect()
 }
 
-/// Lets `restarts_max` restarts pass within a second.
+/// Allows `restarts_max` restarts within a second.
 fn intensity(restarts_max: u32) -> Intensity {
     Intensity {
         restarts_max,
@@ -63,7 +63,7 @@ fn intensity(restarts_max: u32) -> Intensity {
     }
 }
 
-/// A node whose process `root` starts what `make` makes as `sup`, and writes down how that ends.
+/// A node whose process `root` starts the process made by `make` under the name `sup`, and records how it ends.
 fn rooted(log: &Log, make: impl Fn() -> Box<dyn Process<Word>> + 'static) -> Net {
     let (begun, ended) = (log.clone(), log.clone());
     let root = Box::new(Scripted {
@@ -104,7 +104,7 @@ fn cast(net: &mut Net, process: &str, reason: &'static str) {
     net.run_ms(1);
 }
 
-/// Calls a process of node a; the answer as text.
+/// Calls a process of node a. Returns the answer as text.
 fn ask(net: &mut Net, process: &str, request: Term) -> String {
     let asker = net.adopt("a");
     net.act("a", &asker, |ctx| ctx.call(&at("a", process), request, 60_000_000));
@@ -122,7 +122,7 @@ fn id(name: &'static str) -> Term {
     Term::atom(name)
 }
 
-/// What was written since the last time.
+/// The lines recorded since the last call.
 fn lines(log: &Log) -> Vec<String> {
     std::mem::take(&mut *log.borrow_mut())
 }
@@ -151,7 +151,7 @@ fn children_start_in_order_and_stop_in_reverse() {
 }
 
 #[test]
-fn the_strategies() {
+fn each_strategy_restarts_its_children() {
     let table: [(Strategy, &[&str]); 3] = [
         (Strategy::OneForOne, &["-b boom", "+b"]),
         (
@@ -203,7 +203,7 @@ fn giving_up_propagates_through_the_tree() {
     assert_eq!(
         lines(&log),
         ["+before", "+x", "+y", "+after"],
-        "a nested tree is up before the next child"
+        "a nested supervisor has started before the next child"
     );
     cast(&mut net, "x", "boom");
     assert_eq!(lines(&log), ["-x boom", "-y shutdown", "+x", "+y"]);
@@ -224,7 +224,7 @@ fn giving_up_propagates_through_the_tree() {
 }
 
 #[test]
-fn who_is_not_permanent_stays_away() {
+fn a_child_that_is_not_permanent_is_not_restarted_after_a_normal_end() {
     let log = Log::default();
     let held = log.clone();
     let mut net = rooted(&log, move || {
@@ -244,7 +244,7 @@ fn who_is_not_permanent_stays_away() {
     assert_eq!(children, "reply [{t,undefined,worker,[]}]");
 }
 
-/// A raw process that traps exits and does not care.
+/// A process that traps exits and ignores them.
 fn stubborn(log: &Log) -> Box<Scripted> {
     let log = log.clone();
     Box::new(Scripted {
@@ -254,7 +254,7 @@ fn stubborn(log: &Log) -> Box<Scripted> {
 }
 
 #[test]
-fn who_does_not_shut_down_in_time_is_killed() {
+fn a_child_that_does_not_shut_down_in_time_is_killed() {
     let log = Log::default();
     let held = log.clone();
     let mut net = rooted(&log, move || {
@@ -270,7 +270,7 @@ fn who_does_not_shut_down_in_time_is_killed() {
     assert_eq!(
         lines(&log),
         ["exit a@net shutdown"],
-        "the brutal one heard nothing, the first one waits"
+        "a child with `BrutalKill` gets no message; the first child still waits"
     );
     net.run_ms(20);
     assert_eq!(lines(&log), ["-first shutdown", "sup ended shutdown"]);
@@ -308,7 +308,7 @@ fn calls_wait_while_a_child_is_being_stopped() {
 }
 
 #[test]
-fn a_killed_child_is_replaced_and_its_end_told_once() {
+fn a_killed_child_is_replaced_and_its_end_reported_once() {
     let log = Log::default();
     let mut net = supervised(Strategy::OneForOne, 3, &["a"], &log);
     let watcher = net.adopt("a");
@@ -316,11 +316,11 @@ fn a_killed_child_is_replaced_and_its_end_told_once() {
     kill(&mut net, "a");
     net.run_ms(5_000);
     assert_eq!(net.delivered("a"), ["down a@a@net killed"]);
-    assert_eq!(lines(&log), ["+a", "+a"], "who is killed does not terminate");
+    assert_eq!(lines(&log), ["+a", "+a"], "terminate is not called for a killed child");
 }
 
 #[test]
-fn a_start_that_fails_undoes_those_before_it() {
+fn a_failed_start_stops_the_children_before_it() {
     let log = Log::default();
     log.borrow_mut().push("refuse c".into());
     let _net = supervised(Strategy::OneForOne, 3, &["a", "b", "c", "d"], &log);
@@ -336,7 +336,7 @@ fn a_start_that_fails_undoes_those_before_it() {
 }
 
 #[test]
-fn a_restart_that_fails_is_tried_again_until_it_is_one_too_many() {
+fn a_failed_restart_is_tried_again_until_there_are_too_many() {
     let log = Log::default();
     let mut net = supervised(Strategy::RestForOne, 3, &["a", "b", "c"], &log);
     lines(&log);
@@ -353,7 +353,7 @@ fn a_restart_that_fails_is_tried_again_until_it_is_one_too_many() {
 }
 
 #[test]
-fn a_supervisor_can_be_asked_and_told() {
+fn a_supervisor_answers_its_calls() {
     let log = Log::default();
     let held = log.clone();
     let mut net = rooted(&log, move || {
@@ -387,9 +387,9 @@ fn a_supervisor_can_be_asked_and_told() {
     assert_eq!(lines(&log), expected);
 }
 
-/// However children are killed, all run again when it is quiet, or the supervisor has ended and nobody runs.
+/// However children are killed: in the end either all run again, or the supervisor has ended and none runs.
 #[test]
-fn every_start_has_its_end() {
+fn every_start_has_one_end() {
     let strategies = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne];
     let mut given_up = 0;
     for seed in 0..60_u64 {
@@ -402,7 +402,7 @@ fn every_start_has_its_end() {
                 .wrapping_add(1_442_695_040_888_963_407);
             let victim = ["a", "b", "c"][(state >> 33) as usize % 3];
             net.tell("a", victim, node::gen_server::cast_term(Term::atom("boom")));
-            // About a third of them at the same time as the one before.
+            // About a third of the kills happen at the same time as the one before.
             if state >> 40 & 3 != 0 {
                 net.run_ms(state >> 50 & 1023);
             }
@@ -425,7 +425,7 @@ fn every_start_has_its_end() {
             );
         }
     }
-    assert!((5..55).contains(&given_up), "both ends are met: {given_up}");
+    assert!((5..55).contains(&given_up), "both results occur: {given_up}");
 }
 
 // Dynamic supervisors
@@ -443,7 +443,7 @@ fn dynamic(log: &Log, children_max: usize) -> Net {
 }
 
 #[test]
-fn a_dynamic_supervisor_starts_on_demand_up_to_its_bound() {
+fn a_dynamic_supervisor_starts_children_up_to_its_limit() {
     let log = Log::default();
     let mut net = dynamic(&log, 2);
     for name in ["x", "y"] {
@@ -472,7 +472,7 @@ fn a_dynamic_supervisor_starts_on_demand_up_to_its_bound() {
 }
 
 #[test]
-fn a_dynamic_supervisor_gives_up_and_takes_all_with_it() {
+fn a_dynamic_supervisor_that_gives_up_stops_all_children() {
     let log = Log::default();
     let mut net = dynamic(&log, 9);
     for name in ["x", "y", "z"] {
@@ -490,7 +490,7 @@ fn a_dynamic_supervisor_gives_up_and_takes_all_with_it() {
 
 // Servers
 
-/// Continues, waits, and writes down all it is asked.
+/// A server that continues, waits, and records its messages.
 struct Probe(Log);
 
 impl Probe {
@@ -548,17 +548,17 @@ fn a_server_continues_waits_and_answers() {
     net.run_ms(40);
     assert_eq!(ask(&mut net, "sup", id("echo")), "reply echo");
     net.run_ms(40);
-    assert_eq!(lines(&log), [""; 0], "each message begins the wait anew");
+    assert_eq!(lines(&log), [""; 0], "each message starts the wait again");
     net.run_ms(20);
     assert_eq!(lines(&log), ["term timeout"]);
     net.run_ms(500);
     assert_eq!(ask(&mut net, "sup", id("later")), "reply now");
     net.run_ms(500);
-    assert_eq!(lines(&log), [""; 0], "a wait without a bound has none");
+    assert_eq!(lines(&log), [""; 0], "a wait without a time has no time-out");
 }
 
 #[test]
-fn who_looks_at_a_server_does_not_end_its_wait() {
+fn reading_the_state_of_a_server_does_not_end_its_wait() {
     let log = Log::default();
     let mut net = probed(&log);
     assert_eq!(ask(&mut net, "sup", id("echo")), "reply echo");
@@ -570,17 +570,17 @@ fn who_looks_at_a_server_does_not_end_its_wait() {
         system(ctx, Term::atom("suspend"));
     });
     net.run_ms(40);
-    assert_eq!(lines(&log), [""; 0], "the wait begins anew");
+    assert_eq!(lines(&log), [""; 0], "the wait starts again");
     net.run_ms(20);
     assert_eq!(lines(&log), ["term timeout"]);
 }
 
-/// Goes on after its `init`, and ends there for this reason; writes both down.
+/// A server that continues after `init`, and then ends with this reason. It records both calls.
 struct Brief(Log, &'static str);
 
 impl GenServer<Word> for Brief {
     fn init(&mut self, ctx: Ctx<'_, '_>) -> Next {
-        // Before it goes on nothing else is handled.
+        // `handle_continue` is called before any message is handled.
         let me = Address::Pid(ctx.me().clone());
         ctx.send(&me, Term::atom("early"));
         self.0.borrow_mut().push("init".into());
@@ -606,7 +606,7 @@ impl GenServer<Word> for Brief {
 }
 
 #[test]
-fn what_follows_an_init_is_part_of_no_start() {
+fn a_continue_after_init_is_not_part_of_the_start() {
     for reason in ["normal", "boom"] {
         let log = Log::default();
         let held = log.clone();
@@ -622,7 +622,7 @@ fn what_follows_an_init_is_part_of_no_start() {
             "+next",
             "continue",
             &terminated,
-            // It is permanent, whatever its reason.
+            // It is permanent, so it is restarted whatever the reason.
             "init",
             "continue",
             &terminated,
@@ -639,7 +639,7 @@ fn what_follows_an_init_is_part_of_no_start() {
 }
 
 #[test]
-fn a_server_goes_on_from_its_init_though_the_node_is_flooded() {
+fn a_server_continues_after_init_even_if_the_node_is_flooded() {
     let (log, held) = (Log::default(), Log::default());
     let mut narrow = config("a", &[]);
     narrow.limits.queue_max = 1;
@@ -655,15 +655,15 @@ fn a_server_goes_on_from_its_init_though_the_node_is_flooded() {
     assert_eq!(
         lines(&held),
         ["init", "continue"],
-        "what was sent early is lost, this is not"
+        "the early message is lost, but the continue is not"
     );
 }
 
-/// A way out: its description, how to go it, and the reason that the server is told.
+/// A way to end a server: its description, how to do it, and the reason that `terminate` gets.
 type Way = (&'static str, &'static dyn Fn(&mut Net), &'static str);
 
 #[test]
-fn terminate_is_called_once_on_every_way_out() {
+fn terminate_is_called_once_however_a_server_ends() {
     let ways: [Way; 5] = [
         (
             "a stop with a reply",
@@ -700,7 +700,7 @@ fn terminate_is_called_once_on_every_way_out() {
     }
 }
 
-/// As `proc_lib:stop/3` does it.
+/// Stops a server like `proc_lib:stop/3`.
 fn stop(net: &mut Net) -> Vec<String> {
     let stopper = net.adopt("a");
     net.act("a", &stopper, |ctx| {
@@ -724,7 +724,7 @@ fn system(ctx: &mut Context<'_, Word>, request: Term) {
 }
 
 #[test]
-fn other_system_messages_are_answered_too() {
+fn unknown_system_messages_are_answered_too() {
     let log = Log::default();
     let mut net = probed(&log);
     let asker = net.adopt("a");
@@ -739,7 +739,7 @@ fn other_system_messages_are_answered_too() {
 }
 
 #[test]
-fn a_signal_of_another_than_the_parent_is_a_message() {
+fn an_exit_signal_from_another_process_than_the_parent_is_a_message() {
     let log = Log::default();
     let mut net = probed(&log);
     lines(&log);

@@ -1,5 +1,5 @@
-//! `global` among nodes of our own, in the virtual network: joins in all orders, names that many want,
-//! cuts, kills, pauses. Afterwards all agree and nothing is left over.
+//! `global` among salp nodes in a virtual network: joins in all orders, names that many nodes want, partitions, kills,
+//! pauses. At the end all nodes agree, and nothing is left over.
 #![allow(
     clippy::unwrap_used,
     clippy::redundant_closure_for_method_calls,
@@ -40,7 +40,7 @@ impl World {
         }
     }
 
-    /// A mesh that has settled.
+    /// Nodes that are all connected, after they have become quiet.
     fn mesh(seed: u64, nodes: &[&str]) -> Self {
         let mut world = Self::new(seed);
         for node in nodes {
@@ -73,7 +73,7 @@ impl World {
         self.net.act(node, &pilot, action)
     }
 
-    /// Begins to register a new process of this node.
+    /// Starts to register a new process of this node.
     fn register(&mut self, node: &str, global: &'static str, method: Method) -> Pid {
         self.act(node, |ctx| {
             let holder = ctx.spawn(None, scripted(|_, _| {}));
@@ -82,7 +82,7 @@ impl World {
         })
     }
 
-    /// What a local call of the server gives.
+    /// The answer to a local call of the server.
     fn ask(&mut self, node: &str, request: &'static str) -> String {
         self.net.delivered(node);
         self.act(node, |ctx| {
@@ -97,7 +97,7 @@ impl World {
         self.act(node, |ctx| ctx.whereis_global(&Term::atom(global)))
     }
 
-    /// All nodes know each other, have the same names, and no lock is left.
+    /// Checks that all nodes know each other and have the same names, and that no lock is left.
     fn check(&mut self, nodes: &[&str]) -> Result<(), String> {
         let mut tables = Vec::new();
         for node in nodes {
@@ -147,7 +147,7 @@ fn nodes_join_in_all_orders() {
 }
 
 #[test]
-fn of_all_who_want_a_name_at_once_one_gets_it() {
+fn of_all_nodes_that_want_a_name_at_once_one_gets_it() {
     let nodes = ["a", "b", "c", "d"];
     for seed in 0..10 {
         let mut world = World::mesh(seed, &nodes);
@@ -181,7 +181,7 @@ fn a_name_ends_with_its_process_and_with_its_node() {
 }
 
 #[test]
-fn a_lock_is_one_for_all_and_ends_with_its_holder() {
+fn a_lock_is_exclusive_on_all_nodes_and_ends_with_its_holder() {
     let nodes = ["a", "b", "c"];
     let mut world = World::mesh(2, &nodes);
     let lock = |world: &mut World, node: &str, retries| {
@@ -192,7 +192,7 @@ fn a_lock_is_one_for_all_and_ends_with_its_holder() {
     };
     assert_eq!(lock(&mut world, "a", Some(0)), ["reply true"]);
     assert_eq!(lock(&mut world, "b", Some(0)), ["reply false"]);
-    assert!(lock(&mut world, "b", None).is_empty(), "it waits");
+    assert!(lock(&mut world, "b", None).is_empty(), "the request waits");
     world.net.kill("a", false);
     world.net.run_ms(20 * SECOND);
     assert_eq!(world.net.delivered("b"), ["reply true"]);
@@ -202,7 +202,7 @@ fn a_lock_is_one_for_all_and_ends_with_its_holder() {
     world.check(&["b", "c"]).unwrap();
 }
 
-/// Two halves of a cluster that cannot see each other.
+/// Separates two groups of nodes, so that they cannot reach each other.
 fn part(world: &mut World, left: &[&str], right: &[&str]) {
     for a in left {
         for b in right {
@@ -255,9 +255,9 @@ fn a_lost_link_heals_without_overlapping_partitions() {
     }
 }
 
-/// `SALP_TEST_SEED` names the first of the seeds.
+/// `SALP_TEST_SEED` sets the first seed.
 #[test]
-fn a_storm_leaves_nothing_behind() {
+fn faults_in_random_order_leave_nothing_behind() {
     let nodes = ["a", "b", "c", "d", "e"];
     let first = std::env::var("SALP_TEST_SEED").map_or(0, |seed| seed.parse().unwrap());
     for seed in first..first + 12 {
@@ -298,7 +298,7 @@ fn a_storm_leaves_nothing_behind() {
         }
         world.net.heal();
         world.net.run_ms(120 * SECOND);
-        // A lock may have been got after it was given back.
+        // A lock may have been granted after it was released.
         for node in nodes {
             world.act(node, |ctx| ctx.global_unlock(Term::atom("r"), None));
         }
@@ -310,7 +310,7 @@ fn a_storm_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_check_catches_what_is_wrong() {
+fn the_check_detects_errors() {
     let nodes = ["a", "b", "c"];
     let plant = |request: fn(Pid) -> Term| {
         let mut world = World::mesh(3, &nodes);
@@ -322,7 +322,7 @@ fn the_check_catches_what_is_wrong() {
         world.net.run_ms(100);
         world.check(&nodes)
     };
-    // A name that one node alone has, a lock that nobody gives back, a node that forgot another.
+    // A name that only one node has, a lock that is never released, a node that has dropped another.
     assert!(plant(|pid| Term::from((Term::atom("register"), 1, pid, 1))).is_err());
     assert!(plant(|pid| Term::from((Term::atom("set_lock"), Term::from((1, pid))))).is_err());
     let mut world = World::mesh(3, &nodes);
@@ -332,7 +332,7 @@ fn the_check_catches_what_is_wrong() {
 }
 
 #[test]
-fn a_flood_of_messages_does_not_delay_it() {
+fn a_flood_of_messages_does_not_delay_global() {
     const FLOOD: usize = 50_000;
     let mut world = World::new(1);
     let mut narrow = config("a", &[], 4);
@@ -350,14 +350,14 @@ fn a_flood_of_messages_does_not_delay_it() {
         let server = Address::Name(Atom::new("global_name_server"));
         ctx.call(&server, Term::atom("get_known"), 1_000_000);
     });
-    // Two calls of the node, the action and its flush, which run at most ten messages twice each.
+    // The node is called twice, for the action and its flush. Each call handles at most ten messages twice.
     assert_eq!(world.net.delivered("a"), ["reply []"]);
     assert!(handled.get() <= 40, "{} came before", handled.get());
     world.net.run_ms(10);
     assert_eq!(handled.get(), FLOOD);
 }
 
-/// Two nodes; what the second sends the server of the first.
+/// Two nodes, and the messages that the second one sends to the server of the first.
 fn a_and_hostile_b(send: impl Fn(net::Ctx<'_, '_>, &Address)) -> World {
     let mut world = World::new(5);
     let mut narrow = config("a", &[], 4);
@@ -374,7 +374,7 @@ fn a_and_hostile_b(send: impl Fn(net::Ctx<'_, '_>, &Address)) -> World {
 }
 
 #[test]
-fn who_holds_too_much_is_cut_off() {
+fn a_peer_that_holds_too_much_is_closed() {
     let locks = |ctx: net::Ctx<'_, '_>, server: &Address| {
         for resource in 0..4 {
             let id = Term::from((resource, ctx.me().clone()));
@@ -395,7 +395,7 @@ fn who_holds_too_much_is_cut_off() {
 }
 
 #[test]
-fn nobody_speaks_for_others() {
+fn a_peer_cannot_act_for_others() {
     let mut world = a_and_hostile_b(|ctx, server| {
         let other = Pid {
             node: name("c"),
@@ -421,7 +421,7 @@ fn nobody_speaks_for_others() {
 }
 
 #[test]
-fn at_a_hidden_node_there_is_none() {
+fn a_hidden_node_runs_no_global() {
     let mut net = Net::new();
     net.start(net::config("a", &[]), 1, vec![]);
     let pilot = net.adopt("a");

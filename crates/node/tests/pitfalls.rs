@@ -1,5 +1,5 @@
-//! Where others before us fell when they spoke the distribution protocol, one test each. More stand
-//! where their subject is: 6 in `unnamed.rs`, 22 in `nodes.rs`.
+//! Known mistakes in other implementations of the distribution protocol, one test each. Two are in other files: 6 in
+//! `unnamed.rs`, 22 in `nodes.rs`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod stage;
@@ -19,7 +19,7 @@ use wire::{
     etf::{decode_bare, encode_bare},
 };
 
-/// Answers calls with what they ask; other messages end it.
+/// Answers calls with their request. Other messages end it.
 struct Echo;
 impl Process<Nothing> for Echo {
     fn handle(&mut self, ctx: &mut Context<'_, Nothing>, message: Message<Nothing>) {
@@ -55,7 +55,7 @@ fn call(tag: Term) -> Term {
     Term::from((Term::atom("$gen_call"), from, Term::atom("hello")))
 }
 
-/// References that double as aliases have 5 words since OTP 28, others 3: none is cut short.
+/// References that are also aliases have 5 words since OTP 28, others have 3. None must be truncated.
 #[test]
 fn pitfall_11_references_of_five_words() {
     let (mut stage, echo) = with_echo();
@@ -79,7 +79,7 @@ fn pitfall_11_references_of_five_words() {
     assert_eq!(stage.heard, [answer]);
     stage.heard.clear();
 
-    // One that differs in its last word alone is another.
+    // A reference that differs only in its last word is a different one.
     let other = Ref {
         words: [1, 2, 3, 4, 6],
         ..long.clone()
@@ -104,10 +104,10 @@ fn pitfall_11_references_of_five_words() {
     assert_eq!(stage.heard, [down]);
 }
 
-/// A scope as a BEAM has it, which ends of what it does not expect.
+/// A scope like that of a BEAM, which ends at any unexpected message.
 #[derive(Default)]
 struct Strict {
-    /// Once it knows the other.
+    /// Set once it knows the other scope.
     members: Option<BTreeMap<Term, Vec<Pid>>>,
 }
 
@@ -126,25 +126,25 @@ impl Strict {
                 let mut members = BTreeMap::new();
                 for group in groups {
                     let [group, Term::List(pids)] = group.as_tuple().unwrap() else {
-                        panic!("no group: {group}");
+                        panic!("not a group: {group}");
                     };
                     assert!(!pids.is_empty(), "a group without members");
                     let pids = pids.iter().map(|pid| pid.as_pid().unwrap().clone()).collect();
-                    assert!(members.insert(group.clone(), pids).is_none(), "a group told twice");
+                    assert!(members.insert(group.clone(), pids).is_none(), "a group listed twice");
                 }
                 self.members = Some(members);
             }
             [verb, peer, group, Term::Pid(pid)] if verb.is_atom("join") => {
                 speaks(peer);
-                let members = self.members.as_mut().expect("told before the sync");
+                let members = self.members.as_mut().expect("a change before the sync");
                 members.entry(group.clone()).or_default().push(pid.clone());
             }
             [verb, peer, Term::Pid(pid), Term::List(groups)] if verb.is_atom("leave") => {
                 speaks(peer);
-                let members = self.members.as_mut().expect("told before the sync");
+                let members = self.members.as_mut().expect("a change before the sync");
                 for group in groups {
-                    let pids = members.get_mut(group).expect("a group it knows nothing of");
-                    let at = pids.iter().position(|member| member == pid).expect("no member");
+                    let pids = members.get_mut(group).expect("an unknown group");
+                    let at = pids.iter().position(|member| member == pid).expect("not a member");
                     pids.remove(at);
                     if pids.is_empty() {
                         members.remove(group);
@@ -156,9 +156,10 @@ impl Strict {
     }
 }
 
-/// A scope of a BEAM crashes on surprises: it is sent what it knows, and the exact mirror of what is.
+/// A scope of a BEAM crashes at unexpected messages. So it only gets messages it knows, and its members always match
+/// ours.
 #[test]
-fn pitfall_15_a_scope_is_never_surprised() {
+fn pitfall_15_a_scope_gets_no_unexpected_message() {
     let mut stage = Stage::visible(Limits::default(), |_| {});
     let adopted: Vec<Pid> = (0..4).map(|_| stage.node.adopt()).collect();
     let mut alive = adopted.clone();
@@ -173,7 +174,7 @@ fn pitfall_15_a_scope_is_never_surprised() {
         let pid = alive[((dice >> 20) % alive.len() as u64) as usize].clone();
         match dice % 16 {
             0 => {
-                // It comes up, or asks once more; or it answers before it asks.
+                // The scope starts, or asks once more; or it answers before it asks.
                 let message = if dice & 0x100 == 0 {
                     Term::from((Term::atom("discover"), them.clone()))
                 } else {
@@ -188,7 +189,7 @@ fn pitfall_15_a_scope_is_never_surprised() {
                 });
             }
             1 if round % 7 == 0 => {
-                // It ends, and another takes its place that was not heard of yet.
+                // The scope ends, and another one takes its place that is not known yet.
                 them = peer(them.id + 1);
                 strict = Strict::default();
             }
@@ -204,7 +205,7 @@ fn pitfall_15_a_scope_is_never_surprised() {
         }
         for signal in std::mem::take(&mut stage.heard) {
             match signal {
-                // What is for an earlier one finds nobody.
+                // Messages for an earlier scope reach no process.
                 Signal::Send { message, to, .. } if to == Target::Pid(them.clone()) => {
                     strict.hear(&message, &scope);
                 }
@@ -236,7 +237,7 @@ fn pitfall_15_the_strict_scope_is_strict() {
     Strict { members }.hear(&leave, &peer(1));
 }
 
-/// A BEAM cuts the connection at a signal for a pid of its earlier life: none is sent.
+/// A BEAM closes the connection if it gets a signal for a pid of its earlier life. So none is sent.
 #[test]
 fn pitfall_16_nothing_goes_to_a_stale_pid() {
     let mut stage = Stage::new(Limits::default());
@@ -259,7 +260,7 @@ fn pitfall_16_nothing_goes_to_a_stale_pid() {
         ctx.call(&Address::Pid(stale.clone()), Term::Int(1), 1_000_000);
     });
     assert_eq!(stage.heard, []);
-    // Whoever waits for it is told.
+    // Every process that waits for it is notified.
     let told: Vec<String> = stage
         .delivered
         .iter()
@@ -277,7 +278,7 @@ fn pitfall_16_nothing_goes_to_a_stale_pid() {
         ["exit noconnection", "down noconnection", "no reply noconnection"]
     );
 
-    // The end of a linked process is not told to it either, and what is of today arrives.
+    // The old pid gets no exit signal of a linked process either. Signals to current pids arrive.
     stage.act(&me, |ctx| {
         ctx.link(&peer(1));
         ctx.exit(Term::atom("bye"));
@@ -295,7 +296,7 @@ fn pitfall_16_nothing_goes_to_a_stale_pid() {
     assert_eq!(stage.cut(), None);
 }
 
-/// The acknowledgement of an unlink comes before anything its process says or comes to from then on.
+/// The acknowledgement of an unlink comes before everything that the process sends or causes afterwards.
 #[test]
 fn pitfall_17_the_unlink_is_acknowledged_first() {
     let (mut stage, echo) = with_echo();
@@ -333,7 +334,7 @@ fn pitfall_17_the_unlink_is_acknowledged_first() {
     assert_eq!(stage.heard, [answer(1), ack, answer(2)], "and no exit signal");
 }
 
-/// Tags may be negative integers of 60 bits, which are no SMALL_INTEGER: they are echoed as they came.
+/// Tags may be negative integers of 60 bits, which do not fit SMALL_INTEGER. They are sent back unchanged.
 #[test]
 fn pitfall_19_tags_of_sixty_bits() {
     let (mut stage, echo) = with_echo();
@@ -361,9 +362,9 @@ fn pitfall_19_tags_of_sixty_bits() {
     }
 }
 
-/// Whoever asks makes up the pid that the answer goes to: a peer makes no process of the node speak to another.
+/// A caller can invent the pid for the answer. So a peer cannot make a process of the node send to another one.
 #[test]
-fn an_answer_to_a_process_of_the_node_comes_from_nobody() {
+fn an_answer_to_a_process_of_the_node_has_no_sender() {
     let (mut stage, echo) = with_echo();
     let pilot = stage.node.adopt();
     let from = Term::from((pilot, Term::atom("forget")));
@@ -377,7 +378,7 @@ fn an_answer_to_a_process_of_the_node_comes_from_nobody() {
     assert_eq!((from, term.to_string()), (&None, "{forget,b@net}".to_string()));
 }
 
-/// No function has so many arguments; a peer would take the spawn for a malformed one.
+/// No function has this many arguments. A peer would take the spawn for a malformed one.
 #[test]
 fn a_spawn_with_too_many_arguments_is_not_sent() {
     let (mut stage, _) = with_echo();

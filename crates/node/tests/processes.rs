@@ -17,7 +17,7 @@ fn local(process: &str) -> Address {
     Address::Name(Atom::new(process))
 }
 
-/// A process that ends with the reason it is sent.
+/// A process that ends with the reason it receives.
 fn mortal() -> Box<Scripted> {
     scripted(|ctx, message| {
         if let Message::Term { term, .. } = message {
@@ -26,7 +26,7 @@ fn mortal() -> Box<Scripted> {
     })
 }
 
-/// Answers `pid` with its own, `die` by dying, `nothing` never, and else echoes.
+/// Answers `pid` with its own pid, ends at `die`, never answers `nothing`, and echoes all else.
 fn server() -> Box<Scripted> {
     scripted(|ctx, message| {
         let Message::Term { term, .. } = message else {
@@ -52,7 +52,7 @@ fn one(processes: Vec<(&str, Box<Scripted>)>) -> Net {
     net
 }
 
-/// The node that has the other process: this one, or a peer.
+/// The node of the other process: the same node, or a peer.
 const BOTH: [&str; 2] = ["a", "b"];
 
 /// Runs `watcher` on node a and `target` on node a or b.
@@ -64,7 +64,7 @@ fn with(place: &str, watcher: Box<Scripted>, target: Box<Scripted>) -> Net {
     }
 }
 
-/// A process that does `act` when it is told to, and writes down all else.
+/// A process that does `act` on request, and records all other messages.
 fn told(mut act: impl FnMut(Ctx<'_, '_>) + 'static) -> (Box<Scripted>, Log) {
     let log = Log::default();
     let written = log.clone();
@@ -84,7 +84,7 @@ fn target_of(place: &str) -> Address {
     at(place, "target")
 }
 
-/// The pid of `target`, asked of itself.
+/// The pid of `target`, as it reports itself.
 fn pid_of(net: &mut Net, place: &str) -> Pid {
     let asker = net.adopt(place);
     let address = Address::Name(Atom::new("target"));
@@ -148,7 +148,7 @@ fn a_lost_node_ends_its_monitors_and_links_once() {
 }
 
 #[test]
-fn a_paused_node_hears_of_the_loss_itself() {
+fn a_paused_node_is_notified_of_the_loss_too() {
     let (watcher, log) = told(|ctx| {
         ctx.monitor(&target_of("b"));
     });
@@ -162,13 +162,13 @@ fn a_paused_node_hears_of_the_loss_itself() {
 }
 
 #[test]
-fn after_demonitor_nothing_comes() {
+fn after_demonitor_no_down_comes() {
     for place in BOTH {
         let mut monitor = None;
         let (watcher, log) = told(move |ctx| match monitor.take() {
             None => monitor = Some(ctx.monitor(&target_of(place))),
             Some(monitor) => {
-                // The target's end is on its way at this moment.
+                // The end of the target is on its way at this moment.
                 ctx.send(&target_of(place), Term::atom("boom"));
                 ctx.demonitor(&monitor);
             }
@@ -187,7 +187,7 @@ fn after_demonitor_no_answer_comes() {
         let (caller, log) = told(move |ctx| match call.take() {
             None => {
                 call = Some(ctx.call(&target_of(place), Term::atom("hello"), 1_000_000));
-                // Handled before the answer, which is queued behind it.
+                // Handled before the answer, which is behind it in the queue.
                 let me = Address::Pid(ctx.me().clone());
                 ctx.send(&me, Term::atom("act"));
             }
@@ -199,7 +199,7 @@ fn after_demonitor_no_answer_comes() {
     }
 }
 
-/// Two nodes that do not know each other, a process that acts at the one and one that writes down at the other.
+/// Two nodes that do not know each other, a process that acts on one, and one that records on the other.
 fn strangers() -> (Net, Pid, Pid, Log) {
     let (target, log) = witness(|ctx| ctx.trap_exit(true));
     let mut net = one(vec![]);
@@ -211,7 +211,7 @@ fn strangers() -> (Net, Pid, Pid, Log) {
 }
 
 #[test]
-fn what_is_undone_before_its_node_is_reached_leaves_nothing_there() {
+fn signals_undone_before_their_node_is_reached_leave_nothing_there() {
     let (mut net, pilot, target, log) = strangers();
     net.act("a", &pilot, |ctx| {
         ctx.link(&target);
@@ -230,7 +230,7 @@ fn what_is_undone_before_its_node_is_reached_leaves_nothing_there() {
 }
 
 #[test]
-fn an_end_before_the_node_is_reached_is_told_there() {
+fn an_end_before_the_node_is_reached_is_reported_there() {
     let (mut net, pilot, target, log) = strangers();
     net.act("a", &pilot, |ctx| {
         ctx.link(&target);
@@ -241,7 +241,7 @@ fn an_end_before_the_node_is_reached_is_told_there() {
 }
 
 #[test]
-fn links_carry_exits_both_ways_and_only_once() {
+fn links_carry_exit_signals_both_ways_and_only_once() {
     for place in BOTH {
         for trap in [false, true] {
             let mut net = with(place, witness(|_| {}).0, mortal());
@@ -271,7 +271,7 @@ fn links_carry_exits_both_ways_and_only_once() {
 }
 
 #[test]
-fn the_linked_one_dies_with_us() {
+fn a_linked_process_ends_with_the_other() {
     for place in BOTH {
         let (watcher, log) = told(move |ctx| {
             ctx.monitor(&target_of(place));
@@ -289,7 +289,7 @@ fn the_linked_one_dies_with_us() {
 }
 
 #[test]
-fn a_normal_end_kills_nobody() {
+fn a_normal_end_ends_no_other_process() {
     let mut net = with("b", witness(|_| {}).0, mortal());
     let target = pid_of(&mut net, "b");
     let me = net.adopt("a");
@@ -319,7 +319,7 @@ fn after_unlink_no_exit_comes() {
 }
 
 #[test]
-fn links_to_nobody() {
+fn links_to_dead_or_unreachable_processes_give_an_exit_signal() {
     let mut net = with("b", witness(|_| {}).0, mortal());
     let target = pid_of(&mut net, "b");
     net.tell("b", "target", Term::atom("normal"));
@@ -369,7 +369,7 @@ fn exit_signals_to_others() {
             ctx.exit_other(&target, Term::atom("please"));
         });
         net.run_ms(5);
-        assert!(log.borrow().is_empty(), "it is trapped");
+        assert!(log.borrow().is_empty(), "the exit signal is trapped");
         net.act("a", &me, |ctx| ctx.exit_other(&target, Term::atom("kill")));
         net.run_ms(5);
         assert_eq!(*log.borrow(), [format!("down target@{place}@net killed")]);
@@ -396,7 +396,7 @@ fn calls_have_one_outcome() {
 }
 
 #[test]
-fn calls_to_nobody_fail_at_once() {
+fn calls_to_unknown_processes_fail_at_once() {
     let (watcher, log) = told(|ctx| {
         ctx.call(&local("nobody"), Term::Int(1), 60_000_000);
         ctx.call(&at("b", "nobody"), Term::Int(1), 60_000_000);
@@ -430,7 +430,7 @@ fn names_are_unique_and_end_with_their_process() {
     let (me, other) = (net.adopt("a"), net.adopt("a"));
     net.act("a", &me, |ctx| {
         assert!(ctx.register("me", &me));
-        assert!(!ctx.register("also_me", &me), "it has a name");
+        assert!(!ctx.register("also_me", &me), "the process has a name");
         assert!(!ctx.register("me", &other), "the name is taken");
         assert!(!ctx.register("target", &other));
         assert_eq!(ctx.whereis("me"), Some(&me));
@@ -444,7 +444,7 @@ fn names_are_unique_and_end_with_their_process() {
     assert_eq!(net.delivered("a"), ["term 1"]);
 }
 
-/// A panic of who asked goes no further than that process, if the shell will.
+/// If the shell catches panics, a panic ends only the process that caused it.
 #[test]
 fn a_process_that_cannot_have_its_name_leaves_nothing() {
     let mut net = one(vec![("taken", mortal())]);
@@ -568,7 +568,7 @@ fn an_endless_exchange_does_not_hold_the_node() {
 }
 
 #[test]
-fn processes_of_the_shell_are_like_others() {
+fn processes_of_the_shell_are_like_other_processes() {
     let mut net = Net::pair(vec![("target", server())], vec![("target", server())]);
     let me = net.adopt("a");
     net.act("a", &me, |ctx| {
@@ -599,7 +599,7 @@ fn a_context_knows_where_it_is() {
 }
 
 #[test]
-fn what_is_too_long_for_a_member_costs_it_no_connection_and_no_end() {
+fn a_signal_that_is_too_long_closes_no_connection_and_loses_no_end() {
     let mut net = Net::new();
     for (seed, node, join) in [(2, "b", &[][..]), (1, "a", &["b"][..])] {
         let limits = Limits {
@@ -643,7 +643,7 @@ fn what_is_too_long_for_a_member_costs_it_no_connection_and_no_end() {
 }
 
 #[test]
-fn a_full_queue_loses_no_timer_and_no_outcome() {
+fn a_full_queue_drops_no_timer_and_no_outcome() {
     let log = Log::default();
     let written = log.clone();
     let busy = scripted(move |ctx, message| {
@@ -699,7 +699,7 @@ fn log_len(log: &Log) -> usize {
 }
 
 #[test]
-fn normal_ends_who_sends_it_to_itself() {
+fn an_exit_signal_normal_to_itself_ends_a_process() {
     let mut net = one(vec![]);
     let (me, other) = (net.adopt("a"), net.adopt("a"));
     let lives = |net: &mut Net, who: &Pid| {
@@ -720,7 +720,7 @@ fn normal_ends_who_sends_it_to_itself() {
 }
 
 #[test]
-fn nobody_has_the_name_that_means_nobody() {
+fn no_process_can_have_the_reserved_name() {
     let mut net = one(vec![]);
     let me = net.adopt("a");
     let registered = net.act("a", &me, |ctx| ctx.register("undefined", &me));

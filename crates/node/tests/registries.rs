@@ -1,4 +1,4 @@
-//! Registries: keys of one and of many, bounds, and that entries end with their processes.
+//! Registries: unique and duplicate keys, limits, and that entries end with their processes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -9,7 +9,7 @@ use node::{
     registry::{EntryError, Keys},
 };
 
-/// Opens a registry, and is a process that enters itself under what it is sent.
+/// A process that opens a registry, and adds itself under the keys it receives.
 fn clerk(keys: Keys) -> Box<Scripted> {
     Box::new(Scripted {
         start: Box::new(move |ctx| assert!(ctx.open_registry("phones", keys, 3))),
@@ -24,7 +24,7 @@ fn entered(net: &mut Net, key: &'static str, value: i64) -> (Pid, Result<(), Ent
 }
 
 #[test]
-fn keys_are_taken_by_one_or_by_many() {
+fn unique_keys_have_one_process_and_duplicate_keys_many() {
     for keys in [Keys::Unique, Keys::Duplicate] {
         let mut net = Net::new();
         net.start(config("a", &[]), 1, vec![("clerk", clerk(keys))]);
@@ -41,7 +41,7 @@ fn keys_are_taken_by_one_or_by_many() {
             assert_eq!(entered(&mut net, ["l", "m"][number], 3).1, Ok(()));
         }
         assert_eq!(entered(&mut net, "n", 4).1, Err(EntryError::Full));
-        // The end of a process takes its entries with it, and gives back their room.
+        // When a process ends, its entries are removed and their room is free again.
         net.act("a", &first, |ctx| ctx.exit(Term::atom("normal")));
         let reached = net.act("a", &second, |ctx| {
             ctx.dispatch("phones", &Term::atom("k"), &Term::atom("hello"))
@@ -62,7 +62,7 @@ fn keys_are_taken_by_one_or_by_many() {
             net.act("a", &second, |ctx| ctx.lookup("phones", &Term::atom("k")))
                 .is_empty()
         );
-        // And the end of its owner takes the registry.
+        // When the owner ends, its registry is removed.
         net.act("a", &second, |ctx| {
             let clerk = ctx.whereis("clerk").cloned().unwrap();
             ctx.exit_other(&clerk, Term::atom("kill"));

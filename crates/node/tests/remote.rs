@@ -1,4 +1,4 @@
-//! Remote calls between two nodes in a virtual network: every outcome, every loss, and that nothing is left behind.
+//! Remote calls between two nodes in a virtual network: every outcome, every loss, and that nothing is left over.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -22,7 +22,7 @@ impl Process<Word> for Forever {
     }
 }
 
-/// Goes on as another process, which returns.
+/// Continues as another process, which returns.
 struct Relay(u8);
 
 impl Process<Word> for Relay {
@@ -38,7 +38,7 @@ impl Process<Word> for Relay {
     }
 }
 
-/// Ends with the process inside if that panics.
+/// Ends with an error if the process inside panics.
 struct Guarded(Box<dyn Process<Word>>);
 
 impl Guarded {
@@ -92,7 +92,7 @@ fn export(node: &mut Node<Word>) {
     });
 }
 
-/// Two nodes that know each other; `a` runs the witness of what `start` asked for, with the function of `b`.
+/// Two nodes that know each other. `a` runs a witness that executes `start`; `b` has the functions.
 fn run(start: impl FnMut(Ctx<'_, '_>) + 'static, then: impl FnOnce(&mut Net)) -> Vec<String> {
     run_limited(Limits::default(), start, then)
 }
@@ -131,7 +131,7 @@ fn erpc(node: &'static str, function: &'static str, args: Vec<Term>) -> Vec<Stri
 }
 
 #[test]
-fn every_outcome_here_and_there() {
+fn every_outcome_is_the_same_here_and_there() {
     for node in ["a", "b"] {
         assert_eq!(erpc(node, "echo", vec![Term::list([1_u8, 2])]), ["reply [1,2]"]);
         assert_eq!(erpc(node, "relay", vec![]), ["reply arrived"]);
@@ -167,7 +167,7 @@ fn a_call_ends_with_the_connection_or_the_node() {
     assert_eq!(run(nowhere, |_| {}), ["no reply noconnection"]);
 }
 
-/// How many processes `b` has, as it tells.
+/// How many processes `b` has, as it reports itself.
 fn processes(net: &mut Net) -> String {
     let (client, log) = witness(|ctx| {
         let item = vec![Term::atom("process_count")];
@@ -183,7 +183,7 @@ fn processes(net: &mut Net) -> String {
 }
 
 #[test]
-fn nobody_waits_nobody_works() {
+fn a_call_ends_when_its_caller_does_not_wait() {
     let count = |ask: fn(Ctx<'_, '_>)| {
         let counted = Rc::new(RefCell::new((String::new(), String::new())));
         let told = counted.clone();
@@ -196,7 +196,7 @@ fn nobody_waits_nobody_works() {
         counted.take()
     };
     let (none, _) = count(|_| {});
-    // A call that timed out, one that was forgotten, and one whose caller died: all end there.
+    // A call that timed out, one that was given up, and one whose caller ended: all end at the other node.
     let (during, after) = count(|ctx| {
         ctx.erpc(&name("b"), "m", "forever", vec![], 1_000_000);
     });
@@ -206,13 +206,13 @@ fn nobody_waits_nobody_works() {
         let call = ctx.erpc(&name("b"), "m", "forever", vec![], 60_000_000);
         ctx.demonitor(&call);
     });
-    assert_eq!(after, none, "its pid was not known when it was forgotten");
+    assert_eq!(after, none, "its pid was not known when it was given up");
     let (_, after) = count(|ctx| {
         ctx.erpc(&name("b"), "m", "forever", vec![], 60_000_000);
         ctx.exit(Term::atom("normal"));
     });
     assert_eq!(after, none);
-    // What was spawned lives on.
+    // Spawned processes live on.
     let (during, after) = count(|ctx| {
         ctx.spawn_at(&name("b"), "m", "forever", vec![], SpawnOptions::default());
         ctx.exit(Term::atom("normal"));
@@ -228,7 +228,7 @@ fn spawn(function: &'static str, link: bool, monitor: bool) -> impl FnMut(Ctx<'_
     }
 }
 
-/// Pids differ from run to run of the code.
+/// Pids differ between versions of the code.
 fn without_pids(log: Vec<String>) -> Vec<String> {
     let is_pid = |line: &str| line.starts_with("reply <");
     log.into_iter()
@@ -237,7 +237,7 @@ fn without_pids(log: Vec<String>) -> Vec<String> {
 }
 
 #[test]
-fn the_answer_to_a_spawn_comes_before_all_it_causes() {
+fn the_answer_to_a_spawn_comes_before_its_effects() {
     let spawned = |function, link, monitor| without_pids(run(spawn(function, link, monitor), |_| {}));
     assert_eq!(spawned("exit", false, false), ["pid"]);
     assert_eq!(spawned("exit", false, true), ["pid", "down pid@b@net x"]);
@@ -260,7 +260,7 @@ fn the_answer_to_a_spawn_comes_before_all_it_causes() {
 }
 
 #[test]
-fn a_peer_has_so_many_processes_and_no_more() {
+fn the_number_of_processes_of_a_peer_is_limited() {
     let limits = Limits {
         spawns_per_peer_max: 3,
         ..Limits::default()
@@ -298,7 +298,7 @@ fn a_call_by_rex_is_answered_even_if_its_process_dies() {
 }
 
 #[test]
-fn whoever_prints_is_answered_and_a_flood_is_cut() {
+fn every_print_is_answered_and_a_flood_is_dropped() {
     const LINES: usize = 1000;
     let events = Rc::new(RefCell::new(0));
     let told = events.clone();
@@ -324,7 +324,7 @@ fn whoever_prints_is_answered_and_a_flood_is_cut() {
 }
 
 #[test]
-fn casts_and_calls_to_many() {
+fn casts_and_calls_go_to_many_nodes() {
     let (server, seen) = witness(|_| {});
     let mut net = Net::new();
     net.start_with(config("b", &[]), 2, |node| {

@@ -1,4 +1,4 @@
-//! Who sends much waits for room on the way.
+//! A process that sends much waits for room on the way.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod stage;
@@ -18,7 +18,7 @@ impl Process<Nothing> for Source {
         let to = peer(1);
         while self.left > 0 {
             if !ctx.has_room(&to.node) {
-                // Twice is once.
+                // Asking twice counts once.
                 ctx.await_room(&to.node);
                 return ctx.await_room(&to.node);
             }
@@ -28,7 +28,7 @@ impl Process<Nothing> for Source {
     }
 }
 
-/// Gives an input and a flush; what comes of it. The peer reads nothing.
+/// The effects of an input and a flush. The peer reads nothing.
 fn effects_of(stage: &mut Stage, input: Input<Nothing>) -> Vec<Effect<Nothing>> {
     let now = Time {
         monotonic_us: stage.now_us,
@@ -40,7 +40,7 @@ fn effects_of(stage: &mut Stage, input: Input<Nothing>) -> Vec<Effect<Nothing>> 
     effects
 }
 
-/// How many bytes that makes for the peer.
+/// How many bytes these effects send to the peer.
 fn bytes_of(stage: &mut Stage, input: Input<Nothing>) -> usize {
     let length = |effect: &Effect<Nothing>| match effect {
         Effect::Send { bytes, .. } => bytes.len(),
@@ -72,17 +72,17 @@ fn written(bytes: usize) -> Input<Nothing> {
 }
 
 #[test]
-fn who_asks_for_room_waits_until_half_has_left() {
+fn a_sender_that_waits_for_room_goes_on_when_half_was_written() {
     let (mut all, total) = begun(1 << 20);
-    assert_eq!(bytes_of(&mut all, Input::Alarm), 0, "there was room for all");
+    assert_eq!(bytes_of(&mut all, Input::Alarm), 0, "there was room for all messages");
     let (mut stage, first) = begun(1000);
     let message = total / 100;
     assert!((1000..1000 + message).contains(&first), "{first} of {total}");
-    assert_eq!(bytes_of(&mut stage, Input::Alarm), 0, "nobody reads");
+    assert_eq!(bytes_of(&mut stage, Input::Alarm), 0, "the peer reads nothing");
     assert_eq!(
         bytes_of(&mut stage, written(first - 501)),
         0,
-        "more than half is on its way"
+        "more than half is still unwritten"
     );
     let second = bytes_of(&mut stage, written(1));
     assert!((500..500 + message).contains(&second), "{second}");
@@ -96,7 +96,7 @@ fn who_asks_for_room_waits_until_half_has_left() {
 }
 
 #[test]
-fn to_a_node_that_is_dialled_there_is_room_for_what_waits_and_no_more() {
+fn a_node_that_is_being_dialled_has_no_room_while_messages_wait() {
     let mut stage = Stage::bare(Limits::default());
     let (pilot, to) = (stage.node.adopt(), peer(1));
     let has_room = stage.act(&pilot, |ctx| {
@@ -118,11 +118,11 @@ fn to_a_node_that_is_dialled_there_is_room_for_what_waits_and_no_more() {
     stage.input(Input::Closed {
         connection: ConnectionId(2),
     });
-    assert!(matches!(stage.delivered[..], [Message::Flush]), "nobody is there");
+    assert!(matches!(stage.delivered[..], [Message::Flush]), "no node is there");
 }
 
 #[test]
-fn who_waits_for_a_peer_that_is_lost_goes_on() {
+fn a_sender_that_waits_for_a_lost_peer_goes_on() {
     let (mut stage, _) = begun(1000);
     assert!(!stage.node.wants_flush());
     let now = Time {
@@ -136,14 +136,14 @@ fn who_waits_for_a_peer_that_is_lost_goes_on() {
 }
 
 #[test]
-fn who_reads_slowly_is_there() {
+fn a_peer_that_reads_slowly_is_alive() {
     const TICK_US: u64 = 80_000_000;
     let (mut stage, _) = begun(1000);
     let is_close = |effect: &Effect<Nothing>| matches!(effect, Effect::Close { .. });
     for _ in 0..30 {
         stage.now_us += TICK_US / 8;
         let effects = effects_of(&mut stage, written(10));
-        assert!(!effects.iter().any(is_close), "it takes some now and then");
+        assert!(!effects.iter().any(is_close), "the peer reads from time to time");
     }
     stage.heard.clear();
     let mut eighths = 0;
@@ -160,7 +160,7 @@ fn who_reads_slowly_is_there() {
             }
         }
     }
-    assert!((8..10).contains(&eighths), "it takes nothing: {eighths}");
+    assert!((8..10).contains(&eighths), "the peer reads nothing: {eighths}");
     let asked = |signal: &Signal| matches!(signal, Signal::Monitor { .. });
-    assert!(stage.heard.iter().any(asked), "it was asked for a sign of life");
+    assert!(stage.heard.iter().any(asked), "the peer was probed");
 }

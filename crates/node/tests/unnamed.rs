@@ -1,4 +1,4 @@
-//! A BEAM without a name (`erl -name undefined@HOST`) connects and is given one.
+//! A BEAM without a name (`erl -name undefined@HOST`) connects and gets one.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod shell;
@@ -11,7 +11,7 @@ use shell::{Nothing, Shell};
 
 const OURS: &str = "salp@127.0.0.5";
 
-/// Answers any call with the hidden peers it sees.
+/// Answers each call with the hidden peers it sees.
 struct Server;
 impl Process<Nothing> for Server {
     fn handle(&mut self, ctx: &mut Context<'_, Nothing>, message: Message<Nothing>) {
@@ -24,7 +24,7 @@ impl Process<Nothing> for Server {
     }
 }
 
-/// With short names too, as `erl -sname undefined` asks for; the host is then where its socket comes from.
+/// The same with short names, as for `erl -sname undefined`. The host is then the address of its socket.
 #[test]
 fn a_beam_without_a_name_may_use_short_names() {
     let mut shell = Shell::new("salp@localhost", 0, false, |node| {
@@ -47,7 +47,7 @@ fn pitfall_6_a_beam_without_a_name_is_given_one() {
         "'nonode@nohost' = node(), true = net_kernel:connect_node(N), ok",
         "[_, _] = string:lexemes(atom_to_list(node()), \"@\"), Me = node(), [Me] = gen_server:call({srv, N}, who), ok",
         "[] = nodes(), [N] = nodes(hidden), pong = net_adm:ping(N), ok",
-        // Disconnected it loses its name, and is given it again in another life.
+        // After a disconnection it has no name, and gets the same name with another creation.
         "put(was, {node(), self()}), put(pid, term_to_binary(self())), true = erlang:disconnect_node(N), \
            timer:sleep(300), true = net_kernel:connect_node(N), Me = node(), [Me] = gen_server:call({srv, N}, who), \
            {Me, _} = get(was), true = term_to_binary(self()) =/= get(pid), ok",

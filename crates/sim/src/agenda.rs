@@ -1,4 +1,4 @@
-//! What will happen, in the order in which it does.
+//! The events of a run, in order of their time.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Event {
-    /// Something begins or ends that no node or operator does in order.
+    /// Whether this event begins or ends a fault; orderly stops, starts and an operator's commands are not faults.
     pub fn is_trouble(&self) -> bool {
         match self {
             Self::Connect { .. }
@@ -42,14 +42,14 @@ impl Event {
     }
 }
 
-/// Something that happens at a time.
+/// Something that happens at a certain time.
 #[derive(Debug)]
 pub enum Event {
-    /// A dial reaches its target, or does not.
+    /// A dial reaches its target, or fails.
     Connect { from: Socket, target: Atom },
-    /// Something comes to an end of a connection.
+    /// A parcel reaches one end of a connection.
     Arrive { wire: usize, end: usize, parcel: Parcel },
-    /// A node is told something.
+    /// A node gets an input.
     Give {
         machine: usize,
         life: u64,
@@ -57,64 +57,64 @@ pub enum Event {
     },
     /// A node has no further input at hand.
     Flush { machine: usize, life: u64 },
-    /// A node's deadline.
+    /// A node's deadline has come.
     Alarm { machine: usize, life: u64 },
-    /// A client stops thinking.
+    /// A client has waited long enough and sends its next batch.
     Client(usize),
-    /// Something goes wrong.
+    /// A fault strikes.
     Strike(Fault),
-    /// A direction is blocked, or no longer; connections may be cut then.
+    /// One direction between two machines is blocked.
     Block { from: usize, to: usize },
-    /// See [`Event::Block`].
+    /// A block ends. With `cut`, connections between the two machines are cut then.
     Unblock { from: usize, to: usize, cut: bool },
-    /// A node goes on.
+    /// A paused node goes on.
     Resume { machine: usize, life: u64 },
     /// A machine starts its node.
     Start(usize),
-    /// The next node of a rolling restart.
+    /// The next node of a rolling restart is restarted.
     Roll(usize),
-    /// A node that has left ends.
+    /// The process of a node that has left ends.
     End { machine: usize, life: u64 },
-    /// An operator gives up the nodes for which a node waits.
+    /// An operator gives up the nodes that this node waits for.
     AcceptLoss { machine: usize, life: u64 },
-    /// Sends are as TCP makes them again.
+    /// Sends are as reliable as TCP again.
     Calm,
-    /// A machine's lines are as fast as they were.
+    /// The links of a machine get their normal speed back.
     Hasten(usize),
-    /// A late node gets to what it was given.
+    /// A slow node handles an input that it got earlier.
     Late {
         machine: usize,
         life: u64,
         input: Input<Payload>,
     },
-    /// A node is late no more.
+    /// A slow node handles inputs at once again.
     Brisk(usize),
-    /// A machine starts its node, which is told of these nodes alone.
+    /// A machine starts its node with these names as the nodes to join.
     StartTold { machine: usize, told: Vec<Atom> },
-    /// A write of a state file is done.
+    /// A write of a state file is complete.
     Written { machine: usize, life: u64 },
-    /// A supervisor looks whether a node has ended by itself.
+    /// A supervisor checks whether a node has ended by itself.
     Supervise { machine: usize, life: u64 },
-    /// An outsider goes.
+    /// An outsider is removed.
     Expel(usize),
-    /// A look at the whole.
+    /// The checker looks at all nodes.
     Look,
 }
 
-/// What will happen.
+/// The events to come.
 #[derive(Debug, Default)]
 pub struct Agenda {
-    /// Time since the beginning.
+    /// Simulated time since the beginning.
     pub now_us: u64,
     sequence: u64,
-    /// When, which of its time, and the place of the event.
+    /// Time, sequence number (for events at the same time), and the event's place in `events`.
     times: BinaryHeap<Reverse<(u64, u64, usize)>>,
     events: Vec<Option<Event>>,
     free: Vec<usize>,
 }
 
 impl Agenda {
-    /// At a time.
+    /// Adds an event at a time.
     pub fn at(&mut self, at_us: u64, event: Event) {
         self.sequence += 1;
         let place = self.free.pop().unwrap_or_else(|| {
@@ -125,12 +125,12 @@ impl Agenda {
         self.times.push(Reverse((at_us.max(self.now_us), self.sequence, place)));
     }
 
-    /// After a time.
+    /// Adds an event after a delay.
     pub fn after(&mut self, delay_us: u64, event: Event) {
         self.at(self.now_us + delay_us, event);
     }
 
-    /// Tells a node something after a time.
+    /// Gives a node an input after a delay.
     pub fn give_after(&mut self, delay_us: u64, to: Socket, input: Input<Payload>) {
         self.after(
             delay_us,
@@ -142,7 +142,7 @@ impl Agenda {
         );
     }
 
-    /// The next event up to a time, which it then is.
+    /// The next event at or before `until_us`, if there is one. Moves the time to that event.
     pub fn next(&mut self, until_us: u64) -> Option<Event> {
         let &Reverse((at_us, _, place)) = self.times.peek()?;
         if at_us > until_us {

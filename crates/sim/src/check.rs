@@ -1,4 +1,5 @@
-//! What must hold: while it runs ([`Quiet`] says when how much may be asked), and once all is mended ([`settled`]).
+//! What must hold while the world runs, and after it has healed ([`settled`]). [`Quiet`] says when the stricter checks
+//! apply.
 
 use store::{
     clock::Clock, cluster::Seat, config::Config, dot::Writer, message::Copy, object::Value, slot, store::Store,
@@ -10,46 +11,45 @@ use crate::{
     rules::{Reader, Sight, Spot},
 };
 
-/// Nothing, or what is wrong.
+/// `Ok`, or what is wrong.
 pub type Verdict = Result<(), String>;
 
-/// Longest time until all is healed once nothing goes wrong any more.
+/// Longest time until the cluster is healed after the last fault.
 const HEAL_US_MAX: u64 = 120_000_000;
-/// Time the healed cluster is left alone before it is checked: two rounds of anti-entropy.
+/// How long the healed cluster is left alone before it is checked: two rounds of anti-entropy.
 const REST_US: u64 = 8_000_000;
-/// Time after which everything that expires is freed: the longest deadline, and the grace of counters.
+/// Time after which everything that expires is freed: the longest deadline, plus the grace time of counters.
 const EXPIRE_US_MAX: u64 = 90_000_000;
-/// Time in which a node tells its status: it asks the others first.
+/// Time in which a node reports its status; it asks the other nodes first.
 const ANSWER_US: u64 = 500_000;
 
-/// Whether the main cluster is *quiet*: nothing is blocked, cut, slow or hostile, no node stands still; every two nodes
-/// with a ready copy are connected; and every ready copy covers what any other ready copy of its shard had at the look
-/// before.
+/// Whether the main cluster is *quiet*: no network fault, no slow and no paused node; every two nodes with a ready copy
+/// are connected; and every ready copy covers what any ready copy of its shard had at the previous look.
 ///
-/// The last two are read off the stores themselves, not believed. A crash and what follows from it does not end the
-/// quiet by itself: that other replicas take over without a seam is what is to be checked.
+/// The last two conditions are read from the stores themselves. A crash and its effects do not end the quiet: that
+/// other replicas take over without an error is what these checks test.
 #[derive(Debug, Default)]
 pub struct Quiet {
-    /// When it last was not, as far as it was looked at.
+    /// The latest time at which the world was not quiet, as far as this checker knows.
     disturbed_us: u64,
-    /// When something last struck that was no orderly stop or start.
+    /// When the last fault struck other than an orderly stop or start.
     pub troubled_us: Option<u64>,
-    /// Something has happened since the last look.
+    /// Whether something has struck since the last look.
     struck: bool,
-    /// When it last was not for another reason than that sends are lost or copies differ.
+    /// When the world last was not quiet for a reason other than lost sends or differing copies.
     cut_us: u64,
-    /// It was at the last look, and nothing has happened since.
+    /// Whether the world was quiet at the last look, and nothing has struck since.
     now: bool,
-    /// Likewise for [`Quiet::connected_since`].
+    /// The same for [`Quiet::connected_since`].
     connected: bool,
-    /// When the look before was.
+    /// The time of the previous look.
     looked_us: u64,
-    /// The ready copies at the look before: by shard, the machine, the life and the clock.
+    /// The ready copies at the previous look: for each shard, machine, life and clock.
     before: Vec<Vec<(usize, u64, Clock)>>,
 }
 
 impl Quiet {
-    /// Something is not as it should be.
+    /// Notes that the world is not quiet now.
     pub fn disturbed(&mut self, now_us: u64) {
         self.disturbed_us = self.disturbed_us.max(now_us);
         self.cut_us = self.disturbed_us;
@@ -57,18 +57,18 @@ impl Quiet {
         self.struck = true;
     }
 
-    /// Whether it has been quiet since then.
+    /// Whether the world has been quiet since `from_us`.
     pub fn since(&self, from_us: u64) -> bool {
         self.now && self.disturbed_us < from_us
     }
 
-    /// Whether nobody was cut off or stood still since then.
+    /// Whether no node was disconnected or paused since `from_us`.
     pub fn connected_since(&self, from_us: u64) -> bool {
         self.connected && self.cut_us < from_us
     }
 
-    /// Looks at the world, from time to time. Gives the time of the look before if the world has been quiet since: then
-    /// every ready copy has what any had by then.
+    /// Looks at all nodes. Returns the time of the previous look if the world has been quiet since: then every ready
+    /// copy has everything that any ready copy had at that time.
     pub fn look(&mut self, world: &World) -> Option<u64> {
         let copies = ready_copies(world);
         self.connected = world.network.is_open() && running_well(world) && connected(world);
@@ -84,9 +84,10 @@ impl Quiet {
         self.since(before_us).then_some(before_us)
     }
 
-    /// The law of dropping: the node on `machine` has just dropped copies; all replicas of its view must be ready and
-    /// cover what it had at the last look. Asked in a quiet world only, for in another they may have lost it since; and
-    /// once for each copy, for its view may change and new replicas have yet to be filled.
+    /// The law of dropping. The node on `machine` has just dropped copies. All replicas in its view must be ready, and
+    /// cover what the dropped copy had at the last look. Checked only in a quiet world, since otherwise a replica may
+    /// have lost data in the meantime. Checked once for each copy, since the node's view may change and new replicas
+    /// take time to fill.
     pub fn may_drop(&mut self, world: &World, machine: usize) -> Verdict {
         if !self.since(world.now_us()) {
             return Ok(());
@@ -124,7 +125,7 @@ impl Quiet {
         Ok(())
     }
 
-    /// Whether each of these ready copies has all that any other had before.
+    /// Whether each of these ready copies has everything that any ready copy had before.
     fn is_covered_by(&self, now: &[Vec<(usize, u64, Clock)>]) -> bool {
         self.before.iter().zip(now).all(|(before, now)| {
             now.iter()
@@ -132,8 +133,8 @@ impl Quiet {
         })
     }
 
-    /// Whether without some machines each shard still has so many ready copies, or all that there are machines for,
-    /// which cover what those machines had at the last look.
+    /// Whether each shard has at least `copies` ready copies left without `machines` (or as many as there are other
+    /// machines). Only copies that cover what `machines` had at the last look count.
     pub fn can_lose(&self, world: &World, machines: &[usize], copies: usize) -> bool {
         let now = ready_copies(world);
         let counted = world.running().into_iter().filter(|at| world.counts(*at));
@@ -173,7 +174,7 @@ fn running_well(world: &World) -> bool {
         .all(|machine| machine.life.as_ref().is_none_or(|life| !life.paused))
 }
 
-/// Whether every two nodes with a ready copy see each other.
+/// Whether every two nodes with a ready copy have each other as peers.
 pub fn connected(world: &World) -> bool {
     let serving: Vec<_> = world
         .stores()
@@ -191,7 +192,7 @@ pub fn connected(world: &World) -> bool {
 
 // Single stores
 
-/// The keyspace of a key, told by its name: `w` is for what `FLUSHALL` strikes.
+/// The keyspace of a key, which its name tells: keys that begin with `w` are in the keyspace that `FLUSHALL` clears.
 pub fn keyspace(key: &str) -> u16 {
     u16::from(key.starts_with('w'))
 }
@@ -201,13 +202,13 @@ fn shard_of(store: &Store, key: &str) -> usize {
     usize::from(keyspace(key) * shards + slot::shard(slot::slot(key.as_bytes()), shards))
 }
 
-/// What a store shows of a key.
+/// The value that a store has for a key.
 pub fn shown(store: &Store, key: &str) -> Option<Vec<u8>> {
     let view = store.shard(shard_of(store, key)).view(key.as_bytes(), store.now_ms())?;
     Some(store::call::text(&view.value).into_owned())
 }
 
-/// Whether a store shows write `number` of a key, or a later one; or nothing, if that was a delete.
+/// Whether a store shows write `number` of a key or a later one. After a delete it may also show nothing.
 pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
     match shown(store, key) {
         None => deleted && is_ready(store, key),
@@ -222,9 +223,9 @@ pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
     }
 }
 
-/// Whether every ready copy that the primary of a key waits for holds write `number`: those of its peers, unless a peer
-/// was silent for the write timeout and has not answered since. If two nodes take themselves for the primary, one of
-/// them must be right; if none does, there is nothing to ask.
+/// Whether every ready copy that the key's primary waits for holds write `number`. The primary waits for the copies of
+/// its peers, except for a peer that was silent for the write timeout and has not answered since. If two nodes act as
+/// primary, the check must succeed for one of them. If no node does, nothing is checked.
 pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdict {
     let stores: Vec<_> = world.stores().filter(|(at, _)| world.counts(*at)).collect();
     let mut lacking = None;
@@ -254,12 +255,12 @@ pub fn all_hold(world: &World, key: &str, number: usize, deleted: bool) -> Verdi
     }
 }
 
-/// Whether a store has a whole copy of a key's shard. Another one shows 0 of a counter, whatever that is.
+/// Whether a store has a ready copy of a key's shard. A copy that is not ready shows 0 for any counter.
 pub fn is_ready(store: &Store, key: &str) -> bool {
     store.cluster().copy(shard_of(store, key)) == Copy::Ready
 }
 
-/// What a store has of a counter.
+/// The value of a counter in a store.
 pub fn sum(store: &Store, key: &str) -> i64 {
     let view = store.shard(shard_of(store, key)).view(key.as_bytes(), store.now_ms());
     match view.map(|view| view.value) {
@@ -271,7 +272,7 @@ pub fn sum(store: &Store, key: &str) -> i64 {
 
 // The end
 
-/// Lets a mended world heal, and checks what must hold then.
+/// Lets the world heal after the last fault, and checks what must hold then.
 pub fn settled(world: &mut World) -> Verdict {
     let began_us = world.now_us();
     loop {
@@ -304,7 +305,8 @@ pub fn settled(world: &mut World) -> Verdict {
     what_is_owed_is_there(world)
 }
 
-/// A store that holds something that expires, and in how many milliseconds of its calendar that should have been freed.
+/// Finds a store that still holds something expired, and how many milliseconds of its calendar ago that should have
+/// been freed.
 fn keeps_what_expires(world: &World) -> Option<(String, i64)> {
     let overdue = |store: &Store| {
         let (now_ms, shards) = (store.now_ms().cast_signed(), 0..world.plan.shards_total());
@@ -354,7 +356,7 @@ fn is_healed(world: &World) -> Verdict {
 
 type Row = (Vec<u8>, Option<u64>, Vec<u8>);
 
-/// Keys of a shard with their versions and what they show; nothing has expired at time 0.
+/// The keys of a shard with their versions and values. The time 0 is used, so that expired keys are included.
 fn content(store: &Store, shard: usize) -> Vec<Row> {
     let replica = store.shard(shard);
     let (found, _) = replica.scan(0, usize::MAX, 0);
@@ -427,8 +429,8 @@ fn nothing_is_left_over(world: &World) -> Verdict {
             return Err(format!("{name} has left over {underway:?}"));
         }
         for shard in 0..world.plan.shards_total() {
-            // Dots that died are waited for until somebody closes them: with their writer, or, where a writer had
-            // handed its copy over, with those that held it.
+            // A context waits for dots that will not come: their writer has died, or a writer handed its copy over and
+            // the new holders died. It waits until a node closes those dots.
             let (stats, waiting) = (store.shard(shard).stats(), store.shard(shard).waiting());
             let dead = |(writer, _)| holders_died || !living.contains(&writer);
             if stats.contexts > 0 && (waiting.is_empty() || !waiting.spans().all(dead)) {

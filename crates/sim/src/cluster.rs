@@ -1,11 +1,12 @@
-//! The world of one run: machines with nodes on them, the network between them, time, and what strikes them.
+//! The world of one run: machines with nodes on them, the network between them, time, and faults.
 //!
-//! - One queue of events, by time and order of origin, drives everything. The same seed gives the same events.
-//! - A *machine* is a name. Its *lives* are the processes that ran on it; each has a creation of its own, its own
-//!   monotonic clock, and no memory of the one before. Events for a life that is over come to nothing.
+//! - One queue of events, ordered by time and then by sequence number, drives everything. The same seed gives the same
+//!   events.
+//! - A *machine* is a name. Its *lives* are the processes that ran on it. Each life has its own creation and its own
+//!   monotonic clock, and no memory of the previous life. Events for a life that is over are ignored.
 //! - Nodes are driven as the server drives them: inputs one by one, effects carried out in order, an `Alarm` at the
 //!   deadline, a `Flush` when no further input is at hand.
-//! - A paused life takes no input; what comes meanwhile waits in the order in which it came.
+//! - A paused life takes no input; its inputs wait, in order of arrival.
 
 mod clients;
 mod ending;
@@ -39,13 +40,13 @@ use crate::{
 
 /// Wall time at the beginning of a run, in Unix milliseconds.
 const EPOCH_MS: u64 = 1_700_000_000_000;
-/// Time between two looks at the whole.
+/// Time between two looks of the checker.
 const LOOK_US: u64 = 250_000;
-/// Longest wait for the shell's next input before it flushes.
+/// How long the shell waits for another input before it flushes, at most.
 const FLUSH_US: u64 = 60;
-/// With one planted bug, time after a start at which an operator gives up all nodes that are missing.
+/// For one planted bug: how long after a start an operator gives up all missing nodes.
 const ACCEPTS_AFTER_US: u64 = 10_000_000;
-/// What a request may take beyond its deadline: a tick of the store, and the way.
+/// How much longer than its deadline a request may take: a tick of the store, and the network latency.
 const SLACK_US: u64 = 250_000;
 
 /// A process that runs on a machine.
@@ -55,7 +56,7 @@ pub struct Life {
     pub store: Rc<RefCell<Store>>,
     /// No other life has this number.
     pub number: u64,
-    /// It stands still.
+    /// Whether the process is stopped (as by SIGSTOP).
     pub paused: bool,
     waiting: VecDeque<Input<Payload>>,
     flushing: bool,
@@ -63,14 +64,14 @@ pub struct Life {
     accepts: u64,
     clients: Vec<(Pid, usize)>,
     watcher: Pid,
-    /// As it last told.
+    /// The last status it reported.
     pub status: Option<Arc<Status>>,
     leaving: bool,
-    /// It goes with keys that nobody took over.
+    /// Whether it leaves with keys that no other node took over.
     loses: bool,
     dropped: u64,
     standing: Standing,
-    /// Its calendar, from when it served.
+    /// Its calendar, known once it serves.
     calendar_ms: u64,
 }
 
@@ -78,69 +79,69 @@ pub struct Life {
 pub struct Machine {
     /// The node's full name.
     pub name: Atom,
-    /// What runs on it now.
+    /// The node process that runs on the machine now.
     pub life: Option<Life>,
-    /// It is to run, now and at the end.
+    /// Whether the node is to run, now and at the end.
     pub wanted: bool,
     creation: u32,
     wall_offset_ms: i64,
-    /// Its monotonic clock began at another time in each life.
+    /// Its monotonic clock starts at another value in each life.
     base_us: u64,
     paused_at_us: u64,
     stood_us: u64,
-    /// What outlives a process.
+    /// The state file, which outlives the process.
     file: identity::StateFile,
-    /// What the life that runs, or ran last, knew at its start; and its number, 0 before the first one.
+    /// What the current or last life knew at its start. `last_life` is the number of that life; 0 before the first one.
     birth: Birth,
     last_life: u64,
-    /// It is none of the cluster: a twin or a stranger. No client sits there, and the end does without it.
+    /// Whether the node is an outsider: a twin or a stranger. No client connects to it, and it is gone at the end.
     pub outsider: bool,
-    /// What it is given is handled so much later, and all of it before then.
+    /// Inputs are handled this much later. All of them are handled before `late_until_us`.
     late_us: u64,
     late_until_us: u64,
-    /// Burns down with the chunks that it takes in.
+    /// Counts down with each chunk that the node receives.
     fuse: Rc<Fuse>,
-    /// Tells one member list of its store from another.
+    /// Changes whenever the member list of its store changes.
     view: usize,
 }
 
-/// What a run came to, in numbers.
+/// The results of a run, in numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     /// Requests answered.
     pub requests: u64,
-    /// Done, refused, unknown.
+    /// Requests done, refused, and with unknown outcome.
     pub outcomes: [u64; 3],
     /// Writes acknowledged.
     pub acknowledged: u64,
-    /// Replies that were judged strictly, and all.
+    /// Replies judged strictly, and all replies.
     pub strict: [u64; 2],
-    /// Times each fault struck.
+    /// How often each fault struck.
     pub faults: [u64; Fault::ALL.len()],
-    /// Sends that were lost, doubled, swapped.
+    /// Sends that were lost, sent twice, reordered.
     pub hostile_sends: [u64; 3],
-    /// Clusters that were founded after the first one, nodes that threw away what they held, nodes that ended because
-    /// they did not fit, and nodes that an operator started anew in the end.
+    /// Clusters founded after the first one; nodes that threw away their data; nodes that ended because they did not
+    /// fit; nodes that an operator restarted without their state at the end.
     pub identity: [u64; 4],
     /// Simulated time, in microseconds.
     pub simulated_us: u64,
     /// Time it took to heal after the faults, in microseconds.
     pub healing_us: u64,
-    /// Hash of all effects.
+    /// A hash of all effects.
     pub trace: u64,
 }
 
-/// Everything.
+/// Everything in a run.
 pub struct World {
-    /// What the run is made of.
+    /// The plan of the run.
     pub plan: Plan,
-    /// Names.
+    /// The machines.
     pub machines: Vec<Machine>,
     /// The clients.
     pub workload: Workload,
-    /// Whether all is well, and since when.
+    /// Whether the world is quiet, and since when.
     pub quiet: Quiet,
-    /// In numbers.
+    /// The results so far.
     pub tally: Tally,
     pub(crate) network: Network,
     agenda: Agenda,
@@ -148,18 +149,18 @@ pub struct World {
     trace: Trace,
     lives: u64,
     plant: Option<Plant>,
-    /// No more faults, no more requests.
+    /// Whether no more faults and requests are to come.
     ending: bool,
     last_crash_us: u64,
     failure: Option<String>,
-    /// Which clusters there are and who is together in each, for the rules of the second table.
+    /// Which clusters exist, and which nodes are together in each, for the rules of the second table.
     pub clusters: Clusters,
-    /// Something has happened that may change that.
+    /// Whether an event may have changed `clusters`.
     regroups: bool,
 }
 
 impl World {
-    /// The world of a plan, before anything has happened.
+    /// The world of a plan, before its first event.
     pub fn new(plan: Plan, plant: Option<Plant>, trace: Trace) -> Self {
         let mut random = Random::new(plan.seed.wrapping_mul(3));
         let outsiders: Vec<Fault> = [Fault::Twin, Fault::Stranger]
@@ -250,12 +251,12 @@ impl World {
 
     // Time
 
-    /// Time since the beginning.
+    /// Simulated time since the beginning.
     pub fn now_us(&self) -> u64 {
         self.agenda.now_us
     }
 
-    /// Runs until the given time, or until something is wrong.
+    /// Runs until the given time, or until a check fails.
     pub fn run_until(&mut self, until_us: u64) -> Verdict {
         while self.failure.is_none()
             && let Some(event) = self.agenda.next(until_us)
@@ -302,7 +303,7 @@ impl World {
                 }
             }
             Event::Client(client) => self.client(client),
-            // What a fault still has in store does not strike a mended world.
+            // Once the world is being healed, the later steps of a fault do not happen.
             Event::Block { .. } | Event::Unblock { .. } | Event::Start(_) | Event::StartTold { .. } if self.ending => {}
             Event::Strike(fault) => self.strike(fault),
             Event::Late { machine, life, input } => self.handle(machine, life, input),
@@ -350,7 +351,7 @@ impl World {
         self.regroups = true;
     }
 
-    /// The network or a node is not as it should be.
+    /// Notes that a fault affects the network or a node.
     fn troubled(&mut self) {
         self.disturbed();
         self.clusters.troubled(self.agenda.now_us);
@@ -369,14 +370,14 @@ impl World {
             .filter(|life| life.number == number)
     }
 
-    /// Machines that run.
+    /// The machines whose node runs.
     pub fn running(&self) -> Vec<usize> {
         (0..self.machines.len())
             .filter(|&machine| self.machines[machine].life.is_some())
             .collect()
     }
 
-    /// The stores of all machines that run, with their place.
+    /// The stores of all running nodes, with the index of their machine.
     pub fn stores(&self) -> impl Iterator<Item = (usize, std::cell::Ref<'_, Store>)> {
         let life = |(at, machine): (usize, &'_ Machine)| Some((at, machine.life.as_ref()?.store.clone()));
         let lives = self
@@ -394,7 +395,7 @@ impl World {
         }
     }
 
-    /// Starts a node that is told of these.
+    /// Starts a node with `others` as the nodes to join.
     fn start_knowing(&mut self, at: usize, others: Vec<Atom>) {
         if self.machines[at].life.is_some() {
             return;
@@ -403,7 +404,7 @@ impl World {
         self.regroups = true;
         let creation = self.next_creation(at);
         let named = |name: &Atom| self.machines.iter().position(|machine| machine.name == *name);
-        // Its own name tells a node of nobody.
+        // A node does not join itself.
         let is_other = |name: &&Atom| **name != self.machines[at].name;
         let told = others.iter().filter(is_other).filter_map(named).collect();
         let others = match self.plant {
@@ -492,7 +493,8 @@ impl World {
         });
         self.say(|| format!("{} starts", name.as_str()));
         if self.plant == Some(Plant::ReusedDot) {
-            // Cut off, it would serve nothing, and so write nothing, without an operator's word.
+            // Cut off, the node serves nothing, and so writes nothing, until an operator accepts the loss of the
+            // others.
             let life = number;
             self.agenda
                 .after(ACCEPTS_AFTER_US, Event::AcceptLoss { machine: at, life });
@@ -503,7 +505,7 @@ impl World {
     fn give(&mut self, at: usize, number: u64, input: Input<Payload>) {
         let now_us = self.now_us();
         let machine = &mut self.machines[at];
-        // What is late already goes first.
+        // Inputs that are delayed already are handled before this one.
         if machine.late_us > 0 || machine.late_until_us > now_us {
             machine.late_until_us = machine.late_until_us.max(now_us + machine.late_us);
             let event = Event::Late {
@@ -541,7 +543,7 @@ impl World {
         let calendar_ms = life.store.borrow().now_ms();
         let view = Arc::as_ptr(life.store.borrow().cluster().members()).cast::<u8>().addr();
         self.regroups |= std::mem::replace(&mut machine.view, view) != view;
-        // It gave way to an older calendar: what was written by its own until then may end at another time.
+        // The node changed to an older calendar. What it wrote before may expire at another time.
         let is_note = |told: &Told| matches!(told, Told::Note { kind, .. } if *kind == "cluster_time");
         let gave_way = |effect: &Effect<_>| matches!(effect, Effect::Event(told) if is_note(told));
         if life.calendar_ms > 0 && effects.iter().any(gave_way) {
@@ -561,7 +563,7 @@ impl World {
         if life.alarm_us.is_none_or(|at_us| at_us <= now_us) || deadline_us < life.alarm_us {
             life.alarm_us = deadline_us;
             if let Some(at_us) = deadline_us {
-                // A deadline that is past already is one that this input did not reach.
+                // A deadline that is already past: this input did not finish its work.
                 let at_us = at_us.max(now_us + 1);
                 life.alarm_us = Some(at_us);
                 self.agenda.at(
@@ -719,14 +721,14 @@ impl World {
         );
     }
 
-    /// Tells the store of a life something.
+    /// Sends a payload to the store of a life.
     fn tell_store(&mut self, at: usize, life: u64, payload: Payload) {
         let to = Address::Name(Atom::new(NAME));
         let message = Message::Payload(payload);
         self.give(at, life, Input::Message { to, message });
     }
 
-    /// Asks all nodes how the cluster is; the answers are in their `status` a moment later.
+    /// Asks all nodes for the status of the cluster. The answers are in `status` a moment later.
     pub fn ask_status(&mut self) {
         for at in self.running() {
             let Some(life) = &mut self.machines[at].life else {
@@ -738,7 +740,7 @@ impl World {
         }
     }
 
-    /// Adds a line to the trace, if somebody reads it.
+    /// Adds a line to the trace, if the trace is printed.
     fn say(&mut self, line: impl FnOnce() -> String) {
         self.trace.line(self.agenda.now_us, line);
     }

@@ -1,9 +1,9 @@
-//! Which clusters there are, and the laws of founding one and of taking a node's place. `rules.rs` says why.
+//! Which clusters exist, and the laws of founding a cluster and of taking a node's place. `rules.rs` gives the reasons.
 //!
-//! - A node is *of* a cluster under the id that it says in its hellos. It is *bound* to that cluster once it serves, or
-//!   knows that the cluster is formed.
+//! - A node *belongs to* the cluster whose id is in its hellos. It is *bound* to that cluster once it serves, or knows
+//!   that the cluster is formed.
 //! - A cluster is *founded* when a node first serves under its id.
-//! - Each cluster is a world of its own: its nodes are together, whole and steady among themselves ([`Together`]).
+//! - The nodes of each cluster are judged on their own: whether they are together, whole and steady ([`Together`]).
 //! - The *main* cluster is the one that was founded first. If none of its nodes runs any more, it is the one of which
 //!   most nodes run.
 
@@ -15,29 +15,29 @@ use crate::{check::Verdict, together::Together};
 
 /// How long a node that left in order looks for the others before it founds a cluster.
 const SEEK_US: u64 = 2_000_000;
-/// A connection that has stood for this long is no accident.
+/// A peer that was connected for this long counts as known.
 const KNOWN_US: u64 = 3_000_000;
 /// Time in which a peer replaces a connection: the question to the connected node, and the handshake.
 const REPLACED_US: u64 = 2_000_000;
 
-/// What a node says of itself.
+/// What a node reports about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// The id of its cluster, agreed or drawn; none before it has started.
+    /// The id of its cluster, agreed or drawn; none before the node has started.
     pub cluster: Option<ClusterId>,
-    /// A cluster was formed under this id.
+    /// Whether a cluster was formed under this id.
     pub is_formed: bool,
-    /// It has a ready copy of something.
+    /// Whether the node has a ready copy of any shard.
     pub serves: bool,
 }
 
 impl Standing {
-    /// Whether it can be of no other cluster.
+    /// Whether it cannot change to another cluster.
     pub fn is_bound(&self) -> bool {
         self.is_formed || self.serves
     }
 
-    /// Whether it is of another cluster for certain.
+    /// Whether it certainly belongs to another cluster.
     pub fn is_apart_from(&self, cluster: Option<ClusterId>) -> bool {
         self.cluster != cluster && self.is_bound()
     }
@@ -48,11 +48,11 @@ impl Standing {
 pub struct Birth {
     /// The machines of the nodes that the operator named.
     pub told: Vec<usize>,
-    /// Its state file.
+    /// The content of its state file.
     pub memory: Memory,
-    /// When.
+    /// The time of its start.
     pub started_us: u64,
-    /// An outsider's life: values that it acknowledged.
+    /// For an outsider: whether it has values that it acknowledged.
     pub holds: bool,
 }
 
@@ -61,53 +61,53 @@ pub struct Birth {
 struct Acquaintance {
     creation: u32,
     up_us: u64,
-    /// When it was lost; none while it stands.
+    /// When the connection was lost; none while it is up.
     down_us: Option<u64>,
 }
 
 /// All clusters.
 #[derive(Debug, Default)]
 pub struct Clusters {
-    /// Who is together, by cluster.
+    /// Which nodes are together, for each cluster.
     together: BTreeMap<ClusterId, Together>,
-    /// Of a node that is of no cluster.
+    /// For a node without a cluster.
     nobody: Together,
     founded: BTreeSet<ClusterId>,
     main: Option<ClusterId>,
-    /// That is the one which an operator chose to keep.
+    /// The cluster that an operator chose to keep.
     kept: Option<ClusterId>,
-    /// The ids that each machine's nodes ever said.
+    /// The ids that the nodes of each machine ever reported.
     said: BTreeMap<usize, BTreeSet<ClusterId>>,
-    /// By the life of a node and the name of its peer.
+    /// Key: the life of a node and the name of its peer.
     met: BTreeMap<(u64, Atom), Acquaintance>,
-    /// When the network or a node last was not as it should be.
+    /// When the network or a node last had a fault.
     trouble_us: u64,
 }
 
 impl Clusters {
-    // Who is together
+    // Which nodes are together
 
-    /// Who is together in a cluster.
+    /// Which nodes of a cluster are together.
     pub fn together(&self, cluster: Option<ClusterId>) -> &Together {
         cluster.and_then(|id| self.together.get(&id)).unwrap_or(&self.nobody)
     }
 
-    /// Whether a node of a cluster runs.
+    /// Whether any node of a cluster runs.
     pub fn runs(&self, cluster: ClusterId) -> bool {
         self.together.contains_key(&cluster)
     }
 
-    /// Who is together, for all clusters of which a node runs.
+    /// Which nodes are together, for every cluster with a running node.
     pub fn each(&mut self) -> impl Iterator<Item = (ClusterId, &mut Together)> {
         self.together.iter_mut().map(|(id, together)| (*id, together))
     }
 
-    /// Some nodes are connected and not together yet.
+    /// Whether some nodes are connected but not together yet.
     pub fn is_merging(&self) -> bool {
         self.together.values().any(Together::is_merging)
     }
 
-    /// Takes in of which clusters the running nodes are. True if another cluster is the main one now.
+    /// Notes which clusters the running nodes belong to. Returns true if the main cluster has changed.
     pub fn stand(&mut self, standings: impl Iterator<Item = Standing> + Clone, now_us: u64) -> bool {
         let bound = standings
             .filter(Standing::is_bound)
@@ -118,7 +118,7 @@ impl Clusters {
         }
         self.together.retain(|id, _| nodes.contains_key(id));
         for id in nodes.keys() {
-            // It may be an old one, of which no node ran for a while.
+            // The cluster may be an old one without a running node until now.
             self.together.entry(*id).or_insert_with(|| {
                 let mut together = Together::default();
                 together.moves(now_us);
@@ -134,8 +134,8 @@ impl Clusters {
         true
     }
 
-    /// The cluster that an operator keeps: the one of which most nodes serve, or else are. It is the main one from then
-    /// on, as long as any node is of it.
+    /// The cluster that an operator keeps: the one in which most nodes serve, and at a tie the one with most bound
+    /// nodes. It is the main cluster from then on, while any node is bound to it.
     pub fn keep(&mut self, standings: &[Standing]) -> Option<ClusterId> {
         let is_of = |id| standings.iter().any(|one| one.is_bound() && one.cluster == Some(id));
         if !self.kept.is_some_and(is_of) {
@@ -158,18 +158,18 @@ impl Clusters {
         self.main
     }
 
-    /// How many were founded.
+    /// How many clusters were founded.
     pub fn founded(&self) -> u64 {
         self.founded.len() as u64
     }
 
     // The laws
 
-    /// The node on a machine says another thing of itself than before. Two laws:
+    /// The standing of the node on a machine has changed. Two laws:
     ///
-    /// - A node that remembers a cluster is of no other one.
-    /// - A node founds a cluster only together with all nodes that it was told of: each of them was of that cluster. If
-    ///   it remembers names without a cluster, it has looked for them before.
+    /// - A node that remembers a cluster belongs to no other one.
+    /// - A node founds a cluster only together with all nodes that it was given to join: each of them belonged to that
+    ///   cluster. If the node remembers names without a cluster, it has looked for those nodes before.
     pub fn stands(&mut self, machine: usize, standing: Standing, birth: &Birth, now_us: u64) -> Verdict {
         let Some(id) = standing.cluster else { return Ok(()) };
         self.said.entry(machine).or_default().insert(id);
@@ -199,7 +199,7 @@ impl Clusters {
         Ok(())
     }
 
-    /// The network or a node is not as it should be.
+    /// Notes that the network or a node has a fault.
     pub fn troubled(&mut self, now_us: u64) {
         self.trouble_us = now_us;
     }
@@ -211,9 +211,9 @@ impl Clusters {
         }
     }
 
-    /// A node is connected to a peer. The law: it gives the place of a node that `lives` on, and that it was connected
-    /// to just now and for long, to no other of that name. It is asked in a world without trouble only: in another the
-    /// connected node may not have been able to answer.
+    /// A node is connected to a peer. The law: if that node was connected to an earlier life of the peer for long and
+    /// until just now, and that life still `lives`, the new one must not take its place. Checked only in a world
+    /// without faults, since otherwise the connected node may have been unable to answer.
     pub fn met(&mut self, life: u64, peer: &Atom, creation: u32, now_us: u64, lives: impl Fn(u32) -> bool) -> Verdict {
         let meets = Acquaintance {
             creation,
@@ -259,24 +259,30 @@ mod tests {
     }
 
     #[test]
-    fn a_node_founds_a_cluster_with_all_that_it_was_told_of() {
+    fn a_node_founds_a_cluster_with_all_nodes_that_it_was_given() {
         let mut clusters = Clusters::default();
         let founds = |clusters: &mut Clusters, machine, id, others: &[usize]| {
             clusters.stands(machine, standing(id, true), &told(others), 0)
         };
-        assert!(founds(&mut clusters, 0, ONE, &[1]).is_err(), "1 has said nothing");
+        assert!(
+            founds(&mut clusters, 0, ONE, &[1]).is_err(),
+            "node 1 has not reported the cluster"
+        );
         assert!(clusters.stands(1, standing(ONE, false), &told(&[0]), 0).is_ok());
         assert!(founds(&mut clusters, 0, ONE, &[1]).is_ok());
-        assert!(founds(&mut clusters, 2, ONE, &[5]).is_ok(), "it is founded");
+        assert!(
+            founds(&mut clusters, 2, ONE, &[5]).is_ok(),
+            "the cluster is founded already"
+        );
         assert!(
             founds(&mut clusters, 0, TWO, &[]).is_ok(),
-            "a restart that was told of nobody"
+            "a restart without names to join"
         );
         assert!(founds(&mut clusters, 3, ClusterId(3), &[0]).is_err());
     }
 
     #[test]
-    fn a_node_that_remembers_a_cluster_is_of_no_other_one() {
+    fn a_node_that_remembers_a_cluster_belongs_to_no_other() {
         let mut clusters = Clusters::default();
         let mut birth = Birth::default();
         birth.memory.cluster = Some(ONE);
@@ -293,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_node_that_lives_is_given_to_nobody() {
+    fn the_place_of_a_living_node_is_not_given_away() {
         let name = Atom::new("a@h");
         let meets =
             |clusters: &mut Clusters, creation, now_us, lives| clusters.met(7, &name, creation, now_us, |_| lives);
@@ -304,14 +310,17 @@ mod tests {
         };
         let long_us = 3 * KNOWN_US;
         assert!(meets(&mut begun(), 2, long_us, true).is_err());
-        assert!(meets(&mut begun(), 1, long_us, true).is_ok(), "the same life");
-        assert!(meets(&mut begun(), 2, long_us, false).is_ok(), "it is dead");
-        assert!(meets(&mut begun(), 2, KNOWN_US + 1, true).is_ok(), "it had just come");
+        assert!(meets(&mut begun(), 1, long_us, true).is_ok(), "it is the same life");
+        assert!(meets(&mut begun(), 2, long_us, false).is_ok(), "the old life is dead");
+        assert!(
+            meets(&mut begun(), 2, KNOWN_US + 1, true).is_ok(),
+            "the old life was connected too briefly"
+        );
         let mut clusters = begun();
         clusters.troubled(long_us - 1);
         assert!(
             meets(&mut clusters, 2, long_us, true).is_ok(),
-            "it may have been out of reach"
+            "a fault may have hidden the old life"
         );
         let mut clusters = begun();
         clusters.parted(7, &name, long_us);
@@ -320,7 +329,7 @@ mod tests {
         clusters.parted(7, &name, long_us);
         assert!(
             meets(&mut clusters, 2, long_us + REPLACED_US + 1, true).is_ok(),
-            "it was lost before"
+            "the old connection was lost long before"
         );
     }
 
@@ -333,7 +342,7 @@ mod tests {
             0
         ));
         assert_eq!(clusters.main(), Some(ONE));
-        assert!(!clusters.stand([standing(ONE, false)].into_iter(), 0), "nobody serves");
+        assert!(!clusters.stand([standing(ONE, false)].into_iter(), 0), "no node serves");
         assert!(clusters.stand([standing(ONE, false), standing(TWO, true)].into_iter(), 0));
         assert_eq!(clusters.main(), Some(TWO));
     }

@@ -1,54 +1,53 @@
-//! What a run is made of, all of it drawn from the seed: the cluster, the workload, and how often which fault strikes.
+//! The plan of a run, drawn from the seed: the cluster, the workload, and how often each fault strikes.
 
 use store::quorum::Level;
 
 use crate::random::Random;
 
-/// Which faults and requests a run is made of, and by which rules it is judged.
+/// Which faults and requests a run has, and by which rules replies are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// The faults up to [`Fault::Swap`], the requests of `workload.rs`, judged in a quiet world only. Its seeds are
-    /// kept as they were.
+    /// The faults up to [`Fault::Swap`], and the requests of `workload.rs`. Replies are judged strictly only in a quiet
+    /// world. Old seeds give the same runs as before.
     First,
-    /// All faults and requests, judged by `rules.rs`.
+    /// All faults and requests. Replies are judged by `rules.rs`.
     Second,
 }
 
-/// Everything that can go wrong. To add one: a variant here, its rate in [`Fault::every_ms`], its arm in
-/// `cluster/strikes.rs`.
+/// Every fault. To add one, add a variant here, its rate in [`Fault::every_ms`], and its arm in `cluster/strikes.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// A process dies with its memory; its machine closes its connections.
+    /// A process dies, and its memory is lost. The machine closes the connections of the process.
     Crash,
-    /// A machine loses its power: nobody is told.
+    /// A machine loses its power: its peers are not notified.
     PowerOff,
-    /// Two processes die at the same instant, of three copies or more.
+    /// Two processes die at the same instant, if there are three or more copies of each shard.
     CrashTwo,
-    /// A process dies, whatever the others hold and whatever else is going on.
+    /// A process dies, whatever data the other nodes have and whatever other fault is active.
     WildCrash,
-    /// A node hands over and goes.
+    /// A node hands over its copies and leaves.
     Leave,
-    /// A new node comes, or a name comes back.
+    /// A new node joins, or a node that left comes back.
     Join,
     /// All nodes are restarted, one after the other.
     Rolling,
-    /// A process stands still.
+    /// A process is paused.
     Pause,
     /// The wall clock of a machine jumps.
     ClockJump,
-    /// A connection is cut, and both ends know.
+    /// A connection is cut, and both ends are notified.
     Cut,
-    /// A connection is cut, and one end or none knows.
+    /// A connection is cut, and at most one end is notified.
     HalfOpen,
     /// One direction between two machines is blocked.
     OneWay,
-    /// Some machines are cut off from the others.
+    /// A network partition: some machines cannot reach the others.
     Partition,
-    /// The same, on and off.
+    /// A partition that comes and goes.
     Flap,
     /// Everything is blocked for some milliseconds.
     Blip,
-    /// A machine's lines become slow.
+    /// The links of a machine become slow.
     Slow,
     /// Sends are dropped.
     Lose,
@@ -58,25 +57,25 @@ pub enum Fault {
     Swap,
     /// One link between two machines is blocked, both ways.
     LinkDown,
-    /// The same, on and off.
+    /// The same, coming and going.
     LinkFlap,
-    /// Every machine reaches its neighbours in a ring only, so that majorities overlap.
+    /// Every machine reaches only its two neighbours in a ring, so that majorities overlap.
     Ring,
-    /// Two groups are cut off from each other, and one machine reaches both.
+    /// Two groups cannot reach each other, but one machine reaches both.
     Bridge,
     /// A process dies and starts again cut off from all others.
     RestartCutOff,
-    /// Two processes die and start again at once; one is told of the other alone.
+    /// Two processes die and start again at about the same time; one of them gets the other as its only name to join.
     RestartPair,
-    /// A node handles all that it is given late.
+    /// A node handles all its inputs late.
     Sluggish,
-    /// A copy that is being handed over is interrupted at one of its chunks: by a cut, or by the death of an end.
+    /// A hand-over is interrupted at one of its chunks: by a cut connection, or by the death of one of the two nodes.
     ChunkCut,
-    /// A node starts again and is told of no other node.
+    /// A node starts again without names to join.
     Blind,
-    /// A second node under the name of one that lives.
+    /// A second node starts with the name of a live one.
     Twin,
-    /// A node of another cluster, which holds the same keys, meets this one.
+    /// A node of another cluster, which has the same keys, meets this cluster.
     Stranger,
 }
 
@@ -115,7 +114,7 @@ impl Fault {
         Self::Stranger,
     ];
 
-    /// Those that kill a process whatever the others hold.
+    /// The faults that kill a process whatever data the other nodes have.
     pub const WILD: [Self; 7] = [
         Self::WildCrash,
         Self::RestartCutOff,
@@ -126,13 +125,13 @@ impl Fault {
         Self::Stranger,
     ];
 
-    /// The faults of a table that may be drawn.
+    /// The faults of a table.
     fn of(table: Table) -> impl Iterator<Item = Self> {
         let is_in = move |fault: &Self| table == Table::Second || *fault <= Self::Swap;
         Self::ALL.into_iter().filter(is_in)
     }
 
-    /// As the command line names it.
+    /// Its name on the command line.
     pub fn name(self) -> String {
         format!("{self:?}").to_lowercase()
     }
@@ -142,7 +141,7 @@ impl Fault {
         self as usize
     }
 
-    /// Mean time between two of a kind, where it is enabled.
+    /// Mean time between two faults of this kind, if it is enabled.
     pub fn every_ms(self) -> u64 {
         match self {
             Self::Crash | Self::PowerOff | Self::WildCrash => 8_000,
@@ -171,44 +170,44 @@ impl Fault {
 /// A day in milliseconds.
 pub const DAY_MS: u64 = 86_400_000;
 
-/// What a run is made of.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where all this comes from.
+    /// The seed that everything is drawn from.
     pub seed: u64,
-    /// Time under faults.
+    /// How long faults strike.
     pub seconds: u64,
     /// Nodes at the beginning.
     pub nodes: usize,
-    /// Names that may join later.
+    /// How many more nodes may join later.
     pub spare: usize,
-    /// Shards of a keyspace.
+    /// Shards of each keyspace.
     pub shards: u16,
-    /// One, or two: in the second one client flushes all now and then.
+    /// One or two keyspaces. In the second one, a client runs `FLUSHALL` now and then.
     pub keyspaces: u16,
-    /// Copies of each.
+    /// Copies of each shard.
     pub replicas: u8,
     /// `tick_ms` of every node.
     pub tick_ms: u64,
-    /// One way, in microseconds.
+    /// Network latency in one direction, in microseconds.
     pub latency_us: u64,
-    /// And up to so much more.
+    /// Up to this much is added to the latency.
     pub jitter_us: u64,
-    /// How far wall clocks are apart.
+    /// Largest difference between two wall clocks.
     pub skew_ms: u64,
-    /// Which faults strike.
+    /// The faults that strike.
     pub faults: Vec<Fault>,
-    /// The cluster begins all at once, each node told of all, or one after the other.
+    /// Whether all nodes start at once, each with all names to join; if not, they start one after the other.
     pub all_at_once: bool,
-    /// Whose faults, requests and rules.
+    /// The table that gives faults, requests and rules.
     pub table: Table,
-    /// In the second table: so many of a thousand machines are containers without a volume, and lose the state file.
+    /// Second table: this many of a thousand machines are containers without a volume, which lose the state file.
     pub containers: u64,
-    /// What the clients do.
+    /// The workload.
     pub load: Load,
 }
 
-/// What the clients of a run do, and what their keyspaces are set to.
+/// What the clients of a run do, and the settings of their keyspaces.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// Clients.
@@ -219,14 +218,14 @@ pub struct Load {
     pub batch_max: u64,
     /// Largest value.
     pub value_bytes_max: u64,
-    /// What a write waits for unless it says otherwise.
+    /// The level of a write that names none.
     pub level: Level,
-    /// Copies that must be within reach for a write.
+    /// How many copies must be reachable for a write.
     pub min_acks: u32,
 }
 
 impl Plan {
-    /// The plan of a seed; what the command line fixes is fixed.
+    /// Draws the plan of a seed. Options on the command line override what is drawn.
     pub fn draw(table: Table, seed: u64, seconds: u64, nodes: Option<usize>) -> Self {
         let mut random = Random::new(seed);
         let drawn_nodes = random.pick(&[3, 3, 4, 5, 5, 5, 6, 7]);
@@ -239,7 +238,7 @@ impl Plan {
         let replicas = random.pick(&[2, 3, 3, 3, 3]);
         let large = random.chance(100);
         let latency_us = random.pick(&[100, 500, 2_000]);
-        // Few faults at a time: with all of them at once the world is never quiet, and less is checked.
+        // Few faults at a time: with all of them at once the world would never be quiet, and less would be checked.
         let share = random.pick(&[0, 80, 150, 150, 300]);
         let faults = Fault::of(table).filter(|_| random.chance(share)).collect();
         let mut plan = Self {
@@ -278,12 +277,12 @@ impl Plan {
         plan
     }
 
-    /// Shards of all keyspaces.
+    /// Number of shards in all keyspaces.
     pub fn shards_total(&self) -> usize {
         usize::from(self.shards * self.keyspaces)
     }
 
-    /// Whether a fault strikes in this run.
+    /// Whether a fault can strike in this run.
     pub fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
     }

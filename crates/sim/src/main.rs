@@ -1,35 +1,36 @@
-//! The simulator: many nodes, one thread, one seed. Seeds know nothing of each other, so there are as many threads as
-//! jobs.
+//! The simulator: many nodes, one thread, one seed. Runs of different seeds are independent, so there is one thread for
+//! each job.
 //!
-//! It runs exactly the production core (`node::Node` with the `store` process) over a simulated network and clocks,
-//! strikes it with faults, and checks what the clients are told; then it mends the world and checks that it heals.
+//! It runs exactly the production core (`node::Node` with the `store` process) over a simulated network and simulated
+//! clocks. It injects faults and checks every reply to the clients. Then it stops the faults, and checks that the
+//! cluster heals.
 //!
 //! ```text
 //! sim [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N]    many seeds
-//! sim SEED [--seconds S] [--nodes N] [-v]                    one of them again; -v prints what happens
-//! sim --fresh [--minutes M]                                  seeds that nobody has seen, until stopped
+//! sim SEED [--seconds S] [--nodes N] [-v]                    one seed; -v prints what happens
+//! sim --fresh [--minutes M]                                  new random seeds, until stopped
 //! sim --regressions                                          all seeds that failed once: they must pass
 //! sim --plants                                               whether each planted bug is caught
 //!
 //! --faults v1              the first fault table, with its requests and rules
-//! --with twin,ring         these faults, and those that are drawn
-//! --only linkdown,ring     these faults instead of those that are drawn; none: a world in which nothing goes wrong
+//! --with twin,ring         these faults, and the faults that are drawn
+//! --only linkdown,ring     these faults instead of those that are drawn; none: no faults at all
 //! ```
 //!
-//! | module | is |
+//! | module | what it does |
 //! |---|---|
-//! | `fault` | what a run is made of, drawn from the seed |
-//! | `cluster` | machines, time, what happens when; the faults at work |
-//! | `clusters` | which clusters there are, and the laws of founding one |
-//! | `network` | connections and what goes wrong with them |
-//! | `together` | which nodes are connected, as the simulator knows it |
+//! | `fault` | the plan of a run, drawn from the seed |
+//! | `cluster` | machines, time, events; carries out the faults |
+//! | `clusters` | which clusters exist, and the laws of founding one |
+//! | `network` | connections and their faults |
+//! | `together` | which nodes are connected |
 //! | `workload` | the clients |
-//! | `shadow` | what the clients were told |
-//! | `rules` | what they may be told, and why |
-//! | `check` | what must hold while it runs and once it has healed |
+//! | `shadow` | the replies that the clients got, and what they may get next |
+//! | `rules` | which replies are allowed, and why |
+//! | `check` | what must hold while the world runs and after it has healed |
 //! | `plant` | planted bugs |
 //! | `seeds` | seeds that failed once, and the search for more |
-//! | `trace` | what happened, as a hash and as lines |
+//! | `trace` | the events of a run, as a hash and as lines |
 
 #![allow(unreachable_pub, reason = "a program has no public interface")]
 
@@ -70,7 +71,7 @@ use crate::{
     trace::Trace,
 };
 
-/// Seeds within which a planted bug must be caught.
+/// A planted bug must be caught within this many seeds.
 const PLANT_SEEDS_MAX: u64 = 60;
 const PLANT_SECONDS: u64 = 30;
 
@@ -79,7 +80,7 @@ const USAGE: &str = "usage: sim [SEED] [--seeds N] [--from SEED] [--seconds S] [
        sim --fresh [--minutes M]
        sim --regressions";
 
-/// Runs one plan to its end.
+/// Runs one plan from beginning to end.
 fn simulate(plan: &Plan, plant: Option<Plant>, verbose: bool) -> Result<Tally, String> {
     let run = || {
         let mut world = World::new(plan.clone(), plant, Trace::new(verbose));
@@ -97,16 +98,16 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("without a text")
 }
 
-/// What the program is asked to do.
+/// What the command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Seeds one after the other.
+    /// A range of seeds.
     Range,
-    /// Seeds that nobody has seen.
+    /// New random seeds.
     Fresh,
-    /// Seeds that failed once.
+    /// All seeds that failed once.
     Regressions,
-    /// Planted bugs.
+    /// All planted bugs.
     Plants,
 }
 
@@ -126,7 +127,7 @@ struct Options {
     only: Option<Vec<Fault>>,
 }
 
-/// The faults of these names, with commas between them.
+/// Reads names of faults, separated by commas.
 fn faults(names: &str) -> Option<Vec<Fault>> {
     let named = |name: &str| {
         Fault::ALL
@@ -204,7 +205,7 @@ impl Options {
         plan
     }
 
-    /// What a seed needs besides its number to come out the same.
+    /// The options that a seed needs to be repeated.
     fn fixed(&self) -> String {
         let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
         let table = if self.table == Table::First { " --faults v1" } else { "" };
@@ -217,13 +218,13 @@ impl Options {
         format!("--seconds {}{nodes}{table}{only}{with}", self.seconds)
     }
 
-    /// The line that repeats one seed.
+    /// The command that repeats one seed.
     fn again(&self, seed: u64) -> String {
         format!("cargo run --profile sim -p sim -- {seed} {}", self.fixed())
     }
 }
 
-/// What all runs together came to.
+/// The results of all runs together.
 #[derive(Default)]
 struct Sum {
     passed: u64,
@@ -232,7 +233,7 @@ struct Sum {
 }
 
 impl Sum {
-    /// Nothing could be run.
+    /// The result when nothing could be run.
     fn failure() -> Self {
         Self {
             failed: 1,
@@ -331,7 +332,7 @@ fn run(options: &Options) -> Sum {
         }
         if shows_progress {
             print!("\r{} of {seeds} seeds, {} failed", sum.passed + sum.failed, sum.failed);
-            // A terminal that is gone shows no progress.
+            // If the terminal is closed, progress is not shown.
             let _ = std::io::stdout().flush();
         }
     };
@@ -346,7 +347,7 @@ fn run(options: &Options) -> Sum {
     sum
 }
 
-/// The first seed that catches a planted bug, and how. A seed that fails without the bug proves nothing.
+/// The first seed that catches a planted bug, and the failure. A seed that also fails without the bug does not count.
 fn catch(plant: Plant, seeds: u64) -> Option<(u64, String)> {
     (1..=seeds).find_map(|seed| {
         let mut plan = Plan::draw(plant.table(), seed, PLANT_SECONDS, None);

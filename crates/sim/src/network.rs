@@ -1,13 +1,13 @@
-//! The network between the machines: connections as pairs of ordered byte lanes, and all that goes wrong with them.
+//! The network between the machines: connections as pairs of ordered byte lanes, and all network faults.
 //!
-//! - A lane keeps its order whatever the latency, as TCP does. What is on its way when a connection is cut is lost.
-//! - A direction between two machines can be *blocked*: what is sent waits, as TCP waits for a retransmission to get
-//!   through, and arrives when the block ends, unless the connection is cut first.
-//! - A cut is told to both ends, to one, or to none; an end that was not told may learn of it when it next sends (a
-//!   reset), or only by its ticks.
-//! - *Hostile* is what no TCP does: a whole `Send` is dropped, doubled or swapped with the next. The store numbers its
-//!   frames to notice. Only sends that carry nothing but store frames are touched: the handshake, the ticks and the
-//!   membership rely on TCP.
+//! - A lane keeps its order whatever the latency, as TCP does. Bytes on their way are lost when a connection is cut.
+//! - A direction between two machines can be *blocked*. Bytes sent meanwhile wait, as TCP retransmits until it gets
+//!   through. They arrive when the block ends, unless the connection is cut first.
+//! - When a connection is cut, both ends, one end or neither is notified. An end that was not notified may find out
+//!   when it next sends (a reset), or only when no ticks arrive.
+//! - *Hostile* faults are those that TCP rules out: a whole `Send` is dropped, doubled or swapped with the next one.
+//!   The store numbers its frames to notice this. Only sends that carry nothing but store frames are touched, since the
+//!   handshake, the ticks and the membership rely on TCP.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,34 +20,34 @@ use crate::{
     random::Random,
 };
 
-/// One end of a connection: a machine in one of its lives.
+/// One end of a connection: one life of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Socket {
     /// Index of the machine.
     pub machine: usize,
     /// Number of its life.
     pub life: u64,
-    /// As the node knows it.
+    /// The node's number for the connection.
     pub connection: ConnectionId,
 }
 
-/// What travels along a lane.
+/// What a lane carries.
 #[derive(Clone, Debug)]
 pub enum Parcel {
-    /// The dial is answered.
+    /// The dial is accepted.
     Opened,
     /// Bytes of one `Send`.
     Bytes(Bytes),
-    /// The sender has closed.
+    /// The sender has closed the connection.
     Fin,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// When its last parcel arrives.
+    /// When the last parcel of this lane arrives.
     last_us: u64,
     held: Vec<Parcel>,
-    /// A send that lets the next one go first.
+    /// A send that is delivered after the next one.
     overtaken: Option<Bytes>,
 }
 
@@ -55,26 +55,26 @@ struct Lane {
 struct Wire {
     sockets: [Socket; 2],
     closed: [bool; 2],
-    /// Bytes get through.
+    /// Whether bytes get through.
     up: bool,
-    /// An end that sends into a wire that is not up is told.
+    /// Whether an end that sends on a dead wire gets a reset.
     resets: bool,
     /// Lane 0 leads from socket 0 to socket 1.
     lanes: [Lane; 2],
 }
 
-/// How often a send suffers what TCP rules out, per mille.
+/// How often a send suffers a fault that TCP rules out, per mille.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hostile {
-    /// It is dropped.
+    /// The send is dropped.
     pub lose: u64,
-    /// It arrives twice.
+    /// The send arrives twice.
     pub double: u64,
-    /// The next one arrives first.
+    /// The next send arrives first.
     pub swap: u64,
 }
 
-/// All connections.
+/// All connections of the world.
 #[derive(Debug)]
 pub struct Network {
     machines: usize,
@@ -82,14 +82,14 @@ pub struct Network {
     by_socket: BTreeMap<Socket, (usize, usize)>,
     /// Wires that are up.
     up: BTreeSet<usize>,
-    /// Wires that are down while an end believes in them, and both machines live.
+    /// Wires that are down although an end still believes they are up, and both machines live.
     torn: BTreeSet<usize>,
     blocks: Vec<u32>,
-    /// Extra latency by direction.
+    /// Added latency of each direction.
     slow_us: Vec<u64>,
     latency_us: u64,
     jitter_us: u64,
-    /// In force now.
+    /// The hostile faults active now.
     pub hostile: Hostile,
     /// Sends that were lost, doubled, swapped.
     pub hostile_sends: [u64; 3],
@@ -97,7 +97,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// No connections between so many machines.
+    /// A network of this many machines, without connections.
     pub fn new(machines: usize, latency_us: u64, jitter_us: u64, random: Random) -> Self {
         Self {
             machines,
@@ -117,13 +117,13 @@ impl Network {
 
     // Connections
 
-    /// How long one way takes now.
+    /// Draws the latency of one parcel from one machine to another.
     pub fn latency(&mut self, from: usize, to: usize) -> u64 {
         let slow_us = self.slow_us[from * self.machines + to];
         self.latency_us + self.random.below(self.jitter_us + 1) + self.random.below(slow_us + 1)
     }
 
-    /// A dial that got through: `server` has accepted, `client` will hear of it.
+    /// A dial got through: `server` has accepted, and `client` is notified after the latency.
     pub fn connect(&mut self, agenda: &mut Agenda, client: Socket, server: Socket) {
         let wire = self.wires.len();
         self.wires.push(Wire {
@@ -204,7 +204,7 @@ impl Network {
         }
     }
 
-    /// Notes that an end is closed; whether it was.
+    /// Marks an end as closed. Returns whether it was closed before.
     fn close_end(&mut self, wire: usize, end: usize) -> bool {
         let state = &mut self.wires[wire];
         let was = std::mem::replace(&mut state.closed[end], true);
@@ -232,7 +232,7 @@ impl Network {
         );
     }
 
-    /// A parcel comes to `end` of a wire: what its machine, and that of the other end, are to be told.
+    /// A parcel arrives at `end` of a wire. Returns the inputs for the two machines of the wire.
     pub fn arrive(&mut self, wire: usize, end: usize, parcel: Parcel) -> Vec<(Socket, Input<Payload>)> {
         let state = &mut self.wires[wire];
         let [socket, sender] = [state.sockets[end], state.sockets[1 - end]];
@@ -257,7 +257,7 @@ impl Network {
                 if state.closed[end] {
                     return inputs;
                 }
-                // A read may end anywhere.
+                // A read from a socket may end anywhere.
                 let mut rest = bytes;
                 if self.random.chance(100) {
                     let bytes = rest.split_to(self.random.index(rest.len()));
@@ -301,9 +301,9 @@ impl Network {
         }
     }
 
-    // What goes wrong
+    // Faults
 
-    /// Cuts a wire; what is on its way is lost. `told`: which ends hear of it.
+    /// Cuts a wire. Bytes on their way are lost. `told` says which ends are notified.
     pub fn cut(&mut self, agenda: &mut Agenda, wire: usize, told: [bool; 2], resets: bool) {
         let latency_us = self.latency_us;
         let state = &mut self.wires[wire];
@@ -323,7 +323,7 @@ impl Network {
         self.down(wire);
     }
 
-    /// The wires of a machine that are up.
+    /// The wires of a machine that work.
     pub fn wires_of(&self, machine: usize) -> Vec<usize> {
         let touches = |wire: &&usize| {
             self.wires[**wire]
@@ -334,7 +334,7 @@ impl Network {
         self.up.iter().filter(touches).copied().collect()
     }
 
-    /// The wires between two machines that are up.
+    /// The working wires between two machines.
     pub fn wires_between(&self, a: usize, b: usize) -> Vec<usize> {
         let joins = |wire: &usize| {
             let [x, y] = self.wires[*wire].sockets.map(|socket| socket.machine);
@@ -343,14 +343,15 @@ impl Network {
         self.up.iter().copied().filter(joins).collect()
     }
 
-    /// Who believes in a connection to a machine that is dead is not torn from anybody.
+    /// A half-open connection to a dead machine no longer counts as torn.
     fn bury(&mut self, machine: usize) {
         let wires = &self.wires;
         self.torn
             .retain(|&wire| wires[wire].sockets.iter().all(|socket| socket.machine != machine));
     }
 
-    /// A process was killed, and its machine lives: the kernel closes its connections, at once or behind what was sent.
+    /// A process was killed, but its machine lives. The kernel closes the connections at once, or after the bytes
+    /// already sent.
     pub fn killed(&mut self, agenda: &mut Agenda, machine: usize, at_once: bool) {
         for wire in self.wires_of(machine) {
             let dead = self.wires[wire].sockets.map(|socket| socket.machine == machine);
@@ -365,7 +366,7 @@ impl Network {
         self.bury(machine);
     }
 
-    /// A machine lost its power: nobody is told.
+    /// A machine lost its power: its peers are not notified.
     pub fn unplugged(&mut self, agenda: &mut Agenda, machine: usize) {
         for wire in self.wires_of(machine) {
             self.cut(agenda, wire, [false; 2], false);
@@ -373,17 +374,17 @@ impl Network {
         self.bury(machine);
     }
 
-    /// Whether nothing gets through from one machine to another.
+    /// Whether one direction between two machines is blocked.
     pub fn is_blocked(&self, from: usize, to: usize) -> bool {
         self.blocks[from * self.machines + to] > 0
     }
 
-    /// Blocks one direction. Blocks add up.
+    /// Blocks one direction. Several blocks of one direction add up.
     pub fn block(&mut self, from: usize, to: usize) {
         self.blocks[from * self.machines + to] += 1;
     }
 
-    /// Ends one block. When the last one ends, what was held goes on its way, or `cut` ends the connections.
+    /// Ends one block. When the last block ends, the bytes held are delivered, or the connections are cut if `cut`.
     pub fn unblock(&mut self, agenda: &mut Agenda, from: usize, to: usize, cut: bool) {
         let count = &mut self.blocks[from * self.machines + to];
         *count = count.saturating_sub(1);
@@ -402,28 +403,28 @@ impl Network {
         }
     }
 
-    /// Lets one direction take up to so much longer.
+    /// Adds up to `extra_us` to the latency of one direction.
     pub fn slow(&mut self, from: usize, to: usize, extra_us: u64) {
         self.slow_us[from * self.machines + to] = extra_us;
     }
 
-    /// Whether a line is slow.
+    /// Whether any link is slow.
     pub fn is_slow(&self) -> bool {
         self.slow_us.iter().any(|&slow_us| slow_us > 0)
     }
 
-    /// Whether nothing is blocked, and no connection is half open.
+    /// Whether no direction is blocked and no connection is half open.
     pub fn is_open(&self) -> bool {
         self.torn.is_empty() && self.blocks.iter().all(|&blocks| blocks == 0)
     }
 
-    /// Whether sends arrive as TCP makes them arrive.
+    /// Whether sends arrive as TCP would deliver them.
     pub fn is_honest(&self) -> bool {
         let Hostile { lose, double, swap } = self.hostile;
         lose + double + swap == 0
     }
 
-    /// Ends all that is out of order.
+    /// Ends all network faults.
     pub fn mend(&mut self, agenda: &mut Agenda) {
         self.hostile = Hostile::default();
         self.slow_us.fill(0);
@@ -438,7 +439,8 @@ impl Network {
     }
 }
 
-/// A send to the process `salp` at the peer, and to no other: the name as an atom in the control message.
+/// Whether these bytes go to the process `salp` of the peer and to no other process: its name stands as an atom in the
+/// control message.
 fn carries_store_frames(bytes: &[u8]) -> bool {
     let has = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
     has(b"w\x04salp") && !has(b"salp_members")

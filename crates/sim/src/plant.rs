@@ -1,5 +1,5 @@
-//! Planted bugs: does the simulator see them? Each one spoils what a store is told or what it answers, on its way in or
-//! out, so the store itself needs no switch for it.
+//! Planted bugs: does the simulator catch them? Each bug changes the inputs or the outputs of a store, so the store
+//! itself needs no switch for it.
 
 mod answers;
 
@@ -25,82 +25,82 @@ use wire::request::Batch;
 
 use crate::fault::{Fault, Plan, Table};
 
-/// Of the deltas, one in so many loses its content.
+/// One delta in this many loses its content.
 const EARLY_ONE_IN: u64 = 16;
-/// Of the chunks, one in so many is lost.
+/// One chunk in this many is lost.
 const CHUNK_ONE_IN: u64 = 2;
-/// The name that a node is asked for when a peer wants a sign of life; it stands in the answer.
+/// The process name in a liveness probe of a peer; it is also in the answer.
 const NOBODY: &[u8] = b"undefined";
 /// How much too early a counter is freed.
 const EARLY_MS: u64 = 1_000;
 
-/// One bug.
+/// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
     /// A write is acknowledged before the other replicas hold it.
     HastyAck,
-    /// A dot enters the clock before what its event did has come.
+    /// A dot enters the version vector before the write that it stands for has arrived.
     EarlyClock,
-    /// A restarted node goes on under its old creation.
+    /// A restarted node uses its old creation again.
     ReusedDot,
-    /// A replica does not hear what a write had seen.
+    /// A replica does not receive the context of a write (what the write had seen).
     ForgottenContext,
-    /// A copy that is being filled answers reads.
+    /// A copy that is still being filled answers reads.
     FillingReader,
-    /// A copy is dropped before those that replace it are filled.
+    /// A copy is dropped before the copies that replace it are filled.
     EarlyDrop,
-    /// A missing frame goes unnoticed.
+    /// A missing frame is not noticed.
     IgnoredGap,
-    /// A replica frees a counter, a little too early, and hears then that it was extended.
+    /// A replica frees a counter a little too early, and then receives an extension of its expiry.
     FreedAlone,
-    /// A replica does not hear that a shard was wiped.
+    /// A replica does not learn that a shard was wiped.
     LostWipe,
-    /// An increment is another than was asked for.
+    /// An increment adds another number than asked for.
     WrongCount,
-    /// What is appended is not.
+    /// `APPEND` does nothing.
     LostAppend,
-    /// What is to stay ends.
+    /// A value that should stay expires.
     FalsePersist,
-    /// What is to end stays.
+    /// A value that should expire stays.
     FalseExpire,
-    /// What everybody writes vanishes.
+    /// Contended values vanish.
     Fleeting,
     /// `APPEND` answers a length that is too small.
     ShortAppend,
-    /// `SETNX` and `SET … NX` are granted though the key is held.
+    /// `SETNX` and `SET … NX` succeed although the key exists.
     GrantedTwice,
-    /// `GETSET` and `SET … GET` do not tell what was there.
+    /// `GETSET` and `SET … GET` do not show the old value.
     ForgottenOld,
-    /// `DEL` does not count what it deletes.
+    /// `DEL` does not count the key that it deletes.
     FalseDelete,
-    /// `EXISTS` does not see what is there.
+    /// `EXISTS` does not find an existing key.
     FalseExists,
-    /// `STRLEN` is one too long.
+    /// `STRLEN` is too large by one.
     WrongLength,
     /// `GETRANGE` leaves out the last byte.
     TornRange,
-    /// `INCRBY` and `DECRBY` answer a sum without one of the increments.
+    /// `INCRBY` and `DECRBY` reply with a sum that lacks one of the increments.
     LostCount,
-    /// What a BEAM process puts goes to another key.
+    /// A `put` of a BEAM process goes to another key.
     MisledCall,
-    /// A node does not look at `min_acks`.
+    /// A node ignores `min_acks`.
     NoMinAcks,
-    /// A node that starts again knows nobody and forms a cluster of its own.
+    /// A restarted node knows no other node, and forms a cluster of its own.
     KnowsNobody,
-    /// A ready copy answers reads although it has not heard of its primary for long, and has not merged what others
-    /// have yet.
+    /// A ready copy answers reads although it got no message from its primary for long, and has not merged the data of
+    /// others yet.
     BoldReader,
-    /// A chunk of a copy is lost, and what came before it is taken for the whole.
+    /// A chunk of a copy is lost, and the part before it counts as the whole copy.
     LostChunk,
-    /// A node that leaves ends as soon as it has handed over its copies, whatever is under way.
+    /// A leaving node ends as soon as it has handed over its copies, although requests are still under way.
     HastyEnd,
-    /// A node forms shards without having met the nodes that it was told of.
+    /// A node forms shards before it has met the nodes that it was given to join.
     ForgottenJoin,
     /// A node that remembers members forms shards without them.
     HollowShard,
-    /// A cluster of one node throws away what was written to it.
+    /// A cluster of one node throws away its written data.
     YieldsWithData,
-    /// A connected node does not answer for its name, and another one takes its place.
+    /// A connected node does not answer a probe of its name, and another node takes its place.
     TwinAccepted,
 }
 
@@ -141,7 +141,7 @@ impl Plant {
         Self::TwinAccepted,
     ];
 
-    /// The table whose rules are to see the bug.
+    /// The table whose rules must catch the bug.
     pub fn table(self) -> Table {
         if (self as usize) < Self::ShortAppend as usize {
             Table::First
@@ -150,12 +150,12 @@ impl Plant {
         }
     }
 
-    /// Whether what a node sends is lost: with one bug, the answer of the first node for its name.
+    /// Whether bytes that a node sends are lost. For one bug, that is the first node's answer to the probe of its name.
     pub fn swallows(self, machine: usize, bytes: &[u8]) -> bool {
         self == Self::TwinAccepted && machine == 0 && bytes.windows(NOBODY.len()).any(|window| window == NOBODY)
     }
 
-    /// Adds to a plan what brings the bug to light.
+    /// Changes a plan so that it brings the bug to light.
     pub fn suit(self, plan: &mut Plan) {
         let (faults, nodes): (&[Fault], usize) = match self {
             Self::HastyAck | Self::EarlyClock | Self::ForgottenContext => (&[], 3),
@@ -190,7 +190,7 @@ impl Plant {
             Self::TwinAccepted => (&[Fault::Twin], 3),
         };
         if self.table() == Table::Second {
-            // A world in which nothing else goes wrong: what is seen is this bug.
+            // No other fault strikes, so a failure shows this bug.
             plan.faults.clear();
             plan.skew_ms = 0;
         }
@@ -204,11 +204,12 @@ impl Plant {
         if matches!(self, Self::FillingReader | Self::BoldReader) {
             plan.load.batch_max = 1;
         }
-        // A silent peer is given up after half of that: until then a replica lacks what it was not sent.
+        // A silent peer is given up after half of the tick time. Until then, a replica lacks the writes that were not
+        // sent to it.
         if self == Self::BoldReader {
             (plan.tick_ms, plan.load.think_us, plan.load.min_acks) = (8_000, 40_000, 1);
         }
-        // A node knows what it is told, or what it remembers.
+        // A node knows the names it is given to join, or those that it remembers.
         match self {
             Self::ForgottenJoin => plan.containers = 1_000,
             Self::HollowShard => plan.containers = 0,
@@ -220,7 +221,8 @@ impl Plant {
         if self == Self::NoMinAcks {
             (plan.replicas, plan.load.min_acks) = (3, 3);
         }
-        // Only one that is reborn alone, in a long cut, writes before it has seen what its former life wrote.
+        // The bug shows only if a node restarts alone, in a long partition, and writes before it has seen what its
+        // former life wrote.
         if self == Self::ReusedDot {
             plan.faults = faults.to_vec();
             (plan.nodes, plan.replicas, plan.seconds) = (3, 2, 90);
@@ -228,7 +230,7 @@ impl Plant {
     }
 }
 
-/// Burns down with the chunks that a node takes in. What is to happen then is the world's matter.
+/// Counts down with the chunks that a node receives. The world decides what happens at zero.
 #[derive(Debug, Default)]
 pub struct Fuse {
     left: Cell<u32>,
@@ -236,17 +238,17 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// After so many chunks.
+    /// Starts the fuse: it blows after this many chunks.
     pub fn light(&self, chunks: u32) {
         self.left.set(chunks);
     }
 
-    /// Whether it has burnt down since that was last asked.
+    /// Whether the fuse has blown since the last call.
     pub fn has_blown(&self) -> bool {
         self.blown.replace(false)
     }
 
-    /// A frame comes in.
+    /// A frame has arrived. The fuse gets shorter by the number of its chunks.
     fn burn(&self, frame: &[u8]) {
         if self.left.get() == 0 {
             return;
@@ -261,17 +263,17 @@ impl Fuse {
     }
 }
 
-/// The process `salp`: a store that the simulator can look into, with or without a bug.
+/// The process `salp`: a store that the simulator can inspect, with or without a planted bug.
 pub struct Tampered {
     store: Rc<RefCell<Store>>,
     plant: Option<Plant>,
     fuse: Rc<Fuse>,
-    /// Number of the next frame, by sender, where gaps go unnoticed; chunks, where some are lost.
+    /// For two bugs: the next frame number by sender (if gaps are ignored), or a count of chunks (if chunks are lost).
     expected: BTreeMap<(String, u32), u64>,
 }
 
 impl Tampered {
-    /// The process of a store.
+    /// The process for a store.
     pub fn new(store: Rc<RefCell<Store>>, plant: Option<Plant>, fuse: Rc<Fuse>) -> Self {
         Self {
             store,
@@ -281,7 +283,7 @@ impl Tampered {
         }
     }
 
-    /// The frames that the store is given instead of one.
+    /// The frames that the store gets in place of one frame.
     fn spoil(&mut self, from: &Pid, bytes: &Bytes) -> Vec<Bytes> {
         let Ok(mut whole) = Frame::decode(bytes) else {
             return vec![bytes.clone()];
@@ -364,20 +366,20 @@ impl Tampered {
         vec![out.into()]
     }
 
-    /// Whether the chunk that has come is one that is lost.
+    /// Whether the chunk that has just arrived is lost.
     fn loses_chunk(&mut self) -> bool {
         let count = self.expected.entry((String::new(), 0)).or_default();
         *count += 1;
         count.is_multiple_of(CHUNK_ONE_IN)
     }
 
-    /// Puts empty frames where some are missing.
+    /// Fills a gap in the frame numbers with empty frames.
     fn close_gap(&mut self, from: &Pid, number: u64, bytes: &Bytes) -> Vec<Bytes> {
         let next = self
             .expected
             .entry((from.node.as_str().to_owned(), from.creation))
             .or_insert(1);
-        // The numbers of a new connection begin anew.
+        // On a new connection, frame numbers start again.
         let first = if number == 1 { 1 } else { *next };
         *next = (*next).max(number + 1);
         if number == 1 {
@@ -391,7 +393,7 @@ impl Tampered {
         missing.chain([bytes.clone()]).collect()
     }
 
-    /// Appends leave to drop every copy that has no place here.
+    /// Appends permission to drop every copy that is not placed here.
     fn release_all(&self, out: &mut Vec<u8>) {
         let store = self.store.borrow();
         let cluster = store.cluster();
@@ -407,7 +409,7 @@ impl Tampered {
         }
     }
 
-    /// Answers a single `GET` from a copy in this state.
+    /// Whether it answers a single `GET` from a copy in this state.
     fn answers(&self, ask: &mut Ask, copy: Copy) -> bool {
         let store = self.store.borrow();
         let request = ask.batch.request(0);
@@ -483,7 +485,7 @@ impl Process<Payload> for Tampered {
                 self.store.borrow_mut().handle(ctx, Message::Members(view));
             }
             Message::Cluster(mut affiliation) if self.plant == Some(Plant::YieldsWithData) => {
-                // The store takes it for settled, and so never says that it is.
+                // The store then takes the cluster id for settled, and never reports it as provisional.
                 if matches!(affiliation.identity.claim, Claim::Provisional(_)) {
                     affiliation.identity.claim = Claim::Settled { was: None };
                 }
@@ -494,7 +496,7 @@ impl Process<Payload> for Tampered {
     }
 }
 
-/// The requests as a store with this bug understands them.
+/// The requests as a store with this bug reads them.
 fn misread(plant: Plant, batch: &Batch) -> Batch {
     let mut read = Batch::new();
     for index in 0..batch.len() {
@@ -513,7 +515,7 @@ fn misread(plant: Plant, batch: &Batch) -> Batch {
     read
 }
 
-/// Deltas as a replica with this bug takes them.
+/// The deltas as a replica with this bug applies them.
 fn spoil_deltas(plant: Plant, store: &Store, shard: usize, deltas: &[u8]) -> Vec<u8> {
     let (mut out, mut reader) = (Vec::new(), Reader::new(deltas));
     while !reader.is_empty() {
@@ -552,7 +554,7 @@ fn ends_soon(store: &Store, shard: usize, key: &[u8]) -> bool {
     shard.view(key, 0).is_some() && shard.view(key, end_ms).is_none()
 }
 
-/// A delta that does nothing but take its dot.
+/// Appends a delta that changes nothing except that its dot is used.
 fn put_nothing(out: &mut Vec<u8>, delta: &Delta<'_>) {
     const DELETE: u8 = 1;
     out.push(DELETE);
@@ -562,7 +564,7 @@ fn put_nothing(out: &mut Vec<u8>, delta: &Delta<'_>) {
     out.push(0);
 }
 
-/// Holdings in which every copy is ready that has no place at the receiver.
+/// Holdings that claim every copy to be ready that has no place at the receiver.
 fn all_ready(cluster: &Cluster, holdings: &[u8]) -> Vec<u8> {
     let told = frame::holdings(holdings).unwrap_or_default();
     let mut out = Vec::new();

@@ -1,4 +1,5 @@
-//! The dice of a run: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). Everything that is drawn is drawn from here.
+//! The random numbers of a run: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). Everything random in a run comes from
+//! here.
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
@@ -36,17 +37,17 @@ impl Random {
         low + self.below(high - low + 1)
     }
 
-    /// True in so many of a thousand cases.
+    /// True in `per_mille` of a thousand cases.
     pub fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }
 
-    /// One of them.
+    /// One of `of`.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.index(of.len())]
     }
 
-    /// A stream of its own, so that what one part draws does not change what another does.
+    /// A stream of its own, so that draws in one part of the run do not change those in another.
     pub fn fork(&mut self) -> Self {
         Self::new(self.next())
     }

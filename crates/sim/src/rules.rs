@@ -1,73 +1,74 @@
-//! The rules by which every reply is explained. A reply that no rule explains is a violation.
+//! The rules that explain every reply. A reply that no rule explains is a violation.
 //!
-//! *Together*, *linked*, *lost* and *whole* are those of `together.rs`. A reply is explained by what its node had to
-//! know. A request *must know* a write that was acknowledged before the request was made (or stands before it in its
-//! batch), if one of these holds:
+//! `together.rs` defines *together*, *linked*, *lost* and *whole*. A reply is judged by the writes that its node had to
+//! know. A request *must know* a write if the write was acknowledged before the request was made (or stands before it
+//! in the same batch), and one of these holds:
 //!
 //! | | the write must be known because |
 //! |---|---|
-//! | R1 | it was *everywhere*: acknowledged at level `all` within the write timeout in a world that had been steady for [`VIEW_US`]; or found at every ready copy of a quiet world later (`check.rs`). It is known for ever, to nodes that start later too: they serve what others gave them, or nothing |
-//! | R2 | the world is whole from the request to its reply, whatever was before: from the first request after a partition on |
-//! | R3 | a node of the request's group was together with the write's node when the write was asked for and has lost nobody since, and the request's own node loses nobody until the reply |
+//! | R1 | it was *everywhere*. Either it was acknowledged at level `all` within the write timeout, in a world that had been steady for [`VIEW_US`]; or it was found later at every ready copy of a quiet world (`check.rs`). It must be known for ever after, also by nodes that start later: such a node serves what others gave it, or nothing |
+//! | R2 | the world is whole from the request to its reply, whatever happened before. So R2 applies from the first request after a partition |
+//! | R3 | some node of the request's group was together with the write's node when the write was asked for, and has lost no node since. And the request's own node loses no node until the reply |
 //!
 //! A level below `all` promises less:
 //!
 //! | level | a write is known |
 //! |---|---|
 //! | `all` | by R1 to R3, at once |
-//! | `quorum` | by R1 to R3, [`SPREAD_US`] after its acknowledgement; at once to its own node, as long as nothing moves |
-//! | `one` | by R3 to its own node alone, as long as nothing moves; by R1 |
+//! | `quorum` | by R1 to R3, [`SPREAD_US`] after its acknowledgement; to its own node at once, as long as nothing moves |
+//! | `one` | by R3 to its own node only, as long as nothing moves; by R1 |
 //!
-//! For while a shard moves it has two primaries for a moment, and the old one does not wait for the new one then.
+//! Why "as long as nothing moves": while a shard moves, it has two primaries for a moment, and the old one does not
+//! wait for the new one.
 //!
-//! Nothing else excuses a reply: not that copies differ, not that a fault was a moment ago. A node may always wait or
-//! refuse. What a reply may then show:
+//! There is no other excuse for a reply: neither that copies differ, nor that a fault struck a moment ago. A node may
+//! always wait, or refuse. If it does neither, its reply may show:
 //!
 //! | operation | may show |
 //! |---|---|
-//! | `GET`, `MGET`, `GETRANGE`, `SALP.GET`, `{get, K}`; the old value of `GETSET`, `GETDEL`, `SET … GET` | a write that was asked for and not refused, unless the request must know a write that had to know it in turn (*overwritten*); with exactly its length |
-//! | the same with nothing there; `SETNX` and `SET … NX` that is granted; `DEL` and `EXISTS` of 0; `STRLEN` of 0; `SALP.PUT` of a new key | nothing, unless the request must know a write that no delete, expiry or unknown outcome can have removed |
-//! | `SETNX` and `SET … NX` that is denied; `DEL` and `EXISTS` of 1; `SALP.PUT` of an old key | that some write may be shown |
-//! | `APPEND`, `STRLEN` | a length that follows from a value that may be shown |
-//! | `INCRBY`, `DECRBY`, and `GET` of a counter | a sum of all increments that the request must know, and of any of the others |
-//! | a write where fewer nodes than `min_acks` have been in reach for the whole detection time before | a refusal |
+//! | `GET`, `MGET`, `GETRANGE`, `SALP.GET`, `{get, K}`; the old value of `GETSET`, `GETDEL`, `SET … GET` | a write that was asked for and not refused, with exactly its length. A write is excluded if it was *overwritten*: the request must know a later write that had to know it |
+//! | the same, with no value; `SETNX` and `SET … NX` that succeed; `DEL` and `EXISTS` of 0; `STRLEN` of 0; `SALP.PUT` of a new key | "no value" is excluded if the request must know a write that no delete, expiry or write of unknown outcome can have removed |
+//! | `SETNX` and `SET … NX` that are denied; `DEL` and `EXISTS` of 1; `SALP.PUT` of an old key | allowed if some write may be shown |
+//! | `APPEND`, `STRLEN` | the length of a value that may be shown |
+//! | `INCRBY`, `DECRBY`, and `GET` of a counter | a sum of all increments that the request must know, plus any of the others |
+//! | a write | an acknowledgement is excluded if fewer nodes than `min_acks` were in reach for the whole detection time before |
 //!
 //! # Several clusters
 //!
-//! Every request and every write is of a cluster: that of its node when it was answered. R1 to R3 hold within a
-//! cluster, each of which is whole and steady by itself. Between two clusters there is one rule: what one has
-//! acknowledged, the other never shows, and need not know. So a cluster may be founded under these laws alone
-//! (`clusters.rs`, `cluster/identity.rs`); to break one is a violation, whatever the clients see:
+//! Every request and every write belongs to a cluster: the cluster of its node when it was answered. R1 to R3 apply
+//! within one cluster, and each cluster is judged on its own as whole or steady. There is one rule between two
+//! clusters: a node of one never shows, and need not know, what the other has acknowledged. So the founding of clusters
+//! has laws of its own (`clusters.rs`, `cluster/identity.rs`). Breaking one is a violation, whatever the clients see:
 //!
 //! | | law |
 //! |---|---|
-//! | C1 | a node founds a cluster only together with all nodes that the operator told it of: each of them was of that cluster |
-//! | C2 | a node whose state file names a cluster is of no other one |
-//! | C3 | a node whose state file has names and no cluster (it left in order) looks for them for two seconds first |
-//! | C4 | a node never throws away what it has acknowledged: a cluster of one node joins another one only while it is empty |
-//! | C5 | a node that has acknowledged something and serves does not end by itself because it does not fit |
-//! | C6 | a node that was connected with another one for long does not take a second one of that name for it, while the first one lives; asked in a world without trouble |
+//! | C1 | a node founds a cluster only together with all nodes that the operator gave it to join: each of them belonged to that cluster |
+//! | C2 | a node whose state file names a cluster belongs to no other one |
+//! | C3 | a node whose state file has names but no cluster (it left in order) first looks for those nodes for two seconds |
+//! | C4 | a node never throws away data that it has acknowledged: a cluster of one node joins another cluster only while it is empty |
+//! | C5 | a node that serves and has acknowledged something does not end by itself because it does not fit |
+//! | C6 | a node that was connected with a peer for long does not accept a second node of that name in its place while the peer lives; checked only in a world without faults |
 //!
-//! So a client may see, at a node
+//! So, at different nodes, a client may see:
 //!
-//! | | with its state file | without it (a container), or with one from before its cluster was formed |
+//! | | with its state file | without it (a container), or with a file from before its cluster was formed |
 //! |---|---|---|
-//! | that starts and is told of some others | the same as at any other node: what the others gave it, or a refusal | the same, unless all that it is told of are of another cluster, or know nobody else either |
-//! | that starts and is told of nobody (*blind*) | the same; the members that it remembers are as good as told (C2) | an empty store of its own, and what is written there; once the cluster finds it, the same as at any other node if nothing was written, and the cluster of its own for good if something was (C4) |
-//! | of a *stranger* cluster with values | refusals: it ends when it meets this cluster (C2) | the stranger's values alone; nothing of them here (the checker knows no such value) |
-//! | of a *stranger* without values | | it becomes a member, and what it alone holds is lost when it goes |
-//! | that is the *twin* of one that is connected | refusals: it ends (C6) | the same |
-//! | that is the *twin* of one that is dead or cut off | the same as at a restart of that one; what the node that is cut off alone holds counts as lost, as if it had died | the same |
+//! | a node that starts with some names to join | the same as at any other node: what the others gave it, or a refusal | the same, unless all nodes that it was given belong to another cluster, or know no other node either |
+//! | a node that starts without names (*blind*) | the same: the members that it remembers count like names to join (C2) | an empty store of its own, and the values written there. Once the cluster finds it: the same as at any other node, if nothing was written; its own cluster for good, if something was written (C4) |
+//! | a *stranger* whose cluster has values | refusals: it ends when it meets this cluster (C2) | only the stranger's values. None of them here: the checker does not know them |
+//! | a *stranger* without values | | it becomes a member; data that it alone holds is lost when it leaves |
+//! | the *twin* of a node that is connected | refusals: it ends (C6) | the same |
+//! | the *twin* of a node that is dead or cut off | the same as after a restart of that node. Data that only the cut-off node holds counts as lost, as if that node had died | the same |
 //!
-//! A state file is as old as the last write of it that was done (`cluster/identity.rs`). In the end an operator keeps
-//! the cluster of which most nodes serve, and starts the nodes of the others without their state files; what those
-//! clusters acknowledged is lost, and only that. A node that ends because it does not fit (C5) may have had parts of
+//! A state file has the content of its last completed write (`cluster/identity.rs`). At the end an operator keeps the
+//! cluster in which most nodes serve, and starts the nodes of the others without their state files. Data that those
+//! clusters acknowledged is lost, and only that. A node that ends because it does not fit (C5) may have held parts of
 //! copies whose other holders are dead: they are lost as in a crash.
 //!
-//! A write whose outcome is unknown may take effect late, and is known to nobody. It is over once a write follows
-//! [`LATE_US`](crate::shadow::LATE_US) later in a whole world. A crash that takes the last copy of a write with it
-//! (`strikes.rs`) takes back what was to be known of its key. A write that the crashed node alone had before it was
-//! answered is known to nobody.
+//! A write of unknown outcome may take effect late, and no request must know it. It cannot take effect any more once
+//! another write follows at least [`LATE_US`](crate::shadow::LATE_US) later in a whole world. If a crash takes the last
+//! copy of a write (`strikes.rs`), no request must know the earlier writes of that key any more. If only the crashed
+//! node had a write before its reply, no request must know that write.
 
 use node::ClusterId;
 use store::quorum::Level;
@@ -77,11 +78,11 @@ use crate::{
     together::{Group, Together, VIEW_US},
 };
 
-/// After this time every replica has what a majority acknowledged.
+/// After this time every replica has the writes that a majority acknowledged.
 pub const SPREAD_US: u64 = 2_000_000;
 
-/// Time after which a node knows that another one is out of reach: it is silent for a tick time and up to a quarter
-/// more, and then membership acts.
+/// Time after which a node knows that another node is out of reach. The other node has to be silent for up to 1.25 tick
+/// times; then membership needs up to a second.
 pub fn detection_us(tick_ms: u64) -> u64 {
     tick_ms * 1_250 + 1_000_000
 }
@@ -93,39 +94,39 @@ pub struct Spot {
     pub machine: usize,
     /// The life of its node.
     pub life: u64,
-    /// Number of its batch; no other has it.
+    /// Number of its batch; no other batch has it.
     pub batch: u64,
-    /// When.
+    /// The time.
     pub asked_us: u64,
-    /// Of which cluster its node was.
+    /// The cluster of its node at that time.
     pub cluster: Option<ClusterId>,
-    /// Who was together with its node.
+    /// The nodes that were together with its node.
     pub group: Group,
 }
 
-/// What became of one write.
+/// The outcome of one write.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     /// Where and when it was asked for.
     pub spot: Spot,
-    /// Of which cluster its node was when that was told.
+    /// The cluster of its node when the outcome was known.
     pub cluster: Option<ClusterId>,
-    /// What became of it.
+    /// The outcome.
     pub state: State,
-    /// When that was told.
+    /// When the outcome was known.
     pub ended_us: u64,
-    /// What it waited for.
+    /// The level of the write.
     pub level: Level,
-    /// Since when rule R1 holds.
+    /// The time from which rule R1 applies to the write. None if it does not apply.
     pub everywhere_us: Option<u64>,
-    /// The world was whole, or quiet, while it was under way.
+    /// Whether the world was whole, or quiet, from the request to the outcome.
     pub sure: bool,
-    /// Before it was answered, a node died that may have been the only one to have it.
+    /// Whether a node that may have had the only copy of the write died before it was answered.
     pub orphan: bool,
 }
 
 impl Mark {
-    /// A write that is asked for.
+    /// The mark of a write that is asked for now.
     pub fn new(spot: Spot) -> Self {
         Self {
             spot,
@@ -139,28 +140,28 @@ impl Mark {
         }
     }
 
-    /// A cluster has acknowledged it.
+    /// Whether this cluster has acknowledged the write.
     pub fn is_acked_by(&self, cluster: Option<ClusterId>) -> bool {
         self.state == State::Acked && self.cluster == cluster
     }
 
-    /// It is over before a request at `spot` begins.
+    /// Whether the write is over before a request at `spot` begins.
     pub fn is_before(&self, spot: &Spot) -> bool {
         self.spot.batch == spot.batch || self.state != State::Pending && self.ended_us <= spot.asked_us
     }
 }
 
-/// By which rules a reply is judged.
+/// The rules by which a reply is judged.
 #[derive(Debug)]
 pub enum Sight<'a> {
-    /// Those of the first fault table: only in a quiet world.
+    /// The rules of the first fault table: strict only if the world was quiet.
     Quiet(bool),
-    /// Those of this file.
+    /// The rules of this file.
     Known(Reader<'a>),
 }
 
 impl Sight<'_> {
-    /// When the request was made; at the latest now.
+    /// When the request was made, if that is known; otherwise now.
     pub fn asked_us(&self, now_us: u64) -> u64 {
         match self {
             Self::Quiet(_) => now_us,
@@ -168,7 +169,7 @@ impl Sight<'_> {
         }
     }
 
-    /// The request, where the rules of this file judge it.
+    /// The request, if the rules of this file apply.
     pub fn reader(&self) -> Option<&Reader<'_>> {
         match self {
             Self::Quiet(_) => None,
@@ -176,7 +177,7 @@ impl Sight<'_> {
         }
     }
 
-    /// The world was quiet, or whole, all the while.
+    /// Whether the world was quiet, or whole, from the request until now.
     pub fn is_calm(&self) -> bool {
         match self {
             Self::Quiet(quiet) => *quiet,
@@ -185,16 +186,16 @@ impl Sight<'_> {
     }
 }
 
-/// A request that is answered now, and what its node has to know.
+/// A request that is answered now, and what its node must know.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    /// Where and when it was made.
+    /// Where and when the request was made.
     pub spot: Spot,
-    /// Of which cluster its node is now.
+    /// The cluster of its node now.
     pub cluster: Option<ClusterId>,
-    /// That cluster has been whole since.
+    /// Whether that cluster has been whole since the request.
     pub whole: bool,
-    /// Who is together now.
+    /// Which nodes are together now.
     pub together: &'a Together,
 }
 
@@ -221,34 +222,36 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the request may show a write, as far as clusters go: what one has acknowledged, no other ever shows.
+    /// Whether the request may show a write, judged by clusters alone: one cluster never shows what another one
+    /// acknowledged.
     pub fn may_know(&self, mark: &Mark) -> bool {
         mark.state != State::Acked || mark.cluster == self.cluster
     }
 
-    /// Nothing has moved since a write was asked for.
+    /// Whether nothing has moved since a write was asked for.
     fn is_still(&self, mark: &Mark) -> bool {
         self.together.is_still_since(mark.spot.asked_us)
     }
 
-    /// Rule R3.
+    /// Whether rule R3 applies.
     fn is_joint(&self, mark: &Mark) -> bool {
         let common = self.spot.group & mark.spot.group;
         self.together.any_kept_all_since(common, mark.spot.asked_us) && self.keeps_all()
     }
 
-    /// Its node has lost nobody since it was made.
+    /// Whether its node has lost no other node since the request.
     fn keeps_all(&self) -> bool {
         self.together.kept_all_since(self.spot.machine, self.spot.asked_us)
     }
 
-    /// How many nodes were in reach of its own all the time, and for so long before; none if that changed.
+    /// How many nodes were in reach of its node from `before_us` before the request until now; none if that set
+    /// changed.
     pub fn nodes_throughout(&self, before_us: u64) -> Option<u32> {
         let from_us = self.spot.asked_us.checked_sub(before_us)?;
         self.together.reach_since(self.spot.machine, from_us)
     }
 
-    /// Whether what it wrote is everywhere, now that it is acknowledged at this level.
+    /// Whether the write of this request is everywhere, if it was acknowledged at this level after `took_us`.
     pub fn reached_all(&self, level: Level, took_us: u64, write_timeout_us: u64) -> bool {
         let in_time = level == Level::All && took_us < write_timeout_us;
         in_time
@@ -322,13 +325,13 @@ mod tests {
     const ALONE: [(usize, usize); 2] = [(0, 1), (0, 2)];
 
     #[test]
-    fn what_was_acknowledged_by_all_is_known_on_both_sides_of_a_partition() {
+    fn a_write_that_all_acknowledged_is_known_on_both_sides_of_a_partition() {
         let mut story = Story::new();
         let early = story.write(story.spot(1, 10), Level::All, 20);
         let mark = story.write(story.spot(1, 10 + VIEW_US), Level::All, 20 + VIEW_US);
         assert!(
             mark.everywhere_us.is_some() && early.everywhere_us.is_none(),
-            "it had not been steady for long"
+            "the world was not steady for long enough"
         );
         story.at(30 + VIEW_US, &ALONE);
         for machine in 0..3 {
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_side_need_not_know_the_other_ones_writes_and_must_once_they_meet() {
+    fn a_side_must_know_the_writes_of_the_other_only_once_they_meet() {
         let mut story = Story::new();
         story.at(5, &ALONE);
         let mark = story.write(story.spot(1, 10), Level::All, 20);
@@ -346,12 +349,15 @@ mod tests {
         assert!(!story.reader(story.spot(0, 30)).must_know(&mark));
         let across = story.spot(0, 38);
         story.at(40, &[]);
-        assert!(!story.reader(across).must_know(&mark), "asked before they met");
+        assert!(
+            !story.reader(across).must_know(&mark),
+            "the request was made before they met"
+        );
         assert!(story.reader(story.spot(0, 41)).must_know(&mark));
         story.at(50, &ALONE);
         assert!(
             !story.reader(story.spot(0, 60)).must_know(&mark),
-            "it had no time to take it over"
+            "there was no time to copy the write"
         );
     }
 
@@ -383,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_over_is_known_to_nobody() {
+    fn no_request_must_know_an_unfinished_write() {
         let story = Story::new();
         let mark = story.write(story.spot(1, 10), Level::All, 20);
         assert!(!story.reader(story.spot(1, 15)).must_know(&mark));

@@ -1,7 +1,7 @@
 //! Seeds that failed once, and the search for more of them.
 //!
-//! A file of `crates/sim/seeds` is named by its seed. Its first line has the options that the seed needs, the rest says
-//! what was found.
+//! A file in `crates/sim/seeds` has its seed as its name. The first line has the options that the seed needs. The rest
+//! says what was found.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/seeds"))
 }
 
-/// Keeps a seed that failed.
+/// Writes a file for a seed that failed.
 fn keep(seed: u64, options: &Options, failure: &str) -> io::Result<PathBuf> {
     fs::create_dir_all(folder())?;
     let path = folder().join(format!("{seed}.txt"));
@@ -32,14 +32,14 @@ fn keep(seed: u64, options: &Options, failure: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// A seed that nobody has seen, from the system's entropy, and small enough to be typed.
+/// A new seed from the system's entropy, small enough to be typed.
 fn unseen() -> io::Result<u64> {
     let mut bytes = [0; 8];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes) % 1_000_000_000_000)
 }
 
-/// Runs seeds that nobody has seen, until the time is over or for ever, and keeps those that fail.
+/// Runs new seeds until the time is over (without a time: until stopped), and keeps those that fail.
 pub fn fresh(options: &Options) -> Sum {
     let from = match unseen() {
         Ok(from) => from,
@@ -107,7 +107,7 @@ fn kept(path: &std::path::Path) -> Result<(u64, Options, String), String> {
     Ok((seed, options, rest.trim().to_owned()))
 }
 
-/// Runs every seed that failed once.
+/// Runs again every kept seed, each of which once failed.
 pub fn regressions() -> Sum {
     let mut sum = Sum::default();
     let entries = fs::read_dir(folder()).into_iter().flatten().flatten();

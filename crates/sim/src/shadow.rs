@@ -1,38 +1,39 @@
-//! What the clients were told, and therefore what they may be told next.
+//! The replies that the clients got, and therefore which replies they may get next.
 //!
 //! Three kinds of keys:
 //!
-//! - An *owned* key is written by one client, one write after the other; each write has a number, which its value
-//!   shows. Whatever happens, a read shows nothing, or the value of a write that was issued to that key and not
-//!   refused.
-//! - A *counter* is only ever incremented, so each increment answers at least what it added. One of them is *timed*: it
-//!   may end at any time and begin anew, and is never above the sum of all.
-//! - A *contended* key is written by all: a read shows a value that was written to it, or nothing. One that is never
-//!   deleted shows something in the end.
+//! - An *owned* key is written by one client, one write after the other. Each write has a number, which its value
+//!   shows. Whatever happens, a read shows nothing, or the value of a write to that key that was not refused.
+//! - A *counter* is only incremented, so each increment replies with at least its own amount. One counter is *timed*:
+//!   it may expire at any time and start again, and its value is never above the sum of all increments.
+//! - A *contended* key is written by all clients. A read shows a value that was written to it, or nothing. A contended
+//!   key that is never deleted shows a value at the end.
 //!
-//! `EXPIRE` and `PERSIST` of an owned key are *touches*: numbered among its writes, but no value shows them.
+//! `EXPIRE` and `PERSIST` of an owned key are *touches*: they have numbers among its writes, but no value shows these
+//! numbers.
 //!
-//! What a reply may show is judged by the rules of the run's table ([`Sight`]). Those of the second table are in
-//! `rules.rs`. Those of the first are these:
+//! The rules of the run's table ([`Sight`]) judge what a reply may show. The rules of the second table are in
+//! `rules.rs`. These are the rules of the first:
 //!
-//! A read is *strict* if the world was quiet (see `check.rs`) all the while from its request to its reply: all nodes
-//! that serve were connected, none stood still, and none lacked what another had. What a strict read of an owned key
-//! may show:
+//! A read is *strict* if the world was quiet (see `check.rs`) from its request to its reply: all serving nodes were
+//! connected, none was paused, and none lacked data that another had. A strict read of an owned key:
 //!
-//! - *Not what is past.* The *floor* of a key is the last write that was acknowledged at level `all` in a quiet world.
-//!   A value below the floor was overwritten. The exception is a write whose outcome is unknown: it may land late. It
-//!   is *buried*, and may not either, once the floor rises 10 s or more after it was asked for.
-//! - *Not nothing* if the last acknowledged `SET`, quiet or not, has no `DEL` behind it, and no unknown one may land
-//!   late. A delete that came before it cannot have seen it. One at level `quorum` counts half a second later: only
-//!   what is acknowledged at level `all` is read back at once through every node.
+//! - *does not show an overwritten value.* The *floor* of a key is the last write that was acknowledged at level `all`
+//!   in a quiet world. A value below the floor is overwritten. There is one exception: a write of unknown outcome may
+//!   take effect late. It is *buried*, and so not allowed either, once the floor rises 10 s or more after it was asked
+//!   for.
+//! - *does not show nothing* if no `DEL` follows the last acknowledged `SET` (quiet or not), and no `DEL` of unknown
+//!   outcome may take effect late. A `DEL` before that `SET` cannot have removed it. A `SET` at level `quorum` counts
+//!   half a second later: only writes at level `all` can be read at once through every node.
 //!
-//! So on two sides of a cut the values of both may be shown, and old ones too; and when it has healed, one of those
-//! that were acknowledged meanwhile, or the floor if none was. A write at level `one` may be lost with its node: it
-//! counts as unknown. So does, for the question what is past, all that was acknowledged in a world that was not quiet.
+//! So on two sides of a partition, the values of both sides may be shown, and old values too. After it has healed, one
+//! of the values acknowledged meanwhile is shown, or the floor if there is none. A write at level `one` may be lost
+//! with its node, so it counts as unknown. To decide what is overwritten, all writes acknowledged while the world was
+//! not quiet count as unknown too.
 //!
-//! *Owed*: a crash excuses nothing as long as it is lawful: another node that serves holds all that the dead one held
-//! half a second ago, and so, by the promise, all that was acknowledged. After any other crash the keys of which no
-//! living node holds the last acknowledged write are excused.
+//! *Owed*: a lawful crash excuses nothing. In a lawful crash, another serving node has all data that the dead node had
+//! half a second ago, and so, by the promise, all data that was acknowledged. After any other crash, a key is excused
+//! if no living node has its last acknowledged write.
 
 mod crashes;
 
@@ -43,23 +44,23 @@ use store::quorum::Level;
 
 use crate::rules::{Mark, Reader, Sight, Spot};
 
-/// A write whose outcome is unknown may take effect this much later, in microseconds.
+/// A write of unknown outcome may take effect this much later, in microseconds.
 pub const LATE_US: u64 = 10_000_000;
-/// In a quiet world every ready copy has what any other had so long ago: two looks at the whole.
+/// In a quiet world, every ready copy has what any ready copy had this long ago: two looks of the checker.
 const SPREAD_US: u64 = 500_000;
 
-/// What a write was.
+/// The kind of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The key shows the write's number from now on.
     Set,
-    /// And for so long, in microseconds.
+    /// The same, but the value expires after this time, in microseconds.
     SetFor(u64),
-    /// The key is gone.
+    /// The key is deleted.
     Del,
-    /// What is there ends after so long, in microseconds.
+    /// The value expires after this time, in microseconds.
     Expire(u64),
-    /// What is there does not end.
+    /// The value does not expire.
     Persist,
 }
 
@@ -69,16 +70,16 @@ impl Kind {
     }
 }
 
-/// What became of a write.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Asked for.
+    /// Not answered yet.
     Pending,
-    /// It was acknowledged, at a level that promises something.
+    /// Acknowledged, at a level that promises something.
     Acked,
-    /// It may have happened, or may yet.
+    /// It may have taken effect, or may still do so.
     Unknown,
-    /// It never happens.
+    /// It never takes effect.
     Refused,
 }
 
@@ -86,28 +87,28 @@ pub enum State {
 struct Write {
     kind: Kind,
     mark: Mark,
-    /// When every ready copy has it, if it was acknowledged and the world is quiet.
+    /// When every ready copy has the write, if it was acknowledged and the world is quiet.
     spread_us: u64,
-    /// Unknown, and too long ago to land late.
+    /// Whether the outcome is unknown, and the write too old to take effect late.
     buried: bool,
-    /// Earlier writes that this one need not have known: it does not overwrite them for certain.
+    /// Earlier writes that this one may not have seen, so it may not overwrite them.
     unknown_to: Vec<usize>,
-    /// Bytes of the value, if that can be told.
+    /// Length of the value, if it is known.
     bytes: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Owned {
     name: String,
-    /// Number 1 is the first.
+    /// The write with number 1 is the first.
     writes: Vec<Write>,
     floor: usize,
     excused: bool,
-    /// Up to which one nothing has to be known in which cluster: a crash that was not lawful took it.
+    /// How many of the first writes need not be known, for each cluster: a crash that was not lawful took them.
     void: Void,
 }
 
-/// How many writes of a key are excused, by the cluster that lost them.
+/// How many of a key's first writes are excused, for each cluster that lost them.
 #[derive(Clone, Debug, Default)]
 struct Void(Vec<(Option<ClusterId>, usize)>);
 
@@ -125,50 +126,51 @@ impl Void {
     }
 }
 
-/// What a read has to respect, as it stood when it was asked for.
+/// What a read must respect, as of the time when it was asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Read {
-    /// Which owned key.
+    /// The index of the owned key.
     pub key: usize,
     floor: usize,
     /// The last acknowledged `SET` that every copy must have.
     kept: usize,
-    /// Writes that had been asked for.
+    /// How many writes had been asked for.
     upto: usize,
 }
 
-/// What is known of a value that was shown.
+/// What a shown value says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// The write that it tells of.
+    /// The number of the write that it comes from.
     pub number: usize,
     /// Its length.
     pub bytes: usize,
 }
 
-/// A counter: what its value must lie between.
+/// A counter and the bounds of its value.
 #[derive(Clone, Debug, Default)]
 pub struct Counter {
     /// Its key.
     pub name: String,
-    /// Sum of what was acknowledged at level `all`.
+    /// Sum of the increments acknowledged at level `all`.
     pub low: i64,
-    /// Sum of what was acknowledged.
+    /// Sum of the increments acknowledged.
     pub owed: i64,
-    /// Sum of what was not refused.
+    /// Sum of the increments not refused.
     pub high: i64,
-    /// `owed` lost its ground in a crash that was not lawful.
+    /// Whether `owed` does not apply any more, after a crash that was not lawful.
     pub excused: bool,
-    /// It may end, so that nothing is owed.
+    /// Whether the counter may expire, so that nothing is owed.
     pub timed: bool,
-    /// Every increment, in the order in which they were asked for.
+    /// All increments, in the order in which they were asked for.
     adds: Vec<(i64, Mark)>,
-    /// Of how many of them nothing has to be known in which cluster: a crash that was not lawful took some.
+    /// How many of the first increments need not be known, for each cluster: a crash that was not lawful took some of
+    /// them.
     void: Void,
 }
 
 impl Counter {
-    /// One that has not been incremented yet.
+    /// A counter without increments.
     pub fn new(name: String, timed: bool) -> Self {
         Self {
             name,
@@ -187,7 +189,7 @@ impl Counter {
 struct Contended {
     name: String,
     values: BTreeMap<String, State>,
-    /// Nobody deletes it, and no crash that was not lawful took its values.
+    /// Whether no client deletes the key, and no crash that was not lawful took its values.
     lasts: bool,
 }
 
@@ -195,23 +197,23 @@ struct Contended {
 #[derive(Clone, Debug, Default)]
 pub struct Shadow {
     owned: Vec<Owned>,
-    /// By number.
+    /// The counters, by number.
     pub counters: Vec<Counter>,
     contended: Vec<Contended>,
-    /// Where the requests that are being made come from.
+    /// Where and when the current requests are made.
     pub spot: Spot,
-    /// How far calendars may be from the truth, in microseconds.
+    /// How far the calendar of a node may differ from true time, in microseconds.
     pub calendar_error_us: u64,
-    /// Writes that were acknowledged.
+    /// Number of acknowledged writes.
     pub acknowledged: u64,
-    /// Past which a write at level `all` is content with a majority.
+    /// After this time, a write at level `all` needs only a majority.
     pub write_timeout_us: u64,
 }
 
 impl Shadow {
     // Owned keys
 
-    /// A key of its own for somebody.
+    /// Adds an owned key.
     pub fn new_key(&mut self, name: String) -> usize {
         self.owned.push(Owned {
             name,
@@ -223,12 +225,12 @@ impl Shadow {
         self.owned.len() - 1
     }
 
-    /// Its text.
+    /// Its name.
     pub fn name(&self, key: usize) -> &str {
         &self.owned[key].name
     }
 
-    /// Whether a node acknowledged in its life `life`, of a cluster, a write that leaves something.
+    /// Whether a node, in its life `life` in this cluster, acknowledged a write that leaves data.
     pub fn has_written(&self, cluster: Option<ClusterId>, life: u64) -> bool {
         let is_its = |mark: &Mark| mark.is_acked_by(cluster) && mark.spot.life == life;
         let mut writes = self.owned.iter().flat_map(|owned| &owned.writes);
@@ -242,7 +244,7 @@ impl Shadow {
         self.owned.len()
     }
 
-    /// A write is asked for: its number.
+    /// A write is asked for. Returns its number.
     pub fn begin(&mut self, key: usize, kind: Kind) -> usize {
         let mark = Mark::new(self.spot);
         let writes = &mut self.owned[key].writes;
@@ -257,7 +259,7 @@ impl Shadow {
         writes.len()
     }
 
-    /// A write at some level is answered, or will not be.
+    /// A write is answered, or its client gives it up.
     pub fn end(&mut self, key: usize, number: usize, state: State, level: Level, sight: &Sight<'_>, now_us: u64) {
         let owned = &mut self.owned[key];
         let write = &mut owned.writes[number - 1];
@@ -288,13 +290,13 @@ impl Shadow {
         }
     }
 
-    /// How many bytes the value of a write has, if that can be told.
+    /// Notes the length of a write's value, if it is known.
     pub fn measured(&mut self, key: usize, number: usize, bytes: Option<usize>) {
         self.owned[key].writes[number - 1].bytes = bytes;
     }
 
-    /// Every ready copy has what was acknowledged before then; at level `one` only if nothing has moved since the
-    /// request.
+    /// Every ready copy has the writes acknowledged before `before_us`. A write at level `one` counts only if nothing
+    /// has moved since its request.
     pub fn has_spread(
         &mut self,
         cluster: Option<ClusterId>,
@@ -324,7 +326,7 @@ impl Shadow {
         }
     }
 
-    /// What a read showed: a value, or nothing. `asked_us` and `now_us`: when it was asked for and answered.
+    /// Judges a read that showed a value or nothing. It was asked for at `asked_us` and answered at `now_us`.
     pub fn shown(
         &self,
         read: Read,
@@ -351,7 +353,7 @@ impl Shadow {
         verdict.map_err(|why| format!("{} shows {number:?}: {why}; {}", owned.name, owned.history(read, sight)))
     }
 
-    /// A request was answered as if something, or nothing, were there.
+    /// Judges a reply that implies that the key exists, or that it does not.
     pub fn is_there(&self, read: Read, there: bool, sight: &Sight<'_>, now_us: u64) -> Result<(), String> {
         if !there {
             return self.shown(read, None, sight, sight.asked_us(now_us), now_us);
@@ -367,7 +369,7 @@ impl Shadow {
         ))
     }
 
-    /// A request was answered as if a value of so many bytes were there.
+    /// Judges a reply that implies a value of `bytes` bytes.
     pub fn has_length(&self, read: Read, bytes: usize, sight: &Sight<'_>, now_us: u64) -> Result<(), String> {
         if bytes == 0 {
             return self.is_there(read, false, sight, now_us);
@@ -407,11 +409,11 @@ impl Shadow {
     ) -> Result<(), String> {
         let strict = sight.is_calm() && !owned.excused;
         let Some(write) = number.checked_sub(1).and_then(|index| owned.writes.get(index)) else {
-            return Err("nobody wrote that".into());
+            return Err("no client wrote that".into());
         };
         match write.kind {
             Kind::Del => return Err("that was a delete".into()),
-            Kind::Expire(_) | Kind::Persist => return Err("that was no value".into()),
+            Kind::Expire(_) | Kind::Persist => return Err("that write has no value".into()),
             Kind::Set | Kind::SetFor(_) => {}
         }
         let is_over = |end_us: u64| asked_us > end_us + self.calendar_error_us;
@@ -478,7 +480,7 @@ impl Shadow {
             }
             Sight::Known(reader) => (owned.void.of(reader.cluster) + 1..=read.upto).any(|kept| {
                 let write = &owned.writes[kept - 1];
-                // What stands behind the request in its batch comes too late to have removed something.
+                // Requests behind this one in its batch come too late to have removed a value.
                 let is_before = |number, other: &Write| {
                     number < kept && other.mark.is_before(&write.mark.spot)
                         || number > read.upto && other.mark.spot.batch == reader.spot.batch
@@ -493,13 +495,13 @@ impl Shadow {
         }
     }
 
-    /// Whether a copy of the key must show write `number` or a later one now, and whether that is a delete; none if
-    /// that cannot be told, since a write may still land or it may have expired.
+    /// Whether a copy of the key must now show write `number` or a later one: true if that write is a delete. None if
+    /// it is unknown, since a write may still take effect or the value may have expired.
     pub fn must_hold(&self, key: usize, number: usize) -> Option<bool> {
         let owned = &self.owned[key];
         let last = owned.writes.len() == number;
         let (kind, state) = (owned.writes[number - 1].kind, owned.writes[number - 1].mark.state);
-        // A delete of what was deleted before writes nothing.
+        // A delete of a key that is deleted already writes nothing.
         let finds = kind != Kind::Del || number < 2 || owned.writes[number - 2].kind != Kind::Del;
         let stays = matches!(kind, Kind::Set | Kind::Del) && finds;
         let sure = last && state == State::Acked && !owned.writes.iter().any(Write::is_open) && stays;
@@ -508,14 +510,14 @@ impl Shadow {
 
     // Counters
 
-    /// A counter is to grow: the number of the increment.
+    /// An increment is asked for. Returns its number.
     pub fn add(&mut self, counter: usize, by: i64) -> usize {
         let adds = &mut self.counters[counter].adds;
         adds.push((by, Mark::new(self.spot)));
         adds.len() - 1
     }
 
-    /// An increment is answered, or will not be.
+    /// An increment is answered, or its client gives it up.
     pub fn added(
         &mut self,
         (counter, add): (usize, usize),
@@ -535,8 +537,8 @@ impl Shadow {
         }
     }
 
-    /// Whether a counter may show `sum`, to a request behind which the increments from `upto` on were made; `own`: and
-    /// which made one itself.
+    /// Whether a counter may show `sum`. Only the first `upto` increments were asked for before the request. `own` is
+    /// the amount that the request itself adds.
     pub fn may_sum(
         &self,
         counter: usize,
@@ -569,7 +571,7 @@ impl Shadow {
 
     // Contended keys
 
-    /// A key for everybody; one that `lasts` is never deleted.
+    /// Adds a contended key. If it `lasts`, it is never deleted.
     pub fn new_contended(&mut self, name: String, lasts: bool) {
         self.contended.push(Contended {
             name,
@@ -578,7 +580,7 @@ impl Shadow {
         });
     }
 
-    /// What a contended key shows in the end.
+    /// Judges what a contended key shows at the end.
     pub fn contended_left(&self, key: usize, value: Option<&str>) -> Result<(), String> {
         let Contended { name, values, lasts } = &self.contended[key];
         let acked = values.values().filter(|state| **state == State::Acked).count();
@@ -588,27 +590,27 @@ impl Shadow {
         self.contended_shown(key, value)
     }
 
-    /// Its text.
+    /// Its name.
     pub fn contended_name(&self, key: usize) -> &str {
         &self.contended[key].name
     }
 
-    /// How many there are.
+    /// How many contended keys there are.
     pub fn contended_len(&self) -> usize {
         self.contended.len()
     }
 
-    /// The outcome of a write of `value`.
+    /// Notes the outcome of a write of `value`.
     pub fn contended_write(&mut self, key: usize, value: &str, state: State) {
         self.acknowledged += u64::from(state == State::Acked);
         self.contended[key].values.insert(value.into(), state);
     }
 
-    /// What a read showed.
+    /// Judges what a read showed.
     pub fn contended_shown(&self, key: usize, value: Option<&str>) -> Result<(), String> {
         let Contended { name, values, .. } = &self.contended[key];
         match value.map(|value| (value, values.get(value))) {
-            Some((value, None)) => Err(format!("{name} shows {value:?}: nobody wrote that")),
+            Some((value, None)) => Err(format!("{name} shows {value:?}: no client wrote that")),
             Some((value, Some(State::Refused))) => Err(format!("{name} shows {value:?}: it was refused")),
             Some(_) | None => Ok(()),
         }
@@ -616,17 +618,17 @@ impl Shadow {
 }
 
 impl Write {
-    /// It may still land.
+    /// Whether the write may still take effect.
     fn is_open(&self) -> bool {
         matches!(self.mark.state, State::Unknown | State::Pending) && !self.buried
     }
 
-    /// Something is there once it has happened.
+    /// Whether the key has a value after this write.
     fn keeps(&self) -> bool {
         matches!(self.kind, Kind::Set | Kind::SetFor(_) | Kind::Persist)
     }
 
-    /// When it took effect at the latest.
+    /// The latest time when the write took effect.
     fn latest_us(&self) -> u64 {
         if self.mark.state == State::Acked {
             self.mark.ended_us
@@ -637,8 +639,8 @@ impl Write {
 }
 
 impl Owned {
-    /// When what write `number` left ends at the latest; none if it does not, or that cannot be told. Only a `strict`
-    /// read must have seen a touch.
+    /// The latest time when the value of write `number` expires; none if it does not expire, or if that is unknown.
+    /// Only a `strict` read must have seen a touch.
     fn end_us(&self, number: usize, strict: bool) -> Option<u64> {
         let write = &self.writes[number - 1];
         let mut end_us = match write.kind {
@@ -664,7 +666,7 @@ impl Owned {
                 Kind::Set | Kind::SetFor(_) | Kind::Del => {}
             }
         }
-        // One that may land late lands last.
+        // A touch that may take effect late may do so after all others.
         let may_persist = |write: &Write| write.kind == Kind::Persist && write.is_open();
         if self.writes.iter().any(may_persist) {
             None
@@ -676,12 +678,12 @@ impl Owned {
     fn kept(&self, now_us: u64) -> usize {
         let kept = |write: &Write| write.mark.state == State::Acked && write.keeps() && write.spread_us <= now_us;
         let last = self.writes.iter().rposition(kept).map_or(0, |index| index + 1);
-        // A delete that was acknowledged in a quiet world has seen all before it.
+        // A delete that was acknowledged in a quiet world has removed all writes before it.
         if last < self.floor { self.floor } else { last }
     }
 
-    /// Whether a touch behind write `number` and write `other` need not have known each other. A touch writes the value
-    /// again, so it may come after `other` and show `number`.
+    /// Whether some touch after write `number` and write `other` may not have seen each other. A touch writes the value
+    /// again, so it may come after `other` and still show `number`.
     fn is_touched_beside(&self, number: usize, other: usize) -> bool {
         let is_unknown = |early: usize, late: usize| self.writes[late - 1].unknown_to.binary_search(&early).is_ok();
         (number + 1..=self.writes.len()).any(|touch| {
@@ -695,7 +697,7 @@ impl Owned {
         })
     }
 
-    /// Earlier writes that acknowledged write `number` need not have known, in order.
+    /// Earlier writes that the acknowledged write `number` may not have seen, in order.
     fn unknown_to(&self, number: usize, reader: &Reader<'_>) -> Vec<usize> {
         let void = self.void.of(reader.cluster);
         let is_unknown = |other: &usize| {
@@ -767,35 +769,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_acknowledged_in_quiet_is_what_is_read() {
+    fn a_write_acknowledged_in_a_quiet_world_is_read_back() {
         let mut shadow = Shadow::default();
         shadow.new_key("k".into());
         assert!(check(&shadow, None, true));
-        assert!(!check(&shadow, Some(1), false), "nobody wrote that");
+        assert!(!check(&shadow, Some(1), false), "no client wrote that");
         acked(&mut shadow, Kind::Set, true);
         acked(&mut shadow, Kind::Set, true);
         assert!(check(&shadow, Some(2), true));
-        assert!(!check(&shadow, Some(1), true), "past");
-        assert!(check(&shadow, Some(1), false), "a read during a cut");
+        assert!(!check(&shadow, Some(1), true), "overwritten");
+        assert!(check(&shadow, Some(1), false), "a read during a partition");
         assert!(!check(&shadow, None, true), "lost");
         acked(&mut shadow, Kind::Del, true);
         assert!(check(&shadow, None, true));
-        assert!(!check(&shadow, Some(2), true), "back from the dead");
+        assert!(!check(&shadow, Some(2), true), "the value was deleted");
     }
 
     #[test]
-    fn both_sides_of_a_cut_may_win_and_neither_may_vanish() {
+    fn either_side_of_a_partition_may_win_and_a_value_must_remain() {
         let mut shadow = Shadow::default();
         shadow.new_key("k".into());
         acked(&mut shadow, Kind::Set, true);
         acked(&mut shadow, Kind::Del, false);
         acked(&mut shadow, Kind::Set, false);
         assert!(check(&shadow, Some(3), true) && check(&shadow, Some(1), true));
-        assert!(!check(&shadow, None, true), "the delete came before");
+        assert!(!check(&shadow, None, true), "the delete was earlier");
     }
 
     #[test]
-    fn what_a_majority_has_is_read_by_everybody_a_moment_later() {
+    fn a_write_of_a_majority_is_read_by_all_a_moment_later() {
         let mut shadow = Shadow::default();
         shadow.new_key("k".into());
         let number = shadow.begin(0, Kind::Set);
@@ -809,7 +811,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_may_land_late_and_what_is_refused_never() {
+    fn an_unknown_write_may_land_late_and_a_refused_one_never() {
         let mut shadow = Shadow::default();
         shadow.new_key("k".into());
         let unknown = shadow.begin(0, Kind::Del);
@@ -826,7 +828,7 @@ mod tests {
     }
 
     #[test]
-    fn a_touch_ends_what_is_there_or_keeps_it() {
+    fn a_touch_ends_a_value_or_keeps_it() {
         const SECOND_US: u64 = 1_000_000;
         let mut shadow = Shadow::default();
         shadow.new_key("k".into());
@@ -841,7 +843,7 @@ mod tests {
         assert!(shows(&shadow, Some(1), SECOND_US + 1).is_err(), "too late");
         acked(&mut shadow, Kind::Persist, true);
         assert!(shows(&shadow, Some(1), 9 * SECOND_US).is_ok());
-        assert!(shows(&shadow, None, 9 * SECOND_US).is_err(), "it was to stay");
+        assert!(shows(&shadow, None, 9 * SECOND_US).is_err(), "it must stay");
         assert!(shows(&shadow, Some(3), 0).is_err(), "no value");
         acked(&mut shadow, Kind::SetFor(SECOND_US), true);
         let late = shadow.begin(0, Kind::Persist);
@@ -850,7 +852,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contended_key_that_nobody_deletes_shows_something_in_the_end() {
+    fn a_contended_key_that_is_never_deleted_shows_a_value_at_the_end() {
         let mut shadow = Shadow::default();
         shadow.new_contended("x".into(), true);
         assert!(shadow.contended_left(0, None).is_ok());
@@ -860,11 +862,11 @@ mod tests {
         assert!(shadow.contended_left(0, None).is_ok());
     }
 
-    /// Long after the beginning: the world has been steady.
+    /// Long after the beginning, when the world has been steady for long.
     const LONG_US: u64 = 10_000_000;
 
-    /// A world of three nodes that are linked pairwise from the beginning on, or of which the first one is cut off
-    /// since 50.
+    /// A world of three nodes that are linked pairwise from the beginning. If `is_cut`, the first one is cut off from
+    /// 50 on.
     fn together(is_cut: bool) -> Together {
         let mut together = Together::default();
         let lives = [Some(1), Some(2), Some(3)];
@@ -883,7 +885,7 @@ mod tests {
         }
     }
 
-    /// A request of the node on `machine`, which is now answered.
+    /// A request to the node on `machine` that is answered now.
     fn sight(together: &Together, machine: usize, asked_us: u64) -> Sight<'_> {
         let asked_us = LONG_US + asked_us;
         let spot = Spot {
@@ -931,7 +933,7 @@ mod tests {
         assert!(explains(&shadow, Some(2), &reader));
         assert!(!explains(&shadow, Some(1), &reader), "overwritten");
         assert!(!explains(&shadow, None, &reader), "lost");
-        assert!(!explains(&shadow, Some(3), &reader), "nobody wrote that");
+        assert!(!explains(&shadow, Some(3), &reader), "no client wrote that");
         let torn = Some(Shown { number: 2, bytes: 19 });
         assert!(
             shadow
@@ -947,7 +949,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_did_not_know_another_does_not_overwrite_it() {
+    fn a_write_that_had_not_seen_another_does_not_overwrite_it() {
         let mut shadow = waiting();
         shadow.new_key("k".into());
         let cut = together(true);
@@ -965,7 +967,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_a_value_without_showing_it_is_judged_too() {
+    fn replies_that_imply_a_value_are_judged_too() {
         let mut shadow = waiting();
         shadow.new_key("k".into());
         let whole = together(false);
@@ -992,7 +994,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_shows_what_is_known_and_any_of_the_rest() {
+    fn a_counter_shows_the_known_increments_and_any_of_the_rest() {
         let mut shadow = waiting();
         shadow.counters.push(Counter::new("n".into(), false));
         let (whole, cut) = (together(false), together(true));
@@ -1009,6 +1011,9 @@ mod tests {
         add(100, State::Refused, &sight(&cut, 1, 62));
         let shows = |machine, sum| shadow.may_sum(0, 4, None, sum, &sight(&cut, machine, 70)).is_ok();
         assert!(shows(2, 12) && shows(2, 15) && !shows(2, 11) && !shows(2, 16));
-        assert!(shows(0, 5) && shows(0, 15) && !shows(0, 4), "everywhere before the cut");
+        assert!(
+            shows(0, 5) && shows(0, 15) && !shows(0, 4),
+            "everywhere before the partition"
+        );
     }
 }

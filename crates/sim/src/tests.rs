@@ -1,4 +1,4 @@
-//! The simulator on itself: a seed is a seed, a short run passes, planted bugs are caught.
+//! Tests of the simulator itself: a seed always gives the same run, short runs pass, planted bugs are caught.
 
 use crate::{
     Options, PLANT_SEEDS_MAX, catch,
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn a_seed_is_a_seed() {
+fn a_seed_gives_the_same_run_twice() {
     for seed in [3, 6, 17, 24] {
         let plan = Plan::draw(Table::Second, seed, 10, None);
         let [first, second] = [(); 2].map(|()| simulate(&plan, None, false).map(|tally| tally.trace));
@@ -34,7 +34,7 @@ fn every_reply_of_a_calm_world_is_explained() {
 }
 
 #[test]
-fn the_line_that_repeats_a_seed_is_read_as_it_was_written() {
+fn the_command_that_repeats_a_seed_reads_back() {
     for line in [
         "--seconds 60",
         "--seconds 30 --nodes 5 --faults v1",
@@ -48,7 +48,7 @@ fn the_line_that_repeats_a_seed_is_read_as_it_was_written() {
 }
 
 #[test]
-fn what_once_failed_passes() {
+fn seeds_that_failed_once_pass() {
     for seed in [188, 240, 261, 325, 677, 828, 1045, 1148, 1755, 3080, 3355] {
         let plan = Plan::draw(Table::First, seed, 60, None);
         simulate(&plan, None, false).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));

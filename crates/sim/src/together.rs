@@ -1,75 +1,74 @@
-//! Which nodes are together, as the simulator knows it: from the links that the simulated network carries, and from
-//! whom the nodes say they see.
+//! Which nodes are together. The simulator derives this from the links of the simulated network and from the member
+//! lists of the nodes.
 //!
-//! - Two nodes are *linked* while both run and neither stands still, both directions between them carry, a connection
-//!   is up, and each has the other in its member list.
-//! - A *group* is a connected component of links, so a single broken link parts nobody. A group is split at the moment
-//!   of the fault. Groups merge once all their nodes are linked pairwise, or [`VIEW_US`] after they became connected
-//!   through some of their nodes only: the nodes have to tell each other of links that are not their own.
-//! - A node has *lost* another one when that one runs on, was connected with it, directly or through others, and is so
-//!   no longer. A death is not a loss.
-//! - Two nodes are *in reach* of each other while nothing is blocked on some way between them, whether they know that
-//!   or not.
-//! - Nothing *moves* while no node comes or goes, no group changes and every copy is where its place is.
-//! - The world is *whole* while all nodes that run are linked pairwise, and *steady* while nothing is slow either.
+//! - Two nodes are *linked* while all of this holds: both run, neither is paused, both directions between them work, a
+//!   connection is up, and each has the other in its member list.
+//! - A *group* is a connected component of links, so a single broken link splits no group. A group is split at the
+//!   moment of the fault. Groups merge once all their nodes are linked pairwise. If only some of their nodes are
+//!   linked, groups merge [`VIEW_US`] after that: the nodes have to report their links to the others.
+//! - A node has *lost* another one when that one still runs, was connected with it (directly or through others) and is
+//!   not any more. A death is not a loss.
+//! - Two nodes are *in reach* of each other while some path between them is not blocked, whether they know it or not.
+//! - Nothing *moves* while no node comes or goes, no group changes, and every copy is on the nodes where it is placed.
+//! - The world is *whole* while all running nodes are linked pairwise. It is *steady* if, in addition, nothing is slow.
 
-/// Time in which all nodes of a group that is no full mesh know of all others: two rounds of whatever they tell each
-/// other once a second.
+/// Time in which all nodes of a group that is not a full mesh learn of all others. Nodes exchange lists once a second;
+/// this is two rounds.
 pub const VIEW_US: u64 = 2_000_000;
 
 /// Machines as bits.
 pub type Group = u32;
 
-/// One node that runs.
+/// One running node.
 #[derive(Clone, Copy, Debug)]
 pub struct Presence {
     /// Number of its life.
     life: u64,
     /// When it started.
     started_us: u64,
-    /// The nodes it is together with, itself among them.
+    /// The nodes it is together with, including itself.
     group: Group,
-    /// The nodes it is connected with, through others too: its group, and those that its group merges with.
+    /// The nodes it is connected with, directly or through others: its group, and the groups that are merging with it.
     component: Group,
-    /// When it last lost a node; 0: never.
+    /// When it last lost a node; 0 if never.
     lost_us: u64,
-    /// The nodes in its reach, itself among them.
+    /// The nodes in its reach, including itself.
     reach: Group,
-    /// When those last changed.
+    /// When `reach` last changed.
     reach_changed_us: u64,
 }
 
-/// What is between two nodes that run.
+/// How two running nodes are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tie {
-    /// A direction is blocked, or a node stands still.
+    /// A direction is blocked, or a node is paused.
     Blocked,
-    /// Nothing is blocked.
+    /// No direction is blocked.
     Open,
-    /// They are connected, and both know.
+    /// They are connected, and both have each other as peers.
     Linked,
 }
 
-/// Who is together now, and since when.
+/// Which nodes are together now, and since when.
 #[derive(Debug, Default)]
 pub struct Together {
     present: Vec<Option<Presence>>,
     whole_since_us: Option<u64>,
     steady_since_us: Option<u64>,
-    /// When a node last came or went, a group changed, or a copy was not where its place is.
+    /// When a node last came or went, a group changed, or a copy was not where it is placed.
     moved_us: u64,
-    /// Connected components that are not groups yet, and since when.
+    /// Connected components that are not groups yet, and since when they are connected.
     merging: Vec<(Group, u64)>,
 }
 
-/// The bits of a group.
+/// The machines of a group.
 fn members(group: Group) -> impl Iterator<Item = usize> {
     (0..Group::BITS as usize).filter(move |machine| group & (1 << machine) != 0)
 }
 
 impl Together {
-    /// Takes in who runs (the life of each machine, if it counts), whether something is `slow`, and what is between
-    /// each two of them.
+    /// Updates everything at `now_us`. `lives` has the life of each machine whose node runs and belongs to the cluster.
+    /// `slow` says whether a node or a link is slow. `tie` gives the tie between each two machines.
     pub fn update(&mut self, now_us: u64, lives: &[Option<u64>], slow: bool, tie: impl Fn(usize, usize) -> Tie) {
         self.present.resize(lives.len(), None);
         let running = lives.iter().enumerate().filter(|(_, life)| life.is_some());
@@ -147,27 +146,27 @@ impl Together {
         }
     }
 
-    /// Some copies are not where their place is.
+    /// Notes that some copies are not where they are placed.
     pub fn moves(&mut self, now_us: u64) {
         self.moved_us = now_us;
     }
 
-    /// Some nodes are connected and not together yet.
+    /// Whether some nodes are connected but not together yet.
     pub fn is_merging(&self) -> bool {
         !self.merging.is_empty()
     }
 
-    /// The world has been whole since before then.
+    /// Whether the world has been whole since before `from_us`.
     pub fn is_whole_since(&self, from_us: u64) -> bool {
         self.whole_since_us.is_some_and(|since_us| since_us < from_us)
     }
 
-    /// The world has been steady since before then.
+    /// Whether the world has been steady since before `from_us`.
     pub fn is_steady_since(&self, from_us: u64) -> bool {
         self.steady_since_us.is_some_and(|since_us| since_us < from_us)
     }
 
-    /// The nodes that one on `machine` is together with.
+    /// The nodes that the node on `machine` is together with.
     pub fn group(&self, machine: usize) -> Group {
         self.present
             .get(machine)
@@ -176,38 +175,39 @@ impl Together {
             .map_or(0, |presence| presence.group)
     }
 
-    /// Whether the node that runs on `machine` has run since before then without losing anybody.
+    /// Whether the node that runs on `machine` has run since before `from_us` without losing another node.
     pub fn kept_all_since(&self, machine: usize, from_us: u64) -> bool {
         let presence = self.present.get(machine).copied().flatten();
         presence.is_some_and(|presence| presence.started_us < from_us && presence.lost_us < from_us)
     }
 
-    /// Whether one of these nodes has run since before then without losing anybody.
+    /// Whether one of these nodes has run since before `from_us` without losing another node.
     pub fn any_kept_all_since(&self, group: Group, from_us: u64) -> bool {
         members(group).any(|machine| self.kept_all_since(machine, from_us))
     }
 
-    /// How many nodes have been in reach of the one on `machine` since before then, itself among them; none if that
-    /// changed.
+    /// How many nodes have been in reach of the one on `machine` since before `from_us`, including itself; none if that
+    /// set changed.
     pub fn reach_since(&self, machine: usize, from_us: u64) -> Option<u32> {
         let presence = self.present.get(machine).copied().flatten()?;
         (presence.reach_changed_us < from_us).then(|| presence.reach.count_ones())
     }
 
-    /// Whether nothing has moved since then: no node came or went, and every copy was where its place is.
+    /// Whether nothing has moved since `from_us`: no node came or went, no group changed, and every copy was where it
+    /// is placed.
     pub fn is_still_since(&self, from_us: u64) -> bool {
         self.moved_us < from_us
     }
 }
 
-/// The machines whose node is the same as before.
+/// The machines on which the same life of the node still runs.
 fn survivors(before: &[Option<Presence>], lived_on: &impl Fn(usize) -> bool) -> Group {
     (0..before.len())
         .filter(|machine| lived_on(*machine))
         .fold(0, |mask, machine| mask | 1 << machine)
 }
 
-/// The nodes that links lead to from `first`.
+/// The nodes that can be reached from `first` along links.
 fn reach(links: &[Group], first: usize) -> Group {
     let mut found: Group = 1 << first;
     loop {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn one_broken_link_parts_nobody() {
+    fn one_broken_link_splits_no_group() {
         let mut together = Together::default();
         at(&mut together, 1, LIVES, &[]);
         assert!(together.is_whole_since(2));
@@ -263,7 +263,7 @@ mod tests {
         let apart = [(0, 1), (0, 2), (0, 3)];
         at(&mut together, 1, LIVES, &apart);
         at(&mut together, 5, LIVES, &apart[1..]);
-        assert_eq!(together.group(0), 0b0001, "1 has to tell of 2 and 3");
+        assert_eq!(together.group(0), 0b0001, "node 1 still has to report nodes 2 and 3");
         at(&mut together, 5 + VIEW_US, LIVES, &apart[1..]);
         assert_eq!(together.group(0), 0b1111);
         let mut together = Together::default();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_life_is_together_with_nobody_at_first() {
+    fn a_new_life_is_together_with_no_node_at_first() {
         let mut together = Together::default();
         at(&mut together, 1, LIVES, &[]);
         let apart = [(0, 1), (0, 2), (0, 3)];

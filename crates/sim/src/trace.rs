@@ -1,5 +1,5 @@
-//! What happened: a hash over all effects, which two runs of one seed must share, and, for those who look, one line per
-//! message.
+//! The events of a run: a hash over all effects, which must be equal for two runs of one seed, and on request one
+//! printed line for each message.
 
 use node::{Atom, Effect, Message, Observer, Pid, Time};
 use store::{ask::Payload, message::Frame, store::NAME};
@@ -8,12 +8,12 @@ use store::{ask::Payload, message::Frame, store::NAME};
 #[derive(Debug, Default)]
 pub struct Trace {
     hash: u64,
-    /// Print as well.
+    /// Whether lines are printed too.
     pub verbose: bool,
 }
 
 impl Trace {
-    /// A record that is printed too, or not.
+    /// A record that is also printed if `verbose`.
     pub fn new(verbose: bool) -> Self {
         Self { hash: 0, verbose }
     }
@@ -23,14 +23,14 @@ impl Trace {
         self.hash
     }
 
-    /// One line, if somebody looks.
+    /// Prints one line, if lines are printed.
     pub fn line(&self, now_us: u64, line: impl FnOnce() -> String) {
         if self.verbose {
             println!("{:>10.3} {}", now_us as f64 / 1000.0, line());
         }
     }
 
-    /// One effect of the node on a machine.
+    /// Records one effect of the node on a machine.
     pub fn effect(&mut self, now_us: u64, machine: usize, effect: &Effect<Payload>) {
         self.mix(&now_us.to_le_bytes());
         self.mix(&[machine as u8]);
@@ -67,7 +67,7 @@ impl Trace {
         }
     }
 
-    /// Who prints the messages of a node, if they are printed.
+    /// The observer that prints the messages of a node; none if lines are not printed.
     pub fn observer(&self, name: &Atom, base_us: u64) -> Option<Box<dyn Observer<Payload>>> {
         self.verbose.then(|| {
             Box::new(Printer {

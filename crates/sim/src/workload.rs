@@ -1,9 +1,9 @@
-//! The clients: what they ask, and what they make of the answers.
+//! The clients: which requests they make, and how they judge the replies.
 //!
-//! A client sits at a node and has one batch under way at a time. When its node dies it does not know what became of
-//! that, and goes to another node.
+//! A client uses one node and has one batch under way at a time. If that node dies, the client does not know the
+//! outcome of its batch, and goes to another node.
 //!
-//! Here are the requests of the first fault table. Those of the second are these and the ones in [`load`].
+//! This file has the requests of the first fault table. The second table has these and the requests in [`load`].
 
 mod load;
 
@@ -25,7 +25,7 @@ use crate::{
     shadow::{Counter, Kind, Read, Shadow, Shown, State},
 };
 
-/// One request, and what is needed to judge its reply.
+/// One request, and the data needed to judge its reply.
 #[derive(Debug)]
 enum Op {
     Write {
@@ -33,13 +33,13 @@ enum Op {
         number: usize,
     },
     WriteMany(Vec<(usize, usize)>),
-    /// The value grows by the number of the write and its padding, so many bytes.
+    /// Appends `bytes` bytes: the number of the write, and padding.
     Append {
         key: usize,
         number: usize,
         bytes: usize,
     },
-    /// It happens only to what is there, and the reply tells.
+    /// A touch changes an existing value only; the reply says whether there was one.
     Touch {
         key: usize,
         number: usize,
@@ -73,13 +73,13 @@ enum Op {
 pub struct Asked {
     ops: Vec<Op>,
     level: Level,
-    /// Where and when it was asked.
+    /// Where and when the batch was sent.
     pub spot: Spot,
-    /// For how long the node had stood still by then, in microseconds.
+    /// How long the node had been paused by then, in microseconds.
     pub stood_us: u64,
 }
 
-/// Where a client sits.
+/// The node that a client uses.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Index of the machine.
@@ -93,20 +93,20 @@ pub struct Place {
 /// One client.
 #[derive(Debug, Default)]
 pub struct Client {
-    /// None before it has found a node.
+    /// None before the client has found a node.
     pub place: Option<Place>,
-    /// None while it thinks.
+    /// None while the client waits before its next batch.
     pub asked: Option<Asked>,
     keys: Vec<usize>,
     fading: Vec<usize>,
     flushed: Vec<usize>,
     values: u64,
-    /// Keys that it reads and writes in one request, and the number of its own counter.
+    /// The keys for requests that read and write at once, and the number of the client's own counter.
     exact: Vec<usize>,
     counter: usize,
 }
 
-/// What a client sends.
+/// What a client sends to a node.
 #[derive(Debug)]
 pub enum Question {
     /// A batch, as the RESP and HTTP front ends make it.
@@ -118,15 +118,15 @@ pub enum Question {
 /// All clients.
 #[derive(Debug)]
 pub struct Workload {
-    /// By number.
+    /// The clients, by number.
     pub clients: Vec<Client>,
-    /// What they were told.
+    /// The replies that the clients got.
     pub shadow: Shadow,
     random: Random,
     batch_max: u64,
     value_bytes_max: u64,
     table: Table,
-    /// Keys that all clients write.
+    /// The shared keys, which all clients write.
     shared: Vec<usize>,
     batches: u64,
     /// The level of the keyspaces, and how many copies a write needs.
@@ -137,20 +137,20 @@ pub struct Workload {
     pub requests: u64,
     /// Requests by outcome: done, refused, unknown.
     pub outcomes: [u64; 3],
-    /// A planted fault: writes ask for level `one` and are believed to be at level `all`.
+    /// A planted bug: writes ask for level `one`, but are judged as if at level `all`.
     pub hasty: bool,
 }
 
-/// Keys of each client that it writes again and again, and those that expire.
+/// How many keys a client writes again and again, and how many of its keys expire.
 const KEYS: usize = 12;
 const FADING: usize = 3;
-/// Keys of the second keyspace, all of them the first client's, and it alone flushes.
+/// Keys of the second keyspace. All belong to the first client; only this client runs `FLUSHALL`.
 const FLUSHED: usize = 6;
-/// The last of them is timed.
+/// Number of counters; the last one is timed.
 const COUNTERS: usize = 3;
-/// The first of them lasts.
+/// Number of contended keys; the first one lasts.
 const CONTENDED: usize = 3;
-/// Values of a client's first key, in a run with large values; one in so many.
+/// Longest value of a client's first key, in a run with large values. One value in this many is large.
 const HUGE_BYTES_MAX: u64 = 1 << 20;
 const HUGE_ONE_IN: u64 = 40;
 
@@ -202,7 +202,7 @@ impl Workload {
 
     // Asking
 
-    /// The next request of a client that sits at `spot` and thinks no longer.
+    /// The next request of a client that uses the node at `spot`.
     pub fn ask(&mut self, client: usize, mut spot: Spot, stood_us: u64) -> Option<Question> {
         self.batches += 1;
         spot.batch = self.batches;
@@ -254,7 +254,7 @@ impl Workload {
                 Op::Write { key, number }
             }
             25..30 => {
-                // Written once, so that its loss cannot hide behind a later write.
+                // Each of these keys is written once, so that a later write cannot hide its loss.
                 let number = self.shadow.len();
                 let key = self.shadow.new_key(format!("once{client}:{number}"));
                 let (number, value) = self.begin(key, Kind::Set);
@@ -365,7 +365,7 @@ impl Workload {
         Op::Touch { key, number }
     }
 
-    /// What the first client does in the second keyspace.
+    /// A request of the first client in the second keyspace.
     fn op_in_second(&mut self, client: usize, now_us: u64, batch: &mut Batch) -> Op {
         let key = self.random.pick(&self.clients[client].flushed);
         match self.random.below(100) {
@@ -444,7 +444,7 @@ impl Workload {
         self.random.pick(&self.clients[client].keys)
     }
 
-    /// Recent ones more often, since most written once are old.
+    /// A key written once. Recent keys are picked more often, since most of these keys are old.
     fn any_key(&mut self) -> usize {
         let len = self.shadow.len();
         let recent = len - 1 - self.random.index(len.min(20));
@@ -458,7 +458,7 @@ impl Workload {
 
     // Being answered
 
-    /// A batch came back.
+    /// A batch was answered.
     pub fn answered(&mut self, client: usize, replies: &Replies, sight: &Sight<'_>, now_us: u64) -> Result<(), String> {
         let Some(asked) = self.clients[client].asked.take() else {
             return Err(format!("client {client} is answered without having asked"));
@@ -486,7 +486,7 @@ impl Workload {
         let pairs = asked.ops.iter().flat_map(|op| match op {
             Op::Write { key, number } | Op::Append { key, number, .. } => vec![(*key, *number)],
             Op::WriteMany(pairs) => pairs.clone(),
-            // Of a shared key another write may be the later one.
+            // On a shared key, the write of another client may be the later one.
             Op::Deed(deed) => deed
                 .sets()
                 .into_iter()
@@ -497,7 +497,7 @@ impl Workload {
         pairs.collect()
     }
 
-    /// Its node died.
+    /// The node of a client died.
     pub fn abandoned(&mut self, client: usize, now_us: u64) {
         let Some(asked) = self.clients[client].asked.take() else {
             return;
@@ -518,13 +518,13 @@ impl Workload {
         let reply = tokens.next().ok_or("a reply is missing")?;
         let state = match reply {
             Reply::Error(kind, text) => match kind.retry() {
-                // Of many writes some may have been done, unless the whole batch was refused.
+                // A request that writes several keys may have written some of them, unless the whole batch was refused.
                 Retry::Safe if matches!(op, Op::WriteMany(_)) && !is_refused_whole(kind, text) => State::Unknown,
                 Retry::Safe => State::Refused,
                 Retry::Unsafe => State::Unknown,
                 Retry::Useless => return Err(format!("{op:?} is answered {kind:?} {text}")),
             },
-            // Nothing was there to be touched.
+            // There was no value to touch.
             Reply::Int(0) if matches!(op, Op::Touch { .. }) => State::Refused,
             _ if matches!(op, Op::Deed(deed) if deed.is_denied(reply)) => State::Refused,
             _ => State::Acked,
@@ -603,7 +603,7 @@ impl Workload {
         self.shadow.shown(read, shown, sight, asked.spot.asked_us, now_us)
     }
 
-    /// The write that a value tells of.
+    /// The write that a value comes from.
     pub fn shown(&self, key: usize, value: &[u8]) -> Result<Shown, String> {
         let (bytes, value) = (value.len(), text(value));
         let name = self.shadow.name(key);
@@ -615,7 +615,7 @@ impl Workload {
         shown.ok_or_else(|| format!("{name} shows {value:?}, which is another key's"))
     }
 
-    /// Whether a counter may show `sum` to a request that was made when it had been incremented `upto` times.
+    /// Whether a counter may show `sum`. Only the first `upto` increments were asked for before the request.
     pub fn judge_sum(&self, counter: usize, upto: usize, low: i64, sum: i64, sight: &Sight<'_>) -> Result<(), String> {
         if matches!(sight, Sight::Known(_)) {
             return self.shadow.may_sum(counter, upto, None, sum, sight);
@@ -632,7 +632,7 @@ impl Workload {
         ))
     }
 
-    /// A write where too few nodes were together for `min_acks` is to be refused.
+    /// A write must be refused if fewer nodes than `min_acks` were together.
     fn has_enough_copies(&self, op: &Op, sight: &Sight<'_>) -> Result<(), String> {
         let writes = match op {
             Op::Read(_) | Op::ReadMany(_) | Op::Sum { .. } | Op::Look { .. } => false,
@@ -663,7 +663,8 @@ impl Workload {
     }
 
     fn settle(&mut self, op: &Op, state: State, asked: &Asked, sight: &Sight<'_>, now_us: u64) {
-        // What is held by one node alone may be lost with it. The rules of the second table look at the level.
+        // A write that only one node has may be lost with that node. The rules of the second table check the level
+        // themselves.
         let forgets = matches!(sight, Sight::Quiet(_));
         let state = if forgets && state == State::Acked && asked.level == Level::One {
             State::Unknown
@@ -706,7 +707,7 @@ impl Workload {
     }
 }
 
-/// A node that goes took nothing of the batch.
+/// Whether a node that leaves did nothing of the batch.
 fn is_refused_whole(kind: ErrorKind, text: &str) -> bool {
     kind == ErrorKind::Stopping && text.contains("nothing was done; ask another node")
 }

@@ -1,14 +1,13 @@
-//! Four placements side by side: how evenly they spread the shards and what moves when one more
-//! node joins.
+//! Compares four placements: how evenly they spread the shards, and which copies move when one more node joins.
 //!
 //! ```text
 //! cargo run --release -p store --example placement
 //! ```
 //!
-//! *over* and *under* are the fullest and the emptiest node against an even share. *moved* are the
-//! copies that a node has after the join and had not before; *stray* is the part of them that went
-//! to a node other than the newcomer. *turned* are the shards whose primary went from one old node
-//! to another. The best that can be is 0 for all but *moved*, and there the newcomer's even share.
+//! *over* and *under* compare the fullest and the emptiest node with an even share. *moved* is the share of copies that
+//! a node has after the join but did not have before. *stray* is the part of *moved* that went to another node than the
+//! new one. *turned* is the share of shards whose primary changed from one old node to another. The best value is 0,
+//! except for *moved*: there it is the new node's even share.
 
 use std::time::Instant;
 
@@ -48,7 +47,7 @@ fn main() {
     }
 }
 
-/// What there is to say about one placement of so many nodes.
+/// Measures one placement on this many nodes, and formats the row of the table.
 fn row(placement: Placement, nodes: usize) -> String {
     let started = Instant::now();
     let before = ring(placement, nodes);
@@ -74,8 +73,7 @@ fn ring(placement: Placement, nodes: usize) -> Ring {
     Ring::placed_by(placement, &names, SHARDS, REPLICAS)
 }
 
-/// The fullest and the emptiest node against an even share, counting the first `columns` of each
-/// row.
+/// Compares the fullest and the emptiest node with an even share. Counts the first `columns` nodes of each shard.
 fn evenness(ring: &Ring, columns: usize) -> (f64, f64) {
     let mut counts = vec![0_usize; ring.nodes().len()];
     for shard in 0..SHARDS {
@@ -115,7 +113,7 @@ fn percent(part: usize, whole: f64) -> f64 {
     100.0 * part as f64 / whole
 }
 
-/// Shard number modulo the number of nodes, copies on those that follow.
+/// The primary is the shard number modulo the number of nodes; the other copies are on the nodes that follow.
 fn modulo(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
     let nodes = nodes.len();
     let row = |shard: u16| (0..copies).map(move |copy| index((usize::from(shard) + copy) % nodes));
@@ -145,7 +143,7 @@ fn token_ring(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
     table
 }
 
-/// Highest random weight without a bound.
+/// Highest random weight, without a limit for each node.
 fn plain(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
     let mut table = Vec::new();
     for shard in 0..shards {

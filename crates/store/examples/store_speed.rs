@@ -1,11 +1,11 @@
-//! What a request costs in a store that is alone: from `Input::Message` into its node to the reply in an effect,
-//! without sockets and without parsing.
+//! The cost of a request in a store without peers: from `Input::Message` into its node to the reply in an effect.
+//! Sockets and parsing are not included.
 //!
 //! `cargo run --release -p store --example store_speed [REQUESTS] [BATCH]`
 //!
-//! Values have 64 bytes, keys 16, and there are 10,000 of them, so that most of it is in cache, taken in an order that
-//! hits another shard each time. Batches are built beforehand and used again, as the shell does with those of a
-//! connection. Each line is the best of many rounds over all keys: what else the machine does comes on top.
+//! Keys have 16 bytes and values 64. There are 10,000 keys, so most data is in cache; each request hits another shard
+//! than the one before. Batches are built beforehand and reused, as the shell does for a connection. Each line is the
+//! best of many rounds over all keys, so that other programs on the machine do not count.
 
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ fn main() {
     }
 }
 
-/// A node that runs nothing but a store.
+/// A node that runs only a store.
 struct Lone {
     node: Node<Payload>,
     store: Address,
@@ -85,7 +85,7 @@ impl Lone {
         self.node.handle(now, input, &mut self.effects);
     }
 
-    /// Has a batch executed and gives it back with its replies.
+    /// Executes a batch and returns it with its replies.
     fn ask(&mut self, ask: Box<Ask>) -> Box<Ask> {
         self.input(Input::Message {
             to: self.store.clone(),
@@ -102,7 +102,7 @@ impl Lone {
                 answered = Some(ask);
             }
         }
-        answered.expect("a store that is alone answers at once")
+        answered.expect("a store without peers answers at once")
     }
 
     /// Nanoseconds per request.

@@ -1,11 +1,11 @@
-//! What a key costs in time and memory: 1 M keys of 16 bytes with 16 bytes of value, spread over
-//! 1,024 tables as in a node.
+//! The cost of a key in time and memory: 1 M keys of 16 bytes with values of 16 bytes, spread over 1,024 tables as in a
+//! node.
 //!
 //! `cargo run --release -p store --example table_speed [KEYS] [TABLES]`
 //!
-//! Keys are taken in an order that hits another table each time, so that at the default size nearly
-//! every step misses the cache; `table_speed 1000 1` shows the same in cache. The resident size is
-//! read from `/proc/self/statm` (Linux) and contains what the allocator adds.
+//! Each operation hits another table than the one before. So at the default size nearly every operation misses the
+//! cache; `table_speed 1000 1` measures the same in cache. The resident size comes from `/proc/self/statm` (Linux) and
+//! includes the overhead of the allocator.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use store::dot::{Dot, Writer};
 use store::stamp::Stamp;
 use store::table::{Content, Record, Table, hash};
 
-/// Operations that each line is the mean of, at least.
+/// Each line is the mean of at least this many operations.
 const OPERATIONS_MIN: usize = 1_000_000;
 
 fn main() {
@@ -35,7 +35,7 @@ fn main() {
         tables[n % shards].put(hash(key), key, &record(n, [1; 16].as_slice()));
         slowest_ns = slowest_ns.max(started.elapsed().as_nanos());
     }
-    // Reading the clock twice is part of this line alone.
+    // Only this line includes two reads of the clock for each operation.
     print_line("put, new key, timed one by one", start, count);
 
     let held: usize = tables.iter().map(Table::memory_bytes).sum();

@@ -1,4 +1,4 @@
-//! What a front end and the store say to each other.
+//! The messages between the store and the front ends of its node.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use node::{Awaited, Member, Tables};
@@ -13,19 +13,19 @@ use crate::{message::Vitals, quorum::Level, stop::StopRisk};
 /// Which replies of a connection are sent (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Silence {
-    /// All.
+    /// All replies are sent.
     #[default]
     Off,
-    /// None.
+    /// No reply is sent.
     On,
-    /// All but the one to the next request.
+    /// The reply to the next request is not sent.
     SkipNext,
-    /// All but this one.
+    /// The reply to this request is not sent.
     Skip,
 }
 
 impl Silence {
-    /// Keeps the reply to one request, which begins at `mark`, from being sent if it is not to be.
+    /// Keeps the reply that begins at `mark` from being sent, if `CLIENT REPLY` says so.
     pub(crate) fn hush(&mut self, replies: &mut Replies, mark: Mark) {
         match self {
             Self::Off => return,
@@ -37,7 +37,7 @@ impl Silence {
     }
 }
 
-/// What `CLIENT LIST` shows of a connection and nothing else depends on.
+/// Fields of a connection that only `CLIENT LIST` shows.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
     /// `CLIENT SETNAME`.
@@ -58,31 +58,33 @@ pub struct Shown {
     pub active_ms: u64,
 }
 
-/// What a connection has agreed on. Travels with its batches, since commands change it.
+/// The state of a connection. It travels with the batches of the connection, since commands change it.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Number of the connection, from 1.
     pub id: u64,
-    /// Has shown the password, or needs none.
+    /// Whether the client has given the password, or needs none.
     pub authenticated: bool,
     /// Number of its keyspace.
     pub keyspace: u16,
-    /// What its writes wait for; `None`: as its keyspace says.
+    /// The level of its writes; `None`: the level of its keyspace.
     pub level: Option<Level>,
     /// Version of RESP.
     pub protocol: Protocol,
     /// Which replies are sent.
     pub silence: Silence,
-    /// `MULTI` was refused, and neither `EXEC` nor `DISCARD` has come since: no other request is executed.
+    /// Whether `MULTI` was refused, and neither `EXEC` nor `DISCARD` has come since. Until then no other request is
+    /// executed.
     pub in_refused_multi: bool,
-    /// It has asked which node serves which slots (`CLUSTER SLOTS`): it is answered as by a node of a Redis Cluster,
-    /// with the keys of the slots that are listed under this node.
+    /// Whether the client has asked which node serves which slots (`CLUSTER SLOTS`). Then this node answers like a node
+    /// of a Redis Cluster: some commands cover only the slots that are listed under this node.
     pub has_asked_for_map: bool,
-    /// Its client asked to be let go (`QUIT`): close once the replies are out.
+    /// Whether the client sent `QUIT`: the connection is closed once the replies are sent.
     pub quit: bool,
-    /// Its client takes large replies in pieces: what the store held back is asked again ([`Batch::resume`]).
+    /// Whether the client takes large replies in pieces. The store then holds requests back, and the client resumes
+    /// them ([`Batch::resume`]).
     pub piecemeal: bool,
-    /// What else is known of it.
+    /// Fields that only `CLIENT LIST` shows.
     pub shown: Shown,
 }
 
@@ -104,7 +106,7 @@ impl Session {
         }
     }
 
-    /// What the parts of a request run under: its keyspace and level, and nothing that answers to a client.
+    /// The session for the parts of a request: the same keyspace and level, and otherwise new.
     pub(crate) fn for_part(&self) -> Self {
         let mut part = Self::new(self.id, true);
         part.keyspace = self.keyspace;
@@ -113,15 +115,15 @@ impl Session {
     }
 }
 
-/// A batch on its way: into the store with requests, back to its client with replies. A client has one under way at a
-/// time, so its requests are executed in order and a slow reader holds up nobody but itself.
+/// A batch and its session. It goes to the store with requests, and back to the client with replies. A client has one
+/// batch under way at a time. So its requests are executed in order, and a slow reader delays only itself.
 #[derive(Debug)]
 pub struct Ask {
-    /// Whose.
+    /// The client's process.
     pub client: Pid,
-    /// What the client has agreed on.
+    /// The state of the client's connection.
     pub session: Session,
-    /// Requests, and at last their replies.
+    /// The requests, and on the way back the replies.
     pub batch: Batch,
 }
 
@@ -137,11 +139,11 @@ pub enum Payload {
         /// Its number.
         id: u64,
     },
-    /// What only the shell can measure, once a second.
+    /// Values that only the shell can measure. Sent once a second.
     Measured(Measured),
-    /// Please send [`Payload::Status`].
+    /// A request for [`Payload::Status`].
     StatusOf {
-        /// To whom.
+        /// The process that gets the answer.
         to: Pid,
     },
     /// The cluster as this node sees it.
@@ -151,36 +153,37 @@ pub enum Payload {
         /// Its full name.
         node: Atom,
     },
-    /// Ask another member to hand everything over and go; forget it if it is down.
+    /// Ask another member to hand over its copies and leave. Forget it if it is down.
     LeaveOther {
         /// Its full name.
         node: Atom,
     },
-    /// Hand everything over and go. `Event::Note` tells the stages by their `kind`: `serving_out` (no peer asks this
-    /// node to execute anything; the shell lets its clients go), `closing` (clients are refused), `left` (the end).
-    /// `lost` comes before them if the node goes with keys that nobody took over.
+    /// Hand over all copies and leave. `Event::Note` reports the stages by their `kind`. `serving_out`: peers send no
+    /// more requests, and the shell may close its clients. `closing`: clients are refused. `left`: the end. Before
+    /// these comes `lost`, if the node has keys that no other node took over.
     Leave,
-    /// No more time is given to that: the node goes with what it still has.
+    /// The time for leaving is over: the node ends with the copies it still has.
     CutShort,
-    /// A node that goes has no client any more.
+    /// The last client of a leaving node is gone.
     ClientsAreGone,
-    /// A node that is not connected never comes back.
+    /// A node that is not connected will never come back.
     Forget {
         /// Its full name.
         node: Atom,
     },
-    /// What discovery found at a look, this node not included.
+    /// The nodes that discovery found at its last look, without this node.
     Discovered {
         /// Full names.
         names: Vec<String>,
     },
-    /// Nodes that are not connected are lost: they are declared gone, and what only they held begins anew, empty.
+    /// The nodes that are not connected are lost. They are declared gone, and shards that only they held start again,
+    /// empty.
     AcceptLoss,
 }
 
 impl node::Payload for Payload {}
 
-/// What only the shell can measure.
+/// Values that only the shell can measure.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Measured {
     /// Allocated bytes.
@@ -189,18 +192,18 @@ pub struct Measured {
     pub resident_bytes: u64,
     /// CPU time of the process so far.
     pub cpu_us: u64,
-    /// Log lines that were dropped because they could not be written, or not fast enough.
+    /// Log lines dropped because they could not be written, or not fast enough.
     pub log_lines_dropped: u64,
 }
 
 /// One node in a [`Status`].
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
-    /// Who, in which state.
+    /// Its name and state.
     pub member: Member,
-    /// How it fares.
+    /// Its load and state, as it last reported.
     pub vitals: Vitals,
-    /// Why it may not be stopped now; `None` if it may.
+    /// Why it must not be stopped now; `None` if it may be stopped.
     pub stop_risk: Option<StopRisk>,
 }
 
@@ -209,35 +212,35 @@ pub struct NodeStatus {
 pub struct ShardStatus {
     /// Names of its replicas in ring order.
     pub replicas: Vec<String>,
-    /// Names of its ready holders.
+    /// Names of the nodes with a ready copy.
     pub ready: Vec<String>,
-    /// Who serves it.
+    /// The primary's name.
     pub primary: Option<String>,
-    /// Live keys, as this node has them or its primary last told.
+    /// Live keys: counted here, or as the primary last reported.
     pub keys: u64,
 }
 
-/// Which cluster a node is of, and for whom it waits before it forms one.
+/// The cluster of a node, and the nodes it waits for before it forms one.
 #[derive(Clone, Debug, Default)]
 pub struct FormingStatus {
     /// The id of the cluster; none before one is formed.
     pub cluster: Option<String>,
-    /// Nodes that are known, named or found, and neither connected nor gone.
+    /// Nodes that are known, named or found, but neither connected nor gone.
     pub awaited: Vec<String>,
-    /// Why some shards cannot be formed, and what to do about it; none if all have a holder or soon will.
+    /// Why some shards cannot be formed, and what to do about it; none if every shard has a ready copy or soon will.
     pub waiting: Option<String>,
 }
 
 /// The cluster as one node sees it.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The node that looks.
+    /// The name of the node that reports.
     pub name: String,
-    /// It serves every shard placed on it, and awaits no node.
+    /// Whether it serves every shard placed on it, and waits for no node.
     pub ready: bool,
-    /// Nodes with which it does not agree yet on names, locks and groups.
+    /// Nodes with which it has not yet agreed on names, locks and groups.
     pub awaited: Vec<Awaited>,
-    /// It hands over and goes.
+    /// Whether it is leaving.
     pub leaving: bool,
     /// All members, this node among them, by name.
     pub nodes: Vec<NodeStatus>,
@@ -245,16 +248,16 @@ pub struct Status {
     pub shards: Vec<ShardStatus>,
     /// Shards of one keyspace.
     pub ring_shards: u16,
-    /// Copies of each.
+    /// Copies of each shard.
     pub replicas: u8,
     /// Names of the keyspaces.
     pub keyspaces: Vec<String>,
-    /// Every shard has all its copies, or one on each node where there are fewer nodes than replicas; none is on the
-    /// move, and no clocks are known to differ.
+    /// Whether every shard has all its copies (one on each node, if there are fewer nodes than replicas), no copy is
+    /// moving, and no clocks are known to differ.
     pub healed: bool,
     /// Copies still to be made or handed over, cluster-wide.
     pub moves: u64,
-    /// Shards that nobody within reach is ready for.
+    /// Shards without a ready copy on any reachable node.
     pub unavailable: u64,
     /// The largest difference between the wall clock of this node and that of a connected peer.
     pub clock_skew_ms: u64,

@@ -1,70 +1,70 @@
-//! What waits for room on the way to a peer: the replies to what it forwarded, and the chunks it has asked for.
+//! Data that waits until there is room to send it to a peer: replies to requests that the peer forwarded, and chunks
+//! that the peer asked for.
 //!
-//! Both may come to far more than a node lets be on its way to one peer before it cuts it (`Limits::output_bytes_max`),
-//! and both can wait. So neither is put into the outbox before there is room
-//! ([`Context::has_room`](node::Context::has_room)), and a chunk is not even made. Everything else, deltas above all,
-//! goes into the outbox at once and so ahead of them.
+//! Both may be far larger than what a node may have on its way to one peer (beyond `Limits::output_bytes_max` it closes
+//! the connection), and both can wait. So neither is put into the outbox before there is room
+//! ([`Context::has_room`](node::Context::has_room)), and a chunk is not even built before. Everything else, deltas
+//! above all, goes into the outbox at once, and so overtakes replies and chunks.
 //!
 //! - Replies and chunks take turns.
-//! - A stream that was begun goes before a shard that was not, so that what is begun comes to its end; streams take
-//!   turns.
-//! - A peer that is lost leaves nothing behind.
+//! - Streams that have begun come before shards that have not, so that each stream ends. Streams take turns.
+//! - When a peer is lost, its backlog is dropped.
 
 use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{clock::Clock, message::Message, store::Store};
 
-/// Bytes of replies that wait for one peer from which on what it forwards is refused as busy.
+/// If more bytes of replies than this wait for a peer, the requests that it forwards are refused as busy.
 const REPLIES_BYTES_MAX: usize = 256 << 20;
 
-/// A piece of the replies to a parcel.
+/// A part of the replies to a parcel.
 #[derive(Debug)]
 struct Piece {
     token: u64,
     follows: bool,
     replies: Vec<u8>,
-    /// Nobody waits for it any longer.
+    /// After this time no client waits for these replies.
     deadline_ms: u64,
 }
 
-/// A peer asks for what its clock lacks of a shard.
+/// A peer's request for the dots of a shard that its clock lacks.
 #[derive(Debug)]
 pub(crate) struct Pull {
     pub shard: usize,
-    /// A copy that is not ready will do.
+    /// Whether a copy that is not ready may answer.
     pub any: bool,
     pub clock: Clock,
 }
 
-/// What waits for one peer.
+/// The data that waits for one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pieces: VecDeque<Piece>,
     /// Bytes of replies in `pieces`.
     bytes: usize,
-    /// Streams by number, once for each chunk that the peer takes: `keeper::WINDOW` for each that is open, at most.
+    /// Stream numbers, one for each chunk that the peer will take: at most `keeper::WINDOW` for each open stream.
     chunks: VecDeque<u64>,
-    /// One for each shard at most.
+    /// At most one for each shard.
     pulls: VecDeque<Pull>,
 }
 
 impl Backlog {
-    /// Nothing waits.
+    /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.chunks.is_empty() && self.pulls.is_empty()
     }
 
-    /// No reply waits.
+    /// Whether no reply waits.
     pub(crate) fn has_no_replies(&self) -> bool {
         self.pieces.is_empty()
     }
 
-    /// So much waits that the peer is to ask for nothing more.
+    /// Whether so much waits that further requests of this peer are refused.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes > REPLIES_BYTES_MAX
     }
 
-    /// Adds a piece of the replies to a parcel, of use until `deadline_ms`.
+    /// Adds a part of the replies to a parcel. It is dropped if it is not sent by `deadline_ms`.
     pub(crate) fn reply(&mut self, token: u64, follows: bool, replies: Vec<u8>, deadline_ms: u64) {
         self.bytes += replies.len();
         self.pieces.push_back(Piece {
@@ -75,13 +75,13 @@ impl Backlog {
         });
     }
 
-    /// Adds a pull; an earlier one of its shard was given up.
+    /// Adds a pull. It replaces an earlier one for the same shard, which the peer has given up.
     pub(crate) fn pull(&mut self, pull: Pull) {
         self.pulls.retain(|earlier| earlier.shard != pull.shard);
         self.pulls.push_back(pull);
     }
 
-    /// Adds a chunk of a stream.
+    /// Adds one chunk of a stream.
     pub(crate) fn chunk(&mut self, stream: u64) {
         self.chunks.push_back(stream);
     }
@@ -94,7 +94,7 @@ impl Backlog {
 }
 
 impl Store {
-    /// Moves what waits for a peer into its outbox until that is worth sending; false if nothing is left.
+    /// Moves waiting data into the peer's outbox until the outbox is full. Returns false if nothing more waits.
     pub(crate) fn bring(&mut self, slot: usize) -> bool {
         while !self.outboxes[slot].is_full() {
             let (replied, given) = (self.bring_replies(slot), self.bring_chunk(slot));

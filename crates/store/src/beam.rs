@@ -1,10 +1,10 @@
-//! The door for BEAM nodes: `gen_server` calls and casts to the registered process `salp`.
+//! The BEAM front end: `gen_server` calls and casts to the registered process `salp`.
 //!
-//! A call becomes a batch of one request, takes the same way as those of the other doors, and its reply becomes a term.
-//! Any failure is `{error, Reason}`, with the name of the [`ErrorKind`] as reason; nothing is left unanswered.
+//! A call becomes a batch of one request, is executed like the batches of other front ends, and its reply becomes a
+//! term. Every failure is `{error, Reason}`, with the name of the [`ErrorKind`] as the reason. Every call is answered.
 //!
-//! A process sees its own writes, casts too, as with any `gen_server`: while a write of this door is on its way to
-//! another node, what is read of its shard is read there, behind it.
+//! A process sees its own writes, and its casts too, as with any `gen_server`. While a write of this front end is on
+//! its way to another node, reads of the same shard are sent to that node too, behind the write.
 
 use alloc::{boxed::Box, collections::BTreeMap, format, vec::Vec};
 use bytes::Bytes;
@@ -28,12 +28,12 @@ use crate::{
     term,
 };
 
-/// Requests of BEAM processes under way, and many times what is usual: a process may cast as fast as it can while a
-/// replica is silent. A further call is refused as busy; a further cast, which nobody waits for, is dropped and
-/// counted.
+/// Most requests of BEAM processes under way. This is many times the usual number: a process may cast as fast as it can
+/// while a replica is silent. A further call is refused as busy. A further cast is dropped and counted, since no
+/// process waits for it.
 const RUNS_MAX: usize = 65_536;
 
-/// How a reply is told.
+/// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// `{ok, V}` or `error`.
@@ -46,17 +46,17 @@ enum Shape {
     Ttl,
 }
 
-/// Who asked, and how the answer looks.
+/// The caller, and the form of its answer.
 #[derive(Debug)]
 pub struct Caller {
-    /// None for a cast.
+    /// The caller; none for a cast.
     from: Option<gen_server::From>,
     shape: Shape,
-    /// The shard it writes to.
+    /// The shard that the request writes to, if it writes.
     writes: Option<usize>,
 }
 
-/// Writes of this door that are under way, counted by shard; so there are at most as many entries as shards.
+/// Writes of this front end under way, counted by shard. There is at most one entry for each shard.
 #[derive(Debug, Default)]
 pub(crate) struct Writes(BTreeMap<usize, u32>);
 
@@ -65,7 +65,7 @@ impl Writes {
         *self.0.entry(shard).or_default() += 1;
     }
 
-    /// What this caller wrote has been answered.
+    /// A write of this caller has been answered.
     pub(crate) fn end(&mut self, caller: &Caller) {
         if let Some(shard) = caller.writes
             && let Some(count) = self.0.get_mut(&shard)
@@ -79,8 +79,8 @@ impl Writes {
 }
 
 impl Store {
-    /// A term that a process of some node sent to the store. A `sys` message is refused; what else is neither a
-    /// call nor a cast is dropped.
+    /// Handles a term that a process of some node sent to the store. A `sys` message is refused. Terms that are neither
+    /// a call nor a cast are dropped.
     pub(crate) fn beam(&mut self, ctx: &mut Context<'_, Payload>, term: Term) {
         let (from, request) = match gen_server::parse(term) {
             Request::Call { from, request } => (Some(from), request),
@@ -126,8 +126,7 @@ impl Store {
     }
 }
 
-/// The request that `{get, K}`, `{put, K, V}`, `{put, K, V, Options}`, `{delete, K}`, `{incr, K, N}` or `{ttl, K}`
-/// stands for.
+/// The request for `{get, K}`, `{put, K, V}`, `{put, K, V, Options}`, `{delete, K}`, `{incr, K, N}` or `{ttl, K}`.
 fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
     let parts = term.as_tuple()?;
     let verb = parts.first()?.as_atom()?.as_str();
@@ -168,7 +167,7 @@ fn error(reason: Term) -> Term {
     Term::tuple([Term::atom("error"), reason])
 }
 
-/// Tells a caller what its request came to.
+/// Sends a caller the answer to its request.
 pub(crate) fn answer(ctx: &mut Context<'_, Payload>, caller: &Caller, replies: &Replies) {
     let Some(from) = &caller.from else { return };
     let mut tokens = replies.tokens();
@@ -182,7 +181,7 @@ pub(crate) fn answer(ctx: &mut Context<'_, Payload>, caller: &Caller, replies: &
             _ => error(Term::atom("internal")),
         },
         (Shape::Get, _) => Term::atom("error"),
-        // As Redis tells it: -2 is no key, -1 one that stays.
+        // Redis's numbers: -2 means no key, -1 a key that does not expire.
         (Shape::Ttl, Some(Reply::Int(-2))) => Term::atom("error"),
         (Shape::Ttl, Some(Reply::Int(-1))) => Term::tuple([Term::atom("ok"), Term::atom("infinity")]),
         (Shape::Number | Shape::Ttl, Some(Reply::Int(number))) => Term::tuple([Term::atom("ok"), Term::from(number)]),

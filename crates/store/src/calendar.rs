@@ -1,19 +1,19 @@
-//! Cluster time: the time that deadlines and stamps are in.
+//! Cluster time: deadlines and stamps use it.
 //!
-//! - It begins at the wall clock of the node that founds the cluster. From then on it runs at the pace of the monotonic
-//!   clocks and follows no wall clock. So a wall clock that jumps neither revives a value nor ends it early.
-//! - A node that does not serve yet adopts the calendar of a peer that does. Nodes that all do not serve yet take the
-//!   latest of their calendars, so those that found the cluster together begin with one.
-//! - Of two calendars that were founded together (their ages differ by a second at most), both nodes take the later.
-//!   What a peer tells is old by the time on the way, so it is never later than the truth, and no delay has to be
-//!   known.
-//! - Of two calendars that were founded apart, the younger gives way. It may go back then. That happens only where a
-//!   node formed shards of its own before it reached the others.
+//! - It starts with the wall clock of the node that founds the cluster. From then on it advances with the monotonic
+//!   clocks, and ignores wall clocks. So a jump of a wall clock neither revives a value nor expires it early.
+//! - A node that does not serve yet adopts the calendar of a serving peer. Among nodes that do not serve yet, the
+//!   latest calendar counts. So nodes that found a cluster together start with one calendar.
+//! - If two calendars were founded together (their ages differ by at most a second), both nodes take the later one. A
+//!   peer's calendar is older on arrival than when it was sent. So it is never ahead of the peer's, and the network
+//!   delay need not be known.
+//! - If two calendars were founded separately, the younger one is changed to the older one. It may go back then. That
+//!   happens only if a node formed shards before it reached the others.
 //!
 //! Clients see wall clocks: see [`wall`](crate::wall).
 
-/// Ages that differ by no more are those of one calendar. A message that takes longer makes its sender look younger,
-/// and the next one corrects that.
+/// Two ages that differ by at most this belong to one calendar. A slow message makes its sender's calendar look
+/// younger; the next message corrects that.
 const NEAR_MS: u64 = 1_000;
 
 /// A calendar in milliseconds since 1970.
@@ -22,12 +22,13 @@ pub struct Calendar {
     /// The calendar, in microseconds, at `read_us` of the monotonic clock.
     now_us: u64,
     read_us: u64,
-    /// How long it has been in use, by this node or by those that it was adopted from; none if it is not in use yet.
+    /// How long the calendar has been in use, here or at the nodes that it was adopted from; none if it is not in use
+    /// yet.
     age_us: Option<u64>,
 }
 
 impl Calendar {
-    /// A calendar that begins at what the wall clock shows, and is not in use yet.
+    /// A calendar that starts at the wall clock and is not in use yet.
     pub fn new(monotonic_us: u64, wall_ms: u64) -> Self {
         Self {
             now_us: wall_ms.saturating_mul(1000),
@@ -36,7 +37,7 @@ impl Calendar {
         }
     }
 
-    /// Cluster time in milliseconds since 1970, given what the monotonic clock reads now.
+    /// Cluster time in milliseconds since 1970, for this reading of the monotonic clock.
     pub fn read(&mut self, monotonic_us: u64) -> u64 {
         let elapsed_us = monotonic_us.saturating_sub(self.read_us);
         self.read_us = self.read_us.max(monotonic_us);
@@ -50,18 +51,18 @@ impl Calendar {
         self.now_us / 1000
     }
 
-    /// This node serves: its peers go by this calendar from now on.
+    /// This node serves from now on, so its peers follow this calendar.
     pub fn found(&mut self) {
         self.age_us.get_or_insert(0);
     }
 
-    /// For how many milliseconds it has been in use; 0 if it is not.
+    /// How many milliseconds it has been in use; 0 if it is not.
     pub fn age_ms(&self) -> u64 {
         self.age_us.map_or(0, |age_us| (age_us / 1000).max(1))
     }
 
-    /// Takes note of a peer's calendar and its age, which is 0 if it is not in use. Answers by how many milliseconds
-    /// this calendar was set, if it was in use and gave way to one that was founded apart from it.
+    /// Processes a peer's calendar and its age (0 if it is not in use). Returns the number of milliseconds by which
+    /// this calendar was changed, if it was in use and gave way to one that was founded separately.
     pub fn meet(&mut self, peer_ms: u64, peer_age_ms: u64) -> Option<i64> {
         let (before_ms, age_ms) = (self.now_ms(), self.age_ms());
         let is_older = peer_age_ms > age_ms.saturating_add(NEAR_MS);
@@ -81,7 +82,7 @@ impl Calendar {
     }
 }
 
-/// `a` less `b`.
+/// `a` minus `b`.
 pub(crate) fn difference(a: u64, b: u64) -> i64 {
     let apart = i64::try_from(a.abs_diff(b)).unwrap_or(i64::MAX);
     if a >= b { apart } else { -apart }
@@ -94,7 +95,7 @@ mod tests {
     const START_MS: u64 = 1_700_000_000_000;
     const DAY_MS: u64 = 86_400_000;
 
-    /// A calendar that has been in use for `age_ms` and shows `now_ms`, at 0 of the monotonic clock.
+    /// A calendar that has been in use for `age_ms`, and shows `now_ms` when the monotonic clock is 0.
     fn aged(now_ms: u64, age_ms: u64) -> Calendar {
         let mut calendar = Calendar::new(0, now_ms);
         calendar.age_us = Some(age_ms * 1000);
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn it_runs_at_the_pace_of_the_monotonic_clock() {
+    fn a_calendar_advances_with_the_monotonic_clock() {
         for step_us in [50, 333, 250_000] {
             let mut calendar = Calendar::new(7, START_MS);
             let mut now_us = 7;
@@ -129,14 +130,14 @@ mod tests {
         for wall_ms in [START_MS - DAY_MS, START_MS + 100, START_MS + DAY_MS] {
             let (mut serves, mut joins) = (aged(START_MS, 500), Calendar::new(0, wall_ms));
             assert_eq!(tell(&mut joins, &mut serves, 0), None);
-            assert_eq!(serves.read(0), START_MS, "nobody follows a node that does not serve");
+            assert_eq!(serves.read(0), START_MS, "no node follows a node that does not serve");
             assert_eq!(tell(&mut serves, &mut joins, 0), None);
             assert_eq!((joins.read(2000), joins.age_ms()), (START_MS + 2, 502));
         }
     }
 
     #[test]
-    fn those_that_found_a_cluster_together_begin_with_one_calendar() {
+    fn nodes_that_found_a_cluster_together_start_with_one_calendar() {
         let (mut a, mut b) = (Calendar::new(0, START_MS), Calendar::new(0, START_MS + DAY_MS));
         tell(&mut b, &mut a, 0);
         a.found();
@@ -149,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn of_one_calendar_the_later_reading_is_right() {
-        // One node stood still with its monotonic clock for an hour and is behind; its age is behind as well.
+    fn the_later_of_two_readings_of_one_calendar_is_right() {
+        // One node was stopped for an hour, with its monotonic clock. Its calendar and its age are both behind.
         let (mut ran, mut stood) = (aged(START_MS, DAY_MS), aged(START_MS - 3_600_000, DAY_MS - 3_600_000));
         assert_eq!(tell(&mut stood, &mut ran, 0), None);
         assert_eq!(ran.read(0), START_MS);
         assert_eq!(tell(&mut ran, &mut stood, 0), Some(3_600_000));
         assert_eq!((stood.read(0), stood.age_ms()), (START_MS, DAY_MS));
-        // A little drift is made up for without a word, and never by going back.
+        // A small drift is corrected without a report, and never by going back.
         let (mut fast, mut slow) = (aged(START_MS + 9, DAY_MS + 9), aged(START_MS, DAY_MS));
         assert_eq!((tell(&mut slow, &mut fast, 0), fast.read(0)), (None, START_MS + 9));
         assert_eq!((tell(&mut fast, &mut slow, 0), slow.read(0)), (None, START_MS + 9));
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_were_founded_apart_the_younger_gives_way() {
+    fn the_younger_of_two_separately_founded_calendars_gives_way() {
         for (young_ms, set_ms) in [(START_MS + DAY_MS, -86_400_000), (START_MS - DAY_MS, 86_400_000)] {
             let (mut old, mut young) = (aged(START_MS, DAY_MS), aged(young_ms, 20_000));
             assert_eq!(tell(&mut young, &mut old, 0), None);

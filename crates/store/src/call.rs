@@ -1,4 +1,4 @@
-//! What a command sees of the shard it runs on, and how values look from outside.
+//! The view of a command on the shard it runs on, and how clients see values.
 
 use alloc::{borrow::Cow, string::ToString, vec::Vec};
 use bytes::Bytes;
@@ -22,10 +22,11 @@ pub const RAW: u8 = 0;
 pub const TERM: u8 = 1;
 /// Format of a value: a length byte, a content type of that length, and the bytes.
 pub const TYPED: u8 = 2;
-/// Format of a value: an integer of a BEAM, in decimal. It reads as one there, and is counted on like any number.
+/// Format of a value: an integer that a BEAM wrote, in decimal. A BEAM reads an integer; counting commands work as on
+/// any number.
 pub const INTEGER: u8 = 3;
 
-/// The content type of [`TERM`] values at the HTTP door.
+/// The content type of [`TERM`] values in HTTP.
 pub const TERM_TYPE: &str = "application/x-erlang-term";
 
 /// One request on one shard. A command writes exactly one reply.
@@ -33,45 +34,45 @@ pub const TERM_TYPE: &str = "application/x-erlang-term";
 pub struct Call<'a> {
     /// Its arguments, the command's name first.
     pub args: Args<'a>,
-    /// Where its reply goes.
+    /// Gets the reply.
     pub replies: &'a mut Replies,
     /// Cluster time, in Unix milliseconds.
     pub now_ms: u64,
-    /// By how many milliseconds the wall clock of the node that the client asked is ahead of cluster time.
+    /// How many milliseconds the wall clock of the client's node is ahead of cluster time.
     pub wall_ahead_ms: i64,
     /// The number of the keyspace.
     pub keyspace: u16,
-    /// Limits.
+    /// The limits.
     pub config: &'a Config,
-    /// For commands that choose at random.
+    /// A random number, for commands that choose at random.
     pub random: u64,
-    /// What it runs on. Writes go through the methods here, since they have to be stamped and sent.
+    /// The shard. Writes go through the methods here, which stamp them and record the delta.
     pub shard: &'a mut Shard,
     pub(crate) counters: &'a mut Counters,
     pub(crate) hlc: &'a mut Hlc,
-    /// Where what other replicas have to know is gathered; none if there is no other.
+    /// Collects what other replicas must receive; none if there is no other replica.
     pub(crate) delta: Option<&'a mut Vec<u8>>,
 }
 
 impl<'a> Call<'a> {
-    /// Argument `index`, the name being 0; empty if there is none, which the arity of the row has ruled out where it
+    /// Argument `index`, where 0 is the name. Empty if it does not exist; the arity of the row rules that out where it
     /// matters.
     pub fn arg(&self, index: usize) -> &'a [u8] {
         self.args.get(index).unwrap_or_default()
     }
 
-    /// A time on the client's wall clock, in cluster time; `None` if it cannot be told in 64 bits.
+    /// Converts a time on the client's wall clock to cluster time; `None` if it does not fit 64 bits.
     pub fn cluster_ms(&self, wall_ms: i64) -> Option<i64> {
         wall_ms.checked_sub(self.wall_ahead_ms)
     }
 
-    /// A time in cluster time, on the client's wall clock.
+    /// Converts cluster time to a time on the client's wall clock.
     pub fn wall_ms(&self, cluster_ms: u64) -> i64 {
         let cluster_ms = i64::try_from(cluster_ms).unwrap_or(i64::MAX);
         cluster_ms.saturating_add(self.wall_ahead_ms).max(0)
     }
 
-    /// Whether a value of `bytes` may be stored; if not, the error is written.
+    /// Whether a value of `bytes` may be stored. If not, writes the error.
     pub fn admits(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.config.value_bytes_max;
         if !fits {
@@ -80,7 +81,7 @@ impl<'a> Call<'a> {
         fits
     }
 
-    /// The same for a value that a command makes longer, in Redis's words.
+    /// The same for a command that makes a value longer, with Redis's error text.
     pub fn admits_grown(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.config.value_bytes_max;
         if !fits {
@@ -97,7 +98,7 @@ impl<'a> Call<'a> {
             .put(key, format, bytes, expiry_ms, stamp, self.delta.as_deref_mut());
     }
 
-    /// Removes a key; false if there was none.
+    /// Removes a key. Returns false if there was none.
     pub fn delete(&mut self, key: &[u8]) -> bool {
         let stamp = self.hlc.tick(self.now_ms);
         self.shard
@@ -105,7 +106,7 @@ impl<'a> Call<'a> {
             .is_some()
     }
 
-    /// Adds to a number and gives the sum; `Err` if it is none, or the sum does not fit.
+    /// Adds to a number and returns the sum; `Err` if the value is not a number, or the sum does not fit.
     pub fn count(&mut self, key: &[u8], by: i64) -> Result<i64, crate::shard::CountError> {
         self.drop_type(key);
         let stamp = self.hlc.tick(self.now_ms);
@@ -114,7 +115,7 @@ impl<'a> Call<'a> {
             .map(|(_, sum)| sum)
     }
 
-    /// A number that came with a content type (`curl -d 7` sends one) is counted on like any other, and is one from
+    /// Drops the content type of a number (`curl -d 7` sends one): the value can be counted, and is a plain number from
     /// then on.
     fn drop_type(&mut self, key: &[u8]) {
         let Some(view) = self.shard.view(key, self.now_ms) else {
@@ -130,21 +131,21 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Gives a key another deadline, or none.
+    /// Sets or removes the deadline of a key.
     pub fn touch(&mut self, key: &[u8], expiry_ms: Option<u64>) {
         let stamp = self.hlc.tick(self.now_ms);
         self.shard
             .touch(key, expiry_ms, stamp, self.now_ms, self.delta.as_deref_mut());
     }
 
-    /// Removes everything.
+    /// Removes all keys of the shard.
     pub fn wipe(&mut self) {
         let stamp = self.hlc.tick(self.now_ms);
         self.shard.wipe(stamp, self.delta.as_deref_mut());
     }
 }
 
-/// A value as Redis clients see it: numbers in decimal, terms in Erlang syntax, everything else as it is.
+/// A value as Redis clients see it: numbers in decimal, terms in Erlang syntax, all else as its bytes.
 pub fn text<'a>(value: &Value<'a>) -> Cow<'a, [u8]> {
     match *value {
         Value::Integer(number) => Cow::Owned(number.to_string().into_bytes()),
@@ -165,7 +166,7 @@ pub fn split_typed(bytes: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at_checked(usize::from(length)).unwrap_or((b"", rest))
 }
 
-/// A value as it would be stored anew: its format and bytes.
+/// The format and bytes that would store this value again.
 pub fn stored<'a>(value: &Value<'a>) -> (u8, Cow<'a, [u8]>) {
     match *value {
         Value::Integer(number) => (INTEGER, Cow::Owned(number.to_string().into_bytes())),

@@ -1,15 +1,14 @@
-//! The set of dots that a replica has seen of a shard, and the contexts of writes, which are such
-//! sets too.
+//! The set of dots that a replica has seen of a shard: a version vector with exceptions. The context of a write, which
+//! says what the write had seen, is such a set too.
 //!
 //! ```text
-//! writer 7a31…   [1 ──────── 8120]                     the base: all that was written while both were up
-//! writer c02f…   [1 ── 411]  [413 ── 420]  [500]       the base and what lies above a gap
+//! writer 7a31…   [1 ──────── 8120]                     the base: all dots without a gap
+//! writer c02f…   [1 ── 411]  [413 ── 420]  [500]       the base, and dots above a gap
 //! ```
 //!
-//! A version vector with exceptions, as in *DottedDB* (Gonçalves, Almeida, Baquero, Fonte, SRDS
-//! 2017), section 3. Invariants: rows are sorted by writer and none is empty; the spans of a row
-//! are sorted, disjoint and have a gap between them. So equal sets have equal rows, equal digests
-//! and equal encodings.
+//! See *DottedDB* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), section 3. Invariants: rows are sorted by writer,
+//! and none is empty; the spans of a row are sorted and disjoint, with a gap between them. So equal sets have equal
+//! rows, equal digests and equal encodings.
 
 use alloc::vec::Vec;
 
@@ -41,36 +40,36 @@ struct Row {
     spans: Spans,
 }
 
-/// A set of dots, compact because nearly all dots of a writer are consecutive.
+/// A set of dots. It is compact because nearly all dots of a writer are consecutive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     rows: Vec<Row>,
 }
 
 impl Clock {
-    /// The clock that has seen nothing.
+    /// The empty clock.
     pub const fn new() -> Self {
         Self { rows: Vec::new() }
     }
 
-    /// Loads its rows, as far as they are those of a few writers.
+    /// Reads the rows of the first few writers, so that they are in the CPU cache.
     #[inline]
     pub(crate) fn load(&self) -> usize {
         let of = |row: Option<&Row>| row.map_or(0, |row| row.spans.len());
         of(self.rows.first()) ^ of(self.rows.last())
     }
 
-    /// How many writers it has seen.
+    /// How many writers it has dots of.
     pub fn writers(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether it has seen nothing.
+    /// Whether it has no dots.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Whether it has seen `dot`.
+    /// Whether it has `dot`.
     pub fn contains(&self, dot: Dot) -> bool {
         self.contains_span(
             dot.writer,
@@ -81,7 +80,7 @@ impl Clock {
         )
     }
 
-    /// Adds `dot`; whether it was new.
+    /// Adds `dot`. Returns whether it was new.
     pub fn insert(&mut self, dot: Dot) -> bool {
         if self.contains(dot) {
             return false;
@@ -110,7 +109,7 @@ impl Clock {
         }
     }
 
-    /// The highest counter seen of `writer`, 0 if none.
+    /// The highest counter of `writer`, 0 if none.
     pub fn last(&self, writer: Writer) -> u64 {
         self.spans_of(writer).last().map_or(0, |span| span.last)
     }
@@ -123,7 +122,7 @@ impl Clock {
         }
     }
 
-    /// Adds all that `other` has seen.
+    /// Adds all dots of `other`.
     pub fn join(&mut self, other: &Self) {
         for row in &other.rows {
             match self.find(row.writer) {
@@ -136,7 +135,7 @@ impl Clock {
         }
     }
 
-    /// Removes all that `other` has seen.
+    /// Removes all dots of `other`.
     pub fn subtract(&mut self, other: &Self) {
         if self.is_empty() {
             return;
@@ -150,33 +149,32 @@ impl Clock {
         });
     }
 
-    /// What it has seen and `other` has not.
+    /// The dots that `other` lacks.
     pub fn difference(&self, other: &Self) -> Self {
         let mut left = self.clone();
         left.subtract(other);
         left
     }
 
-    /// Whether it has seen all that `other` has.
+    /// Whether it has all dots of `other`.
     pub fn covers(&self, other: &Self) -> bool {
         other.spans().all(|(writer, span)| self.contains_span(writer, span))
     }
 
-    /// How many dots it has seen.
+    /// How many dots it has.
     pub fn count(&self) -> u64 {
         self.spans().fold(0, |sum, (_, span)| sum.saturating_add(span.count()))
     }
 
-    /// All it has seen, sorted by writer and counter.
+    /// All dots, sorted by writer and counter.
     pub fn spans(&self) -> impl Iterator<Item = (Writer, Span)> {
         self.rows
             .iter()
             .flat_map(|row| row.spans.iter().map(|&span| (row.writer, span)))
     }
 
-    /// 64 bits that are equal for equal sets, on every node, and by all odds for no others; 0 for
-    /// the empty set. It is a sum over the writers, so the digests of several shards may be added
-    /// up.
+    /// A hash of 64 bits. It is equal for equal sets on every node, and almost certainly different for different sets;
+    /// 0 for the empty set. It is a sum over the writers, so the digests of several shards can be added.
     pub fn digest(&self) -> u64 {
         self.rows.iter().fold(0, |sum, row| {
             let spans = row.spans.iter();
@@ -184,7 +182,7 @@ impl Clock {
         })
     }
 
-    /// Appends the clock's one encoding: some 12 bytes for each writer.
+    /// Appends the only encoding of this clock: some 12 bytes for each writer.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, self.rows.len() as u64);
         for row in &self.rows {
@@ -192,7 +190,7 @@ impl Clock {
         }
     }
 
-    /// Reads a clock; never more memory than a small multiple of the bytes it is made of.
+    /// Reads a clock. Uses at most a small multiple of the encoding's size in memory.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         ClockBytes::take(reader).map(|bytes| bytes.to_clock())
     }
@@ -221,14 +219,14 @@ impl Clock {
     }
 }
 
-/// An encoded clock, checked but not unpacked, so that a delta is judged without allocating.
+/// An encoded clock that is checked but not unpacked, so that a delta can be judged without allocating.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockBytes<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> ClockBytes<'a> {
-    /// Takes one clock off `reader`.
+    /// Takes one clock from `reader`.
     pub fn take(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let before = *reader;
         let mut walk = Walk::new(reader)?;
@@ -238,7 +236,7 @@ impl<'a> ClockBytes<'a> {
         })
     }
 
-    /// Whether `dot` is in it.
+    /// Whether it has `dot`.
     pub fn contains(&self, dot: Dot) -> bool {
         let behind = self
             .spans()
@@ -246,12 +244,12 @@ impl<'a> ClockBytes<'a> {
         behind.is_some_and(|(writer, span)| writer == dot.writer && span.first <= dot.counter)
     }
 
-    /// Whether `clock` has seen all of it.
+    /// Whether `clock` has all dots of it.
     pub fn is_covered_by(&self, clock: &Clock) -> bool {
         self.spans().all(|(writer, span)| clock.contains_span(writer, span))
     }
 
-    /// Unpacks it.
+    /// The same as a [`Clock`].
     pub fn to_clock(&self) -> Clock {
         let mut clock = Clock::new();
         for (writer, span) in self.spans() {
@@ -268,13 +266,13 @@ impl<'a> ClockBytes<'a> {
 
     fn spans(&self) -> impl Iterator<Item = (Writer, Span)> {
         let mut reader = Reader::new(self.bytes);
-        // The bytes were walked once when they were taken, so an error cannot come up here.
+        // The bytes were checked when they were taken, so no error can occur here.
         let mut walk = Walk::new(&mut reader).ok();
         core::iter::from_fn(move || walk.as_mut()?.step(&mut reader).ok()?)
     }
 }
 
-/// Appends the clock that is `span` of `writer`, or the empty one.
+/// Appends the clock that consists of `span` of `writer`, or the empty clock.
 pub(crate) fn encode_span(out: &mut Vec<u8>, writer: Writer, span: Option<Span>) {
     put_varint(out, u64::from(span.is_some()));
     if let Some(span) = span {
@@ -293,7 +291,7 @@ fn encode_row(out: &mut Vec<u8>, writer: Writer, spans: &[Span]) {
     }
 }
 
-/// The state of a walk over an encoded clock, and the checks that keep its invariants.
+/// The state of a walk over an encoded clock. The walk checks the invariants.
 struct Walk {
     rows: u64,
     spans: u64,
@@ -343,7 +341,7 @@ impl Walk {
 }
 
 fn insert_span(spans: &mut Spans, new: Span) {
-    // The usual case: the next dot of a writer, or one that opens a gap at the end.
+    // The usual case: the next dot of a writer, or a dot that leaves a gap behind the last one.
     if let Some(end) = spans.last_mut()
         && end.last < new.first
     {
@@ -388,8 +386,7 @@ fn without(spans: &[Span], others: &[Span]) -> Spans {
     left
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), offset so that zero does not stay
-/// zero.
+/// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), with an offset so that 0 is not mapped to 0.
 pub(crate) fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -431,7 +428,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_set_of_dots(a in sets(), b in sets(), order: u64) {
+        fn a_clock_is_a_set_of_dots(a in sets(), b in sets(), order: u64) {
             let (x, y) = (clock(&a), clock(&b));
             prop_assert_eq!(set(&x), a.clone());
             prop_assert_eq!(x.count(), a.len() as u64);
@@ -446,7 +443,7 @@ mod tests {
                     prop_assert_eq!(x.contains(dot), a.contains(&(writer, counter)));
                 }
             }
-            // Inserted in any order, it is the same clock.
+            // The clock does not depend on the order of insertion.
             let mut dots: Vec<_> = a.iter().copied().collect();
             dots.sort_by_key(|&(w, c)| mix(order ^ mix(w) ^ c));
             let mut shuffled = Clock::new();

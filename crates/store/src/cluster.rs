@@ -1,15 +1,15 @@
-//! Who is there, who holds what, and therefore who serves a shard: the view of one node, and every decision that
-//! follows from it alone. Nothing is sent from here.
+//! One node's view of the cluster: the members, their copies, and so the primary of each shard. All decisions that
+//! follow from this view alone are made here. Nothing is sent from here.
 //!
-//! - The [`Ring`] is a function of the members that are up and not leaving. Those out of reach have no seat in it.
-//! - The *primary* of a shard is the first ready replica in ring order; if none of the replicas is ready, a ready
-//!   holder that is on its way out stands in as *fallback*.
-//! - A ready holder that is lost and not known to be dead is *missed*: while nobody else is ready for a shard, a missed
-//!   one may still come back with writes that were acknowledged, so the shard is not formed anew without it.
-//! - The *view* is the component of nodes that reach each other, directly or through others ([`sight`](crate::sight)):
-//!   all of its members compute the same one. Members without a connection to this node are peers by *relay*.
-//! - A shard is *settled* when this node may decide on it: all ready holders have the same view, know of each other's
-//!   readiness, and nothing that one of them had is missing here ([`fence`](crate::fence)).
+//! - The [`Ring`] depends only on the members that are up and not leaving. Members out of reach have no seat in it.
+//! - The *primary* of a shard is its first ready replica in ring order. If no replica is ready, a node with a ready
+//!   copy that is no replica any more stands in as *fallback*.
+//! - A node with a ready copy that is lost and not known to be dead is *missed*. It may still come back with
+//!   acknowledged writes. So while no other copy of the shard is ready, the shard is not formed again without it.
+//! - The *view* is the component of nodes that reach each other, directly or through others ([`sight`](crate::sight)).
+//!   All of its members compute the same view. Members without a connection to this node are peers by *relay*.
+//! - A shard is *settled* when this node may decide on it: all nodes with a ready copy have the same view and know
+//!   which copies are ready, and everything that one of them had is merged here ([`fence`](crate::fence)).
 
 mod view;
 
@@ -37,7 +37,7 @@ pub enum Seat {
     Me,
     /// The peer in this slot.
     Peer(usize),
-    /// A member that other members reach and this node does not yet.
+    /// A member that other members reach, but this node does not yet.
     Away,
 }
 
@@ -46,34 +46,34 @@ pub enum Seat {
 pub struct Peer {
     /// Its node name.
     pub name: String,
-    /// Which life of it.
+    /// Its creation: it differs for each start of the node.
     pub creation: u32,
-    /// How frames get there.
+    /// How frames are sent to it.
     pub channel: Channel,
-    /// What it said of its view of the cluster.
+    /// What it reported about its view of the cluster.
     pub said: Said,
-    /// Counts the peers this node has met: no other, before or after, in this slot or another, has the same.
+    /// A number that no other peer of this node ever has, in any slot.
     pub life: u64,
-    /// When its channel began, in monotonic milliseconds.
+    /// The monotonic time, in milliseconds, when its channel began.
     pub since_ms: u64,
-    /// Under which it writes.
+    /// The writer id of its dots.
     pub writer: Writer,
-    /// It is going: it holds what it has until others do, and gets nothing new.
+    /// Whether it is leaving. It keeps its copies until other nodes have them, and gets no new ones.
     pub leaving: bool,
-    /// What it has, by shard; empty until it has told.
+    /// Its copies, by shard; empty until it has reported them.
     pub holdings: Vec<Holding>,
-    /// Host and port at which clients reach it by RESP; `None` until it has told.
+    /// Host and port for RESP clients; `None` until it has reported them.
     pub resp: Option<(String, u16)>,
-    /// How it fares.
+    /// Its load and state.
     pub vitals: Vitals,
     /// Its wall clock.
     pub wall: PeerWall,
-    /// Live keys by shard, of those it is the primary of; empty until it has told.
+    /// Live keys by shard, for shards that it is the primary of; empty until it has reported them.
     pub keys: Vec<u64>,
 }
 
 impl Peer {
-    /// A peer that has not said anything yet.
+    /// A peer that has reported nothing yet.
     fn new(node: Identity, channel: Channel, life: u64) -> Self {
         Self {
             writer: Writer::of(&node.name, node.creation),
@@ -96,7 +96,7 @@ impl Peer {
         self.name == node.name && self.creation == node.creation
     }
 
-    /// Which life of which node it is.
+    /// Its name and creation.
     pub fn identity(&self) -> Identity {
         Identity {
             name: self.name.clone(),
@@ -104,12 +104,12 @@ impl Peer {
         }
     }
 
-    /// Frames go there over a connection.
+    /// Whether frames are sent to it over a connection.
     fn is_direct(&self) -> bool {
         !matches!(self.channel, Channel::Relayed(_))
     }
 
-    /// It has a ready copy of some shard.
+    /// Whether it has a ready copy of some shard.
     fn serves(&self) -> bool {
         self.holdings.iter().any(|holding| holding.copy == Copy::Ready)
     }
@@ -119,7 +119,7 @@ impl Peer {
     }
 }
 
-/// A member that is out of reach, with what it had when it was last heard of.
+/// A member that is out of reach, with the copies it last reported.
 #[derive(Debug)]
 struct Absent {
     name: String,
@@ -127,40 +127,40 @@ struct Absent {
     holdings: Vec<Holding>,
 }
 
-/// Who serves a shard.
+/// The nodes that serve a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Route {
-    /// First ready replica, or a fallback; `None`: nobody that can be reached.
+    /// First ready replica, or a fallback; `None` if no reachable node is ready.
     pub primary: Option<Seat>,
-    /// Peers that a write made here has to reach.
+    /// The peers that a write made here must reach.
     pub targets: PeerSet,
-    /// This node has a ready copy.
+    /// Whether this node has a ready copy.
     pub readable: bool,
-    /// This node may decide: read for a client, or execute a command that reads before it writes.
+    /// Whether this node may decide: read for a client, or execute a command that reads before it writes.
     pub settled: bool,
 }
 
-/// Whether a shard that nobody is ready for may begin its life here.
+/// Whether a shard without a ready copy may be formed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Formation {
-    /// Not now: somebody may still be found who has it.
+    /// Not now: a node with a copy may still be found.
     Wait,
     /// Another replica comes first.
     Other,
-    /// Here, once what these peers have of it is merged.
+    /// Yes, once the copies of these peers are merged.
     Mine(PeerSet),
 }
 
 /// What a new member list changed.
 #[derive(Debug, Default)]
 pub struct Change {
-    /// Peers that are lost; their slots are free once this is handled.
+    /// Peers that are lost. Their slots are free once the loss is handled.
     pub lost: PeerSet,
     /// Peers that are new.
     pub joined: PeerSet,
-    /// Members that found every slot taken, and had not before: they have no part in the store until one is free.
+    /// Members for which no slot was free, for the first time. They take no part in the store until a slot is free.
     pub turned_away: Vec<String>,
-    /// A member went without leave, and may be back in a moment.
+    /// Whether a member went without leaving. It may come back soon.
     pub crashed: bool,
 }
 
@@ -173,28 +173,28 @@ pub struct Cluster {
     /// Shards of one keyspace; the placement is the same in all keyspaces.
     ring_shards: u16,
     leaving: bool,
-    /// Names it was told to join.
+    /// The names of the nodes to join.
     join: Vec<String>,
     /// Names that discovery found at its last look.
     found: Vec<String>,
-    /// Connected nodes that are BEAMs: they are not waited for.
+    /// Connected nodes that are BEAMs. They are not waited for.
     guests: Arc<[Atom]>,
     members: Arc<[Member]>,
     peers: Vec<Option<Peer>>,
     met: u64,
     absent: Vec<Absent>,
-    /// Members there was no slot for at the last list.
+    /// Members for which the last list found no slot.
     turned_away: Vec<String>,
     copies: Vec<Copy>,
     ring: Ring,
     seats: Vec<Seat>,
     routes: Vec<Route>,
-    /// Routes have changed since this was last asked.
+    /// Whether routes have changed since the last call of `take_rerouted`.
     rerouted: bool,
 }
 
 impl Cluster {
-    /// A node alone, holding nothing.
+    /// A node without peers and without copies.
     pub fn new(config: &Config) -> Self {
         let (name, ring_shards, replicas) = (config.name.as_str(), config.shards, config.replicas);
         let shards = config.shards_total();
@@ -230,12 +230,12 @@ impl Cluster {
         self.copies.len()
     }
 
-    /// Copies a shard should have.
+    /// How many copies a shard should have.
     pub fn replicas(&self) -> u8 {
         self.replicas
     }
 
-    /// The members as membership sees them, this node among them.
+    /// The members as membership reports them, including this node.
     pub fn members(&self) -> &Arc<[Member]> {
         &self.members
     }
@@ -245,7 +245,7 @@ impl Cluster {
         &self.view.me().name
     }
 
-    /// This node is going.
+    /// Whether this node is leaving.
     pub fn leaving(&self) -> bool {
         self.leaving
     }
@@ -258,12 +258,12 @@ impl Cluster {
             .filter_map(|(slot, peer)| Some((slot, peer.as_ref()?)))
     }
 
-    /// One of them.
+    /// The connected member in a slot.
     pub fn peer(&self, slot: usize) -> Option<&Peer> {
         self.peers.get(slot)?.as_ref()
     }
 
-    /// One of them, to note its vitals.
+    /// The connected member in a slot, to note its vitals.
     pub fn peer_mut(&mut self, slot: usize) -> Option<&mut Peer> {
         self.peers.get_mut(slot)?.as_mut()
     }
@@ -273,18 +273,18 @@ impl Cluster {
         self.peers().find(|(_, peer)| peer.name == name).map(|(slot, _)| slot)
     }
 
-    /// A member within reach is not leaving: it can take over what this node has.
+    /// Whether a reachable member is not leaving, and so can take over this node's copies.
     pub fn has_successor(&self) -> bool {
         let leaves = |peer: &Peer| peer.leaving || peer.said.sight.as_ref().is_some_and(|sight| sight.leaving);
         self.peers().any(|(_, peer)| !leaves(peer))
     }
 
-    /// No other member is connected.
+    /// Whether no other member is connected.
     pub fn is_alone(&self) -> bool {
         self.peers.iter().all(Option::is_none)
     }
 
-    /// All connected members.
+    /// The slots of all connected members.
     pub fn connected(&self) -> PeerSet {
         let mut set = PeerSet::EMPTY;
         for (slot, _) in self.peers() {
@@ -293,12 +293,12 @@ impl Cluster {
         set
     }
 
-    /// What this node has of `shard`.
+    /// This node's copy of `shard`.
     pub fn copy(&self, shard: usize) -> Copy {
         self.copies[shard]
     }
 
-    /// Notes what this node has of `shard`.
+    /// Sets this node's copy of `shard`.
     pub fn set_copy(&mut self, shard: usize, copy: Copy) {
         if copy == Copy::Ready && self.copies[shard] != Copy::Ready {
             self.fences.became_ready(shard);
@@ -307,7 +307,7 @@ impl Cluster {
         self.reroute_one(shard);
     }
 
-    /// What this node tells of itself, by shard.
+    /// What this node reports about its copies, by shard.
     pub fn holdings(&self) -> impl Iterator<Item = Holding> {
         (0..self.shards()).map(|shard| Holding {
             copy: self.copies[shard],
@@ -315,7 +315,7 @@ impl Cluster {
         })
     }
 
-    /// Who serves `shard`.
+    /// The nodes that serve `shard`.
     pub fn route(&self, shard: usize) -> &Route {
         &self.routes[shard]
     }
@@ -334,12 +334,12 @@ impl Cluster {
             .map(|index| self.seats[usize::from(index.0)])
     }
 
-    /// `shard` is placed on this node.
+    /// Whether `shard` is placed on this node.
     pub fn placed_here(&self, shard: usize) -> bool {
         self.order(shard).any(|seat| seat == Seat::Me)
     }
 
-    /// What the holder of a seat has of `shard`.
+    /// The copy of `shard` at a seat.
     pub fn copy_at(&self, seat: Seat, shard: usize) -> Copy {
         match seat {
             Seat::Me => self.copies[shard],
@@ -348,7 +348,7 @@ impl Cluster {
         }
     }
 
-    /// Connected peers whose copy of `shard` is as asked.
+    /// Connected peers whose copy of `shard` satisfies `is_meant`.
     pub fn holders(&self, shard: usize, is_meant: impl Fn(Copy) -> bool) -> PeerSet {
         let mut set = PeerSet::EMPTY;
         for (slot, peer) in self.peers() {
@@ -359,12 +359,12 @@ impl Cluster {
         set
     }
 
-    /// A connected member has not told yet what it holds: it may be the primary of anything.
+    /// Whether a connected member has not reported its copies yet: it may be the primary of any shard.
     pub fn awaits_word(&self) -> bool {
         self.peers().any(|(_, peer)| peer.holdings.is_empty())
     }
 
-    /// A ready holder of `shard` is out of reach and not known to be dead.
+    /// Whether a node with a ready copy of `shard` is out of reach and not known to be dead.
     pub fn misses(&self, shard: usize) -> bool {
         self.absent.iter().any(|gone| {
             gone.holdings
@@ -373,7 +373,8 @@ impl Cluster {
         })
     }
 
-    /// Whether `shard`, which nobody within reach is ready for, may be formed. `awaits`: not all members agree to it.
+    /// Whether `shard`, which has no ready copy in reach, may be formed. `awaits`: whether some members do not agree
+    /// yet.
     pub fn formation(&self, shard: usize, awaits: bool) -> Formation {
         let missed = self.misses(shard)
             || self
@@ -388,12 +389,12 @@ impl Cluster {
         }
     }
 
-    /// A node is known, or was named or found, that is not connected and has not said good-bye.
+    /// Whether some node is known, named or found that is not connected and has not said goodbye.
     pub fn awaits_members(&self) -> bool {
         self.awaited().next().is_some()
     }
 
-    /// Who that is.
+    /// The names of those nodes.
     pub fn awaited(&self) -> impl Iterator<Item = &str> {
         let is_guest = |name: &str| self.guests.iter().any(|guest| guest.as_str() == name);
         let is_member = |name: &str| self.members.iter().any(|member| member.name.as_str() == name);
@@ -415,7 +416,7 @@ impl Cluster {
         self.found = names;
     }
 
-    /// What peers were known to hold counts no more, nor what those held that are gone.
+    /// Drops everything known about the copies of peers and of lost nodes.
     pub fn forget_holdings(&mut self) {
         self.absent.clear();
         for peer in self.peers.iter_mut().flatten() {
@@ -425,7 +426,7 @@ impl Cluster {
         self.reroute();
     }
 
-    /// A member is not connected, and has not said good-bye.
+    /// Whether some member is not connected and has not said goodbye.
     pub fn members_away(&self) -> bool {
         self.away().next().is_some()
     }
@@ -436,13 +437,13 @@ impl Cluster {
         names.filter(|name| *name != self.name() && self.slot(name).is_none())
     }
 
-    /// A copy of this node is ready: it may be asked for something.
+    /// Whether any copy of this node is ready, so that it may get requests.
     pub fn is_serving(&self) -> bool {
         self.copies.contains(&Copy::Ready)
     }
 
-    /// Takes in what a peer tells of its copies, in its announcement number `epoch`. False if the list is not one of
-    /// all shards.
+    /// Processes a peer's list of its copies, which is its announcement number `epoch`. Returns false if the list does
+    /// not cover all shards.
     pub fn told(&mut self, slot: usize, epoch: u64, holdings: Vec<Holding>) -> bool {
         let shards = self.shards();
         let Some(peer) = self.peer_mut(slot) else { return false };
@@ -459,7 +460,7 @@ impl Cluster {
         true
     }
 
-    /// Nothing is decided on the shards that this node shares with a peer until what the peer has of them is merged.
+    /// Stops decisions on the shards that this node shares with a peer, until the peer's copies of them are merged.
     fn raise_fences(&mut self, slot: usize) {
         let both = |shard: &usize| {
             self.copies[*shard] == Copy::Ready && self.copy_at(Seat::Peer(slot), *shard) != Copy::Absent
@@ -470,13 +471,13 @@ impl Cluster {
         }
     }
 
-    /// This node begins to go: it has no seat any more.
+    /// This node begins to leave: it gives up its seat.
     pub fn leave(&mut self) {
         self.leaving = true;
         self.place();
     }
 
-    /// Takes in a member list.
+    /// Processes a member list.
     pub fn update(&mut self, members: Arc<[Member]>) -> Change {
         let (mut change, mut turned_away) = (Change::default(), Vec::new());
         self.members = members;
@@ -501,8 +502,8 @@ impl Cluster {
             if name == self.name() {
                 continue;
             }
-            // An identity is dead once its name lives under another creation, or has said good-bye. One that is
-            // connected is absent until it has said hello.
+            // An identity is dead once its name has another creation, or has said goodbye. A connected member counts as
+            // absent until its hello has come.
             let serving = is_serving(member);
             self.absent.retain(|gone| {
                 gone.name != name || gone.creation == member.creation && member.state != MemberState::Gone && !serving
@@ -541,7 +542,7 @@ impl Cluster {
         Peer::new(node, channel, self.met)
     }
 
-    /// Notes that a peer is out of reach, with what it had.
+    /// Notes that a peer is out of reach, and which copies it had.
     fn unseat(&mut self, slot: usize) {
         self.fences.forget(slot);
         self.view.doubt();
@@ -557,12 +558,12 @@ impl Cluster {
         }
     }
 
-    /// A member waits for a slot.
+    /// Whether a member waits for a slot.
     pub fn turns_away(&self) -> bool {
         !self.turned_away.is_empty()
     }
 
-    /// A slot for a peer, none of those `lost` just now: somebody has to let go of them first.
+    /// Finds a slot for a peer. Slots of peers in `lost` are not used: the loss must be handled first.
     fn seat_peer(&mut self, peer: Peer, lost: PeerSet) -> Option<usize> {
         let free = |(slot, seated): (usize, &Option<Peer>)| seated.is_none() && !lost.contains(slot);
         if let Some(slot) = self.peers.iter().enumerate().position(free) {
@@ -581,7 +582,7 @@ impl Cluster {
         for member in self.view.members().iter().filter(|member| !member.leaving) {
             let seat = self.seat_of(&member.node).map_or(Seat::Away, Seat::Peer);
             let name = member.node.name.as_str();
-            // Two lives of one name: the later of them, unless it is the earlier one that is at hand.
+            // If a name occurs with two creations, the later one counts, unless only the earlier one is a peer here.
             match seated.last_mut().filter(|(other, _)| *other == name) {
                 Some(other) if seat != Seat::Away || other.1 == Seat::Away => other.1 = seat,
                 Some(_) => {}
@@ -589,7 +590,7 @@ impl Cluster {
                 None => seated.push((name, seat)),
             }
         }
-        // One that leaves alone has nobody to hand over to and keeps its seat, so that it serves to the end.
+        // If it is the last node, it has no node to hand over to. It keeps its seat, so that it serves to the end.
         if !self.leaving || seated.is_empty() {
             seated.push((self.name(), Seat::Me));
         }
@@ -615,7 +616,7 @@ impl Cluster {
         self.routes[shard] = self.routed(shard);
     }
 
-    /// Whether routes have changed since this was last asked.
+    /// Whether routes have changed since the last call.
     pub fn take_rerouted(&mut self) -> bool {
         core::mem::take(&mut self.rerouted)
     }
@@ -631,7 +632,7 @@ impl Cluster {
                 primary = Some(seat);
             }
         }
-        // By name, so that every node that sees the same picks the same fallback.
+        // Fallbacks are compared by name, so that every node with the same view picks the same one.
         let mut fallback: Option<(&str, Seat)> = None;
         if self.copies[shard] == Copy::Ready {
             fallback = Some((self.name(), Seat::Me));
@@ -653,7 +654,7 @@ impl Cluster {
     }
 }
 
-/// It is connected and has said hello.
+/// Whether a member is connected and its hello has come.
 fn is_serving(member: &Member) -> bool {
     member.connected
         && matches!(
@@ -668,7 +669,7 @@ mod tests {
 
     use super::*;
 
-    /// Members of these numbers, all of them up, beside the node itself.
+    /// The members with these numbers, all up, without the node itself.
     fn members(numbers: impl IntoIterator<Item = usize>) -> Arc<[Member]> {
         let up = |number: usize| Member {
             name: Atom::new(&format!("n{number:03}@h")),
@@ -681,7 +682,7 @@ mod tests {
     }
 
     #[test]
-    fn who_finds_no_slot_is_told_of_once_and_gets_the_next() {
+    fn a_member_without_a_slot_is_reported_once_and_gets_the_next_free_one() {
         let mut cluster = Cluster::new(&Config {
             name: "n000@h".into(),
             ..Config::default()
@@ -691,7 +692,7 @@ mod tests {
         let late = format!("n{:03}@h", PEERS_MAX + 1);
         assert_eq!(cluster.update(members(0..=PEERS_MAX + 1)).turned_away, [late.as_str()]);
         assert_eq!(cluster.update(members(0..=PEERS_MAX + 1)).turned_away, [""; 0]);
-        // The slot of one that is lost is not given away before that was handled, so it takes the same list twice.
+        // The slot of a lost peer is free only after the loss was handled, so the same list is given twice.
         let without_one = || members((0..=PEERS_MAX + 1).filter(|number| *number != 7));
         let change = cluster.update(without_one());
         assert_eq!(

@@ -1,24 +1,22 @@
-//! The few encodings that deltas, clocks and chunks are made of.
+//! The basic encodings of deltas, clocks and chunks.
 //!
-//! Integers are LEB128 varints or eight little-endian bytes, byte strings carry their length in
-//! front. Every number has one encoding only. [`Reader`] is total: whatever the bytes, it answers a
-//! value or [`Malformed`], and it borrows instead of allocating, so a length prefix alone never
-//! costs memory.
+//! Integers are LEB128 varints or eight little-endian bytes. Byte strings have their length in front. Every number has
+//! exactly one encoding. [`Reader`] accepts any bytes: it returns a value or [`Malformed`]. It borrows instead of
+//! allocating, so a length prefix alone costs no memory.
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::dot::{Dot, Writer};
 
-/// The highest counter taken from outside: far beyond what a writer can use up, and there is always
-/// a next one.
+/// The highest counter accepted from outside. A writer never reaches it, and there is always a next counter.
 pub const COUNTER_MAX: u64 = u64::MAX >> 1;
 
-/// The largest sum of increments, either way: more than 2^32 writers' increments of 64 bits come to, and small enough
-/// that the sums of a thousand million writers can be added up.
+/// The largest sum of increments, positive or negative. It is more than the increments of 2^32 writers add up to. It is
+/// small enough that the sums of 1,000 million writers can be added.
 pub const AMOUNT_MAX: i128 = 1 << 96;
 
-/// Bytes that no replica of this version would have sent; the text says what was wrong with them.
+/// Bytes that no replica of this version would send. The text says what is wrong with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
@@ -30,7 +28,7 @@ impl fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
-/// Takes values off the front of a byte string.
+/// Takes values from the front of a byte string.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
@@ -42,7 +40,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// What has not been taken yet.
+    /// The bytes not taken yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -52,7 +50,7 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// What was taken since `before`, an earlier copy of this reader.
+    /// The bytes taken since `before`, an earlier copy of this reader.
     pub(crate) fn since(&self, before: &Self) -> &'a [u8] {
         &before.rest[..before.rest.len() - self.rest.len()]
     }
@@ -106,7 +104,7 @@ impl<'a> Reader<'a> {
         Err(Malformed("varint above 64 bits"))
     }
 
-    /// A sum of increments, up to [`AMOUNT_MAX`] either way: a zigzag varint.
+    /// A sum of increments, up to [`AMOUNT_MAX`] positive or negative: a zigzag varint.
     pub fn amount(&mut self) -> Result<i128, Malformed> {
         let mut zigzag = 0;
         for shift in (0..).step_by(7) {
@@ -207,7 +205,7 @@ mod tests {
             prop_assert!(reader.is_empty());
         }
 
-        /// So nodes of before understand all that they could have written.
+        /// So older nodes can read every amount that they could have written themselves.
         #[test]
         fn a_small_amount_is_a_signed_number(number: i64) {
             let (mut amount, mut signed) = (Vec::new(), Vec::new());

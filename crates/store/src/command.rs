@@ -1,7 +1,7 @@
-//! The table of commands: one row each, from which routing, arity checks, `COMMAND` and the help are read.
+//! The table of commands. Each has one row; routing, arity checks, `COMMAND` and the help use the rows.
 //!
-//! A row says where a request runs ([`Run`]) and which of its arguments are keys ([`Keys`]). Nothing else in the code
-//! knows a command by name.
+//! A row says where a request runs ([`Run`]) and which of its arguments are keys ([`Keys`]). Other code does not refer
+//! to commands by name.
 
 use wire::{reply::Replies, request::Args};
 
@@ -10,14 +10,14 @@ use crate::{call::Call, commands, visit::Visit};
 /// How many arguments a command takes, its name included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arity {
-    /// Exactly so many.
+    /// Exactly this many.
     Exactly(u8),
-    /// So many or more.
+    /// This many or more.
     AtLeast(u8),
 }
 
 impl Arity {
-    /// Whether a request of `count` arguments fits.
+    /// Whether a request of `count` arguments is allowed.
     pub fn admits(self, count: usize) -> bool {
         match self {
             Self::Exactly(n) => count == usize::from(n),
@@ -25,7 +25,7 @@ impl Arity {
         }
     }
 
-    /// As `COMMAND INFO` writes it: negative for "or more".
+    /// The arity as `COMMAND INFO` shows it: negative for "or more".
     pub fn to_int(self) -> i64 {
         match self {
             Self::Exactly(n) => i64::from(n),
@@ -37,26 +37,26 @@ impl Arity {
 /// Which arguments are keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// None.
+    /// No arguments.
     None,
-    /// The first.
+    /// The first argument.
     First,
-    /// The first two, in one slot.
+    /// The first two arguments, which must be in one slot.
     Two,
-    /// All.
+    /// All arguments.
     All,
-    /// Every other, each followed by its value.
+    /// Every second argument; each is followed by its value.
     Pairs,
-    /// The second, behind a subcommand.
+    /// The second argument; the first is a subcommand.
     Second,
-    /// None, but the first argument is the number of a shard.
+    /// No arguments, but the first one is the number of a shard.
     Shard,
-    /// None, but the second argument, behind a subcommand, is the number of a slot.
+    /// No arguments, but the second one, behind a subcommand, is the number of a slot.
     Slot,
 }
 
 impl Keys {
-    /// First, last and step as `COMMAND INFO` has them.
+    /// First, last and step as in `COMMAND INFO`.
     pub fn spec(self) -> (i64, i64, i64) {
         match self {
             Self::None | Self::Shard | Self::Slot => (0, 0, 0),
@@ -68,7 +68,7 @@ impl Keys {
         }
     }
 
-    /// Arguments from one key to the next.
+    /// The distance from one key to the next.
     pub fn step(self) -> usize {
         if self == Self::Pairs { 2 } else { 1 }
     }
@@ -90,71 +90,71 @@ impl Keys {
 /// What a command does to a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Looks.
+    /// Reads only.
     Read,
-    /// Changes it: decided at the primary.
+    /// Changes the shard. The primary decides.
     Write,
-    /// Changes it and may make it larger: refused when memory is short.
+    /// Changes the shard and may make it larger. Refused when memory is short.
     Grow,
 }
 
-/// How the replies to the parts of a request become one.
+/// How the replies to the parts of a request become one reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fold {
-    /// The sum of integers.
+    /// The sum of the replies, which are integers.
     Sum,
-    /// An array of the replies; an error if one of them is.
+    /// An array of the replies. If one of them is an error, the error.
     Array,
     /// An array of the elements of all replies.
     Concat,
-    /// `OK` if all are.
+    /// `OK` if all replies are.
     Ok,
-    /// The first.
+    /// The first reply.
     First,
-    /// As `RANDOMKEY` answers: a part is null or `[number of keys, key]`, and each is chosen as likely as it has keys.
+    /// For `RANDOMKEY`: each part is null or `[number of keys, key]`. One part is chosen, with a chance in proportion
+    /// to its number of keys.
     Random,
-    /// As `SCAN` answers when it is to look at so many keys: the parts are `[cursor, keys looked at, [key …]]` of
-    /// consecutive shards.
+    /// For `SCAN` of this many keys: the parts are `[cursor, keys looked at, [key …]]` of consecutive shards.
     Scan(u64),
 }
 
 /// Where a request runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Run {
-    /// Where the one shard of its keys is served.
+    /// At the primary of the one shard that all its keys are in.
     Shard(Access, fn(&mut Call<'_>)),
-    /// Each key by itself, through the row `part`, which takes the key (and for [`Keys::Pairs`] its value).
+    /// Once for each key, by the row with this name, which takes the key (and for [`Keys::Pairs`] its value).
     Each(&'static str, Fold),
-    /// Every shard by itself, through the row `part`, which takes the shard's number before the other arguments.
+    /// Once for every shard, by the row with this name, which takes the shard's number before the other arguments.
     Every(&'static str, Fold),
-    /// A run of shards, chosen by the command; see `commands::scan`.
+    /// On a range of shards that the command chooses; see `commands::scan`.
     Scan,
-    /// At the node that the client is connected to.
+    /// At the client's own node.
     Here(fn(&mut Visit<'_>)),
-    /// By its first argument, a subcommand with a row of its own, named `command|subcommand`. The row `command|` is
-    /// that of the command alone.
+    /// By a subcommand, which is the first argument. Each subcommand has a row named `command|subcommand`. The row
+    /// `command|` is for the command without a subcommand.
     Family(&'static [Row]),
 }
 
 /// One command.
 #[derive(Debug)]
 pub struct Row {
-    /// Its name, small letters.
+    /// Its name in small letters.
     pub name: &'static str,
-    /// How many arguments.
+    /// How many arguments it takes.
     pub arity: Arity,
-    /// Which are keys.
+    /// Which arguments are keys.
     pub keys: Keys,
     /// Where it runs.
     pub run: Run,
-    /// As Redis groups it: `string`, `generic`, `connection`, `server`, `cluster`, `transactions`, or `salp`.
+    /// Its group in Redis: `string`, `generic`, `connection`, `server`, `cluster`, `transactions`, or `salp`.
     pub group: &'static str,
     /// What it does, in one line.
     pub doc: &'static str,
 }
 
 impl Row {
-    /// What it does to the shards it runs on; `None` if it runs on none.
+    /// What it does to the shards it runs on; `None` if it does not run on shards.
     pub fn access(&self) -> Option<Access> {
         match self.run {
             Run::Shard(access, _) => Some(access),
@@ -164,18 +164,18 @@ impl Row {
         }
     }
 
-    /// It changes what is stored.
+    /// Whether it changes data.
     pub fn writes(&self) -> bool {
         self.access().is_some_and(|access| access != Access::Read)
     }
 
-    /// Rows of its subcommands, without that of the command alone.
+    /// The rows of its subcommands, without the row for the command alone.
     pub fn subcommands(&self) -> impl Iterator<Item = &'static Self> {
         let rows = if let Run::Family(rows) = self.run { rows } else { &[] };
         rows.iter().filter(|row| !row.subcommand().is_empty())
     }
 
-    /// The row of subcommand `name`, in whatever letters, or of the command without one.
+    /// The row of the subcommand `name` in any case, or the row for the command alone.
     pub fn member(&self, name: Option<&[u8]>) -> Option<&'static Self> {
         match (name, self.run) {
             (None, Run::Family(rows)) => rows.iter().find(|row| row.subcommand().is_empty()),
@@ -186,22 +186,22 @@ impl Row {
         }
     }
 
-    /// The part of its name behind `|`; empty if it is no subcommand.
+    /// The part of its name behind `|`; empty if it is not a subcommand.
     pub fn subcommand(&self) -> &'static str {
         self.name.split_once('|').map_or("", |(_, subcommand)| subcommand)
     }
 
-    /// It may be asked before the password is shown.
+    /// Whether a client may use it before it has given the password.
     pub fn needs_no_password(&self) -> bool {
         matches!(self.name, "auth" | "hello" | "quit" | "reset")
     }
 
-    /// It is executed, and not queued, between `MULTI` and `EXEC`.
+    /// Whether it is executed, and not queued, between `MULTI` and `EXEC`.
     pub fn runs_in_multi(&self) -> bool {
         matches!(self.name, "multi" | "exec" | "discard" | "watch" | "quit" | "reset")
     }
 
-    /// A row that only the store itself uses, as a part of another.
+    /// Whether only the store uses this row, as a part of another command.
     pub fn is_internal(&self) -> bool {
         self.name.starts_with('%')
     }
@@ -209,10 +209,10 @@ impl Row {
 
 /// Longest name of a command.
 const NAME_BYTES_MAX: usize = 16;
-/// Places of the hash table; a power of two several times the number of rows.
+/// Size of the hash table: a power of two, several times the number of rows.
 const PLACES: usize = 512;
 
-/// FNV-1a over small letters: short names, known in advance, so spread is all that is asked.
+/// FNV-1a over small letters. The names are short and known in advance, so a good spread is enough.
 const fn place(name: &[u8]) -> usize {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut i = 0;
@@ -243,7 +243,7 @@ static INDEX: [u8; PLACES] = {
     index
 };
 
-/// The row of a command, in whatever letters.
+/// The row of a command, in any case.
 pub fn find(name: &[u8]) -> Option<&'static Row> {
     if name.len() > NAME_BYTES_MAX {
         return None;
@@ -258,7 +258,7 @@ pub fn find(name: &[u8]) -> Option<&'static Row> {
     }
 }
 
-/// The row of a command, or of a subcommand as `command|subcommand`, in whatever letters.
+/// The row of a command, or of a subcommand as `command|subcommand`, in any case.
 pub fn find_full(name: &[u8]) -> Option<&'static Row> {
     match name.iter().position(|&byte| byte == b'|') {
         None => find(name),
@@ -271,8 +271,8 @@ pub fn public() -> impl Iterator<Item = &'static Row> {
     commands::ROWS.iter().filter(|row| !row.is_internal())
 }
 
-/// Writes the one reply that `parts` come to into `out`. An error among them is the reply. `random` is for
-/// [`Fold::Random`].
+/// Makes one reply from the replies of the `parts`, and writes it into `out`. If a part is an error, the error is the
+/// reply. `random` is for [`Fold::Random`].
 pub(crate) fn fold(fold: Fold, parts: &Replies, random: u64, out: &mut Replies) {
     commands::fold::fold(fold, parts, random, out);
 }

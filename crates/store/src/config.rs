@@ -1,4 +1,4 @@
-//! What a store is told at its birth.
+//! The settings of a store.
 
 use alloc::{
     string::{String, ToString},
@@ -16,11 +16,11 @@ use crate::{
 /// One keyspace; its number is its place in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyspace {
-    /// Under which `SELECT` and `/ks/…` find it.
+    /// Its name in `SELECT` and `/ks/…`.
     pub name: String,
-    /// What a write waits for unless it says otherwise.
+    /// The level of a write that names none.
     pub level: Level,
-    /// Copies that must be within reach before a write begins, the primary's included.
+    /// Copies that must be reachable before a write begins, the primary's included.
     pub min_acks: u32,
 }
 
@@ -29,21 +29,21 @@ pub struct Keyspace {
 pub struct Config {
     /// Full node name.
     pub name: String,
-    /// Which life of it; with the name it is what writes carry.
+    /// The creation of the node. Name and creation identify the writer of a write.
     pub creation: u32,
-    /// Shards of a keyspace; a power of two up to 16384, fixed at the birth of the cluster.
+    /// Shards of a keyspace: a power of two up to 16384, fixed when the cluster is formed.
     pub shards: u16,
     /// Copies of each shard.
     pub replicas: u8,
-    /// At least one.
+    /// The keyspaces, at least one.
     pub keyspaces: Vec<Keyspace>,
-    /// Full names of nodes to join: this one forms nothing before it has met them.
+    /// Full names of nodes to join: this node forms no shard before it has met them.
     pub join: Vec<String>,
     /// When a cluster may be formed.
     pub forming: forming::Settings,
-    /// How long the lost copies of a crashed node are left alone, in case it is only restarting.
+    /// How long the lost copies of a crashed node are not made again, in case it is only restarting.
     pub refill_after_ms: u64,
-    /// A write at level `all` that has waited this long is content with a majority.
+    /// After this time, a write at level `all` needs only a majority.
     pub write_timeout_ms: u64,
     /// Every request is answered within this time.
     pub request_timeout_ms: u64,
@@ -51,15 +51,15 @@ pub struct Config {
     pub value_bytes_max: usize,
     /// Largest key.
     pub key_bytes_max: usize,
-    /// Host and port at which clients reach this node by RESP, as cluster-aware clients are told; `None`: not told.
+    /// Host and port for RESP clients, as shown to clients that know about clusters; `None`: not shown.
     pub resp: Option<(String, u16)>,
     /// Password of RESP clients; none: no authentication.
     pub password: Option<Password>,
-    /// Allocated bytes past which writes that grow the store are refused; 0: no limit.
+    /// If more bytes than this are allocated, writes that need more memory are refused; 0: no limit.
     pub memory_bytes_max: u64,
 }
 
-/// A secret that is neither printed nor compared in a time that tells of it.
+/// A secret that is not printed, and is compared in constant time.
 #[derive(Clone)]
 pub struct Password(String);
 
@@ -69,7 +69,7 @@ impl Password {
         Self(text)
     }
 
-    /// Whether `given` is it. Takes a time that depends on the length of `given` alone.
+    /// Whether `given` is the password. The time it takes depends only on the length of `given`.
     pub fn is(&self, given: &[u8]) -> bool {
         let secret = self.0.as_bytes();
         let mut difference = u8::from(secret.len() != given.len());
@@ -113,7 +113,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What every member of a cluster must share, byte for byte: it decides where a key lies.
+    /// The birth record: settings that every member of a cluster must share, byte for byte, since they decide where a
+    /// key is placed.
     pub fn birth(&self) -> Bytes {
         let mut record = alloc::vec![VERSION];
         put_varint(&mut record, u64::from(self.shards));
@@ -131,7 +132,7 @@ impl Config {
     }
 }
 
-/// A setting in which two birth records differ.
+/// A setting that differs between two birth records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// `version`, `shards`, `replicas`, `placement` or `keyspaces`.
@@ -142,14 +143,14 @@ pub struct Difference {
     pub theirs: String,
 }
 
-/// The first setting in which two birth records differ. None if they are the same, or one of them cannot be read.
+/// The first setting that differs between two birth records. None if they are equal, or if one cannot be read.
 pub fn birth_difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
     let (ours, theirs) = (birth_settings(ours)?, birth_settings(theirs)?);
     let mut pairs = ours.into_iter().zip(theirs);
     pairs.find_map(|((setting, ours), (_, theirs))| (ours != theirs).then_some(Difference { setting, ours, theirs }))
 }
 
-/// What a record says. Of one of another version nothing but that is read.
+/// The settings in a record. For a record of another version, only the version.
 fn birth_settings(record: &[u8]) -> Option<Vec<(&'static str, String)>> {
     let mut input = Reader::new(record);
     let version = input.u8().ok()?;

@@ -1,13 +1,14 @@
-//! Executes batches: what is served here runs at once, what another node serves is forwarded in one parcel per peer,
-//! and a batch is answered when all of it is settled.
+//! Executes batches. Requests for this node run at once. Requests for other nodes are forwarded, in one parcel for each
+//! peer. A batch is answered when all its requests are settled.
 //!
-//! - Requests of a batch are begun in their order. What is read of a shard behind a write that another node executes is
-//!   read at that node, so a client sees its own writes whatever the level.
-//! - A write is applied here and gathered for the other replicas before its reply is decided; the reply stands when its
-//!   [`Quorum`](crate::quorum::Quorum) is met. A primary that fails afterwards has told its peers, or nobody.
-//! - Every run has a deadline and is answered by it.
+//! - The requests of a batch are started in order. After a write on a shard that another node executes, reads of the
+//!   same shard go to that node too. So a client sees its own writes at every level.
+//! - A write is applied here, and its delta is gathered for the other replicas, before its reply is decided. The reply
+//!   counts once its [`Quorum`](crate::quorum::Quorum) is met. If the primary fails after that, its peers have the
+//!   write.
+//! - Every run has a deadline, and is answered by then.
 //!
-//! What a run sends to other nodes is in [`parcel`].
+//! [`parcel`] has what a run sends to other nodes.
 //!
 //! Stops *resolve*, *route*, *coordinate* and *settle* of a request.
 
@@ -39,16 +40,16 @@ use crate::{
     warm::GROUP,
 };
 
-/// Times a request may be forwarded. Two nodes whose views differ for a moment must not play it back and forth for
-/// ever.
+/// How often a request may be forwarded. If the views of two nodes differ for a moment, they must not forward it to
+/// each other forever.
 pub(crate) const HOPS_MAX: u8 = 3;
 
-/// Emptied batches kept for what peers forward; a further one is dropped.
+/// Empty batches kept for requests that peers forward; more are dropped.
 const SPARES_MAX: usize = 64;
-/// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather.
+/// Most bytes of replies that other nodes may return, for one request of many keys or for a pipeline.
 const GATHER_BYTES_MAX: usize = 256 << 20;
 
-/// A run that waits until a peer has merged the frame of this number, and since when.
+/// A run that waits until a peer has merged the frame with this number, and since when.
 #[derive(Debug)]
 pub(crate) struct Awaited {
     number: u64,
@@ -57,7 +58,7 @@ pub(crate) struct Awaited {
 }
 
 impl Store {
-    /// A batch of a client.
+    /// Starts a batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
         self.counters.requests += ask.batch.len() as u64;
         ask.session.shown.active_ms = self.monotonic_ms;
@@ -70,7 +71,7 @@ impl Store {
         self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
     }
 
-    /// The box of a run that no client of this node asked for.
+    /// An `Ask` for a run of this node's own, without a client.
     pub(crate) fn own_ask(&self, session: Session, batch: Batch) -> Box<Ask> {
         Box::new(Ask {
             client: self.nobody.clone(),
@@ -79,7 +80,8 @@ impl Store {
         })
     }
 
-    /// Begins a run, unless this node stood still and may have been deposed meanwhile: then it waits.
+    /// Begins a run. If this node was stopped for a while, other nodes may have replaced it meanwhile; then the run
+    /// waits.
     pub(crate) fn admit(&mut self, run: Run) {
         if !self.takes(&run) {
             self.turn_down(run);
@@ -90,7 +92,7 @@ impl Store {
         }
     }
 
-    /// Ends what has waited too long to begin.
+    /// Refuses runs that have waited too long to begin.
     pub(crate) fn refuse_held(&mut self) {
         let (late, held) = mem::take(&mut self.held)
             .into_iter()
@@ -103,8 +105,8 @@ impl Store {
         }
     }
 
-    /// Ends a run that has not begun: what concerns its connection alone is executed, so that no later request runs
-    /// under what an earlier one was to change, and all others are answered with an error.
+    /// Refuses a run that has not begun. Requests that concern only the connection are executed, so that later requests
+    /// run with the settings that earlier ones change. All others are answered with an error.
     pub(crate) fn refuse(&mut self, mut run: Run, kind: ErrorKind, text: &str) {
         let mut requests = mem::take(&mut run.ask.batch);
         let mut replies = mem::take(&mut requests.replies);
@@ -126,7 +128,7 @@ impl Store {
         self.finish(run);
     }
 
-    /// Begins a run and finishes it at once if nothing has to be waited for.
+    /// Begins a run. If it has nothing to wait for, finishes it at once.
     pub(crate) fn start(&mut self, mut run: Run) {
         let id = self.runs.reserve();
         self.execute(id, &mut run);
@@ -174,7 +176,7 @@ impl Store {
                 }
             }
             let mark = replies.mark();
-            // Nobody waits for what was sent behind a QUIT.
+            // Requests behind a QUIT get no reply.
             if run.ask.session.quit {
                 replies.no_reply();
                 continue;
@@ -239,11 +241,11 @@ impl Store {
                     _ => return self.no_nodes(shard, replies),
                 }
                 if !is_read {
-                    // One that waits may be forwarded once its shard is settled.
+                    // A request that waits may be forwarded once its shard is settled.
                     run.written_elsewhere.insert(shard);
                 }
             }
-            // A part reads its key where the whole has its first.
+            // A part has its key in the same place as the whole request has its first key.
             command::Run::Each(part, Fold::Sum | Fold::Ok) if args.len() == 1 + row.keys.step() => {
                 let part = command::find(part.as_bytes()).expect("a part is a row of the table");
                 self.run_row(id, run, part, args, index, replies);
@@ -259,7 +261,7 @@ impl Store {
         }
     }
 
-    /// The shard that all keys of a request lie in.
+    /// The shard that all keys of a request belong to.
     fn locate(&self, keys: Keys, args: Args<'_>, keyspace: u16) -> Result<usize, Misplaced> {
         let base = usize::from(keyspace) * usize::from(self.config.shards);
         if keys == Keys::Shard {
@@ -272,7 +274,7 @@ impl Store {
                 .ok_or(Misplaced::NoShard);
         }
         if keys == Keys::Slot {
-            // One that is no slot is refused by the command itself, wherever it runs.
+            // A number that is not a slot is refused by the command itself, on any shard.
             let slot = core::str::from_utf8(&args[2])
                 .ok()
                 .and_then(|text| text.parse::<u16>().ok());
@@ -300,19 +302,19 @@ impl Store {
         Ok(slot::slot(key))
     }
 
-    /// The shard of a slot within its keyspace.
+    /// The shard of a slot, within its keyspace.
     fn shard_of(&self, slot: u16) -> usize {
         usize::from(slot::shard(slot, self.config.shards))
     }
 
-    /// Where a request on `shard` runs now.
+    /// Which node executes a request on `shard` now.
     fn place_of(&self, run: &Run, shard: usize, access: Access) -> Option<Seat> {
         let route = self.cluster.route(shard);
         if let (Access::Read, Some(Seat::Peer(primary))) = (access, route.primary)
             && route.settled
             && self.has_lease(primary)
             && !run.written_elsewhere.contains(shard)
-            // A peer may have forwarded it here since it follows a write, which this node sent on.
+            // A forwarded read must stay at the primary: the peer may have sent it behind a write.
             && run.asker.is_none()
         {
             return Some(Seat::Me);
@@ -320,8 +322,8 @@ impl Store {
         route.primary
     }
 
-    /// Whether a request of `run` on `shard` may be executed here now: the shard is settled, the node that forwarded it
-    /// sees the same cluster, and no earlier request of the run waits.
+    /// Whether a request of `run` on `shard` may be executed here now: the shard is settled, the node that forwarded
+    /// the request has the same view, and no earlier request of the run on this shard waits.
     fn may_decide(&self, run: &Run, shard: usize) -> bool {
         let agrees = |(slot, life): (usize, u64)| {
             self.cluster.peer(slot).is_some_and(|peer| peer.life == life) && self.cluster.agrees(slot)
@@ -373,7 +375,7 @@ impl Store {
         }
     }
 
-    /// Gathers the delta just written for `targets`.
+    /// Sends the delta just written to `targets`.
     pub(crate) fn send_delta(&mut self, shard: usize, targets: PeerSet) {
         let message = Message::Delta {
             shard: shard as u32,
@@ -436,8 +438,8 @@ impl Store {
         self.parts(id, run, batch, fold, replies);
     }
 
-    /// Whether a write of many keys can be executed as a whole, as far as this node can tell before any part of it is;
-    /// if not, the error is written. What fails later, at another node, may leave it half done.
+    /// Whether a write of many keys can be executed completely, as far as this node knows before it begins. If not,
+    /// writes the error. If a part fails later at another node, the others may have been done.
     fn admits_each(&mut self, run: &Run, row: &Row, args: Args<'_>, replies: &mut Replies) -> bool {
         if row.access() == Some(Access::Grow) {
             let bytes = args.iter().map(|arg| arg.len() as u64).sum();
@@ -468,7 +470,7 @@ impl Store {
         true
     }
 
-    /// Whether somebody takes writes on `shard`; if not, the error is written.
+    /// Whether some node accepts writes on `shard`. If not, writes the error.
     fn admits_write(&mut self, run: &Run, shard: usize, replies: &mut Replies) -> bool {
         match self.place_of(run, shard, Access::Write) {
             None => self.no_nodes(shard, replies),
@@ -500,11 +502,12 @@ impl Store {
         }
     }
 
-    /// Runs the parts of one request as a batch of its own, and folds their replies into one.
+    /// Runs the parts of one request as a batch of its own, and makes one reply from their replies.
     fn parts(&mut self, id: RunId, run: &mut Run, batch: Batch, fold: Fold, replies: &mut Replies) {
-        // What was forwarded before goes out before, since the parts may go to the same peers.
+        // Parcels gathered before are sent first, since the parts may go to the same peers.
         self.dispatch(id, run, false);
-        // The place is kept only if the parts do not come back at once, but the origin needs one.
+        // The place is needed only if the parts are not answered at once. But the origin of their run needs one in any
+        // case.
         let slot = replies.later();
         let ask = self.own_ask(run.ask.session.for_part(), batch);
         let origin = Origin::Part { of: id, slot, fold };
@@ -527,7 +530,7 @@ impl Store {
         }
     }
 
-    /// The one reply that the replies to the parts of a request come to.
+    /// The reply that the replies to the parts make.
     fn folded(&mut self, fold: Fold, parts: &Run) -> Replies {
         let random = if fold == Fold::Random { self.random.next() } else { 0 };
         let mut reply = Replies::new();
@@ -535,7 +538,7 @@ impl Store {
         reply
     }
 
-    /// `peer` has merged every delta up to frame `number`.
+    /// Notes that `peer` has merged every delta up to frame `number`.
     pub(crate) fn acknowledged(&mut self, peer: usize, number: u64) {
         while let Some(awaited) = self.waiting[peer].pop_front_if(|awaited| awaited.number <= number) {
             if let Some(run) = self.runs.get(awaited.run) {
@@ -545,19 +548,19 @@ impl Store {
         }
     }
 
-    /// How long a write at level `all` waits for everybody: longer than any echo is good for.
+    /// How long a write at level `all` waits for all replicas. Longer than an echo allows reads.
     fn relax_after_ms(&self) -> u64 {
         self.config.write_timeout_ms.max(2 * LEASE_MS)
     }
 
-    /// `peer` is so far behind that it will soon not be waited for. It is sent no more fresh echoes: those it has are
-    /// used up by the time a write is acknowledged without it.
+    /// Whether `peer` is so far behind that writes will soon not wait for it. It gets no fresh echoes from now on. The
+    /// echoes it has expire before a write is acknowledged without it.
     pub(crate) fn lags(&self, peer: usize) -> bool {
         let oldest = self.waiting[peer].front();
         oldest.is_some_and(|awaited| self.monotonic_ms >= awaited.since_ms + self.relax_after_ms() - LEASE_MS)
     }
 
-    /// `peer` is lost: nothing is waited for from it any more.
+    /// Handles the loss of `peer`: no run waits for it any more.
     pub(crate) fn abandon(&mut self, peer: usize) {
         self.waiting[peer].clear();
         for id in self.runs.ids() {
@@ -577,7 +580,7 @@ impl Store {
         }
     }
 
-    /// Sends the replies of a settled run where they belong.
+    /// Sends the replies of a settled run to where its requests came from.
     fn finish(&mut self, mut run: Run) {
         match run.origin {
             Origin::Client => self.answers.push(run.ask),
@@ -614,10 +617,11 @@ impl Store {
         }
     }
 
-    /// Contents writes that have waited long with a majority, and ends what has waited too long.
+    /// Lets writes that have waited long settle with a majority. Ends runs that have reached their deadline.
     ///
-    /// Both queues are in the order of their entries: what a client of this node asks has the whole request timeout,
-    /// and what a peer forwarded has less and is given up by that peer if it should wait behind one of these.
+    /// Both queues are sorted by time for runs of this node's clients, which have the whole request timeout. A
+    /// forwarded run has less time left, and may wait behind one of them. The peer that forwarded it gives it up by
+    /// itself.
     pub(crate) fn deadlines(&mut self) {
         while let Some(&(at_ms, id)) = self.relax_at.front() {
             let alive = self.runs.get(id).is_some();
@@ -643,7 +647,7 @@ impl Store {
 
     fn relax(&mut self, id: RunId) {
         let Some(run) = self.runs.get(id) else { return };
-        // A peer that is silent for so long is not waited for again until it answers.
+        // A peer that was silent for this long is not waited for until it answers.
         let silent = run.silent();
         for writes in &mut run.writes {
             writes.quorum.relax();
@@ -688,7 +692,7 @@ impl Store {
         );
     }
 
-    /// Memory is measured once a second: what clients bring meanwhile counts as kept.
+    /// Memory is measured once a second. Until the next measurement, all bytes that clients send count as stored.
     fn memory_is_short(&mut self, args: Args<'_>) -> bool {
         let is_short = self.memory_would_be_short(0);
         if !is_short && self.config.memory_bytes_max > 0 {
@@ -697,7 +701,7 @@ impl Store {
         is_short
     }
 
-    /// Whether `bytes` more would be beyond the limit.
+    /// Whether storing `bytes` more would exceed the limit.
     fn memory_would_be_short(&self, bytes: u64) -> bool {
         let bytes_max = self.config.memory_bytes_max;
         let kept = self.measured.memory_bytes.saturating_add(self.grown_bytes);
@@ -705,7 +709,7 @@ impl Store {
     }
 }
 
-/// The name of the last command in a batch; empty if there is no such command.
+/// The name of the last command in a batch; empty if there is none.
 fn last_command(batch: &Batch) -> &'static str {
     let Some(last) = batch.len().checked_sub(1) else {
         return "";
@@ -716,7 +720,7 @@ fn last_command(batch: &Batch) -> &'static str {
     member.or(row).map_or("", |row| row.name)
 }
 
-/// The row that executes a request of `run`; `None` if it is refused, and the error is written.
+/// The row for a request of `run`. If the request is refused, writes the error and returns `None`.
 fn resolve(run: &Run, args: Args<'_>, replies: &mut Replies) -> Option<&'static Row> {
     let session = &run.ask.session;
     let found = command::find(&args[0]);
@@ -724,7 +728,7 @@ fn resolve(run: &Run, args: Args<'_>, replies: &mut Replies) -> Option<&'static 
         replies.in_refused_multi();
         return None;
     }
-    // A client has no business with the parts that commands are made of.
+    // Clients must not use the internal parts of commands.
     let is_client = matches!(run.origin, Origin::Client | Origin::Beam(_));
     let Some(mut row) = found.filter(|row| !(is_client && row.is_internal())) else {
         replies.unknown_command(&args[0], args.skip(1).iter());
@@ -748,7 +752,7 @@ fn resolve(run: &Run, args: Args<'_>, replies: &mut Replies) -> Option<&'static 
     Some(row)
 }
 
-/// Why a request has no shard.
+/// Why the shard of a request cannot be determined.
 #[derive(Clone, Copy)]
 enum Misplaced {
     CrossSlot,

@@ -1,4 +1,4 @@
-//! The encodings in which writes travel: one event as a delta, one key as an entry of anti-entropy.
+//! The encodings in which writes are sent: one event as a delta, one key as an entry of anti-entropy.
 //!
 //! ```text
 //! delta   kind:u8 dot stamp:u64 [key] [record] context     the dot itself belongs to the context and is not repeated
@@ -6,7 +6,7 @@
 //! record  flags:u8 stamp:u64 [expiry] (format:u8 bytes | since amount)
 //! ```
 //!
-//! Decoding borrows; nothing is unpacked before the whole of it has proved sound.
+//! Decoding borrows. Nothing is unpacked before all of it is checked.
 
 use alloc::vec::Vec;
 
@@ -27,40 +27,40 @@ const WIPE: u8 = 2;
 const COUNTER: u8 = 1;
 const EXPIRY: u8 = 2;
 
-/// One event of a primary, as it reaches the other replicas.
+/// One event of a primary, as sent to the other replicas.
 #[derive(Clone, Copy, Debug)]
 pub struct Delta<'a> {
-    /// Which write it is.
+    /// The dot of the write.
     pub dot: Dot,
-    /// When it was made.
+    /// Its time.
     pub stamp: Stamp,
-    /// What it does.
+    /// What the event does.
     pub event: Event<'a>,
-    /// What its writer had seen and it overwrites, beside the dot itself.
+    /// The dots that its writer had seen and the event overwrites, without the event's own dot.
     pub context: ClockBytes<'a>,
 }
 
-/// What a delta does.
+/// What an event does.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// Overwrites what its context has seen of the key.
+    /// Overwrites everything of the key that its context has seen.
     Write {
-        /// Of which key.
+        /// The key.
         key: &'a [u8],
-        /// With what.
+        /// The new value.
         record: Record<'a>,
     },
-    /// Removes what its context has seen of the key.
+    /// Removes everything of the key that its context has seen.
     Delete {
-        /// Which key.
+        /// The key.
         key: &'a [u8],
     },
-    /// Removes what its context has seen of the whole shard.
+    /// Removes everything of the whole shard that its context has seen.
     Wipe,
 }
 
 impl<'a> Delta<'a> {
-    /// The key it is about; none if it is about the whole shard.
+    /// The key of the event; none if it concerns the whole shard.
     pub fn key(&self) -> Option<&'a [u8]> {
         match self.event {
             Event::Write { key, .. } | Event::Delete { key } => Some(key),
@@ -68,7 +68,7 @@ impl<'a> Delta<'a> {
         }
     }
 
-    /// Takes one delta off `reader`.
+    /// Takes one delta from `reader`.
     pub fn take(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let kind = reader.u8()?;
         let dot = reader.dot()?;
@@ -91,20 +91,20 @@ impl<'a> Delta<'a> {
     }
 }
 
-/// Appends all of a write but its context, which the caller appends.
+/// Appends a write without its context, which the caller appends.
 pub(crate) fn put_write(out: &mut Vec<u8>, key: &[u8], record: &Record<'_>) {
     put_head(out, WRITE, record.dot, record.stamp);
     put_bytes(out, key);
     put_record(out, record);
 }
 
-/// Appends all of a delete but its context.
+/// Appends a delete without its context.
 pub(crate) fn put_delete(out: &mut Vec<u8>, key: &[u8], dot: Dot, stamp: Stamp) {
     put_head(out, DELETE, dot, stamp);
     put_bytes(out, key);
 }
 
-/// Appends all of a wipe but its context.
+/// Appends a wipe without its context.
 pub(crate) fn put_wipe(out: &mut Vec<u8>, dot: Dot, stamp: Stamp) {
     put_head(out, WIPE, dot, stamp);
 }
@@ -115,7 +115,7 @@ fn put_head(out: &mut Vec<u8>, kind: u8, dot: Dot, stamp: Stamp) {
     out.extend_from_slice(&stamp.0.to_le_bytes());
 }
 
-/// What a key holds, on its way.
+/// The content of a key, as sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) key: &'a [u8],
@@ -125,7 +125,7 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Takes one entry off `reader`.
+    /// Takes one entry from `reader`.
     pub(crate) fn take(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let key = reader.bytes()?;
         let mut siblings: SmallVec<[Record<'a>; 1]> = SmallVec::new();
@@ -140,7 +140,7 @@ impl<'a> Entry<'a> {
         Ok(Self { key, siblings, context })
     }
 
-    /// The same, owned.
+    /// The entry as an owned object.
     pub(crate) fn into_object(self) -> Object {
         let siblings = self.siblings.iter().map(Sibling::from).collect();
         Object {
@@ -150,7 +150,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Appends what `key` holds as an entry.
+/// Appends the content of `key` as an entry.
 pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], held: Option<Found<'_>>) {
     put_bytes(out, key);
     match held {

@@ -1,7 +1,7 @@
-//! The identity of one write: who made it and its number.
+//! The identity of one write: its writer and its number.
 //!
-//! After *DottedDB* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), section 3. A dot is never
-//! reused: a node that restarts with its memory lost is a new [`Writer`] under an old name.
+//! After *DottedDB* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), section 3. A dot is never used again: a node that
+//! restarts has lost its memory and becomes a new [`Writer`] with the same name.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub struct Writer(pub u64);
 
 impl Writer {
-    /// The writer that `name` is while it lives under `creation`.
+    /// The writer of the node `name` with this `creation`.
     pub fn of(name: &str, creation: u32) -> Self {
         Self(xxh3_64_with_seed(name.as_bytes(), u64::from(creation)))
     }
@@ -19,8 +19,8 @@ impl Writer {
 /// One write: the `counter`-th of its `writer` in one shard, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dot {
-    /// Who wrote.
+    /// The writer.
     pub writer: Writer,
-    /// Which of its writes in the shard, from 1.
+    /// The number of the write, among the writes of this writer in the shard, from 1.
     pub counter: u64,
 }

@@ -1,16 +1,16 @@
-//! Frames of nodes that are connected and not in the member list yet.
+//! Frames of nodes that are connected but not in the member list yet.
 //!
-//! What introduces a peer goes by another process than its frames, so when both come in one read the frames are first.
-//! They are kept, within a bound, until the peer is introduced or its connection is gone; one that does not fit is
-//! lost, and the gap in the numbers cuts the connection as any other would.
+//! The process that reports new peers is not the one that receives their frames. If both arrive in one read, the frames
+//! come first. They are kept, within a limit, until the peer is reported or its connection is lost. A frame that does
+//! not fit is dropped; the gap in the frame numbers then closes the connection, as any gap does.
 
 use alloc::vec::Vec;
 use bytes::Bytes;
 use wire::etf::{Atom, Pid};
 
-/// Bytes kept for one node: more than a peer can say in the time between its first frame and its introduction.
+/// Bytes kept for one node. A peer cannot send more between its first frame and the report.
 const BYTES_MAX: usize = 8 << 20;
-/// Nodes for which something is kept.
+/// Nodes for which frames are kept.
 const NODES_MAX: usize = 256;
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Early {
 }
 
 impl Early {
-    /// Keeps a frame, if it is known from where it came and there is room.
+    /// Keeps a frame, if its sender is known and there is room.
     pub(crate) fn keep(&mut self, from: Option<&Pid>, frame: &Bytes) {
         let Some(from) = from else { return };
         let known = self
@@ -49,15 +49,15 @@ impl Early {
             None => return,
         };
         let stranger = &mut self.strangers[at];
-        // Each costs its place in the list too, so that many empty ones do not add up.
+        // Each frame also counts its place in the list, so that many empty frames are limited too.
         stranger.bytes += frame.len() + size_of::<Bytes>();
         if stranger.bytes <= BYTES_MAX {
-            // A copy, since a slice would hold on to all that was read with it.
+            // A copy, since a slice would keep everything read with it in memory.
             stranger.frames.push(Bytes::copy_from_slice(frame));
         }
     }
 
-    /// Takes back what was handed out a moment ago and is still too early.
+    /// Puts back frames that were taken a moment ago and are still too early.
     pub(crate) fn put_back(&mut self, node: &str, creation: u32, frames: Vec<Bytes>) {
         self.strangers.push(Stranger {
             node: Atom::new(node),
@@ -67,7 +67,7 @@ impl Early {
         });
     }
 
-    /// Hands out what is kept for one life of a node.
+    /// Returns the frames kept for the node with this name and creation.
     pub(crate) fn take(&mut self, node: &str, creation: u32) -> Vec<Bytes> {
         let of = |known: &Stranger| known.creation == creation && known.node.as_str() == node;
         let at = self.strangers.iter().position(of);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_kept_by_life_and_in_order() {
+    fn frames_are_kept_for_each_creation_and_in_order() {
         let mut early = Early::default();
         for (from, frame) in [
             (pid("a@h", 4), "1"),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_may_say_is_bounded() {
+    fn frames_of_a_stranger_are_limited() {
         let mut early = Early::default();
         let frame = Bytes::from(alloc::vec![0; BYTES_MAX / 4]);
         for _ in 0..100 {

@@ -1,18 +1,18 @@
-//! A facade: the store under another process name, in the manners of another key-value server, so that programs written
-//! against that one find it.
+//! A facade: the store under another process name, with the protocol of another key-value server, so that programs
+//! written for that server work with it.
 //!
-//! It holds no data and makes no request of its own. What it is asked it passes to the process `salp` of its node, as
-//! any BEAM process would, and tells the answer in its style:
+//! It has no data and makes no requests of its own. It passes requests to the process `salp` of its node, like any BEAM
+//! process, and returns the answers in its style:
 //!
-//! | style | is asked | answers |
+//! | style | requests | answers |
 //! |---|---|---|
 //! | [`Style::Server`] | `gen_server` calls and casts, as `salp` itself | bare: `V` for `{ok, V}`, `missing` for `error` |
 //! | [`Style::Messages`] | `{set, K, V}`, `{get, K, Pid}`, `{delete, K}`, `{add_node, Node}`, `stop` | `{get, V}` to `Pid` |
 //!
-//! In style `server` its name is a module, too, whose functions come to the same: `rpc:call(Node, Name, get, [K])`.
+//! In style `server`, its name is also a module with functions for the same requests: `rpc:call(Node, Name, get, [K])`.
 //!
-//! - What it passes on arrives in the order it came, so whoever writes and then reads reads what was written.
-//! - Each call is answered once. `salp` answers within the request timeout; should it not, the facade does a little
+//! - It passes requests on in order of arrival, so a process that writes and then reads sees its own write.
+//! - Each call is answered once. `salp` answers within the request timeout. If it does not, the facade answers a little
 //!   later.
 
 use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, vec::Vec};
@@ -25,34 +25,34 @@ use wire::{
 
 use crate::{ask::Payload, store::NAME};
 
-/// Calls that wait for the store. Further ones are refused as busy.
+/// Most calls that wait for the store. Further ones are refused as busy.
 const CALLS_MAX: usize = 65_536;
 
-/// How much longer than the store itself a facade waits for it.
+/// How much longer than the store's deadline a facade waits.
 const GRACE_US: u64 = 1_000_000;
 
-/// In whose manners a facade speaks.
+/// The protocol of a facade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// As a `GenServer` that answers with bare values.
+    /// A `GenServer` that answers with bare values.
     Server,
-    /// As an Erlang process that takes plain messages.
+    /// An Erlang process that takes plain messages.
     Messages,
 }
 
-/// What a facade is to be.
+/// The settings of a facade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Face {
     /// The name of its process.
     pub name: Atom,
-    /// How it speaks.
+    /// Its protocol.
     pub style: Style,
-    /// What a missing key reads as.
+    /// The answer for a missing key.
     pub missing: Atom,
 }
 
-/// The functions of `salp` and of a facade's module, and how many arguments they take. With these they are the requests
-/// of `salp`.
+/// The functions of the module `salp` and of a facade's module, with their numbers of arguments. A function with its
+/// arguments is a request of `salp`.
 const FUNCTIONS: [(&str, u8); 6] = [
     ("get", 1),
     ("put", 2),
@@ -62,10 +62,10 @@ const FUNCTIONS: [(&str, u8); 6] = [
     ("stats", 0),
 ];
 
-/// Gives a node, before it starts, a facade of its store, which answers within `request_timeout_ms`.
+/// Adds a facade of the store to a node that has not started. It answers within `request_timeout_ms`.
 ///
 /// # Panics
-/// If the name of its process is taken.
+/// If a process with its name exists.
 pub fn install(node: &mut Node<Payload>, face: &Face, request_timeout_ms: u64) {
     let facade = Facade::new(face, request_timeout_ms);
     let (missing, timeout_us) = (facade.missing.clone(), facade.timeout_us);
@@ -76,7 +76,8 @@ pub fn install(node: &mut Node<Payload>, face: &Face, request_timeout_ms: u64) {
     }
 }
 
-/// Gives a node, before it starts, the functions of the module `salp`: the requests of its process, and the answers.
+/// Adds the functions of the module `salp` to a node that has not started: they make the requests of its process and
+/// return the answers.
 pub fn export(node: &mut Node<Payload>, request_timeout_ms: u64) {
     export_as(node, NAME, None, timeout_us(request_timeout_ms));
 }
@@ -91,17 +92,17 @@ fn export_as(node: &mut Node<Payload>, module: &str, missing: Option<&Atom>, tim
             ctx.call(&Address::Name(Atom::new(NAME)), request(function, args), timeout_us);
             Outcome::Later(Box::new(errand.clone()))
         };
-        // As whom the process of the same name answers: everybody who knows the cookie.
+        // The same permission as for the process of this name: every peer that knows the cookie.
         node.export(module, function, arity, Permission::Anyone, Rc::new(called));
     }
 }
 
-/// The store answers by its own deadline; this is a little later.
+/// A little later than the deadline by which the store answers.
 fn timeout_us(request_timeout_ms: u64) -> u64 {
     request_timeout_ms.saturating_mul(1000).saturating_add(GRACE_US)
 }
 
-/// The request that a function with these arguments is.
+/// The request that a call of this function makes.
 fn request(function: &'static str, args: Vec<Term>) -> Term {
     let verb = Term::atom(function);
     if args.is_empty() {
@@ -110,10 +111,10 @@ fn request(function: &'static str, args: Vec<Term>) -> Term {
     Term::Tuple([verb].into_iter().chain(args).collect())
 }
 
-/// A function under way: it waits for the answer of `salp`.
+/// A function call that waits for the answer of `salp`.
 #[derive(Clone, Debug)]
 struct Errand {
-    /// What a missing key reads as, if the answer is to be bare.
+    /// The answer for a missing key, if the function returns bare values.
     missing: Option<Atom>,
 }
 
@@ -129,23 +130,23 @@ impl Process<Payload> for Errand {
     }
 }
 
-/// Who waits for an answer of the store.
+/// The process that waits for an answer of the store.
 #[derive(Debug)]
 enum Waiter {
     /// A `gen_server` call.
     Caller(gen_server::From),
-    /// The process of a `{get, K, Pid}`.
+    /// The `Pid` of a `{get, K, Pid}`.
     Reader(Pid),
 }
 
-/// The process.
+/// The process of a facade.
 #[derive(Debug)]
 struct Facade {
     style: Style,
     missing: Atom,
     timeout_us: u64,
     store: Address,
-    /// By call: at most [`CALLS_MAX`].
+    /// The waiting processes by call: at most [`CALLS_MAX`].
     calls: BTreeMap<Ref, Waiter>,
 }
 
@@ -160,7 +161,8 @@ impl Facade {
         }
     }
 
-    /// As a `GenServer`. A `sys` message is refused; what else is neither a call nor a cast is dropped.
+    /// Handles a message as a `GenServer`. A `sys` message is refused. Terms that are neither a call nor a cast are
+    /// dropped.
     fn server(&mut self, ctx: &mut Context<'_, Payload>, term: Term) {
         match gen_server::parse(term) {
             gen_server::Request::Call { from, request } => self.ask(ctx, Waiter::Caller(from), request),
@@ -169,7 +171,7 @@ impl Facade {
         }
     }
 
-    /// As a process that takes plain messages. Those it does not know are dropped.
+    /// Handles a plain message. Unknown messages are dropped.
     fn plain(&mut self, ctx: &mut Context<'_, Payload>, term: &Term) {
         if term.is_atom("stop") {
             return wish(ctx, Payload::Leave);
@@ -206,7 +208,7 @@ impl Facade {
         self.calls.insert(call, waiter);
     }
 
-    /// Tells what `salp` answered.
+    /// Passes on an answer of `salp`.
     fn answer(&self, ctx: &mut Context<'_, Payload>, waiter: &Waiter, answer: Term) {
         match waiter {
             Waiter::Caller(from) => ctx.reply(from, bare(answer, &self.missing)),
@@ -230,7 +232,7 @@ impl Process<Payload> for Facade {
                     self.answer(ctx, &waiter, result.unwrap_or_else(refusal));
                 }
             }
-            // It monitors nobody, links to nobody and sets no timer.
+            // A facade has no monitors, links or timers.
             Message::Payload(_)
             | Message::Exit { .. }
             | Message::Down { .. }
@@ -244,7 +246,7 @@ impl Process<Payload> for Facade {
     }
 }
 
-/// An answer of `salp` without its wrapping: a value as it is, `missing` for a key that is not there.
+/// Unwraps an answer of `salp`: the value alone, or `missing` for a missing key.
 fn bare(answer: Term, missing: &Atom) -> Term {
     match answer {
         Term::Tuple(mut parts) if parts.len() == 2 && parts[0].is_atom("ok") => parts.swap_remove(1),
@@ -257,7 +259,7 @@ fn refusal(reason: Term) -> Term {
     Term::tuple([Term::atom("error"), reason])
 }
 
-/// Why `salp` refused, if it did.
+/// The reason, if `salp` refused.
 fn reason(answer: &Term) -> Option<&Term> {
     match answer.as_tuple()? {
         [word, reason] if word.is_atom("error") => Some(reason),
@@ -265,7 +267,7 @@ fn reason(answer: &Term) -> Option<&Term> {
     }
 }
 
-/// Asks something of the store that is no request on a key.
+/// Sends the store a request that does not concern a key.
 fn wish(ctx: &mut Context<'_, Payload>, payload: Payload) {
     if let Some(store) = ctx.whereis(NAME).cloned() {
         ctx.tell(&store, payload);

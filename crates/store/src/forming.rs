@@ -1,12 +1,12 @@
-//! Whether shards that nobody within reach is ready for may begin their life empty: what is known about it, and what
-//! each node tells its peers. Nothing is sent from here. `docs/decisions/0022` has the reasons.
+//! Whether shards without a ready copy in reach may be formed, that is, start empty: the facts for this decision, and
+//! what each node reports to its peers. Nothing is sent from here. `docs/decisions/0022` has the reasons.
 //!
-//! - Every node says in its [`Roll`] which members it knows and whether it waits for anybody. A node forms only while
-//!   every member it knows is connected and says the same roll, with nobody to wait for: then no member exists that one
-//!   of them knows and that was not asked.
-//! - Before a cluster is formed its nodes agree on its id (`node::Identity`); the roll names it.
-//! - What is formed in another way is *provisional*: it is thrown away when the cluster is met. So is what a node
-//!   formed alone, as long as nothing was written: a cluster that is empty and alone is no loss.
+//! - Every node reports in its [`Roll`] which members it knows and whether it waits for any node. A node forms shards
+//!   only while every member it knows is connected and reports the same roll, and no node waits. Then every member that
+//!   any of them knows has agreed.
+//! - Before a cluster is formed, its nodes agree on its id (`node::Identity`). The roll contains it.
+//! - Shards formed in another way are *provisional*: they are thrown away when the cluster is met. The same holds for
+//!   shards that a node formed alone, as long as nothing was written: an empty cluster of one node is no loss.
 
 use alloc::{format, string::String, vec, vec::Vec};
 use node::{Claim, Identity, Member, MemberState};
@@ -14,36 +14,36 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{codec::Malformed, peers::PEERS_MAX, stamp::Stamp};
 
-/// First note of a node that waits for others, and the time between two further ones.
+/// When a node that waits for others first reports that, and how often it repeats the report.
 const NOTE_FIRST_MS: u64 = 3_000;
 const NOTE_EVERY_MS: u64 = 60_000;
-/// Shards that are formed so long after the cluster were lost by all their holders.
+/// Shards formed more than this time after the cluster were lost by all nodes that held them.
 const FORMED_LATER_MS: u64 = 5_000;
 
-/// Settings of one node about forming.
+/// A node's settings for forming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Settings {
-    /// A starting node that still waits for others after this time forms provisionally; 0: never.
+    /// If a starting node still waits for others after this time, it forms provisionally; 0: never.
     pub form_after_ms: u64,
-    /// A cluster is formed for the first time only when so many nodes have met; 0 and 1: any number.
+    /// A cluster is formed for the first time only when this many nodes have met; 0 and 1: any number.
     pub expect: u32,
-    /// Names come from discovery: it must have answered before the first cluster is formed.
+    /// Whether discovery finds the names. Then the first cluster is not formed before discovery has answered.
     pub discovers: bool,
 }
 
-/// What a node says about the members it knows.
+/// What a node reports about the members it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roll {
-    /// The id of its cluster.
+    /// The id of the sender's cluster.
     pub cluster: u128,
-    /// Digest of the names of all members that are not gone, its own among them.
+    /// A hash of the names of all members that are not gone, the sender included.
     pub members: u64,
-    /// It waits for somebody who may hold something.
+    /// Whether the sender waits for a node that may have data.
     pub waits: bool,
 }
 
 impl Roll {
-    /// Bytes of a roll. Further ones are skipped.
+    /// Encodes a roll. A reader ignores further bytes.
     pub(crate) fn encode(self) -> Vec<u8> {
         let mut out = self.cluster.to_le_bytes().to_vec();
         out.extend(self.members.to_le_bytes());
@@ -64,71 +64,72 @@ impl Roll {
     }
 }
 
-/// Digest of the names of those that are not gone; they come sorted by name.
+/// A hash of the names of members that are not gone. The members are sorted by name.
 fn digest(members: &[Member]) -> u64 {
     let present = members.iter().filter(|member| member.state != MemberState::Gone);
     present.fold(0, |sum, member| xxh3_64_with_seed(member.name.as_str().as_bytes(), sum))
 }
 
-/// What the membership was told of forming.
+/// What was reported to the membership about forming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Said {
     Provisional,
     Settled,
 }
 
-/// What forming did for the first shard.
+/// What forming the first shard meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Formed {
     /// A new cluster began.
     New,
-    /// All nodes of a cluster were down at once: it begins again.
+    /// All nodes of a cluster were down at the same time. The cluster starts again, empty.
     Again,
-    /// Not all members were met.
+    /// Shards were formed although not all members were met.
     Provisional,
-    /// In a cluster that runs, all holders of some shards have lost their memory.
+    /// In a running cluster, all nodes that held some shards have lost their memory.
     Lost,
 }
 
-/// What a node knows about forming.
+/// Everything a node knows about forming.
 #[derive(Debug)]
 pub(crate) struct Forming {
     settings: Settings,
     identity: Option<Identity>,
-    /// How often this node threw away what it held.
+    /// How often this node has thrown away its data.
     resets: u32,
-    /// The id was one of a formed cluster when this node started.
+    /// Whether the node, when it started, remembered a formed cluster.
     remembers: bool,
-    /// When this node knew first that its cluster is formed.
+    /// When this node first knew that its cluster is formed.
     settled_ms: Option<u64>,
-    /// This node looks for those that it left in order.
+    /// Whether this node looks for the nodes from which it left in order.
     pub(crate) seeks: bool,
-    /// Discovery has answered.
+    /// Whether discovery has answered.
     discovered: bool,
-    /// An operator said that nobody is to be waited for.
+    /// Whether an operator said that no node is to be waited for.
     accepts_loss: bool,
-    /// What this node says, and what it last told its peers.
+    /// The current roll of this node, and the roll it last sent to its peers.
     mine: Option<Roll>,
     pub(crate) told: Option<Roll>,
-    /// What the peers say, by slot.
+    /// The rolls of the peers, by slot.
     rolls: Vec<Option<Roll>>,
-    /// The membership was told that this node serves; that shards are formed, and whether for good.
+    /// Whether the membership knows that this node serves.
     pub(crate) said_serving: bool,
+    /// What the membership knows about the shards: formed provisionally, or for good.
     said: Option<Said>,
-    /// The highest stamp before anything was written here.
+    /// The highest stamp before the first write here.
     pub(crate) untouched: Stamp,
-    /// What was formed since the last note, and in how many shards.
+    /// What was formed since the last note, and how many shards.
     formed: Option<(Formed, u64)>,
-    /// Since when this node waits for others, and when that is to be noted.
+    /// When the next note is due that this node waits for others; none while it does not wait.
     note_at_ms: Option<u64>,
 }
 
-/// What this node waits for, apart from members.
+/// What this node waits for, besides members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wants {
-    /// The answer of discovery.
+    /// Whether it waits for an answer of discovery.
     pub discovery: bool,
-    /// So many more nodes.
+    /// How many more nodes it waits for.
     pub nodes: u32,
 }
 
@@ -154,7 +155,7 @@ impl Forming {
         }
     }
 
-    /// Takes in which cluster this node is of. True if it is to throw away what it holds.
+    /// Notes which cluster this node belongs to. Returns true if the node must throw away its data.
     pub(crate) fn identified(&mut self, identity: Identity, resets: u32, now_ms: u64) -> bool {
         if self.identity.is_none() {
             self.remembers = identity.is_formed;
@@ -167,12 +168,12 @@ impl Forming {
         core::mem::replace(&mut self.resets, resets) != resets
     }
 
-    /// Which cluster this node is of; none before the membership said so.
+    /// The cluster of this node; none before the membership has reported it.
     pub(crate) fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// The id of a cluster that is formed.
+    /// The id of this node's cluster, if the cluster is formed.
     pub(crate) fn cluster(&self) -> Option<String> {
         let identity = self.identity.as_ref().filter(|identity| identity.is_formed)?;
         Some(format!("{}", identity.id))
@@ -186,12 +187,12 @@ impl Forming {
         self.accepts_loss = true;
     }
 
-    /// What a peer says; none when it is new.
+    /// Notes the roll of a peer; none for a new peer.
     pub(crate) fn heard(&mut self, slot: usize, roll: Option<Roll>) {
         self.rolls[slot] = roll;
     }
 
-    /// What this node waits for, apart from members; `met`: nodes it has met, itself included.
+    /// What this node waits for, besides members. `met` is the number of nodes it has met, itself included.
     pub(crate) fn wants(&self, met: u32) -> Wants {
         let is_formed = self.identity.as_ref().is_some_and(|identity| identity.is_formed);
         if is_formed || self.accepts_loss {
@@ -203,7 +204,7 @@ impl Forming {
         }
     }
 
-    /// Works out what this node says. `members` is empty before the first view of the membership.
+    /// Computes this node's roll. `members` is empty before the first report of the membership.
     pub(crate) fn say(&mut self, members: &[Member], waits: bool) {
         self.mine = self
             .identity
@@ -216,12 +217,12 @@ impl Forming {
             });
     }
 
-    /// What this node says, once it knows who it is.
+    /// This node's roll, once its cluster and members are known.
     pub(crate) fn roll(&self) -> Option<Roll> {
         self.mine
     }
 
-    /// Every one of the `connected` says the same as this node, and nobody waits.
+    /// Whether every one of the `connected` reports the same roll as this node, and no node waits.
     pub(crate) fn all_agree(&self, mut connected: impl Iterator<Item = usize>) -> bool {
         let mine = self.mine.filter(|roll| !roll.waits);
         mine.is_some() && connected.all(|slot| self.rolls[slot] == mine)
@@ -232,7 +233,7 @@ impl Forming {
         connected.find(|&slot| self.rolls[slot].is_some_and(|roll| roll.waits))
     }
 
-    /// Whether a node of this age goes on without those it waits for.
+    /// Whether a node of this age goes on without the nodes it waits for.
     pub(crate) fn is_overdue(&self, age_ms: u64) -> bool {
         let knows_of_data = match &self.identity {
             Some(identity) => matches!(identity.claim, Claim::Settled { .. }),
@@ -241,18 +242,18 @@ impl Forming {
         self.settings.form_after_ms > 0 && age_ms >= self.settings.form_after_ms && !knows_of_data
     }
 
-    /// Whether a node that has waited long enough goes on without those it waits for (`--form-after`).
+    /// Whether a node goes on without the nodes it waits for after some time (`--form-after`).
     pub(crate) fn forms_in_time(&self) -> bool {
         self.settings.form_after_ms > 0
     }
 
-    /// Whether what this node holds is provisional.
+    /// Whether this node's data is provisional.
     pub(crate) fn is_provisional(&self) -> bool {
         let claim = self.identity.as_ref().map(|identity| &identity.claim);
         matches!(claim, Some(Claim::Provisional(_)))
     }
 
-    /// What this node holds counts from now on, or is provisional. True if the membership is to be told.
+    /// Notes that this node's data counts from now on, or is provisional. Returns true if the membership must be told.
     pub(crate) fn settles(&mut self, provisional: bool) -> bool {
         let saying = if provisional { Said::Provisional } else { Said::Settled };
         let known = match self.identity.as_ref().map(|identity| &identity.claim) {
@@ -267,7 +268,7 @@ impl Forming {
         true
     }
 
-    /// A shard was formed; `overdue`: without all members.
+    /// Notes that a shard was formed. `overdue`: not all members agreed.
     pub(crate) fn formed(&mut self, overdue: bool, now_ms: u64) {
         let is_late = self.settled_ms.is_some_and(|at_ms| now_ms > at_ms + FORMED_LATER_MS);
         let what = match (overdue, is_late, self.remembers) {
@@ -280,12 +281,12 @@ impl Forming {
         *count += 1;
     }
 
-    /// What was formed since this was last asked.
+    /// What was formed since the last call.
     pub(crate) fn take_formed(&mut self) -> Option<(Formed, u64)> {
         self.formed.take()
     }
 
-    /// Whether it is time to note that this node waits for others.
+    /// Whether a note is due that this node waits for others.
     pub(crate) fn is_note_due(&mut self, waits: bool, now_ms: u64) -> bool {
         if !waits {
             self.note_at_ms = None;
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_more_or_less_is_another_roll() {
+    fn a_roll_changes_with_every_name() {
         let (up, down) = (MemberState::Up, MemberState::Down);
         let two = [member("a@h", up), member("b@h", up)];
         let three = [member("a@h", up), member("b@h", up), member("c@h", down)];
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_agrees_with_one_that_waits_or_does_not_know_itself() {
+    fn no_node_agrees_with_one_that_waits_or_does_not_know_itself() {
         let mut forming = Forming::new(Settings::default());
         let members = [member("a@h", MemberState::Up), member("b@h", MemberState::Up)];
         forming.say(&members, false);
@@ -359,9 +360,9 @@ mod tests {
         forming.say(&[], false);
         assert!(!forming.all_agree([].into_iter()), "its members are not known yet");
         forming.say(&members, true);
-        assert!(!forming.all_agree([].into_iter()), "it waits");
+        assert!(!forming.all_agree([].into_iter()), "this node waits");
         forming.say(&members, false);
-        assert!(!forming.all_agree([3].into_iter()), "the peer has not said anything");
+        assert!(!forming.all_agree([3].into_iter()), "the peer has not reported");
         forming.heard(3, forming.roll().map(|roll| Roll { waits: true, ..roll }));
         assert!(!forming.all_agree([3].into_iter()), "the peer waits");
         assert_eq!(forming.who_waits([1, 3].into_iter()), Some(3));
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn expectations_end_with_the_first_cluster_or_an_operators_word() {
+    fn a_node_expects_others_until_the_first_cluster_or_an_operators_word() {
         let settings = Settings {
             expect: 3,
             discovers: true,
@@ -401,6 +402,6 @@ mod tests {
             .collect();
         assert_eq!(due, [3_000, 63_000, 123_000]);
         assert!(!forming.is_note_due(false, 131_000));
-        assert!(!forming.is_note_due(true, 200_000), "it begins to wait anew");
+        assert!(!forming.is_note_due(true, 200_000), "it begins to wait again");
     }
 }

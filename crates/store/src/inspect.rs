@@ -1,66 +1,67 @@
-//! What a store holds and has under way, for those who share its thread: checkers and debuggers. Nothing here changes
-//! anything.
+//! The data of a store and its work under way, for code in the same thread: checkers and debuggers. Nothing here
+//! changes the store.
 
 use node::Identity;
 
 use crate::{cluster::Cluster, config::Config, counters::Counters, shard::Shard, store::Store};
 
-/// What waits for something. All of it is 0 in a store that is at rest.
+/// How much work of each kind waits. All numbers are 0 in a store at rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Underway {
-    /// Batches that are not answered.
+    /// Batches that are not answered yet.
     pub runs: usize,
-    /// Places in which acknowledgements of peers are waited for.
+    /// Runs that wait for an acknowledgement, counted once for each peer.
     pub waiting: usize,
     /// Parcels of requests sent to peers.
     pub parcels: usize,
-    /// Batches held back until the peers have been heard of, and parts of batches until their shard is settled.
+    /// Batches that wait until the peers have reported, and parts of batches that wait until their shard is settled.
     pub held: usize,
-    /// Copies being filled or repaired, and those that should be.
+    /// Copies being filled or repaired, or waiting for it.
     pub fills: usize,
-    /// Streams being sent.
+    /// Streams to peers.
     pub streams: usize,
-    /// Peers that are sent deltas because they fill a copy.
+    /// Peers that get deltas because they are filling a copy.
     pub followers: usize,
 }
 
 impl Store {
-    /// What it was told at its birth.
+    /// The settings of the store.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Who is there and who holds what, as this node sees it.
+    /// The members and their copies, as this node sees them.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// Which cluster this node is of; none before the membership said so.
+    /// The cluster of this node; none before the membership has reported it.
     pub fn identity(&self) -> Option<&Identity> {
         self.forming.identity()
     }
 
-    /// What it holds of a shard; `shard` counts through all keyspaces.
+    /// This node's copy of a shard. `shard` counts through all keyspaces.
     pub fn shard(&self, shard: usize) -> &Shard {
         &self.replicas[shard].shard
     }
 
-    /// Cluster time when it was last read, in Unix milliseconds.
+    /// Cluster time at the last reading, in Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
     }
 
-    /// What it has counted.
+    /// The counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Writes do not wait for the peer in `slot`: it was silent for the write timeout, and has not answered since.
+    /// Whether writes do not wait for the peer in `slot`: it was silent for the write timeout, and has not answered
+    /// since.
     pub fn is_silent(&self, slot: usize) -> bool {
         self.silent.contains(slot)
     }
 
-    /// What is under way.
+    /// The work under way.
     pub fn underway(&self) -> Underway {
         Underway {
             runs: self.runs.len(),

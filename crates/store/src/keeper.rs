@@ -1,15 +1,16 @@
-//! Keeps the copies: takes in deltas, fills new copies, repairs old ones, gives up those that others have.
+//! Keeps the copies: merges deltas, fills new copies, repairs old ones, and releases copies that other nodes have.
 //!
-//! - A copy that is placed here and not ready is *filled*: from the primary, then from every other ready holder, since
-//!   any of them may be primary in its own view; or, when nobody within reach is ready and nobody who may have been is
-//!   missed, from all that have something of it, and then it is *formed*.
-//! - A ready copy whose clock does not cover a peer's is *repaired* the same way. Clocks are compared when a peer
-//!   connects or is lost, and every [`ROUND_MS`]; in rounds they are those of the round before, so that what is merely
-//!   under way does not count as missing.
+//! - A copy that is placed here but not ready is *filled*: from the primary, and then from every other node with a
+//!   ready copy, since any of them may be primary in its own view. If no reachable node is ready, and no node that may
+//!   be ready is missed, the copy is filled from all nodes that have a part of it, and is then *formed*.
+//! - A ready copy whose clock does not cover a peer's clock is *repaired* in the same way. Clocks are compared when a
+//!   peer connects or is lost, and every [`ROUND_MS`]. A round uses the clocks of the round before, so that dots on
+//!   their way do not count as missing.
 //! - A copy that is not placed here is *released* once every replica says that it is ready and covers this clock. Only
-//!   who has a place for it himself says so: two whose views differ must not both rely on the other.
-//! - What has *expired* is deleted by the primary, in an event like any other.
-//! - Whoever pulls also gets the deltas from then on, so nothing falls between the two whatever views the nodes have.
+//!   a node that has a place for the copy says so: two nodes with different views must not rely on each other.
+//! - *Expired* keys are deleted by the primary, with an ordinary event.
+//! - A node that pulls also gets all deltas from then on. So nothing is missed between the two, whatever views the
+//!   nodes have.
 //!
 //! Stop *repair* of a request.
 
@@ -34,32 +35,33 @@ use crate::{
 
 /// Time between two comparisons of clocks with each peer.
 const ROUND_MS: u64 = 3_000;
-/// Shards that are filled or repaired at a time.
+/// How many shards are filled or repaired at the same time.
 const FILLS_MAX: usize = 48;
-/// The same, those included that requests wait for.
+/// The same, if requests wait for a shard.
 const URGENT_FILLS_MAX: usize = 64;
-/// Bytes of one chunk: short enough not to hold up a request behind it.
+/// Size of a chunk in bytes: small enough not to delay a request behind it.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Chunks of one stream under way.
+/// How many chunks of one stream may be under way.
 const WINDOW: usize = 4;
-/// A fill whose source gives nothing for so long begins anew, maybe elsewhere.
+/// A fill whose source sends nothing for this long is started again, maybe from another source.
 const STALL_MS: u64 = 5_000;
 /// Time between two requests to release the same shard.
 const RELEASE_EVERY_MS: u64 = 500;
-/// How long a node that starts leaves its copies unfilled while it still has members to meet: a copy is ready for those
-/// that know its holder, so it had better be known by all.
+/// How long a starting node waits with filling while it still has members to meet. A copy counts as ready only for
+/// nodes that know its holder, so all nodes should know it first.
 const SETTLE_MS: u64 = 1_000;
 
-/// What this node has of one shard, and what it does about it.
+/// This node's copy of one shard, and the work on it.
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub shard: Shard,
-    /// Peers that pull or have pulled and are not ready yet: they get every delta.
+    /// Peers that fill their copy from here, and are not ready yet. They get every delta.
     pub followers: PeerSet,
     fill: Option<Fill>,
-    /// Not to be filled before: its last replica may only be restarting.
+    /// The copy is not filled before this time: its last replica may only be restarting.
     fill_after_ms: u64,
-    /// Replicas that let us drop it, as asked with a clock of this digest at this time.
+    /// Replicas that allowed this node to drop the copy. They were asked with the clock that has this digest, at this
+    /// time.
     released: PeerSet,
     release_digest: u64,
     release_asked_ms: u64,
@@ -83,51 +85,51 @@ impl Replica {
 #[derive(Debug)]
 struct Fill {
     source: usize,
-    /// Sources that have given all they had.
+    /// Sources that have sent everything they had.
     given: PeerSet,
-    /// Those to be asked besides the ready ones.
+    /// Further sources, besides the nodes with a ready copy.
     then: PeerSet,
-    /// What has arrived of a stream, and its number.
+    /// The number of the current stream, and what has arrived of it.
     intake: Option<(u64, Intake)>,
     heard_ms: u64,
-    /// The copy is ready when this is done.
+    /// Whether the copy becomes ready when the fill is done.
     makes_ready: bool,
 }
 
-/// A stream going out.
+/// An outgoing stream.
 #[derive(Debug)]
 struct Stream {
-    /// To whom, and of which shard.
+    /// The receiver's slot, and the shard.
     to: usize,
     of: usize,
-    /// Chunks that the peer takes and that wait for room.
+    /// Chunks that the receiver will accept, and that wait for room.
     owed: usize,
 }
 
-/// What concerns all copies.
+/// State for all copies together.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    /// Streams going out, by their number.
+    /// Outgoing streams by number.
     streams: HashMap<u64, Stream, foldhash::fast::FixedState>,
     next_stream: u64,
     fills: usize,
-    /// By peer: when it last gave anything. It serves one shard after the other.
+    /// For each peer: when it last sent a chunk. A peer sends one shard after the other.
     gave_ms: Vec<u64>,
-    /// Shards to be repaired as soon as fewer are under way, with the peers that have more.
+    /// Shards to be repaired once fewer fills are under way, and the peers that have more.
     wanted: BTreeMap<usize, PeerSet>,
-    /// Copies changed and the peers have not been told.
+    /// Whether copies have changed that the peers do not know about.
     pub announce: bool,
     second_at_ms: u64,
     round_at_ms: u64,
-    /// Clocks as they were at the last round, encoded.
+    /// The clocks at the last round, encoded.
     aged: Vec<Vec<u8>>,
-    /// Peers whose clocks were compared with ours since they connected.
+    /// Peers to which this node has sent its clocks since they connected.
     compared: PeerSet,
-    /// Peers that have compared theirs with ours, since they connected and since another was lost.
+    /// Peers that have finished comparing with this node since they connected, and since another peer was lost.
     heard: PeerSet,
-    /// The shard at which freeing what has expired goes on.
+    /// The shard where the deletion of expired keys goes on.
     expire_at: usize,
-    /// A further look at all copies is due.
+    /// Whether all copies must be reviewed again.
     pub look: bool,
 }
 
@@ -150,19 +152,19 @@ impl Keeper {
         }
     }
 
-    /// Copies being filled or repaired, and those that wait for it.
+    /// How many copies are being filled or repaired, or wait for it.
     pub(crate) fn under_way(&self) -> usize {
         self.fills + self.wanted.len()
     }
 
-    /// Nothing is under way any more, and this node serves nothing.
+    /// Forgets all fills and streams, when this node throws away its data.
     fn throw_away(&mut self) {
         self.streams.clear();
         self.fills = 0;
         self.wanted.clear();
     }
 
-    /// Whether a second has passed since this was last true.
+    /// Whether a second has passed since this last returned true.
     pub(crate) fn second_is_over(&mut self, now_ms: u64) -> bool {
         let over = now_ms >= self.second_at_ms;
         if over {
@@ -175,7 +177,7 @@ impl Keeper {
 impl Store {
     // Deltas
 
-    /// Merges deltas of a peer; false if they are malformed.
+    /// Merges deltas of a peer. Returns false if they are malformed.
     pub(crate) fn merge(&mut self, shard: usize, deltas: &[u8]) -> bool {
         let Some(replica) = self.replicas.get_mut(shard) else {
             return false;
@@ -210,7 +212,7 @@ impl Store {
 
     // Messages of peers
 
-    /// A message about copies; false if it breaks the protocol.
+    /// Handles a message about copies. Returns false if it breaks the protocol.
     pub(crate) fn keep(&mut self, slot: usize, message: &Message<'_>) -> bool {
         match *message {
             Message::Holdings { epoch, resp, holdings } => self.told(slot, epoch, resp, holdings),
@@ -241,7 +243,7 @@ impl Store {
                 if let Some(fill) = fill.filter(|fill| fill.source == slot) {
                     fill.then.remove(slot);
                     self.end_fill(shard);
-                    // It dropped its copy, since all replicas cover that.
+                    // The peer has dropped its copy. It did so only because all replicas cover that copy.
                     self.cluster.merged(shard, slot);
                 }
                 true
@@ -291,7 +293,7 @@ impl Store {
 
     // Anti-entropy
 
-    /// Shards of which both this node and the peer have something.
+    /// Shards of which this node and the peer both have a copy or a part.
     fn shared(&self, slot: usize) -> impl Iterator<Item = usize> {
         (0..self.cluster.shards()).filter(move |&shard| {
             self.cluster.copy(shard) != Copy::Absent && self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Absent
@@ -333,23 +335,23 @@ impl Store {
         };
         let mine = replica.shard.clock();
         if self.cluster.copy(shard) == Copy::Absent || mine.covers(&theirs) {
-            // While a repair from the peer is under way, its clock may be an older one than that of the meeting.
+            // If a repair from this peer is under way, this clock may be older than what the peer had when it was met.
             if !self.lacks(shard, slot) {
                 self.cluster.merged(shard, slot);
             }
             return true;
         }
-        // One that was formed for want of others and has nothing makes way for one that has something.
+        // An empty replica formed here yields to a ready peer that has data.
         let theirs_ready = self.cluster.copy_at(Seat::Peer(slot), shard) == Copy::Ready;
         if mine.is_empty() && theirs_ready && self.cluster.copy(shard) == Copy::Ready {
             self.set_copy(shard, Copy::Filling);
         }
-        // It will be filled from its primary, which may lack this as well.
+        // The copy will be filled from its primary, which may lack these dots too.
         self.want(shard, slot);
         true
     }
 
-    /// All clocks of a peer were compared: it has nothing more of the shards that no repair is due for.
+    /// Handles the end of a peer's clocks: shards without a pending repair from this peer are merged.
     fn compared(&mut self, slot: usize) {
         for shard in 0..self.replicas.len() {
             if self.cluster.unmerged(shard).contains(slot) && !self.lacks(shard, slot) {
@@ -358,7 +360,7 @@ impl Store {
         }
     }
 
-    /// Something that the peer has of `shard` is on its way here, or has yet to be asked for.
+    /// Whether dots that the peer has of `shard` are on their way here, or still have to be requested.
     fn lacks(&self, shard: usize, slot: usize) -> bool {
         let wanted = self
             .keeper
@@ -370,7 +372,7 @@ impl Store {
             || fill.is_some_and(|fill| !fill.given.contains(slot) && (fill.source == slot || fill.then.contains(slot)))
     }
 
-    /// Compares clocks with everybody.
+    /// Compares clocks with every peer.
     fn round(&mut self) {
         for slot in self.cluster.connected().iter() {
             let digest = self.shared_digest(slot);
@@ -390,7 +392,7 @@ impl Store {
 
     // Views
 
-    /// Members came or went.
+    /// Handles a change of the members.
     pub(crate) fn placed(&mut self, change: &Change) {
         let alone = self.cluster.connected().is_empty();
         if !change.lost.is_empty() {
@@ -404,8 +406,8 @@ impl Store {
             }
         }
         for slot in self.cluster.connected().iter() {
-            // What died with the lost may have reached some and not others: the peer does not decide before it has
-            // compared.
+            // Writes of a lost node may have reached some peers but not others. The peer makes no decision before it
+            // has compared its clocks.
             if !change.lost.is_empty() && self.keeper.compared.contains(slot) {
                 self.tell_stand(slot);
                 self.send_clocks(slot, false);
@@ -416,7 +418,7 @@ impl Store {
         self.keeper.look = true;
     }
 
-    /// Forgets what was under way with a lost peer.
+    /// Forgets everything under way with a lost peer.
     pub(crate) fn forget_peer(&mut self, slot: usize) {
         self.keeper.compared.remove(slot);
         self.keeper.heard.remove(slot);
@@ -431,7 +433,7 @@ impl Store {
             replica.followers.remove(slot);
             replica.released.remove(slot);
             if let Some(fill) = &mut replica.fill {
-                // What is formed without one of its sources may lack something.
+                // If a copy is formed without one of its sources, it may lack data.
                 let owes = fill.then.without(fill.given).contains(slot);
                 let breaks = fill.source == slot || fill.makes_ready && owes;
                 fill.then.remove(slot);
@@ -443,7 +445,7 @@ impl Store {
         }
     }
 
-    /// This node did not run for a while and others went on without it: what it has may be old.
+    /// This node was stopped for a while, and the others went on without it. Its copies may be old.
     pub(crate) fn step_down(&mut self) {
         for shard in 0..self.replicas.len() {
             if self.cluster.copy(shard) == Copy::Ready {
@@ -453,7 +455,7 @@ impl Store {
         }
     }
 
-    /// Looks at all copies and does what is due.
+    /// Reviews all copies and does what is due.
     pub(crate) fn review(&mut self) {
         if self.monotonic_ms >= self.keeper.round_at_ms {
             self.keeper.round_at_ms = self.monotonic_ms + ROUND_MS;
@@ -480,7 +482,7 @@ impl Store {
         }
     }
 
-    /// Tells peers what this node has.
+    /// Sends `peers` the list of this node's copies.
     pub(crate) fn tell_holdings(&mut self, peers: PeerSet) {
         let mut holdings = Vec::new();
         message::put_holdings(&mut holdings, self.cluster.holdings());
@@ -494,8 +496,8 @@ impl Store {
         }
     }
 
-    /// `awaits`: nothing may be formed yet. `settles`: there are members still to meet and little time has passed to do
-    /// so, or one has yet to tell.
+    /// Reviews one shard. `awaits`: no shard may be formed yet. `settles`: a connected member has not reported its
+    /// copies yet, or this node has just started and has members still to meet.
     fn review_one(&mut self, shard: usize, awaits: bool, settles: bool) {
         let placed = self.cluster.placed_here(shard);
         let copy = self.cluster.copy(shard);
@@ -522,8 +524,8 @@ impl Store {
         }
     }
 
-    /// Copies that have to be made or handed over here; and shards known to differ from a peer's, and peers of which
-    /// that is not known yet.
+    /// The number of copies that must be made or handed over here. And the number of shards known to differ from a
+    /// peer's, plus the peers that were not compared yet.
     pub(crate) fn moves(&self) -> (u64, u64) {
         let (mut moves, mut behind) = (0, 0);
         for (shard, replica) in self.replicas.iter().enumerate() {
@@ -538,7 +540,7 @@ impl Store {
         )
     }
 
-    /// Peers of which it is not known yet whether they have something that this node lacks, or the other way round.
+    /// Peers that were not compared yet in both directions.
     fn unheard(&self) -> PeerSet {
         let connected = self.cluster.connected();
         connected

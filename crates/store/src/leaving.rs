@@ -1,17 +1,19 @@
-//! How a node goes that is told to stop: no request that it took ends without its reply. `docs/decisions/0024` has the
+//! How a node leaves that was told to stop: no accepted request stays without a reply. `docs/decisions/0024` has the
 //! reasons.
 //!
 //! ```text
 //! staying ─told to stop─▶ handing over ─no copy is left─▶ serving out ─1 s─▶ closing ─0.5 s─▶ bidding farewell ─▶ left
 //! ```
 //!
-//! - *Handing over*: other nodes coordinate whatever they have a ready copy of, from the first moment on. This node
-//!   keeps its copies until the others have them, and forwards what its clients ask.
-//! - *Serving out*: nobody sends this node requests any more. Clients are served, and the shell ends their connections.
-//! - *Closing*: what a client asks is refused. Both stages end early when the shell says that all clients are gone.
-//! - *Bidding farewell*: nothing is under way here, and every reply is sent. The peers hear the good-bye, and close
+//! - *Handing over*: from the first moment on, other nodes are primary of every shard that they have a ready copy of.
+//!   This node keeps its copies until the others have them, and forwards the requests of its clients.
+//! - *Serving out*: peers do not send requests to this node any more. Clients are still served, and the shell closes
 //!   their connections.
-//! - If no connected node can take the copies over, writes are refused at once, and the node goes with what it has.
+//! - *Closing*: requests of clients are refused. Serving out and closing both end early when the shell reports that all
+//!   clients are gone.
+//! - *Bidding farewell*: nothing is under way here, and every reply is sent. The peers receive the goodbye and close
+//!   their connections.
+//! - If no connected node can take over the copies, writes are refused at once, and the node leaves with its data.
 
 use alloc::{format, string::String};
 use node::MembersCommand;
@@ -23,19 +25,19 @@ use crate::{
     store::Store,
 };
 
-/// How long clients are served by a node that has handed over its shards.
+/// How long a node that has handed over its shards still serves clients.
 const SERVE_MS: u64 = 1_000;
-/// How long connections may stay open whose clients are refused.
+/// How long connections of clients stay open while their requests are refused.
 const CLOSE_MS: u64 = 500;
-/// How long a node that nobody can take over from waits for members out of reach. They are dialled once in this time.
+/// How long a node without a connected successor waits for members out of reach. They are dialled once in this time.
 const AWAY_MS: u64 = 5_000;
-/// How long the peers have to take in that no copy is left here.
+/// How long peers have to process the report that no copy is left here.
 const KNOWN_MS: u64 = 1_000;
 
 const REFUSED: &str = "this node is stopping; nothing was done; ask another node";
 const REFUSED_ALONE: &str = "this node is stopping, and no connected node can take its data over; nothing was done";
 
-/// What a node that is told to stop does.
+/// The stage of leaving.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     #[default]
@@ -47,33 +49,33 @@ enum Stage {
     Left,
 }
 
-/// What is known about the end of this node.
+/// The state of leaving.
 #[derive(Debug, Default)]
 pub(crate) struct Leaving {
     stage: Stage,
-    /// When the stage ends, if it does not end by itself.
+    /// When the stage ends at the latest.
     until_ms: u64,
-    /// Since when no connected node can take over what is here.
+    /// Since when no connected node can take over this node's copies.
     alone_since_ms: Option<u64>,
     /// Since when no copy is left here.
     empty_since_ms: Option<u64>,
-    /// The shell gives no more time to hand over.
+    /// Whether the shell has ended the time for handing over.
     is_cut_short: bool,
-    /// No client is connected any more.
+    /// Whether no client is connected any more.
     clients_are_gone: bool,
-    /// This node held something when it was told to stop.
+    /// Whether this node had data when it was told to stop.
     held: bool,
-    /// What it goes with, if anything.
+    /// A text about the data that is lost with this node, if any.
     lost: Option<String>,
 }
 
 impl Leaving {
-    /// Copies are made and released no more.
+    /// Whether the time of making and releasing copies is over.
     pub(crate) fn is_over(&self) -> bool {
         self.stage >= Stage::ServingOut
     }
 
-    /// Nobody can take over what would be written now.
+    /// Whether no node could take over new writes.
     pub(crate) fn refuses_writes(&self) -> bool {
         self.alone_since_ms.is_some()
     }
@@ -84,7 +86,7 @@ impl Leaving {
 }
 
 impl Store {
-    /// Begins to hand everything over and go.
+    /// Begins to hand over all copies and leave.
     pub(crate) fn leave(&mut self) {
         if self.cluster.leaving() {
             return;
@@ -98,7 +100,7 @@ impl Store {
         self.go();
     }
 
-    /// The time to hand over has passed: this node goes with what it still has.
+    /// The time for handing over has passed. The node leaves with the copies it still has.
     pub(crate) fn cut_short(&mut self) {
         if self.cluster.leaving() {
             self.leaving.is_cut_short = true;
@@ -112,24 +114,24 @@ impl Store {
         self.go();
     }
 
-    /// Whether a run may begin here: near its end, a node takes nothing more from its clients. What peers forward goes
-    /// on to the nodes that execute it.
+    /// Whether a run may begin here. In its last stages, a leaving node refuses runs of its own clients. It passes
+    /// requests from peers on to the nodes that execute them.
     pub(crate) fn takes(&self, run: &Run) -> bool {
         let is_own = matches!(run.origin, Origin::Client | Origin::Beam(_));
         !(is_own && self.leaving.refuses_clients())
     }
 
-    /// Refuses a run of a client, near the end of this node.
+    /// Refuses a run of a client in the last stages of leaving.
     pub(crate) fn turn_down(&mut self, run: Run) {
         self.refuse(run, ErrorKind::Stopping, REFUSED);
     }
 
-    /// The reply to a write that nobody could take over.
+    /// Refuses a write that no node could take over.
     pub(crate) fn turn_down_write(&mut self, replies: &mut wire::reply::Replies) {
         replies.error(ErrorKind::Stopping, REFUSED_ALONE);
     }
 
-    /// Takes the next steps of a node that was told to stop.
+    /// Takes the next steps of leaving.
     pub(crate) fn go(&mut self) {
         loop {
             let before = self.leaving.stage;
@@ -148,7 +150,7 @@ impl Store {
     fn hand_over(&mut self) {
         let now_ms = self.monotonic_ms;
         if self.is_empty() || !self.holds_anything() {
-            // Whatever a peer forwarded before it knew that has come before its word.
+            // Peers that did not know this may have forwarded requests. These arrive before the peers' acknowledgement.
             let since_ms = *self.leaving.empty_since_ms.get_or_insert(now_ms);
             if self.is_known_to_hold_nothing() || now_ms >= since_ms + KNOWN_MS {
                 self.serve_out();
@@ -176,7 +178,7 @@ impl Store {
         }
     }
 
-    /// Hands over what can be handed over at once: the right to decide.
+    /// In haste, only the role of primary is handed over.
     fn hand_over_in_haste(&mut self) {
         if self.leaving.lost.is_none() {
             let keys = self.held_keys();
@@ -206,11 +208,11 @@ impl Store {
         let is_late = self.monotonic_ms >= self.leaving.until_ms;
         let is_closing = self.leaving.stage == Stage::Closing;
         let are_gone = self.leaving.clients_are_gone || is_closing && is_late;
-        // What is under way has a deadline, but for what peers still ask that have not heard anything for long.
+        // Runs have deadlines. The exception are requests from peers that have not received anything for long.
         let is_overdue = self.monotonic_ms >= self.leaving.until_ms + self.config.request_timeout_ms;
         if are_gone && (self.is_idle() || is_closing && is_overdue) {
             self.enter(Stage::BiddingFarewell, 0);
-            // Who may be missed for what it has goes without a good-bye, and remembers its cluster.
+            // If others may still wait for this node's data, it says no goodbye and remembers its cluster.
             if self.says_good_bye() {
                 self.commands.push(MembersCommand::Gone);
             }
@@ -220,8 +222,8 @@ impl Store {
         }
     }
 
-    /// Ends once the good-bye was heard: who hears it closes the connection. A node that ended before would be missed
-    /// for what it had, if its last words were lost with it.
+    /// Ends once the peers have received the goodbye: they close their connections then. If the node ended earlier and
+    /// the goodbye was lost, the others would wait for its data.
     fn bid_farewell(&mut self) {
         if self.says_good_bye() && !self.cluster.is_alone() && !self.leaving.is_cut_short {
             return;
@@ -241,7 +243,8 @@ impl Store {
         self.keeper.look = true;
     }
 
-    /// Nobody waits for what this node had once it has gone: the others have all of it, or there are no others.
+    /// Whether the node says goodbye: then no other node will wait for its data. Either the others have all of it, or
+    /// there are no others.
     fn says_good_bye(&self) -> bool {
         let is_missed = self.cluster.members_away() || self.cluster.has_successor() && self.holds_anything();
         self.is_empty() || !is_missed
@@ -251,13 +254,13 @@ impl Store {
         (0..self.replicas.len()).all(|shard| self.cluster.copy(shard) == Copy::Absent)
     }
 
-    /// Every peer has heard what this node has left, and so sends it nothing more to execute.
+    /// Whether every peer knows which copies are left here, and so sends no more requests.
     fn is_known_to_hold_nothing(&self) -> bool {
         let announced = self.cluster.announced();
         !self.keeper.announce && self.cluster.peers().all(|(_, peer)| peer.said.knows == announced)
     }
 
-    /// No request is under way here, and every reply is sent.
+    /// Whether no request is under way here and every reply is sent.
     fn is_idle(&self) -> bool {
         let waits =
             self.runs.len() + self.held.len() + self.parked.len() + self.answers.len() + self.beam_answers.len();
@@ -265,7 +268,7 @@ impl Store {
         waits == 0 && self.cluster.peers().all(|(slot, _)| is_sent(slot))
     }
 
-    /// How many keys there are in the copies of this node; none if there are none.
+    /// A text with the number of keys in this node's copies; none if there are no keys.
     fn held_keys(&self) -> Option<String> {
         let counts = self.replicas.iter().map(|replica| replica.shard.len() as u64);
         let counts = counts.filter(|keys| *keys > 0);

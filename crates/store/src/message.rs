@@ -1,26 +1,27 @@
-//! What store processes say to each other: one frame per peer and flush, holding any number of messages.
+//! The messages between store processes: one frame per peer and flush, with any number of messages.
 //!
 //! ```text
 //! frame   = version:u8 number:u64 applied:u64 beat:u64 echo:u64 stamp:u64 message*
 //! message = tag:u8 body              integers are varints, byte strings are length and bytes
 //! ```
 //!
-//! Frames of a connection are numbered from 1 without a gap; `applied` is the highest number whose deltas the sender
-//! has merged, so one number acknowledges everything before it. A gap means that something was lost on the way, which a
-//! connection never does while it lives: it is cut, and anti-entropy makes up for it.
+//! The frames of a connection are numbered from 1 without a gap. `applied` is the highest number whose deltas the
+//! sender has merged, so one number acknowledges all frames up to it. A working connection loses nothing, so a gap
+//! means that something was lost: the connection is closed, and anti-entropy repairs the loss.
 //!
-//! `beat` is the sender's monotonic clock in milliseconds, `echo` the last beat it has had from the receiver. An echo
-//! proves that what the peer sent before it is here: whoever holds an echo younger than [`LEASE_MS`] has not missed a
-//! write that was acknowledged without it, since a primary is not content with fewer replicas before the write timeout,
-//! which is longer.
+//! `beat` is the sender's monotonic clock in milliseconds. `echo` is the last beat that the sender received from the
+//! receiver. An echo proves that everything the peer sent before that beat has arrived. A replica with an echo younger
+//! than [`LEASE_MS`] has every acknowledged write: before a primary acknowledges a write without a replica, it waits
+//! for the write timeout, which is longer.
 //!
-//! A frame without messages and with number 0 is a *probe*: it shows that a connection works, and `applied` is 1 if the
-//! sender has had a probe over it.
+//! A frame with number 0 and no messages is a *probe*. It shows that a connection works. Its `applied` is 1 if the
+//! sender has received a probe over this connection.
 //!
-//! `stamp` is the sender's hybrid logical time: what the receiver writes from then on is later than all that the sender
-//! had seen, whichever way the news took.
+//! `stamp` is the sender's hybrid logical time. The receiver's later writes get higher stamps than everything that the
+//! sender had seen.
 //!
-//! The format is written by hand because deltas, forwarded requests and chunks are bytes already and are read in place.
+//! The format is written by hand, because deltas, forwarded requests and chunks are bytes already and are read in
+//! place.
 
 use alloc::vec::Vec;
 
@@ -31,36 +32,37 @@ use crate::{
     stamp::Stamp,
 };
 
-/// Version of the frame and of all messages in it. A peer of another version is refused by the birth record.
+/// Version of the frame and of its messages. The birth record refuses peers of another version.
 pub const VERSION: u8 = 2;
 /// Longest host name (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 /// Bytes before the messages of a frame.
 pub const HEADER: usize = 1 + 5 * 8;
 
-/// How long an echo allows to answer reads without asking the primary.
+/// How long after an echo a replica may answer reads without asking the primary.
 pub const LEASE_MS: u64 = 500;
-/// A peer hears a beat at least this often.
+/// A peer receives a beat at least this often.
 pub const BEAT_MS: u64 = 150;
 
-/// What a node has of a shard.
+/// The state of a node's copy of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Copy {
-    /// Nothing.
+    /// No copy.
     #[default]
     Absent,
-    /// Some of it: it takes writes and is being filled, and answers no reads.
+    /// An incomplete copy: it receives writes and is being filled, but answers no reads.
     Filling,
-    /// All of it.
+    /// A complete copy.
     Ready,
 }
 
-/// [`Copy`] of one shard at a peer, and whether it knows a ready holder that is out of reach.
+/// A node's [`Copy`] of one shard, and whether the node misses a ready copy of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Holding {
-    /// What it has.
+    /// The state of the copy.
     pub copy: Copy,
-    /// It knows of a ready holder that is neither connected nor dead: nobody may form this shard anew meanwhile.
+    /// Whether the node knows of a ready copy at a node that is neither connected nor dead. While that holds, no node
+    /// may form this shard.
     pub missed: bool,
 }
 
@@ -83,26 +85,26 @@ impl Holding {
     }
 }
 
-/// What a node tells of itself each second, for `cluster`, `stats` and the dashboard of any node.
+/// What a node reports about itself each second. Any node can then show it in `cluster`, `stats` and the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Vitals {
     /// Live keys of shards it is the primary of.
     pub keys_primary: u64,
-    /// Live keys it holds.
+    /// Live keys in its copies.
     pub keys_held: u64,
     /// Shards it is the primary of.
     pub shards_primary: u64,
     /// Shards placed on it.
     pub shards_replica: u64,
-    /// Shards it holds, those on their way out included.
+    /// Shards of which it has a copy, including copies that it is about to hand over.
     pub shards_held: u64,
     /// Bytes of memory allocated by the process.
     pub memory_bytes: u64,
     /// Requests of clients per second.
     pub ops_per_second: u64,
-    /// Copies it still has to make or to hand over.
+    /// Copies it still has to make or hand over.
     pub moves: u64,
-    /// Shards in which its clock is known to differ from a peer's.
+    /// Shards whose clock is known to differ from a peer's.
     pub behind: u64,
 }
 
@@ -122,180 +124,182 @@ impl Vitals {
     }
 }
 
-/// What the clocks of a node show, told each second and before all else on a new connection.
+/// The clocks of a node. Sent each second, and as the first message on a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Times {
-    /// The receiver's monotonic clock as the sender last had it: what the message says is no older.
+    /// The last beat that the sender received from the receiver, in the receiver's monotonic clock. The message is not
+    /// older than that.
     pub beat_ms: u64,
     /// Cluster time, in Unix milliseconds.
     pub cluster_ms: u64,
-    /// For how long the sender's calendar has been in use; 0 if it does not serve yet.
+    /// How long the sender's calendar has been in use; 0 if the sender does not serve yet.
     pub age_ms: u64,
     /// The sender's wall clock, in Unix milliseconds.
     pub wall_ms: u64,
 }
 
-/// A forwarded batch: requests whose keys the receiver is the primary of, or a ready replica for reads.
+/// A forwarded batch. The receiver is the primary of its keys, or a ready replica for reads.
 #[derive(Debug)]
 pub struct Forward<'a> {
-    /// Names the batch in the [`Message::Outcome`].
+    /// Identifies the batch in the [`Message::Outcome`].
     pub token: u64,
-    /// Times it was forwarded before; see `coordinator::HOPS_MAX`.
+    /// How often it was forwarded before; see `coordinator::HOPS_MAX`.
     pub hops: u8,
-    /// What its writes wait for.
+    /// The level of its writes.
     pub level: Level,
-    /// Time its client still waits.
+    /// How long its client still waits, in milliseconds.
     pub patience_ms: u64,
-    /// By how many milliseconds the wall clock of the node that was asked is ahead of cluster time.
+    /// How many milliseconds the wall clock of the client's node is ahead of cluster time.
     pub wall_ahead_ms: i64,
-    /// The keyspace it runs in.
+    /// Its keyspace.
     pub keyspace: u16,
-    /// Its sender has nothing more for the receiver that must come behind it: what would make its replies too large may
-    /// be put off. Otherwise all of it is executed at one stroke, or what follows would overtake it.
+    /// Whether the sender will send nothing else to the receiver that must come behind this batch. Then the receiver
+    /// may put off requests whose replies would be too large. Otherwise it executes the whole batch at once, since
+    /// later requests would overtake those put off.
     pub is_last: bool,
-    /// Its requests, to be read with [`requests`].
+    /// Its requests; read them with [`requests`].
     pub requests: &'a [u8],
 }
 
-/// What a chunk is.
+/// The kind of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The clock that asked lacks nothing; no bytes.
+    /// The requester's clock lacks nothing. No bytes.
     Nothing,
-    /// Some keys: merge them and pull again.
+    /// Some keys. Merge them and pull again.
     Part,
-    /// The last keys: merge them, and with the deltas that follow nothing is lacking.
+    /// The last keys. After merging them and the deltas that follow, nothing is missing.
     Rest,
-    /// A chunk of a stream of the whole shard.
+    /// A chunk of a stream with the whole shard.
     Stream,
 }
 
-/// One message.
+/// A message between stores.
 #[derive(Debug)]
 pub enum Message<'a> {
-    /// One write (or several of one shard) that the receiver merges and acknowledges by frame number.
+    /// One write, or several of one shard, which the receiver merges and acknowledges by frame number.
     Delta {
-        /// Whose.
+        /// The shard.
         shard: u32,
-        /// As the shard wrote it.
+        /// The deltas as the shard encoded them.
         delta: &'a [u8],
     },
     /// Requests for the receiver to execute.
     Forward(Forward<'a>),
-    /// Their replies, in their order, one piece after the other. Requests without one when the last piece is there were
-    /// put off: they wait to be forwarded again.
+    /// The replies to forwarded requests, in order, in one or more pieces. If requests have no reply when the last
+    /// piece has come, they were put off: they must be forwarded again.
     Outcome {
-        /// Of the forward.
+        /// The token of the forward.
         token: u64,
-        /// Another piece follows.
+        /// Whether another piece follows.
         follows: bool,
-        /// As `outcome` wrote them.
+        /// The replies, encoded by `outcome`.
         replies: &'a [u8],
     },
-    /// What the sender has.
+    /// The copies of the sender.
     Holdings {
-        /// Number of the announcement, rising.
+        /// Number of the announcement; later ones are higher.
         epoch: u64,
-        /// Host and port at which clients reach it by RESP.
+        /// The sender's host and port for RESP clients.
         resp: Option<(&'a str, u16)>,
-        /// Of every shard, in shard order; read with [`holdings`].
+        /// One byte for every shard, in shard order; read them with [`holdings`].
         holdings: &'a [u8],
     },
-    /// Whom the sender is connected to.
+    /// The nodes that the sender is connected to.
     Sight(Sight),
     /// How far the sender agrees with the receiver.
     Stand {
-        /// Digest of its view.
+        /// Hash of the sender's view.
         view: u64,
-        /// The receiver's latest announcement of holdings that it has taken in.
+        /// The receiver's latest announcement of its copies that the sender has processed.
         knows: u64,
-        /// How many peers it has lost, in all.
+        /// How many peers the sender has lost in total.
         losses: u64,
     },
-    /// A frame between two nodes that are not connected, for the receiver to take or to pass on.
+    /// A frame between two nodes that are not connected. The receiver keeps it or passes it on.
     Relay {
-        /// For whom it is.
+        /// The node that the frame is for.
         to: Identity,
-        /// Who made it.
+        /// The node that made the frame.
         from: Identity,
-        /// Number of the relay at its maker, and at its receiver as the maker last heard it; 0: not yet.
+        /// Number of the relay at the node that made the frame; and its number at the other end, as last received (0 if
+        /// none).
         numbers: (u64, u64),
-        /// Nodes that may still pass it on.
+        /// How many more nodes may pass the frame on.
         hops: u8,
         /// The frame.
         frame: &'a [u8],
     },
-    /// A digest over all shards both hold; an unequal one is answered with [`Message::Compare`].
+    /// A digest over all shards that both nodes have. The receiver answers with [`Message::Compare`] if it differs.
     Digest(u64),
-    /// The clocks of shards both hold did not match, or were never compared: please send [`Message::Clock`]s.
+    /// The digests of shared shards differ, or were never compared: send [`Message::Clock`]s.
     Compare,
-    /// The sender's clock of one shard, as it was a while ago (so that what is still under way does not count as
-    /// missing).
+    /// The sender's clock of one shard, as it was a while ago, so that dots still under way do not count as missing.
     Clock {
-        /// Whose.
+        /// The shard.
         shard: u32,
-        /// Encoded clock.
+        /// The encoded clock.
         clock: &'a [u8],
     },
-    /// The sender's clocks of all shards both hold came before this.
+    /// The sender's clocks of all shared shards came before this.
     ClocksEnd,
-    /// Send me what this clock lacks, and all deltas of the shard from now on.
+    /// A request for everything that this clock lacks, and for all deltas of the shard from now on.
     Pull {
-        /// Of which shard.
+        /// The shard.
         shard: u32,
-        /// A copy that is not ready will do.
+        /// Whether a copy that is not ready may answer.
         any: bool,
-        /// What the receiver of the chunks has.
+        /// The requester's clock.
         clock: &'a [u8],
     },
-    /// One more chunk of a stream.
+    /// The requester accepts one more chunk of a stream.
     More {
-        /// Of which shard.
+        /// The shard.
         shard: u32,
-        /// As its chunks name it.
+        /// The stream's number, as in its chunks.
         stream: u64,
     },
     /// An answer to [`Message::Pull`] or [`Message::More`].
     Chunk {
-        /// Of which shard.
+        /// The shard.
         shard: u32,
-        /// What the bytes are.
+        /// The kind of chunk.
         kind: Kind,
-        /// As the shard wrote them.
+        /// The bytes that the shard wrote.
         chunk: &'a [u8],
     },
-    /// The receiver of a pull has no ready copy (any more): ask another.
+    /// The sender has no ready copy (any more): the requester must ask another node.
     Refusal {
-        /// Of which shard.
+        /// The shard.
         shard: u32,
     },
-    /// May I drop this shard? Only if you are ready and your clock covers this one.
+    /// Asks for permission to drop this shard. A node gives it only if its copy is ready and covers this clock.
     Release {
-        /// Which.
+        /// The shard.
         shard: u32,
-        /// The sender's clock of it.
+        /// The sender's clock of the shard.
         clock: &'a [u8],
     },
-    /// You may, as far as I am concerned, as long as your clock still has this digest.
+    /// The permission, valid while the requester's clock has this digest.
     Released {
-        /// Which.
+        /// The shard.
         shard: u32,
-        /// Digest of the clock that was asked about.
+        /// Digest of the clock in the request.
         digest: u64,
     },
-    /// How the sender fares.
+    /// The sender's vitals.
     Vitals(Vitals),
-    /// What its clocks show.
+    /// The sender's clocks.
     Times(Times),
-    /// Live keys of the shards the sender is the primary of, for `/shards` of any node; read with [`key_counts`].
+    /// Live keys of the shards that the sender is the primary of, for `/shards` of any node; read with [`key_counts`].
     Keys(&'a [u8]),
-    /// How do you fare? Answered with [`Message::Keys`] and [`Message::Vitals`] as they are now.
+    /// A request for [`Message::Keys`] and [`Message::Vitals`] as they are now.
     Ask,
-    /// Please hand everything over and go: somebody asked the sender to see to it.
+    /// A request to hand over all copies and leave: somebody asked the sender to pass it on.
     Leave,
-    /// The members that the sender knows, and whether it waits for any: a [`Roll`](crate::forming::Roll).
+    /// The members that the sender knows, and whether it waits for any node: a [`Roll`](crate::forming::Roll).
     Roll(&'a [u8]),
-    /// An operator says that nodes which are not connected are lost: wait for none of them.
+    /// An operator says that the nodes which are not connected are lost: do not wait for them.
     AcceptLoss,
 }
 
@@ -329,7 +333,7 @@ const ROLL: u8 = 40;
 const ACCEPT_LOSS: u8 = 41;
 
 impl Message<'_> {
-    /// Appends the message.
+    /// Appends the encoded message.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Delta { shard, delta } => tagged(out, DELTA, *shard, delta),
@@ -459,8 +463,9 @@ fn shard(input: &mut Reader<'_>) -> Result<u32, Malformed> {
     u32::try_from(input.varint()?).map_err(|_| Malformed("shard out of range"))
 }
 
-/// Where a peer is reached by RESP; none if it does not tell. It is shown to clients in lines of words, so what is no
-/// word is none: a slip in the peer's settings, and no reason to part with it.
+/// A peer's host and port for RESP clients; none if it gives none. Clients see the host in lines that are split at
+/// spaces. So a host with a space is ignored: it is an error in the peer's settings, but no reason to close the
+/// connection.
 fn resp_address<'a>(input: &mut Reader<'a>) -> Result<Option<(&'a str, u16)>, Malformed> {
     let (host, port) = (input.bytes()?, input.varint()?);
     let port = u16::try_from(port).map_err(|_| Malformed("port out of range"))?;
@@ -582,16 +587,16 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
     })
 }
 
-/// A frame as it was received.
+/// A received frame.
 #[derive(Clone, Debug)]
 pub struct Frame<'a> {
     /// Its number on this connection.
     pub number: u64,
-    /// The highest number of ours whose deltas the peer has merged.
+    /// The highest number of this node's frames whose deltas the peer has merged.
     pub applied: u64,
-    /// The peer's clock when it sent the frame.
+    /// The peer's monotonic clock when it sent the frame.
     pub beat: u64,
-    /// Our clock as the peer last had it.
+    /// This node's monotonic clock, as the peer last received it.
     pub echo: u64,
     /// The peer's hybrid logical time when it sent the frame.
     pub stamp: Stamp,
@@ -599,7 +604,7 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the header.
+    /// Reads the header of a frame.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut input = Reader::new(bytes);
         if input.u8()? != VERSION {
@@ -616,7 +621,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The next message; `None` at the end.
-    #[allow(clippy::should_implement_trait)] // nobody needs the iterator it could be
+    #[allow(clippy::should_implement_trait)] // no caller needs an iterator
     pub fn next(&mut self) -> Option<Result<Message<'a>, Malformed>> {
         (!self.messages.is_empty()).then(|| decode(&mut self.messages))
     }
@@ -630,13 +635,13 @@ pub fn put_request<'a>(out: &mut Vec<u8>, count: usize, args: impl Iterator<Item
     }
 }
 
-/// Reads the requests of a [`Forward`] one by one into `each`.
+/// Reads the requests of a [`Forward`], and passes them to `each` one by one.
 pub fn requests<'a>(bytes: &'a [u8], mut each: impl FnMut(&[&'a [u8]])) -> Result<(), Malformed> {
     let mut input = Reader::new(bytes);
     let mut args = Vec::new();
     while !input.is_empty() {
         let count = input.varint()?;
-        // Each argument takes a byte at least, so a count beyond what is left is a lie.
+        // Each argument takes at least one byte, so a count larger than the rest is false.
         if count == 0 || count > bytes.len() as u64 {
             return Err(Malformed("arguments beyond the end"));
         }
@@ -649,7 +654,7 @@ pub fn requests<'a>(bytes: &'a [u8], mut each: impl FnMut(&[&'a [u8]])) -> Resul
     Ok(())
 }
 
-/// Writes what [`Message::Keys`] carries: shard and count in turn.
+/// Writes the content of [`Message::Keys`]: shard and count in turn.
 pub fn put_key_counts(out: &mut Vec<u8>, counts: impl Iterator<Item = (usize, u64)>) {
     for (shard, count) in counts {
         put_varint(out, shard as u64);
@@ -657,7 +662,7 @@ pub fn put_key_counts(out: &mut Vec<u8>, counts: impl Iterator<Item = (usize, u6
     }
 }
 
-/// Reads what [`Message::Keys`] carries, for a node of so many shards; 0 for those not named.
+/// Reads the content of [`Message::Keys`] for this number of shards. A shard that is not listed has the count 0.
 pub fn key_counts(bytes: &[u8], shards: usize) -> Result<Vec<u64>, Malformed> {
     let mut counts = alloc::vec![0; shards];
     let mut input = Reader::new(bytes);
@@ -668,12 +673,12 @@ pub fn key_counts(bytes: &[u8], shards: usize) -> Result<Vec<u64>, Malformed> {
     Ok(counts)
 }
 
-/// Writes what [`Message::Holdings`] carries.
+/// Writes the content of [`Message::Holdings`].
 pub fn put_holdings(out: &mut Vec<u8>, holdings: impl Iterator<Item = Holding>) {
     out.extend(holdings.map(Holding::to_byte));
 }
 
-/// Reads what [`Message::Holdings`] carries.
+/// Reads the content of [`Message::Holdings`].
 pub fn holdings(bytes: &[u8]) -> Result<Vec<Holding>, Malformed> {
     bytes.iter().map(|&byte| Holding::from_byte(byte)).collect()
 }

@@ -1,13 +1,12 @@
-//! What a key holds: its live siblings and what it has seen beyond the clock of its shard.
+//! The content of a key: its live siblings, and the dots it has seen beyond the clock of its shard.
 //!
-//! - A sibling is a write that no other write on the key had seen. There is one of them unless two
-//!   replicas wrote without knowing of each other, or a key is counted on by several writers.
-//! - The context holds dots that were overwritten or removed before the shard's clock has come to
-//!   cover them. It is empty nearly always.
+//! - A sibling is a write that no other write on the key had seen. A key has one sibling, unless two replicas wrote
+//!   without having seen each other's write, or several writers count on the key.
+//! - The context has dots that were overwritten or removed before the shard's clock covers them. It is nearly always
+//!   empty.
 //!
-//! The merge is that of a dotted causal container (*DottedDB*, Gonçalves, Almeida, Baquero, Fonte,
-//! SRDS 2017, section 3): a sibling lives on if both sides have it, or if one has it and the other
-//! has not seen its dot.
+//! The merge is that of a dotted causal container (*DottedDB*, Gonçalves, Almeida, Baquero, Fonte, SRDS 2017, section
+//! 3). A sibling lives on if both sides have it, or if one side has it and the other has not seen its dot.
 
 use alloc::boxed::Box;
 use core::str;
@@ -19,31 +18,31 @@ use crate::dot::{Dot, Writer};
 use crate::stamp::Stamp;
 use crate::table::{Content, Record};
 
-/// What a read shows.
+/// The value that a read shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// Bytes as they were written.
     Plain {
-        /// What the bytes are, as the writer said.
+        /// The format that the writer gave.
         format: u8,
         /// The bytes.
         bytes: &'a [u8],
     },
-    /// A number that is counted on.
+    /// A number that was counted.
     Integer(i64),
 }
 
-/// What a sibling holds, owned.
+/// The content of a sibling, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// Bytes as they were written.
     Plain {
-        /// What the bytes are, as the writer said.
+        /// The format that the writer gave.
         format: u8,
         /// The bytes.
         bytes: Box<[u8]>,
     },
-    /// What one writer has counted in one run.
+    /// The sum that one writer has counted in one run.
     Counter {
         /// The first dot of the run.
         since: u64,
@@ -55,18 +54,18 @@ pub enum Stored {
 /// One live write on a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sibling {
-    /// Which write it is.
+    /// The dot of the write.
     pub dot: Dot,
-    /// When it was made.
+    /// The time of the write.
     pub stamp: Stamp,
-    /// When it ends, in milliseconds of the calendar.
+    /// When it expires, in milliseconds of the calendar.
     pub expiry_ms: Option<u64>,
-    /// What it holds.
+    /// Its content.
     pub content: Stored,
 }
 
 impl Sibling {
-    /// The same, borrowed.
+    /// A borrowed view of the sibling.
     pub fn record(&self) -> Record<'_> {
         let content = match &self.content {
             Stored::Plain { format, bytes } => Content::Plain { format: *format, bytes },
@@ -111,12 +110,12 @@ impl From<&Record<'_>> for Sibling {
 pub struct Object {
     /// Sorted by dot.
     pub siblings: SmallVec<[Sibling; 1]>,
-    /// Dots the key has seen and its shard's clock has not.
+    /// Dots that the key has seen but its shard's clock has not.
     pub context: Clock,
 }
 
 impl From<Sibling> for Object {
-    /// One sibling and no context.
+    /// An object with one sibling and no context.
     fn from(sibling: Sibling) -> Self {
         let mut siblings = SmallVec::new();
         siblings.push(sibling);
@@ -128,9 +127,8 @@ impl From<Sibling> for Object {
 }
 
 impl Object {
-    /// Merges `theirs` into this one. `seen` and `seen_by_them` tell which dots each side has seen
-    /// of this key beside its context: in the clock of its shard, or wherever else the caller knows
-    /// from.
+    /// Merges `theirs` into this object. `seen` and `seen_by_them` say which dots each side has seen of this key beyond
+    /// its context: dots in the clock of its shard, or known to the caller in another way.
     pub fn merge(&mut self, theirs: Self, seen: impl Fn(Dot) -> bool, seen_by_them: impl Fn(Dot) -> bool) {
         let Self { siblings, context } = self;
         siblings.retain(|mine| {
@@ -150,7 +148,7 @@ impl Object {
         context.join(&theirs.context);
     }
 
-    /// Memory held, itself included.
+    /// Memory used, including the object itself.
     pub fn memory_bytes(&self) -> usize {
         let spilled = if self.siblings.spilled() {
             self.siblings.capacity()
@@ -164,12 +162,12 @@ impl Object {
         size_of::<Self>() + spilled * size_of::<Sibling>() + bytes.sum::<usize>() + self.context.memory_bytes()
     }
 
-    /// The sibling of the highest stamp, ties broken by writer: its expiry is the object's.
+    /// The sibling with the highest stamp; equal stamps are ordered by writer. Its expiry is that of the object.
     pub fn top(&self) -> Option<&Sibling> {
         self.siblings.iter().max_by_key(|sibling| sibling.rank())
     }
 
-    /// The run that `writer` is counting, if any: its first dot and its sum.
+    /// The run in which `writer` is counting, if there is one: its first dot and its sum.
     pub fn run_of(&self, writer: Writer) -> Option<(u64, i128)> {
         let own = self.siblings.iter().filter(|sibling| sibling.dot.writer == writer);
         own.into_iter().find_map(|sibling| match sibling.content {
@@ -178,9 +176,9 @@ impl Object {
         })
     }
 
-    /// What a read shows: the highest plain sibling; but if someone counts on the key, that
-    /// sibling's integer (0 if it is none) and all the amounts, saturating. Bytes that are no
-    /// integer hide the amounts if their stamp is the highest.
+    /// The value that a read shows. Without counters, it is the plain sibling with the highest stamp. With counters, it
+    /// is that sibling's integer (0 if there is none) plus all amounts, saturating. But if that sibling is not an
+    /// integer and has the highest stamp of all, it hides the amounts.
     pub fn value(&self) -> Option<Value<'_>> {
         let top = self.top()?;
         let plain = self.siblings.iter().filter_map(|sibling| match &sibling.content {
@@ -206,8 +204,7 @@ impl Object {
     }
 }
 
-/// The integer that `bytes` are in decimal, in the one form Redis accepts: no sign but a minus, no
-/// leading zeros.
+/// Reads a decimal integer in the only form that Redis accepts: no sign except a minus, no leading zeros.
 pub fn integer(bytes: &[u8]) -> Option<i64> {
     let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
     let canonical = match digits {
@@ -235,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    /// The same dot has the same content wherever it turns up, as with real dots.
+    /// The content of a sibling follows from its dot: as with real dots, the same dot always has the same content.
     fn sibling(writer: u64, counter: u64) -> Sibling {
         let content = match counter % 3 {
             0 => Stored::Counter {
@@ -263,7 +260,7 @@ mod tests {
         }
     }
 
-    /// An object whose context is all it has seen: the dots marked `true` are alive.
+    /// An object whose context is everything it has seen. Dots marked `true` are alive.
     fn objects() -> impl Strategy<Value = Object> {
         prop::collection::btree_map((0..3u64, 1..6u64), any::<bool>(), 0..8).prop_map(|dots| {
             let mut object = Object::default();

@@ -1,8 +1,7 @@
-//! All objects of one shard, each in the cheapest place that holds it.
+//! All objects of one shard. Each is stored in the cheapest place for it.
 //!
-//! Nearly every object is one sibling without a context: a record in the [`Table`]. The few others
-//! are kept aside, sorted by the hash of their keys, until they have become simple again. A key is
-//! never in both places.
+//! Nearly every object is simple: one sibling without a context, stored as a record in the [`Table`]. The few others
+//! are kept aside, sorted by the hash of their keys, until they are simple again. A key is never in both places.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -13,19 +12,19 @@ use crate::dot::Dot;
 use crate::object::{self, Object, Sibling};
 use crate::table::{self, Content, Record, Table};
 
-/// What is held of a key.
+/// The stored content of a key.
 #[derive(Clone, Copy)]
 pub(crate) enum Found<'a> {
     Simple(Record<'a>),
     Aside(&'a Object),
 }
 
-/// Which deadlines have passed for good, in milliseconds of the calendar.
+/// Which deadlines are so old that keys may be deleted, in milliseconds of the calendar.
 #[derive(Clone, Copy, Debug)]
 pub struct Overdue {
-    /// The last one of what nobody can count on.
+    /// The latest such deadline for values that cannot be counted on.
     pub plain_ms: u64,
-    /// The last one of counters, and of integers on which a counter may build.
+    /// The latest such deadline for counters, and for integers that may be the base of a counter.
     pub counted_ms: u64,
 }
 
@@ -42,10 +41,10 @@ fn is_counted(content: &Content<'_>) -> bool {
     }
 }
 
-/// A key by its hash.
+/// A key with its hash and its content.
 type Held<'a> = (u64, &'a [u8], Found<'a>);
 
-/// Keys of equal hash.
+/// Keys with the same hash.
 type Bucket = Vec<(Box<[u8]>, Object)>;
 
 /// The objects of one shard.
@@ -53,13 +52,13 @@ type Bucket = Vec<(Box<[u8]>, Object)>;
 pub(crate) struct Objects {
     pub(crate) table: Table,
     aside: BTreeMap<u64, Bucket>,
-    /// How many are aside: all, those with a sibling, those with a context.
+    /// How many objects are aside: all, those with a sibling, those with a context.
     count: usize,
     living: usize,
     waiting: usize,
-    /// What they weigh.
+    /// Memory of the objects aside, in bytes.
     bytes: usize,
-    /// Where the sweeps of the table and of the rest go on.
+    /// Where the scans of the table and of the objects aside go on.
     sweep_table: u64,
     sweep_aside: u64,
 }
@@ -70,7 +69,7 @@ impl Objects {
         self.table.len() + self.living
     }
 
-    /// How many objects are not simple.
+    /// How many objects are aside because they are not simple.
     pub(crate) fn aside(&self) -> usize {
         self.count
     }
@@ -80,7 +79,7 @@ impl Objects {
         self.waiting
     }
 
-    /// See [`Table::entry`]; nor is what is aside looked at in these three.
+    /// See [`Table::entry`]. This and the next two read the table only, not the objects aside.
     pub(crate) const NO_ENTRY: u64 = Table::NO_ENTRY;
 
     #[inline]
@@ -113,7 +112,7 @@ impl Objects {
         Some(object)
     }
 
-    /// Takes what is held of a key out, wherever it is.
+    /// Removes the content of a key from wherever it is, and returns it.
     pub(crate) fn take(&mut self, hash: u64, key: &[u8]) -> Object {
         if let Some(object) = self.take_aside(hash, key) {
             return object;
@@ -126,7 +125,7 @@ impl Objects {
         object
     }
 
-    /// Puts what a key holds in its place; nothing of the key may be held at the time.
+    /// Stores the content of a key in the right place. No content of this key may be stored already.
     pub(crate) fn store(&mut self, hash: u64, key: &[u8], object: Object) {
         match &object.siblings[..] {
             [] if object.context.is_empty() => {}
@@ -140,7 +139,7 @@ impl Objects {
         }
     }
 
-    /// Puts what came of a key in place of what is held of it.
+    /// Replaces the content of a key.
     pub(crate) fn replace(&mut self, entry: Entry<'_>) {
         let (hash, key) = (table::hash(entry.key), entry.key);
         self.take_aside(hash, key);
@@ -169,15 +168,15 @@ impl Objects {
         Some(object)
     }
 
-    /// Everything that is not simple, by hash, from hash `from` on.
+    /// All objects aside, in the order of their hashes, from the hash `from` on.
     pub(crate) fn iter_aside(&self, from: u64) -> impl Iterator<Item = (u64, &[u8], &Object)> {
         self.aside
             .range(from..)
             .flat_map(|(&hash, bucket)| bucket.iter().map(move |(key, object)| (hash, &key[..], object)))
     }
 
-    /// What is held from hash `from` on, by hash: about `limit` keys, and where to go on. Keys of
-    /// equal hash come together.
+    /// About `limit` keys and their contents, in the order of their hashes, from the hash `from` on; and the hash to go
+    /// on from. Keys with the same hash are returned together.
     pub(crate) fn scan(&self, from: u64, limit: usize) -> (Vec<Held<'_>>, Option<u64>) {
         let (simple, next) = self.table.scan(from, limit);
         let mut found: Vec<_> = simple
@@ -210,7 +209,7 @@ impl Objects {
             .chain(aside.map(|sibling| sibling.dot))
     }
 
-    /// Passes everything that is not simple through `change` and puts it where it then belongs.
+    /// Passes every object aside through `change`, and stores it in the right place.
     pub(crate) fn change_aside(&mut self, mut change: impl FnMut(&[u8], &mut Object)) {
         (self.count, self.living, self.waiting, self.bytes) = (0, 0, 0, 0);
         for (hash, bucket) in core::mem::take(&mut self.aside) {
@@ -221,7 +220,7 @@ impl Objects {
         }
     }
 
-    /// Removes the siblings that `doomed` picks, and leaves contexts as they are.
+    /// Removes the siblings for which `doomed` returns true. Contexts are not changed.
     pub(crate) fn remove(&mut self, doomed: impl Fn(&[u8], Dot) -> bool) {
         let simple = self.table.iter().filter(|(key, record)| doomed(key, record.dot));
         let simple: Vec<Box<[u8]>> = simple.map(|(key, _)| key.into()).collect();
@@ -233,8 +232,8 @@ impl Objects {
         });
     }
 
-    /// Looks at up to `limit` simple objects and as many others, going on from the last call: the keys of those that
-    /// are overdue, and how many it looked at.
+    /// Looks at up to `limit` simple objects and as many objects aside, starting where the last call ended. Returns the
+    /// keys that are overdue, and how many objects were looked at.
     pub(crate) fn overdue(&mut self, overdue: Overdue, limit: usize) -> (Vec<Box<[u8]>>, usize) {
         let simple = self.table.expired(
             |expiry_ms, content| overdue.includes(expiry_ms, is_counted(content)),

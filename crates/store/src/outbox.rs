@@ -1,4 +1,4 @@
-//! What is gathered for a peer: messages in frames, numbered when they are sent. [`message`](crate::message) has the
+//! Messages gathered for a peer, in frames that are numbered when they are sent. [`message`](crate::message) has the
 //! format of frames.
 
 use alloc::{collections::VecDeque, vec::Vec};
@@ -8,13 +8,13 @@ use crate::{
     stamp::Stamp,
 };
 
-/// A frame that has grown beyond this takes no further message, so that its size is bounded by that of one message.
+/// A frame larger than this takes no further message, so its size is limited by that of one message.
 const FRAME_BYTES: usize = 256 << 10;
 
-/// What the heads of frames say of their sender.
+/// The header fields of frames that describe their sender.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// The peer's highest frame whose deltas are merged.
+    /// The highest frame of the peer whose deltas are merged.
     pub applied: u64,
     /// The sender's monotonic clock.
     pub now_ms: u64,
@@ -24,28 +24,28 @@ pub struct Head {
     pub stamp: Stamp,
 }
 
-/// A frame that is a probe.
+/// Makes a probe. `heard`: whether a probe of the peer has arrived.
 pub fn probe(heard: bool) -> [u8; HEADER] {
     let mut frame = [0; HEADER];
     frame[0] = VERSION;
-    // The second of the numbers of eight bytes.
+    // The second of the eight-byte numbers.
     frame[1 + 8] = u8::from(heard);
     frame
 }
 
-/// What is gathered for one peer until it is sent: at the flush, or when there is room on the way to it.
+/// Messages gathered for one peer until they are sent: at the flush, or when there is room on the way to the peer.
 #[derive(Debug)]
 pub struct Outbox {
-    /// Frames that take no more, but for their headers.
+    /// Complete frames, without their headers.
     full: VecDeque<Vec<u8>>,
-    /// Bytes of those.
+    /// Bytes of the frames in `full`.
     full_bytes: usize,
     frame: Vec<u8>,
-    /// Number the frame being gathered will have.
+    /// Number of the frame that is being gathered.
     number: u64,
-    /// The peer waits to hear how far we have applied.
+    /// Whether the peer waits for an acknowledgement.
     acknowledge: bool,
-    /// When the last frame was sealed.
+    /// When the last frame was sent.
     sealed_ms: u64,
 }
 
@@ -63,7 +63,7 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Number of the frame that is being gathered: the one that the last message is in, or one before.
+    /// Number of the frame that is being gathered. The last message is in it, or in the frame before.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -73,12 +73,12 @@ impl Outbox {
         self.number - self.full.len() as u64
     }
 
-    /// Bytes that were not sent.
+    /// Bytes not sent yet.
     pub fn bytes(&self) -> usize {
         self.full_bytes + self.frame.len()
     }
 
-    /// No message waits to be sent.
+    /// Whether no message waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.full.is_empty() && self.frame.len() == HEADER
     }
@@ -94,18 +94,18 @@ impl Outbox {
         message.encode(&mut self.frame);
     }
 
-    /// Sees to it that the next flush sends a frame even without a message.
+    /// Makes the next flush send a frame even if there is no message.
     pub fn acknowledge(&mut self) {
         self.acknowledge = true;
     }
 
-    /// It is worth sending before the flush.
+    /// Whether there is enough to send a frame before the flush.
     pub fn is_full(&self) -> bool {
         self.frame.len() > FRAME_BYTES
     }
 
-    /// Gives `send` the frames to send, if there is anything to say or a beat is due, until it refuses one because
-    /// there is no room; false if it did.
+    /// Passes frames to `send` if there is a message, an acknowledgement or a beat to send. Stops when `send` refuses a
+    /// frame because there is no room, and returns false then.
     pub fn seal(&mut self, head: Head, mut send: impl FnMut(&[u8]) -> bool) -> bool {
         let Head {
             applied,
@@ -140,7 +140,7 @@ impl Outbox {
         self.sealed_ms = now_ms;
         self.number += 1;
         self.frame.truncate(HEADER);
-        // A frame that grew large gives its memory back.
+        // Frees the memory of a large frame.
         self.frame.shrink_to(FRAME_BYTES);
         true
     }

@@ -1,7 +1,7 @@
-//! Replies as bytes, for the node that forwarded the requests.
+//! Encodes replies for the node that forwarded the requests.
 //!
-//! One tag per token, depth first, as [`Replies::tokens`] gives them. The decoder checks that the tokens are complete
-//! values, since [`Replies::fill_each`] relies on it.
+//! One tag for each token, depth first, in the order of [`Replies::tokens`]. The decoder checks that the tokens are
+//! complete values, since [`Replies::fill_each`] relies on it.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -23,16 +23,16 @@ const MAP: u8 = 10;
 const SET: u8 = 11;
 const NO_REPLY: u8 = 12;
 
-/// Bytes of replies from which on they travel in pieces.
+/// Replies with more bytes than this are sent in pieces.
 pub(crate) const PIECE_BYTES: usize = 4 << 20;
-/// Most bytes of one reply that travels: a value of any size fits, and `node::Limits` lets it pass.
+/// Largest reply that can be sent, in bytes. A value of any size fits, and `node::Limits` allows it.
 const REPLY_BYTES_MAX: usize = 68 << 20;
 
-/// What is said in place of replies that are too large.
+/// The error text in place of replies that are too large.
 pub(crate) const TOO_LARGE: &str = "the replies are too large to be gathered: ask for fewer keys at once";
 
-/// Gives the pieces in which `replies` travel to `each`, with whether another follows. A piece is of [`PIECE_BYTES`] at
-/// most, or a single reply; one that is too large to travel becomes an error.
+/// Splits `replies` into pieces for sending, and passes each to `each` with whether another piece follows. A piece has
+/// at most [`PIECE_BYTES`], or is a single reply. A reply that is too large to be sent becomes an error.
 pub(crate) fn pieces(replies: &Replies, mut each: impl FnMut(Vec<u8>, bool)) {
     let mut tokens = replies.tokens();
     let mut piece = Vec::new();
@@ -51,13 +51,13 @@ pub(crate) fn pieces(replies: &Replies, mut each: impl FnMut(Vec<u8>, bool)) {
     each(piece, false);
 }
 
-/// Appends `replies`, which are complete.
+/// Appends `replies`, which must be complete.
 pub fn encode(out: &mut Vec<u8>, replies: &Replies) {
     let mut tokens = replies.tokens();
     while encode_value(out, &mut tokens) {}
 }
 
-/// Appends the value that `tokens` give next; false if there is none.
+/// Appends the next value of `tokens`. Returns false if there is none.
 fn encode_value(out: &mut Vec<u8>, tokens: &mut Tokens<'_>) -> bool {
     let Some(first) = tokens.next() else { return false };
     let mut values = first.children();
@@ -72,7 +72,7 @@ fn encode_value(out: &mut Vec<u8>, tokens: &mut Tokens<'_>) -> bool {
     true
 }
 
-/// What no shard command answers (pushes, verbatim text) becomes plain bytes.
+/// Tokens that no shard command replies with (pushes, verbatim text) become plain bytes.
 fn encode_token(out: &mut Vec<u8>, token: Reply<'_>) {
     let mut counted = |tag, count: usize| {
         out.push(tag);
@@ -111,11 +111,11 @@ fn encode_token(out: &mut Vec<u8>, token: Reply<'_>) {
     }
 }
 
-/// Reads what [`encode`] wrote.
+/// Decodes what [`encode`] wrote.
 pub fn decode(bytes: &[u8]) -> Result<Replies, Malformed> {
     let mut input = Reader::new(bytes);
     let mut replies = Replies::new();
-    // Values still to come in the aggregates that are open.
+    // Values that the open aggregates still lack.
     let mut missing = 0usize;
     while !input.is_empty() {
         missing = missing.saturating_sub(1) + value(&mut input, &mut replies)?;
@@ -127,7 +127,7 @@ pub fn decode(bytes: &[u8]) -> Result<Replies, Malformed> {
     }
 }
 
-/// Reads one token and gives the number of values that belong to it.
+/// Reads one token, and returns the number of values that belong to it.
 fn value(input: &mut Reader<'_>, replies: &mut Replies) -> Result<usize, Malformed> {
     match input.u8()? {
         OK => replies.ok(),
@@ -165,7 +165,8 @@ fn value(input: &mut Reader<'_>, replies: &mut Replies) -> Result<usize, Malform
     Ok(0)
 }
 
-/// A count of members of `size` values each. A value takes a byte at least, so more than there are bytes is a lie.
+/// Reads a count of members of `size` values each. A value takes at least one byte, so a count larger than the rest is
+/// false.
 fn count(input: &mut Reader<'_>, size: usize) -> Result<usize, Malformed> {
     let count = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
     let fits = count
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_too_large_is_an_error_and_the_others_are_not() {
+    fn only_the_reply_that_is_too_large_becomes_an_error() {
         let mut replies = Replies::new();
         replies.ok();
         replies.bulk(&alloc::vec![0; REPLY_BYTES_MAX]);

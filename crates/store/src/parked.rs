@@ -1,13 +1,14 @@
-//! Requests on shards that are not settled: they wait here, by shard and in their order. They begin again as soon as
-//! this node may decide on the shard, or knows another node that does.
+//! Requests on shards that are not settled wait here, by shard and in order. They start again as soon as this node may
+//! decide on the shard, or knows another node that may.
 //!
-//! What waits is bounded: a client has one batch under way at a time, and what peers forward is bounded by theirs.
+//! Their number is limited: a client has one batch under way at a time, and peers forward only requests of their
+//! clients.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{cluster::Seat, coordinator::Sent, store::Store};
 
-/// How long a request waits for its shard to be settled before it is refused.
+/// How long a request waits for its shard before it is refused.
 const WAIT_MS: u64 = 1_000;
 
 /// Requests of one run on one shard.
@@ -17,7 +18,7 @@ struct Waiting {
     requests: Sent,
 }
 
-/// All that wait.
+/// All waiting requests.
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
     by_shard: BTreeMap<usize, Vec<Waiting>>,
@@ -34,15 +35,14 @@ impl Parked {
         self.by_shard.keys().copied()
     }
 
-    /// Requests wait for `shard`.
+    /// Whether requests wait for `shard`.
     pub(crate) fn has(&self, shard: usize) -> bool {
         self.by_shard.contains_key(&shard)
     }
 }
 
 impl Store {
-    /// Puts the requests of a run on `shard` aside until that is settled; those that waited before, until the same
-    /// time as then.
+    /// Makes the requests of a run wait until `shard` is settled. Requests that waited before keep their time limit.
     pub(crate) fn park_requests(&mut self, shard: usize, requests: Sent, until_ms: u64) {
         let is_new = until_ms == 0;
         if is_new {
@@ -54,7 +54,7 @@ impl Store {
         self.keeper.look = true;
     }
 
-    /// Begins again what waits for shards that can be decided on now.
+    /// Starts the requests again whose shards can be decided on now.
     pub(crate) fn unpark(&mut self) {
         if self.parked.by_shard.is_empty() || !self.cluster.take_rerouted() {
             return;
@@ -71,7 +71,7 @@ impl Store {
         }
     }
 
-    /// Refuses what has waited too long: nothing of it was done.
+    /// Refuses requests that have waited too long. Nothing of them was done.
     pub(crate) fn refuse_parked(&mut self) {
         let now_ms = self.monotonic_ms;
         let mut late = Vec::new();

@@ -1,6 +1,6 @@
-//! Peers as small numbers, and sets of them.
+//! Peers as slot numbers, and sets of peers.
 
-/// Most peers a store has. A further member is turned away with a note, and gets the next slot that falls free.
+/// Most peers of a store. A further member is refused with a note, and gets the next free slot.
 pub const PEERS_MAX: usize = 128;
 
 /// A set of peers, by their slot.
@@ -8,46 +8,46 @@ pub const PEERS_MAX: usize = 128;
 pub struct PeerSet(u128);
 
 impl PeerSet {
-    /// No peer.
+    /// The set without peers.
     pub const EMPTY: Self = Self(0);
 
-    /// Adds one.
+    /// Adds a peer.
     pub fn insert(&mut self, peer: usize) {
         debug_assert!(peer < PEERS_MAX, "slots end at PEERS_MAX");
         self.0 |= 1 << peer;
     }
 
-    /// Takes one out.
+    /// Removes a peer.
     pub fn remove(&mut self, peer: usize) {
         self.0 &= !(1 << peer);
     }
 
-    /// Whether it is in.
+    /// Whether a peer is in the set.
     pub fn contains(self, peer: usize) -> bool {
         self.0 & (1 << peer) != 0
     }
 
-    /// How many.
+    /// How many peers are in the set.
     pub fn len(self) -> u32 {
         self.0.count_ones()
     }
 
-    /// None.
+    /// Whether the set has no peers.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Those in this set and not in `other`.
+    /// The peers in this set that are not in `other`.
     pub fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// Those in either set.
+    /// The peers in either set.
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Its members, ascending.
+    /// The peers, in ascending order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         let mut rest = self.0;
         core::iter::from_fn(move || {

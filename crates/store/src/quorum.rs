@@ -1,18 +1,18 @@
-//! Counts the acknowledgements of one write. Knows no clock, no address and no message.
+//! Counts the acknowledgements of one write. It uses no clock, no addresses and no messages.
 //!
-//! A write waits for the replicas it was sent to. Which of them have to answer depends on its [`Level`]; a replica
-//! whose connection is lost is no longer waited for ([`Quorum::lose`]), one that answered counts for ever.
+//! A write waits for the replicas it was sent to. Its [`Level`] says how many of them must acknowledge it. A replica
+//! whose connection is lost is not waited for any more ([`Quorum::lose`]). An acknowledgement counts forever.
 
 use crate::peers::PeerSet;
 
-/// How many replicas have to hold a write before it is acknowledged, or agree before a read is answered.
+/// How many replicas must hold a write before it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Level {
     /// The primary alone.
     One,
     /// A majority of the live replicas.
     Quorum,
-    /// Every live replica; past the write timeout a majority of them.
+    /// Every live replica; after the write timeout, a majority of them.
     #[default]
     All,
 }
@@ -39,7 +39,7 @@ impl Level {
     }
 }
 
-/// What a quorum has come to.
+/// The state of a quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Acknowledgements are missing and may still come.
@@ -48,21 +48,22 @@ pub enum Verdict {
     Met,
 }
 
-/// The acknowledgements of one write beyond the primary's own.
+/// The acknowledgements of one write, in addition to the primary's own copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quorum {
     level: Level,
     sent: PeerSet,
-    /// Peers that were silent before: they count as copies, and nobody waits for them.
+    /// Peers that were silent before. They count as copies, but are not waited for.
     excused: PeerSet,
     acked: PeerSet,
-    /// Copies the write was meant for when it was made, the primary's included: what a majority is counted from.
+    /// How many copies the write should have, as of when it was made, including the primary's. A majority is counted
+    /// from this.
     copies: u32,
 }
 
 impl Quorum {
-    /// A write that the primary holds and that was sent to `sent`. Those of them in `excused` are not waited for as
-    /// long as a majority holds the write without them.
+    /// A write that the primary holds and that was sent to `sent`. Peers in `excused` are not waited for, as long as a
+    /// majority without them holds the write.
     pub fn new(level: Level, sent: PeerSet, excused: PeerSet) -> Self {
         Self {
             level,
@@ -80,7 +81,7 @@ impl Quorum {
         }
     }
 
-    /// `peer` is lost: it is no live replica any more, so it is neither waited for nor counted.
+    /// `peer` is lost. It is not a live replica any more, so it is neither waited for nor counted.
     pub fn lose(&mut self, peer: usize) {
         if self.sent.contains(peer) && !self.acked.contains(peer) {
             self.sent.remove(peer);
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn all_waits_for_each_and_a_lost_one_is_not_waited_for() {
+    fn level_all_waits_for_each_replica_but_not_for_a_lost_one() {
         let mut write = Quorum::new(Level::All, peers(&[3, 7]), PeerSet::EMPTY);
         write.ack(3);
         assert_eq!(write.verdict(), Verdict::Open);
@@ -140,10 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn past_the_timeout_a_majority_is_enough() {
+    fn after_the_timeout_a_majority_is_enough() {
         let mut write = Quorum::new(Level::All, peers(&[1, 2]), PeerSet::EMPTY);
         write.relax();
-        assert_eq!(write.verdict(), Verdict::Open, "one of three is no majority");
+        assert_eq!(write.verdict(), Verdict::Open, "one of three is not a majority");
         write.ack(2);
         assert_eq!(write.verdict(), Verdict::Met);
         assert_eq!(write.silent(), peers(&[1]));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_and_a_repeat_count_for_nothing() {
+    fn acknowledgements_of_strangers_and_repeats_do_not_count() {
         let mut write = Quorum::new(Level::Quorum, peers(&[1, 2, 3, 4]), PeerSet::EMPTY);
         for peer in [9, 1, 1] {
             write.ack(peer);
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_excused_are_not_waited_for_but_counted() {
+    fn excused_peers_are_counted_but_not_waited_for() {
         let mut write = Quorum::new(Level::All, peers(&[1, 2]), peers(&[2]));
         assert_eq!(write.verdict(), Verdict::Open);
         write.ack(1);
@@ -184,7 +185,7 @@ mod tests {
         assert_eq!(
             alone.verdict(),
             Verdict::Open,
-            "a primary that hears nobody has no majority"
+            "a primary without acknowledgements has no majority"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What the store chooses at random, from the node's seed: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+//! Random choices of the store, from the node's seed: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 
 /// A stream of numbers that is the same for the same seed.
 #[derive(Debug)]

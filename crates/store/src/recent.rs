@@ -1,8 +1,8 @@
-//! The recent writes of a shard: which key each of the last dots was about.
+//! The recent writes of a shard: the keys of its last dots.
 //!
-//! A ring of bytes, one `dot key` after the other. It lets a peer that missed a little be sent just
-//! that; when it no longer reaches back far enough the whole shard is streamed. It is bounded: the
-//! oldest entries give way, and it never takes more than the shard itself, which could be streamed as well.
+//! A ring of bytes with one `dot key` after the other. If a peer missed only a few writes, these keys alone are sent to
+//! it. If the ring does not reach back far enough, the whole shard is streamed. The ring is limited: the oldest entries
+//! are dropped, and it never takes more memory than the shard itself, which could be streamed as well.
 
 use alloc::vec::Vec;
 
@@ -10,14 +10,14 @@ use crate::clock::Clock;
 use crate::codec::{Reader, put_bytes, put_dot};
 use crate::dot::Dot;
 
-/// Room for recent writes in a small shard, in bytes.
+/// Memory for recent writes in a small shard, in bytes.
 pub const RECENT_BYTES_MIN: usize = 8 << 10;
-/// Room for recent writes in the largest shard, in bytes.
+/// Memory for recent writes in the largest shard, in bytes.
 pub const RECENT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a dot and of a length.
 const DOT_BYTES_MAX: usize = 8 + 10;
 const LEN_BYTES_MAX: usize = 10;
-/// What part of a shard's memory recent writes may take in between.
+/// Between these sizes, recent writes may take one part in this many of the shard's memory.
 const SHARE: usize = 16;
 
 /// The last dots of a shard with their keys, oldest first.
@@ -28,8 +28,7 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Adds a dot that the shard has just come to cover, and makes room according to the shard's
-    /// memory.
+    /// Adds a dot that the shard's clock has just come to cover. Drops old entries according to the shard's memory.
     pub fn push(&mut self, dot: Dot, key: &[u8], shard_bytes: usize) {
         let bytes_max = (shard_bytes / SHARE)
             .clamp(RECENT_BYTES_MIN, RECENT_BYTES_MAX)
@@ -47,8 +46,8 @@ impl Recent {
         self.entries += 1;
     }
 
-    /// Forgets the oldest until at most `bytes_left` are left: half of it at once, for they lie in memory that nobody
-    /// has touched for long.
+    /// Drops the oldest entries until at most `bytes_left` bytes are left. Half of the ring is dropped at once, since
+    /// these entries are in memory that has not been used for long.
     fn give_way(&mut self, bytes_left: usize) {
         let mut start = 0;
         while self.bytes.len() - start > bytes_left {
@@ -64,7 +63,7 @@ impl Recent {
         core::iter::from_fn(move || Some((reader.dot().ok()?, reader.bytes().ok()?)))
     }
 
-    /// The entries of exactly the dots in `wanted`, or none if it does not have them all.
+    /// The entries of exactly the dots in `wanted`; none if one of them is missing.
     pub fn find<'a>(&'a self, wanted: &Clock) -> Option<Vec<(Dot, &'a [u8])>> {
         if wanted.count() > self.entries as u64 {
             return None;
@@ -73,13 +72,13 @@ impl Recent {
         (found.len() as u64 == wanted.count()).then_some(found)
     }
 
-    /// Loads the place of the next entry.
+    /// Reads the place of the next entry, so that it is in the CPU cache.
     #[inline]
     pub(crate) fn load(&self) -> usize {
         self.bytes.last().copied().unwrap_or(0).into()
     }
 
-    /// Forgets everything.
+    /// Drops all entries.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -107,7 +106,7 @@ mod tests {
     const WRITER: Writer = Writer(7);
 
     #[test]
-    fn the_oldest_give_way_and_what_is_left_is_found() {
+    fn the_oldest_entries_are_dropped_and_the_rest_is_found() {
         let mut recent = Recent::default();
         for counter in 1..=5000 {
             recent.push(

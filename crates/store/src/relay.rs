@@ -1,8 +1,8 @@
-//! Frames between nodes that have no connection: passed on by the nodes between them.
+//! Frames between nodes that have no connection: the nodes between them pass the frames on.
 //!
-//! A member that this node is not connected to, and that other members reach, is a peer like any other; only its frames
-//! travel in [`Message::Relay`]. A node on the way drops what is too much for the next connection, and the gap in the
-//! numbers begins the relay anew.
+//! A member that other members reach, but to which this node has no connection, is a peer like any other. Only its
+//! frames travel in [`Message::Relay`]. A node on the way drops a frame if the next connection has no room for it. The
+//! gap in the frame numbers then makes the relay begin again.
 
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -18,18 +18,19 @@ use crate::{
     store::Store,
 };
 
-/// Nodes that pass a frame on, at most: a frame goes in circles only while sights are changing.
+/// How many nodes may pass a frame on. A frame can go in circles only while sights are changing.
 const HOPS_MAX: u8 = 8;
-/// Bytes that wait for a peer from which on nothing is passed on to it.
+/// If more bytes than this wait for a peer, nothing is passed on to it.
 const PASSED_BYTES_MAX: usize = 64 << 20;
-/// A connection over which nothing came for so long has ended at the other side, if that side makes a relay.
+/// If nothing has arrived over a connection for this long, and the other side begins a relay, the connection has ended
+/// there.
 const DEAD_AFTER_MS: u64 = 2 * LEASE_MS;
 
 impl Store {
-    /// Looks at the members within reach anew, and tells the peers what has changed.
+    /// Computes the reachable members again, and notifies the peers of changes.
     pub(crate) fn look_around(&mut self) {
         let mut is_new = false;
-        // What the new peers are is part of the routes, so relays that came or went ask for another look.
+        // Routes depend on which peers are relayed. So if relays began or ended, another look is needed.
         loop {
             let look = self.cluster.look(self.monotonic_ms);
             self.given_up = self.given_up.union(look.given_up);
@@ -47,14 +48,14 @@ impl Store {
         }
     }
 
-    /// Tells a peer whom this node sees, and where it stands.
+    /// Sends a peer this node's sight, and how far this node agrees with it.
     pub(crate) fn introduce(&mut self, slot: usize) {
         let sight = self.cluster.view().mine().clone();
         self.outboxes[slot].push(&Message::Sight(sight));
         self.tell_stand(slot);
     }
 
-    /// Tells a peer how far this node agrees with it.
+    /// Sends a peer how far this node agrees with it.
     pub(crate) fn tell_stand(&mut self, slot: usize) {
         let Some(peer) = self.cluster.peer(slot) else { return };
         let knows = peer.said.epoch;
@@ -63,7 +64,7 @@ impl Store {
         self.outboxes[slot].push(&Message::Stand { view, knows, losses });
     }
 
-    /// Puts the frames for peers by relay into the outboxes of the neighbours on the way.
+    /// Puts frames for relayed peers into the outboxes of the neighbours on the way.
     pub(crate) fn send_by_relay(&mut self, ctx: &mut Context<'_, Payload>) {
         for slot in self.cluster.connected().without(self.cut).iter() {
             let Some(peer) = self.cluster.peer(slot) else { continue };
@@ -103,7 +104,7 @@ impl Store {
         }
     }
 
-    /// A frame that came by relay, for this node or for one that it is to be passed on to.
+    /// Handles a frame that came by relay: it is for this node, or must be passed on.
     pub(crate) fn relayed(&mut self, to: &Identity, from: &Identity, numbers: (u64, u64), hops: u8, frame: &[u8]) {
         if to == self.cluster.view().me() {
             return self.take_relayed(from, numbers, frame);
@@ -129,7 +130,7 @@ impl Store {
         let heard = match &mut peer.channel {
             Channel::Relayed(relay) | Channel::Switched(relay, _) => relay.hear(theirs, mine),
             Channel::Direct => {
-                // The other end has lost the connection, and this end does not know it yet.
+                // The other end has lost the connection, but this end does not know it yet.
                 let alive_ms = self.echoes[slot].max(peer.since_ms);
                 if self.monotonic_ms > alive_ms + DEAD_AFTER_MS {
                     self.given_up.insert(slot);
@@ -158,10 +159,10 @@ impl Store {
         }
     }
 
-    /// Something came over the connection beside a relay; whether it is a frame to be kept until the relay ends.
+    /// Handles a frame over the connection beside a relay. Returns whether the frame must be kept until the relay ends.
     pub(crate) fn came_beside(&mut self, slot: usize, frame: &[u8]) -> bool {
         let Ok(frame) = Frame::decode(frame) else { return false };
-        // The other end sends frames once it has had a probe from here, or if it has no relay.
+        // The other end sends frames once it has received a probe from here, or if it has no relay.
         let beside = match (frame.number, frame.applied) {
             (0, 0) => Beside::Heard,
             (1, _) => Beside::Anew,
@@ -171,10 +172,10 @@ impl Store {
         frame.number > 0
     }
 
-    /// Sends probes over connections beside relays, and ends the relays beside connections that work.
+    /// Sends probes over connections beside relays. Ends a relay when the connection beside it works.
     pub(crate) fn probe(&mut self, ctx: &mut Context<'_, Payload>) {
         for (slot, beside) in self.cluster.connected_beside() {
-            // The end of another relay may have ended this one, too.
+            // Ending another relay may have ended this one too.
             if !self.cluster.is_relayed(slot) {
                 continue;
             }
@@ -189,19 +190,19 @@ impl Store {
             }
         }
         for slot in self.cluster.switched(self.monotonic_ms).iter() {
-            // What is missing now is lost.
+            // Frames that are missing now are lost.
             self.hear_early(slot);
         }
     }
 
-    /// A frame came over the connection of a peer.
+    /// Handles a frame that came over the connection of a peer.
     pub(crate) fn came_by_connection(&mut self, slot: usize, from: Option<&Pid>, frame: &Bytes) {
         let is_ahead = |bytes: &[u8]| {
             let decoded = Frame::decode(bytes);
             decoded.is_ok_and(|frame| frame.number > self.received[slot] + 1)
         };
         if self.cluster.is_switching(slot) && is_ahead(frame) {
-            // Frames before it are still on their way by relay.
+            // Frames with lower numbers are still on their way by relay.
             self.early.keep(from, frame);
             return;
         }
@@ -211,7 +212,7 @@ impl Store {
         }
     }
 
-    /// Takes the frames that came over a connection before the relay beside it had ended, as far as none is missing.
+    /// Handles frames that came over a connection before the relay beside it had ended, up to the first gap.
     fn go_on_with_early(&mut self, slot: usize) {
         let Some(peer) = self.cluster.peer(slot) else { return };
         let (name, creation, life) = (peer.name.clone(), peer.creation, peer.life);
@@ -230,7 +231,7 @@ impl Store {
         }
     }
 
-    /// Begins a relay anew: its new slot.
+    /// Begins a relay again. Returns its new slot.
     pub(crate) fn relay_again(&mut self, slot: usize, anew: Option<u64>) -> Option<usize> {
         let change = self.cluster.relay_again(slot, anew);
         self.changed(&change);

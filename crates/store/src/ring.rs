@@ -1,8 +1,7 @@
-//! Who holds which shard.
+//! Which nodes have which shard.
 //!
-//! The table is a pure function of the names of the members that are up, the number of shards and
-//! the replication factor. Every node computes it alone; nothing is agreed on, stored or sent. Stop
-//! *route* of a request.
+//! The table is a pure function of the names of the members that are up, the number of shards and the replication
+//! factor. Every node computes it alone; it is never agreed on, stored or sent. Stop *route* of a request.
 //!
 //! ```text
 //!              preference →
@@ -11,19 +10,18 @@
 //!   …                         one row per shard, `copies` columns
 //! ```
 //!
-//! [`bounded`] fills it. Shard by shard, in a fixed pseudo-random order, the nodes with the highest
-//! hash of (node, shard) take the copies; a node that already has its fair share plus
-//! [`TOLERANCE_PERCENT`] is passed over. Then the primaries are elected among those copies, within
-//! the same tolerance of an even share. What the hash prefers depends on the node and the shard
-//! alone, so a node that joins takes shards only for itself; the bound evens out what chance left
-//! uneven, at the price of a few more moves. `examples/placement.rs` measures both.
+//! [`bounded`] fills it. The shards are placed one by one, in a fixed pseudo-random order. The nodes with the highest
+//! hash of (node, shard) get the copies. A node that already has its fair share plus [`TOLERANCE_PERCENT`] is skipped.
+//! Then a primary is elected for each shard among its copies, within the same tolerance. The hash depends only on the
+//! node and the shard, so a node that joins takes shards only for itself. The bound corrects uneven chance, at the cost
+//! of a few more moves. `examples/placement.rs` measures both.
 //!
 //! Invariants:
-//! - The order in which names are given, and a name given twice, change nothing.
+//! - The order in which names are given, and a name given twice, make no difference.
 //! - Each row has `min(replicas, nodes)` distinct nodes.
 //! - No node has more copies, or is the primary of more shards, than [`bound`] allows.
-//! - Integers only: the same table on every machine and in every version. The table is part of what
-//!   a cluster is born with; to change the function is to move the data.
+//! - Only integers are used, so the table is the same on every machine and in every version. A cluster depends on it
+//!   from its forming: to change this function is to move the data.
 //!
 //! Papers: *Using Name-Based Mappings to Increase Hit Rates* (Thaler, Ravishankar, 1998) for
 //! highest random weight; *Consistent Hashing with Bounded Loads* (Mirrokni, Thorup, Zadimoghaddam,
@@ -36,10 +34,10 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::slot::is_shard_count;
 
-/// How far from its fair share a node may be loaded.
+/// How far from its fair share a node's load may be, in percent.
 pub const TOLERANCE_PERCENT: u64 = 2;
 
-/// A member's place among the sorted names of one [`Ring`]. Means nothing to another ring.
+/// A member's position among the sorted names of one [`Ring`]. It has no meaning for another ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeIndex(pub u16);
 
@@ -49,7 +47,7 @@ impl NodeIndex {
     }
 }
 
-/// The members that are up and the shards that each of them holds.
+/// The members that are up, and the shards that each of them has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ring {
     nodes: Vec<Box<str>>,
@@ -59,17 +57,17 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// The ring of these members, placed by [`bounded`]. `shards` is a power of two from 1 to
-    /// 16,384; with fewer than `replicas` (at least 1) nodes, every node holds every shard.
+    /// The ring of these members, placed by [`bounded`]. `shards` is a power of two from 1 to 16,384. `replicas` is at
+    /// least 1. With fewer nodes than `replicas`, every node has every shard.
     pub fn new(nodes: &[&str], shards: u16, replicas: u8) -> Self {
         Self::placed_by(bounded, nodes, shards, replicas)
     }
 
-    /// As [`Ring::new`], by another placement: another hash, weights per node, zones.
+    /// Like [`Ring::new`], but with another placement: another hash, weights per node, zones.
     ///
-    /// `place(nodes, shards, copies)` is given at least one name, sorted and distinct, and at most
-    /// as many `copies` as names. It returns one row of `copies` distinct nodes per shard, primary
-    /// first, and depends on its arguments alone.
+    /// `place(nodes, shards, copies)` gets at least one name, sorted and distinct. `copies` is at most the number of
+    /// names. It returns one row of `copies` distinct nodes for each shard, the primary first. The result must depend
+    /// only on its arguments.
     pub fn placed_by<P>(place: P, nodes: &[&str], shards: u16, replicas: u8) -> Self
     where
         P: FnOnce(&[&str], u16, usize) -> Vec<NodeIndex>,
@@ -102,8 +100,7 @@ impl Ring {
         }
     }
 
-    /// The holders of `shard` in order of preference, the primary first. Empty only if the ring has
-    /// no nodes.
+    /// The nodes that have `shard` in order of preference, the primary first. Empty only if the ring has no nodes.
     pub fn replicas(&self, shard: u16) -> &[NodeIndex] {
         assert!(shard < self.shards, "the ring has {} shards", self.shards);
         &self.table[usize::from(shard) * self.copies..][..self.copies]
@@ -119,7 +116,7 @@ impl Ring {
         &self.nodes[node.at()]
     }
 
-    /// Where `name` stands in this ring, if it is a member.
+    /// The position of `name` in this ring, if it is a member.
     pub fn index(&self, name: &str) -> Option<NodeIndex> {
         let at = self.nodes.binary_search_by(|node| (**node).cmp(name)).ok()?;
         Some(node_index(at))
@@ -135,22 +132,20 @@ impl Ring {
         self.shards
     }
 
-    /// How many copies there are of each shard: the replication factor, or all nodes if they are
-    /// fewer.
+    /// How many copies each shard has: the replication factor, or the number of nodes if there are fewer.
     pub fn copies(&self) -> usize {
         self.copies
     }
 }
 
-/// The most a node may take of `total` things spread over `nodes`: its fair share and the
-/// tolerance, rounded up.
+/// The most that a node may have of `total` items spread over `nodes`: its fair share plus the tolerance, rounded up.
 pub fn bound(total: usize, nodes: usize) -> usize {
     let (total, nodes) = (total as u64, nodes as u64);
     (total * (100 + TOLERANCE_PERCENT)).div_ceil(nodes * 100) as usize
 }
 
-/// The least that a node should have of `total` things spread over `nodes`: [`bound`]'s other side,
-/// rounded down.
+/// The least that a node should have of `total` items spread over `nodes`: its fair share less the tolerance, rounded
+/// down.
 fn least(total: usize, nodes: usize) -> usize {
     let (total, nodes) = (total as u64, nodes as u64);
     (total * (100 - TOLERANCE_PERCENT) / (nodes * 100)) as usize
@@ -179,21 +174,19 @@ pub fn bounded(nodes: &[&str], shards: u16, copies: usize) -> Vec<NodeIndex> {
     table
 }
 
-/// The shards in the order in which they are placed: pseudo-random, always the same.
+/// The order in which the shards are placed: pseudo-random, always the same.
 fn shuffled(shards: u16) -> Vec<u16> {
     let mut order: Vec<u16> = (0..shards).collect();
     order.sort_by_cached_key(|shard| xxh3_64(&shard.to_le_bytes()));
     order
 }
 
-/// The places that the nodes have left for copies, kept such that every shard left to place finds
-/// enough of them.
+/// How many more copies each node may take, kept such that every shard left to place can still be placed.
 ///
-/// With `m` shards left, a node can use at most `min(left, m)` of its places, since it takes a
-/// shard only once; the shards fit exactly if these sum to at least `m · copies`. `spare` is by how
-/// much they exceed it. A *roomy* node, one with a place for each of the `m`, that is not chosen
-/// will never use one of its places, and that is the only way to lose a spare one. So when none is
-/// spare, roomy nodes are chosen whatever their weight.
+/// With `m` shards left, a node can use at most `min(left, m)` of its places, since it takes a shard only once. The
+/// shards fit exactly if these numbers add up to at least `m · copies`; `spare` is the excess. A *roomy* node has a
+/// place for each of the `m` shards. If a roomy node is not chosen, one of its places is never used: that is the only
+/// way to lose a spare place. So when `spare` is 0, roomy nodes are chosen whatever their weight.
 struct Room {
     left: Vec<usize>,
     shards_left: usize,
@@ -214,7 +207,7 @@ impl Room {
         self.left[node.at()] >= self.shards_left
     }
 
-    /// Fills `row` with the heaviest of `candidates`, heaviest first, and takes a place of each.
+    /// Fills `row` with the heaviest of `candidates`, heaviest first, and uses up a place of each.
     fn take(&mut self, candidates: &mut Vec<(u64, NodeIndex)>, row: &mut [NodeIndex]) {
         candidates.retain(|(_, node)| self.left[node.at()] > 0);
         let mut roomy = candidates.iter().filter(|(_, node)| self.is_roomy(*node)).count();
@@ -236,7 +229,7 @@ impl Room {
     }
 }
 
-/// Moves to the front of each row the node that is to be the shard's primary.
+/// Moves each shard's primary to the front of its row.
 fn elect_primaries(table: &mut [NodeIndex], order: &[u16], nodes: usize, copies: usize) {
     let mut election = Election::new(table, order, nodes, copies);
     for &shard in order {
@@ -251,20 +244,19 @@ fn elect_primaries(table: &mut [NodeIndex], order: &[u16], nodes: usize, copies:
     }
 }
 
-/// Who is the primary of which shard, while this is being settled.
+/// The primary of each shard while primaries are being elected.
 ///
-/// The first replica that is below [`bound`] is elected. If none is, primaries move along the
-/// shortest chain of shards that ends at a node that is. There always is one: `t` shards that can
-/// only choose among `k` nodes put `t · copies` copies on them, so `t` is at most
-/// `k · bound(copies · shards) / copies`, which is no more than the `k · bound(shards)` shards that
-/// they may be the primaries of (Hall's theorem).
+/// The first replica that is below [`bound`] is elected. If there is none, primaries move along the shortest chain of
+/// shards that ends at a node below its bound. Such a chain always exists. `t` shards that can only choose among `k`
+/// nodes put `t · copies` copies on them. So `t` is at most `k · bound(copies · shards) / copies`, which is no more
+/// than the `k · bound(shards)` shards that these nodes may be primary of (Hall's theorem).
 struct Election {
     /// The replicas of each shard by weight, `copies` to a row.
     replicas: Vec<NodeIndex>,
     copies: usize,
     /// The shards that each node has a copy of.
     held: Vec<Vec<u16>>,
-    /// The primary of each shard that has one yet.
+    /// The primary of each shard that already has one.
     primary: Vec<Option<NodeIndex>>,
     /// How many shards each node is the primary of.
     counts: Vec<usize>,
@@ -292,8 +284,8 @@ impl Election {
         start..start + self.copies
     }
 
-    /// Gives `shard` a primary. The search is breadth first and starts at its replicas, so that
-    /// others are moved only if none of them has room.
+    /// Gives `shard` a primary. The search is breadth first and starts at its replicas, so other primaries move only if
+    /// none of its replicas has room.
     fn elect(&mut self, shard: u16) {
         let most = bound(self.primary.len(), self.counts.len());
         let mut takes = vec![None; self.counts.len()];
@@ -313,8 +305,7 @@ impl Election {
         unreachable!("a table of copies within the bound has primaries within the bound");
     }
 
-    /// Notes in `takes` that the replicas of `shard` that were not reached before could become its
-    /// primary.
+    /// Marks in `takes` the replicas of `shard` that were not reached before: each could become its primary.
     fn reach(&self, shard: u16, takes: &mut [Option<u16>], queue: &mut VecDeque<NodeIndex>) {
         for &node in &self.replicas[self.row(shard)] {
             if takes[node.at()].is_none() {
@@ -324,8 +315,8 @@ impl Election {
         }
     }
 
-    /// Makes `last` the primary of the shard it takes, that shard's primary until now the primary
-    /// of the one it takes in turn, and so on back to `shard`.
+    /// Makes `last` the primary of the shard it takes. The former primary of that shard becomes the primary of the
+    /// shard that it takes in turn, and so on back to `shard`.
     fn shift(&mut self, shard: u16, last: NodeIndex, takes: &[Option<u16>]) {
         let mut node = last;
         loop {
@@ -338,8 +329,8 @@ impl Election {
         }
     }
 
-    /// Hands `shard` from a primary with more than its even share to a replica that lacks more than
-    /// the tolerance.
+    /// If the primary of `shard` has more than its even share, passes the shard to a replica whose share is below the
+    /// tolerance.
     fn relieve(&mut self, shard: u16) {
         let (shards, nodes) = (self.primary.len(), self.counts.len());
         let Some(primary) = self.primary[usize::from(shard)] else {
@@ -379,7 +370,7 @@ mod tests {
         Ring::new(&names.iter().map(String::as_str).collect::<Vec<_>>(), shards, replicas)
     }
 
-    /// How often each node stands in the first `columns` columns.
+    /// How often each node occurs in the first `columns` columns.
     fn counts(ring: &Ring, columns: usize) -> Vec<usize> {
         let mut counts = vec![0; ring.nodes().len()];
         for shard in 0..ring.shards() {
@@ -390,7 +381,7 @@ mod tests {
         counts
     }
 
-    /// The first broken invariant of the file's header, in words.
+    /// The first broken invariant of the file's header, as text.
     fn check(ring: &Ring, replicas: u8) -> Result<(), String> {
         let nodes = ring.nodes().len();
         for shard in 0..ring.shards() {
@@ -410,21 +401,21 @@ mod tests {
         Ok(())
     }
 
-    /// By how many thousandths of an even share the fullest or the emptiest node is off.
+    /// The largest difference from an even share, in thousandths of it.
     fn unevenness(counts: &[usize]) -> usize {
         let total: usize = counts.iter().sum();
         let off = counts.iter().map(|count| (count * counts.len()).abs_diff(total));
         off.max().unwrap_or(0) * 1_000 / total
     }
 
-    /// What happens to a ring when it becomes another, in thousandths.
+    /// The changes from one ring to another, in thousandths.
     #[derive(Debug)]
     struct Moves {
-        /// Copies that their node did not have before, of all copies.
+        /// Copies on nodes that did not have them before, as a part of all copies.
         copies: usize,
-        /// The part of those on nodes that were there before.
+        /// The part of those on nodes that were members before.
         stray: usize,
-        /// Shards whose primary went from one old node to another, of all shards.
+        /// Shards whose primary changed from one old node to another, as a part of all shards.
         turned: usize,
     }
 
@@ -460,7 +451,7 @@ mod tests {
             joined.copies <= 167 + 5 && joined.stray <= 5 && joined.turned <= 20,
             "{joined:?}"
         );
-        assert_eq!(ring_of(&salps(5), SHARDS, 3), five, "taking it away restores the table");
+        assert_eq!(ring_of(&salps(5), SHARDS, 3), five, "removing it restores the table");
         let left = moves(&six, &five);
         assert!(left.copies <= 167 + 5, "{left:?}");
     }
@@ -478,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handful_of_keys_is_even_already() {
+    fn a_few_keys_are_spread_evenly() {
         let five = ring_of(&salps(5), SHARDS, 3);
         let mut primary = [0; 5];
         let mut held = [0; 5];
@@ -493,9 +484,9 @@ mod tests {
         assert!(unevenness(&held) <= 100, "{held:?}");
     }
 
-    /// Nodes of different versions must place alike: these rows may never change.
+    /// Nodes of different versions must place shards alike, so these rows must never change.
     #[test]
-    fn the_table_is_the_same_for_ever() {
+    fn the_table_never_changes() {
         let five = ring_of(&salps(5), SHARDS, 3);
         let bytes: Vec<u8> = five.table.iter().flat_map(|node| node.0.to_le_bytes()).collect();
         assert_eq!(xxh3_64(&bytes), 3_216_344_621_808_209_416);
@@ -518,9 +509,9 @@ mod tests {
         assert_eq!(ring.index("c@h"), None);
     }
 
-    /// Weights per node swap in: here the weight is how many hashes a node may draw.
+    /// A placement with weights per node: here the weight is the number of hashes that a node draws.
     #[test]
-    fn another_placement_swaps_in() {
+    fn another_placement_can_be_used() {
         let draws = [("a@h", 1), ("b@h", 2), ("c@h", 1)];
         let weighted = |nodes: &[&str], shards: u16, copies: usize| {
             let mut table = Vec::new();
@@ -585,7 +576,7 @@ mod tests {
         }
 
         #[test]
-        fn a_join_moves_little_but_the_newcomers_share(names in members(), replicas in 1..=4_u8) {
+        fn a_join_moves_little_beyond_the_new_nodes_share(names in members(), replicas in 1..=4_u8) {
             prop_assume!(names.len() > usize::from(replicas));
             let before = ring_of(&names[1..], SHARDS, replicas);
             let joined = moves(&before, &ring_of(&names, SHARDS, replicas));
@@ -593,7 +584,7 @@ mod tests {
         }
 
         #[test]
-        fn a_leave_moves_little_but_what_was_held(names in members(), replicas in 1..=4_u8) {
+        fn a_leave_moves_little_beyond_the_copies_of_the_node(names in members(), replicas in 1..=4_u8) {
             prop_assume!(names.len() > usize::from(replicas));
             let before = ring_of(&names, SHARDS, replicas);
             let held = counts(&before, before.copies())[0] * 1_000;

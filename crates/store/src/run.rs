@@ -1,4 +1,4 @@
-//! Batches under way: what a batch still waits for, and where its replies go.
+//! Batches under way: what each still waits for, and where its replies go.
 
 use alloc::{boxed::Box, vec::Vec};
 use smallvec::{SmallVec, smallvec};
@@ -11,7 +11,7 @@ use crate::{
     quorum::{Level, Quorum, Verdict},
 };
 
-/// Names a run for as long as it is under way.
+/// The id of a run while it is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RunId {
     place: u32,
@@ -25,15 +25,15 @@ pub(crate) enum Origin {
     Client,
     /// To the peer that forwarded it.
     Peer { slot: usize, life: u64, token: u64 },
-    /// Into one place of another run.
+    /// Into one place of another run, as part of one of its requests.
     Part { of: RunId, slot: Slot, fold: Fold },
-    /// Into these places of another run, one by one.
+    /// Into these places of another run, one reply each.
     Again { of: RunId, slots: Vec<Slot> },
     /// To a BEAM process.
     Beam(Box<crate::beam::Caller>),
 }
 
-/// A set of shards. Costs nothing as long as it is empty.
+/// A set of shards. It allocates nothing while it is empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ShardSet(Vec<u64>);
 
@@ -51,11 +51,11 @@ impl ShardSet {
     }
 }
 
-/// Writes that are applied here and wait for the same others to hold them too. They are of one run and so in the same
-/// frames, or in ones before.
+/// Writes of one run that are applied here and wait for the same peers to hold them. They are all in the frame being
+/// gathered, or in frames before it.
 #[derive(Debug)]
 pub(crate) struct Writes {
-    /// Their replies, which turn into errors if the writes are not confirmed.
+    /// Their replies, which become errors if the writes are not acknowledged.
     pub marks: SmallVec<[Mark; 4]>,
     pub quorum: Quorum,
 }
@@ -66,9 +66,9 @@ pub(crate) struct Parcel {
     pub peer: usize,
     pub keyspace: u16,
     pub requests: Vec<u8>,
-    /// Places of their replies, with the number of each request in its batch.
+    /// The places of their replies, with the index of each request in its batch.
     pub slots: Vec<(Slot, u32)>,
-    /// Only reads: they may be asked of another if the peer is lost.
+    /// Whether all are reads: these may be sent to another node if the peer is lost.
     pub reads_only: bool,
 }
 
@@ -76,33 +76,32 @@ pub(crate) struct Parcel {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub origin: Origin,
-    /// Its session and its batch. A client gets back the box it gave.
+    /// Its session and its batch. The client gets back the box that it sent.
     pub ask: Box<Ask>,
-    /// Times its requests were forwarded before.
+    /// How often its requests were forwarded before.
     pub hops: u8,
-    /// Monotonic milliseconds by which it is answered.
+    /// The monotonic time, in milliseconds, by which it is answered.
     pub deadline_ms: u64,
-    /// By how many milliseconds the wall clock of the node that was asked is ahead of cluster time.
+    /// How many milliseconds the wall clock of the client's node is ahead of cluster time.
     pub wall_ahead_ms: i64,
-    /// What it begins now is the last of it, and of the runs it is a part of: nothing that is sent to a peer later may
-    /// overtake it, so the peer may put it off.
+    /// Whether its last requests are being started: neither this run nor its parent runs will send anything later to
+    /// the same peer. So the peer may defer the rest.
     pub is_last: bool,
     pub writes: Vec<Writes>,
-    /// Peers whose acknowledgement of the frame now being gathered is waited for.
+    /// Peers whose acknowledgement of the frame being gathered is waited for.
     pub awaited: PeerSet,
     pub parcels: Vec<Parcel>,
-    /// By shard: requests that wait until the shard is settled.
+    /// Requests that wait until their shard is settled, by shard.
     pub parked: Vec<(usize, Parcel)>,
-    /// When what waits for that is refused; 0: nothing has waited yet.
+    /// When waiting requests are refused; 0 if none has waited yet.
     pub parked_until_ms: u64,
-    /// The peer whose client asked, and its number among the peers; `None`: a client of this node.
+    /// The slot and the life of the peer that forwarded it; `None` for a run of this node.
     pub asker: Option<(usize, u64)>,
-    /// Names of the parcels under way.
+    /// Tokens of the parcels under way.
     pub sent: Vec<u64>,
-    /// Shards with a write that another node executes, or that waits and may be sent to one: what is read of them
-    /// afterwards is read there too.
+    /// Shards with a write that another node executes or may execute. Later reads of these shards go to the same node.
     pub written_elsewhere: ShardSet,
-    /// Parcels and parts that have not come back.
+    /// Number of parcels and parts that have not come back.
     pub open: u32,
 }
 
@@ -127,7 +126,7 @@ impl Run {
         }
     }
 
-    /// The run that it is a part of.
+    /// The run that this run is a part of.
     pub(crate) fn parent(&self) -> Option<RunId> {
         match self.origin {
             Origin::Part { of, .. } | Origin::Again { of, .. } => Some(of),
@@ -135,7 +134,7 @@ impl Run {
         }
     }
 
-    /// Whether whoever asked takes the replies in pieces and asks for the rest.
+    /// Whether the requester accepts the replies in pieces, and asks for the rest.
     pub(crate) fn is_piecemeal(&self) -> bool {
         match self.origin {
             Origin::Client => self.ask.session.piecemeal,
@@ -144,7 +143,7 @@ impl Run {
         }
     }
 
-    /// Notes a write that was sent to `sent` and whose reply begins at `mark`.
+    /// Notes a write that was sent to `sent`, and whose reply begins at `mark`.
     pub(crate) fn wrote(&mut self, mark: Mark, level: Level, sent: PeerSet, excused: PeerSet) {
         if level == Level::One || sent.is_empty() {
             return;
@@ -160,34 +159,34 @@ impl Run {
         }
     }
 
-    /// `peer` holds all writes that were sent to it.
+    /// Notes that `peer` holds all writes that were sent to it.
     pub(crate) fn acknowledge(&mut self, peer: usize) {
         for write in &mut self.writes {
             write.quorum.ack(peer);
         }
     }
 
-    /// `peer` is lost.
+    /// Notes that `peer` is lost.
     pub(crate) fn lose(&mut self, peer: usize) {
         for write in &mut self.writes {
             write.quorum.lose(peer);
         }
     }
 
-    /// Peers that keep it waiting for their acknowledgement.
+    /// Peers whose acknowledgement the run still waits for.
     pub(crate) fn silent(&self) -> PeerSet {
         self.writes
             .iter()
             .fold(PeerSet::EMPTY, |set, write| set.union(write.quorum.silent()))
     }
 
-    /// Nothing is waited for.
+    /// Whether the run waits for nothing more.
     pub(crate) fn is_settled(&self) -> bool {
         self.open == 0 && self.writes.iter().all(|write| write.quorum.verdict() == Verdict::Met)
     }
 }
 
-/// All runs under way, in reused places.
+/// All runs under way. Their places are reused.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     places: Vec<(u32, Option<Box<Run>>)>,
@@ -195,7 +194,7 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// A name for a run that is not stored yet.
+    /// Reserves an id for a run that is not stored yet.
     pub(crate) fn reserve(&mut self) -> RunId {
         let place = self.free.pop().unwrap_or_else(|| {
             self.places.push((0, None));
@@ -207,7 +206,7 @@ impl Runs {
         }
     }
 
-    /// Stores a run under its name.
+    /// Stores a run under its id.
     pub(crate) fn put(&mut self, id: RunId, run: Box<Run>) {
         let place = &mut self.places[id.place as usize];
         assert!(
@@ -217,19 +216,19 @@ impl Runs {
         place.1 = Some(run);
     }
 
-    /// The run of this name, while it is under way.
+    /// The run with this id, while it is under way.
     pub(crate) fn get(&mut self, id: RunId) -> Option<&mut Run> {
         let (life, run) = self.places.get_mut(id.place as usize)?;
         if *life == id.life { run.as_deref_mut() } else { None }
     }
 
-    /// Takes a run out for a moment: [`Runs::put`] brings it back under its name.
+    /// Takes a run out for a moment. [`Runs::put`] brings it back under its id.
     pub(crate) fn lend(&mut self, id: RunId) -> Option<Box<Run>> {
         let (life, run) = self.places.get_mut(id.place as usize)?;
         if *life == id.life { run.take() } else { None }
     }
 
-    /// Ends a run: its name is not used again.
+    /// Ends a run. Its id is not used again.
     pub(crate) fn take(&mut self, id: RunId) -> Option<Box<Run>> {
         let (life, run) = self.places.get_mut(id.place as usize)?;
         if *life != id.life {
@@ -241,7 +240,7 @@ impl Runs {
         Some(run)
     }
 
-    /// Gives a reserved name back unused.
+    /// Gives back a reserved id that was not used.
     pub(crate) fn release(&mut self, id: RunId) {
         let place = &mut self.places[id.place as usize];
         assert!(
@@ -252,7 +251,7 @@ impl Runs {
         self.free.push(id.place);
     }
 
-    /// Names of all runs under way.
+    /// Ids of all runs under way.
     pub(crate) fn ids(&self) -> Vec<RunId> {
         let named = |(place, (life, run)): (usize, &(u32, Option<Box<Run>>))| {
             run.is_some().then_some(RunId {
@@ -263,7 +262,7 @@ impl Runs {
         self.places.iter().enumerate().filter_map(named).collect()
     }
 
-    /// How many are under way.
+    /// How many runs are under way.
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }

@@ -1,29 +1,28 @@
 //! One replica of one shard: its objects, its clock, and the events, merges and reads on them.
 //!
-//! Each write at a primary is a dot. It removes the siblings that the replica has seen, adds its
-//! own or none, and travels as a delta; deltas may come late, twice, in any order or never. What
-//! never came is found by comparing clocks (`entropy.rs`) and sent as single keys or as the whole
-//! shard (`stream.rs`). After *DottedDB: Anti-Entropy without Merkle Trees, Deletes without
-//! Tombstones* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), with one clock per shard.
+//! Each write at a primary is a dot. It removes the siblings that the replica has seen, and adds its own or none. It is
+//! sent as a delta. Deltas may come late, twice, in any order or never. Missing deltas are found by comparing clocks
+//! (`entropy.rs`), and are sent as single keys or as the whole shard (`stream.rs`). After *DottedDB: Anti-Entropy
+//! without Merkle Trees, Deletes without Tombstones* (Gonçalves, Almeida, Baquero, Fonte, SRDS 2017), with one clock
+//! for each shard.
 //! Invariants:
 //!
-//! - The one law: a dot enters the clock only together with what its event did to its key; so two
-//!   replicas with equal clocks hold equal siblings.
+//! - The main law: a dot enters the clock only together with the effect of its event on its key. So two replicas with
+//!   equal clocks have equal siblings.
 //! - Every sibling's dot is in the clock.
-//! - A key has seen its context, the clock, and `wiped`. Contexts keep only what the other two
-//!   lack, so a key that was deleted vanishes as soon as the clock covers its past.
-//! - The writer's own dots are never used twice, not even after the replica was given up and taken
-//!   again: hand [`Shard::last`] of the former replica to [`Shard::new`].
+//! - A key has seen its context, the clock, and `wiped`. Contexts keep only dots that the other two lack. So a deleted
+//!   key disappears as soon as the clock covers its past.
+//! - The writer's own dots are never used twice, not even after the replica was dropped and created again: pass
+//!   [`Shard::last`] of the former replica to [`Shard::new`].
 //!
-//! *Counting* does not overwrite what others wrote. A writer's increments on a key form a run,
-//! which a put or a delete ends; the run is one sibling with the running sum, and each new dot of
-//! it overwrites all its earlier ones, so that a lost delta in between does not matter. A put or
-//! delete on one side of a cut ends the runs it has seen; a run that goes on at the other side
-//! survives it whole.
+//! *Counting* does not overwrite what others wrote. The increments of a writer on a key form a run, which a put or a
+//! delete ends. The run is one sibling with the running sum. Each new dot of the run overwrites all its earlier dots,
+//! so a lost delta in between does no harm. A put or delete on one side of a partition ends the runs that it has seen.
+//! If a run goes on at the other side, the whole run survives.
 //!
-//! *Expiry* hides a key at every replica at once, and is a delete at one of them, the primary, some
-//! time later. A replica that freed it by itself would lack what a counter is the sum of, should
-//! another writer have extended it meanwhile (`docs/decisions/0019`).
+//! *Expiry* hides a key at every replica at once. Some time later the primary deletes it, with an event. If each
+//! replica freed the key by itself, and another writer had extended it meanwhile, the replica would lack a part of a
+//! counter's sum (`docs/decisions/0019`).
 
 mod entropy;
 mod stream;
@@ -49,58 +48,58 @@ use crate::table::{self, Content, Record};
 /// One replica of one shard.
 pub struct Shard {
     writer: Writer,
-    /// Own dots up to here may have been used by a former replica.
+    /// A former replica of the same writer may have used dots up to this counter.
     floor: u64,
     clock: Clock,
-    /// What every key of the shard has seen beyond the clock, because it was wiped.
+    /// Dots that every key of the shard has seen beyond the clock, because of a wipe.
     wiped: Clock,
     objects: Objects,
-    /// None while there is no other replica to send it to.
+    /// None while there is no other replica to send recent writes to.
     recent: Option<Recent>,
     feeds: Vec<Feed>,
-    /// By how many dots the clock has grown since contexts were last shed.
+    /// How many dots the clock has gained since contexts were last shed.
     unshed: usize,
 }
 
-/// What a key shows to a read.
+/// A key as a read shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View<'a> {
     /// When it was last written.
     pub stamp: Stamp,
-    /// When it ends, in milliseconds of the calendar.
+    /// When it expires, in milliseconds of the calendar.
     pub expiry_ms: Option<u64>,
-    /// What it holds.
+    /// Its value.
     pub value: Value<'a>,
 }
 
 /// A delta that was received.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
-    /// What it said; its stamp is to be observed, its dot to be acknowledged.
+    /// Its content. The caller must observe its stamp and acknowledge its dot.
     pub delta: Delta<'a>,
-    /// Whether it was the first time.
+    /// Whether it was new here.
     pub fresh: bool,
 }
 
-/// Why a key cannot be counted on.
+/// Why a value cannot be incremented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CountError {
-    /// It holds something else than an integer of 64 bits.
+    /// The value is not an integer of 64 bits.
     NotAnInteger,
     /// The sum would not fit into 64 bits.
     Overflow,
 }
 
-/// What a shard holds.
+/// The size of a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Keys with a value, expired ones not yet freed included.
+    /// Keys with a value, including expired keys that are not deleted yet.
     pub keys: usize,
-    /// Objects that are not one sibling without context.
+    /// Objects kept aside because they are not simple.
     pub aside: usize,
-    /// Objects that wait for the clock to cover their context.
+    /// Objects with a context, which wait for the clock to cover it.
     pub contexts: usize,
-    /// Heap bytes, recent writes included.
+    /// Heap bytes, including recent writes.
     pub memory_bytes: usize,
     /// Streams of the whole shard under way to peers.
     pub streams: usize,
@@ -116,8 +115,8 @@ impl core::fmt::Debug for Shard {
 }
 
 impl Shard {
-    /// An empty replica that writes as `writer` and uses no dot up to `floor`: 0, or
-    /// [`Shard::last`] of the replica that the same writer gave up earlier.
+    /// An empty replica that writes as `writer` and uses no dot up to `floor`. `floor` is 0, or [`Shard::last`] of the
+    /// replica that the same writer dropped earlier.
     pub fn new(writer: Writer, floor: u64) -> Self {
         Self {
             writer,
@@ -131,12 +130,12 @@ impl Shard {
         }
     }
 
-    /// All dots it has seen.
+    /// All dots that the replica has seen.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The highest counter that its writer may have used here.
+    /// The highest counter that its writer may have used in this shard.
     pub fn last(&self) -> u64 {
         self.clock
             .last(self.writer)
@@ -144,22 +143,22 @@ impl Shard {
             .max(self.floor)
     }
 
-    /// How many keys it holds, expired ones not yet freed included.
+    /// How many keys it has, including expired keys that are not deleted yet.
     pub fn len(&self) -> usize {
         self.objects.len()
     }
 
-    /// How many of them have a deadline, but for those with several values since a cut.
+    /// How many of them have a deadline. Keys with several values since a partition are not included.
     pub fn expiring(&self) -> usize {
         self.objects.table.expiring()
     }
 
-    /// Whether it holds no key.
+    /// Whether it has no keys.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What it holds, in numbers; constant time.
+    /// Its size, in constant time.
     pub fn stats(&self) -> Stats {
         let recent = self.recent.as_ref().map_or(0, Recent::memory_bytes);
         Stats {
@@ -171,14 +170,14 @@ impl Shard {
         }
     }
 
-    /// The keys and what they hold.
+    /// The keys and their contents.
     #[inline]
     pub(crate) fn objects(&self) -> &Objects {
         &self.objects
     }
 
-    /// Whether to remember recent writes for peers that miss a few. Not worth the memory while
-    /// there are none.
+    /// Sets whether recent writes are remembered, for peers that miss a few. Without peers they are not worth the
+    /// memory.
     pub fn remember(&mut self, on: bool) {
         if on {
             self.recent.get_or_insert_default();
@@ -189,13 +188,12 @@ impl Shard {
 
     // Reads
 
-    /// What `key` shows at `now_ms` of the calendar.
+    /// The value of `key` at `now_ms` of the calendar.
     pub fn view(&self, key: &[u8], now_ms: u64) -> Option<View<'_>> {
         self.view_hashed(table::hash(key), key, now_ms)
     }
 
-    /// A number that is equal on replicas where `key` holds the same writes, and changes with each
-    /// of them.
+    /// A number that is equal on replicas where `key` has the same writes, and changes with each write.
     pub fn version(&self, key: &[u8]) -> Option<u64> {
         let of = |dot: Dot| crate::clock::mix(dot.writer.0 ^ crate::clock::mix(dot.counter));
         match self.objects.get(table::hash(key), key)? {
@@ -208,9 +206,9 @@ impl Shard {
         }
     }
 
-    /// Up to about `limit` keys whose hash is at least `from_hash`, in the order of their hashes,
-    /// with what they show at `now_ms`; and the hash to go on from, if there are more. A key that
-    /// is there from the first call to the last is met exactly once.
+    /// About `limit` keys whose hash is at least `from_hash`, in the order of their hashes, with their values at
+    /// `now_ms`; and the hash to go on from, if there are more. A key that exists from the first call to the last is
+    /// returned exactly once.
     pub fn scan(&self, from_hash: u64, limit: usize, now_ms: u64) -> (Vec<(&[u8], View<'_>)>, Option<u64>) {
         let (found, next) = self.objects.scan(from_hash, limit);
         let living = found.into_iter().filter_map(|(_, key, found)| {
@@ -220,8 +218,8 @@ impl Shard {
         (living.collect(), next)
     }
 
-    /// A key drawn with `random`, which must be even over all of `u64`. Simple objects only, unless
-    /// there are none.
+    /// A key picked by `random`, which must be uniform over all of `u64`. Only simple objects are picked, unless there
+    /// are none.
     pub fn random(&self, random: u64) -> Option<&[u8]> {
         let simple = self.objects.table.random(random).map(|(key, _)| key);
         simple.or_else(|| {
@@ -238,9 +236,9 @@ impl Shard {
 
     // Events at a primary
 
-    /// Sets `key` to `bytes`, which are of `format` (at most
-    /// [`FORMAT_MAX`](crate::table::FORMAT_MAX)), whatever it held. Like all events it appends what the other replicas
-    /// must hear to `delta`; give none if there are no others.
+    /// Sets `key` to `bytes` of `format` (at most [`FORMAT_MAX`](crate::table::FORMAT_MAX)), and replaces any old
+    /// value. Like all events, it appends to `delta` what the other replicas must receive. `delta` is none if there are
+    /// no other replicas.
     pub fn put(
         &mut self,
         key: &[u8],
@@ -261,16 +259,15 @@ impl Shard {
         record.dot
     }
 
-    /// Removes what `key` holds. None, and no event, if that is nothing at `now_ms`.
+    /// Removes `key`. Returns none, without an event, if the key has no value at `now_ms`.
     pub fn delete(&mut self, key: &[u8], stamp: Stamp, now_ms: u64, delta: Option<&mut Vec<u8>>) -> Option<Dot> {
         let hash = table::hash(key);
         self.view_hashed(hash, key, now_ms)?;
         Some(self.remove(hash, key, stamp, delta))
     }
 
-    /// Looks at some objects, up to `limit` of the simple ones and of the others, going on where the last call ended.
-    /// Those that are overdue are deleted, and each named to `gone` with the dot of its event. Answers how many it
-    /// looked at.
+    /// Looks at up to `limit` simple objects and as many others, starting where the last call ended. Overdue objects
+    /// are deleted; each is passed to `gone` with the dot of its event. Returns how many objects were looked at.
     pub fn expire(
         &mut self,
         overdue: Overdue,
@@ -287,8 +284,8 @@ impl Shard {
         looked
     }
 
-    /// Adds `by` to `key` and answers the sum; a key that holds nothing at `now_ms` starts from 0,
-    /// and one that expires still does.
+    /// Adds `by` to `key` and returns the sum. A key without a value at `now_ms` starts from 0. A key that has an
+    /// expiry keeps it.
     pub fn count(
         &mut self,
         key: &[u8],
@@ -322,7 +319,7 @@ impl Shard {
         Ok((self.run(hash, key, by, expiry_ms, stamp, delta), sum))
     }
 
-    /// Changes when `key` ends. None, and no event, if it holds nothing at `now_ms`.
+    /// Changes the expiry of `key`. Returns none, without an event, if the key has no value at `now_ms`.
     pub fn touch(
         &mut self,
         key: &[u8],
@@ -343,7 +340,7 @@ impl Shard {
         }
     }
 
-    /// Removes all that the shard holds, with one dot.
+    /// Removes everything in the shard, with one dot.
     pub fn wipe(&mut self, stamp: Stamp, delta: Option<&mut Vec<u8>>) -> Dot {
         let dot = self.next();
         if let Some(out) = delta {
@@ -364,7 +361,7 @@ impl Shard {
         }
     }
 
-    /// An event that removes all that was seen of the key.
+    /// An event that removes everything seen of the key.
     fn remove(&mut self, hash: u64, key: &[u8], stamp: Stamp, delta: Option<&mut Vec<u8>>) -> Dot {
         let dot = self.next();
         let context = self.take_context(hash, key);
@@ -385,7 +382,7 @@ impl Shard {
         dot
     }
 
-    /// An event that overwrites all that was seen of the key.
+    /// An event that overwrites everything seen of the key.
     fn overwrite(&mut self, hash: u64, key: &[u8], record: &Record<'_>, delta: Option<&mut Vec<u8>>) {
         let context = self.take_context(hash, key);
         if let Some(out) = delta {
@@ -408,13 +405,13 @@ impl Shard {
         }
     }
 
-    /// The context of a key that is about to be overwritten; nothing of the key is left aside.
+    /// The context of a key that is about to be overwritten. The key is removed from the objects aside.
     fn take_context(&mut self, hash: u64, key: &[u8]) -> Clock {
         let aside = self.objects.take_aside(hash, key);
         aside.map(|object| object.context).unwrap_or_default()
     }
 
-    /// An event that goes on with the writer's own run, or begins one, beside what the key holds.
+    /// An event that continues the writer's own run, or begins one, beside the other content of the key.
     fn run(
         &mut self,
         hash: u64,
@@ -469,8 +466,8 @@ impl Shard {
 
     // Deltas from other replicas
 
-    /// Takes one delta off `reader` and merges it. One that was seen before changes nothing; one
-    /// that is malformed neither.
+    /// Takes one delta from `reader` and merges it. A delta that was seen before changes nothing, and neither does a
+    /// malformed one.
     pub fn receive<'a>(&mut self, reader: &mut Reader<'a>) -> Result<Received<'a>, Malformed> {
         let delta = Delta::take(reader)?;
         let fresh = !self.clock.contains(delta.dot);
@@ -484,19 +481,19 @@ impl Shard {
         Ok(Received { delta, fresh })
     }
 
-    /// Loads what every event changes: the clock, and the end of the recent writes. The value is of no use but that it
-    /// was loaded.
+    /// Reads what every event changes, so that it is in the CPU cache: the clock, and the end of the recent writes. The
+    /// result has no other use.
     #[inline]
     pub(crate) fn load_clock(&self) -> usize {
         self.clock.load() ^ self.recent.as_ref().map_or(0, Recent::load)
     }
 
-    /// An event of a peer that leaves `record` of `key`, or nothing.
+    /// Applies an event of a peer that leaves `record` of `key`, or nothing.
     fn receive_event(&mut self, delta: &Delta<'_>, key: &[u8], record: Option<&Record<'_>>) {
         let hash = table::hash(key);
         let &Delta { dot, context, .. } = delta;
         let overwritten = |held: Record<'_>| context.contains(held.dot);
-        // The usual case: nothing came in between, and the key holds one write that is overwritten.
+        // The usual case: no dots are missing, and the key has one write, which is overwritten.
         let simple = self.wiped.is_empty()
             && context.is_covered_by(&self.clock)
             && self.objects.get_aside(hash, key).is_none()
@@ -531,17 +528,16 @@ impl Shard {
 
     // Upkeep
 
-    /// Closes dots that died with their writers: adds `dead` to the clock, so that contexts need no
-    /// longer wait for them. Lawful only if no replica that may ever come back holds any of them:
-    /// their writer is gone for good and the current replicas are in sync with each other. `dead`
-    /// is what they have found out together, normally all of a writer up to the highest counter in
-    /// any clock or in [`Shard::waiting`]; each of them must close the same.
+    /// Closes dots that were lost with their writers: adds `dead` to the clock, so that contexts do not wait for them
+    /// any more. This is allowed only if no replica that may come back has any of these dots: their writer is gone for
+    /// good, and the current replicas are in sync. All current replicas must close the same dots. Normally these are
+    /// all dots of a writer up to the highest counter in any clock or in [`Shard::waiting`].
     pub fn close(&mut self, dead: &Clock) {
         self.clock.join(dead);
         self.shed();
     }
 
-    /// Dots it knows to have been used and has not seen.
+    /// Dots that this replica knows were used, but has not seen.
     pub fn waiting(&self) -> Clock {
         let mut waiting = self.wiped.clone();
         for (_, _, object) in self.objects.iter_aside(0) {
@@ -551,8 +547,8 @@ impl Shard {
         waiting
     }
 
-    /// Rids contexts of what the clock has come to cover. Happens by itself sooner or later; not
-    /// needed for reads.
+    /// Removes dots from contexts that the clock covers now. This also happens by itself sooner or later. Reads do not
+    /// need it.
     pub fn shed(&mut self) {
         self.unshed = 0;
         self.wiped.subtract(&self.clock);
@@ -569,7 +565,7 @@ impl Shard {
         self.clock.contains(dot) || self.wiped.contains(dot)
     }
 
-    /// Appends all that a key with `context` has seen.
+    /// Appends everything that a key with `context` has seen.
     fn encode_seen(&self, out: &mut Vec<u8>, context: &Clock) {
         if context.is_empty() && self.wiped.is_empty() {
             return self.clock.encode(out);
@@ -579,14 +575,14 @@ impl Shard {
         seen.encode(out);
     }
 
-    /// What every key of the shard has seen.
+    /// Everything that every key of the shard has seen.
     fn seen(&self) -> Clock {
         let mut seen = self.clock.clone();
         seen.join(&self.wiped);
         seen
     }
 
-    /// Takes a dot about `key` into the clock and the recent writes.
+    /// Adds a dot about `key` to the clock and to the recent writes.
     fn saw(&mut self, hash: u64, key: &[u8], dot: Dot) {
         self.clock.insert(dot);
         if let Some(recent) = &mut self.recent {
@@ -603,14 +599,14 @@ impl Shard {
         }
     }
 
-    /// After a change of the clock that is not about one key.
+    /// To be called after a change of the clock that does not concern one key.
     fn changed_all(&mut self) {
         let keys = self.objects.len();
         self.feeds.iter_mut().for_each(|feed| feed.restart(keys));
         self.shed();
     }
 
-    /// Puts back what was taken of a key, without what need not be kept.
+    /// Puts back the content that was taken of a key, without dots that need not be kept.
     fn put_back(&mut self, hash: u64, key: &[u8], mut object: Object) {
         object.context.subtract(&self.clock);
         object.context.subtract(&self.wiped);

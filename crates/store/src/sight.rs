@@ -1,13 +1,14 @@
-//! Whom a node can reach, directly and through others: the matrix of connections, and the component computed from it.
+//! Which nodes a node can reach, directly and through others: the matrix of connections, and the component computed
+//! from it.
 //!
-//! Each node sends its peers a [`Sight`]: the peers that it is connected to. From the sights of all nodes every node
-//! computes the same *component*, whichever single connections are down:
+//! Each node sends its peers a [`Sight`]: the list of peers that it is connected to. From the sights of all nodes,
+//! every node computes the same *component*, even if single connections are down:
 //!
-//! - A connection counts if both of its ends list it, or if one end lists it and the sight of the other is not known
-//!   yet.
-//! - A connection is *doubted* while one of its ends has heard nothing for half the tick time. Doubted connections lead
-//!   nowhere: a node that is reached by none but doubted ones stays in the component only as long as every other member
-//!   still lists it. So all members drop a silent node when the first of them does.
+//! - A connection counts if both of its ends list it. It also counts if one end lists it and the sight of the other is
+//!   not known yet.
+//! - A connection is *doubted* while one of its ends has received nothing for half the tick time. Doubted connections
+//!   are not used to reach other nodes. A node that only doubted connections reach stays in the component as long as
+//!   every other member still lists it. So all members drop a silent node when the first of them does.
 //!
 //! Nothing is sent from here, and no clock is read.
 
@@ -22,12 +23,12 @@ use crate::codec::{Malformed, Reader, put_bytes, put_varint};
 /// Longest name of a node, in bytes: 255 characters of UTF-8.
 const NAME_BYTES_MAX: usize = 4 * 255;
 
-/// One life of a node.
+/// A node with its creation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// Its full name.
     pub name: String,
-    /// Which life: new at each start of the node.
+    /// Its creation: new at each start of the node.
     pub creation: u32,
 }
 
@@ -38,7 +39,7 @@ impl Identity {
         put_varint(out, u64::from(self.creation));
     }
 
-    /// Reads one.
+    /// Reads an identity.
     pub fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         let name = input.bytes()?;
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
@@ -52,21 +53,21 @@ impl Identity {
     }
 }
 
-/// A peer that a node is connected to and has heard the holdings of.
+/// A peer that a node is connected to, and that has reported its copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
-    /// Which life of which node.
+    /// The peer's name and creation.
     pub node: Identity,
-    /// It has a ready copy of some shard.
+    /// Whether it has a ready copy of some shard.
     pub serves: bool,
-    /// Nothing was read from it for half the tick time.
+    /// Whether nothing was received from it for half the tick time.
     pub doubted: bool,
 }
 
-/// What a node says of itself and of its connections.
+/// What a node reports about itself and its connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sight {
-    /// It hands over its shards and goes.
+    /// Whether it is leaving.
     pub leaving: bool,
     /// Its peers, by identity.
     pub neighbours: Vec<Neighbour>,
@@ -83,12 +84,12 @@ impl Sight {
         }
     }
 
-    /// Reads one.
+    /// Reads a sight.
     pub fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         let leaving = input.u8()? != 0;
         let count = input.varint()?;
         let mut neighbours = Vec::new();
-        // Each takes three bytes at least, so a false count ends with the bytes.
+        // Each neighbour takes at least three bytes, so a false count ends with the bytes.
         for _ in 0..count {
             let node = Identity::decode(input)?;
             let flags = input.u8()?;
@@ -105,27 +106,27 @@ impl Sight {
 /// A member of the component, other than the node itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Which life of which node.
+    /// The member's name and creation.
     pub node: Identity,
-    /// It hands over its shards and goes.
+    /// Whether it is leaving.
     pub leaving: bool,
-    /// It has a ready copy of some shard.
+    /// Whether it has a ready copy of some shard.
     pub serves: bool,
-    /// The neighbour of this node through which the shortest way leads; the member itself if it is a neighbour.
+    /// The neighbour of this node that is first on the shortest way; the member itself if it is a neighbour.
     pub through: Identity,
 }
 
 /// One node in the graph.
 struct Vertex<'a> {
     node: &'a Identity,
-    /// `None`: it has not said whom it sees.
+    /// Its sight; `None` if it has not reported one.
     sight: Option<&'a Sight>,
     serves: bool,
-    /// Connections that count, and whether they are doubted.
+    /// The vertices of connections that count, and whether each connection is doubted.
     edges: Vec<(usize, bool)>,
 }
 
-/// The members that `me`, which sees `mine`, can reach, by identity. `sights` are those of the peers.
+/// The members that `me`, whose sight is `mine`, can reach, by identity. `sights` has the sights of the peers.
 pub fn component<'a>(
     me: &'a Identity,
     mine: &'a Sight,
@@ -133,7 +134,7 @@ pub fn component<'a>(
 ) -> Vec<Reached> {
     let graph = graph(me, mine, sights);
     let mut through = search(&graph, false);
-    // Whoever is reached by doubted connections alone.
+    // Nodes that only doubted connections reach.
     let every = search(&graph, true);
     let firm: Vec<usize> = (0..graph.len()).filter(|&index| through[index].is_some()).collect();
     for (index, way) in every.into_iter().enumerate() {
@@ -155,7 +156,7 @@ pub fn component<'a>(
     members
 }
 
-/// The node itself is vertex 0.
+/// Builds the graph. This node is vertex 0.
 fn graph<'a>(
     me: &'a Identity,
     mine: &'a Sight,
@@ -180,7 +181,7 @@ fn graph<'a>(
             });
         }
     }
-    // What each node that is known lists, and whether it doubts it.
+    // For each known node: the nodes it lists, and whether it doubts them.
     let mut lists: BTreeMap<(usize, usize), bool> = BTreeMap::new();
     for (node, sight) in known {
         let from = numbers[node];
@@ -204,8 +205,8 @@ fn graph<'a>(
     graph
 }
 
-/// By vertex: the neighbour of vertex 0 through which it is reached, over doubted connections too if `doubted`. Vertex
-/// 0 is reached through itself.
+/// For each vertex: the neighbour of vertex 0 through which it is reached. If `doubted`, doubted connections are used
+/// too. Vertex 0 is reached through itself.
 fn search(graph: &[Vertex<'_>], doubted: bool) -> Vec<Option<usize>> {
     let mut through = alloc::vec![None; graph.len()];
     let mut queue = VecDeque::from([0]);
@@ -241,7 +242,7 @@ mod tests {
         }
     }
 
-    /// Sights by node: `"b c? d!"` lists b, c in doubt, and d, which serves.
+    /// Sights by node. `"b c? d!"` lists b, c in doubt, and d, which serves.
     fn sights(lists: &[(&str, &str)]) -> BTreeMap<Identity, Sight> {
         let neighbour = |word: &str| Neighbour {
             node: node(word.trim_end_matches(['?', '!'])),
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn one_broken_connection_leads_around_it() {
+    fn a_broken_connection_is_bypassed() {
         let lists = [("a", "c d"), ("b", "c d"), ("c", "a b d"), ("d", "a b c")];
         assert_eq!(reached("a", &lists), "b:c c:c d:d");
         assert_eq!(reached("b", &lists), "a:c c:c d:d");
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_has_not_said_whom_it_sees_is_reached_through_the_one_that_lists_it() {
+    fn a_member_without_a_sight_is_reached_through_the_node_that_lists_it() {
         assert_eq!(reached("a", &[("a", "b"), ("b", "a c!")]), "b:b c!:b");
     }
 
@@ -306,13 +307,13 @@ mod tests {
 
     #[test]
     fn a_node_that_was_stopped_keeps_the_view_it_had() {
-        // At `d` everybody was silent for as long as it stood still.
+        // `d` was stopped, so all its peers seemed silent to it.
         let lists = [("d", "a? b? c?"), ("a", "b c d"), ("b", "a c d"), ("c", "a b d")];
         assert_eq!(reached("d", &lists), "a:a b:b c:c");
     }
 
     #[test]
-    fn a_sight_reads_back_and_nothing_shorter_does() {
+    fn a_sight_reads_back_and_a_shorter_one_is_refused() {
         let sight = sights(&[("a", "b c? d! e?!")]).remove(&node("a")).expect("listed");
         let mut bytes = Vec::new();
         sight.encode(&mut bytes);

@@ -1,8 +1,8 @@
-//! Where records live: byte strings packed in pages, named by 32-bit ids.
+//! Where records are stored: byte strings packed in pages, named by 32-bit ids.
 //!
-//! Owns every record's bytes. A record of at most 1 KiB lives in a slot whose size is a multiple of
-//! 8; all slots of one size are a *class*, and a class is a stack of pages. A larger record is a
-//! box of its own, in a side vector.
+//! A slab owns the bytes of every record. A record of at most 1 KiB is in a slot whose size is a multiple of 8. All
+//! slots of one size are a *class*, and a class is a stack of pages. A larger record has a box of its own, in a second
+//! vector.
 //!
 //! ```text
 //! class 48   top ─► page 7  [r r r r . . . .]   only the top page has room (spare: page 9, empty)
@@ -12,17 +12,17 @@
 //! ```
 //!
 //! Invariants:
-//! - A class has no holes: whoever removes a record moves the last one of its class into the gap.
-//!   So there are no free lists to search, nothing fragments, and what is given back is whole pages.
-//! - A new page is about an eighth of what its class holds, between 512 B and 16 KiB, so that the
-//!   unused end of a class costs an eighth at most and a nearly empty one costs half a kilobyte.
-//! - A class keeps at most one empty page, and none once its top page is half empty: inserting and
-//!   removing around a page boundary allocates nothing.
-//! - No operation does more than copy one record and allocate or free two pages; only the vectors
-//!   that list pages and boxes double.
+//! - A class has no gaps: when a record is removed, the last one of its class moves into the gap. So there are no free
+//!   lists to search, memory does not fragment, and whole pages are freed.
+//! - A new page is about an eighth of the class in size, between 512 B and 16 KiB. So the unused end of a class costs
+//!   at most an eighth, and a nearly empty class costs half a kilobyte.
+//! - A class keeps at most one empty page, and none once its top page is half empty. So inserting and removing around a
+//!   page boundary allocates nothing.
+//! - No operation does more than copy one record and allocate or free two pages. Only the vectors that list pages and
+//!   boxes double.
 //!
-//! After Bonwick, *The Slab Allocator* (USENIX 1994); the dense classes are ours, and possible only
-//! because the one holder of an id, the table's index, can be told of a move.
+//! After Bonwick, *The Slab Allocator* (USENIX 1994). The classes without gaps are our own. They are possible only
+//! because each id is stored in one place, the table's index, which can be told about a move.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -37,29 +37,28 @@ const SMALL_MAX: usize = 1024;
 const PAGE_BYTES_MIN: usize = 512;
 /// The largest page, in bytes.
 const PAGE_BYTES_MAX: usize = 16 * 1024;
-/// Bits of an id that number the slot in its page. Table records take 16 bytes at least, so that
-/// the largest page has 1,024 slots; smaller ones would leave the end of their page unused.
+/// Bits of an id for the number of the slot in its page. Table records take at least 16 bytes, so the largest page has
+/// 1,024 slots. Smaller records would leave the end of their page unused.
 const SLOT_BITS: u32 = 10;
 const SLOTS_MAX: usize = 1 << SLOT_BITS;
-/// The bit of an id that says: a box, numbered by the bits below.
+/// The bit of an id that marks a box; the bits below are the number of the box.
 const BOXED: u32 = 1 << 31;
-/// No page. Also never an id: boxes are numbered up to 2^30.
+/// No page. Never an id either: boxes are numbered up to 2^30.
 const NONE: u32 = u32::MAX;
 
 /// Byte strings by id.
 ///
-/// `PAGES_MAX` pages at most (16 GiB of small records); past that, small records get boxes too.
-/// `BOXES_MAX` boxes at most; past that, records are refused. The limits keep ids within 32 bits,
-/// and are parameters so that tests can reach them.
+/// Beyond `PAGES_MAX` pages (16 GiB of small records), small records get boxes too. Beyond `BOXES_MAX` boxes, records
+/// are refused. The limits keep ids within 32 bits. They are parameters so that tests can reach them.
 pub(crate) struct Slab<const PAGES_MAX: usize = { 1 << 20 }, const BOXES_MAX: usize = { 1 << 30 }> {
-    /// Pages by number; a number without a page is a hole.
+    /// Pages by number. A number without a page is a hole.
     pages: Vec<Page>,
-    /// Classes by slot size / 8, as far as any was used.
+    /// Classes by slot size / 8, up to the largest class used.
     classes: Vec<Class>,
     boxes: Vec<Box<[u8]>>,
-    /// The first of the holes, which are chained by `below`.
+    /// The first hole. The holes are chained by `below`.
     hole: u32,
-    /// Pages that are no holes.
+    /// Number of pages that are not holes.
     pages_held: usize,
     /// Bytes of all pages and boxes.
     bytes_held: usize,
@@ -67,7 +66,7 @@ pub(crate) struct Slab<const PAGES_MAX: usize = { 1 << 20 }, const BOXES_MAX: us
 
 struct Page {
     bytes: Box<[u8]>,
-    /// The page under this one in its class; in a hole, the next hole.
+    /// The page below this one in its class. In a hole: the next hole.
     below: u32,
     slot_bytes: u16,
     slots: u16,
@@ -77,7 +76,7 @@ struct Page {
 struct Class {
     /// Bytes of all its pages.
     bytes: usize,
-    /// The page that is being filled, or `NONE`: the class is empty.
+    /// The page that is being filled, or `NONE` if the class is empty.
     top: u32,
     /// An empty page kept for the next time the top one is full, or `NONE`.
     spare: u32,
@@ -93,7 +92,7 @@ impl Class {
         used: 0,
     };
 
-    /// How large its next page should be, in bytes.
+    /// Size of its next page, in bytes.
     fn page_bytes(&self) -> usize {
         let share = (self.bytes / 8).max(1);
         (1 << share.ilog2()).clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX)
@@ -113,7 +112,7 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
         }
     }
 
-    /// The bytes of a record, followed by up to 7 bytes of anything.
+    /// The bytes of a record, followed by up to 7 bytes that do not belong to it.
     #[inline]
     pub(crate) fn get(&self, id: u32) -> &[u8] {
         if id & BOXED != 0 {
@@ -124,7 +123,7 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
         &page.bytes[slot_number(id) * size..][..size]
     }
 
-    /// Stores the pieces as one record. `None`: there is no id left, and nothing changed.
+    /// Stores the pieces as one record. `None` if no id is left; then nothing changes.
     pub(crate) fn insert(&mut self, pieces: &[&[u8]]) -> Option<u32> {
         let len = length(pieces);
         if let Some(id) = self.push_slot(len) {
@@ -139,8 +138,7 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
         Some(BOXED | (self.boxes.len() - 1) as u32)
     }
 
-    /// Stores the pieces in place of a record. `false`: they are of another class than it, and
-    /// nothing changed.
+    /// Stores the pieces in place of a record. Returns `false`, and changes nothing, if they need another class.
     pub(crate) fn replace(&mut self, id: u32, pieces: &[&[u8]]) -> bool {
         let len = length(pieces);
         if id & BOXED == 0 {
@@ -163,7 +161,7 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
         true
     }
 
-    /// Removes a record. `Some(other)`: the record that was `other` is now `id`.
+    /// Removes a record. If another record moved, returns its old id: it has the id `id` now.
     pub(crate) fn remove(&mut self, id: u32) -> Option<u32> {
         if id & BOXED != 0 {
             return self.remove_box(id);
@@ -172,7 +170,7 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
         let class = self.classes[size / STEP];
         let last = class.top << SLOT_BITS | u32::from(class.used - 1);
         if last != id {
-            // The page is taken out so that the other can be written; both may be the same.
+            // The page is taken out so that the other one can be written to. Both may be the same.
             let page = mem::take(&mut self.pages[(last >> SLOT_BITS) as usize].bytes);
             let source = slot_number(last) * size..slot_number(last) * size + size;
             if last >> SLOT_BITS != id >> SLOT_BITS {
@@ -188,8 +186,8 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
         (last != id).then_some(last)
     }
 
-    /// All records from `id` on, in the order of their ids: each with the cursor that goes on
-    /// behind it. A record that moves meanwhile may be met twice or not at all.
+    /// All records from `id` on, in the order of their ids, each with the cursor for the record behind it. A record
+    /// that moves meanwhile may be returned twice or not at all.
     pub(crate) fn iter_from(&self, id: u32) -> impl Iterator<Item = (u32, &[u8])> {
         let (page_first, box_first) = match id & BOXED {
             0 => ((id >> SLOT_BITS) as usize, 0),
@@ -236,7 +234,7 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
         }
     }
 
-    /// A slot behind the last of its class. `None`: too large for one, or no page number is left.
+    /// Reserves a slot behind the last one of its class. `None` if the record is too large, or no page number is left.
     fn push_slot(&mut self, len: usize) -> Option<u32> {
         if len > SMALL_MAX {
             return None;
@@ -261,7 +259,7 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
         Some(class.top << SLOT_BITS | u32::from(class.used - 1))
     }
 
-    /// Gives up the last slot of a class, and the pages that are then too many.
+    /// Frees the last slot of a class, and the pages that are not needed any more.
     fn pop_slot(&mut self, number: usize) {
         let mut class = self.classes[number];
         class.used -= 1;
@@ -310,7 +308,7 @@ impl<const PAGES_MAX: usize, const BOXES_MAX: usize> Slab<PAGES_MAX, BOXES_MAX> 
         Some(number)
     }
 
-    /// Frees a page, if `number` is one.
+    /// Frees the page `number`, unless it is `NONE`.
     fn free_page(&mut self, number: u32, class: &mut Class) {
         if number == NONE {
             return;
@@ -360,7 +358,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// Whether the slab holds what the model says, by id and by iteration.
+    /// Whether the slab has the records of the model, by id and by iteration.
     fn agrees<const P: usize, const B: usize>(slab: &Slab<P, B>, model: &BTreeMap<u32, Vec<u8>>) -> bool {
         let own = |bytes: &[u8], id: u32| bytes.starts_with(&model[&id]);
         let mut listed = slab.iter_from(0);
@@ -371,7 +369,7 @@ mod tests {
             && listed.next().is_none()
     }
 
-    /// Inserts and removes records of the lengths given, and checks now and then.
+    /// Inserts and removes records of these lengths, and checks from time to time.
     fn churn<const P: usize, const B: usize>(slab: &mut Slab<P, B>, lengths: &[usize]) {
         let mut model = BTreeMap::<u32, Vec<u8>>::new();
         for round in 0..6_000usize {
@@ -416,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn without_page_numbers_small_records_get_boxes_and_then_none() {
+    fn without_page_numbers_small_records_get_boxes_until_these_run_out() {
         churn(&mut Slab::<3, 100_000>::new(), &[48, 600]);
         churn(&mut Slab::<3, 20>::new(), &[48, 600, 3000]);
         let mut slab = Slab::<0, 1>::new();
@@ -441,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_boundary_is_crossed_for_nothing() {
+    fn crossing_a_page_boundary_allocates_nothing() {
         let mut slab = Slab::<1000, 0>::new();
         let record = [1; 48];
         let mut ids: Vec<_> = (0..1000).map(|_| slab.insert(&[&record]).unwrap()).collect();

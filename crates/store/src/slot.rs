@@ -1,13 +1,12 @@
 //! From a key to its slot and its shard.
 //!
-//! The slot is Redis Cluster's, so that cluster-aware clients agree with us on where a key lives:
-//! CRC16 of the key, or of its hash tag, modulo 16,384. A shard is a run of neighbouring slots; a
-//! table of shards is therefore a table of slot ranges, which is what `CLUSTER SLOTS` shows.
+//! The slot is that of Redis Cluster, so that cluster-aware clients know where a key is: CRC16 of the key, or of its
+//! hash tag, modulo 16,384. A shard is a range of neighbouring slots. So a table of shards is a table of slot ranges,
+//! which `CLUSTER SLOTS` shows.
 //!
 //! Invariants:
-//! - Both functions are pure and the same on every node and in every version: data is placed by
-//!   them.
-//! - Every slot lies in exactly one shard, and all shards have equally many slots.
+//! - Both functions are pure, and the same on every node and in every version, since they decide where data is.
+//! - Every slot belongs to exactly one shard, and all shards have the same number of slots.
 //!
 //! Source: *Redis cluster specification*, key distribution model and appendix A; CRC-16/XMODEM
 //! (polynomial 0x1021, initial value 0, nothing reflected).
@@ -21,8 +20,7 @@ pub fn slot(key: &[u8]) -> u16 {
     crc16(hash_tag(key)) % SLOTS
 }
 
-/// The shard of `slot` when the slots are divided over `shards`, a power of two from 1 to
-/// [`SLOTS`].
+/// The shard of `slot` if the slots are divided into `shards`, a power of two from 1 to [`SLOTS`].
 pub fn shard(slot: u16, shards: u16) -> u16 {
     debug_assert!(slot < SLOTS, "a slot is below {SLOTS}");
     debug_assert!(
@@ -32,13 +30,13 @@ pub fn shard(slot: u16, shards: u16) -> u16 {
     slot >> (SLOTS.trailing_zeros() - shards.trailing_zeros())
 }
 
-/// Whether the slots can be divided evenly over this many shards.
+/// Whether the slots can be divided evenly into this many shards.
 pub const fn is_shard_count(shards: u16) -> bool {
     shards.is_power_of_two() && shards <= SLOTS
 }
 
-/// The part of `key` that is hashed: what stands between its first `{` and the first `}` behind
-/// that, or the whole key if either is missing or nothing stands between them.
+/// The part of `key` that is hashed: the text between its first `{` and the first `}` behind that. The whole key if
+/// either is missing, or if there is no text between them.
 pub fn hash_tag(key: &[u8]) -> &[u8] {
     let Some(open) = memchr::memchr(b'{', key) else {
         return key;
@@ -65,7 +63,7 @@ pub fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// What each value of a byte comes to with that many bytes behind it.
+/// The CRC of each byte value, with 0 to 7 zero bytes behind it.
 static TABLES: [[u16; 256]; 8] = tables();
 
 const fn tables() -> [[u16; 256]; 8] {
@@ -115,7 +113,7 @@ mod tests {
         assert_eq!(crc16(b""), 0);
     }
 
-    /// Slots as `CLUSTER KEYSLOT` of a Redis server gives them.
+    /// Slots as `CLUSTER KEYSLOT` of a Redis server reports them.
     #[test]
     fn slots_agree_with_redis() {
         for (key, expected) in [
@@ -131,7 +129,7 @@ mod tests {
         }
     }
 
-    /// The examples of the Redis cluster specification, and its corners.
+    /// The examples of the Redis cluster specification, and edge cases.
     #[test]
     fn hash_tags() {
         for (key, tag) in [
@@ -150,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_cut_the_slots_into_equal_runs() {
+    fn shards_divide_the_slots_into_equal_ranges() {
         for shards in (0..=14).map(|bits| 1 << bits) {
             let runs: Vec<u16> = (0..SLOTS).map(|slot| shard(slot, shards)).collect();
             assert!(runs.is_sorted());
@@ -168,7 +166,7 @@ mod tests {
         }
     }
 
-    /// CRC-16 straight from its definition, a bit at a time.
+    /// CRC-16 computed directly from its definition, bit by bit.
     fn crc16_by_bits(bytes: &[u8]) -> u16 {
         let mut crc = 0u16;
         for bit in bytes

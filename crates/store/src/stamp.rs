@@ -1,12 +1,10 @@
 //! Hybrid logical time: stamps that follow the calendar and never contradict causality.
 //!
-//! After *Logical Physical Clocks* (Kulkarni, Demirbas, Madappa, Avva, Leone, OPODIS 2014). A stamp
-//! decides only which of two writes that had not seen each other is shown; which writes had seen
-//! which is the clocks' matter.
+//! After *Logical Physical Clocks* (Kulkarni, Demirbas, Madappa, Avva, Leone, OPODIS 2014). A stamp only decides which
+//! of two writes that had not seen each other is shown. Clocks decide which write had seen which.
 
-/// How far ahead of our calendar a peer may drag our stamps by default, in milliseconds. Machines
-/// that keep time by NTP differ by far less; one that does not must not decide every conflict for
-/// the rest of the day.
+/// How far ahead of this node's calendar a peer may move this node's stamps, in milliseconds. Machines with NTP differ
+/// by far less. A machine with a wrong clock must not win every conflict for the rest of the day.
 pub const DRIFT_MS_MAX: u64 = 500;
 
 const MS_MAX: u64 = (1 << 48) - 1;
@@ -16,8 +14,7 @@ const MS_MAX: u64 = (1 << 48) - 1;
 pub struct Stamp(pub u64);
 
 impl Stamp {
-    /// The `count`-th stamp of the millisecond `ms` since 1970; later than the year 10889 is not
-    /// told apart.
+    /// The `count`-th stamp of the millisecond `ms` since 1970. Times after the year 10889 are all the same.
     pub fn new(ms: u64, count: u16) -> Self {
         Self(ms.min(MS_MAX) << 16 | u64::from(count))
     }
@@ -27,7 +24,7 @@ impl Stamp {
         self.0 >> 16
     }
 
-    /// Which of the stamps of its millisecond it is.
+    /// Its number within its millisecond.
     pub fn count(self) -> u16 {
         self.0 as u16
     }
@@ -38,7 +35,7 @@ impl Stamp {
     }
 }
 
-/// A source of stamps, each higher than all it has given or observed before, within a bound.
+/// A source of stamps. Each is higher than all stamps it has given or observed before, within a limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Hlc {
     last: Stamp,
@@ -46,8 +43,7 @@ pub struct Hlc {
 }
 
 impl Hlc {
-    /// A source that peers can drag ahead of the calendar by `drift_ms_max` milliseconds and no
-    /// further.
+    /// A source that peers can move at most `drift_ms_max` milliseconds ahead of the calendar.
     pub fn new(drift_ms_max: u64) -> Self {
         Self {
             last: Stamp(0),
@@ -66,8 +62,8 @@ impl Hlc {
         self.last
     }
 
-    /// Takes note of a peer's stamp; whether it is within the bound. One that is further ahead of `now_ms` is good as
-    /// data, but pulls ours no further than the bound.
+    /// Notes a peer's stamp. Returns whether it is within the limit. A stamp further ahead of `now_ms` is valid as
+    /// data, but moves this source only up to the limit.
     pub fn observe(&mut self, stamp: Stamp, now_ms: u64) -> bool {
         let bound = Stamp::new(now_ms.saturating_add(self.drift_ms_max), u16::MAX);
         self.last = self.last.max(stamp.min(bound));

@@ -1,4 +1,4 @@
-//! The cluster as one node sees it, put together when somebody asks.
+//! The cluster as one node sees it, put together on request.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use node::{Awaited, Member, Tables};
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Store {
-    /// How this node fares; `ops` requests came in the last second.
+    /// The vitals of this node; `ops` requests came in the last second.
     pub(crate) fn take_vitals(&self, ops: u64) -> Vitals {
         let mut vitals = Vitals {
             memory_bytes: self.measured.memory_bytes,
@@ -33,7 +33,7 @@ impl Store {
         vitals
     }
 
-    /// Live keys of each shard that this node is the primary of and that has any.
+    /// For each shard that this node is the primary of: its number of live keys, if it has any.
     pub(crate) fn primary_keys(&self) -> impl Iterator<Item = (usize, u64)> {
         let keys = |shard: usize| self.replicas[shard].shard.len() as u64;
         let primary = |shard: &usize| self.cluster.route(*shard).primary == Some(Seat::Me);
@@ -43,14 +43,14 @@ impl Store {
             .filter(|(_, keys)| *keys > 0)
     }
 
-    /// Keys of all shards, as the nodes last told.
+    /// Keys of all shards, as the nodes last reported.
     pub(crate) fn keys_in_cluster(&self) -> u64 {
         let theirs = self.cluster.peers().map(|(_, peer)| peer.vitals.keys_primary);
         theirs.fold(self.vitals.keys_primary, u64::saturating_add)
     }
 
-    /// The cluster as this node sees it. The tables and whom the node awaits are the node's: only a process with its
-    /// context can read them.
+    /// The cluster as this node sees it. `tables` and `awaited` come from the node: only a process with its context can
+    /// read them.
     pub(crate) fn status(&self, tables: Tables, awaited: Vec<Awaited>) -> Arc<Status> {
         let own = self.take_vitals(self.vitals.ops_per_second);
         let shards: Vec<ShardStatus> = (0..self.replicas.len()).map(|shard| self.shard_status(shard)).collect();
@@ -130,7 +130,7 @@ impl Store {
             .collect()
     }
 
-    /// Live keys of a shard, as this node has them or its primary last told.
+    /// Live keys of a shard: as counted here, or as its primary last reported.
     pub(crate) fn keys_in(&self, shard: usize) -> u64 {
         match self.cluster.route(shard).primary {
             Some(Seat::Peer(slot)) if self.cluster.copy(shard) == Copy::Absent => {

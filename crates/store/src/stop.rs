@@ -1,13 +1,13 @@
-//! Whether a node may be stopped now, and why not.
+//! Whether a node may be stopped now, and if not, why.
 //!
 //! The answer is about losing the node at once, as by `kill -9`. An orderly stop hands the data over first, so it is
-//! safe more often. For each shard that the node holds or has a place for:
+//! safe more often. These must hold for each shard that the node has or is a replica of:
 //!
 //! - All live replicas are in sync.
 //! - Without the node, two replicas in sync are left; one is enough if another node can take a new copy.
-//! - Without the node, as many nodes can hold the shard as `min_acks` of its keyspace asks for.
+//! - Without the node, at least as many nodes as `min_acks` of its keyspace can have the shard.
 //!
-//! A silent, leaving or unconnected node does not count as one that is left. Nothing is sent from here.
+//! A silent, leaving or unconnected node does not count as one of the others. Nothing is sent from here.
 
 use alloc::{format, string::String};
 use core::fmt;
@@ -16,37 +16,37 @@ use node::{Member, MemberState};
 
 use crate::{ask::ShardStatus, config::Keyspace};
 
-/// Why a node may not be stopped now.
+/// Why a node must not be stopped now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopRisk {
     /// The node does not serve: it is down, leaving, gone, or not connected.
     Away(&'static str),
-    /// No node within reach is in sync for some shards. Any node may have data of them.
+    /// No reachable node is in sync for some shards. Any node may have data of them.
     Unavailable {
         /// How many shards.
         shards: u64,
     },
-    /// Some shards that the node has a part in are being copied.
+    /// Some shards that the node has, or is a replica of, are being copied.
     Copying {
         /// How many shards.
         shards: u64,
     },
-    /// Replicas were apart and have not exchanged everything yet.
+    /// Replicas were separated and have not exchanged everything yet.
     Comparing,
-    /// Too few replicas in sync would be left of some shards.
+    /// Too few replicas in sync would be left for some shards.
     FewReplicas {
         /// How many shards.
         shards: u64,
-        /// The smallest number of replicas that would be left of one of them.
+        /// The smallest number of replicas that one of them would have left.
         left: usize,
     },
     /// Too few nodes would be left for the writes of a keyspace.
     FewNodes {
-        /// Its name.
+        /// The name of the keyspace.
         keyspace: String,
-        /// Copies that could be made of a shard.
+        /// How many copies of a shard would be possible.
         left: usize,
-        /// What it asks for.
+        /// The `min_acks` of the keyspace.
         min_acks: u32,
     },
 }
@@ -103,30 +103,30 @@ impl fmt::Display for StopRisk {
     }
 }
 
-/// What the answer for each node is computed from.
+/// The data that the answers are computed from.
 #[derive(Debug)]
 pub(crate) struct Survey<'a> {
     pub(crate) members: &'a [&'a Member],
     pub(crate) shards: &'a [ShardStatus],
     /// Shards of one keyspace.
     pub(crate) per_keyspace: usize,
-    /// By number of the keyspace.
+    /// The keyspaces, by number.
     pub(crate) keyspaces: &'a [Keyspace],
-    /// Copies that each shard is to have.
+    /// How many copies each shard should have.
     pub(crate) replicas: usize,
-    /// Copies that each shard can have now.
+    /// How many copies each shard can have now.
     pub(crate) wanted: usize,
-    /// Clocks of replicas are known to differ, or not compared yet.
+    /// Whether clocks of replicas are known to differ, or were not compared yet.
     pub(crate) behind: bool,
 }
 
 impl Survey<'_> {
-    /// The shard has all the copies it can have now, and all are in sync.
+    /// Whether the shard has all the copies it can have now, and all are in sync.
     pub(crate) fn is_whole(&self, shard: &ShardStatus) -> bool {
         shard.replicas.len() == self.wanted && shard.replicas.iter().all(|name| shard.ready.contains(name))
     }
 
-    /// Why `member` may not be stopped now; `None` if it may.
+    /// Why `member` must not be stopped now; `None` if it may be.
     pub(crate) fn risk(&self, member: &Member) -> Option<StopRisk> {
         if let Some(state) = away(member) {
             return Some(StopRisk::Away(state));
@@ -182,7 +182,7 @@ impl Survey<'_> {
     }
 }
 
-/// In what state `member` is, if it does not serve.
+/// The state of `member`, if it does not serve.
 fn away(member: &Member) -> Option<&'static str> {
     match (member.state, member.connected) {
         (MemberState::Up | MemberState::Suspect, true) => None,
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::quorum::Level;
 
-    /// Nodes `a`, `b` …: `up`, or the word behind the colon (`b:suspect`).
+    /// Nodes `a`, `b` …, in the state behind the colon (`b:suspect`), or `up`.
     fn members(text: &str) -> Vec<Member> {
         let member = |word: &str| {
             let (name, state) = word.split_once(':').unwrap_or((word, "up"));

@@ -1,10 +1,10 @@
-//! The store of one node as a process: it takes batches from the front ends, frames from its peers and terms from BEAM
-//! nodes, and has [`coordinator`](crate::coordinator), [`keeper`](crate::keeper) and [`beam`](crate::beam) deal with
-//! them. Here are its state and its plumbing: what came in goes to whom, and what was gathered goes out.
+//! The store of one node as a process. It receives batches from front ends, frames from peers and terms from BEAM
+//! nodes. [`coordinator`](crate::coordinator), [`keeper`](crate::keeper) and [`beam`](crate::beam) handle them. This
+//! file has the state, passes each input to its handler, and sends the results.
 //!
-//! - What is gathered for a peer leaves as one frame at the flush, and what is large when there is room for it.
-//! - The frames of a peer are numbered; a gap cuts the connection (see [`message`]).
-//! - Time is looked at once per message, so all that one message does has one time.
+//! - Messages gathered for a peer are sent as one frame at the flush. Large data is sent when there is room for it.
+//! - The frames of a peer are numbered. A gap closes the connection (see [`message`]).
+//! - Time is read once per message, so everything that one message causes has the same time.
 
 use alloc::{boxed::Box, collections::VecDeque, format, vec::Vec};
 use hashbrown::HashMap;
@@ -45,27 +45,28 @@ use crate::{
 /// The name the store is registered under on every node.
 pub const NAME: &str = "salp";
 
-/// Time between two looks at what is due.
+/// Time between two ticks, which do the work that is due.
 const TICK_US: u64 = 50_000;
 const TICK: u64 = 1;
-/// A node that did nothing for so long, though it ticks, stood still.
+/// If a node did nothing for this long although it ticks, it was stopped.
 const STILL_MS: u64 = 1_000;
 
-/// Bytes on the way to a peer from which on further frames wait here. With one message of the largest size behind them
-/// it is less than what cuts the peer (`Limits::output_bytes_max`): many large values at once must not cost a replica.
+/// If this many bytes are on the way to a peer, further frames wait here. Together with one message of the largest
+/// size, this is less than the limit at which the node closes the connection (`Limits::output_bytes_max`). Thus many
+/// large values at once do not cost a replica.
 const QUEUED_BYTES_MAX: usize = 32 << 20;
-/// Bytes that may wait for a peer; past them it is cut. What waits are deltas in the first place: writes do not wait
-/// for who does not read, and to have it repaired later costs less than to keep all of them.
+/// If more bytes than this wait for a peer, its connection is closed. Most of them are deltas: writes do not wait for a
+/// peer that does not read. Repairing the peer later is cheaper than keeping all of them.
 const OUTBOX_BYTES_MAX: usize = 256 << 20;
 
-/// How long the status of the cluster waits for the word of all peers.
+/// How long the status of the cluster waits for the reports of all peers.
 const INQUIRY_MS: u64 = 250;
 
-/// Somebody waits for the status of the cluster.
+/// A request for the status of the cluster.
 #[derive(Debug)]
 struct Inquiry {
     to: Pid,
-    /// Peers that have not told how they fare since.
+    /// Peers that have not reported their vitals since.
     open: PeerSet,
     until_ms: u64,
 }
@@ -76,14 +77,14 @@ impl Inquiry {
     }
 }
 
-/// One node's share of the store.
+/// The store of one node.
 pub struct Store {
     pub(crate) config: Config,
     pub(crate) writer: Writer,
     pub(crate) hlc: Hlc,
     pub(crate) calendar: Calendar,
     pub(crate) random: Random,
-    /// Monotonic milliseconds.
+    /// The monotonic clock, in milliseconds.
     pub(crate) monotonic_ms: u64,
     pub(crate) started_ms: u64,
     /// Cluster time, in Unix milliseconds.
@@ -97,64 +98,65 @@ pub struct Store {
     pub(crate) leaving: Leaving,
 
     pub(crate) runs: Runs,
-    /// By peer: runs that wait until it has merged the frame of this number.
+    /// For each peer: runs that wait until it has merged the frame with a certain number.
     pub(crate) waiting: Vec<VecDeque<Awaited>>,
     pub(crate) sent: HashMap<u64, Sent, foldhash::fast::FixedState>,
     pub(crate) next_token: u64,
     pub(crate) relax_at: VecDeque<(u64, RunId)>,
     pub(crate) end_at: VecDeque<(u64, RunId)>,
-    /// Peers that let a write wait past the write timeout and have not answered since.
+    /// Peers that made a write wait past the write timeout, and have not answered since.
     pub(crate) silent: PeerSet,
 
-    /// By peer: what is gathered for it, and the number of its last frame.
+    /// For each peer: the messages gathered for it, and the number of its last frame.
     pub(crate) outboxes: Vec<Outbox>,
-    /// By peer: what waits to be put there.
+    /// For each peer: data that waits to be put into the outbox.
     pub(crate) backlogs: Vec<Backlog>,
     pub(crate) received: Vec<u64>,
     acknowledged: Vec<u64>,
-    /// By peer: its clock, and ours as it last had it.
+    /// For each peer: its last beat, and this node's last beat that it received.
     pub(crate) beats: Vec<u64>,
     pub(crate) echoes: Vec<u64>,
-    /// Peers that have not been heard of since this node stood still: until then it may have been deposed unawares.
+    /// Peers that have not answered since this node was stopped for a while. Until they do, another node may have
+    /// replaced this one as primary.
     pub(crate) recovering: PeerSet,
     resumed_ms: u64,
-    /// Runs that wait for the end of that, until their deadline at most. A client has one, since it has one batch under
-    /// way at a time, BEAM processes have `beam::RUNS_MAX`, and peers forward what their own have under way.
+    /// Runs that wait for that, until their deadline. Their number is limited: a client has one batch under way at a
+    /// time, BEAM processes have `beam::RUNS_MAX`, and peers forward only what their own clients have under way.
     pub(crate) held: Vec<Run>,
-    /// In whose name this node asks itself.
+    /// The client of this node's own requests.
     pub(crate) nobody: Pid,
-    /// The name all stores have, and by peer that of its node.
+    /// The name of every store process; and for each peer the name of its node.
     pub(crate) name: Atom,
     pub(crate) names: Vec<Atom>,
-    /// Peers that broke the protocol while the present message was handled.
+    /// Peers that broke the protocol while this message was handled.
     broken: Vec<(usize, &'static str)>,
-    /// Peers whose connection is lost, which the member list does not show yet.
+    /// Peers whose connection is lost, although the member list still shows them.
     pub(crate) cut: PeerSet,
-    /// Silent peers that another member has dropped: their connections are closed once the message is done.
+    /// Silent peers that another member has dropped. Their connections are closed after this message.
     pub(crate) given_up: PeerSet,
     pub(crate) early: Early,
     /// Requests on shards that are not settled.
     pub(crate) parked: Parked,
 
-    /// Emptied batches, for what peers forward.
+    /// Empty batches, for requests that peers forward.
     pub(crate) spares: Vec<Batch>,
     pub(crate) clients: HashMap<u64, Session, foldhash::fast::FixedState>,
-    #[allow(clippy::vec_box)] // the boxes travel on
+    #[allow(clippy::vec_box)] // the boxes are sent on
     pub(crate) answers: Vec<Box<Ask>>,
     pub(crate) beam_answers: Vec<(Box<beam::Caller>, Replies)>,
     pub(crate) beam_writes: beam::Writes,
-    /// Runs of BEAM processes under way.
+    /// How many runs of BEAM processes are under way.
     pub(crate) beam_runs: usize,
     pub(crate) commands: Vec<MembersCommand>,
     pub(crate) notes: Vec<(&'static str, alloc::string::String)>,
     pub(crate) delta: Vec<u8>,
     pub(crate) counters: Counters,
     pub(crate) measured: Measured,
-    /// Bytes of requests that may have made the store grow since then.
+    /// Bytes of requests since the last measurement that may have made the store larger.
     pub(crate) grown_bytes: u64,
     pub(crate) vitals: Vitals,
     asked: u64,
-    /// Answered within [`INQUIRY_MS`]; as many as the front ends have requests open.
+    /// Answered within [`INQUIRY_MS`]. At most as many as the open requests of the front ends.
     inquiries: Vec<Inquiry>,
     ticking: bool,
 }
@@ -168,7 +170,7 @@ impl core::fmt::Debug for Store {
 }
 
 impl Store {
-    /// The store of a node that holds nothing yet. `seed` decides what it chooses at random.
+    /// The store of a node that has no data yet. `seed` is for its random choices.
     pub fn new(config: Config, seed: u64) -> Self {
         let shards = config.shards_total();
         let writer = Writer::of(&config.name, config.creation);
@@ -247,21 +249,22 @@ impl Store {
         self.wall.read(now.wall_ms, self.now_ms);
     }
 
-    /// Counts from zero again.
+    /// Sets the counters to zero.
     pub(crate) fn reset_counters(&mut self) {
         self.counters = Counters::default();
         self.asked = 0;
     }
 
-    /// The peer in `slot` has heard of us a moment ago, and everything it sent before is here.
+    /// Whether the peer in `slot` has received a beat of this node a moment ago. Then everything that it sent before is
+    /// here.
     pub(crate) fn has_lease(&self, slot: usize) -> bool {
         self.monotonic_ms < self.echoes[slot] + LEASE_MS && !self.cut.contains(slot)
     }
 
-    /// A frame of the peer in `slot`. An error says which rule of the protocol it broke.
+    /// Handles a frame of the peer in `slot`. An error says which rule of the protocol the peer broke.
     fn frame(&mut self, slot: usize, bytes: &[u8]) -> Result<(), &'static str> {
         let mut frame = Frame::decode(bytes).map_err(|malformed| malformed.0)?;
-        // A frame that came twice says nothing new; one that is missing was lost, and what it held with it.
+        // A frame that came twice is ignored. If a frame is missing, it was lost with its messages.
         if frame.number <= self.received[slot] {
             return Ok(());
         }
@@ -298,7 +301,7 @@ impl Store {
             let message = message.map_err(|malformed| malformed.0)?;
             let makes_sense = self.message(slot, &message);
             if self.cluster.peer(slot).map(|peer| peer.life) != life {
-                // The message told that the peer is out of reach.
+                // The message has changed which peer is in this slot, or has freed it.
                 return Ok(());
             }
             if !makes_sense {
@@ -402,7 +405,7 @@ impl Store {
         self.changed(&change);
         self.look_around();
         if has_lost && self.cluster.turns_away() {
-            // Their slots are free only now.
+            // The slots of lost peers are free only now.
             return self.members(self.cluster.members().clone());
         }
         for name in change.turned_away {
@@ -411,9 +414,9 @@ impl Store {
         }
     }
 
-    /// Peers came or went.
+    /// Handles peers that came or went.
     pub(crate) fn changed(&mut self, change: &Change) {
-        // A peer that was lost before it was heard of again has gone on without this node.
+        // A peer that was lost before it answered again has gone on without this node.
         if change.lost.iter().any(|slot| self.recovering.contains(slot)) {
             self.step_down();
         }
@@ -440,10 +443,11 @@ impl Store {
             if let Some(peer) = self.cluster.peer_mut(slot) {
                 peer.since_ms = self.monotonic_ms;
             }
-            // Before what it holds: nothing is formed, filled or merged before both have one time.
+            // Sent before the list of copies: no shard is formed, filled or merged before both nodes have the same
+            // time.
             self.tell_times(slot);
         }
-        // Before anything else: what a peer hears of clocks counts from the holdings on.
+        // Sent before everything below: a peer compares clocks only after it knows the copies.
         self.tell_holdings(change.joined);
         for slot in change.joined.iter() {
             self.introduce(slot);
@@ -457,7 +461,7 @@ impl Store {
         }
     }
 
-    /// A frame that came before the member list that has its sender.
+    /// Handles frames that came before the member list with their sender.
     pub(crate) fn hear_early(&mut self, slot: usize) {
         let Some(peer) = self.cluster.peer(slot) else { return };
         let life = peer.life;
@@ -469,7 +473,7 @@ impl Store {
         }
     }
 
-    /// The connection to a peer is gone, and with it everything it sent that was not handled yet.
+    /// The connection to a peer is lost, and with it everything it sent that was not handled yet.
     fn node_down(&mut self, node: &Atom, creation: u32, reason: &Term) {
         self.early.take(node.as_str(), creation);
         if let Some(slot) = self.cluster.slot(node.as_str())
@@ -496,7 +500,7 @@ impl Store {
         self.every_second();
     }
 
-    /// Tells a peer how this node fares: the counts first, since the vitals end the wait for both.
+    /// Sends a peer this node's key counts and vitals. The vitals come last, since they end the peer's wait for both.
     fn tell_vitals(&mut self, slot: usize) {
         let mut counts = Vec::new();
         message::put_key_counts(&mut counts, self.primary_keys());
@@ -505,7 +509,8 @@ impl Store {
         self.outboxes[slot].push(&Message::Vitals(vitals));
     }
 
-    /// Sends the cluster's status to those who asked, once all peers have told how they fare, or have had their time.
+    /// Sends the status of the cluster to those who asked for it, once all peers have reported their vitals or the wait
+    /// is over.
     fn answer_inquiries(&mut self, ctx: &mut Context<'_, Payload>) {
         let now_ms = self.monotonic_ms;
         if !self.inquiries.iter().any(|inquiry| inquiry.is_over(now_ms)) {
@@ -535,8 +540,8 @@ impl Store {
         }
     }
 
-    /// Sends what was gathered, and of what waits as much as there is room for. Called at the flush, which also comes
-    /// when there is room again, and when a message is done that gathered a lot.
+    /// Sends what was gathered, and as much of the waiting data as there is room for. Called at the flush, which also
+    /// comes when there is room again, and after a message that gathered a lot.
     fn send(&mut self, ctx: &mut Context<'_, Payload>) {
         self.send_by_relay(ctx);
         for slot in self.cluster.connected().without(self.cut).iter() {
@@ -556,7 +561,7 @@ impl Store {
         }
     }
 
-    /// Sends what is in an outbox; false if something is left for want of room.
+    /// Sends the frames in an outbox. Returns false if some are left because there is no room.
     fn seal(&mut self, ctx: &mut Context<'_, Payload>, slot: usize) -> bool {
         let head = self.head(slot);
         let (node, name) = (&self.names[slot], &self.name);
@@ -569,7 +574,7 @@ impl Store {
         })
     }
 
-    /// What the heads of frames to a peer say now.
+    /// The header fields of frames to a peer, as of now.
     pub(crate) fn head(&self, slot: usize) -> Head {
         Head {
             applied: self.received[slot],
@@ -626,14 +631,14 @@ impl Store {
         }
     }
 
-    /// A frame; a peer that broke the protocol with it is cut off once this message is done.
+    /// Handles a frame. If the peer broke the protocol with it, its connection is closed after this message.
     pub(crate) fn frame_of(&mut self, slot: usize, frame: &[u8]) {
         if let Err(rule) = self.frame(slot, frame) {
             self.break_off(slot, rule);
         }
     }
 
-    /// Nothing more is taken from a peer or sent to it: a rule was broken.
+    /// Stops receiving from a peer and sending to it, because it broke a rule.
     fn break_off(&mut self, slot: usize, rule: &'static str) {
         self.cut.insert(slot);
         if self.cluster.is_relayed(slot) {
@@ -658,7 +663,7 @@ impl Store {
             }
             (Some(slot), Term::Binary(frame)) => {
                 if self.cut.contains(slot) {
-                    // Of a connection that the member list does not show yet.
+                    // The frame is from a new connection that the member list does not show yet.
                     self.early.keep(from, frame);
                 } else {
                     self.came_by_connection(slot, from, frame);
@@ -705,7 +710,7 @@ impl Process<Payload> for Store {
                 self.carry_out(ctx);
                 return;
             }
-            // Peers are known through membership; the rest is asked for by nobody here.
+            // Membership reports the peers. The store does not ask for the other messages.
             node::Message::NodeDown { node, creation, reason } => self.node_down(&node, creation, &reason),
             node::Message::NodeUp { .. }
             | node::Message::Exit { .. }
@@ -716,7 +721,7 @@ impl Process<Payload> for Store {
         if self.cluster.peers().any(|(slot, _)| self.outboxes[slot].is_full()) {
             self.send(ctx);
         }
-        // Alone, there is nobody to send to.
+        // Without peers there is nothing to send.
         if self.keeper.look || !self.cluster.is_alone() {
             ctx.defer();
         }

@@ -1,8 +1,7 @@
-//! The records of one shard by key: a hash table that is small when the shard is.
+//! The records of one shard by key: a hash table that is small when the shard is small.
 //!
-//! Stop *apply* of a request's way: the replica reads and replaces records here. A node has a
-//! thousand of these tables, so that an empty one owns no memory and one with a thousand short keys
-//! wastes a few bytes on each.
+//! Stop *apply* of a request: the replica reads and replaces records here. A node has a thousand of these tables. So an
+//! empty table owns no memory, and a table with a thousand short keys wastes only a few bytes for each.
 //!
 //! ```text
 //! key ─ hash ─► index: half a hash, id ─► slab: pages of equal slots ─► layout: dot, stamp, value
@@ -10,20 +9,20 @@
 //! ```
 //!
 //! - `index`: ids in the order of hashes, so that a [scan](Table::scan) survives growth.
-//! - `slab`: the bytes. Removing moves one other record, and tells us which.
+//! - `slab`: the bytes. Removing a record moves at most one other, and reports which.
 //! - `layout`: a record as bytes.
 //! - `palette`: eight-byte writers as one-byte numbers.
 //!
 //! Invariants:
 //! - Every id in the slab is in the index once, under the hash of its record's key.
-//! - Every number in a record is in use in the palette, once for each such record.
-//! - An operation on one key touches that key, at most one other record, and the memory of at most
-//!   two pages, but for the doubling of small vectors and the rebuilding of the index: a pass of a
-//!   nanosecond or two for each entry that comes once in a quarter of them.
-//! - Nothing here knows what time it is: an expired record is a record until it is removed.
+//! - Every writer number in a record is in use in the palette, and counted once for each such record.
+//! - An operation on one key touches that key, at most one other record, and the memory of at most two pages. There are
+//!   two exceptions: small vectors double, and the index is rebuilt each time it has grown or shrunk by a quarter,
+//!   which takes one or two nanoseconds for each entry.
+//! - Nothing here knows the time: an expired record is a record until it is removed.
 //!
-//! Deliberately absent: siblings and contexts (the shard's business), eviction, and any bound on
-//! lengths (the command's business; whatever fits in memory can be kept).
+//! Deliberately absent: siblings and contexts (the shard has them), eviction, and limits on lengths (commands check
+//! them; any record that fits in memory can be stored).
 
 use alloc::vec::Vec;
 
@@ -46,64 +45,64 @@ mod tests;
 /// The largest format of a plain content: formats have five bits.
 pub const FORMAT_MAX: u8 = 31;
 
-/// The hash that every table files a key under, the same on all nodes and for ever.
+/// The hash of a key in every table. It is the same on all nodes, and never changes.
 #[inline]
 pub fn hash(key: &[u8]) -> u64 {
     xxh3_64(key)
 }
 
-/// What a few records were asked for that have expired.
+/// The result of looking for expired records among a few.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Sweep<'a> {
-    /// The keys of those that have.
+    /// The keys of expired records.
     pub keys: Vec<&'a [u8]>,
-    /// How many records there were.
+    /// How many records were looked at.
     pub looked: usize,
-    /// Where to go on: 0 when the end is reached.
+    /// Where to go on; 0 if the end was reached.
     pub next: u64,
 }
 
-/// What is kept under a key: one sibling.
+/// The stored record of a key: one sibling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// The write that made it.
     pub dot: Dot,
     /// When it was written.
     pub stamp: Stamp,
-    /// When it ceases to be, in Unix milliseconds.
+    /// When it expires, in Unix milliseconds.
     pub expiry_ms: Option<u64>,
     /// The value.
     pub content: Content<'a>,
 }
 
-/// What a record holds.
+/// The content of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
     /// Bytes.
     Plain {
-        /// What the bytes are: 0 raw, others as the store defines; up to [`FORMAT_MAX`].
+        /// The format of the bytes: 0 is raw, the store defines the others; up to [`FORMAT_MAX`].
         format: u8,
-        /// The value, or what it is encoded as.
+        /// The value, or its encoding.
         bytes: &'a [u8],
     },
     /// What one writer has added to a counter.
     Counter {
-        /// The first of the writer's dots that the amount contains.
+        /// The first of the writer's dots that `amount` includes.
         since: u64,
-        /// The sum of what it added: the number fits into 64 bits together with what others hold, this alone may not.
+        /// The sum of the writer's increments. The number that all writers have together fits into 64 bits; this part
+        /// alone may not.
         amount: i128,
     },
 }
 
 /// Records by key.
 ///
-/// The `hash` that methods ask for is always [`hash`] of the key; it is a parameter because callers
-/// have it already.
+/// The `hash` argument of methods is always [`hash`] of the key. It is an argument because callers already have it.
 pub struct Table {
     index: Index,
     slab: Slab,
     palette: Palette,
-    /// Records that have an expiry.
+    /// How many records have an expiry.
     expiring: usize,
 }
 
@@ -133,7 +132,7 @@ impl Table {
         self.expiring
     }
 
-    /// Bytes of heap it holds, without what the allocator adds to each piece.
+    /// Bytes of heap it uses, without the overhead of the allocator.
     pub fn memory_bytes(&self) -> usize {
         self.index.memory_bytes() + self.slab.memory_bytes() + self.palette.memory_bytes()
     }
@@ -145,16 +144,16 @@ impl Table {
         Some(self.record(self.slab.get(id)).1)
     }
 
-    /// What [`Table::entry`] gives if there is nothing under a hash.
+    /// The result of [`Table::entry`] if there is no entry for a hash.
     pub const NO_ENTRY: u64 = index::EMPTY;
 
-    /// The index entry where the search for a hash begins. It names a record as long as the table is not changed.
+    /// The index entry where the search for a hash begins. It is valid as long as the table does not change.
     #[inline]
     pub fn entry(&self, hash: u64) -> u64 {
         self.index.first(hash)
     }
 
-    /// Loads what lies between an entry and its record. The value is of no use but that it was loaded.
+    /// Reads the memory between an entry and its record, so that it is in the CPU cache. The result has no other use.
     #[inline]
     pub fn load_page(&self, entry: u64) -> usize {
         if entry == Self::NO_ENTRY {
@@ -164,7 +163,7 @@ impl Table {
         }
     }
 
-    /// Loads the beginning of an entry's record. The value is of no use but that it was loaded.
+    /// Reads the beginning of an entry's record, so that it is in the CPU cache. The result has no other use.
     #[inline]
     pub fn load_record(&self, entry: u64) -> usize {
         if entry == Self::NO_ENTRY {
@@ -173,10 +172,10 @@ impl Table {
         self.slab.get(entry as u32).first().copied().unwrap_or(0).into()
     }
 
-    /// Keeps a record under a key, in place of the one that is there: `true` if there was one.
+    /// Stores a record under a key, in place of the present one. Returns `true` if there was one.
     ///
-    /// A table that is full (past 16 GiB of records of up to 1 KiB *and* 2^30 others) refuses what
-    /// would need a new place: it answers `false` and is unchanged.
+    /// A full table (more than 16 GiB of records of up to 1 KiB *and* 2^30 others) refuses records that need a new
+    /// place: it returns `false` and does not change.
     ///
     /// # Panics
     /// If the format of the content is above [`FORMAT_MAX`].
@@ -205,26 +204,26 @@ impl Table {
         true
     }
 
-    /// Removes all records and gives all memory back.
+    /// Removes all records and frees all memory.
     pub fn clear(&mut self) {
         *self = Self::new();
     }
 
-    /// All keys and records, in an order of the moment.
+    /// All keys and records, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Record<'_>)> {
         self.slab.iter_from(0).map(|(_, bytes)| self.record(bytes))
     }
 
-    /// The first `limit` keys and records whose hash is at least `from_hash`, in ascending order of
-    /// hashes, and the hash to go on from, if there are more.
+    /// The first `limit` keys and records whose hash is at least `from_hash`, in ascending order of hashes; and the
+    /// hash to go on from, if there are more.
     ///
-    /// Keys of equal hash come together, even beyond the limit. So whatever is put and removed
-    /// between the calls, a scan from 0 until there is no hash to go on from meets each key that is
-    /// there all along exactly once.
+    /// Keys with the same hash are returned together, even beyond the limit. Keys may be put and removed between the
+    /// calls. A scan from 0 until no hash to go on from is returned finds each key that was there all the time exactly
+    /// once.
     pub fn scan(&self, from_hash: u64, limit: usize) -> (Vec<(&[u8], Record<'_>)>, Option<u64>) {
         let mut found = Vec::new();
         let mut last = None;
-        // The index orders by half a hash; those that agree in it, mostly one, are sorted here.
+        // The index is ordered by half a hash. Entries with the same half, mostly one, are sorted here.
         let mut group: SmallVec<[(u64, u32); 4]> = SmallVec::new();
         let mut ids = self.index.iter_from(from_hash).peekable();
         while let Some((half, id)) = ids.next() {
@@ -244,18 +243,18 @@ impl Table {
         (found, None)
     }
 
-    /// A key and its record, drawn with `random`, which must be even over all of `u64`: each is as
-    /// likely as any other but for less than one time in 10^5.
+    /// A key and its record, picked by `random`, which must be uniform over all of `u64`. Each is equally likely,
+    /// except in less than one of 10^5 cases.
     pub fn random(&self, random: u64) -> Option<(&[u8], Record<'_>)> {
         let id = self.index.sample(random)?;
         Some(self.record(self.slab.get(id)))
     }
 
-    /// The keys among the `limit` records from `cursor` on that are `over`, as told from deadline and content; nothing
-    /// without a deadline is asked about. `cursor` is 0 at first and then [`Sweep::next`].
+    /// The keys among the `limit` records from `cursor` on for which `over` returns true, given deadline and content.
+    /// Records without a deadline are skipped. `cursor` is 0 at first, and then [`Sweep::next`].
     ///
-    /// Costs nothing while no record has an expiry. A record that another one's removal moved may
-    /// be left to the next round.
+    /// Costs nothing while no record has an expiry. A record that was moved by the removal of another one may be found
+    /// only in the next round.
     pub fn expired(&self, over: impl Fn(u64, &Content<'_>) -> bool, limit: usize, cursor: u64) -> Sweep<'_> {
         let mut sweep = Sweep::default();
         if self.expiring == 0 {
@@ -280,7 +279,7 @@ impl Table {
         sweep
     }
 
-    /// The slot of the index that a key has.
+    /// The index slot of a key.
     #[inline]
     fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
         self.index.find(hash, |id| layout::key(self.slab.get(id)) == key)
@@ -329,7 +328,7 @@ impl Table {
         let id = self.index.id(at);
         let old = Decoded::new(self.slab.get(id));
         let (number_old, expired_old) = (old.number, old.expiry_ms.is_some());
-        // Mostly the writer is the same, and its number need not be looked up.
+        // Usually the writer is the same, so its number need not be looked up.
         let same = self.palette.writer(number_old) == record.dot.writer;
         let number = if same {
             number_old
@@ -356,7 +355,7 @@ impl Table {
         true
     }
 
-    /// Gives up a place that the index no longer names, and names the record that moves there.
+    /// Frees the place of a record that is no longer in the index. If another record moves there, updates the index.
     fn vacate(&mut self, id: u32) {
         if let Some(moved) = self.slab.remove(id) {
             let at = self.index.find(self.hash_of(id), |other| other == moved);

@@ -1,10 +1,10 @@
-//! Erlang terms as keys and values, for all doors.
+//! Erlang terms as keys and values, for all front ends.
 //!
-//! - A binary is its bytes: the same key, the same value as those bytes in RESP and HTTP.
-//! - A key of any other kind is its external format, which has one form for equal terms: `1` and `1.0` are two keys, a
-//!   map is one key in whatever order its pairs were written (`docs/decisions/0016-terms-as-keys.md`).
-//! - A value of any other kind is its external format with a mark; but an integer of 64 bits is its decimal text with a
-//!   mark of its own, so that it can be counted on from every door and comes back as an integer.
+//! - A binary is its bytes. As a key or value it is the same as these bytes in RESP and HTTP.
+//! - A key of another kind is its external format. Equal terms have the same format. `1` and `1.0` are two keys. A map
+//!   is one key, whatever the order of its pairs (`docs/decisions/0016-terms-as-keys.md`).
+//! - A value of another kind is its external format with a mark. An integer of 64 bits is its decimal text with another
+//!   mark. So every front end can count it, and a BEAM reads it back as an integer.
 //!
 //! Source: *External Term Format*, ERTS reference manual.
 
@@ -15,10 +15,10 @@ use wire::etf::{self, Term};
 /// Longest external format of an integer of 64 bits: version, tag, count, sign and eight bytes.
 const INTEGER_BYTES_MAX: usize = 12;
 
-/// First byte of every external format. It begins no UTF-8 text.
+/// First byte of every external format. UTF-8 text never begins with it.
 const VERSION: u8 = 131;
 
-/// The bytes that a term is as a key.
+/// A term as the bytes of a key.
 pub fn key_of(term: &Term) -> Vec<u8> {
     match term.as_binary() {
         Some(bytes) => bytes.to_vec(),
@@ -26,7 +26,7 @@ pub fn key_of(term: &Term) -> Vec<u8> {
     }
 }
 
-/// The term that a key is, if it is no plain bytes. Bytes in a form that [`key_of`] does not write are no term.
+/// The term of a key, unless the key is plain bytes. Bytes that [`key_of`] would not write are not a term.
 pub fn of_key(key: &[u8]) -> Option<Term> {
     if key.first() != Some(&VERSION) {
         return None;
@@ -42,7 +42,7 @@ pub fn external(term: &Term) -> Vec<u8> {
     out
 }
 
-/// The integer that an external format is, if it is one of 64 bits.
+/// The integer in an external format, if it is one of 64 bits.
 pub fn integer(external: &[u8]) -> Option<i64> {
     if external.len() > INTEGER_BYTES_MAX {
         return None;
@@ -60,13 +60,13 @@ mod tests {
     }
 
     #[test]
-    fn equal_terms_are_one_key_whatever_form_they_came_in() {
+    fn equal_terms_are_one_key_in_every_form() {
         for forms in [
             // "ab": STRING_EXT and LIST_EXT.
             vec![&b"\x83k\0\x02ab"[..], b"\x83l\0\0\0\x02aaabj"],
             // 5: SMALL_INTEGER_EXT, INTEGER_EXT and SMALL_BIG_EXT.
             vec![b"\x83a\x05", b"\x83b\0\0\0\x05", b"\x83n\x01\0\x05"],
-            // a: SMALL_ATOM_UTF8_EXT, ATOM_UTF8_EXT and the ATOM_EXT of old.
+            // a: SMALL_ATOM_UTF8_EXT, ATOM_UTF8_EXT and the old ATOM_EXT.
             vec![b"\x83w\x01a", b"\x83v\0\x01a", b"\x83d\0\x01a"],
             // #{1 => 2, 3 => 4} in both orders.
             vec![
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_a_term_only_in_the_form_it_was_written_in() {
+    fn a_key_is_a_term_only_in_the_form_that_key_of_writes() {
         let tuple = Term::tuple([Term::atom("a"), Term::Int(1)]);
         assert_eq!(of_key(&key_of(&tuple)), Some(tuple));
         for bytes in [
@@ -109,7 +109,7 @@ mod tests {
             b"\x83",
             b"\x83a",
             b"\x83a\x05\0",
-            // 5 and <<"a">> in forms that are never written.
+            // 5 and <<"a">> in forms that `key_of` does not write.
             b"\x83b\0\0\0\x05",
             b"\x83m\0\0\0\x01a",
         ] {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_known_by_their_external_format() {
+    fn integers_are_recognised_by_their_external_format() {
         for number in [0, 255, -1, i64::MAX, i64::MIN] {
             assert_eq!(integer(&external(&Term::Int(number))), Some(number));
         }

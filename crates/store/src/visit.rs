@@ -1,29 +1,29 @@
-//! What a command sees that runs at the node its client is connected to: the connection and the whole store.
+//! What a command sees that runs at its client's own node: the connection and the whole store.
 
 use wire::{reply::Replies, request::Args};
 
 use crate::{ask::Session, store::Store};
 
-/// One request that touches no shard. A command writes exactly one reply.
+/// One request that uses no shard. A command writes exactly one reply.
 #[derive(Debug)]
 pub struct Visit<'a> {
     /// Its arguments, the command's name first.
     pub args: Args<'a>,
-    /// Where its reply goes.
+    /// Gets the reply.
     pub replies: &'a mut Replies,
-    /// The client's session; what a command changes in it holds from the next request on.
+    /// The client's session. Changes take effect from the next request on.
     pub session: &'a mut Session,
     /// The node's store.
     pub store: &'a mut Store,
 }
 
 impl<'a> Visit<'a> {
-    /// Argument `index`, the name being 0; empty if there is none.
+    /// Argument `index`, where 0 is the name; empty if it does not exist.
     pub fn arg(&self, index: usize) -> &'a [u8] {
         self.args.get(index).unwrap_or_default()
     }
 
-    /// To be called when the session was changed, so that `CLIENT LIST` shows it as it is.
+    /// To be called after a change of the session, so that `CLIENT LIST` shows the change.
     pub fn session_changed(&mut self) {
         if let Some(known) = self.store.clients.get_mut(&self.session.id) {
             known.clone_from(self.session);

@@ -1,9 +1,9 @@
-//! Wall clocks: what clients see of the time, and how far the clocks of the peers are apart.
+//! Wall clocks: the time that clients see, and the differences between the clocks of peers.
 //!
-//! - A deadline is in cluster time (see [`calendar`](crate::calendar)). An absolute time of a request or a reply is on
-//!   the wall clock of the node that the client asked. The node that executes the request converts between the two with
-//!   the difference that the asked node had at that moment, `Wall::ahead_ms`; a forwarded parcel carries it.
-//! - A wall clock decides nothing here. One that differs from a peer's by more than a second is reported.
+//! - A deadline is in cluster time (see [`calendar`](crate::calendar)). An absolute time in a request or a reply is on
+//!   the wall clock of the client's node. The node that executes the request converts between the two. It uses the
+//!   difference at the client's node at that moment, `Wall::ahead_ms`, which a forwarded parcel carries.
+//! - No decision here depends on a wall clock. A clock that differs from a peer's by more than a second is reported.
 
 use alloc::format;
 
@@ -13,14 +13,14 @@ use crate::{
     store::Store,
 };
 
-/// The difference between wall clock and cluster time is kept while it changes by no more than this. So a deadline
-/// reads as it was given, though the two clocks are read with a millisecond's precision.
+/// The stored difference between wall clock and cluster time stays the same while it changes by at most this. So a
+/// deadline reads back as it was given, although both clocks are read in milliseconds.
 const STEADY_MS: u64 = 10;
-/// What a peer said of its wall clock says nothing after so long.
+/// A peer's report of its wall clock is ignored if it is older than this.
 const FRESH_MS: u64 = 1_000;
 /// Wall clocks that differ by more than this are reported.
 const APART_MS: u64 = 1_000;
-/// Wall clocks that were reported are fine again at this difference.
+/// A wall clock that was reported counts as correct again below this difference.
 const CLOSE_MS: u64 = 500;
 
 /// The wall clock of this node.
@@ -40,7 +40,7 @@ impl Wall {
         }
     }
 
-    /// By how many milliseconds it is ahead of cluster time.
+    /// How many milliseconds the wall clock is ahead of cluster time.
     pub(crate) fn ahead_ms(&self) -> i64 {
         self.ahead_ms
     }
@@ -49,14 +49,15 @@ impl Wall {
 /// The wall clock of a peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PeerWall {
-    /// By how many milliseconds it is ahead of this node's, at least; what may be delay does not count.
+    /// How many milliseconds it is ahead of this node's clock, at least: the part that may be network delay is not
+    /// counted.
     pub ahead_ms: i64,
-    /// It was reported as wrong, and has not been fine since.
+    /// Whether it was reported as wrong, and has not been correct since.
     reported: bool,
 }
 
 impl PeerWall {
-    /// Takes note of what the peer's clock showed `age_ms` ago at most; whether that is to be reported.
+    /// Notes what the peer's clock showed at most `age_ms` ago. Returns whether a difference must be reported.
     fn note(&mut self, peer_ms: u64, own_ms: u64, age_ms: u64) -> bool {
         let ahead_ms = difference(peer_ms, own_ms);
         self.ahead_ms = if ahead_ms < 0 {
@@ -72,7 +73,7 @@ impl PeerWall {
 }
 
 impl Store {
-    /// Tells a peer what the clocks of this node show.
+    /// Sends a peer the clocks of this node.
     pub(crate) fn tell_times(&mut self, slot: usize) {
         self.outboxes[slot].push(&Message::Times(Times {
             beat_ms: self.beats[slot],
@@ -82,7 +83,7 @@ impl Store {
         }));
     }
 
-    /// What the clocks of a peer show.
+    /// Processes a peer's report of its clocks.
     pub(crate) fn times(&mut self, slot: usize, times: &Times) {
         self.take_time(slot, times);
         let age_ms = self.monotonic_ms.saturating_sub(times.beat_ms);
@@ -102,10 +103,10 @@ impl Store {
         }
     }
 
-    /// Takes over a peer's cluster time if that is to be preferred.
+    /// Adopts a peer's cluster time if the rules of [`calendar`](crate::calendar) say so.
     fn take_time(&mut self, slot: usize, times: &Times) {
         let set_ms = self.calendar.meet(times.cluster_ms, times.age_ms);
-        // What this message goes on to do has the new time, too: this node may begin to serve.
+        // The rest of this message must use the new time too, since this node may begin to serve.
         self.now_ms = self.calendar.now_ms();
         if let (Some(set_ms), Some(peer)) = (set_ms, self.cluster.peer(slot)) {
             let text = format!(

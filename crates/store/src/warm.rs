@@ -1,12 +1,11 @@
-//! Has the records that a batch or a frame is about fetched from memory side by side instead of one after the other.
+//! Loads the records for a batch or a frame into the CPU cache, many at a time.
 //!
-//! A lookup follows three pointers, and each waits for the memory behind it: index, page, record. Followed one key at a
-//! time that is most of what a `GET` costs. Here each step is taken for all keys before the next one, and since those
-//! of different keys do not depend on each other, the processor waits for many at once (*group prefetching*: Chen,
-//! Ailamaki, Gibbons and Mowry, ICDE 2004). Plain loads do, for what was loaded is in the cache afterwards.
+//! A lookup follows three pointers, to index, page and record, and waits for memory at each one. For one key at a time,
+//! this wait is most of the cost of a `GET`. Here each step is done for all keys before the next step. The loads for
+//! different keys do not depend on each other, so the processor waits for many at once (*group prefetching*: Chen,
+//! Ailamaki, Gibbons and Mowry, ICDE 2004). Plain loads are enough, since loaded memory is in the cache afterwards.
 //!
-//! Stops *execute* and *apply* of a request, in front of them. Nothing is decided here: a guess that is wrong costs
-//! time.
+//! Comes before the stops *execute* and *apply* of a request. Nothing is decided here: a wrong guess only costs time.
 
 use core::hint;
 
@@ -22,12 +21,12 @@ use crate::{
     table,
 };
 
-/// Requests or deltas that are warmed up together: more would push the first out of the nearest cache again.
+/// How many requests or deltas are loaded together. With more, the first would be evicted from the nearest cache again.
 pub(crate) const GROUP: usize = 32;
-/// Fewer than this are not worth the trouble.
+/// Below this number it is not worth the effort.
 const GROUP_MIN: usize = 4;
 
-/// Where keys lie: shards, and hashes in them.
+/// The places of keys: shards, and hashes in them.
 #[derive(Default)]
 struct Places {
     of: [(usize, u64); GROUP],
@@ -42,8 +41,8 @@ impl Places {
 }
 
 impl Store {
-    /// Warms up the requests of a batch from `first` on, one group of them, as far as their first argument is a key of
-    /// this keyspace.
+    /// Loads the records for the next requests of a batch, from `first` on, one group of them. The first argument of
+    /// each is taken for a key of this keyspace.
     #[inline(never)]
     pub(crate) fn warm_requests(&self, batch: &Batch, first: usize, keyspace: u16) {
         let base = usize::from(keyspace) * usize::from(self.config.shards);
@@ -59,7 +58,7 @@ impl Store {
         self.warm(&places);
     }
 
-    /// Warms up the deltas among the next messages of a frame, one group of them, and takes those messages off it.
+    /// Loads the records for the next deltas of a frame, one group of messages. Takes those messages from `ahead`.
     #[inline(never)]
     pub(crate) fn warm_deltas(&self, ahead: &mut Frame<'_>) {
         let mut places = Places::default();
@@ -81,14 +80,14 @@ impl Store {
         if places.len < GROUP_MIN {
             return;
         }
-        // Short loops, so that many rounds of them are under way in the processor at once.
+        // The loops are short, so that the processor runs many rounds at the same time.
         let mut entries = [(0, Objects::NO_ENTRY); GROUP];
         for (entry, &(shard, hash)) in entries.iter_mut().zip(&places.of[..places.len]) {
             *entry = (shard, self.objects(shard).entry(hash));
         }
         let entries = &entries[..places.len];
         let mut loaded = 0;
-        // What replicas write beside the record. Alone, there is none of it.
+        // A node with peers also writes the clock and the recent writes.
         if !self.cluster.is_alone() {
             for &(shard, _) in entries {
                 loaded ^= self.replicas[shard].shard.load_clock();

@@ -1,4 +1,4 @@
-//! The door for BEAM programs: terms as keys and values, seen from all doors, and facades.
+//! The BEAM front end: terms as keys and values, seen from all front ends, and facades.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -30,7 +30,7 @@ fn ok(value: Term) -> Term {
     tuple([Term::atom("ok"), value])
 }
 
-/// Three nodes, each with a facade of either style.
+/// Three nodes, each with a facade of both styles.
 fn cluster() -> Net {
     let mut net = Net::new();
     net.faces = vec![
@@ -70,7 +70,7 @@ fn the_empty_binary_is_the_empty_key() {
 }
 
 #[test]
-fn a_term_goes_in_and_comes_out_as_it_is() {
+fn a_term_reads_back_as_it_was_written() {
     let mut net = cluster();
     for (value, shown) in [
         (Term::Int(12), "12"),
@@ -95,7 +95,7 @@ fn a_term_goes_in_and_comes_out_as_it_is() {
 }
 
 #[test]
-fn what_redis_sets_is_a_binary_until_it_is_counted_on() {
+fn a_value_from_redis_is_a_binary_until_it_is_counted() {
     let mut net = cluster();
     assert_eq!(net.ask("a", "SET n 12"), "OK");
     assert_eq!(net.call("b", NAME, get(Term::binary("n"))), ok(Term::binary("12")));
@@ -104,7 +104,7 @@ fn what_redis_sets_is_a_binary_until_it_is_counted_on() {
 }
 
 #[test]
-fn an_integer_of_a_beam_is_counted_on_from_every_door() {
+fn every_front_end_can_count_an_integer_of_a_beam() {
     let mut net = cluster();
     let key = || Term::binary("n");
     let incr = |by| tuple([Term::atom("incr"), key(), Term::Int(by)]);
@@ -115,14 +115,14 @@ fn an_integer_of_a_beam_is_counted_on_from_every_door() {
     assert_eq!(net.call("a", NAME, get(key())), ok(Term::Int(41)));
     assert_eq!(net.ask("a", "RENAME n {n}2"), "OK");
     assert_eq!(net.call("b", NAME, get(Term::binary("{n}2"))), ok(Term::Int(41)));
-    // What is none stays what it is.
+    // A term that is not an integer cannot be counted, and stays unchanged.
     assert_eq!(net.call("a", NAME, put(key(), Term::Float(1.0))), Term::atom("ok"));
     assert_eq!(net.ask("b", "INCR n"), "!bad_request");
     assert_eq!(net.call("a", NAME, get(key())), ok(Term::Float(1.0)));
 }
 
 #[test]
-fn a_term_is_a_key_of_its_own() {
+fn different_terms_are_different_keys() {
     let mut net = cluster();
     let keys = [
         Term::Int(1),
@@ -141,7 +141,7 @@ fn a_term_is_a_key_of_its_own() {
     }
     assert_eq!(net.ask("c", "GET 1"), "3");
     assert_eq!(net.ask("c", "DBSIZE"), "6");
-    // Its name at the other doors is its external format.
+    // The other front ends see its external format as the key.
     let bytes = store::term::key_of(&keys[0]);
     assert_eq!(store::term::of_key(&bytes), Some(Term::Int(1)));
     assert_eq!(bytes, b"\x83a\x01");
@@ -163,7 +163,7 @@ fn a_process_reads_what_it_wrote_without_waiting() {
 }
 
 #[test]
-fn the_time_a_key_has_left_is_told() {
+fn ttl_reports_the_time_that_a_key_has_left() {
     let mut net = cluster();
     let ttl = || tuple([Term::atom("ttl"), Term::binary("k")]);
     assert_eq!(net.call("a", NAME, ttl()), Term::atom("error"));
@@ -176,7 +176,7 @@ fn the_time_a_key_has_left_is_told() {
 }
 
 #[test]
-fn a_server_answers_bare() {
+fn a_server_facade_answers_bare_values() {
     let mut net = cluster();
     let key = || Term::binary("k");
     assert_eq!(net.call("a", SERVER, get(key())), Term::atom("nil"));
@@ -185,7 +185,7 @@ fn a_server_answers_bare() {
         assert_eq!(net.call(name, SERVER, get(key())), Term::Int(12));
         assert_eq!(net.call(name, SERVER, Term::atom("stats")), Term::Int(1));
     }
-    // A value that looks like an answer is a value.
+    // A value that looks like an error is returned as a value.
     let error = tuple([Term::atom("error"), Term::atom("no_nodes")]);
     assert_eq!(net.call("a", SERVER, put(key(), error.clone())), Term::atom("ok"));
     assert_eq!(net.call("b", SERVER, get(key())), error);
@@ -197,7 +197,7 @@ fn a_server_answers_bare() {
 }
 
 #[test]
-fn the_functions_of_a_server_come_to_the_same() {
+fn the_functions_of_a_server_facade_make_the_same_requests() {
     let mut net = cluster();
     let mut call = |name: &str, function: &'static str, args: Vec<Term>| {
         let group_leader = Term::Pid(net.client(name));
@@ -225,7 +225,7 @@ fn the_functions_of_a_server_come_to_the_same() {
 }
 
 #[test]
-fn plain_messages_are_answered_to_the_pid_they_name() {
+fn a_plain_message_is_answered_to_the_pid_that_it_names() {
     let mut net = cluster();
     let read = |net: &mut Net, name: &str, key: &'static str| {
         let reader = Term::Pid(net.client(name));
@@ -243,7 +243,7 @@ fn plain_messages_are_answered_to_the_pid_they_name() {
     }
     net.send("c", MESSAGES, tuple([Term::atom("delete"), Term::atom("moo")]));
     assert_eq!(read(&mut net, "c", "moo"), told(Term::atom("none")));
-    // What nobody knows is dropped, and nothing is stored for it.
+    // Unknown messages are dropped and store nothing.
     for junk in [
         Term::atom("junk"),
         tuple([]),
@@ -272,7 +272,7 @@ fn a_node_is_added_and_stopped_by_message() {
 }
 
 #[test]
-fn without_a_replica_the_answer_is_no_nodes() {
+fn without_a_ready_replica_the_answer_is_no_nodes() {
     let mut net = Net::new();
     net.faces = vec![
         Face {
@@ -286,7 +286,7 @@ fn without_a_replica_the_answer_is_no_nodes() {
             missing: Atom::new("none"),
         },
     ];
-    // It waits for the nodes it is to join, and serves nothing before.
+    // The node waits for the nodes it must join, and serves nothing before that.
     net.start("b", &["a"]);
     let no_nodes = || Term::atom("no_nodes");
     assert_eq!(
@@ -298,7 +298,7 @@ fn without_a_replica_the_answer_is_no_nodes() {
     assert_eq!(net.receive("b"), tuple([Term::atom("get"), no_nodes()]));
 }
 
-/// More than may be under way while nobody answers: time stands still meanwhile.
+/// More casts than may be under way while no answer comes: time does not advance meanwhile.
 #[test]
 fn a_flood_of_casts_is_bounded() {
     let mut net = cluster();

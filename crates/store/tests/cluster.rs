@@ -62,7 +62,7 @@ fn three_form_and_read_what_each_writes() {
 }
 
 #[test]
-fn one_dies_and_the_others_go_on() {
+fn the_others_go_on_when_one_node_dies() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a", 50);
     net.kill("b");
@@ -78,7 +78,7 @@ fn one_dies_and_the_others_go_on() {
 
 #[test]
 fn requests_on_many_keys_gather_from_all_nodes() {
-    // Two replicas of five nodes: whoever is asked has to ask others.
+    // Two replicas on five nodes: every node has to ask others.
     let mut net = Net::new();
     for name in ["a", "b", "c", "d", "e"] {
         let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
@@ -117,7 +117,7 @@ fn requests_on_many_keys_gather_from_all_nodes() {
 }
 
 #[test]
-fn a_read_whose_node_is_lost_does_not_see_the_write_behind_it() {
+fn a_read_whose_node_is_lost_does_not_see_a_later_write() {
     let names = ["a", "b", "c", "d", "e"];
     let mut net = Net::new();
     for name in names {
@@ -134,7 +134,7 @@ fn a_read_whose_node_is_lost_does_not_see_the_write_behind_it() {
         fill(&mut net, "a", 20);
         net.deafen(other, "e");
         let id = net.begin("e", &requests);
-        // All of it is executed, and some of the replies have not come.
+        // All requests are executed, but some of the replies have not come back.
         net.run_ms(5);
         assert_eq!(net.answer("e", id), None);
         net.cut(other, "e");
@@ -174,7 +174,7 @@ fn scan(net: &mut Net, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_pipeline_sees_its_own_writes_wherever_they_go() {
+fn a_pipeline_sees_its_own_writes_on_every_node() {
     let mut net = Net::cluster(&["a", "b", "c", "d", "e"]);
     for number in 0..50 {
         let set = format!("SET key:{number} 1");
@@ -196,7 +196,7 @@ fn a_pipeline_sees_its_own_writes_wherever_they_go() {
 }
 
 #[test]
-fn keyspaces_are_apart_also_within_a_batch() {
+fn keyspaces_are_separate_even_within_a_batch() {
     let mut net = Net::cluster(&["a", "b", "c", "d", "e"]);
     for number in 0..30 {
         for keyspace in [0, 1] {
@@ -211,7 +211,7 @@ fn keyspaces_are_apart_also_within_a_batch() {
 }
 
 #[test]
-fn a_write_is_content_with_a_majority_after_a_second() {
+fn after_the_write_timeout_a_majority_is_enough() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     let key = key_of(&mut net, "a");
     net.stop("c");
@@ -220,7 +220,7 @@ fn a_write_is_content_with_a_majority_after_a_second() {
     assert_eq!(net.answer("a", id), None);
     assert_eq!(net.wait("a", id, 70), "OK");
     assert_eq!(net.counter("a", "writes_relaxed"), 1);
-    // From now on the silent one is not waited for, until it answers again.
+    // From now on writes do not wait for the silent node, until it answers again.
     let id = net.begin("a", &[&format!("SET {key} 2")]);
     assert_eq!(net.wait("a", id, 10), "OK");
     net.resume("c");
@@ -228,13 +228,13 @@ fn a_write_is_content_with_a_majority_after_a_second() {
     assert_eq!(
         net.ask("c", &get),
         "2",
-        "it does not answer before it has heard of what it missed"
+        "it must not answer before it has the writes it missed"
     );
     net.run_ms(500);
     net.stop("c");
     let id = net.begin("a", &[&format!("SET {key} 3")]);
     net.run_ms(900);
-    assert_eq!(net.answer("a", id), None, "it is waited for again");
+    assert_eq!(net.answer("a", id), None, "writes wait for it again");
 }
 
 /// A key whose primary is this node.
@@ -248,7 +248,7 @@ fn key_of(net: &mut Net, name: &str) -> String {
 }
 
 #[test]
-fn a_write_to_a_mute_primary_ends_at_its_deadline() {
+fn a_write_to_a_silent_primary_ends_at_its_deadline() {
     let mut net = Net::cluster(&["a", "b", "c", "d", "e"]);
     for (from, to) in [("b", "a"), ("c", "a"), ("d", "a"), ("e", "a")] {
         net.deafen(from, to);
@@ -268,7 +268,7 @@ fn a_write_to_a_mute_primary_ends_at_its_deadline() {
 }
 
 #[test]
-fn one_that_leaves_hands_over_and_says_so() {
+fn a_leaving_node_hands_over_and_reports_it() {
     let mut net = Net::cluster(&["a", "b", "c", "d"]);
     fill(&mut net, "a", 100);
     net.tell("b", Payload::Leave);
@@ -288,7 +288,7 @@ fn one_that_leaves_hands_over_and_says_so() {
 }
 
 #[test]
-fn one_that_leaves_goes_only_when_its_good_bye_was_heard() {
+fn a_leaving_node_ends_only_after_its_peers_have_its_goodbye() {
     let mut net = Net::cluster(&["a", "b", "c", "d"]);
     net.tell("b", Payload::Leave);
     while !net.notes("b").contains(&"left") {
@@ -299,14 +299,14 @@ fn one_that_leaves_goes_only_when_its_good_bye_was_heard() {
     }
 }
 
-/// A primary that has not met the one that joins goes on writing without it.
+/// A primary that has not met the joining node goes on writing without it.
 #[test]
-fn one_that_joins_is_not_ready_before_all_have_told_what_they_hold() {
+fn a_joining_node_is_not_ready_before_all_peers_have_reported_their_copies() {
     let mut net = Net::cluster(&["a", "b"]);
     let key = key_of(&mut net, "a");
     assert_eq!(net.ask("a", &format!("SET {key} old")), "OK");
     net.start("c", &["a", "b"]);
-    // They have shaken hands; c hears the hello of a, and a does not hear that of c.
+    // The handshakes are over. c receives the hello of a, but a does not receive the hello of c.
     net.run_us(2_200);
     net.deafen("c", "a");
     net.run_ms(20);
@@ -315,7 +315,7 @@ fn one_that_joins_is_not_ready_before_all_have_told_what_they_hold() {
 }
 
 #[test]
-fn one_that_leaves_two_alone_leaves_everything() {
+fn nodes_that_leave_one_after_the_other_hand_over_until_the_last() {
     let mut net = Net::cluster(&["a", "b"]);
     fill(&mut net, "a", 50);
     net.tell("a", Payload::Leave);
@@ -328,9 +328,9 @@ fn one_that_leaves_two_alone_leaves_everything() {
     assert_eq!(net.notes("b"), ["lost", "serving_out", "closing", "left"]);
 }
 
-/// A shard that is written to all the time must become ready at one that joins, and leave one that leaves.
+/// A shard with constant writes must become ready at a joining node, and be handed over by a leaving one.
 #[test]
-fn constant_writes_hold_up_nobody() {
+fn constant_writes_delay_no_join_and_no_leave() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     let mut began = Vec::new();
     let mut write = |net: &mut Net| {
@@ -343,13 +343,13 @@ fn constant_writes_hold_up_nobody() {
         write(&mut net);
         net.status("d").ready && net.status("d").nodes.len() == 4
     });
-    assert!(ready.is_some(), "it is never ready");
+    assert!(ready.is_some(), "the joining node is never ready");
     net.tell("a", Payload::Leave);
     let left = (0..10_000).find(|_| {
         write(&mut net);
         net.notes("a").contains(&"serving_out")
     });
-    assert!(left.is_some(), "it never leaves");
+    assert!(left.is_some(), "the leaving node never ends");
     net.run_ms(100);
     let counts: Vec<String> = began.iter().map(|id| net.answer("b", *id).unwrap()).collect();
     let expected: Vec<String> = (1..=began.len()).map(|count| count.to_string()).collect();
@@ -357,7 +357,7 @@ fn constant_writes_hold_up_nobody() {
 }
 
 #[test]
-fn a_deaf_replica_answers_nothing_old() {
+fn a_replica_that_receives_nothing_does_not_answer_with_old_values() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     let key = key_of(&mut net, "a");
     let get = format!("GET {key}");
@@ -380,9 +380,9 @@ fn a_deaf_replica_answers_nothing_old() {
 }
 
 #[test]
-fn one_that_joins_is_filled_and_serves() {
+fn a_joining_node_is_filled_and_serves() {
     let mut net = Net::cluster(&["a"]);
-    // More than the recent writes remember, so that whole shards are streamed.
+    // More writes than the recent writes remember, so that whole shards are streamed.
     let value = "v".repeat(4000);
     for number in 0..300 {
         assert_eq!(net.ask("a", &format!("SET key:{number} {value}")), "OK");
@@ -423,7 +423,7 @@ fn the_only_holder_of_a_shard_is_not_safe_to_stop() {
             assert!(status.nodes.iter().find(is_a).unwrap().stop_risk.is_some());
         }
     }
-    assert!(seen > 0, "something was handed over");
+    assert!(seen > 0, "no shard was being handed over");
     net.heal();
     for node in &net.status("b").nodes {
         let shards = node.vitals.shards_held;
@@ -474,12 +474,12 @@ fn one_of_three_nodes_with_three_replicas_is_safe_to_stop() {
 fn an_empty_restarted_node_yields() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a", 50);
-    // It was told to join nobody, so it forms at once; the others find it.
+    // It has no nodes to join, so it forms at once. The others find it.
     net.kill("a");
     net.start("a", &[]);
     net.heal();
     check_filled(&mut net, &["a", "b", "c"], 50);
-    // One that was told serves nothing before it has what the others have.
+    // A node with nodes to join serves nothing before it has the data of the others.
     net.kill("b");
     net.start("b", &["a", "c"]);
     for number in 0..50 {
@@ -491,7 +491,7 @@ fn an_empty_restarted_node_yields() {
 }
 
 #[test]
-fn all_restart_and_form_anew() {
+fn all_nodes_restart_and_form_again() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a", 5);
     for name in ["a", "b", "c"] {
@@ -503,7 +503,7 @@ fn all_restart_and_form_anew() {
     net.heal();
     assert_eq!(net.ask("b", "GET key:0"), "-");
     assert_eq!(net.ask("c", "SET key:0 1"), "OK");
-    // Two of three: they wait for the third.
+    // Two of three nodes wait for the third.
     for name in ["a", "b", "c"] {
         net.kill(name);
     }
@@ -517,7 +517,7 @@ fn all_restart_and_form_anew() {
 }
 
 #[test]
-fn what_only_the_missed_had_is_not_formed_without_them() {
+fn a_shard_of_a_missed_node_is_not_formed_without_it() {
     let mut net = Net::new();
     let lonely = |name, join: &[&str]| store::config::Config {
         replicas: 1,
@@ -538,7 +538,7 @@ fn what_only_the_missed_had_is_not_formed_without_them() {
         "{} of 60 keys were at b alone",
         lost.len()
     );
-    // Restarted, it is another life: what its former one had is gone.
+    // After a restart the node has a new creation. The data of its former life is lost.
     net.start_with(lonely("b", &["a"]));
     net.heal();
     for number in 0..60 {
@@ -568,10 +568,10 @@ fn connections_that_break_are_made_again_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_node_that_stood_still_answers_nothing_old() {
+fn a_node_that_was_stopped_does_not_answer_with_old_values() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a", 60);
-    // Just below 5 s the others may have given it up, or not; which of it depends on when in their ticks it begins.
+    // Just below 5 s the others may or may not have dropped it, depending on where in their ticks the pause begins.
     let close = (0..25).map(|step| 4_990 + step % 2);
     for pause_ms in [1_500, 4_700, 5_100, 5_600, 6_500, 9_000].into_iter().chain(close) {
         net.run_ms(26);
@@ -610,14 +610,14 @@ fn keys_held(net: &mut Net, name: &str) -> u64 {
 }
 
 #[test]
-fn what_expires_is_freed_as_fast_as_it_can_be_written() {
+fn expired_keys_are_freed_as_fast_as_keys_can_be_written() {
     let mut net = Net::new();
     let mut config = net::config("a", &[]);
     (config.shards, config.replicas) = (16, 1);
     config.keyspaces.truncate(1);
     net.start_with(config);
     net.heal();
-    // Beside as many that stay, so that it is not enough to look at a few.
+    // As many keys stay as expire, so that looking at a few keys is not enough.
     for part in 0..20 {
         let sets: Vec<String> = (part * 1_000..(part + 1) * 1_000)
             .flat_map(|number| [format!("SET stays:{number} v"), format!("SET goes:{number} v PX 100")])
@@ -633,7 +633,7 @@ fn what_expires_is_freed_as_fast_as_it_can_be_written() {
 }
 
 #[test]
-fn what_expires_is_deleted_once_and_everywhere() {
+fn an_expired_key_is_deleted_once_and_everywhere() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     for number in 0..100 {
         assert_eq!(net.ask("a", &format!("SET key:{number} v PX 500")), "OK");
@@ -649,9 +649,9 @@ fn what_expires_is_deleted_once_and_everywhere() {
 }
 
 #[test]
-fn a_counter_whose_extension_comes_late_is_whole_everywhere() {
+fn a_counter_whose_extension_comes_late_is_complete_everywhere() {
     let mut net = Net::cluster(&["a", "b", "c"]);
-    // Of three replicas in the order of their names' weights, find a key that goes from a to b when a dies.
+    // Finds a key whose primary is a, and b after a has died.
     let status = net.status("a");
     let order = |number: &usize| {
         let shard = usize::from(slot::shard(slot::slot(format!("n:{number}").as_bytes()), net::SHARDS));
@@ -676,9 +676,9 @@ fn a_counter_whose_extension_comes_late_is_whole_everywhere() {
     assert_eq!(net.ask("c", &format!("GET {key}")), "5");
 }
 
-/// It waits for word of the others, in vain.
+/// The node waits for reports of the others, which do not come.
 #[test]
-fn a_client_that_wants_no_replies_gets_none_from_one_that_stood_still() {
+fn a_client_without_replies_gets_none_from_a_node_that_was_stopped() {
     let mut net = Net::new();
     for name in ["a", "b", "c"] {
         let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });

@@ -1,5 +1,5 @@
-//! `docs/commands.md` lists the rows of the table of commands.
-//! `UPDATE=1 cargo test -p store --test command_list` writes it.
+//! Checks that `docs/commands.md` lists the rows of the command table. `UPDATE=1 cargo test -p store --test
+//! command_list` writes the file.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
@@ -26,7 +26,7 @@ fn page() -> String {
             Run::Family(rows) => rows,
             _ => &[],
         };
-        // Rows with a percent sign are parts of others.
+        // Rows with a percent sign are parts of other commands.
         let is_public = |row: &&Row| !row.name.starts_with('%') && !row.name.ends_with('|');
         let group = groups.entry(row.group).or_default();
         group.extend(std::iter::once(row).chain(subcommands).filter(is_public));

@@ -1,4 +1,5 @@
-//! What is large, and what is much, between nodes: pieces, their order, and nobody is cut for it.
+//! Large values, and many of them, between nodes: replies come in pieces and in order, and no connection is closed
+//! because of them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -9,7 +10,7 @@ use store::slot;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const MIB: usize = 1 << 20;
 
-/// Keys whose primary is one node, and of which another has no copy.
+/// Keys whose primary is one node, and of which a certain other node has no copy.
 fn keys_of<const COUNT: usize>(net: &mut Net, primary: &str, without: &str) -> [String; COUNT] {
     let status = net.status(primary);
     let (primary, without) = (format!("{primary}@net"), format!("{without}@net"));
@@ -28,9 +29,10 @@ fn check_nobody_was_cut(net: &Net) {
     }
 }
 
-/// Each of these sends a second parcel behind the one whose replies are too large at once.
+/// In each of these batches, the replies to the first parcel of requests are too large for one message, so some of its
+/// requests are put off. A second parcel to the same node follows, and must not overtake them.
 #[test]
-fn what_is_put_off_is_not_overtaken() {
+fn requests_that_are_put_off_are_not_overtaken() {
     let mut net = Net::cluster(&NAMES);
     let [big, k, other] = keys_of(&mut net, "b", "a");
     let value = "v".repeat(5 * MIB);
@@ -53,9 +55,9 @@ fn what_is_put_off_is_not_overtaken() {
     assert_eq!(net.ask("b", &get), "-");
 }
 
-/// Requests that are too large for one parcel, as those of a batch over HTTP may be.
+/// Requests that are too large for one parcel; a batch over HTTP can have such requests.
 #[test]
-fn the_later_of_two_writes_holds_also_in_another_parcel() {
+fn the_later_of_two_writes_wins_also_in_another_parcel() {
     let mut net = Net::cluster(&NAMES);
     let [big, k, filler] = keys_of(&mut net, "b", "a");
     let value = "v".repeat(5 * MIB);
@@ -74,7 +76,7 @@ fn the_later_of_two_writes_holds_also_in_another_parcel() {
     assert_eq!(net.ask("b", &format!("GET {k}")), "2");
 }
 
-/// More than one node may gather for a client, and far more than may be on its way to a peer.
+/// More bytes than a node may gather for one client, and far more than may be on the way to a peer.
 #[test]
 fn a_pipeline_of_large_values_is_answered_in_pieces() {
     let mut net = Net::cluster(&NAMES);
@@ -87,16 +89,16 @@ fn a_pipeline_of_large_values_is_answered_in_pieces() {
     requests.insert(0, &count);
     let replies = net.ask_all("a", &requests);
     let replies: Vec<&str> = replies.split(" | ").collect();
-    assert_eq!(replies[0], "1", "what was executed is told");
+    assert_eq!(replies[0], "1", "an executed request has its reply");
     let values = replies.iter().filter(|reply| **reply == value).count();
     let refused = replies.iter().filter(|reply| **reply == "!oom").count();
     assert_eq!((values, refused), (256, 14));
     check_nobody_was_cut(&net);
 }
 
-/// Of more shards at once, and of more in each, than may be on its way to a peer.
+/// More shards at once than may be on the way to a peer, and more bytes in each.
 #[test]
-fn one_that_joins_is_filled_with_large_values() {
+fn a_joining_node_is_filled_with_large_values() {
     let mut net = Net::new();
     net.start("a", &[]);
     let value = "v".repeat(MIB / 2);
@@ -114,9 +116,9 @@ fn one_that_joins_is_filled_with_large_values() {
     }
 }
 
-/// It begins anew elsewhere, or when its source is back.
+/// The fill starts again from another source, or when its source is back.
 #[test]
-fn one_that_is_cut_off_while_it_is_filled_is_filled_in_the_end() {
+fn a_node_cut_off_during_its_fill_is_filled_in_the_end() {
     let mut net = Net::new();
     net.start("a", &[]);
     let value = "v".repeat(MIB / 2);
@@ -137,7 +139,7 @@ fn one_that_is_cut_off_while_it_is_filled_is_filled_in_the_end() {
 }
 
 #[test]
-fn many_large_values_at_once_cost_no_replica() {
+fn many_large_values_at_once_lose_no_replica() {
     let mut net = Net::cluster(&NAMES);
     let keys: [String; 4] = keys_of(&mut net, "b", "a");
     let value = "v".repeat(40 * MIB);

@@ -1,4 +1,4 @@
-//! When a cluster is formed, by whom, and what becomes of what was formed without the others.
+//! When a cluster is formed, by which nodes, and what happens to shards that were formed without the others.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -15,7 +15,7 @@ fn fill(net: &mut Net, name: &str) {
     }
 }
 
-/// What a node answers for all keys: `right`, `nil` or an error, each once.
+/// A node's answers for all keys: `right`, `nil` or an error, each listed once.
 fn answers(net: &mut Net, name: &str) -> Vec<String> {
     let mut kinds: Vec<String> = (0..KEYS)
         .map(|number| match net.ask(name, &format!("GET key:{number}")) {
@@ -51,7 +51,7 @@ fn cluster_of(net: &mut Net, name: &str) -> Option<String> {
     net.status(name).forming.cluster.clone()
 }
 
-/// a, b and c, with data, where every node has been killed.
+/// Nodes a, b and c with data, after all of them were killed.
 fn all_killed() -> Net {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a");
@@ -64,13 +64,13 @@ fn all_killed() -> Net {
 // Nodes that come back
 
 #[test]
-fn the_first_node_finds_its_cluster_again_without_being_told_of_it() {
+fn the_first_node_finds_its_cluster_again_without_names_to_join() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a");
     net.kill("a");
     net.run_ms(15_000);
     net.restart("a", &[]);
-    // As long as it has not synchronised, it answers nothing.
+    // Before it has synchronised, it answers nothing.
     for _ in 0..30 {
         let answers = answers(&mut net, "a");
         assert!(
@@ -87,7 +87,7 @@ fn the_first_node_finds_its_cluster_again_without_being_told_of_it() {
 }
 
 #[test]
-fn a_node_that_is_itself_starting_is_no_evidence_that_nothing_exists() {
+fn a_starting_peer_does_not_prove_that_no_cluster_exists() {
     for delay_ms in [0, 5, 50, 500] {
         let mut net = Net::cluster(&["a", "b", "c", "d", "e"]);
         fill(&mut net, "b");
@@ -95,7 +95,7 @@ fn a_node_that_is_itself_starting_is_no_evidence_that_nothing_exists() {
         net.run_ms(200);
         net.kill("e");
         net.run_ms(10_000);
-        // Neither remembers anything: e joins a, which joins b.
+        // Neither node remembers anything. e joins a, which joins b.
         net.start("e", &["a"]);
         net.run_ms(delay_ms);
         net.start("a", &["b"]);
@@ -115,7 +115,7 @@ fn a_node_that_is_itself_starting_is_no_evidence_that_nothing_exists() {
 }
 
 #[test]
-fn a_node_that_is_restarted_while_it_is_cut_off_serves_nothing_and_overwrites_nothing() {
+fn a_node_restarted_while_cut_off_serves_nothing_and_overwrites_nothing() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a");
     net.kill("a");
@@ -138,7 +138,7 @@ fn a_node_that_is_restarted_while_it_is_cut_off_serves_nothing_and_overwrites_no
 }
 
 #[test]
-fn members_that_are_dead_for_good_do_not_keep_a_node_from_being_filled() {
+fn a_node_is_filled_even_if_some_members_are_dead() {
     let mut net = Net::cluster(&["a", "b", "c", "d"]);
     fill(&mut net, "a");
     net.kill("d");
@@ -153,7 +153,7 @@ fn members_that_are_dead_for_good_do_not_keep_a_node_from_being_filled() {
 // Forming together
 
 #[test]
-fn those_who_name_each_other_form_together_under_one_id() {
+fn nodes_that_name_each_other_form_one_cluster() {
     let mut net = Net::new();
     net.start("a", &["b", "c"]);
     net.start("b", &["a", "c"]);
@@ -186,7 +186,7 @@ fn a_peer_that_waits_for_another_is_waited_for() {
 }
 
 #[test]
-fn a_cluster_that_lost_its_power_begins_again_under_its_id_and_says_that_it_is_empty() {
+fn a_cluster_that_lost_its_power_starts_again_under_its_id_and_reports_that_it_is_empty() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a");
     let id = cluster_of(&mut net, "a");
@@ -216,7 +216,7 @@ fn a_cluster_that_lost_its_power_begins_again_under_its_id_and_says_that_it_is_e
 }
 
 #[test]
-fn a_cluster_that_was_switched_off_in_order_starts_with_any_one_node() {
+fn a_cluster_stopped_in_order_starts_with_any_one_node() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a");
     for name in ["c", "b", "a"] {
@@ -232,7 +232,7 @@ fn a_cluster_that_was_switched_off_in_order_starts_with_any_one_node() {
 }
 
 #[test]
-fn one_that_left_in_order_finds_the_others_again_without_being_told_of_them() {
+fn a_node_that_left_in_order_finds_the_others_again_without_names_to_join() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a");
     net.tell("a", Payload::Leave);
@@ -249,7 +249,7 @@ fn one_that_left_in_order_finds_the_others_again_without_being_told_of_them() {
 }
 
 #[test]
-fn one_that_waits_is_stopped_at_once_and_still_remembers() {
+fn a_waiting_node_stops_at_once_and_still_remembers_its_cluster() {
     let mut net = all_killed();
     for _ in 0..2 {
         net.restart("a", &[]);
@@ -265,7 +265,7 @@ fn one_that_waits_is_stopped_at_once_and_still_remembers() {
 }
 
 #[test]
-fn one_that_left_in_order_is_not_waited_for() {
+fn a_node_that_left_in_order_is_not_waited_for() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     net.tell("c", Payload::Leave);
     net.run_ms(10_000);
@@ -281,7 +281,7 @@ fn one_that_left_in_order_is_not_waited_for() {
 // Settings
 
 #[test]
-fn a_number_of_nodes_may_be_expected_before_the_first_cluster() {
+fn the_first_cluster_may_wait_for_a_number_of_nodes() {
     let expect = Settings {
         expect: 3,
         ..Settings::default()
@@ -295,7 +295,7 @@ fn a_number_of_nodes_may_be_expected_before_the_first_cluster() {
     net.start_with(with("c", &["a"], expect));
     net.heal();
     assert_eq!(net.ask("a", "SET k v"), "OK");
-    // From then on it is a cluster, whatever was expected.
+    // From then on it is a formed cluster. The expected number does not matter any more.
     net.kill("c");
     net.kill("b");
     net.restart_with(with("b", &[], expect));
@@ -304,7 +304,7 @@ fn a_number_of_nodes_may_be_expected_before_the_first_cluster() {
 }
 
 #[test]
-fn with_discovery_a_node_waits_for_its_answer_and_for_those_it_names() {
+fn with_discovery_a_node_waits_for_the_answer_and_for_the_nodes_in_it() {
     let discovers = Settings {
         discovers: true,
         ..Settings::default()
@@ -324,7 +324,7 @@ fn with_discovery_a_node_waits_for_its_answer_and_for_those_it_names() {
     net.tell("a", found(&["a"]));
     net.run_ms(100);
     assert_eq!(net.ask("a", "GET k"), "-");
-    // One that remembers its cluster has no need of it.
+    // A node that remembers its cluster does not need discovery.
     assert_eq!(net.ask("a", "SET k v"), "OK");
     net.kill("a");
     net.restart_with(with("a", &[], discovers));
@@ -353,7 +353,7 @@ fn an_operator_may_accept_the_loss_of_all_that_are_missing() {
 }
 
 #[test]
-fn what_was_given_up_and_comes_back_with_data_is_merged() {
+fn a_node_that_was_given_up_and_comes_back_with_data_is_merged() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     assert_eq!(net.ask("c", "SET before 1"), "OK");
     net.kill("a");
@@ -369,7 +369,7 @@ fn what_was_given_up_and_comes_back_with_data_is_merged() {
     net.run_ms(2_000);
     assert_eq!(net.ask("a", "SET after 2"), "OK");
     net.mend();
-    // c dials those it misses.
+    // c dials the nodes it misses.
     net.heal();
     for name in ["a", "b", "c"] {
         assert_eq!(net.ask_all(name, &["GET before", "GET after"]), "1 | 2", "at {name}");
@@ -405,7 +405,7 @@ fn cache(name: &str, join: &[&str]) -> Config {
 }
 
 #[test]
-fn a_cache_serves_empty_for_want_of_its_cluster_and_yields_to_it() {
+fn a_cache_serves_empty_without_its_cluster_and_yields_to_it_later() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     fill(&mut net, "a");
     net.kill("a");
@@ -424,13 +424,9 @@ fn a_cache_serves_empty_for_want_of_its_cluster_and_yields_to_it() {
     net.mend();
     net.heal();
     check_right(&mut net, &["a", "b", "c"]);
-    assert_eq!(
-        net.ask("b", "GET own"),
-        "-",
-        "what it wrote alone is younger than nothing"
-    );
+    assert_eq!(net.ask("b", "GET own"), "-", "its own writes are thrown away");
     assert!(net.notes("a").contains(&"thrown_away"));
-    // It writes on under the same creation: no dot of it is used twice.
+    // It goes on writing under the same creation, and uses no dot twice.
     assert_eq!(net.ask("a", "SET own y"), "OK");
     for name in ["a", "b", "c"] {
         assert_eq!(net.ask(name, "GET own"), "y");
@@ -438,7 +434,7 @@ fn a_cache_serves_empty_for_want_of_its_cluster_and_yields_to_it() {
 }
 
 #[test]
-fn of_two_caches_that_meet_the_one_with_the_smaller_name_keeps() {
+fn of_two_caches_that_meet_the_one_with_the_smaller_name_keeps_its_data() {
     let mut net = Net::new();
     net.part("a", "b");
     net.start_with(cache("a", &["b"]));
@@ -452,14 +448,14 @@ fn of_two_caches_that_meet_the_one_with_the_smaller_name_keeps() {
         assert_eq!(net.ask(name, "GET k"), "a");
     }
     assert!(net.notes("b").contains(&"thrown_away") && !net.notes("a").contains(&"thrown_away"));
-    // All are here: it is a cluster now, and remembered.
+    // All nodes are connected: it is a formed cluster now, and is remembered.
     assert!(cluster_of(&mut net, "a").is_some());
 }
 
 // Two clusters
 
 #[test]
-fn a_cluster_that_is_empty_and_alone_gives_way() {
+fn an_empty_cluster_of_one_node_yields() {
     let mut net = Net::cluster(&["a", "b"]);
     fill(&mut net, "a");
     net.start("c", &[]);
@@ -483,7 +479,7 @@ fn two_clusters_with_data_refuse_each_other_and_go_on() {
 }
 
 #[test]
-fn what_is_written_counts_though_a_member_waits_for_others() {
+fn writes_count_even_if_a_member_waits_for_others() {
     let mut net = Net::cluster(&["c", "d"]);
     fill(&mut net, "c");
     net.kill("c");
@@ -494,7 +490,7 @@ fn what_is_written_counts_though_a_member_waits_for_others() {
     assert_eq!(net.ask("b", "SET other value"), "OK");
     let id = cluster_of(&mut net, "a");
     assert!(id.is_some());
-    // A cluster with data gives way to none, and not to one that had data once.
+    // A cluster with data yields to none, not even to one that had data before.
     net.restart("c", &["b"]);
     net.run_ms(5_000);
     for name in ["a", "b"] {

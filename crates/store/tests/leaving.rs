@@ -1,4 +1,4 @@
-//! Nodes that are told to stop: what becomes of requests under way, and of data that nobody can take over.
+//! Nodes that are told to stop: requests under way, and data that no other node can take over.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -6,7 +6,7 @@ mod net;
 use net::Net;
 use store::ask::Payload;
 
-/// Longer than a node without anything under way takes to go.
+/// A node without requests under way ends in less than this time.
 const GONE_MS: u64 = 2_000;
 
 fn fill(net: &mut Net, name: &str, keys: usize) {
@@ -15,7 +15,7 @@ fn fill(net: &mut Net, name: &str, keys: usize) {
     }
 }
 
-/// Runs until a node has said this.
+/// Runs until a node has noted this.
 #[track_caller]
 fn run_until(net: &mut Net, name: &str, kind: &str, ms: u64) {
     for _ in 0..ms {
@@ -27,7 +27,7 @@ fn run_until(net: &mut Net, name: &str, kind: &str, ms: u64) {
     panic!("{name} has said {:?} in {ms} ms, not {kind}", net.notes(name));
 }
 
-/// The answers to increments of one key that were asked side by side.
+/// Checks the replies to increments of one key that were sent side by side.
 #[track_caller]
 fn check_counts<'a>(answers: impl Iterator<Item = &'a str>) {
     let mut counts: Vec<usize> = answers.map(|answer| answer.parse().expect(answer)).collect();
@@ -37,11 +37,11 @@ fn check_counts<'a>(answers: impl Iterator<Item = &'a str>) {
 }
 
 #[test]
-fn a_write_that_waits_at_another_node_is_answered_before_its_node_goes() {
+fn a_write_waiting_at_another_node_is_answered_before_its_node_ends() {
     let mut net = Net::cluster(&["a", "b", "c", "d"]);
     net.tell("b", Payload::Leave);
     run_until(&mut net, "b", "serving_out", 3_000);
-    // The primaries hear from c no more: writes wait for it, for a second at most.
+    // The primaries receive nothing from c any more. Writes wait for c, for at most a second.
     net.deafen("c", "a");
     net.deafen("c", "d");
     let requests: Vec<String> = (0..20).map(|number| format!("SET key:{number} 1")).collect();
@@ -58,7 +58,7 @@ fn a_write_that_waits_at_another_node_is_answered_before_its_node_goes() {
 }
 
 #[test]
-fn a_write_that_a_node_executes_for_another_is_answered_before_it_goes() {
+fn a_write_executed_for_another_node_is_answered_before_the_executor_ends() {
     let mut net = Net::cluster(&["a", "b"]);
     let asked: Vec<u64> = (0..200)
         .map(|number| {
@@ -92,7 +92,7 @@ fn clients_are_served_and_then_refused_when_everything_is_handed_over() {
 }
 
 #[test]
-fn a_node_without_clients_goes_as_soon_as_everything_is_handed_over() {
+fn a_node_without_clients_ends_as_soon_as_everything_is_handed_over() {
     let mut net = Net::cluster(&["a", "b"]);
     fill(&mut net, "a", 20);
     net.tell("b", Payload::Leave);
@@ -103,7 +103,7 @@ fn a_node_without_clients_goes_as_soon_as_everything_is_handed_over() {
 }
 
 #[test]
-fn a_node_alone_refuses_writes_at_once_and_says_what_is_lost() {
+fn a_node_without_peers_refuses_writes_at_once_and_reports_what_is_lost() {
     let mut net = Net::new();
     net.start("a", &[]);
     net.run_ms(100);
@@ -118,7 +118,7 @@ fn a_node_alone_refuses_writes_at_once_and_says_what_is_lost() {
 }
 
 #[test]
-fn a_node_alone_without_keys_loses_nothing() {
+fn a_node_without_peers_and_keys_loses_nothing() {
     let mut net = Net::new();
     net.start("a", &[]);
     net.run_ms(100);
@@ -146,7 +146,7 @@ fn the_last_of_a_cluster_waits_a_moment_for_the_others_and_acknowledges_nothing(
     net.tell("a", Payload::ClientsAreGone);
     run_until(&mut net, "a", "left", 2_000);
     assert!(net.texts("a", "lost")[0].starts_with("10 keys in "));
-    // It said no good-bye, and b may hold something: started again, it waits.
+    // It said no goodbye, and b may have data. So it waits when it is started again.
     net.kill("a");
     net.restart("a", &[]);
     net.run_ms(10_000);
@@ -154,7 +154,7 @@ fn the_last_of_a_cluster_waits_a_moment_for_the_others_and_acknowledges_nothing(
 }
 
 #[test]
-fn a_member_that_comes_back_in_time_takes_everything_over() {
+fn a_member_that_comes_back_in_time_takes_over_everything() {
     let mut net = Net::cluster(&["a", "b"]);
     fill(&mut net, "a", 10);
     net.kill("b");
@@ -172,7 +172,7 @@ fn a_member_that_comes_back_in_time_takes_everything_over() {
 }
 
 #[test]
-fn nodes_that_are_stopped_together_say_what_is_lost() {
+fn nodes_stopped_together_report_what_is_lost() {
     let mut net = Net::cluster(&["a", "b"]);
     fill(&mut net, "a", 10);
     for name in ["a", "b"] {
@@ -185,7 +185,7 @@ fn nodes_that_are_stopped_together_say_what_is_lost() {
 }
 
 #[test]
-fn a_node_that_is_given_no_more_time_lets_the_others_decide_and_goes() {
+fn a_node_without_more_time_hands_over_its_role_and_ends() {
     let mut net = Net::cluster(&["a", "b", "c", "d"]);
     fill(&mut net, "a", 50);
     net.tell("b", Payload::Leave);

@@ -1,5 +1,5 @@
-//! What clients of Redis rely on and one node alone does not show: the shape of replies, what is refused as a whole,
-//! and what is drawn or listed over all shards.
+//! What clients of Redis rely on and one node cannot show: the shape of replies, requests that are refused as a whole,
+//! and keys picked or listed over all shards.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -7,7 +7,8 @@ mod net;
 use net::Net;
 use store::{ask::Session, slot};
 
-/// Three nodes without replicas, of which the third is lost; and keys of which the first ones are on lost shards.
+/// Three nodes without further replicas, the third of which is lost. And keys, of which the first ones are in lost
+/// shards.
 fn with_lost_shards() -> (Net, Vec<String>) {
     let mut net = Net::new();
     for name in ["a", "b", "c"] {
@@ -31,7 +32,7 @@ fn with_lost_shards() -> (Net, Vec<String>) {
     (net, keys)
 }
 
-/// A client hands out an error within an array as if it were a value.
+/// Many clients return an error inside an array as if it were a value.
 #[test]
 fn a_request_of_many_keys_has_one_error_or_none() {
     let (mut net, keys) = with_lost_shards();
@@ -59,25 +60,25 @@ fn a_request_of_many_keys_has_one_error_or_none() {
         assert_eq!(
             net.ask(node, &format!("MGET {kept}")),
             "[v v v v]",
-            "what was refused did nothing"
+            "a refused request changes nothing"
         );
     }
 }
 
-/// Together the values are more than may be gathered for one reply.
+/// The values together are too large for one reply.
 #[test]
 fn a_reply_that_is_too_large_is_one_error() {
     let mut net = Net::cluster(&["a", "b", "c"]);
     let value = "v".repeat(40 << 20);
     assert_eq!(net.ask("a", &format!("SET big {value}")), "OK");
-    // Not `assert_eq`, which would print it.
+    // Without `assert_eq`, which would print the values.
     assert!(net.ask("a", &format!("MGET {}", ["big"; 8].join(" "))) == "!oom");
     assert_eq!(net.ask("b", "MGET big small").len(), value.len() + "[ -]".len());
 }
 
-/// Nothing of a request is done that is refused for one of its keys or values.
+/// If a request is refused for one of its keys or values, none of it is done.
 #[test]
-fn what_is_refused_for_one_of_its_keys_is_not_half_done() {
+fn a_request_refused_for_one_key_is_not_half_done() {
     let mut net = Net::new();
     for name in ["a", "b", "c"] {
         let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
@@ -109,8 +110,8 @@ fn what_is_refused_for_one_of_its_keys_is_not_half_done() {
     }
 }
 
-/// A node that stood still refuses requests on shards. Those behind must not run under what an earlier one was to
-/// change.
+/// A node that was stopped refuses requests on shards. Requests that change the connection are executed, so that later
+/// ones run with the changed settings.
 #[test]
 fn a_refused_batch_still_changes_its_connection() {
     let mut net = Net::cluster(&["a", "b", "c"]);
@@ -151,7 +152,7 @@ fn members(reply: &str) -> Vec<String> {
         .collect()
 }
 
-/// Nodes with one copy of each shard: whoever is asked has to ask the others.
+/// Nodes with one copy of each shard: every node has to ask the others.
 fn without_replicas(names: &[&str]) -> Net {
     let mut net = Net::new();
     for name in names {
@@ -163,7 +164,7 @@ fn without_replicas(names: &[&str]) -> Net {
     net
 }
 
-/// As the test of Valkey has it, and then over many keys in all shards.
+/// First like the test of Valkey, then with many keys in all shards.
 #[test]
 fn random_keys_are_drawn_evenly_from_all_shards_of_all_nodes() {
     let mut net = without_replicas(&["a", "b", "c"]);
@@ -194,9 +195,9 @@ fn random_keys_are_drawn_evenly_from_all_shards_of_all_nodes() {
     assert!(drawn.values().all(|count| *count < 40), "{drawn:?}");
 }
 
-/// What expires is a key until it is deleted, but is not drawn.
+/// An expired key counts as a key until it is deleted, but is not picked.
 #[test]
-fn no_expired_key_is_drawn() {
+fn no_expired_key_is_picked() {
     let mut net = Net::cluster(&["a"]);
     for number in 0..500 {
         assert_eq!(net.ask("a", &format!("SET short:{number} 1 PX 100")), "OK");
@@ -209,7 +210,7 @@ fn no_expired_key_is_drawn() {
     assert!(both.iter().all(|count| *count > 20), "{both:?}");
 }
 
-/// Scans from the beginning to the end; gives the keys, and by how many calls.
+/// Scans from the beginning to the end. Returns the keys and the number of calls.
 fn scan(net: &mut Net, node: &str, options: &str, mut between: impl FnMut(&mut Net, usize)) -> (Vec<String>, usize) {
     let (mut cursor, mut found, mut calls) = (0_u64, Vec::new(), 0);
     loop {
@@ -228,7 +229,7 @@ fn scan(net: &mut Net, node: &str, options: &str, mut between: impl FnMut(&mut N
 }
 
 #[test]
-fn a_scan_gives_every_key_that_stays_and_its_cursors_are_exact_as_doubles() {
+fn a_scan_finds_every_key_that_stays_with_cursors_exact_as_doubles() {
     let mut net = without_replicas(&["a", "b", "c"]);
     let pairs: Vec<String> = (0..2_000).map(|number| format!("stays:{number} 1")).collect();
     assert_eq!(net.ask("a", &format!("MSET {}", pairs.join(" "))), "OK");
@@ -252,7 +253,7 @@ fn a_scan_gives_every_key_that_stays_and_its_cursors_are_exact_as_doubles() {
     }
 }
 
-/// How many keys there are is known as it was a second ago.
+/// The number of keys that a node uses may be a second old.
 #[test]
 fn a_scan_looks_at_about_count_keys_also_just_after_a_load() {
     for names in [&["a"][..], &["a", "b", "c"]] {
@@ -290,7 +291,7 @@ fn the_empty_key_travels_like_any_other() {
     assert_eq!(net.ask("b", "EXISTS "), "0");
 }
 
-/// The increments of one writer come to more than 64 bits; the number never does.
+/// The increments of one writer add up to more than 64 bits, but the number always fits.
 #[test]
 fn a_sum_of_increments_beyond_64_bits_reaches_every_copy() {
     let mut net = Net::cluster(&["a", "b", "c"]);
@@ -305,7 +306,7 @@ fn a_sum_of_increments_beyond_64_bits_reaches_every_copy() {
         ),
         "OK | 0 | 9000000000000000000"
     );
-    // As a delta, as an entry of a stream, and from a copy that takes over.
+    // The sum reaches copies as a delta, as an entry of a stream, and from a copy that takes over as primary.
     for node in ["a", "b", "c"] {
         assert_eq!(net.ask(node, "GET n"), "9000000000000000000", "at {node}");
     }
@@ -326,7 +327,7 @@ fn a_sum_of_increments_beyond_64_bits_reaches_every_copy() {
     assert_eq!(net.cuts("c"), [""; 0]);
 }
 
-/// Three nodes that listen for Redis clients as told.
+/// Three nodes with these listeners for Redis clients.
 fn listening(listeners: [Option<(&str, u16)>; 3]) -> Net {
     let mut net = Net::new();
     for (name, resp) in ["a", "b", "c"].into_iter().zip(listeners) {
@@ -338,7 +339,7 @@ fn listening(listeners: [Option<(&str, u16)>; 3]) -> Net {
     net
 }
 
-/// A connection of a client that came in at `local`.
+/// A client's connection that came in at the address `local`.
 fn session_at(local: &str) -> Session {
     let mut session = Session::new(0, true);
     session.shown.local_address = local.into();
@@ -350,7 +351,7 @@ fn ask_at(net: &mut Net, node: &str, local: &str, requests: &[&str]) -> String {
     net.wait(node, id, 5_100)
 }
 
-/// Hosts and ports that a map has, each once.
+/// Hosts and ports in a map, each listed once.
 fn endpoints(map: &str) -> Vec<String> {
     let mut found: Vec<String> = map
         .lines()
@@ -361,7 +362,7 @@ fn endpoints(map: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_node_that_listens_at_any_address_is_told_where_it_is_reached() {
+fn a_node_that_listens_at_any_address_is_listed_where_it_is_reached() {
     for any in ["0.0.0.0", "::"] {
         let mut net = listening([Some((any, 6379)), Some((any, 6380)), Some(("10.1.1.3", 6381))]);
         for (local, wanted) in [
@@ -384,7 +385,7 @@ fn a_node_that_listens_at_any_address_is_told_where_it_is_reached() {
 }
 
 #[test]
-fn no_slot_is_given_to_a_node_without_a_redis_port() {
+fn no_slot_is_listed_under_a_node_without_a_redis_port() {
     for without in [None, Some(("0.0.0.0", 0))] {
         let mut net = listening([Some(("10.1.1.1", 6379)), without, without]);
         let slots = ask_at(&mut net, "a", "10.1.1.1:6379", &["CLUSTER SLOTS"]);
@@ -399,7 +400,7 @@ fn no_slot_is_given_to_a_node_without_a_redis_port() {
             "{info}"
         );
     }
-    // Nor to one whose copies no other has.
+    // Slots whose only copy is on such a node are listed under another node.
     let mut net = Net::new();
     for (name, port) in [("a", 6379), ("b", 0), ("c", 6381)] {
         let mut config = net::config(name, if name == "a" { &[] } else { &["a"] });
@@ -415,9 +416,9 @@ fn no_slot_is_given_to_a_node_without_a_redis_port() {
     }
 }
 
-/// Tools that read the map and then ask every master.
+/// For tools that read the map and then ask every master.
 #[test]
-fn whoever_asked_for_the_map_finds_every_key_at_one_master() {
+fn a_client_that_asked_for_the_map_finds_every_key_at_one_master() {
     for replicas in [1, 3] {
         let mut net = Net::new();
         for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
@@ -450,7 +451,7 @@ fn whoever_asked_for_the_map_finds_every_key_at_one_master() {
                         break;
                     }
                 }
-                // Others see all keys, and so does this one after RESET.
+                // Other connections see all keys, and so does this one after RESET.
                 assert_eq!(net.ask(node, "DBSIZE"), "300");
                 assert_eq!(
                     ask_at(&mut net, node, "", &["CLUSTER MYID", "CLUSTER INFO", "DBSIZE"])
@@ -479,7 +480,7 @@ fn whoever_asked_for_the_map_finds_every_key_at_one_master() {
 }
 
 #[test]
-fn the_number_of_keys_is_one_wherever_it_stands() {
+fn every_command_shows_the_same_number_of_keys() {
     for replicas in [1, 3] {
         let mut net = Net::new();
         for (number, name) in ["a", "b", "c"].into_iter().enumerate() {

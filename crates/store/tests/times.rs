@@ -1,5 +1,5 @@
-//! Nodes whose wall clocks are days apart: absolute times are those of the node that is asked, and a time to live is
-//! the same at all.
+//! Nodes whose wall clocks are days apart. Absolute times are those of the client's node. A time to live is the same on
+//! all nodes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod net;
@@ -8,10 +8,10 @@ use net::Net;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Five nodes, so that many requests are executed at others, with three replicas of each key.
+/// Five nodes with three replicas of each key, so that many requests are executed on other nodes.
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// Keys enough that each node has some and lacks some.
+/// Enough keys that each node has some and lacks some.
 const KEYS: usize = 40;
 
 fn five_apart() -> Net {
@@ -24,14 +24,14 @@ fn five_apart() -> Net {
     net
 }
 
-/// Each of these requests with each key for `{}`, all in one batch.
+/// All these requests for each key, with the key in place of `{}`, in one batch.
 fn of_each_key(requests: &[&str]) -> Vec<String> {
     let keys = (0..KEYS).map(|number| format!("key:{number}"));
     keys.flat_map(|key| requests.iter().map(move |request| request.replace("{}", &key)))
         .collect()
 }
 
-/// Asks a node these requests of each key; the replies are the same for each.
+/// Sends a node these requests for each key. The replies must be the same for each key.
 #[track_caller]
 fn check_each(net: &mut Net, name: &str, requests: &[&str], wanted: &str) {
     let asked = of_each_key(requests);
@@ -40,13 +40,13 @@ fn check_each(net: &mut Net, name: &str, requests: &[&str], wanted: &str) {
     assert_eq!(answer, all, "{requests:?} at {name}");
 }
 
-/// The Unix second that is in so many seconds at a node.
+/// The Unix second that a node's clock shows in this many seconds.
 fn in_s(net: &Net, name: &str, seconds: u64) -> u64 {
     net.wall_ms(name) / 1000 + seconds
 }
 
 #[test]
-fn a_wrong_clock_of_the_first_node_is_not_that_of_the_cluster() {
+fn the_wrong_clock_of_the_first_node_does_not_become_that_of_the_cluster() {
     for days in [1, -365] {
         let mut net = Net::new();
         net.set_wall("a", days * DAY_MS);
@@ -69,7 +69,7 @@ fn a_wrong_clock_of_the_first_node_is_not_that_of_the_cluster() {
 }
 
 #[test]
-fn each_command_takes_and_gives_times_of_the_node_that_is_asked() {
+fn each_command_uses_the_times_of_the_node_that_is_asked() {
     let mut net = five_apart();
     for name in NAMES {
         let at_s = in_s(&net, name, 100);
@@ -94,7 +94,7 @@ fn each_command_takes_and_gives_times_of_the_node_that_is_asked() {
                 &format!("OK | v | {at_ms}"),
             );
         }
-        // Asked elsewhere, it is shown on the clock there.
+        // Other nodes show the same time on their own clocks.
         for other in NAMES {
             let there_ms = at_ms + net.wall_ms(other) - net.wall_ms(name);
             check_each(
@@ -104,7 +104,7 @@ fn each_command_takes_and_gives_times_of_the_node_that_is_asked() {
                 &format!("{there_ms} | v"),
             );
         }
-        // What is over at this node is over.
+        // A time in the past of this node expires the key at once.
         let over_s = in_s(&net, name, 0);
         check_each(&mut net, name, &[&format!("EXPIREAT {{}} {over_s}"), "GET {}"], "1 | -");
         check_each(
@@ -144,7 +144,7 @@ fn a_jump_of_a_wall_clock_moves_no_deadline() {
         assert_eq!(
             shown(&mut net, "b"),
             at_s.cast_signed() + jump_ms / 1000,
-            "it is shown on the new clock"
+            "the time is shown on the new clock"
         );
         assert_eq!(shown(&mut net, "c"), before_s);
         net.run_ms(98_000);
@@ -158,20 +158,20 @@ fn a_jump_of_a_wall_clock_moves_no_deadline() {
 }
 
 #[test]
-fn a_read_that_is_asked_again_of_another_node_shows_the_same_clock() {
+fn a_read_sent_again_to_another_node_shows_the_same_clock() {
     let mut net = five_apart();
     let at_s = in_s(&net, "b", 100);
     check_each(&mut net, "b", &[&format!("SET {{}} v EXAT {at_s}")], "OK");
     let asked = of_each_key(&["EXPIRETIME {}"]);
     let id = net.begin("b", &asked.iter().map(String::as_str).collect::<Vec<_>>());
-    // The parcels to these two are lost with them.
+    // The parcels to these two nodes are lost with them.
     net.kill("d");
     net.kill("e");
     assert_eq!(net.wait("b", id, 5_100), vec![at_s.to_string(); KEYS].join(" | "));
 }
 
 #[test]
-fn nodes_that_found_a_cluster_together_have_one_time() {
+fn nodes_that_found_a_cluster_together_have_the_same_time() {
     for days in [[0, 1, -1], [2, 1, 0], [-5, 3, -4]] {
         let (mut net, names) = (Net::new(), ["a", "b", "c"]);
         for (name, days) in names.into_iter().zip(days) {
@@ -194,7 +194,7 @@ fn nodes_that_found_a_cluster_together_have_one_time() {
 }
 
 #[test]
-fn of_two_that_formed_apart_the_younger_takes_the_time_of_the_older() {
+fn of_two_clusters_that_meet_the_younger_takes_the_time_of_the_older() {
     for days in [1, -1] {
         let mut net = Net::new();
         net.set_wall("b", days * DAY_MS);
@@ -260,15 +260,11 @@ fn a_wall_clock_that_differs_from_a_peers_is_reported() {
     assert!(reports[1].contains(" s behind this node's"), "{reports:?}");
     net.kill("a");
     net.run_ms(2_000);
-    assert_eq!(
-        net.status("b").clock_skew_ms,
-        0,
-        "nobody speaks for a node that is gone"
-    );
+    assert_eq!(net.status("b").clock_skew_ms, 0, "a node that is gone has no report");
 }
 
 #[test]
-fn a_message_that_was_long_on_its_way_is_no_wrong_clock() {
+fn a_delayed_message_is_not_reported_as_a_wrong_clock() {
     let mut net = Net::cluster(&["a", "b"]);
     net.deafen("a", "b");
     net.run_ms(4_000);
@@ -278,7 +274,7 @@ fn a_message_that_was_long_on_its_way_is_no_wrong_clock() {
         assert_eq!(net.texts(name, "clock_skew"), [""; 0]);
         assert_eq!(net.status(name).clock_skew_ms, 0);
     }
-    // Nor does it say that a wrong clock is fine again.
+    // A delayed message does not show that a wrong clock is correct again.
     net.set_wall("a", -3_000);
     net.run_ms(3_000);
     assert_eq!(net.texts("b", "clock_skew").len(), 1);

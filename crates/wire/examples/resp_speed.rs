@@ -1,8 +1,7 @@
 //! Nanoseconds per pipelined request parsed and per reply encoded.
 //!
-//! `cargo run --release -p wire --example resp_speed`. Each figure is the best of many rounds over
-//! a batch as one read from a socket gives it, so that caches are warm and other programs on the
-//! machine do not count.
+//! `cargo run --release -p wire --example resp_speed`. A batch is as large as one read from a socket. Each figure is
+//! the best of many rounds, so that caches are warm and other programs on the machine do not count.
 
 use std::{hint::black_box, time::Instant};
 use wire::{
@@ -74,7 +73,7 @@ fn pipeline(args: &[&[u8]]) -> Vec<u8> {
     stream
 }
 
-/// The best round's nanoseconds per request, for what handles [`PIPELINE`] of them.
+/// The best round's time per request, in nanoseconds. One round handles [`PIPELINE`] requests.
 fn best(mut round: impl FnMut()) -> f64 {
     let mut best = u128::MAX;
     for _ in 0..ROUNDS {
@@ -85,7 +84,7 @@ fn best(mut round: impl FnMut()) -> f64 {
     best as f64 / PIPELINE as f64
 }
 
-/// Parsing alone: the bytes are in the buffer already.
+/// Measures parsing alone: the bytes are in the buffer already.
 fn parsing(stream: &[u8]) -> f64 {
     let mut batch = Batch::new();
     let mut best = u128::MAX;

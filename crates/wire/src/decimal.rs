@@ -1,9 +1,8 @@
 //! Numbers as decimal text, the way Redis reads and writes them.
 //!
-//! [`parse`] is as strict as Redis's `string2ll`, so that a text is an integer here exactly if it
-//! is one there: no plus sign, no leading zeros, no spaces. [`write_double`] gives the shortest
-//! digits that read back as the same number, laid out as Redis's `fpconv_dtoa` (7.2 and later)
-//! does.
+//! [`parse`] is as strict as Redis's `string2ll`: a text is an integer here exactly if Redis takes it for one. So a
+//! plus sign, leading zeros and spaces are refused. [`write_double`] gives the shortest digits that read back as the
+//! same number, in the layout of Redis's `fpconv_dtoa` (7.2 and later).
 
 use alloc::vec::Vec;
 use core::fmt::Write as _;
@@ -11,7 +10,7 @@ use core::fmt::Write as _;
 /// Most bytes that [`write_int`] appends.
 const INT_BYTES_MAX: usize = 20;
 
-/// The integer that `text` is, or `None` if it is not the canonical text of an `i64`.
+/// Reads `text` as an integer: `None` if it is not the canonical text of an `i64`.
 #[inline]
 pub fn parse(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
@@ -105,7 +104,7 @@ struct Digits {
 }
 
 impl Digits {
-    /// The shortest digits of a finite `number` above zero, which the standard library finds.
+    /// The shortest digits of a finite `number` above zero, as the standard library finds them.
     fn of(number: f64) -> Self {
         let mut scratch = Scratch { text: [0; 32], len: 0 };
         write!(scratch, "{number:e}").expect("d.dddde-ddd has at most 24 bytes");
@@ -124,7 +123,7 @@ impl Digits {
         shortest
     }
 
-    /// Plain notation while the zeros to add stay few, else scientific.
+    /// Writes plain notation while few zeros have to be added, else scientific notation.
     fn write(&self, out: &mut Vec<u8>) {
         let digits = &self.digits[..self.count];
         let scale = self.point - self.count as i32; // the number is digits × 10^scale

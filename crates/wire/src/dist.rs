@@ -1,4 +1,5 @@
-//! The Erlang distribution protocol: how two nodes prove a shared cookie and then speak in frames.
+//! The Erlang distribution protocol: two nodes prove to each other that they know the cookie, then they exchange
+//! frames.
 //!
 //! ```text
 //!   bytes → handshake: Initiator | Acceptor → Established
@@ -6,8 +7,8 @@
 //!   Signal → frame::write_frame → bytes               (writing)
 //! ```
 //!
-//! Everything here is a codec or a state machine over bytes. Time-outs, challenges (which must come
-//! from a good random source) and the question whether a peer is welcome belong to the owner.
+//! Everything here is a codec or a state machine over bytes. The owner sets time-outs, draws the challenges (from a
+//! good random source) and decides whether a peer is welcome.
 //!
 //! Source: *Distribution Protocol*, ERTS reference manual.
 
@@ -27,9 +28,9 @@ use md5::{Digest, Md5};
 /// Longest name of a node, in bytes.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
 
-/// The full name of a node, `name@host`, if that is what `text` is.
+/// The full name of a node, `name@host`: `None` if `text` has another form.
 ///
-/// Narrower than Erlang on purpose: what passes here is safe in logs, files and host look-ups.
+/// Narrower than Erlang on purpose: a name that passes here is safe in logs, files and host look-ups.
 pub fn node_name(text: &[u8]) -> Option<Atom> {
     let at = text.iter().position(|byte| *byte == b'@')?;
     let (name, host) = (&text[..at], &text[at + 1..]);
@@ -39,27 +40,27 @@ pub fn node_name(text: &[u8]) -> Option<Atom> {
     core::str::from_utf8(text).ok().map(Atom::new)
 }
 
-/// Neither empty nor anything but `[A-Za-z0-9_.-]`.
+/// Whether it has at least one byte, and only `[A-Za-z0-9_.-]`.
 fn is_plain(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
 }
 
-/// The secret that the nodes of a cluster share. It never shows itself in `Debug`.
+/// The secret that the nodes of a cluster share. `Debug` does not show it.
 #[derive(Clone)]
 pub struct Cookie(Vec<u8>);
 
 impl Cookie {
-    /// The cookie of these bytes, taken as they are: a newline at the end would count.
+    /// The cookie of these bytes, as they are: a newline at the end is part of the cookie.
     pub fn new(secret: &[u8]) -> Self {
         Self(secret.to_vec())
     }
 
-    /// Its bytes, for those who derive a key of their own from it. Never to be shown or sent.
+    /// Its bytes, to derive another key from. They must not be shown or sent.
     pub fn secret(&self) -> &[u8] {
         &self.0
     }
 
-    /// The proof of knowing the cookie: MD5 over it and the challenge in decimal.
+    /// The proof that we know the cookie: MD5 of the cookie and the challenge in decimal.
     pub(crate) fn digest(&self, challenge: u32) -> [u8; 16] {
         let decimal = alloc::format!("{challenge}");
         Md5::new().chain_update(&self.0).chain_update(decimal).finalize().into()

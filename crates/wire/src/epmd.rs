@@ -5,15 +5,14 @@
 //!   server: registry::Registry, bytes in and bytes out, over Request::decode and the encoders
 //! ```
 //!
-//! Names here are the part before `@`. A request is `length:u16, body`; an answer has no length, it
-//! ends with what it says or with the connection. The connection of a registration stays open for
-//! the node's life: closing it takes the name back. What a port mapper says is never proof of who
-//! listens there; that is the handshake's work.
+//! Names here are the part before `@`. A request is `length:u16, body`. An answer has no length: it ends with its last
+//! field, or with the connection. The connection of a registration stays open for the node's life; closing it frees the
+//! name. The answer of a port mapper does not prove which node listens on a port; the handshake does.
 //!
-//! Deliberately absent: `dump`, `kill` and `stop`, which serve debugging and would let anyone on the
-//! machine end the port mapper.
+//! Deliberately absent: `dump`, `kill` and `stop`. They serve debugging, and would let any user of the machine end the
+//! port mapper.
 //!
-//! Source: *Distribution Protocol*, ERTS reference manual; `epmd_srv.c` for what it leaves open.
+//! Source: *Distribution Protocol*, ERTS reference manual; `epmd_srv.c` for what the manual leaves open.
 
 pub mod registry;
 
@@ -23,9 +22,9 @@ use alloc::{string::String, vec::Vec};
 use bytes::{Buf, BufMut, TryGetError};
 use core::{error, fmt};
 
-/// Where a port mapper listens unless told otherwise.
+/// The default port of a port mapper.
 pub const PORT: u16 = 4369;
-/// Longest body of a request, in bytes. A longer one is refused by its length.
+/// Longest body of a request, in bytes. A request that announces more is refused at once.
 pub const REQUEST_BYTES_MAX: usize = 1024;
 /// Longest answer that a client reads, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -44,17 +43,17 @@ const PORT2: u8 = 119;
 pub struct Node {
     /// Its name, without the host.
     pub name: String,
-    /// Where it listens for distribution connections.
+    /// The port where it listens for distribution connections.
     pub port: u16,
-    /// Not to be listed among visible nodes.
+    /// Whether it is a hidden node.
     pub hidden: bool,
     /// Protocol below the distribution; 0 is TCP over IPv4.
     pub protocol: u8,
-    /// Highest distribution version it speaks; 6 is that of [`crate::dist::handshake`].
+    /// Highest distribution version that the node speaks; 6 is the version of [`crate::dist::handshake`].
     pub highest: u16,
-    /// Lowest distribution version it speaks.
+    /// Lowest distribution version that the node speaks.
     pub lowest: u16,
-    /// Bytes without meaning here.
+    /// Extra bytes, without meaning here.
     pub extra: Vec<u8>,
 }
 
@@ -79,13 +78,13 @@ impl Node {
 pub enum Request {
     /// ALIVE2: register this node for as long as the connection lives. Answered by [`Registered`].
     Register(Node),
-    /// PORT_PLEASE2: where is the node of this name? Answered by [`Found`].
+    /// PORT_PLEASE2: which port has the node of this name? Answered by [`Found`].
     Find(String),
-    /// NAMES: who is there? Answered by [`Listing`].
+    /// NAMES: which nodes are registered? Answered by [`Listing`].
     List,
 }
 
-/// Why bytes of a peer were refused.
+/// Why the bytes of a peer were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EpmdError {
     /// More bytes than allowed.
@@ -94,7 +93,7 @@ pub enum EpmdError {
     Malformed,
     /// The connection ended within the answer.
     Ended,
-    /// Not a name.
+    /// Not the name of a node.
     BadName,
 }
 
@@ -103,7 +102,7 @@ impl fmt::Display for EpmdError {
         f.write_str(match self {
             Self::TooLong => "more bytes than a port mapper exchanges",
             Self::Malformed => "not what a port mapper exchanges",
-            Self::Ended => "the port mapper hung up within its answer",
+            Self::Ended => "the port mapper closed the connection within its answer",
             Self::BadName => "not the name of a node",
         })
     }
@@ -170,18 +169,18 @@ impl Request {
     }
 }
 
-/// The answer to [`Request::Register`]. The connection stays open if there is a creation.
+/// The answer to [`Request::Register`]. The connection stays open if it has a creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registered {
-    /// Which life of the node this is; `None` if the name is taken.
+    /// The creation of the node, which differs for each start; `None` if the name is taken.
     pub creation: Option<u32>,
 }
 
 impl Registered {
-    /// Writes the answer. A node of distribution version 5 or less reads a creation of 1 to 3.
+    /// Writes the answer. A node whose distribution version is 5 or less gets a creation of 1 to 3.
     pub fn encode(self, highest: u16, out: &mut Vec<u8>) {
         let result = u8::from(self.creation.is_none());
-        // What the port mapper of Erlang sends as the creation of a node that it turns away.
+        // What Erlang's port mapper sends as the creation when it refuses a node.
         let creation = self.creation.unwrap_or(99);
         if highest >= 6 {
             out.put_slice(&[ALIVE2_X, result]);
@@ -192,7 +191,7 @@ impl Registered {
         }
     }
 
-    /// The answer in what was received so far; `None` if more is needed.
+    /// The answer in the bytes received so far; `None` if more are needed.
     pub fn decode(input: &[u8], ended: bool) -> Result<Option<Self>, EpmdError> {
         let answer = |result: u8, creation| {
             let creation = (result == 0).then_some(creation);
@@ -211,12 +210,12 @@ impl Registered {
 /// The answer to [`Request::Find`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The node, if there is one of that name.
+    /// The node, if one is registered under that name.
     pub node: Option<Node>,
 }
 
 impl Found {
-    /// Writes the answer; the connection closes behind it.
+    /// Writes the answer; the connection is closed behind it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_slice(&[PORT2, u8::from(self.node.is_none())]);
         if let Some(node) = &self.node {
@@ -224,7 +223,7 @@ impl Found {
         }
     }
 
-    /// The answer in what was received so far; `None` if more is needed.
+    /// The answer in the bytes received so far; `None` if more are needed.
     pub fn decode(input: &[u8], ended: bool) -> Result<Option<Self>, EpmdError> {
         if input.len() > ANSWER_BYTES_MAX {
             return Err(EpmdError::TooLong);
@@ -245,14 +244,14 @@ impl Found {
 /// The answer to [`Request::List`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Where the port mapper itself listens.
+    /// The port of the port mapper itself.
     pub port: u16,
     /// Name and port of each node.
     pub nodes: Vec<(String, u16)>,
 }
 
 impl Listing {
-    /// Writes the answer; the connection closes behind it.
+    /// Writes the answer; the connection is closed behind it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u32(u32::from(self.port));
         for (name, port) in &self.nodes {
@@ -260,8 +259,8 @@ impl Listing {
         }
     }
 
-    /// The answer in what was received so far; `None` until the connection ended, because only that
-    /// shows its end. A line that says something else is passed over: the text is meant for people.
+    /// The answer in the bytes received so far. `None` until the connection has ended, because only that shows the end
+    /// of the answer. Other lines are skipped: the text is meant for people.
     pub fn decode(mut input: &[u8], ended: bool) -> Result<Option<Self>, EpmdError> {
         if input.len() > ANSWER_BYTES_MAX {
             return Err(EpmdError::TooLong);
@@ -300,7 +299,7 @@ fn put_node(out: &mut Vec<u8>, node: &Node) {
     put_bytes(out, &node.extra);
 }
 
-/// A node as [`put_node`] writes it; [`EpmdError::Malformed`] if the input ends before it does.
+/// Reads a node as [`put_node`] writes it; [`EpmdError::Malformed`] if the input ends too early.
 fn get_node(input: &mut &[u8]) -> Result<Node, EpmdError> {
     let port = input.try_get_u16()?;
     let hidden = input.try_get_u8()? == HIDDEN;
@@ -329,7 +328,7 @@ fn get_bytes<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], EpmdError> {
     input.split_off(..len).ok_or(EpmdError::Malformed)
 }
 
-/// A name that can stand in a listing: not only ours, but that of any BEAM on the machine.
+/// A name that can stand in a listing. It need not be one that salp accepts: any BEAM on the machine may register.
 fn get_name(bytes: &[u8]) -> Result<String, EpmdError> {
     let name = core::str::from_utf8(bytes).map_err(|_| EpmdError::BadName)?;
     let stray = |c: char| c == '@' || c.is_whitespace() || c.is_control();

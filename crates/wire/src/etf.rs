@@ -8,18 +8,18 @@
 //!
 //! Invariants of every decoded term, kept by the constructors as well (`Term::list`, `Term::map`,
 //! …):
-//! - One value has one shape. An integer that fits an `i64` is never a [`Term::Big`], a magnitude
-//!   has no trailing zeros, an improper tail is never a list, a bitstring of whole bytes is a
-//!   [`Term::Binary`], the unused bits of a [`Term::Bits`] are 0, the keys of a map are unique and
-//!   ascending. So equality and order compare shapes and yet agree with the values, in linear time.
+//! - One value has one shape. An integer that fits an `i64` is never a [`Term::Big`]. A magnitude has no trailing
+//!   zeros. An improper tail is never a list. A bitstring of whole bytes is a [`Term::Binary`], and the unused bits of
+//!   a [`Term::Bits`] are 0. The keys of a map are unique and ascending. So equality and order compare shapes, in
+//!   linear time, and agree with the values.
 //! - Floats are finite; Erlang has no others.
 //! - A term lies inside at most [`DEPTH_MAX`] others, so recursion over a decoded term is bounded.
-//! - A decoded term holds at most one slot of `size_of::<Term>()` bytes for each byte of input
-//!   (twice that for lists chained tail by tail, which BEAM never writes), whatever its counts
-//!   claim; a large one for each third byte only ([`ELEMENTS_MAX`]).
+//! - A decoded term holds at most one slot of `size_of::<Term>()` bytes for each byte of input, whatever its counts
+//!   claim (twice that for lists chained tail by tail, which BEAM never writes). A term of many elements holds one slot
+//!   for each third byte only ([`ELEMENTS_MAX`]).
 //!
-//! An atom lives forever in a BEAM that sees it. So [`Term::atom`] takes constant text only; the
-//! other atoms are those that peers sent, and names of nodes. What a user typed is a binary.
+//! An atom lives forever in a BEAM that sees it. So [`Term::atom`] takes constant text only. Other atoms come from
+//! peers, or are names of nodes. Text that a user typed becomes a binary.
 //!
 //! Source: *External Term Format*, ERTS reference manual.
 
@@ -45,8 +45,7 @@ pub use typed::{FromTerm, Mismatch, ToTerm};
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
-/// How many terms a term may lie inside of, for the decoder; BEAM knows no bound, the encoder
-/// neither.
+/// The deepest nesting of terms. The decoder refuses deeper terms; BEAM and the encoder have no such limit.
 pub const DEPTH_MAX: usize = 256;
 /// Bytes of the magnitude of an integer that the decoder accepts.
 pub const MAGNITUDE_MAX: usize = 64 * 1024;
@@ -60,7 +59,7 @@ pub struct Pid {
     pub id: u32,
     /// Rises when `id` wraps.
     pub serial: u32,
-    /// Which life of the node.
+    /// The creation of the node, which differs for each of its starts.
     pub creation: u32,
 }
 
@@ -69,7 +68,7 @@ pub struct Pid {
 pub struct Ref {
     /// Full name of the node that made it.
     pub node: Atom,
-    /// Which life of the node.
+    /// The creation of the node, which differs for each of its starts.
     pub creation: u32,
     /// How many of `words` count.
     pub len: u8,
@@ -84,14 +83,14 @@ pub struct Port {
     pub node: Atom,
     /// Its number.
     pub id: u64,
-    /// Which life of the node.
+    /// The creation of the node, which differs for each of its starts.
     pub creation: u32,
 }
 
 /// An Erlang term. Lists of bytes (STRING_EXT) decode to [`Term::List`] like any other list.
 ///
-/// Equality is Erlang's `=:=` as of OTP 27, where `0.0` and `-0.0` differ; order is that of the
-/// keys of a map, where every integer comes before every float.
+/// Equality is Erlang's `=:=` as of OTP 27, where `0.0` and `-0.0` differ. The order is Erlang's order of map keys,
+/// where every integer comes before every float.
 #[derive(Clone, Debug)]
 pub enum Term {
     /// An integer of at most 64 bits.
@@ -143,7 +142,6 @@ pub enum Term {
     Fun(Bytes),
 }
 
-// A list of small integers costs one slot per byte of input: the slot is the price of a hostile
-// frame.
+// A list of small integers costs one slot per byte of input. So the size of a slot is what a hostile frame can cost.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Term>() == 48, "a term is six words");

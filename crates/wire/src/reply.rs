@@ -1,9 +1,8 @@
-//! [`Replies`]: what a batch of requests came to, in request order, before any front end renders
-//! it.
+//! [`Replies`]: the replies to a batch of requests, in request order, before a front end renders them.
 //!
-//! An arena: one flat list of items and one buffer for their bytes. An aggregate is a header that
-//! says how many values follow, as in RESP, so writing a reply is a few appends and nothing is
-//! allocated per reply. RESP, HTTP and BEAM render the same [`Reply`] tokens.
+//! It is an arena: one flat list of items, and one buffer for their bytes. An aggregate is a header that says how many
+//! values follow, as in RESP. So writing a reply is a few appends, and no reply needs an allocation of its own. RESP,
+//! HTTP and BEAM render the same [`Reply`] tokens.
 //!
 //! ```text
 //! items   Ok   Array(2)  Bulk ─┐   Later        Int(7)
@@ -11,15 +10,14 @@
 //! data    ………………………… value ◄───┘
 //! ```
 //!
-//! Some replies come later than their place: a request that was forwarded ([`Replies::later`]), or
-//! a write whose quorum was lost after its reply was written ([`Replies::replace`]). Their place is
-//! kept, so the order stands whatever the order of answers. A reply that is filled in goes to
-//! `moved`, and its place points there.
+//! Some replies are known later than those around them: the reply to a forwarded request ([`Replies::later`]), or to a
+//! write whose quorum was lost after its reply was written ([`Replies::replace`]). Their place is kept, so the replies
+//! stay in request order. A reply that is filled in later is stored in `moved`, and its place points there.
 //!
 //! Invariants:
-//! - every range lies within `data`, which holds at most [`DATA_BYTES_MAX`]; a value beyond that is
-//!   answered with an error ([`ErrorKind::Oom`]);
-//! - `moved` holds complete values and points nowhere;
+//! - every range lies within `data`, which holds at most [`DATA_BYTES_MAX`]; a value that would exceed it becomes an
+//!   error ([`ErrorKind::Oom`]);
+//! - `moved` holds complete values, none of which points to another place in `moved`;
 //! - `open` counts the places still to be filled.
 
 mod error;
@@ -31,7 +29,7 @@ pub use error::{ErrorKind, Retry};
 use alloc::vec::Vec;
 use core::{fmt, iter, slice};
 
-/// Most bytes of text and values in one batch of replies: what a `u32` can address.
+/// Most bytes of text and values in one batch of replies: a `u32` can address no more.
 pub const DATA_BYTES_MAX: usize = u32::MAX as usize;
 
 /// Capacity in bytes that [`Replies::clear`] keeps.
@@ -62,9 +60,9 @@ pub enum Reply<'a> {
     Double(f64),
     /// True or false.
     Bool(bool),
-    /// Nothing there.
+    /// No value.
     Null,
-    /// Nothing there, where an array was asked for; differs from [`Reply::Null`] in RESP2 only.
+    /// No value, where an array was asked for. Differs from [`Reply::Null`] in RESP2 only.
     NullArray,
     /// Bytes.
     Bulk(&'a [u8]),
@@ -75,13 +73,13 @@ pub enum Reply<'a> {
         /// The text.
         text: &'a [u8],
     },
-    /// So many values follow.
+    /// This many values follow.
     Array(usize),
-    /// So many pairs of key and value follow.
+    /// This many pairs of key and value follow.
     Map(usize),
-    /// So many values follow, each once.
+    /// This many values follow, all different.
     Set(usize),
-    /// So many values follow, which no request asked for.
+    /// This many values follow, which no request asked for.
     Push(usize),
     /// Nothing is sent for this request (`CLIENT REPLY OFF`).
     NoReply,
@@ -112,20 +110,19 @@ impl Reply<'_> {
     }
 }
 
-/// A place whose reply comes later. Each is settled once, by [`Replies::fill`] or
-/// [`Replies::replace`].
+/// A place whose reply comes later. Each place is filled once, by [`Replies::fill`] or [`Replies::replace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a place that nobody fills keeps its batch from being answered"]
+#[must_use = "its batch is not answered before this place is filled"]
 pub struct Slot(u32);
 
 impl Slot {
-    /// Where its reply begins, for [`Replies::replace`].
+    /// Where the reply of this place begins, for [`Replies::replace`].
     pub fn mark(self) -> Mark {
         Mark(self.0)
     }
 }
 
-/// Where a reply begins that is about to be written. Good until the replies are cleared.
+/// Where a reply begins that will be written next. Valid until the replies are cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(u32);
 
@@ -147,7 +144,7 @@ enum Item {
     Null,
     NullArray,
     Bulk(Span),
-    /// Format, a colon and the text, as RESP3 has it.
+    /// Format, a colon and the text, as in RESP3.
     Verbatim(Span),
     Array(u32),
     Map(u32),
@@ -155,9 +152,9 @@ enum Item {
     Push(u32),
     NoReply,
     Later,
-    /// Like `Later`, but what comes is dropped: the value is a `NoReply`.
+    /// Like `Later`, but the reply that comes is dropped: the value is a `NoReply`.
     LaterUnsent,
-    /// Like `LaterUnsent`, within a reply that is not sent. Not a value.
+    /// Like `LaterUnsent`, but inside a reply that is not sent. Not a value.
     LaterGap,
     /// One value, in `moved`.
     Moved(Span),
@@ -185,38 +182,38 @@ impl Replies {
         Self::default()
     }
 
-    /// `OK`.
+    /// Appends `OK`.
     #[inline]
     pub fn ok(&mut self) {
         self.items.push(Item::Ok);
     }
 
-    /// A fixed status line, such as `PONG` or `QUEUED`.
+    /// Appends a fixed status line, such as `PONG` or `QUEUED`.
     #[inline]
     pub fn simple(&mut self, text: &'static str) {
         self.status(text);
     }
 
-    /// A status line; line breaks become spaces.
+    /// Appends a status line; line breaks become spaces.
     pub fn status(&mut self, text: &str) {
         let item = self.line(Item::Status, |data| data.extend_from_slice(text.as_bytes()));
         self.items.push(item);
     }
 
-    /// An error; `text` follows the kind's leading word, line breaks become spaces.
+    /// Appends an error. `text` follows the kind's leading word; line breaks become spaces.
     #[cold]
     pub fn error(&mut self, kind: ErrorKind, text: impl fmt::Display) {
         let item = self.error_item(kind, text);
         self.items.push(item);
     }
 
-    /// An integer.
+    /// Appends an integer.
     #[inline]
     pub fn int(&mut self, number: i64) {
         self.items.push(Item::Int(number));
     }
 
-    /// Bytes, copied.
+    /// Appends a copy of `bytes`.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         let item = self.span(bytes.len(), Item::Bulk, |data| {
@@ -225,39 +222,39 @@ impl Replies {
         self.items.push(item);
     }
 
-    /// Bytes that `write` appends, so that a number is formatted in its place. `write` may only
-    /// append.
+    /// Appends the bytes that `write` appends, so that a number is formatted in place. `write` must not do anything
+    /// else to the buffer.
     #[inline]
     pub fn bulk_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let item = self.span(0, Item::Bulk, write);
         self.items.push(item);
     }
 
-    /// Nothing there.
+    /// Appends "no value".
     #[inline]
     pub fn null(&mut self) {
         self.items.push(Item::Null);
     }
 
-    /// Nothing there, where an array was asked for.
+    /// Appends "no value", where an array was asked for.
     #[inline]
     pub fn null_array(&mut self) {
         self.items.push(Item::NullArray);
     }
 
-    /// A float: a double in RESP3, its text in RESP2.
+    /// Appends a float: a double in RESP3, its text in RESP2.
     #[inline]
     pub fn double(&mut self, number: f64) {
         self.items.push(Item::Double(number));
     }
 
-    /// True or false: 1 or 0 in RESP2.
+    /// Appends true or false: 1 or 0 in RESP2.
     #[inline]
     pub fn boolean(&mut self, value: bool) {
         self.items.push(Item::Bool(value));
     }
 
-    /// Text for people; `format` is `txt` or `mkd`. Plain bytes in RESP2.
+    /// Appends text for people; `format` is `txt` or `mkd`. Plain bytes in RESP2.
     pub fn verbatim(&mut self, format: &[u8; 3], text: &[u8]) {
         let item = self.span(4 + text.len(), Item::Verbatim, |data| {
             data.extend_from_slice(format);
@@ -267,38 +264,37 @@ impl Replies {
         self.items.push(item);
     }
 
-    /// The next `count` values are one array.
+    /// Begins an array: the next `count` values belong to it.
     #[inline]
     pub fn array(&mut self, count: usize) {
         self.items.push(Item::Array(header(count)));
     }
 
-    /// The next `2 × count` values are one map, key and value in turn. A flat array in RESP2.
+    /// Begins a map: the next `2 × count` values belong to it, key and value in turn. A flat array in RESP2.
     #[inline]
     pub fn map(&mut self, count: usize) {
         self.items.push(Item::Map(header(count)));
     }
 
-    /// The next `count` values are one set. An array in RESP2.
+    /// Begins a set: the next `count` values belong to it. An array in RESP2.
     #[inline]
     pub fn set(&mut self, count: usize) {
         self.items.push(Item::Set(header(count)));
     }
 
-    /// The next `count` values are one message that no request asked for. An array in RESP2.
+    /// Begins a message that no request asked for: the next `count` values belong to it. An array in RESP2.
     #[inline]
     pub fn push(&mut self, count: usize) {
         self.items.push(Item::Push(header(count)));
     }
 
-    /// Nothing is sent for this request.
+    /// Appends a reply that is not sent.
     #[inline]
     pub fn no_reply(&mut self) {
         self.items.push(Item::NoReply);
     }
 
-    /// RESP speaks `protocol` from the next reply on. Not a reply itself, and no matter to other
-    /// front ends.
+    /// Makes RESP use `protocol` from the next reply on. This is not a reply. Other front ends ignore it.
     pub fn switch(&mut self, protocol: Protocol) {
         self.items.push(Item::Switch(protocol));
     }
@@ -312,7 +308,7 @@ impl Replies {
         Mark(self.items.len() as u32)
     }
 
-    /// Keeps the place of one value that comes later.
+    /// Keeps a place for one value that comes later.
     pub fn later(&mut self) -> Slot {
         let slot = Slot(self.items.len() as u32);
         self.items.push(Item::Later);
@@ -320,7 +316,7 @@ impl Replies {
         slot
     }
 
-    /// Puts the one value that `reply` holds into its place.
+    /// Puts the only value of `reply` into a place.
     ///
     /// # Panics
     /// If `reply` is not exactly one complete value.
@@ -330,11 +326,10 @@ impl Replies {
         assert!(tokens.next().is_none(), "one place takes one reply");
     }
 
-    /// Puts the values of `replies` into `slots`, in their order: what came back for a forwarded
-    /// batch.
+    /// Puts the values of `replies`, which answer a forwarded batch, into `slots` in order.
     ///
     /// # Panics
-    /// If there are not as many complete values as slots.
+    /// If the number of complete values is not the number of slots.
     pub fn fill_each(&mut self, slots: impl IntoIterator<Item = Slot>, replies: &Replies) {
         let mut tokens = replies.tokens();
         for slot in slots {
@@ -343,9 +338,8 @@ impl Replies {
         assert!(tokens.next().is_none(), "as many places as replies");
     }
 
-    /// Turns the reply that begins at `mark` into an error, whatever its size; what was still to
-    /// come of it no longer is. A reply that is not sent stays unsent. Without effect if nothing
-    /// was written there.
+    /// Turns the reply that begins at `mark` into an error, whatever its size. Parts of it that were still to come are
+    /// not waited for any more. A reply that is not sent stays unsent. Does nothing if no reply was written at `mark`.
     #[cold]
     pub fn replace(&mut self, mark: Mark, kind: ErrorKind, text: impl fmt::Display) {
         let (start, end) = self.value_at(mark.0 as usize);
@@ -361,8 +355,8 @@ impl Replies {
         self.items[start] = error;
     }
 
-    /// Keeps the reply that begins at `mark` from being sent (`CLIENT REPLY OFF`). What is still to
-    /// come of it is waited for all the same.
+    /// Keeps the reply that begins at `mark` from being sent (`CLIENT REPLY OFF`). Parts of it that are still to come
+    /// are waited for all the same.
     pub fn silence(&mut self, mark: Mark) {
         let (start, end) = self.value_at(mark.0 as usize);
         let items = &mut self.items[start..end];
@@ -381,8 +375,8 @@ impl Replies {
         }
     }
 
-    /// Sets the count of the aggregate whose header is at `mark`, for one that is counted while it
-    /// is written.
+    /// Sets the count of the aggregate whose header is at `mark`: for aggregates that are counted while they are
+    /// written.
     ///
     /// # Panics
     /// If no aggregate begins there.
@@ -395,7 +389,7 @@ impl Replies {
         }
     }
 
-    /// Puts an error into every place that is still open: no answer is waited for any longer.
+    /// Puts an error into every place that is still open, so that no reply is waited for any more.
     #[cold]
     pub fn fill_rest(&mut self, kind: ErrorKind, text: &str) {
         for index in 0..self.items.len() {
@@ -416,7 +410,7 @@ impl Replies {
         }
     }
 
-    /// Appends a copy of the one value that `tokens` give next.
+    /// Appends a copy of the next value of `tokens`.
     pub fn append_value(&mut self, tokens: &mut Tokens<'_>) {
         let mut values = 1;
         while values > 0
@@ -449,24 +443,24 @@ impl Replies {
         }
     }
 
-    /// How many replies there are, complete or to come: one for each request. Walks them.
+    /// How many replies there are, complete or still to come: one for each request. Visits every item.
     pub fn count(&self) -> usize {
         let mut tokens = self.tokens();
         iter::from_fn(|| tokens.skip_value()).count()
     }
 
-    /// Whether there are none.
+    /// Whether there are no replies.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// Bytes of text and values held so far; an executor may stop a batch that asks for too much.
+    /// Bytes of text and values held so far. An executor may stop a batch whose replies get too large.
     #[inline]
     pub fn data_len(&self) -> usize {
         self.data.len()
     }
 
-    /// Empties it. Capacity stays, but for what is beyond [`KEPT_BYTES_MAX`].
+    /// Empties it. Capacity is kept, up to [`KEPT_BYTES_MAX`].
     pub fn clear(&mut self) {
         self.items.clear();
         self.items.shrink_to(KEPT_BYTES_MAX / size_of::<Item>());
@@ -479,8 +473,7 @@ impl Replies {
 }
 
 impl Replies {
-    /// The item that `wrap` makes of the bytes that `write` appends, `len` of them as far as is
-    /// known before.
+    /// The item that `wrap` makes of the bytes that `write` appends. `len` is their number, as far as known before.
     #[inline]
     fn span(&mut self, len: usize, wrap: impl FnOnce(Span) -> Item, write: impl FnOnce(&mut Vec<u8>)) -> Item {
         let start = self.data.len();
@@ -500,13 +493,13 @@ impl Replies {
         })
     }
 
-    /// An error without text, since there is no room for any.
+    /// An error without text, since there is no room for text.
     #[cold]
     fn too_large() -> Item {
         Item::Error(ErrorKind::Oom, Span { start: 0, end: 0 })
     }
 
-    /// Like `span`, with line breaks turned to spaces: in RESP they would end the line.
+    /// Like `span`, but line breaks become spaces: in RESP they would end the line.
     fn line(&mut self, wrap: impl FnOnce(Span) -> Item, write: impl FnOnce(&mut Vec<u8>)) -> Item {
         let start = self.data.len();
         let item = self.span(0, wrap, write);
@@ -522,7 +515,7 @@ impl Replies {
         self.line(
             |span| Item::Error(kind, span),
             |data| {
-                // Fails only if `text` itself does; then what it gave so far stands.
+                // Fails only if `text` itself does; then the text written so far is kept.
                 let _ = fmt::write(&mut Utf8(data), format_args!("{text}"));
             },
         )
@@ -534,7 +527,7 @@ impl Replies {
             Some(Item::Later) => self.move_in(tokens),
             Some(Item::LaterUnsent) => Self::pass_over(tokens, Item::NoReply),
             Some(Item::LaterGap) => Self::pass_over(tokens, Item::Gap),
-            // Settled by `replace` meanwhile: the first answer counts.
+            // `replace` has settled this place already: the first answer counts.
             _ => {
                 Self::pass_over(tokens, Item::Gap);
                 return;
@@ -545,17 +538,17 @@ impl Replies {
     }
 
     fn pass_over(tokens: &mut Tokens<'_>, left: Item) -> Item {
-        assert!(tokens.skip_value().is_some(), "each place takes one reply");
+        assert!(tokens.skip_value().is_some(), "there is a reply for each place");
         left
     }
 
-    /// Copies one value to where it is kept, and gives the item that stands for it.
+    /// Copies one value into `moved`, and returns the item that points to it.
     fn move_in(&mut self, tokens: &mut Tokens<'_>) -> Item {
         let start = self.moved.len();
         let mut values = 1;
         while values > 0 {
-            let token = tokens.next().expect("each place takes one reply");
-            assert!(token != Reply::Later, "a reply is known when it fills a place");
+            let token = tokens.next().expect("there is a reply for each place");
+            assert!(token != Reply::Later, "a reply that fills a place is complete");
             values += token.children();
             values -= 1;
             let item = self.copy(token);
@@ -570,7 +563,7 @@ impl Replies {
         })
     }
 
-    /// The item of a token of other replies, its bytes copied here.
+    /// The item for a token of other replies; the token's bytes are copied into this arena.
     fn copy(&mut self, token: Reply<'_>) -> Item {
         let mut bytes =
             |wrap: fn(Span) -> Item, bytes: &[u8]| self.span(bytes.len(), wrap, |data| data.extend_from_slice(bytes));
@@ -602,8 +595,8 @@ impl Replies {
         }
     }
 
-    /// The items of the value at `index` or behind what is no value there: its first and the one
-    /// past its last. An aggregate that is not written to its end reaches to the end of all.
+    /// The items of the value at `index`, or of the first value behind it if that item is not one: the index of its
+    /// first item, and the index past its last. An aggregate that is not complete yet extends to the last item.
     fn value_at(&self, index: usize) -> (usize, usize) {
         let not_a_value = |item: &&Item| matches!(item, Item::Gap | Item::LaterGap | Item::Switch(_));
         let items = self.items.get(index..).unwrap_or_default();
@@ -621,7 +614,7 @@ impl Replies {
         (start, end)
     }
 
-    /// What an item shows; `None` for a [`Item::Moved`] and for what is no value.
+    /// The token for an item; `None` for an [`Item::Moved`] and for items that are not values.
     #[inline]
     fn token(&self, item: Item) -> Option<Reply<'_>> {
         let bytes = |span: Span| &self.data[span.start as usize..span.end as usize];
@@ -686,14 +679,14 @@ impl fmt::Write for Utf8<'_> {
 pub struct Tokens<'a> {
     replies: &'a Replies,
     items: slice::Iter<'a, Item>,
-    /// What is left of the moved value that is being read.
+    /// The rest of the moved value that is being read.
     moved: slice::Iter<'a, Item>,
-    /// The last change of RESP's version that was passed and not taken.
+    /// The last change of RESP's version that was passed and not taken yet.
     switch: Option<Protocol>,
 }
 
 impl<'a> Tokens<'a> {
-    /// Passes over one whole value and gives its first token.
+    /// Skips one whole value and returns its first token.
     pub fn skip_value(&mut self) -> Option<Reply<'a>> {
         let first = self.next()?;
         let mut values = first.children();
@@ -704,8 +697,7 @@ impl<'a> Tokens<'a> {
         Some(first)
     }
 
-    /// The version of RESP that holds from the last token on, if it changed since this was last
-    /// asked.
+    /// The version of RESP after the last token, if it changed since the last call.
     #[inline]
     pub(crate) fn take_switch(&mut self) -> Option<Protocol> {
         self.switch.take()

@@ -1,9 +1,9 @@
-//! [`Batch`]: the requests of one read from a socket and, on the way back, their replies.
+//! [`Batch`]: the requests of one read from a socket, and later their replies.
 //!
-//! A batch is the unit that travels: a front end fills it, one message carries it (boxed) to the
-//! store, the store writes [`Batch::replies`] in the order of the requests and sends the same box
-//! back. Nothing is copied on that way: arguments are ranges of the bytes as they came from the
-//! socket. Boxes are reused, so in steady state a connection allocates nothing.
+//! A batch travels as a whole. A front end fills it. One message carries it (boxed) to the store. The store writes
+//! [`Batch::replies`] in the order of the requests, and sends the same box back. Nothing is copied on the way, since
+//! arguments are ranges of the bytes from the socket. Boxes are reused, so in steady state a connection allocates
+//! nothing.
 //!
 //! ```text
 //! buffer    *2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n*2\r\n$3\r\nGE
@@ -12,21 +12,19 @@
 //! ```
 //!
 //! Invariants:
-//! - every range lies within `buffer`, so the bytes in front of the last request's end stay as they
-//!   are;
-//! - `requests`, and behind them those held back, cover `args` without gaps up to the arguments of a request that is
-//!   not complete, and from the first unless a part of the batch was executed before;
-//! - a buffer is never longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends.
+//! - every range lies within `buffer`, and the bytes up to the end of the last request do not change;
+//! - `requests`, and behind them those held back, cover `args` without gaps, up to the arguments of an incomplete
+//!   request. They begin at the first argument, unless a part of the batch was executed before;
+//! - a buffer is never longer than [`BUFFER_BYTES_MAX`]: the reader limits how much it appends.
 
 use crate::reply::Replies;
 use alloc::vec::Vec;
 use core::{fmt, ops::Index};
 
-/// Most bytes of requests in one batch: what a `u32` can address. More is a bug of the reader.
+/// Most bytes of requests in one batch: a `u32` can address no more. A longer buffer is a bug of the reader.
 pub const BUFFER_BYTES_MAX: usize = u32::MAX as usize;
 
-/// Capacity that [`Batch::clear`] keeps in the buffer. One large value must not pin its size for
-/// ever.
+/// Capacity that [`Batch::clear`] keeps in the buffer. One large value must not keep its memory forever.
 pub const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// A range of bytes in [`Batch::buffer`].
@@ -37,7 +35,7 @@ pub(crate) struct Arg {
 }
 
 impl Arg {
-    /// The bytes `start..end` of a buffer whose length is at most [`BUFFER_BYTES_MAX`].
+    /// The bytes `start..end` of a buffer of at most [`BUFFER_BYTES_MAX`] bytes.
     #[inline]
     pub(crate) fn new(start: usize, end: usize) -> Self {
         debug_assert!(
@@ -51,7 +49,7 @@ impl Arg {
     }
 }
 
-/// A slice of `args`.
+/// A range of `args`.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
     pub(crate) first: u32,
@@ -61,13 +59,13 @@ pub(crate) struct Request {
 /// Requests in the order they were asked, and their replies. See the [module](self).
 #[derive(Default)]
 pub struct Batch {
-    /// The bytes that the arguments are ranges of; a reader appends what the socket gave.
+    /// The bytes that the arguments are ranges of. A reader appends the bytes from the socket.
     pub buffer: Vec<u8>,
     pub(crate) args: Vec<Arg>,
     pub(crate) requests: Vec<Request>,
-    /// Requests behind those, for another time.
+    /// Requests behind those, which are executed later.
     held: Vec<Request>,
-    /// One reply for each request, in their order, once the batch was executed.
+    /// The replies in the order of the requests, once the batch was executed.
     pub replies: Replies,
 }
 
@@ -77,13 +75,13 @@ impl Batch {
         Self::default()
     }
 
-    /// How many complete requests it holds.
+    /// How many complete requests the batch holds.
     #[inline]
     pub fn len(&self) -> usize {
         self.requests.len()
     }
 
-    /// Whether it holds no complete request.
+    /// Whether the batch holds no complete request.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty()
@@ -107,13 +105,13 @@ impl Batch {
         (0..self.len()).map(|index| self.request(index))
     }
 
-    /// Appends a request made of copies of `args`, for front ends that do not read RESP.
+    /// Appends a request with copies of `args`, for front ends other than RESP.
     ///
     /// # Panics
-    /// If `args` is empty, if bytes of an unfinished request stand in the buffer, or if the buffer
-    /// would exceed [`BUFFER_BYTES_MAX`].
+    /// If `args` is empty, if the buffer holds bytes of an unfinished request, or if the buffer would exceed
+    /// [`BUFFER_BYTES_MAX`].
     pub fn push(&mut self, args: &[&[u8]]) {
-        assert!(!args.is_empty(), "a request names a command");
+        assert!(!args.is_empty(), "a request begins with a command");
         let first = self.args.len();
         let end = self.buffer.len() + args.iter().map(|arg| arg.len()).sum::<usize>();
         assert!(
@@ -132,14 +130,14 @@ impl Batch {
         });
     }
 
-    /// Puts off the requests from `index` on, whose replies would be too much at once: the batch ends before them until
-    /// [`Batch::resume`].
+    /// Puts off the requests from `index` on, because their replies would be too large together. The batch ends before
+    /// them until [`Batch::resume`].
     pub fn hold_back(&mut self, index: usize) {
         self.held = self.requests.split_off(index);
     }
 
-    /// Has the requests that were held back for its requests, and no replies. False, and nothing done, if there are
-    /// none.
+    /// Makes the requests that were held back the requests of this batch, without replies. Returns false, and does
+    /// nothing, if there are none.
     pub fn resume(&mut self) -> bool {
         if self.held.is_empty() {
             return false;
@@ -149,7 +147,7 @@ impl Batch {
         true
     }
 
-    /// Empties it. Capacity stays, but for a buffer beyond [`KEPT_BYTES_MAX`].
+    /// Empties it. Capacity is kept, except for a buffer beyond [`KEPT_BYTES_MAX`].
     pub fn clear(&mut self) {
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BYTES_MAX);
@@ -174,7 +172,7 @@ impl fmt::Debug for Batch {
     }
 }
 
-/// The arguments of one request, borrowed from its [`Batch`]. The first is the command's name.
+/// The arguments of one request, borrowed from its [`Batch`]. The first one is the command's name.
 #[derive(Clone, Copy)]
 pub struct Args<'a> {
     buffer: &'a [u8],
@@ -182,25 +180,25 @@ pub struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
-    /// How many there are, the name included; what Redis calls `argc`.
+    /// How many arguments there are, the name included: Redis's `argc`.
     #[inline]
     pub fn len(&self) -> usize {
         self.args.len()
     }
 
-    /// Whether there are none, which only the rest of a request can be ([`Args::skip`]).
+    /// Whether there are no arguments: possible only after [`Args::skip`].
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.args.is_empty()
     }
 
-    /// Argument `index`, if there is one. `args[index]` is the same for an index known to be good.
+    /// Argument `index`, if there is one. `args[index]` is the same, but panics if there is none.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&'a [u8]> {
         self.args.get(index).map(|&arg| self.bytes(arg))
     }
 
-    /// All but the first `count` of them; none if there are fewer.
+    /// The arguments behind the first `count`; none if there are fewer.
     #[inline]
     #[must_use]
     pub fn skip(&self, count: usize) -> Args<'a> {
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn clear_keeps_what_is_usual_and_gives_back_what_is_not() {
+    fn clear_keeps_the_usual_capacity_and_frees_the_rest() {
         let mut batch = Batch::new();
         batch.push(&[b"ping"]);
         let capacity = batch.buffer.capacity();

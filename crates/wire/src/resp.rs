@@ -1,14 +1,14 @@
-//! RESP, the protocol of Redis: requests in, replies out, and the client's side of both.
+//! RESP, the protocol of Redis: requests in, replies out, for servers and clients.
 //!
 //! [`Parser`] finds the requests in the bytes of a connection, [`encode`] renders replies in RESP2
 //! or RESP3, and [`client`] writes requests and reads replies, for load generators, tools and
 //! tests.
 //!
-//! Bytes from outside are hostile: the decoders are total, bounded in depth and size, and allocate
-//! for what has arrived, never for what a length promises. What is malformed is a [`ProtocolError`]
-//! with Redis's own text, after which the connection is answered and closed.
+//! Bytes from outside may be hostile. The decoders accept any bytes, limit depth and size, and allocate memory for
+//! bytes that have arrived, not for a length that was announced. Malformed bytes are a [`ProtocolError`] with Redis's
+//! own text; the connection gets this answer and is closed.
 //!
-//! Source: *Redis serialization protocol specification*, and `networking.c` of Redis 7 for what it
+//! Source: *Redis serialization protocol specification*, and `networking.c` of Redis 7 for what the specification
 //! leaves open.
 
 pub mod client;

@@ -1,8 +1,8 @@
-//! What the cluster shares, for those who ask over `rpc`: global names and process groups.
+//! What the cluster shares, for callers over `rpc`: global names and process groups.
 //!
 //! `global:whereis_name/1, registered_names/0`, `pg:get_members/1,2, get_local_members/1,2, which_groups/0,1` read.
-//! `global:resolve_it/4` decides a conflict of names as the node that asks would: it acts only upon a process that has
-//! the name in question here, so it is no way to kill another.
+//! `global:resolve_it/4` resolves a conflict of names as the calling node would. It acts only on a process that has the
+//! name in question at this node, so it cannot be used to kill another.
 
 use crate::{context::Context, function::Outcome, global, groups::DEFAULT_SCOPE, message::Payload};
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use wire::etf::{Pid, Term};
 
 use super::{Read, badarg};
 
-/// Module, function, arity and what is run.
+/// Module, name, arity and implementation of each function.
 pub(super) fn all<P: Payload>() -> [(&'static str, &'static str, u8, Read<P>); 9] {
     [
         ("global", "whereis_name", 1, whereis_name),

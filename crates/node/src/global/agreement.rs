@@ -1,13 +1,13 @@
-//! With which nodes this one must still agree: until it has, its names, locks and groups may differ from theirs.
+//! Nodes with which this one must still agree. Until it has, its names, locks and groups may differ from theirs.
 //!
 //! ```text
 //! unmet ──connected──▶ silent ──init_connect──▶ joining ──names are merged──▶ known ──in_sync──▶ (agreed)
 //!                        └── no answer for 5 s ──┴── not merged within 60 s ──┴──▶ given up
 //! ```
 //!
-//! - A lock or a name that is asked for here waits while a node is unmet, silent or joining.
-//! - A node that is given up holds nothing up, until it answers or is connected anew.
-//! - `membership` names the nodes that were never met; the server of `global` names the others.
+//! - A request for a lock or a name at this node waits while a node is unmet, silent or joining.
+//! - A node that was given up delays nothing, until it answers or is connected again.
+//! - `membership` reports the nodes that were never met; the server of `global` reports the others.
 
 use crate::{context::Context, message::Payload, scheduler::Core};
 use alloc::{
@@ -16,33 +16,33 @@ use alloc::{
 };
 use wire::etf::Atom;
 
-/// A connected node that says nothing about `global` is waited for this long, in microseconds.
+/// How long a connected node is waited for that sends nothing about `global`, in microseconds.
 pub(crate) const SILENT_US_MAX: u64 = 5_000_000;
-/// A node that takes part in `global` is waited for this long, in microseconds.
+/// How long a node that takes part in `global` is waited for, in microseconds.
 pub(crate) const JOINING_US_MAX: u64 = 60_000_000;
 
-/// A node with which this one does not agree yet.
+/// A node with which this node does not agree yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Awaited {
     /// Its full name.
     pub node: Atom,
-    /// What is still to come.
+    /// The next step of the exchange with it.
     pub exchange: Exchange,
 }
 
-/// What two nodes do before they agree, in this order.
+/// The steps after which two nodes agree, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exchange {
-    /// They connect.
+    /// They connect to each other.
     Connection,
     /// They merge the tables of `global`: names and locks.
     Global,
-    /// They tell each other the members of the process groups.
+    /// They send each other the members of their process groups.
     Groups,
 }
 
 impl Exchange {
-    /// It in one word, as everything that shows it has it.
+    /// The step in one word, the same in all outputs.
     pub fn word(self) -> &'static str {
         match self {
             Self::Connection => "connection",
@@ -52,14 +52,14 @@ impl Exchange {
     }
 }
 
-/// How far a node has come.
+/// How far the exchange with a node has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// It is connected and has not said `init_connect`.
+    /// The node is connected, but has not sent `init_connect`.
     Silent,
-    /// It has said so; the names are not merged.
+    /// The node has sent it. The names are not merged yet.
     Joining,
-    /// The names are merged. It has not said that it knows this node.
+    /// The names are merged. The node has not confirmed that it knows this node.
     Known,
 }
 
@@ -70,7 +70,7 @@ struct Wait {
     given_up: bool,
 }
 
-/// All nodes with which this one does not agree yet.
+/// All nodes with which this node does not agree yet.
 #[derive(Debug, Default)]
 pub(crate) struct Agreement {
     unmet: BTreeSet<Atom>,
@@ -78,14 +78,14 @@ pub(crate) struct Agreement {
 }
 
 impl Agreement {
-    /// These nodes are to be connected first. True if they were others before.
+    /// Sets the nodes that must be connected first. Returns true if they have changed.
     pub(crate) fn set_unmet(&mut self, unmet: BTreeSet<Atom>) -> bool {
         let changed = self.unmet != unmet;
         self.unmet = unmet;
         changed
     }
 
-    /// A visible node is connected and not of our partition. One that is here already keeps its time.
+    /// A visible node that is not in our partition is connected. A node that is listed already keeps its time limit.
     pub(crate) fn connected(&mut self, node: &Atom, until_us: u64) {
         let here = self.waits.get(node).is_some_and(|wait| wait.stage != Stage::Known);
         if !here {
@@ -93,14 +93,14 @@ impl Agreement {
         }
     }
 
-    /// It takes part in `global`.
+    /// The node takes part in `global`.
     pub(crate) fn answered(&mut self, node: &Atom, now_us: u64) {
         if self.waits.get(node).is_some_and(|wait| wait.stage == Stage::Silent) {
             self.enter(node, Stage::Joining, now_us + JOINING_US_MAX);
         }
     }
 
-    /// Its names and ours are merged; `synced`: it has us in its partition, too.
+    /// Its names and ours are merged. `synced`: it has us in its partition too.
     pub(crate) fn known(&mut self, node: &Atom, synced: bool, now_us: u64) {
         if synced {
             self.waits.remove(node);
@@ -109,19 +109,19 @@ impl Agreement {
         }
     }
 
-    /// It has us in its partition.
+    /// The node has us in its partition.
     pub(crate) fn synced(&mut self, node: &Atom) {
         if self.waits.get(node).is_some_and(|wait| wait.stage == Stage::Known) {
             self.waits.remove(node);
         }
     }
 
-    /// It is no longer connected, or no longer of our partition.
+    /// The node is no longer connected, or no longer in our partition.
     pub(crate) fn lost(&mut self, node: &Atom) {
         self.waits.remove(node);
     }
 
-    /// Gives up the nodes that took too long: their names, and how far the exchange with each had come.
+    /// Gives up the nodes that took too long. Returns their names, and how far each had come.
     pub(crate) fn give_up(&mut self, now_us: u64) -> Vec<(Atom, Stage)> {
         let late = |wait: &Wait| !wait.given_up && now_us >= wait.until_us;
         let late = self.waits.iter_mut().filter(|(_, wait)| late(wait));
@@ -132,7 +132,7 @@ impl Agreement {
         .collect()
     }
 
-    /// Whether somebody is waited for.
+    /// Whether some node is waited for.
     pub(crate) fn waits(&self) -> bool {
         self.waits.values().any(|wait| !wait.given_up)
     }
@@ -159,9 +159,8 @@ impl Agreement {
 }
 
 impl<P: Payload> Context<'_, P> {
-    /// The nodes with which this one does not agree yet on names, locks and groups. While there is one, what is
-    /// registered or locked there may be unknown here. A hidden node shares no names, locks or groups. It waits for no
-    /// node.
+    /// The nodes with which this node does not agree yet on names, locks and groups. While there is one, its names and
+    /// locks may be unknown here. A hidden node shares no names, locks or groups, so it waits for no node.
     pub fn awaited(&self) -> Vec<Awaited> {
         self.core.awaited()
     }
@@ -205,7 +204,7 @@ mod tests {
         agreement.answered(&node("b@h"), 1);
         assert!(agreement.blocks_changes());
         agreement.synced(&node("b@h"));
-        assert!(agreement.blocks_changes(), "it is not known yet");
+        assert!(agreement.blocks_changes(), "the node is not known yet");
         agreement.known(&node("b@h"), false, 2);
         assert!(!agreement.blocks_changes() && !agreement.is_complete());
         agreement.synced(&node("b@h"));
@@ -217,20 +216,20 @@ mod tests {
         let mut agreement = Agreement::default();
         let b = node("b@h");
         agreement.connected(&b, 5);
-        // A second attempt of the same connection gets no further time.
+        // A second attempt on the same connection does not extend the time.
         agreement.connected(&b, 9);
         assert_eq!(agreement.give_up(4), vec![]);
         assert_eq!(agreement.give_up(5), vec![(b.clone(), Stage::Silent)]);
         assert_eq!(agreement.give_up(6), vec![]);
         assert!(agreement.is_complete() && !agreement.waits());
         agreement.connected(&b, 20);
-        assert!(agreement.is_complete(), "it is still given up");
+        assert!(agreement.is_complete(), "the node is still given up");
         agreement.answered(&b, 7);
         assert!(agreement.blocks_changes());
         agreement.answered(&b, 8);
         assert_eq!(agreement.give_up(7 + JOINING_US_MAX), vec![(b.clone(), Stage::Joining)]);
         agreement.lost(&b);
         agreement.connected(&b, JOINING_US_MAX * 2);
-        assert!(agreement.blocks_changes(), "a new connection counts anew");
+        assert!(agreement.blocks_changes(), "a new connection is waited for again");
     }
 }

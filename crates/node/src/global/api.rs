@@ -1,7 +1,7 @@
-//! What the processes of this node can ask of `global`.
+//! The requests to `global` of processes of this node.
 //!
-//! A lookup reads the table of this node. The rest are calls of the local server: each is answered by
-//! exactly one `Message::Reply`, with `Err(noproc)` at a hidden node, which runs no `global`.
+//! A lookup reads the table of this node. The other requests are calls of the local server. Each is answered with
+//! exactly one `Message::Reply`; at a hidden node, which runs no `global`, with `Err(noproc)`.
 
 use super::{FOREVER_US, Method, NAME, locks::LockId};
 use crate::{
@@ -15,12 +15,12 @@ impl<P: Payload> Context<'_, P> {
     /// The process that has a global name.
     pub fn whereis_global(&self, name: &Term) -> Option<Pid> {
         let pid = &self.core.global_names.find(name)?.pid;
-        // One of ours may have ended a moment ago.
+        // A process of this node may have ended a moment ago.
         let lives = !self.core.table.is_ours(pid) || self.core.table.find(pid).is_some();
         lives.then(|| pid.clone())
     }
 
-    /// Sends to a global name. False if nobody has it.
+    /// Sends to a global name. Returns false if no process has it.
     pub fn send_global(&mut self, name: &Term, term: Term) -> bool {
         match self.whereis_global(name) {
             Some(pid) => {
@@ -36,27 +36,28 @@ impl<P: Payload> Context<'_, P> {
         self.core.global_names.names().cloned().collect()
     }
 
-    /// Gives a process a name at all nodes; if two partitions meet that both have the name, `method`
-    /// decides. The answer is the atom `yes`, or `no` if it is taken. It waits for [`Context::sync_global`] first.
+    /// Gives a process a name at all nodes. If two partitions meet that both have the name, `method` decides. The
+    /// answer is the atom `yes`, or `no` if the name is taken. The request waits for [`Context::sync_global`] first.
     pub fn register_global(&mut self, name: Term, process: &Pid, method: Method) -> Ref {
         let verb = Term::atom("register_name");
         self.ask_global(Term::from((verb, name, process.clone(), method.to_term())))
     }
 
-    /// Frees a name at all nodes. The answer is the atom `yes`, or `no` if nobody has it.
+    /// Frees a name at all nodes. The answer is the atom `yes`, or `no` if no process has it.
     pub fn unregister_global(&mut self, name: Term) -> Ref {
         self.ask_global(Term::from((Term::atom("unregister_name"), name)))
     }
 
-    /// Locks a resource, any term, for this process at these nodes, or at all known ones. If it is taken, tries again
-    /// `retries` times, with longer and longer sleeps; with None for ever. The answer is `true` or `false`. A process
-    /// that ends frees its locks. Without `nodes` a try waits for [`Context::sync_global`] first.
+    /// Locks a resource, which is any term, for this process at these nodes, or at all known ones. If it is taken, the
+    /// request tries again `retries` times, with longer and longer sleeps; with None forever. The answer is `true` or
+    /// `false`. The locks of a process are released when it ends. Without `nodes`, each try waits for
+    /// [`Context::sync_global`] first.
     pub fn global_lock(&mut self, resource: Term, nodes: Option<Vec<Atom>>, retries: Option<u32>) -> Ref {
         let retries = retries.map_or(Term::atom("infinity"), Term::from);
         self.ask_global(Term::from((Term::atom("lock"), resource, nodes_term(nodes), retries)))
     }
 
-    /// Gives a lock of this process back at these nodes, or at all known ones. The answer is `true`.
+    /// Releases a lock of this process at these nodes, or at all known ones. The answer is `true`.
     pub fn global_unlock(&mut self, resource: Term, nodes: Option<Vec<Atom>>) -> Ref {
         self.ask_global(Term::from((Term::atom("unlock"), resource, nodes_term(nodes))))
     }

@@ -1,26 +1,26 @@
-//! One lock asked of many nodes at once, counted.
+//! Counts the answers to a lock that is requested from many nodes at once.
 //!
-//! A node that is gone counts as neither yes nor no: with it went what it had locked.
+//! A node that is gone counts neither as yes nor as no: its locks are gone with it.
 
 use super::locks::LockId;
 use alloc::vec::Vec;
 use wire::etf::{Atom, Pid, Term};
 
-/// How a claim stands.
+/// The state of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Some have not answered.
+    /// Some nodes have not answered.
     Open,
-    /// Nobody refused.
+    /// No node refused.
     Met,
-    /// Somebody refused: what the others gave must be given back.
+    /// Some node refused: the locks of the others must be released.
     Refused,
 }
 
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) id: LockId,
-    /// The process that all the nodes take for the one who asks.
+    /// The process that the nodes see as the requester.
     pub(crate) caller: Pid,
     held: Vec<Atom>,
     open: usize,
@@ -38,7 +38,7 @@ impl Claim {
         }
     }
 
-    /// One more node was asked.
+    /// Counts one more node that was asked.
     pub(crate) fn asked(&mut self) {
         self.open += 1;
     }
@@ -64,7 +64,7 @@ impl Claim {
         }
     }
 
-    /// The nodes that gave the lock.
+    /// The nodes that granted the lock.
     pub(crate) fn held(&self) -> &[Atom] {
         &self.held
     }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn one_refusal_is_enough_and_the_lost_do_not_count() {
+    fn one_refusal_is_enough_and_lost_nodes_do_not_count() {
         assert_eq!(claim(&[]), (Verdict::Met, 0));
         assert_eq!(claim(&[Ok("true"), Err("noconnection"), Ok("true")]), (Verdict::Met, 2));
         assert_eq!(claim(&[Ok("true"), Ok("false"), Err("noproc")]), (Verdict::Refused, 1));

@@ -1,15 +1,16 @@
-//! Whom `global` wants connected and is not yet: who is dialled when.
+//! The nodes that `global` wants to be connected to, and when each is dialled.
 //!
 //! ```text
 //! want ──▶ waiting ──its turn──▶ dialled ──NodeUp──▶ (not here any more)
-//!             ▲                     │ in vain
+//!             ▲                     │ failed
 //!             └──after a second── resting ──for too long──▶ lost
 //! ```
 //!
-//! - A few at a time, whatever peers tell: known nodes first, for changes of names wait for them, then nodes where
-//!   holders of names live; of each kind, who came first.
-//! - Whoever is wanted is reached or lost within [`WAIT_US`] and the time of one dial, however many are.
-//! - The dial of a node that nobody wants any more counts until it ends.
+//! - Only a few are dialled at a time, whatever peers report. Known nodes come first, since changes of names wait for
+//!   them; then nodes of name holders. Within each kind, the order of arrival counts.
+//! - Every wanted node is reached, or counts as lost, within [`WAIT_US`] plus the time of one dial, however many are
+//!   wanted.
+//! - If a node is not wanted any more, its dial counts until it ends.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -17,22 +18,22 @@ use alloc::{
 };
 use wire::etf::Atom;
 
-/// Dials under way at the same time; further ones wait.
+/// Most dials under way at the same time. Further ones wait.
 const DIALS_MAX: usize = 8;
-/// Nodes of holders that wait or are dialled; the name of a further one is refused.
+/// Most nodes of name holders that wait or are dialled. The name of a further one is refused.
 const HOLDERS_MAX: usize = 1024;
-/// A known node is dialled for so long before it counts as lost, and so far apart, in microseconds.
+/// How long a known node is dialled before it counts as lost, and the time between two dials, in microseconds.
 const REACH_US: u64 = 7_000_000;
 const REDIAL_US: u64 = 1_000_000;
-/// Who is not reached after so long is lost, even if it was never its turn.
+/// A node that is not reached after this time counts as lost, even if it was never dialled.
 const WAIT_US: u64 = 60_000_000;
-/// A dial whose end was never told is over after so long: the connection gave up before.
+/// A dial whose end was never reported counts as ended after this time: the connection gave up before.
 const DIAL_US_MAX: u64 = 10_000_000;
 
-/// Why a node is wanted. The more important is the smaller.
+/// Why a node is wanted. Smaller values are more important.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// It is of our partition, by hearsay.
+    /// It is in our partition, as others reported.
     Known,
     /// The holder of a name lives there.
     Holder,
@@ -47,11 +48,11 @@ enum Stage {
 
 #[derive(Debug)]
 struct Wanted {
-    /// None: nobody wants it any more, but its dial is still under way.
+    /// None if the node is not wanted any more, but its dial is still under way.
     kind: Option<Kind>,
     place: u64,
     stage: Stage,
-    /// When it was wanted, and when it was first dialled for that.
+    /// When it became wanted, and when it was first dialled for that.
     since_us: u64,
     first_dial_us: Option<u64>,
 }
@@ -59,17 +60,17 @@ struct Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Dials {
     nodes: BTreeMap<Atom, Wanted>,
-    /// Those that wait, in the order of their turns.
+    /// The nodes that wait, in the order in which they will be dialled.
     waiting: BTreeSet<(Kind, u64, Atom)>,
     under_way: usize,
-    /// Nodes wanted for each kind.
+    /// How many nodes are wanted for each kind.
     known: usize,
     holders: usize,
     last_place: u64,
 }
 
 impl Dials {
-    /// From now on this node is wanted, if it is not already. False if that is one too many.
+    /// Wants a node from now on, unless it is wanted already. Returns false if there are too many.
     pub(crate) fn want(&mut self, node: &Atom, kind: Kind, now_us: u64) -> bool {
         let earlier = self.nodes.get(node);
         if earlier.and_then(|wanted| wanted.kind).is_some_and(|had| had <= kind) {
@@ -96,7 +97,7 @@ impl Dials {
         true
     }
 
-    /// Who is dialled now: it counts as dialled until `up` or `failed`.
+    /// The next node to dial. It counts as dialled until `up` or `failed` is called.
     pub(crate) fn next(&mut self, now_us: u64) -> Option<(Atom, Kind)> {
         if self.under_way >= DIALS_MAX {
             return None;
@@ -109,12 +110,12 @@ impl Dials {
         Some((node, kind))
     }
 
-    /// It is connected, or need not be dialled. What it was wanted for.
+    /// The node is connected, or need not be dialled. Returns why it was wanted.
     pub(crate) fn up(&mut self, node: &Atom) -> Option<Kind> {
         self.remove(node)?.kind
     }
 
-    /// A dial ended in vain. What it was wanted for, if it is lost now.
+    /// A dial has failed. Returns why the node was wanted, if it counts as lost now.
     pub(crate) fn failed(&mut self, node: &Atom, now_us: u64) -> Option<Kind> {
         let is_dialled = |wanted: &Wanted| matches!(wanted.stage, Stage::Dialled { .. });
         if !self.nodes.get(node).is_some_and(is_dialled) {
@@ -133,7 +134,7 @@ impl Dials {
         }
     }
 
-    /// Nobody wants this node any more.
+    /// The node is not wanted any more.
     pub(crate) fn forget(&mut self, node: &Atom) {
         if let Some(mut wanted) = self.remove(node)
             && let Stage::Dialled { .. } = wanted.stage
@@ -143,7 +144,7 @@ impl Dials {
         }
     }
 
-    /// Who has rested waits again. Gives those that are lost.
+    /// Nodes that have rested wait again. Returns the nodes that count as lost now.
     pub(crate) fn look(&mut self, now_us: u64) -> Vec<(Atom, Kind)> {
         let mut lost = Vec::new();
         let nodes: Vec<Atom> = self.nodes.keys().cloned().collect();
@@ -177,7 +178,7 @@ impl Dials {
         self.nodes.get(node).is_some_and(|wanted| wanted.kind.is_some())
     }
 
-    /// Whether known nodes are not reached yet.
+    /// Whether some known nodes are not reached yet.
     pub(crate) fn wants_known(&self) -> bool {
         self.known > 0
     }
@@ -232,13 +233,13 @@ mod tests {
         Atom::new(&format!("n{at:04}@h"))
     }
 
-    /// Who is dialled now.
+    /// The nodes that are dialled now.
     fn turns(dials: &mut Dials, now_us: u64) -> Vec<(Atom, Kind)> {
         core::iter::from_fn(|| dials.next(now_us)).collect()
     }
 
     #[test]
-    fn a_few_at_a_time_and_the_known_first() {
+    fn a_few_nodes_are_dialled_at_a_time_known_ones_first() {
         let mut dials = Dials::default();
         for at in 0..20 {
             assert!(dials.want(&node(at), Kind::Holder, 0));
@@ -247,7 +248,7 @@ mod tests {
         assert_eq!(first.len(), DIALS_MAX);
         assert!(dials.want(&node(90), Kind::Known, 0) && dials.want(&node(15), Kind::Known, 0));
         assert_eq!(turns(&mut dials, 0), []);
-        // One came up, two did not: the next three.
+        // One node was reached, two were not. So the next three are dialled.
         assert_eq!(dials.up(&node(0)), Some(Kind::Holder));
         assert_eq!(dials.failed(&node(1), 0), Some(Kind::Holder));
         assert_eq!(dials.failed(&node(2), 0), Some(Kind::Holder));
@@ -257,7 +258,7 @@ mod tests {
             (node(8), Kind::Holder),
         ];
         assert_eq!(turns(&mut dials, 0), next);
-        assert_eq!(dials.failed(&node(12), 0), None, "it was not dialled by us");
+        assert_eq!(dials.failed(&node(12), 0), None, "the node was not dialled");
     }
 
     #[test]
@@ -277,9 +278,9 @@ mod tests {
         assert!(dials.is_empty());
     }
 
-    /// Nothing is told of any dial, and far more are wanted than there are turns.
+    /// No dial is ever reported as ended, and far more nodes are wanted than can be dialled.
     #[test]
-    fn nobody_waits_for_ever() {
+    fn no_node_is_waited_for_forever() {
         let mut dials = Dials::default();
         for at in 0..4000 {
             dials.want(&node(at), Kind::Known, 0);
@@ -305,21 +306,21 @@ mod tests {
         assert_eq!(turns(&mut dials, 0), []);
         assert_eq!(dials.failed(&node(0), 0), None);
         assert_eq!(turns(&mut dials, 0), vec![(node(DIALS_MAX), Kind::Known)]);
-        // Wanted again while its dial is under way: that dial is its own.
+        // Wanted again while its dial is under way: that dial counts for it.
         dials.forget(&node(1));
         assert!(dials.want(&node(1), Kind::Holder, 1));
         assert_eq!(dials.failed(&node(1), 1), Some(Kind::Holder));
     }
 
     #[test]
-    fn nodes_of_holders_are_bounded() {
+    fn nodes_of_name_holders_are_limited() {
         let mut dials = Dials::default();
         let accepted = (0..3000).filter(|at| dials.want(&node(*at), Kind::Holder, 0)).count();
         assert_eq!(accepted, HOLDERS_MAX);
-        assert!(dials.want(&node(0), Kind::Holder, 0), "it is there already");
+        assert!(dials.want(&node(0), Kind::Holder, 0), "the node is wanted already");
         assert!(
             dials.want(&node(5000), Kind::Known, 0),
-            "known ones have a bound of their own"
+            "known nodes are limited separately"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! Two partitions compare their names: what each must change so that both have the same.
+//! Compares the names of two partitions: what each must change so that both have the same names.
 //!
-//! Each side works out its own changes. Of a clash only the node with the smaller name decides, so
-//! that no clash is decided twice; what the other side must change for it goes there as *resolved*.
+//! Each side computes its own changes. If both sides have a name, only the node with the smaller name decides, so that
+//! no conflict is decided twice. It sends the changes for the other side as *resolved*.
 
 use super::{
     method::{Act, Method, resolve_it},
@@ -10,7 +10,7 @@ use super::{
 use alloc::vec::Vec;
 use wire::etf::{Atom, Term};
 
-/// One change of the table of names.
+/// A change of the table of names.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Op {
     Insert(Entry),
@@ -40,7 +40,7 @@ impl Op {
         }
     }
 
-    /// None if one of them is none.
+    /// None if an item is not a change.
     pub(crate) fn list_from_term(term: &Term) -> Option<Vec<Self>> {
         term.as_list()?.iter().map(Self::from_term).collect()
     }
@@ -48,17 +48,17 @@ impl Op {
 
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Comparison {
-    /// What our side must change.
+    /// The changes of our side.
     pub(crate) ops: Vec<Op>,
-    /// What theirs must change because of clashes.
+    /// The changes of their side because of conflicts.
     pub(crate) resolved: Vec<Op>,
     pub(crate) acts: Vec<Act>,
 }
 
-/// Compares our names with those of `peer`'s partition.
+/// Compares our names with those of the partition of `peer`.
 ///
-/// A fun of its own, registered at a BEAM node of our partition, runs only there: such a name goes
-/// to the other side, which is what OTP does when it cannot reach the fun.
+/// At a BEAM node of our partition, a name may be registered with a local fun, which runs only there. Such a conflict
+/// is decided for the other side, as OTP does if it cannot reach the fun.
 pub(crate) fn compare(names: &Names, theirs: &[Entry], us: &Atom, peer: &Atom) -> Comparison {
     let mut comparison = Comparison::default();
     for entry in theirs {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_lack_comes_and_what_we_share_stays() {
+    fn missing_names_are_added_and_shared_ones_stay() {
         let (a, b) = (Atom::new("a@h"), Atom::new("b@h"));
         let ours = names(&[("shared", "a@h")]);
         let shared = ours.entries().remove(0);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smaller_name_decides_a_clash_and_only_it() {
+    fn only_the_smaller_name_decides_a_conflict() {
         let (a, b) = (Atom::new("a@h"), Atom::new("b@h"));
         let (at_a, at_b) = (names(&[("x", "a@h")]), names(&[("x", "b@h")]));
         let decided = compare(&at_a, &at_b.entries(), &a, &b);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn ops_read_back() {
+    fn changes_read_back() {
         let ops = [Op::Insert(entry("x", "a@h")), Op::Delete(atom("y"))];
         let term = Term::list(ops.iter().map(Op::to_term));
         assert_eq!(Op::list_from_term(&term), Some(ops.to_vec()));

@@ -1,4 +1,4 @@
-//! Two partitions become one.
+//! Merges two partitions into one.
 //!
 //! ```text
 //! us                                    peer
@@ -7,15 +7,16 @@
 //!  ├─ init_connect_ack{its tag, ours} ──▶│   both mean the same attempt, or both start over
 //!  │        (the lockers lock both partitions: `locker`)
 //!  ├─ exchange{names} ──────────────────▶│   both ways; each compares
-//!  ├─ resolved{changes, known} ─────────▶│   both ways; each applies all changes, and tells its
+//!  ├─ resolved{changes, known} ─────────▶│   both ways; each applies all changes, and reports
+//!  │                                     │   them to its
 //!  ├─ new_nodes ─▶ our partition         │   partition under the lock
 //!  ├─ in_sync ───▶ its partition         │
 //! ```
 //!
-//! - An attempt has a tag of each side. Every message names the tag of the side it goes to; one with
-//!   another tag belongs to an attempt that is over, and is dropped.
-//! - The end of a connection, a cancel of the peer, or a peer that starts anew ends the attempt, and
-//!   with it what its locker holds.
+//! - An attempt has one tag of each side. Every message has the tag of the side it goes to. A message with another tag
+//!   belongs to an earlier attempt and is dropped.
+//! - The attempt ends if the connection ends, if the peer cancels, or if the peer starts again. Locks taken for it by
+//!   the locker are released then.
 
 use super::{
     Global, KNOWN_MAX, VERSION, VERSION_MIN, VERSION_PARTITIONS, VERSION_VERIFIED, cast,
@@ -31,21 +32,21 @@ use crate::{context::Context, message::Payload};
 use alloc::{string::String, vec::Vec};
 use wire::etf::{Atom, Pid, Term};
 
-/// A peer that we know and that wants to join is dropped if it does not find out within this time.
+/// If a known peer wants to join and does not correct itself within this time, its connection is dropped.
 const EARLY_US: u64 = 10_000_000;
-/// Bytes of the tag of an attempt, which is an integer or not much more; with a longer one there is none.
+/// Longest tag of an attempt in bytes. A tag is an integer or a little more; with a longer one the attempt is ignored.
 const TAG_BYTES_MAX: usize = 1024;
 
 /// One attempt to join with a peer.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(super) tag: i64,
-    /// None until it has said `init_connect`; then it is pending.
+    /// None until the peer has sent `init_connect`; then the peer is pending.
     pub(super) peer: Option<Peer>,
-    /// Both partitions are locked.
+    /// The lock, once both partitions are locked.
     pub(super) lock: Option<LockId>,
     names: Option<Vec<Entry>>,
-    /// Our changes, once both sides' names are compared.
+    /// Our changes, once the names of both sides are compared.
     ops: Option<Vec<Op>>,
     resolved: Option<Resolved>,
 }
@@ -65,15 +66,15 @@ struct Resolved {
     foreign: Term,
 }
 
-/// An `init_connect` of a peer that we know: we heard of its join before it did, and it will say so;
-/// or it is not the one we knew.
+/// An `init_connect` of a peer that is known already. Either this node learned of the join first, and the peer will
+/// report it soon; or the peer is another life of that node.
 #[derive(Debug)]
 pub(crate) struct Early {
     peer: Peer,
     pub(super) until_us: u64,
 }
 
-/// The connection comes and goes.
+/// Connections come and go.
 impl Global {
     pub(super) fn node_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
         self.came_up(ctx, peer);
@@ -115,7 +116,7 @@ impl Global {
         }
     }
 
-    /// The peer is no longer of our partition, nor about to be. False if it was neither.
+    /// Removes a peer from our partition and from those that are joining. Returns false if it was in neither.
     pub(super) fn forget<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) -> bool {
         let was_ours = self.is_known_or_pending(peer);
         self.end_session(ctx, peer, true);
@@ -123,8 +124,7 @@ impl Global {
         self.synced.remove(peer);
         self.dials.forget(peer);
         self.acts.remove(peer);
-        // The connection may last a moment longer. What is not of our partition must not be told to
-        // those who join meanwhile.
+        // The connection may last a moment longer. Names of other nodes must not be sent to nodes that join meanwhile.
         for name in ctx.core.global_names.held_on(peer) {
             remove_name(ctx, &name);
         }
@@ -144,7 +144,7 @@ impl Global {
         self.sessions.get(peer).is_some_and(|session| session.peer.is_some())
     }
 
-    /// Ends an attempt; with `tell`, the peer hears of it.
+    /// Ends an attempt. If `tell`, the peer is notified.
     fn end_session<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, tell: bool) {
         let Some(session) = self.sessions.remove(peer) else {
             return;
@@ -163,14 +163,14 @@ impl Global {
         self.node_up(ctx, peer);
     }
 
-    /// Whether this tag is of the present attempt.
+    /// Whether this tag belongs to the current attempt.
     fn is_current(&self, peer: &Atom, tag: &Term) -> bool {
         let session = self.sessions.get(peer);
         session.is_some_and(|session| *tag == Term::Int(session.tag))
     }
 }
 
-/// What peers say while they join.
+/// Messages of peers while they join.
 impl Global {
     pub(super) fn init_connect<P: Payload>(
         &mut self,
@@ -206,7 +206,7 @@ impl Global {
                 self.early.insert(peer.clone(), early);
                 self.look_again(ctx);
             }
-            // It started anew, and may not know of our last attempt: both do.
+            // The peer started again, and may not know our last attempt. So both start again.
             Some(session) if session.peer.is_some() => {
                 if verified {
                     say_cancelled(ctx, peer, other.tag);
@@ -261,7 +261,7 @@ impl Global {
         }
     }
 
-    /// Both lockers have their partitions: the names are safe to be compared.
+    /// Both lockers have locked their partitions, so the names can be compared safely.
     pub(super) fn both_locked<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, lock: LockId) {
         let Some(session) = self.sessions.get_mut(peer) else {
             return;
@@ -305,7 +305,7 @@ impl Global {
         }
     }
 
-    /// With the lock and their names at hand.
+    /// Compares the names, once the lock and the peer's names are there.
     fn compare_names<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
         let Some(session) = self.sessions.get_mut(peer) else {
             return;
@@ -358,7 +358,7 @@ impl Global {
         }
     }
 
-    /// With the changes of both sides at hand.
+    /// Applies the changes, once those of both sides are there.
     fn join<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
         let complete = |session: &Session| session.ops.is_some() && session.resolved.is_some();
         if !self.sessions.get(peer).is_some_and(complete) {
@@ -388,7 +388,8 @@ impl Global {
             self.reach(ctx, node);
         }
 
-        // The others first, then the lock: who gets it next finds them changed.
+        // The others are changed before the lock is released, so that the next owner of the lock finds the changes
+        // made.
         self.apply(ctx, &ops, Some(&lock.requester), peer);
         for (node, known_version) in partition {
             let message = [
@@ -404,7 +405,7 @@ impl Global {
         self.end_attempt(ctx, peer, tag);
     }
 
-    /// A node of our partition has joined with another partition, and with it we all have.
+    /// A node of our partition has joined with another partition, so our whole partition has.
     pub(super) fn new_nodes<P: Payload>(
         &mut self,
         ctx: &mut Context<'_, P>,
@@ -438,7 +439,7 @@ impl Global {
         self.end_session(ctx, peer, false);
     }
 
-    /// Changes that were agreed on under a lock: void if that died meanwhile.
+    /// Applies changes that were agreed on under a lock. They are void if the lock has ended meanwhile.
     fn apply<P: Payload>(&mut self, ctx: &mut Context<'_, P>, ops: &[Op], requester: Option<&Term>, teller: &Atom) {
         let covered = ctx.core.global_locks.covers_requester(requester);
         for op in ops {
@@ -449,7 +450,7 @@ impl Global {
         }
     }
 
-    /// Gives those that were not known before.
+    /// Returns the nodes that were not known before.
     fn add_known<P: Payload>(&mut self, ctx: &mut Context<'_, P>, nodes: Vec<(Atom, i64)>) -> Vec<Atom> {
         let mut added = Vec::new();
         for (node, version) in nodes {
@@ -470,7 +471,7 @@ impl Global {
     }
 }
 
-/// What a peer tells while it joins is kept until both have: cuts it off if that is too much.
+/// Data that a peer sends while it joins is kept until the join is over. If it is too much, its connection is closed.
 fn cut_for<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom, bytes: usize) -> bool {
     let too_much = bytes > ctx.core.config.limits.global_bytes_per_peer_max;
     if too_much {
@@ -498,7 +499,7 @@ fn say_cancelled<P: Payload>(ctx: &mut Context<'_, P>, peer: &Atom, tag: Term) {
     info(ctx, peer, Term::from((Term::atom("cancel_connect"), us, tag)));
 }
 
-/// Nodes as the hearer's version has them: with their versions, or bare.
+/// Nodes in the form for the receiver's version: with their protocol versions, or without.
 fn nodes_term<'a>(nodes: impl Iterator<Item = (&'a Atom, i64)>, hearer: i64) -> Term {
     let versioned = hearer >= VERSION_PARTITIONS;
     let term = |(node, version): (&Atom, i64)| {
@@ -511,7 +512,7 @@ fn nodes_term<'a>(nodes: impl Iterator<Item = (&'a Atom, i64)>, hearer: i64) -> 
     Term::list(nodes.map(term))
 }
 
-/// None if one of them is no name of a node. More than may be known are left out.
+/// None if an item is not a node name. Nodes beyond the most that may be known are left out.
 fn nodes_from_term(term: &Term) -> Option<Vec<(Atom, i64)>> {
     term.as_list()?.iter().take(KNOWN_MAX).map(node_from_term).collect()
 }
@@ -533,7 +534,7 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    /// A peer tells whom it knows as its version has it.
+    /// A peer lists its known nodes in the form of its version.
     #[test]
     fn known_nodes_come_with_and_without_a_version() {
         let (a, b) = (Atom::new("a@h"), Atom::new("b@h"));

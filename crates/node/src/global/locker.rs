@@ -1,16 +1,15 @@
-//! The locker: takes the lock `global` on both partitions for a join, and keeps it until the names
-//! are the same.
+//! The locker: takes the lock `global` on both partitions for a join, and keeps it until both have the same names.
 //!
 //! ```text
 //! idle ──chosen by a timer──▶ claiming (active) ──▶ waiting ──the peer has its lock──▶ holding ──joined──▶ idle
 //!   └──the peer has its lock─▶ claiming (passive) ─────────────────────────────────────▲
 //! ```
 //!
-//! - One attempt at a time. Offers of others wait until it is over.
-//! - The requester of the lock is the sorted pair of the two lockers, the same on both sides: nodes
-//!   that both claim give it to both.
-//! - The active side claims the peer's node too: so the peer's partition cannot be locked for anyone
-//!   else, and of three lockers that wait for each other in a circle at least one fails.
+//! - There is one attempt at a time. Offers of other peers wait until it is over.
+//! - The requester of the lock is the sorted pair of the two lockers. It is the same on both sides, so nodes that both
+//!   sides ask grant it to both.
+//! - The active side also asks the peer's node. So the peer's partition cannot be locked by a third node. If three
+//!   lockers wait for each other in a circle, at least one fails.
 
 use super::{
     Asker, Global, TIMER_LOCKER, VERSION_VERIFIED, cast,
@@ -23,8 +22,8 @@ use alloc::{collections::VecDeque, vec, vec::Vec};
 use core::mem;
 use wire::etf::{Atom, Term};
 
-/// How long to wait before a peer is chosen: with nobody known, else per known node and at most, in
-/// microseconds. Half of it is random, so that two seldom choose each other at once.
+/// How long to wait before a peer is chosen, in microseconds: without known nodes; for each known node; at most. Half
+/// of it is random, so that two nodes seldom choose each other at the same time.
 const ALONE_US: u64 = 200_000;
 const KNOWN_US: u64 = 1_000_000;
 const PER_NODE_US: u64 = 100_000;
@@ -33,7 +32,7 @@ const WAIT_US_MAX: u64 = 3_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Locker {
     phase: Phase,
-    /// Peers that have their lock and wait for ours. One entry per session at most.
+    /// Peers that have their lock and wait for ours. At most one entry for each session.
     offers: VecDeque<Atom>,
     timer: bool,
     /// Choose now: the timer fired, or a join has just succeeded.
@@ -44,20 +43,20 @@ pub(crate) struct Locker {
 enum Phase {
     #[default]
     Idle,
-    /// Nodes are asked: step 1 the boss, 2 ourselves and the peer, 3 the rest.
+    /// Nodes are asked. Step 1: the boss. Step 2: this node and the peer. Step 3: the others.
     Claiming {
         attempt: Attempt,
         active: bool,
         boss: Atom,
         step: u8,
     },
-    /// Our side is locked and the peer knows.
+    /// Our side is locked, and the peer knows it.
     Waiting(Attempt),
-    /// Both are.
+    /// Both sides are locked.
     Holding(Attempt),
 }
 
-/// For which attempt of `joining` the lock is.
+/// The attempt of `joining` for which the lock is taken.
 #[derive(Debug)]
 struct Attempt {
     peer: Atom,
@@ -73,7 +72,7 @@ impl Locker {
 }
 
 impl Global {
-    /// What the locker does next, after whatever just happened.
+    /// Decides what the locker does next, after any event.
     pub(super) fn settle_locker<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         while matches!(self.locker.phase, Phase::Idle) {
             if let Some(peer) = self.locker.offers.pop_front() {
@@ -93,7 +92,7 @@ impl Global {
         }
     }
 
-    /// Peers that wait to be joined with; those of our own host before others.
+    /// Peers that wait to join, those on our own host first.
     fn candidates<P: Payload>(&self, ctx: &Context<'_, P>) -> Vec<Atom> {
         let waits = self.sessions.iter().filter(|(node, session)| {
             session.peer.is_some() && session.lock.is_none() && !self.known.contains_key(*node)
@@ -156,7 +155,7 @@ impl Global {
         }
     }
 
-    /// Goes on with the next step while the last one succeeded.
+    /// Goes on with the next step as long as the last one succeeded.
     fn claim_on<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         loop {
             let gathering = self.is_gathering();
@@ -197,7 +196,7 @@ impl Global {
         }
     }
 
-    /// All our nodes are claimed, or one refused.
+    /// All our nodes are locked, or one has refused.
     fn claimed<P: Payload>(&mut self, ctx: &mut Context<'_, P>, met: bool) {
         let Phase::Claiming { attempt, active, .. } = mem::take(&mut self.locker.phase) else {
             return;
@@ -207,7 +206,7 @@ impl Global {
         let Some(peer) = session.and_then(|session| session.peer.clone()) else {
             return self.give_back(ctx, &attempt);
         };
-        // The passive side answers in any case: the other one waits.
+        // The passive side always answers, since the other side waits.
         if met || !active {
             self.say_lock_set(ctx, &attempt.peer, &peer, met);
         }
@@ -242,7 +241,7 @@ impl Global {
         self.both_locked(ctx, &peer, lock);
     }
 
-    /// The peer's locker has its partition, or could not get it.
+    /// The peer's locker has locked its partition, or has failed.
     pub(super) fn lock_offered<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, set: bool) {
         match mem::take(&mut self.locker.phase) {
             Phase::Waiting(attempt) if attempt.peer == *peer => {
@@ -261,7 +260,7 @@ impl Global {
         }
     }
 
-    /// The attempt is over, well or not: its lock is given back.
+    /// The attempt has ended, in success or not: its lock is released.
     pub(super) fn end_attempt<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom, tag: i64) {
         self.locker.offers.retain(|offer| offer != peer);
         match mem::take(&mut self.locker.phase) {
@@ -270,7 +269,7 @@ impl Global {
                 self.locker.ready = true;
                 self.give_back(ctx, &attempt);
             }
-            // A claim goes on to its end, and then finds that nobody wants it.
+            // A claim goes on to its end. Then its attempt is over, and the locks are released.
             phase => self.locker.phase = phase,
         }
     }

@@ -1,15 +1,15 @@
-//! The locks set at this node.
+//! The locks at this node.
 //!
-//! - A resource is locked by one *requester*, any term, through one or more *callers*, processes. It
-//!   is free once the last of them lets go or ends.
-//! - What a lock takes up counts for the node of each of its callers, for as long as that has it.
-//! - Each caller of a lock is under one monitor of the server.
+//! - A resource is locked by one *requester*, which is any term, through one or more *callers*, which are processes. It
+//!   is free once the last caller has released it or has ended.
+//! - The size of a lock counts for the node of each caller, as long as that caller has the lock.
+//! - The server has one monitor for each caller of a lock.
 
 use super::tally::Tally;
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 use wire::etf::{Atom, Pid, Ref, Term};
 
-/// What is locked, and in whose name.
+/// A resource and its requester.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LockId {
     pub(crate) resource: Term,
@@ -23,7 +23,7 @@ impl LockId {
         Self { resource, requester }
     }
 
-    /// What it counts for the node of each caller.
+    /// The bytes that it counts for the node of each caller.
     pub(crate) fn held_bytes(&self) -> usize {
         self.resource.held_bytes() + self.requester.held_bytes()
     }
@@ -44,14 +44,14 @@ impl LockId {
     }
 }
 
-/// The resource that whoever changes names or joins partitions must lock.
+/// The resource to lock for a change of names or for a join of partitions.
 pub(crate) const GLOBAL: &str = "global";
 
 #[derive(Debug)]
 struct Lock {
     requester: Term,
     callers: Vec<(Pid, Ref)>,
-    /// What it counts for the node of each caller.
+    /// The bytes that it counts for the node of each caller.
     bytes: usize,
 }
 
@@ -60,25 +60,25 @@ pub(crate) struct Locks {
     locks: BTreeMap<Term, Lock>,
     by_monitor: BTreeMap<Ref, Term>,
     held: Tally,
-    /// The lock `global` was freed by the end of its last caller: what was done under it is void.
+    /// Whether the lock `global` was freed because its last caller ended: changes made under it are void.
     global_lost: bool,
 }
 
 impl Locks {
-    /// Whether it is free, or that requester's.
+    /// Whether the resource is free, or locked by this requester.
     pub(crate) fn allows(&self, id: &LockId) -> bool {
         self.locks
             .get(&id.resource)
             .is_none_or(|lock| lock.requester == id.requester)
     }
 
-    /// Whether this caller has it already.
+    /// Whether this caller has the lock already.
     pub(crate) fn is_held_by(&self, id: &LockId, caller: &Pid) -> bool {
         let lock = self.locks.get(&id.resource);
         lock.is_some_and(|lock| lock.requester == id.requester && lock.callers.iter().any(|(pid, _)| pid == caller))
     }
 
-    /// Adds a caller. It must be allowed, and not hold it yet.
+    /// Adds a caller. It must be allowed, and must not have the lock yet.
     pub(crate) fn insert(&mut self, id: &LockId, caller: Pid, monitor: Ref) {
         self.by_monitor.insert(monitor.clone(), id.resource.clone());
         let lock = self.locks.entry(id.resource.clone()).or_insert_with(|| Lock {
@@ -90,7 +90,7 @@ impl Locks {
         lock.callers.push((caller, monitor));
     }
 
-    /// A caller lets go; gives the monitor that is no longer needed.
+    /// A caller releases the lock. Returns the monitor that is no longer needed.
     pub(crate) fn remove(&mut self, id: &LockId, caller: &Pid) -> Option<Ref> {
         let lock = self.locks.get(&id.resource)?;
         if lock.requester != id.requester {
@@ -102,12 +102,12 @@ impl Locks {
         Some(monitor)
     }
 
-    /// A caller ended. False if the monitor is none of a lock.
+    /// A caller ended. Returns false if the monitor belongs to no lock.
     pub(crate) fn ended(&mut self, monitor: &Ref) -> bool {
         self.take(monitor, true)
     }
 
-    /// All callers of a node are gone; gives the monitors that are no longer needed.
+    /// All callers of a node are gone. Returns the monitors that are no longer needed.
     pub(crate) fn remove_all_of(&mut self, node: &Atom) -> Vec<Ref> {
         let callers = self.locks.values().flat_map(|lock| &lock.callers);
         let monitors: Vec<Ref> = callers
@@ -144,7 +144,7 @@ impl Locks {
         self.locks.len()
     }
 
-    /// What the processes of each node hold here.
+    /// The size of the locks of each node's processes.
     pub(crate) fn held(&self) -> &Tally {
         &self.held
     }
@@ -153,7 +153,7 @@ impl Locks {
         self.locks.contains_key(&Term::atom(GLOBAL))
     }
 
-    /// Whether a name may be registered by this caller: it has the lock still, or did until it let go.
+    /// Whether this caller may register a name: it has the lock, or had it until it released it.
     pub(crate) fn covers_caller(&self, caller: &Pid) -> bool {
         match self.locks.get(&Term::atom(GLOBAL)) {
             Some(lock) => lock.callers.iter().any(|(pid, _)| pid == caller),
@@ -161,7 +161,7 @@ impl Locks {
         }
     }
 
-    /// Whether what two partitions agreed on under this lock may be applied.
+    /// Whether changes that two partitions agreed on under this lock may be applied.
     pub(crate) fn covers_requester(&self, requester: Option<&Term>) -> bool {
         match self.locks.get(&Term::atom(GLOBAL)) {
             Some(lock) => Some(&lock.requester) == requester,
@@ -169,7 +169,7 @@ impl Locks {
         }
     }
 
-    /// The resources that are locked, in order.
+    /// The locked resources, in order.
     pub(crate) fn resources(&self) -> impl Iterator<Item = &Term> {
         self.locks.keys()
     }
@@ -192,7 +192,7 @@ mod tests {
         locks.insert(&id("r"), pid("b@h", 1), reference(2));
         assert_eq!(locks.remove(&id("other"), &pid("a@h", 1)), None);
         assert_eq!(locks.remove(&id("r"), &pid("a@h", 1)), Some(reference(1)));
-        assert!(!locks.allows(&id("other")), "the other caller has it still");
+        assert!(!locks.allows(&id("other")), "the other caller still has the lock");
         assert!(locks.ended(&reference(2)) && locks.allows(&id("other")));
         assert_eq!(locks.held().per_node().count(), 0);
         locks.insert(&id("r"), pid("b@h", 1), reference(3));
@@ -201,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_under_a_lock_that_died_is_void() {
+    fn changes_under_a_lock_that_ended_with_its_caller_are_void() {
         let mut locks = Locks::default();
-        assert!(locks.covers_caller(&pid("a@h", 1)), "nobody ever locked");
+        assert!(locks.covers_caller(&pid("a@h", 1)), "there was never a lock");
         locks.insert(&id("r"), pid("a@h", 1), reference(1));
         assert!(locks.covers_caller(&pid("a@h", 1)) && !locks.covers_caller(&pid("b@h", 1)));
         assert!(locks.covers_requester(Some(&atom("r"))) && !locks.covers_requester(None));

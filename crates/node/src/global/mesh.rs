@@ -1,12 +1,11 @@
-//! Everyone of a partition is connected to everyone, or is not of it.
+//! All nodes of a partition are connected to each other; a node that is not belongs to another partition.
 //!
-//! - Nodes that we know by hearsay are dialled until they are reached, or count as lost. Nodes where holders of names
-//!   live are dialled once; if that is in vain, nobody has those names. All of these share one bound: `dials`.
-//! - A lost connection to a node of our partition is told to all of it, each passes it on once, and all
-//!   forget the lost one. So what is left are groups of nodes that all see each other.
-//! - BEAM nodes close the connection to a node that they forget, and join anew when somebody connects
-//!   again. Members of our own need it for more than `global`: they keep it, and join anew after a
-//!   while.
+//! - Known nodes that were only reported by others are dialled until they are reached or count as lost. Nodes of name
+//!   holders are dialled once; if that fails, their names are removed. All these dials share one limit: `dials`.
+//! - A lost connection to a node of our partition is reported to all of its nodes. Each node passes the report on once,
+//!   and all of them remove the lost node. So the result is groups of nodes that are all connected to each other.
+//! - BEAM nodes close the connection to a node that they remove, and join again when one of them connects again.
+//!   Members of our cluster need the connection for more than `global`: they keep it, and join again after a while.
 //!
 //! Source: global(3), `prevent_overlapping_partitions`.
 
@@ -21,12 +20,12 @@ use wire::{
     etf::{Atom, Term},
 };
 
-/// How often we look for who waits or takes too long.
+/// How often to look for nodes that wait or take too long.
 const LOOK_US: u64 = 1_000_000;
-/// A peer that we forgot for others' sake is dropped after so long, or if it is a member joined again.
+/// After removing a peer on another node's report: close its connection after this time; a member joins again instead.
 const DROP_US: u64 = 3_000_000;
 
-/// Nodes we know by hearsay must be connected, or they do not belong to us.
+/// Known nodes that were only reported by others must be connected; otherwise they do not belong to us.
 impl Global {
     pub(super) fn reach<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
         if is_peer(ctx, node) {
@@ -39,14 +38,14 @@ impl Global {
         }
     }
 
-    /// A holder of a name lives at a node that is not connected. False if there are too many of those.
+    /// The holder of a name lives at a node that is not connected. Returns false if there are too many such nodes.
     pub(super) fn reach_holder<P: Payload>(&mut self, ctx: &Context<'_, P>, node: &Atom) -> bool {
         let is_known = self.known.contains_key(node);
         let kind = if is_known { Kind::Known } else { Kind::Holder };
         self.dials.want(node, kind, ctx.now().monotonic_us)
     }
 
-    /// Dials those whose turn it is.
+    /// Dials the nodes whose turn it is.
     pub(super) fn dial_next<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         while let Some((node, kind)) = self.dials.next(ctx.now().monotonic_us) {
             if is_connected(ctx, &node) {
@@ -55,7 +54,7 @@ impl Global {
                 && ctx.core.global_names.unwatched_on(&node).is_empty()
                 && !self.acts.contains_key(&node)
             {
-                // Its names have gone meanwhile.
+                // The names of this holder were removed meanwhile.
                 self.dials.up(&node);
             } else {
                 ctx.dial(&node, None);
@@ -66,7 +65,7 @@ impl Global {
         }
     }
 
-    /// A node is connected that we may have wanted.
+    /// A node was connected. It may be one that we wanted.
     pub(super) fn came_up<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
         self.meet(ctx, node);
         self.dial_next(ctx);
@@ -78,14 +77,14 @@ impl Global {
         }
         match self.dials.up(node) {
             Some(Kind::Known) if is_peer(ctx, node) => self.reached(ctx, node),
-            // Who hides is of no partition.
+            // A hidden node belongs to no partition.
             Some(Kind::Known) => self.give_up(ctx, node, Kind::Known),
             Some(Kind::Holder) => watch_holders(ctx, node),
             None => {}
         }
     }
 
-    /// A dial ended in vain.
+    /// A dial has failed.
     pub(super) fn unreachable<P: Payload>(&mut self, ctx: &mut Context<'_, P>, node: &Atom) {
         if is_connected(ctx, node) {
             return;
@@ -116,7 +115,7 @@ impl Global {
         }
     }
 
-    /// Tells the processes that two partitions gave one name; those that are not reached yet, later.
+    /// Notifies processes whose names were in conflict. Processes on nodes that are not connected are notified later.
     pub(super) fn settle_conflicts<P: Payload>(&mut self, ctx: &mut Context<'_, P>, acts: Vec<Act>) {
         let mut waiting: usize = self.acts.values().map(Vec::len).sum();
         for act in acts {
@@ -140,7 +139,7 @@ impl Global {
         watch_holders(ctx, node);
     }
 
-    /// Whether some of our partition cannot be told anything yet: it is no time to change names.
+    /// Whether some nodes of our partition are not connected yet: then names must not be changed.
     pub(super) fn is_gathering(&self) -> bool {
         self.dials.wants_known()
     }
@@ -181,7 +180,7 @@ impl Global {
     }
 }
 
-/// The holders at a node that is connected now.
+/// Monitors the name holders at a node that was just connected.
 fn watch_holders<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom) {
     for (name, pid) in ctx.core.global_names.unwatched_on(node) {
         let monitor = watch(ctx, &pid);
@@ -189,7 +188,7 @@ fn watch_holders<P: Payload>(ctx: &mut Context<'_, P>, node: &Atom) {
     }
 }
 
-/// No overlapping partitions.
+/// Prevents overlapping partitions.
 impl Global {
     pub(super) fn report_lost<P: Payload>(&mut self, ctx: &mut Context<'_, P>, lost: &Atom) {
         if self.shutting_down {
@@ -238,7 +237,7 @@ impl Global {
             return;
         }
         self.pass_on(ctx, reporter, life, operation, lost, reporter);
-        // If it is us who were lost, everyone else drops us, and the reporter is to.
+        // If this node was the lost one, all others drop it. So it must drop the reporter.
         let victim = if lost == ctx.node() { reporter } else { lost };
         if !self.is_known_or_pending(victim) {
             return;
@@ -260,7 +259,7 @@ impl Global {
     fn drop_later<P: Payload>(&mut self, ctx: &mut Context<'_, P>, peer: &Atom) {
         let until_us = ctx.now().monotonic_us + DROP_US;
         self.dropping.insert(peer.clone(), until_us);
-        // It is connected, and its names are not ours any more.
+        // The node is connected, but its names do not belong to our partition any more.
         let silent_us = silent_until_us(ctx) + DROP_US;
         ctx.core.agreement.connected(peer, silent_us);
         self.look_again(ctx);

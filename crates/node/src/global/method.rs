@@ -1,7 +1,6 @@
-//! What becomes of a name that two processes have: the three methods of OTP.
+//! What happens if two processes have the same name: the three methods of OTP.
 //!
-//! They need no code at the node of the holder, only messages and an exit signal; so a decision can
-//! be carried out from anywhere.
+//! They need no code at the node of the holder, only messages and an exit signal. So any node can carry out a decision.
 //!
 //! Source: global(3), `register_name/3`.
 
@@ -9,15 +8,15 @@ use alloc::{vec, vec::Vec};
 use bytes::Bytes;
 use wire::etf::{Atom, Pid, Term, decode_bare};
 
-/// How to decide between two holders of one name, once their partitions meet.
+/// How to decide between two holders of one name when their partitions meet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
-    /// One keeps the name; the other is killed. What OTP does unless told otherwise.
+    /// One keeps the name, and the other is killed. This is OTP's default.
     #[default]
     RandomExit,
-    /// One keeps the name; the other is sent `{global_name_conflict, Name}`.
+    /// One keeps the name, and the other gets the message `{global_name_conflict, Name}`.
     RandomNotify,
-    /// Neither keeps it; each is sent `{global_name_conflict, Name, OtherPid}`.
+    /// Neither keeps it. Each gets the message `{global_name_conflict, Name, OtherPid}`.
     NotifyAll,
 }
 
@@ -33,7 +32,7 @@ impl Method {
         }
     }
 
-    /// `fun global:Function/3`: an external fun, which means the same at every node.
+    /// `fun global:Function/3`: an external fun, which has the same meaning at every node.
     pub(crate) fn to_term(self) -> Term {
         Term::Export {
             module: Atom::new(MODULE),
@@ -42,7 +41,7 @@ impl Method {
         }
     }
 
-    /// None if it is any other fun, or `{Module, Function}` of another.
+    /// None if it is another fun, or `{Module, Function}` for another function.
     pub(crate) fn from_term(term: &Term) -> Option<Self> {
         let (module, function) = match term {
             Term::Fun(fun) => return is_of_global(fun).then_some(Method::RandomExit),
@@ -63,8 +62,8 @@ impl Method {
     }
 }
 
-/// Whether a local fun is what `global:register_name/2` registers with, `fun random_exit_name/3`: a local fun has no
-/// name, but no other one of that module is a method.
+/// Whether a local fun is `fun random_exit_name/3`, with which `global:register_name/2` registers. A local fun has no
+/// name, but no other local fun of that module is used as a method.
 fn is_of_global(fun: &Bytes) -> bool {
     // Size, arity, the digest of the module, index, number of free variables.
     const ARITY_AT: usize = 4;
@@ -74,15 +73,15 @@ fn is_of_global(fun: &Bytes) -> bool {
     is_plain && decode_bare(fun, &mut at).is_ok_and(|module| module.is_atom(MODULE))
 }
 
-/// What to do about a conflict.
+/// The decision about a conflict.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Resolution {
-    /// Who keeps the name.
+    /// The process that keeps the name.
     pub(crate) keeps: Option<Pid>,
     pub(crate) acts: Vec<Act>,
 }
 
-/// What one of the two learns.
+/// What one of the two processes gets.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Act {
     Kill(Pid),
@@ -90,7 +89,7 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    /// Who learns it.
+    /// The process that gets it.
     pub(crate) fn pid(&self) -> &Pid {
         match self {
             Act::Kill(pid) | Act::Tell(pid, _) => pid,
@@ -105,8 +104,8 @@ impl Act {
     }
 }
 
-/// `global:resolve_it/4`. Of a method that is unknown here nobody keeps the name. Which of the two
-/// pids is ours makes no difference.
+/// `global:resolve_it/4`. With an unknown method, neither process keeps the name. The order of the two pids makes no
+/// difference.
 pub(crate) fn resolve_it(method: &Term, name: &Term, theirs: &Pid, ours: &Pid) -> Resolution {
     let (low, high) = if theirs.node < ours.node {
         (theirs, ours)
@@ -139,7 +138,7 @@ mod tests {
     use crate::global::tests::{atom, pid};
 
     #[test]
-    fn both_sides_come_to_the_same() {
+    fn both_sides_decide_the_same() {
         let (a, b) = (pid("a@h", 1), pid("b@h", 1));
         for method in [Method::RandomExit, Method::RandomNotify] {
             let method = method.to_term();
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_told_and_an_unknown_method_keeps_nobody() {
+    fn notify_all_notifies_both_and_an_unknown_method_keeps_neither() {
         let (a, b) = (pid("a@h", 1), pid("b@h", 1));
         let told = resolve_it(&Method::NotifyAll.to_term(), &atom("x"), &a, &b);
         assert_eq!((told.keeps, told.acts.len()), (None, 2));
@@ -169,7 +168,7 @@ mod tests {
         assert_eq!(Method::from_term(&pair), Some(Method::NotifyAll));
     }
 
-    /// A local fun as OTP writes it, up to what is behind the module.
+    /// A local fun as OTP writes it, up to the part behind the module.
     fn fun(module: &str, arity: u8, free: u8) -> Term {
         let mut fun = vec![0, 0, 0, 73, arity];
         fun.extend([0xab; 16]);
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_beam_registers_with_by_default_is_a_local_fun() {
+    fn the_default_method_of_a_beam_is_a_local_fun() {
         assert_eq!(Method::from_term(&fun("global", 3, 0)), Some(Method::RandomExit));
         for other in [fun("mine", 3, 0), fun("global", 2, 0), fun("global", 3, 1)] {
             assert_eq!(Method::from_term(&other), None);

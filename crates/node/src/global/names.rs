@@ -1,15 +1,15 @@
-//! The table of global names: which process has which name, and what to do when two have one.
+//! The table of global names: the holder of each name.
 //!
-//! - One entry per name; each is under exactly one monitor of the server, and gone when that fires. Only of a holder
-//!   whose node is known and not reached yet, the monitor waits until it is.
-//! - What a node told us is counted, in entries and in bytes, for as long as it is here.
-//! - It is read by any local process (`Context::whereis_global`) and written by the server alone.
+//! - There is one entry for each name. The server has exactly one monitor for it, and removes the entry when the
+//!   monitor fires. If the holder's node is known but not reached yet, the monitor is made when it is reached.
+//! - The entries and bytes that a node has reported are counted as long as they are in the table.
+//! - Any local process may read it (`Context::whereis_global`). Only the server writes it.
 
 use super::tally::Tally;
 use alloc::{collections::BTreeMap, vec::Vec};
 use wire::etf::{Atom, Pid, Ref, Term};
 
-/// Who has a name.
+/// The holder of a name.
 #[derive(Clone, Debug)]
 pub(crate) struct Holder {
     pub(crate) pid: Pid,
@@ -17,11 +17,11 @@ pub(crate) struct Holder {
     pub(crate) method: Term,
     /// The server's monitor of the holder; None while its node is not reached.
     pub(crate) monitor: Option<Ref>,
-    /// The node that told us.
+    /// The node that reported it.
     pub(crate) teller: Atom,
 }
 
-/// A name and its holder, as nodes tell each other.
+/// A name and its holder, as nodes send it to each other.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) name: Term,
@@ -30,7 +30,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// What it counts for whoever told it.
+    /// The bytes that it counts for the node that reported it.
     pub(crate) fn held_bytes(&self) -> usize {
         held_bytes(&self.name, &self.method)
     }
@@ -52,7 +52,7 @@ impl Entry {
     }
 }
 
-/// What a name takes up, with the fun that goes with it.
+/// The size of a name together with its method.
 pub(crate) fn held_bytes(name: &Term, method: &Term) -> usize {
     name.held_bytes() + method.held_bytes()
 }
@@ -69,7 +69,7 @@ impl Names {
         self.holders.get(name)
     }
 
-    /// Replaces whoever had the name; gives back the monitor that is no longer needed.
+    /// Replaces the holder of a name. Returns the monitor that is no longer needed.
     pub(crate) fn insert(&mut self, name: Term, holder: Holder) -> Option<Ref> {
         let replaced = self.remove(&name);
         self.told.add(&holder.teller, held_bytes(&name, &holder.method));
@@ -80,7 +80,7 @@ impl Names {
         replaced
     }
 
-    /// Frees a name; gives the monitor that is no longer needed.
+    /// Frees a name. Returns the monitor that is no longer needed.
     pub(crate) fn remove(&mut self, name: &Term) -> Option<Ref> {
         let (name, holder) = self.holders.remove_entry(name)?;
         if let Some(monitor) = &holder.monitor {
@@ -90,7 +90,7 @@ impl Names {
         holder.monitor
     }
 
-    /// The holder ended. False if the monitor is none of a name.
+    /// A holder ended. Returns false if the monitor belongs to no name.
     pub(crate) fn ended(&mut self, monitor: &Ref) -> bool {
         let name = self.by_monitor.get(monitor).cloned();
         name.is_some_and(|name| self.remove(&name).is_some())
@@ -102,7 +102,7 @@ impl Names {
         held.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The names whose holders live on a node and are not monitored, with those holders.
+    /// The names whose holders live on a node and are not monitored, with their holders.
     pub(crate) fn unwatched_on(&self, node: &Atom) -> Vec<(Term, Pid)> {
         let unwatched = self
             .holders
@@ -113,7 +113,7 @@ impl Names {
             .collect()
     }
 
-    /// The monitor of a holder that had none.
+    /// Sets the monitor of a holder that had none.
     pub(crate) fn watched(&mut self, name: &Term, monitor: Ref) {
         if let Some(holder) = self.holders.get_mut(name) {
             holder.monitor = Some(monitor.clone());
@@ -125,7 +125,7 @@ impl Names {
         self.holders.len()
     }
 
-    /// What the nodes told us of what is here.
+    /// How much each node has reported of the present entries.
     pub(crate) fn told(&self) -> &Tally {
         &self.told
     }
@@ -159,14 +159,14 @@ mod tests {
         assert_eq!(names.insert(atom("x"), holder("b@h", 2)), Some(first.clone()));
         let told: Vec<_> = names.told().per_node().collect();
         assert_eq!(told, [(&Atom::new("b@h"), 1)]);
-        assert!(!names.ended(&first), "the monitor of a former holder says nothing");
+        assert!(!names.ended(&first), "the monitor of a former holder is ignored");
         let second = names.find(&atom("x")).unwrap().monitor.clone().unwrap();
         assert!(names.ended(&second) && names.find(&atom("x")).is_none());
         assert_eq!(names.told().per_node().count(), 0);
     }
 
     #[test]
-    fn a_holder_can_be_watched_later() {
+    fn a_holder_can_be_monitored_later() {
         let mut names = Names::default();
         let unwatched = Holder {
             monitor: None,

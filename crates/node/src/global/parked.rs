@@ -1,9 +1,9 @@
-//! What processes of this node asked for and is not begun: it waits until the tables of `global` are merged with those
-//! of each node that this one is connected to or is to meet.
+//! Requests of processes of this node that have not begun. They wait until the tables of `global` are merged with those
+//! of each node that this node is connected to or is to meet.
 //!
-//! - Two nodes that each decided alone could grant one lock twice, and no merge would take it back. So a change of
-//!   names or a lock begins only while no merge is under way, and is done only if none began meanwhile.
-//! - A lock on nodes that the process named does not wait: only those nodes decide.
+//! - If two nodes decided alone, both could grant the same lock, and no merge would correct that. So a change of names
+//!   or a lock begins only while no merge is under way. It is completed only if no merge has begun meanwhile.
+//! - A lock on nodes that the process named does not wait, since only those nodes decide.
 
 use super::{Global, SILENT_US_MAX, Stage, note};
 use crate::{context::Context, gen_server::From, message::Payload};
@@ -11,10 +11,10 @@ use alloc::{collections::BTreeSet, vec::Vec};
 use core::mem;
 use wire::etf::Term;
 
-/// Processes that wait until this node agrees with all others; a further one is refused.
+/// Most processes that wait until this node agrees with all others. A further one is refused.
 const SYNCS_MAX: usize = 1024;
 
-/// Requests that wait.
+/// The waiting requests.
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
     /// Numbers of holdings.
@@ -28,7 +28,7 @@ impl Global {
         ctx.core.agreement.blocks_changes() || self.is_gathering()
     }
 
-    /// A process waits until this node agrees with all others. None: it is answered then.
+    /// Makes a process wait until this node agrees with all others. Returns an answer if it need not wait.
     pub(super) fn sync_all<P: Payload>(&mut self, ctx: &Context<'_, P>, from: &From) -> Option<Term> {
         if self.has_agreed(ctx) {
             return Some(Term::atom("ok"));
@@ -44,7 +44,7 @@ impl Global {
         ctx.core.agreement.is_complete() && !self.is_gathering()
     }
 
-    /// What waited goes on, if nothing holds it up any more.
+    /// Waiting requests go on, if nothing delays them any more.
     pub(super) fn go_on<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         if self.must_wait(ctx) {
             return;
@@ -60,7 +60,7 @@ impl Global {
         }
     }
 
-    /// Waits no longer for nodes that took too long.
+    /// Gives up nodes that took too long.
     pub(super) fn give_up_late<P: Payload>(&self, ctx: &mut Context<'_, P>) {
         let now_us = ctx.now().monotonic_us;
         for (node, stage) in ctx.core.agreement.give_up(now_us) {
@@ -74,7 +74,7 @@ impl Global {
     }
 }
 
-/// Until when a node that is connected now is waited for, if it says nothing.
+/// Until when a node that is connected now is waited for if it sends nothing.
 pub(super) fn silent_until_us<P: Payload>(ctx: &Context<'_, P>) -> u64 {
     ctx.now().monotonic_us + SILENT_US_MAX
 }

@@ -1,29 +1,29 @@
-//! Reports of lost connections: which ones are news. Each is passed on once, so that they end.
+//! Reports of lost connections: which ones are new. Each is passed on once, so that they end.
 
 use alloc::collections::BTreeMap;
 use wire::etf::Atom;
 
 /// A report is remembered for an hour, in microseconds.
 const REMEMBERED_US: u64 = 3_600_000_000;
-/// Reports remembered; past it the one that would be forgotten first is.
+/// Most reports remembered. Beyond it, the one that would expire first is dropped.
 const REPORTS_MAX: usize = 4096;
 
 #[derive(Debug)]
 struct Seen {
-    /// Which life of the reporter.
+    /// The creation of the reporter.
     life: i64,
     operation: i64,
     expires_us: u64,
 }
 
-/// The latest report of each pair: who lost whom.
+/// The latest report for each pair: the reporter, and the node it lost.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     seen: BTreeMap<(Atom, Atom), Seen>,
 }
 
 impl Reports {
-    /// Whether it is news that `reporter` lost `lost`.
+    /// Whether the report that `reporter` lost `lost` is new.
     pub(crate) fn is_news(&mut self, pair: (Atom, Atom), life: i64, operation: i64, now_us: u64) -> bool {
         self.seen.retain(|_, seen| now_us < seen.expires_us);
         if let Some(seen) = self.seen.get(&pair)
@@ -68,7 +68,7 @@ mod tests {
         assert!(is_news(1, -5, 0));
         assert!(!is_news(1, -5, 1) && !is_news(1, -6, 1));
         assert!(is_news(1, -4, 2));
-        assert!(is_news(2, -9, 3), "another life counts anew");
+        assert!(is_news(2, -9, 3), "another creation counts again");
         assert!(is_news(2, -9, 3 + REMEMBERED_US), "forgotten after an hour");
     }
 

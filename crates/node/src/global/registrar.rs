@@ -1,9 +1,9 @@
-//! Locks of many nodes at once: for a change of names (the registrar), and for processes of this node.
+//! Locks at many nodes at once: for changes of names (the registrar), and for processes of this node.
 //!
-//! - Changes of names queue, one at a time. Each locks the boss, then all known nodes, makes sure that
-//!   no node became known meanwhile, tells them all, and unlocks.
-//! - Who finds a lock taken gives back what it got, sleeps a random time that doubles up to eight
-//!   seconds, and tries again.
+//! - Changes of names wait in a queue, and are made one at a time. Each locks the boss, and then all known nodes. If no
+//!   node became known meanwhile, it is sent to all of them; then they are unlocked.
+//! - If a lock is taken, the locks obtained so far are released. The next try comes after a random sleep, which doubles
+//!   up to eight seconds.
 
 use super::{
     Asker, Global, TIMER_LOCK, TIMER_REGISTRAR,
@@ -16,11 +16,11 @@ use alloc::{collections::VecDeque, vec, vec::Vec};
 use core::mem;
 use wire::etf::{Atom, Pid, Term};
 
-/// Changes of names that wait; a further one is answered `no`.
+/// Most changes of names that wait. A further one is answered `no`.
 const TASKS_MAX: usize = 10_000;
-/// Locks that processes of this node wait for; a further one is answered `false`.
+/// Most locks that processes of this node wait for. A further one is answered `false`.
 const HOLDINGS_MAX: usize = 10_000;
-/// The first sleep is at most this, and the longest, in milliseconds.
+/// Longest first sleep, and longest sleep of all, in milliseconds.
 const SLEEP_MS: u64 = 250;
 const SLEEP_MS_MAX: u64 = 8000;
 
@@ -49,29 +49,29 @@ enum Phase {
     #[default]
     Idle,
     Sleeping,
-    /// Other nodes must be agreed with first.
+    /// It waits until this node agrees with the others.
     Parked,
-    /// Step 1: the boss is asked; 2: the rest of those known at the start.
+    /// Step 1: the boss. Step 2: the other nodes known at the start.
     Claiming {
         claim: Claim,
         step: u8,
         nodes: Vec<Atom>,
     },
-    /// The nodes are told; so many have not answered.
+    /// The nodes get the change. `open` of them have not answered.
     Telling {
         claim: Claim,
         open: usize,
     },
 }
 
-/// A lock that a process of this node asked for, or gives back.
+/// A lock that a process of this node requests or releases.
 #[derive(Debug)]
 pub(crate) struct Holding {
     from: From,
     id: LockId,
-    /// All that are known, if not given.
+    /// The nodes; if not given, all known nodes.
     nodes: Option<Vec<Atom>>,
-    /// None: for ever.
+    /// None: forever.
     retries: Option<u32>,
     failures: u32,
     stage: Stage,
@@ -82,14 +82,14 @@ enum Stage {
     /// These nodes were asked.
     Claiming(Claim, Vec<Atom>),
     Sleeping,
-    /// Other nodes must be agreed with first.
+    /// It waits until this node agrees with the others.
     Parked,
     Releasing {
         open: usize,
     },
 }
 
-/// Requests of processes of this node.
+/// Requests of processes of this node
 impl Global {
     pub(super) fn asked_here<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: From, request: &[Term]) {
         match request {
@@ -113,7 +113,7 @@ impl Global {
     }
 }
 
-/// Names.
+/// Names
 impl Global {
     fn add_task<P: Payload>(&mut self, ctx: &mut Context<'_, P>, from: From, change: Change) {
         if self.registrar.tasks.len() >= TASKS_MAX {
@@ -193,14 +193,14 @@ impl Global {
         }
     }
 
-    /// Gives back what is claimed.
+    /// Begins `phase`. Releases the locks of a change that was under way.
     fn pause<P: Payload>(&mut self, ctx: &mut Context<'_, P>, phase: Phase) {
         if let Phase::Claiming { claim, .. } = mem::replace(&mut self.registrar.phase, phase) {
             Self::release(ctx, &claim.id, &claim.caller, claim.held());
         }
     }
 
-    /// The nodes that had to be agreed with first are.
+    /// This node agrees with the others now, so waiting changes go on.
     pub(super) fn names_go_on<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         if matches!(self.registrar.phase, Phase::Parked) {
             self.registrar_woken(ctx);
@@ -214,7 +214,7 @@ impl Global {
         ctx.timer(delay_us, TIMER_REGISTRAR);
     }
 
-    /// All are locked: the change, unless there is none to make.
+    /// All nodes are locked: sends the change, unless there is nothing to change.
     fn tell_change<P: Payload>(&mut self, ctx: &mut Context<'_, P>) {
         let Phase::Claiming { claim, nodes, .. } = mem::take(&mut self.registrar.phase) else {
             return;
@@ -267,7 +267,7 @@ impl Global {
     }
 }
 
-/// Locks of processes of this node.
+/// Locks of processes of this node
 impl Global {
     fn add_holding<P: Payload>(
         &mut self,
@@ -279,7 +279,7 @@ impl Global {
         stage: Stage,
     ) {
         let releases = matches!(stage, Stage::Releasing { .. });
-        // Who holds a lock can give it back, however many wait for it.
+        // A holder must be able to release its lock, however many requests wait for it.
         let most = if releases { 2 * HOLDINGS_MAX } else { HOLDINGS_MAX };
         if self.holdings.len() >= most {
             return ctx.reply(&from, Term::from(false));
@@ -309,7 +309,7 @@ impl Global {
         }
     }
 
-    /// Asks all the nodes at once, if whoever wants the lock still lives.
+    /// Asks all the nodes at once, if the requesting process still lives.
     pub(super) fn claim_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
         let (all, must_wait) = (self.partition(ctx), self.must_wait(ctx));
         let Some(holding) = self.holdings.get_mut(&number) else {
@@ -326,7 +326,7 @@ impl Global {
         }
         let nodes = holding.nodes.clone().unwrap_or(all);
         let mut claim = Claim::new(holding.id.clone(), holding.from.pid.clone());
-        // Ours is quickly asked: if it is taken, nobody else need be.
+        // This node's own table is checked first. If the lock is taken here, no other node need be asked.
         if nodes.contains(ctx.node()) && !ctx.core.global_locks.allows(&holding.id) {
             claim.refuse();
             holding.stage = Stage::Claiming(claim, Vec::new());
@@ -337,7 +337,7 @@ impl Global {
         self.settle_holding(ctx, number);
     }
 
-    /// Asks these nodes for a lock that is being claimed.
+    /// Asks further nodes for a lock that is being claimed.
     fn claim_on_too<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64, nodes: &[Atom]) {
         let Some(holding) = self.holdings.get_mut(&number) else {
             return;
@@ -357,7 +357,7 @@ impl Global {
     }
 
     fn release_holding<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
-        // Who is not reached has no lock of ours.
+        // Nodes that are not reached have no locks of this node.
         let mut all = self.partition(ctx);
         all.retain(|node| !self.dials.wants(node));
         let Some(holding) = self.holdings.get_mut(&number) else {
@@ -400,7 +400,7 @@ impl Global {
                 Verdict::Open => {}
                 Verdict::Refused => self.holding_refused(ctx, number),
                 Verdict::Met if holding.nodes.is_some() => self.answer_holding(ctx, number, true),
-                // A node came meanwhile that may know another holder.
+                // A node came meanwhile that may know another holder of the lock.
                 Verdict::Met if self.must_wait(ctx) => {
                     Self::release(ctx, &claim.id, &claim.caller, claim.held());
                     self.claim_holding(ctx, number);
@@ -418,7 +418,7 @@ impl Global {
         }
     }
 
-    /// A node refused: it is asked again later, or that was the last try.
+    /// A node refused. The lock is tried again later, or this was the last try.
     fn holding_refused<P: Payload>(&mut self, ctx: &mut Context<'_, P>, number: u64) {
         let Some(holding) = self.holdings.get_mut(&number) else {
             return;
@@ -442,7 +442,7 @@ impl Global {
     }
 }
 
-/// A random time after so many failures in a row, in microseconds.
+/// A random time after this many failures in a row, in microseconds.
 fn sleep_us(failures: u32, random: u64) -> u64 {
     let most_ms = (SLEEP_MS << failures.min(5)).min(SLEEP_MS_MAX);
     1000 + random % (most_ms * 1000)

@@ -1,7 +1,7 @@
-//! Processes of this node that wait until others have us in their partition: `global:sync/0`.
+//! Processes of this node that wait until other nodes have us in their partition: `global:sync/0`.
 //!
-//! - Each is under one monitor of the server, and gone when that fires or all it waits for have said so.
-//! - Only what a node says is looked at, not all that happens.
+//! - The server has one monitor for each. An entry ends when that fires, or when all nodes it waits for have confirmed.
+//! - Only confirmations of nodes are compared with the waiting processes, not every event.
 
 use crate::gen_server::From;
 use alloc::{
@@ -13,11 +13,11 @@ use wire::etf::{Atom, Ref};
 #[derive(Debug)]
 struct Wait {
     from: From,
-    /// Who has not said so. Never empty.
+    /// The nodes that have not confirmed. Never empty.
     missing: BTreeSet<Atom>,
 }
 
-/// Those that wait, by the monitors of them.
+/// The waiting processes, by their monitors.
 #[derive(Debug, Default)]
 pub(crate) struct Syncs(BTreeMap<Ref, Wait>);
 
@@ -26,7 +26,8 @@ impl Syncs {
         self.0.insert(monitor, Wait { from, missing });
     }
 
-    /// A node has us: who waits for nobody else, with the monitors that are no longer needed.
+    /// A node has confirmed. Returns the processes that wait for no other node, with the monitors that are no longer
+    /// needed.
     pub(crate) fn synced(&mut self, node: &Atom) -> Vec<(Ref, From)> {
         let waits_for_none = |_: &Ref, wait: &mut Wait| {
             wait.missing.remove(node);
@@ -36,7 +37,7 @@ impl Syncs {
         done.map(|(monitor, wait)| (monitor, wait.from)).collect()
     }
 
-    /// Who waited ended. False if the monitor is none of theirs.
+    /// A waiting process ended. Returns false if the monitor belongs to none of them.
     pub(crate) fn ended(&mut self, monitor: &Ref) -> bool {
         self.0.remove(monitor).is_some()
     }
@@ -52,7 +53,7 @@ mod tests {
     use crate::global::tests::{atom, pid, reference};
 
     #[test]
-    fn who_waits_is_answered_once_after_the_last_or_gone_with_its_end() {
+    fn a_waiting_process_is_answered_once_after_the_last_node_or_removed_at_its_end() {
         let from = |id| From {
             pid: pid("a@h", id),
             tag: atom("tag"),

@@ -1,7 +1,7 @@
-//! What each node holds in a table of `global`: so many entries, and so many bytes of terms. Who holds nothing is not
-//! there.
+//! What each node has in a table of `global`: its number of entries, and their bytes. A node without entries is not
+//! listed.
 //!
-//! What is taken away is given in the same bytes as it was added, so that the figures come back to zero.
+//! An entry is removed with the same number of bytes with which it was added, so that the figures return to zero.
 
 use crate::config::Limits;
 use alloc::collections::BTreeMap;
@@ -33,14 +33,14 @@ impl Tally {
         }
     }
 
-    /// Whether a node may hold one more entry, of so many bytes.
+    /// Whether a node may have one more entry with this many bytes.
     pub(crate) fn has_room(&self, node: &Atom, bytes: usize, limits: &Limits) -> bool {
         let held = self.0.get(node).copied().unwrap_or_default();
         held.entries < limits.global_per_peer_max
             && held.bytes.saturating_add(bytes) <= limits.global_bytes_per_peer_max
     }
 
-    /// The nodes that hold something, with how many entries.
+    /// The nodes with entries, and how many each has.
     pub(crate) fn per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
         self.0.iter().map(|(node, held)| (node, held.entries))
     }
@@ -63,7 +63,7 @@ mod tests {
         assert!(tally.has_room(&a, 4, &limits) && !tally.has_room(&a, 5, &limits));
         assert!(tally.has_room(&b, 10, &limits) && !tally.has_room(&b, usize::MAX, &limits));
         tally.add(&a, 0);
-        assert!(!tally.has_room(&a, 0, &limits), "the entries count too");
+        assert!(!tally.has_room(&a, 0, &limits), "the number of entries is limited too");
         tally.remove(&a, 6);
         assert!(tally.has_room(&a, 10, &limits));
         tally.remove(&a, 0);

@@ -1,4 +1,4 @@
-//! What the scopes of one name at several nodes tell each other, and what a scope does of it.
+//! The exchange between scopes of the same name at different nodes.
 //!
 //! ```text
 //! unknown ──discover: sync to it, discover to it──▶ told
@@ -19,17 +19,17 @@ use crate::{
 use alloc::{format, string::String, vec, vec::Vec};
 use wire::etf::{Atom, Pid, Ref};
 
-/// A peer that does not tell its members is waited for this long, in microseconds.
+/// How long a peer that does not send its members is waited for, in microseconds.
 const ASKED_US_MAX: u64 = 5_000_000;
 
-/// Why what a peer says about groups cuts its connection.
+/// Why a peer's message about groups closes its connection.
 enum Breach {
     Forged,
     Quota(&'static str),
 }
 
 impl<P: Payload> Core<P> {
-    /// Asks a scope of this name at a peer, if there is one, for its members.
+    /// Asks the scope of this name at a peer, if there is one, for its members.
     fn discover(&mut self, process: Local, name: &Atom, node: &Atom) {
         let peer = self.pid(process);
         let (node, name) = (node.clone(), name.clone());
@@ -47,7 +47,7 @@ impl<P: Payload> Core<P> {
         self.set_timer(process, ASKED_US_MAX, 0);
     }
 
-    /// A peer has told its members, or will not.
+    /// A peer has sent its members, or will not send them.
     fn stop_waiting_for(&mut self, process: Local, node: &Atom) {
         let asked = self.scope_of(process).and_then(|scope| scope.asked.remove(node));
         if let Some(number) = asked.and_then(|asked| self.number(&asked.monitor)) {
@@ -55,7 +55,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Waits no longer for peers that took too long.
+    /// Gives up peers that took too long.
     fn give_up_silent_scopes(&mut self, process: Local) {
         let now_us = self.now.monotonic_us;
         let Some(scope) = self.scope_of(process) else {
@@ -105,7 +105,8 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Before any work is done for it: a peer's own processes, and no more of them than it may have.
+    /// Checks a message before any work is done for it: it may only concern the peer's own processes, within the
+    /// limits.
     fn check_bounds(&self, talk: &Talk) -> Result<(), Breach> {
         let peer = talk.peer();
         let joins_max = self.config.limits.joins_per_peer_max;
@@ -139,7 +140,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Tells all our members to a scope that asks; if it is new, asks for its own.
+    /// Sends all our members to a scope that asks. If the scope is new, asks for its members too.
     fn discovered(&mut self, process: Local, from: &Pid) {
         let us = self.config.name.clone();
         let is_new = self.meet(process, from);
@@ -163,7 +164,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Remembers and monitors a scope of a connected peer. False if it was known.
+    /// Adds and monitors a scope of a connected peer. Returns false if it was known.
     fn meet(&mut self, process: Local, from: &Pid) -> bool {
         let Some(scope) = self.scope_of(process) else {
             return false;
@@ -196,7 +197,7 @@ impl<P: Payload> Core<P> {
         let known = scope.peers.get(node).is_some_and(|peer| peer.pid == *from);
         let roster = &mut scope.roster;
         match talk {
-            // From before it was lost, and not yet found again: its sync will have it.
+            // A late message from before the peer was lost. Its next sync will have this change.
             _ if !known => Vec::new(),
             Talk::Discover { .. } => Vec::new(),
             Talk::Sync { groups, .. } => roster.replace(node, groups),
@@ -223,7 +224,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// A scope of a peer is lost: its members left.
+    /// The scope of a peer is lost, and its members are removed.
     fn scope_lost(&mut self, process: Local, monitor: &Ref) {
         let Some(scope) = self.scope_of(process) else {
             return;
@@ -250,7 +251,7 @@ impl<P: Payload> Core<P> {
     }
 }
 
-/// The process of a scope: hears peers come, and what their scopes say.
+/// The process of a scope: gets notified of new peers, and receives the messages of their scopes.
 #[derive(Debug)]
 pub(super) struct Talker {
     pub(super) scope: Atom,
@@ -258,7 +259,7 @@ pub(super) struct Talker {
 
 impl<P: Payload> Process<P> for Talker {
     fn start(&mut self, ctx: &mut Context<'_, P>) {
-        // Anybody may link to it; nobody's end is its own.
+        // Any process may link to it, but no other process's end may end it.
         ctx.trap_exit(true);
         ctx.monitor_nodes();
         for node in ctx.nodes(NodeKind::Visible) {

@@ -1,13 +1,13 @@
-//! Who is a member of which group: a table, and nothing that talks.
+//! The members of each group: a table that sends nothing.
 //!
 //! ```text
 //! groups:  group ─▶ node ─▶ pid ─▶ how often it joined
-//! nodes:   node  ─▶ its groups, and what they take up
+//! nodes:   node  ─▶ its groups, and their size
 //! ```
 //!
-//! - A process joins as often as it likes, and leaves once for each time: a group is a multiset.
-//! - A group without members is not there. Neither is a node without any.
-//! - `nodes` is an index over `groups`, for all that a node holds to be dropped without a search.
+//! - A process may join several times, and leaves once for each time: a group is a multiset.
+//! - A group without members is not in the table. Nor is a node without members.
+//! - `nodes` is an index of `groups`, so that everything of a node can be dropped without a search.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -15,22 +15,22 @@ use alloc::{
 };
 use wire::etf::{Atom, Pid, Term, encode_bare};
 
-/// Processes and how often each joined.
+/// Processes, and how often each joined.
 type Members = BTreeMap<Pid, usize>;
 
-/// Some processes joined a group, or left it.
+/// A join or a leave of some processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) joined: bool,
     pub(crate) group: Term,
-    /// One that joined twice is there twice.
+    /// A process that joined twice is listed twice.
     pub(crate) pids: Vec<Pid>,
 }
 
-/// What the processes of one node take up.
+/// What the processes of one node use.
 #[derive(Debug, Default)]
 struct Holding {
-    /// With the bytes of each name.
+    /// The groups, with the size of each name in bytes.
     groups: BTreeMap<Term, usize>,
     joins: usize,
     bytes: usize,
@@ -43,7 +43,7 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    /// A process of a node joins a group, once more.
+    /// Adds a process of a node to a group once more.
     pub(crate) fn join(&mut self, node: &Atom, group: &Term, pid: &Pid) {
         if !self.groups.contains_key(group) {
             self.groups.insert(group.clone(), BTreeMap::new());
@@ -62,7 +62,7 @@ impl Roster {
         }
     }
 
-    /// A process of a node leaves a group, once. False if it was no member.
+    /// Removes a process of a node from a group once. Returns false if it was not a member.
     pub(crate) fn leave(&mut self, node: &Atom, group: &Term, pid: &Pid) -> bool {
         let Some(members) = self.groups.get_mut(group).and_then(|nodes| nodes.get_mut(node)) else {
             return false;
@@ -87,7 +87,7 @@ impl Roster {
         true
     }
 
-    /// From now on a node has exactly these members: what changes.
+    /// Replaces all members of a node by `told`. Returns the changes.
     pub(crate) fn replace(&mut self, node: &Atom, told: Vec<(Term, Vec<Pid>)>) -> Vec<Change> {
         let mut next: BTreeMap<Term, Members> = BTreeMap::new();
         for (group, pids) in told {
@@ -120,7 +120,7 @@ impl Roster {
         changes
     }
 
-    /// A node has no members any more: who left.
+    /// Removes all members of a node. Returns which processes left.
     pub(crate) fn forget(&mut self, node: &Atom) -> Vec<Change> {
         let Some(holding) = self.nodes.remove(node) else {
             return Vec::new();
@@ -145,7 +145,7 @@ impl Roster {
         members
     }
 
-    // What one sees
+    // Reading
 
     /// All groups, ascending.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Term> {
@@ -172,12 +172,12 @@ impl Roster {
             .map(|group| (group, self.members_of(node, group)))
     }
 
-    /// The nodes that have members, with how often those joined.
+    /// The nodes with members, and how often those joined.
     pub(crate) fn joins_per_node(&self) -> impl Iterator<Item = (&Atom, usize)> {
         self.nodes.iter().map(|(node, holding)| (node, holding.joins))
     }
 
-    /// How often the processes of a node have joined, and the bytes of the names of their groups.
+    /// How often the processes of a node have joined, and the size of the names of their groups in bytes.
     pub(crate) fn held(&self, node: &Atom) -> (usize, usize) {
         self.nodes
             .get(node)
@@ -189,13 +189,13 @@ impl Roster {
     }
 }
 
-/// Each member as often as it joined.
+/// Each member, as often as it joined.
 fn each(members: &Members) -> impl Iterator<Item = Pid> {
     let times = |(pid, count): (&Pid, &usize)| core::iter::repeat_n(pid.clone(), *count);
     members.iter().flat_map(times)
 }
 
-/// What is in `some` and not in `others`, each as often as it is more.
+/// The members of `some` that `others` lacks, each as often as it is missing.
 fn surplus(some: &Members, others: &Members) -> Vec<Pid> {
     let more = |(pid, count): (&Pid, &usize)| {
         let count = count.saturating_sub(others.get(pid).copied().unwrap_or(0));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_told_apart_as_terms() {
+    fn groups_are_compared_as_terms() {
         let mut roster = Roster::default();
         let names = [
             Term::Int(1),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn replacing_tells_the_difference() {
+    fn replacing_members_returns_the_changes() {
         let mut roster = Roster::default();
         let (a, one, two) = (node(1), Term::Int(1), Term::Int(2));
         for id in [1, 1, 2] {
@@ -304,7 +304,7 @@ mod tests {
         assert!(roster.groups.is_empty() && roster.nodes.is_empty());
     }
 
-    /// Against a plain list of joins; and who mirrors all changes has the same in the end.
+    /// Compared with a plain list of joins. A copy that applies all changes must have the same members at the end.
     #[test]
     fn agrees_with_a_list_of_joins() {
         for seed in 0..20 {

@@ -1,4 +1,4 @@
-//! What scopes of the same name say to each other, as messages.
+//! The messages between scopes of the same name.
 //!
 //! ```text
 //! {discover, Peer}                    are you there?              (later: {discover, Peer, Version})
@@ -7,14 +7,14 @@
 //! {leave, Peer, Pid | [Pid], [Group]}
 //! ```
 //!
-//! `Peer` is the pid of the scope that speaks. A scope of a BEAM ends at any message that it does not
-//! know, at a group that is told twice in a `sync`, and at a `leave` of a group it knows no member of.
+//! `Peer` is the pid of the sending scope. A scope of a BEAM ends when it gets an unknown message, a `sync` that lists
+//! a group twice, or a `leave` for a group of which it knows no member.
 
 use crate::gen_server::cast_term;
 use alloc::{vec, vec::Vec};
 use wire::etf::{Pid, Term};
 
-/// A message of another scope.
+/// A message from another scope.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Talk {
     Discover {
@@ -37,7 +37,7 @@ pub(crate) enum Talk {
 }
 
 impl Talk {
-    /// None if it is anything else.
+    /// None if it is a different message.
     pub(crate) fn read(term: Term) -> Option<Self> {
         let Term::Tuple(items) = term else {
             return None;
@@ -72,7 +72,7 @@ impl Talk {
         }
     }
 
-    /// The scope that speaks.
+    /// The sending scope.
     pub(crate) fn peer(&self) -> &Pid {
         match self {
             Self::Discover { peer } | Self::Sync { peer, .. } | Self::Join { peer, .. } | Self::Leave { peer, .. } => {
@@ -81,7 +81,7 @@ impl Talk {
         }
     }
 
-    /// The processes it speaks of.
+    /// The processes in the message.
     pub(crate) fn pids(&self) -> impl Iterator<Item = &Pid> {
         let (groups, pids): (&[_], &[_]) = match self {
             Self::Discover { .. } => (&[], &[]),
@@ -91,7 +91,7 @@ impl Talk {
         groups.iter().flat_map(|(_, pids)| pids).chain(pids)
     }
 
-    /// It as a message.
+    /// The message as a term.
     pub(crate) fn term(self) -> Term {
         match self {
             Self::Discover { peer } => Term::from((Term::atom("discover"), peer)),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_reads_back() {
+    fn messages_read_back() {
         let (peer, group) = (pid(1), Term::atom("g"));
         for talk in [
             Talk::Discover { peer: peer.clone() },
@@ -186,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn a_version_behind_a_discover_is_passed_over() {
+    fn a_version_behind_a_discover_is_ignored() {
         let items = vec![Term::atom("discover"), Term::Pid(pid(1)), Term::Int(2)];
         assert_eq!(Talk::read(Term::Tuple(items)), Some(Talk::Discover { peer: pid(1) }));
     }
 
     #[test]
-    fn anything_else_is_nothing() {
+    fn other_terms_are_not_messages() {
         let peer = || Term::Pid(pid(1));
         let cast = |items: Vec<Term>| cast_term(Term::Tuple(items));
         for term in [

@@ -1,4 +1,4 @@
-//! Who is told of joins and leaves: processes of this node, of one group or of a whole scope.
+//! The processes of this node that are notified of joins and leaves, in one group or in a whole scope.
 
 use crate::table::Local;
 use alloc::{
@@ -7,12 +7,12 @@ use alloc::{
 };
 use wire::etf::Term;
 
-/// A watcher and the number of its reference: one process may watch the same twice.
+/// A watcher and the number of its reference. One process may watch the same group twice.
 pub(crate) type Watcher = (Local, u64);
 
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
-    /// What each watches; all groups if none is named.
+    /// The group that each watcher watches; none means all groups.
     watched: BTreeMap<Watcher, Option<Term>>,
     of_group: BTreeMap<Term, BTreeSet<Watcher>>,
     of_all: BTreeSet<Watcher>,
@@ -27,7 +27,7 @@ impl Watchers {
         self.watched.insert(watcher, group);
     }
 
-    /// False if it did not watch.
+    /// Returns false if it did not watch.
     pub(crate) fn remove(&mut self, watcher: Watcher) -> bool {
         let Some(group) = self.watched.remove(&watcher) else {
             return false;
@@ -47,7 +47,7 @@ impl Watchers {
         true
     }
 
-    /// The process is gone.
+    /// Removes all entries of a process that has ended.
     pub(crate) fn forget(&mut self, process: Local) {
         let range = (process, 0)..=(process, u64::MAX);
         let gone: Vec<Watcher> = self.watched.range(range).map(|(watcher, _)| *watcher).collect();
@@ -56,7 +56,7 @@ impl Watchers {
         }
     }
 
-    /// Those to tell of a change in a group.
+    /// The watchers that must be notified of a change in a group.
     pub(crate) fn of(&self, group: &Term) -> Vec<Watcher> {
         let of_group = self.of_group.get(group);
         self.of_all
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_left_of_a_watcher_that_is_gone() {
+    fn a_watcher_that_has_ended_is_removed_completely() {
         let (a, b) = (Local { id: 1, serial: 0 }, Local { id: 2, serial: 0 });
         let group = || Some(Term::Int(1));
         let mut watchers = Watchers::default();

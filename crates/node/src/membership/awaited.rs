@@ -1,10 +1,10 @@
-//! For which nodes names and locks wait: those that this node knows of and was never connected to.
+//! The nodes that names and locks wait for: nodes that this node knows but was never connected to.
 //!
-//! - A node that the operator named is awaited until the time to join is over, or a member says that it is down. Named
-//!   later, it is awaited for [`AWAITED_US_MAX`].
-//! - One that discovery proposed during the time to join: until that is over, or a dial failed.
-//! - One that a member says is up: for [`AWAITED_US_MAX`], or until a dial failed.
-//! - A node that was connected once is not awaited any more: if it is lost, the cluster has parted.
+//! - A node that the operator named is awaited until the time to join is over, or until a member reports it as down. If
+//!   it is named later, it is awaited for [`AWAITED_US_MAX`].
+//! - A node that discovery found during the time to join is awaited until that is over, or until a dial fails.
+//! - A node that a member reports as up is awaited for [`AWAITED_US_MAX`], or until a dial fails.
+//! - A node that was connected once is not awaited any more: if it is lost, there is a partition.
 
 use super::{
     Membership,
@@ -13,18 +13,18 @@ use super::{
 use alloc::collections::BTreeSet;
 use wire::etf::Atom;
 
-/// A node that becomes known later is awaited for this long, in microseconds: longer than one dial takes.
+/// How long a node is awaited that becomes known later, in microseconds. Longer than one dial takes.
 pub(crate) const AWAITED_US_MAX: u64 = 10_000_000;
 
 impl Membership {
-    /// All nodes that are here already are awaited until then.
+    /// All nodes in the table are awaited until this time.
     pub(crate) fn await_all(&mut self, until_us: u64) {
         for entry in self.entries.values_mut() {
             entry.awaited_until_us = until_us;
         }
     }
 
-    /// As [`Membership::add`], and a node that is new is awaited until then.
+    /// Like [`Membership::add`]. A new node is awaited until this time.
     pub(crate) fn add_awaited(&mut self, node: &Atom, proposed: bool, until_us: u64) -> bool {
         let is_new = self.entries.get(node).is_none();
         let has_room = self.add(node, proposed);
@@ -40,7 +40,7 @@ impl Membership {
         awaited.map(|(node, _)| node.clone()).collect()
     }
 
-    /// When the first of them is awaited no more.
+    /// When the next of them stops being awaited.
     pub(crate) fn next_awaited_us(&self, now_us: u64) -> Option<u64> {
         let awaited = self.entries.iter().filter(|(_, entry)| entry.is_awaited(now_us));
         awaited.map(|(_, entry)| entry.awaited_until_us).min()
@@ -52,7 +52,7 @@ impl Entry {
         now_us < self.awaited_until_us && !self.connected && self.standing != GONE
     }
 
-    /// A member says that it is alive, or that it is not.
+    /// A member reports that the node is alive, or that it is not.
     pub(super) fn told_to_be(&mut self, alive: bool, is_new: bool, now_us: u64) {
         if !alive {
             self.awaited_until_us = 0;
@@ -61,7 +61,7 @@ impl Entry {
         }
     }
 
-    /// A dial came to nothing. The operator may have named a node that is about to start.
+    /// A dial has failed. A node that the operator named is still awaited, since it may be about to start.
     pub(super) fn not_reached(&mut self) {
         if self.source != Source::Named {
             self.awaited_until_us = 0;

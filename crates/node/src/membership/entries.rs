@@ -1,18 +1,18 @@
-//! The table of the membership: every node that this one remembers, in bounded room.
+//! The table of the membership: every node that this node remembers, with a limited size.
 //!
-//! - Who is met in person, or named by the operator, stays until it said good-bye or is forgotten.
-//! - Full, the table gives up who said good-bye, the longest ago first. For a node that says hello itself, or that the
-//!   operator names, it gives up one of those that were only told of or proposed, too. Nobody else gives way.
-//! - One teller brings in a quarter of the table at most, those met since not counted.
+//! - A node that was met, or that the operator named, stays until it says goodbye or an operator forgets it.
+//! - A full table drops the node that left longest ago. For a node that sends a hello itself, or that the operator
+//!   names, it may also drop a node that was only reported or discovered. No other entry is dropped.
+//! - One member may add at most a quarter of the table. Nodes that were met since then do not count.
 
 use crate::message::MemberState;
 use alloc::collections::{BTreeMap, btree_map};
 use core::cmp::Reverse;
 use wire::etf::Atom;
 
-/// One peer may tell of this part of the table, of nodes that were not met yet; of further ones nothing is believed.
+/// One peer may report unmet nodes up to this part of the table. Further reports are ignored.
 const TELLER_SHARE: usize = 4;
-/// Of strangers that said good-bye we want to know while no more than this part of the table is in use.
+/// Unknown nodes that are reported as gone are added only while at most this part of the table is in use.
 const STRANGER_SHARE: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +23,16 @@ pub(super) enum Standing {
 
 pub(super) const GONE: Standing = Standing::Member(MemberState::Gone);
 
-/// How we know of a node, the weakest first.
+/// How this node knows of another; the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
-    /// By discovery.
+    /// Discovery found it.
     Proposed,
-    /// By what members tell.
+    /// A member reported it.
     Told,
-    /// By configuration, or by the operator's word.
+    /// The configuration or the operator named it.
     Named,
-    /// By its own hello.
+    /// It sent a hello.
     Met,
 }
 
@@ -40,11 +40,11 @@ pub(super) enum Source {
 pub(super) struct Entry {
     pub(super) standing: Standing,
     pub(super) source: Source,
-    /// On whose account it is here, if it was told of.
+    /// The member that reported it, on whose account it counts.
     pub(super) teller: Option<Atom>,
-    /// When it was last told of.
+    /// When it was last reported.
     pub(super) told_us: u64,
-    /// Grows from entry to entry, and when one says good-bye.
+    /// Rises from entry to entry; renewed when the node says goodbye.
     pub(super) age: u64,
     pub(super) creation: u32,
     pub(super) connected: bool,
@@ -52,7 +52,7 @@ pub(super) struct Entry {
     pub(super) dialling: bool,
     pub(super) failures: u32,
     pub(super) retry_at_us: u64,
-    /// Until when names and locks wait for it, if it was never connected.
+    /// Until when names and locks wait for this node, if it was never connected.
     pub(super) awaited_until_us: u64,
 }
 
@@ -78,12 +78,12 @@ impl Entry {
         !self.connected && !self.dialling && self.standing != GONE
     }
 
-    /// Neither met nor asked for: it may be anything.
+    /// Whether it was neither met nor named: it may not exist.
     pub(super) fn is_hearsay(&self) -> bool {
         self.source <= Source::Told
     }
 
-    /// It is connected and a member.
+    /// Whether it is connected and a member.
     pub(super) fn is_present(&self) -> bool {
         let is_here = |state| matches!(state, MemberState::Up | MemberState::Suspect | MemberState::Leaving);
         self.connected && matches!(self.standing, Standing::Member(state) if is_here(state))
@@ -94,7 +94,7 @@ impl Entry {
     }
 }
 
-/// All but this node, by name.
+/// All nodes except this one, by name.
 #[derive(Debug)]
 pub(super) struct Entries {
     by_name: BTreeMap<Atom, Entry>,
@@ -131,13 +131,13 @@ impl Entries {
         self.by_name.remove(node);
     }
 
-    /// The age of what comes now.
+    /// The age for the next entry.
     pub(super) fn next_age(&mut self) -> u64 {
         self.ages += 1;
         self.ages
     }
 
-    /// The entry of a node, made if there is room for one who is known like this.
+    /// The entry of a node. If there is none, it is added, if there is room for a node known in this way.
     pub(super) fn enter(&mut self, node: &Atom, source: Source) -> Option<&mut Entry> {
         if !self.by_name.contains_key(node) {
             if self.by_name.len() >= self.entries_max {
@@ -165,7 +165,7 @@ impl Entries {
         Some(name.clone())
     }
 
-    /// Of how many more nodes this peer may tell.
+    /// How many more unmet nodes this peer may report.
     pub(super) fn room_of_teller(&self, teller: &Atom) -> usize {
         let is_its = |entry: &&Entry| entry.source == Source::Told && entry.teller.as_ref() == Some(teller);
         let taken = self.by_name.values().filter(is_its).count();

@@ -39,7 +39,7 @@ fn state(membership: &Membership, name: &str) -> Option<MemberState> {
 }
 
 #[test]
-fn a_candidate_is_dialled_and_in_no_view() {
+fn a_candidate_is_dialled_but_in_no_view() {
     let mut a = membership();
     a.add(&Atom::new("b@h"), false);
     a.add(&Atom::new("a@h"), false);
@@ -51,7 +51,7 @@ fn a_candidate_is_dialled_and_in_no_view() {
 }
 
 #[test]
-fn what_a_member_tells_is_dialled_and_told_on_once_it_is_met() {
+fn a_reported_node_is_dialled_and_reported_on_once_it_is_met() {
     let mut a = membership();
     let c = told("c@h", 3, MemberState::Suspect);
     let b = told("b@h", 2, MemberState::Up);
@@ -70,7 +70,7 @@ fn what_a_member_tells_is_dialled_and_told_on_once_it_is_met() {
 }
 
 #[test]
-fn good_bye_outlives_the_connection_and_stale_tales() {
+fn a_goodbye_outlives_the_connection_and_old_reports() {
     let mut a = membership();
     hear(&mut a, hello(told("b@h", 2, MemberState::Up), vec![]));
     hear(&mut a, hello(told("b@h", 2, MemberState::Leaving), vec![]));
@@ -89,17 +89,17 @@ fn good_bye_outlives_the_connection_and_stale_tales() {
         &mut a,
         hello(told("c@h", 1, MemberState::Up), vec![told("b@h", 3, MemberState::Up)]),
     );
-    assert_eq!(state(&a, "b@h"), Some(MemberState::Down), "a newer life");
+    assert_eq!(state(&a, "b@h"), Some(MemberState::Down), "a newer creation");
     assert_eq!(a.dial(0, 8), [(Atom::new("b@h"), None)]);
 }
 
 #[test]
-fn a_life_that_a_member_sees_is_believed_whatever_its_number() {
+fn a_creation_that_a_member_sees_is_believed_even_if_it_is_lower() {
     let mut a = membership();
     let c = told("c@h", 1, MemberState::Up);
     hear(&mut a, hello(c.clone(), vec![told("b@h", 9, MemberState::Gone)]));
     hear(&mut a, hello(c.clone(), vec![told("b@h", 5, MemberState::Down)]));
-    assert_eq!(state(&a, "b@h"), Some(MemberState::Gone), "an old tale");
+    assert_eq!(state(&a, "b@h"), Some(MemberState::Gone), "an old report");
     hear(&mut a, hello(c, vec![told("b@h", 5, MemberState::Up)]));
     assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
     assert_eq!(a.dial(0, 8), [(Atom::new("b@h"), None)]);
@@ -116,7 +116,7 @@ fn only_a_member_that_is_down_is_forgotten() {
     assert_eq!(
         hear(&mut a, hello(sender.clone(), vec![gone.clone()])),
         Heard::News(vec![sender]),
-        "we see it alive"
+        "the node is connected"
     );
     a.disconnected(&b, 0, 0);
     assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
@@ -126,7 +126,7 @@ fn only_a_member_that_is_down_is_forgotten() {
 }
 
 #[test]
-fn silence_makes_suspects_of_the_up_only() {
+fn silence_makes_only_up_members_suspect() {
     let mut a = membership();
     let b = Atom::new("b@h");
     hear(&mut a, hello(told("b@h", 2, MemberState::Up), vec![]));
@@ -140,7 +140,7 @@ fn silence_makes_suspects_of_the_up_only() {
 }
 
 #[test]
-fn another_birth_is_refused_whole() {
+fn a_hello_with_another_birth_record_is_refused_completely() {
     let mut a = membership();
     let mut other = hello(told("b@h", 2, MemberState::Up), vec![told("c@h", 2, MemberState::Up)]);
     other.birth = Bytes::from_static(b"other");
@@ -154,7 +154,7 @@ fn another_birth_is_refused_whole() {
 }
 
 #[test]
-fn proposals_are_bounded_in_number_and_patience() {
+fn discovered_nodes_are_limited_in_number_and_tries() {
     let mut a = membership();
     for i in 0..100 {
         a.add(&Atom::new(&format!("n{i}@h")), true);
@@ -192,7 +192,7 @@ fn names(membership: &Membership) -> usize {
     membership.entries.iter().count()
 }
 
-/// Says hello and goes.
+/// Sends a hello and leaves.
 fn visit(a: &mut Membership, node: &str, last: MemberState) -> Heard {
     let heard = hear(a, hello(told(node, 2, MemberState::Up), vec![]));
     if last == MemberState::Gone {
@@ -203,7 +203,7 @@ fn visit(a: &mut Membership, node: &str, last: MemberState) -> Heard {
 }
 
 #[test]
-fn good_byes_give_way_the_oldest_first() {
+fn nodes_that_said_goodbye_are_dropped_oldest_first() {
     let mut a = membership();
     for i in 0..1000 {
         assert_ne!(visit(&mut a, &format!("n{i}@h"), MemberState::Gone), Heard::Full);
@@ -211,7 +211,7 @@ fn good_byes_give_way_the_oldest_first() {
     assert_eq!(names(&a), 16);
     assert_eq!(state(&a, "n983@h"), None);
     assert_eq!(state(&a, "n984@h"), Some(MemberState::Gone));
-    // One that is told of may be alive, and has a better claim, too.
+    // A reported node may be alive, so it also takes the place of a node that left.
     let b = told("n999@h", 3, MemberState::Up);
     hear(
         &mut a,
@@ -223,7 +223,7 @@ fn good_byes_give_way_the_oldest_first() {
 }
 
 #[test]
-fn whom_we_met_gives_way_to_nobody() {
+fn a_node_that_was_met_is_not_dropped() {
     let mut a = membership();
     for i in 0..16 {
         assert_ne!(visit(&mut a, &format!("n{i}@h"), MemberState::Down), Heard::Full);
@@ -242,14 +242,14 @@ fn whom_we_met_gives_way_to_nobody() {
 }
 
 #[test]
-fn one_teller_has_a_quarter_and_it_gives_way_to_who_comes_itself() {
+fn a_reporter_fills_a_quarter_which_yields_to_nodes_that_say_hello() {
     for state_told in [MemberState::Up, MemberState::Down, MemberState::Gone] {
         let mut a = membership();
         a.add(&Atom::new("junk0@h"), false);
         let all: Vec<Told> = (0..4000).map(|i| junk(i, state_told)).collect();
         for (creation, liar) in [(1, "liar@h"), (2, "liar@h"), (1, "liar2@h")] {
             hear(&mut a, hello(told(liar, creation, MemberState::Up), all.clone()));
-            // A stranger that is gone counts for nobody, and has but what is to spare.
+            // An unknown node that is gone counts for no reporter, and only gets spare room.
             assert!(names(&a) <= 1 + 2 * (1 + 4));
         }
         for i in 0..13 {
@@ -260,12 +260,16 @@ fn one_teller_has_a_quarter_and_it_gives_way_to_who_comes_itself() {
             visit(&mut a, "late@h", MemberState::Down) == Heard::Full,
             !named_is_gone
         );
-        assert_eq!(state(&a, "junk0@h").is_some(), !named_is_gone, "the operator named it");
+        assert_eq!(
+            state(&a, "junk0@h").is_some(),
+            !named_is_gone,
+            "only a node that the operator named stays"
+        );
     }
 }
 
 #[test]
-fn a_life_after_a_good_bye_is_on_the_account_of_its_teller() {
+fn a_creation_after_a_goodbye_counts_for_its_reporter() {
     let mut a = membership();
     let tell = |a: &mut Membership, creation: u32, state: MemberState| {
         let others = (0..8).map(|i| told(&format!("junk{i}@h"), creation, state)).collect();
@@ -280,7 +284,7 @@ fn a_life_after_a_good_bye_is_on_the_account_of_its_teller() {
 }
 
 #[test]
-fn the_living_are_told_first() {
+fn live_nodes_are_reported_first() {
     let mut a = membership();
     let mut all: Vec<Told> = (0..100).map(|i| junk(i, MemberState::Gone)).collect();
     all.extend((100..104).map(|i| junk(i, MemberState::Down)));
@@ -290,7 +294,7 @@ fn the_living_are_told_first() {
 }
 
 #[test]
-fn those_whom_nobody_met_leave_half_of_the_dials() {
+fn unmet_nodes_get_half_of_the_dials_at_most() {
     let mut a = membership();
     let all = (0..4).map(|i| junk(i, MemberState::Up)).collect();
     hear(&mut a, hello(told("b@h", 1, MemberState::Up), all));
@@ -315,7 +319,7 @@ fn a_connection_that_was_there_before_its_entry_ends_its_dial() {
     assert_eq!(a.dial(1_000_000, 1).len(), 1, "the first dial is over");
 }
 
-/// Memberships that meet: `links` are up, and whom they dial else answers never.
+/// Memberships that meet. `links` are up; dials of other nodes never succeed.
 struct World {
     nodes: Vec<Membership>,
     links: Vec<(usize, usize)>,
@@ -331,7 +335,7 @@ impl World {
         self.links.contains(&(i.min(j), i.max(j)))
     }
 
-    /// All dials for a while, and one hello from everybody to everybody in reach at its end.
+    /// Runs all dials for some time. At the end, every node sends a hello to every node it is linked to.
     fn run(&mut self, for_us: u64) {
         for _ in 0..for_us / 1_000_000 / 600 {
             for _ in 0..60 {
@@ -375,7 +379,7 @@ impl World {
 
 const HOUR_US: u64 = 3_600_000_000;
 
-/// Four nodes, of which the first two have not met: the rest of the links is up.
+/// Four nodes. The first two have not met; all other links are up.
 fn world() -> World {
     let node = |i| {
         let me = told(&format!("n{i}@h"), 1, MemberState::Up);
@@ -391,11 +395,11 @@ fn world() -> World {
 }
 
 #[test]
-fn a_cut_of_any_length_is_over_when_it_is_over() {
+fn nodes_meet_again_after_a_partition_of_any_length() {
     let mut world = world();
     assert_eq!(world.states(0)[1].1, MemberState::Down);
     world.run(100 * HOUR_US);
-    // Those who told of the one to the other are away for hours.
+    // The nodes that reported the two to each other are away for hours.
     for (i, j) in world.links.clone() {
         world.cut(i, j);
     }
@@ -411,7 +415,7 @@ fn a_cut_of_any_length_is_over_when_it_is_over() {
 }
 
 #[test]
-fn what_nobody_met_goes_with_its_teller_and_stays_away() {
+fn an_unmet_node_is_dropped_with_its_reporter_and_stays_away() {
     let mut world = world();
     let liar = told("liar@h", 1, MemberState::Up);
     for i in 0..4 {
@@ -421,13 +425,17 @@ fn what_nobody_met_goes_with_its_teller_and_stays_away() {
         world.nodes[i].disconnected(&liar.name, world.now_us, 0);
     }
     world.run(20 * HOUR_US);
-    assert_eq!(world.states(0).len(), 4 + 1 + 16, "they may be cut off");
+    assert_eq!(world.states(0).len(), 4 + 1 + 16, "the reported nodes may be cut off");
     world.run(5 * HOUR_US);
     for _ in 0..10 {
         for i in 0..4 {
             let names: Vec<_> = world.states(i).into_iter().map(|(name, _)| name).collect();
             assert_eq!(names, ["liar@h", "n0@h", "n1@h", "n2@h", "n3@h"], "all agree");
-            assert_eq!(world.states(i)[0].1, MemberState::Down, "it was met, and is remembered");
+            assert_eq!(
+                world.states(i)[0].1,
+                MemberState::Down,
+                "the reporter was met and is remembered"
+            );
         }
         world.run(HOUR_US);
     }
@@ -483,7 +491,7 @@ fn every_change_of_the_view_is_counted() {
 }
 
 #[test]
-fn a_member_that_turns_provisional_is_none_until_it_has_yielded() {
+fn a_member_that_becomes_provisional_is_no_member_until_it_yields() {
     let mut a = membership();
     hear(&mut a, hello(told("b@h", 2, MemberState::Up), vec![]));
     assert!(a.form(false));
@@ -508,7 +516,7 @@ fn a_member_that_turns_provisional_is_none_until_it_has_yielded() {
 }
 
 #[test]
-fn what_is_remembered_with_a_cluster_is_waited_for_and_without_one_only_tried() {
+fn nodes_remembered_with_a_cluster_are_waited_for_others_only_tried() {
     let known = |name: &str| Known {
         name: Atom::new(name),
         creation: 7,
@@ -522,9 +530,17 @@ fn what_is_remembered_with_a_cluster_is_waited_for_and_without_one_only_tried() 
     let mut a = membership();
     a.recall(&of(Some(ClusterId(5))));
     a.draw(ClusterId(9));
-    assert_eq!(a.identity().0, Identity::remembered(ClusterId(5)), "it draws none");
+    assert_eq!(
+        a.identity().0,
+        Identity::remembered(ClusterId(5)),
+        "it keeps the remembered id"
+    );
     assert_eq!(state(&a, "b@h"), Some(MemberState::Down));
-    assert_eq!(a.dial(0, 8), [(Atom::new("b@h"), Some(9100))], "and not itself");
+    assert_eq!(
+        a.dial(0, 8),
+        [(Atom::new("b@h"), Some(9100))],
+        "the node does not dial itself"
+    );
     assert_eq!(a.memory().members, [known("b@h")]);
     assert_eq!(
         a.forget(&Atom::new("b@h")),
@@ -539,7 +555,7 @@ fn what_is_remembered_with_a_cluster_is_waited_for_and_without_one_only_tried() 
         assert_eq!(a.dial(u64::MAX / 2, 8), [(Atom::new("b@h"), Some(9100))]);
         a.unreachable(&Atom::new("b@h"), 0, 0);
     }
-    assert_eq!(a.dial(u64::MAX / 2, 8), [], "some tries");
+    assert_eq!(a.dial(u64::MAX / 2, 8), [], "it was tried often enough");
 }
 
 fn told_at(name: &str, creation: u32, state: MemberState, port: u16) -> Told {

@@ -1,7 +1,7 @@
 //! [`Child`]: how a supervisor starts a child, and how it stops one.
 //!
-//! To stop a child its link is cut, so that no exit signal comes of it any more, and a monitor says when it is gone:
-//! exactly one message, whatever the child does about its own links.
+//! To stop a child, the supervisor unlinks it, so that no exit signal comes from it any more. A monitor reports its
+//! end: exactly one message, whatever the child does with its own links.
 
 use super::restarts::Restart;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 use alloc::{boxed::Box, string::String};
 use wire::etf::{Atom, Pid, Ref, Term};
 
-/// How long a worker may take to shut down, unless told otherwise.
+/// Default time for a worker to shut down.
 const SHUTDOWN_US: u64 = 5_000_000;
 
 /// How a child is stopped.
@@ -21,22 +21,22 @@ const SHUTDOWN_US: u64 = 5_000_000;
 pub enum Shutdown {
     /// With `kill`, at once.
     BrutalKill,
-    /// With `shutdown`, and with `kill` if it is still there after so many microseconds.
+    /// With `shutdown`, and after this many microseconds with `kill`.
     Within(u64),
-    /// With `shutdown`, however long it takes. Meant for supervisors.
+    /// With `shutdown`, without a time limit. Meant for supervisors.
     Infinity,
 }
 
-/// What a child is.
+/// The kind of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// No supervisor.
+    /// Not a supervisor.
     Worker,
     /// A supervisor.
     Supervisor,
 }
 
-/// Starts a process linked to the supervisor that runs it.
+/// Starts a process and links it to the supervisor that calls this.
 pub type Start<P> = Box<dyn FnMut(&mut Context<'_, P>) -> Result<Pid, Term>>;
 
 /// How to start, restart and stop a child.
@@ -49,12 +49,12 @@ pub struct Child<P: Payload> {
 }
 
 impl<P: Payload> Child<P> {
-    /// A permanent worker that `make` makes anew for each start.
+    /// A permanent worker. `make` makes a new process for each start.
     pub fn new(id: impl Into<Term>, mut make: impl FnMut() -> Box<dyn Process<P>> + 'static) -> Self {
         Self::with_start(id, move |ctx| ctx.start_link(None, make()))
     }
 
-    /// A permanent worker, a server that `make` makes anew for each start, registered under `name`.
+    /// A permanent worker, registered under `name`. `make` makes a new server for each start.
     pub fn server<G: GenServer<P>>(name: &str, mut make: impl FnMut() -> G + 'static) -> Self {
         let registered = String::from(name);
         Self::with_start(Atom::new(name), move |ctx| {
@@ -62,7 +62,7 @@ impl<P: Payload> Child<P> {
         })
     }
 
-    /// A permanent worker that `start` starts and links to the supervisor, in whose name it runs.
+    /// A permanent worker. `start` starts it and links it to the supervisor, in whose name it runs.
     pub fn with_start(
         id: impl Into<Term>,
         start: impl FnMut(&mut Context<'_, P>) -> Result<Pid, Term> + 'static,
@@ -76,33 +76,33 @@ impl<P: Payload> Child<P> {
         }
     }
 
-    /// Starts it. A panic of what starts it is a start that failed.
+    /// Starts the child. A panic counts as a failed start.
     pub(super) fn bring_up(&mut self, ctx: &mut Context<'_, P>) -> Result<Pid, Term> {
         ctx.caught(|ctx| (self.start)(ctx)).unwrap_or_else(Err)
     }
 
-    /// When it is started again.
+    /// Sets when it is restarted.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.restart = restart;
         self
     }
 
-    /// How it is stopped.
+    /// Sets how it is stopped.
     #[must_use]
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = shutdown;
         self
     }
 
-    /// It is a supervisor, and has all the time it needs to shut down.
+    /// Marks it as a supervisor, which has unlimited time to shut down.
     #[must_use]
     pub fn supervisor(mut self) -> Self {
         self.kind = Kind::Supervisor;
         self.shutdown(Shutdown::Infinity)
     }
 
-    /// As `which_children` lists it: `{Id, Child, Kind, Modules}`.
+    /// The child as `which_children` lists it: `{Id, Child, Kind, Modules}`.
     pub(super) fn listed(&self, id: Term, child: Term) -> Term {
         let kind = match self.kind {
             Kind::Worker => Term::atom("worker"),
@@ -112,7 +112,7 @@ impl<P: Payload> Child<P> {
     }
 }
 
-/// The answer of `count_children`, out of what each child is and whether it runs.
+/// The answer to `count_children`, from the kind of each child and whether it runs.
 pub(super) fn counted(children: impl Iterator<Item = (Kind, bool)>) -> Term {
     let [mut specs, mut active, mut supervisors] = [0_usize; 3];
     for (kind, is_active) in children {
@@ -129,7 +129,7 @@ pub(super) fn counted(children: impl Iterator<Item = (Kind, bool)>) -> Term {
     Term::list(counts.map(|(what, count)| Term::from((Term::atom(what), count))))
 }
 
-/// A child on its way out.
+/// A child that is being stopped.
 #[derive(Debug)]
 pub(super) struct Stopping {
     pid: Pid,
@@ -139,7 +139,7 @@ pub(super) struct Stopping {
 }
 
 impl Stopping {
-    /// Asks a child to go. A timer comes back with `token` when it takes too long: then call `overdue`.
+    /// Asks a child to end. If it takes too long, a timer comes with `token`: then call `overdue`.
     pub(super) fn begin<P: Payload>(ctx: &mut Context<'_, P>, pid: Pid, shutdown: Shutdown, token: u64) -> Self {
         ctx.unlink(&pid);
         let monitor = ctx.monitor(&Address::Pid(pid.clone()));
@@ -157,7 +157,7 @@ impl Stopping {
         }
     }
 
-    /// A timer fired: if it is the one of this child, its time is over.
+    /// A timer fired. If it is the timer of this child, the child is killed.
     pub(super) fn overdue<P: Payload>(&mut self, ctx: &mut Context<'_, P>, token: u64) {
         if self.token == token && self.timer.take().is_some() {
             ctx.exit_other(&self.pid, Term::atom("kill"));
@@ -168,7 +168,7 @@ impl Stopping {
         &self.pid
     }
 
-    /// Whether this DOWN is its end.
+    /// Whether this DOWN reports its end.
     pub(super) fn has_ended<P: Payload>(&self, ctx: &mut Context<'_, P>, monitor: &Ref) -> bool {
         let has_ended = self.monitor == *monitor;
         if let (true, Some(timer)) = (has_ended, self.timer) {

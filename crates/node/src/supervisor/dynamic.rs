@@ -1,11 +1,11 @@
-//! [`DynamicSupervisor`]: many children of one making, started on demand, stopped all at the same time.
+//! [`DynamicSupervisor`]: many children made by one function, started on demand, and stopped all at the same time.
 //!
-//! - Children have no ids and no order; each end concerns that child alone.
-//! - Calls, as of Elixir's `DynamicSupervisor`: `{start_child, Args}` → `{ok, Pid}`, `{error, max_children}` or
-//!   `{error, Reason}`; `{terminate_child, Pid}`, `which_children`, `count_children`. `Args` is whatever term the
-//!   function that makes the children understands.
-//! - A child that does not come up in a restart is tried again, each time counted as one more restart. It counts as a
-//!   child meanwhile.
+//! - Children have no ids and no order. The end of one does not affect the others.
+//! - It supports these calls of Elixir's `DynamicSupervisor`: `{start_child, Args}` → `{ok, Pid}`, `{error,
+//!   max_children}` or `{error, Reason}`; `{terminate_child, Pid}`, `which_children`, `count_children`. `Args` is any
+//!   term that the function which makes the children understands.
+//! - A child that does not start in a restart is tried again. Each try counts as one more restart. It counts as a child
+//!   meanwhile.
 
 use super::{
     Asked, CHILDREN_MAX, Intensity, Restarts, Strategy, Verdict, asked,
@@ -25,12 +25,12 @@ pub struct DynamicSupervisor<P: Payload> {
     restarts: Restarts,
     children_max: usize,
     make_child: super::MakeChild<P>,
-    /// By number, in the order of their start.
+    /// The children by number, in the order of their start.
     children: BTreeMap<u64, Held<P>>,
-    /// The numbers of those that run or stop.
+    /// The numbers of children that run or are being stopped.
     numbers: BTreeMap<Pid, u64>,
     next: u64,
-    /// The reason of the end, once all children are gone.
+    /// The exit reason, for when all children are gone.
     ending: Option<Term>,
 }
 
@@ -42,7 +42,7 @@ struct Held<P: Payload> {
 enum State {
     Running(Pid),
     Restarting,
-    /// Whoever asked for it is answered at its end.
+    /// The requester, if there is one, is answered when the child has ended.
     Stopping(Stopping, Option<From>),
 }
 
@@ -57,8 +57,8 @@ impl State {
 }
 
 impl<P: Payload> DynamicSupervisor<P> {
-    /// A supervisor of up to `children_max` children, and never more than [`CHILDREN_MAX`]; `make` makes them out of
-    /// what `start_child` was given, or `None` if it does not understand it.
+    /// A supervisor of up to `children_max` children, and never more than [`CHILDREN_MAX`]. `make` makes a child from
+    /// the arguments of `start_child`, or returns `None` if it does not understand them.
     pub fn new(
         intensity: Intensity,
         children_max: usize,
@@ -121,7 +121,7 @@ impl<P: Payload> DynamicSupervisor<P> {
 
     fn carry_out(&mut self, ctx: &mut Context<'_, P>, number: u64, verdict: &Verdict) {
         match verdict {
-            // Without an id nobody could start it again.
+            // A child without an id could not be restarted by a call.
             Verdict::Keep | Verdict::Forget => drop(self.children.remove(&number)),
             Verdict::Restart(_) => self.restart(ctx, number),
             Verdict::GiveUp => {
@@ -262,7 +262,7 @@ impl<P: Payload> Process<P> for DynamicSupervisor<P> {
                 Asked::Call(from, request) => self.call(ctx, from, &request),
                 Asked::Nothing => {}
             },
-            // Nothing else concerns a supervisor.
+            // Other messages do not concern a supervisor.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! [`Restarts`]: what the end of a child means. It decides and sends nothing.
+//! [`Restarts`]: what to do when a child ends. It only decides; it sends nothing.
 //!
 //! Source: *Supervisor Behaviour* in the OTP design principles.
 
@@ -6,32 +6,32 @@ use alloc::collections::VecDeque;
 use core::ops::Range;
 use wire::etf::Term;
 
-/// Which children share the fate of one that ended.
+/// Which other children are restarted with one that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// None.
+    /// No other child.
     OneForOne,
-    /// All.
+    /// All other children.
     OneForAll,
-    /// Those that were started after it.
+    /// The children that were started after it.
     RestForOne,
 }
 
-/// Whether a child is started again.
+/// Whether a child is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     /// Always.
     Permanent,
     /// Unless it ended with `normal`, `shutdown` or `{shutdown, _}`.
     Transient,
-    /// Never; it is forgotten.
+    /// Never. It is removed.
     Temporary,
 }
 
-/// How many restarts are too many: more than `restarts_max` within `period_us` microseconds.
+/// The limit of restarts: at most `restarts_max` within `period_us` microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intensity {
-    /// Restarts within the period that are still borne.
+    /// Most restarts within the period.
     pub restarts_max: u32,
     /// The period in microseconds.
     pub period_us: u64,
@@ -47,30 +47,30 @@ impl Default for Intensity {
     }
 }
 
-/// What is to be done about an end.
+/// What to do when a child ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing: it stays listed, without a process.
+    /// Nothing. The child stays listed, without a process.
     Keep,
-    /// It is no longer listed.
+    /// The child is removed.
     Forget,
-    /// These children, by their order, are stopped, as far as they run, and started again.
+    /// The children at these places are stopped, if they run, and started again.
     Restart(Range<usize>),
     /// The supervisor stops all its children and ends.
     GiveUp,
 }
 
-/// The restarts of one supervisor.
+/// The recent restarts of one supervisor.
 #[derive(Clone, Debug)]
 pub struct Restarts {
     strategy: Strategy,
     intensity: Intensity,
-    /// When the last ones were, in microseconds; at most `restarts_max` and one.
+    /// The times of the last restarts, in microseconds: at most `restarts_max` and one more.
     times_us: VecDeque<u64>,
 }
 
 impl Restarts {
-    /// No restart so far.
+    /// A supervisor without restarts so far.
     pub fn new(strategy: Strategy, intensity: Intensity) -> Self {
         Self {
             strategy,
@@ -79,7 +79,7 @@ impl Restarts {
         }
     }
 
-    /// The child at `index` of `count` has ended. Times do not go back.
+    /// The child at `index` of `count` has ended. Times must not go back.
     pub fn ended(&mut self, now_us: u64, index: usize, count: usize, restart: Restart, reason: &Term) -> Verdict {
         match restart {
             Restart::Permanent => self.again(now_us, index, count),
@@ -89,7 +89,7 @@ impl Restarts {
         }
     }
 
-    /// The child at `index` of `count` is to be started again, or was and did not come up: one more restart.
+    /// The child at `index` of `count` must be restarted, or was and did not start. Counts one more restart.
     pub fn again(&mut self, now_us: u64, index: usize, count: usize) -> Verdict {
         if !self.bear(now_us) {
             return Verdict::GiveUp;
@@ -101,7 +101,7 @@ impl Restarts {
         })
     }
 
-    /// Counts a restart; false if it is one too many.
+    /// Counts a restart. Returns false if it is one too many.
     fn bear(&mut self, now_us: u64) -> bool {
         let Intensity {
             restarts_max,
@@ -120,7 +120,7 @@ impl Restarts {
     }
 }
 
-/// Whether this is the reason of an end in good order.
+/// Whether this is the exit reason of an orderly end.
 pub fn is_orderly(reason: &Term) -> bool {
     let is_tagged = matches!(reason.as_tuple(), Some([word, _]) if word.is_atom("shutdown"));
     reason.is_atom("normal") || reason.is_atom("shutdown") || is_tagged
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn who_shares_the_fate() {
+    fn the_strategy_says_which_children_are_restarted() {
         let table = [
             (Strategy::OneForOne, 2..3),
             (Strategy::OneForAll, 0..5),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_after_what() {
+    fn the_restart_type_says_which_ends_lead_to_a_restart() {
         let shutdown = || Term::atom("shutdown");
         let tagged: Term = (shutdown(), 1).into();
         let lookalike: Term = (shutdown(), 1, 2).into();
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(restarts.again(0, 0, 1), Verdict::GiveUp);
     }
 
-    /// Against the definition: one too many if, with this one, more than the bound lie within the period.
+    /// Compared with the definition: it is one too many if, with this one, more than the limit are within the period.
     #[test]
     fn gives_up_exactly_when_the_definition_says() {
         let mut state = 1_u64;
@@ -214,6 +214,6 @@ mod tests {
                 }
             }
         }
-        assert!((50..300).contains(&given_up), "both ways are met: {given_up}");
+        assert!((50..300).contains(&given_up), "both results occur: {given_up}");
     }
 }

@@ -1,4 +1,4 @@
-//! One node, and one real `erl` to test it against.
+//! One node, and one real `erl` to test it with.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of it")]
 
 #[path = "../shell/mod.rs"]
@@ -19,17 +19,17 @@ pub fn beam(name: &str) -> Address {
     }
 }
 
-/// Our node, which runs what `prepare` gives it.
+/// A salp node, after `prepare` has added its processes.
 pub fn ours(hidden: bool, prepare: impl FnOnce(&mut Node<Nothing>)) -> Shell {
     Shell::new(OURS, 0, hidden, prepare)
 }
 
-/// Their `erl`, which runs this; None if there is none.
+/// An `erl` that runs this program; None if there is no `erl`.
 pub fn theirs(shell: &Shell, program: &str) -> Option<Child> {
     shell.erl("-name", THEIRS, program)
 }
 
-/// Every line must come to `ok`, and the one connection must have ended for this reason.
+/// Checks that every line evaluates to `ok`, and that the only connection has ended for this reason.
 pub fn check(shell: &mut Shell, lines: &[&str], counts_down: &str) {
     if !is_there() {
         return;

@@ -1,7 +1,7 @@
-//! Nodes in one thread, joined by a network that moves their effects to the others' inputs after a fixed delay, in an
-//! order that depends on nothing but the seeds. What is no wire's is kept, to be looked at.
+//! Nodes in one thread. A network passes their effects to the inputs of other nodes after a fixed delay. The order
+//! depends only on the seeds. Effects that do not concern the network are kept, so that tests can read them.
 //!
-//! It knows nothing of what the nodes run: `store`'s tests have it too.
+//! It does not depend on what the nodes run: the tests of `store` use it too.
 
 use node::{Atom, ConnectionId, Context, Effect, Event, Input, Memory, Message, Node, Payload, Pid, Time};
 use std::{
@@ -15,10 +15,10 @@ const WALL_MS: u64 = 1_700_000_000_000;
 
 struct Machine<P: Payload> {
     node: Node<P>,
-    /// The far end of each connection.
+    /// The other end of each connection.
     far: BTreeMap<ConnectionId, (Atom, ConnectionId)>,
     accepts: u64,
-    /// Stopped by a signal: its inputs wait.
+    /// Whether it is stopped by a signal: its inputs wait.
     is_stopped: bool,
     events: Vec<Event>,
     memory: Option<Memory>,
@@ -32,15 +32,15 @@ pub struct Lan<P: Payload> {
     /// Inputs on their way, by time and order.
     travelling: BTreeMap<(u64, u64), (Atom, Input<P>)>,
     sequence: u64,
-    /// From whom, to whom nothing comes through, and nobody is dialled either way.
+    /// Pairs (from, to) between which nothing is delivered. Neither of the two can dial the other.
     deaf: BTreeSet<(Atom, Atom)>,
-    /// What did not.
+    /// Inputs that were not delivered because of that.
     held_back: Vec<(Atom, Input<P>)>,
-    /// When who dialled whom.
+    /// All dials: time, dialling node, dialled node.
     pub dials: Vec<(u64, Atom, Atom)>,
-    /// By how many milliseconds a machine's wall clock is ahead of the others'.
+    /// How many milliseconds a machine's wall clock is ahead of the others.
     pub walls_ahead_ms: BTreeMap<Atom, i64>,
-    /// Every effect of every node, for comparison, if somebody wants to compare.
+    /// Every effect of every node, for comparison, if a test wants it.
     pub trace: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl<P: Payload> Lan<P> {
         }
     }
 
-    /// What the clocks of a machine show.
+    /// The clocks of a machine.
     pub fn now_at(&self, name: &Atom) -> Time {
         let mut now = self.now();
         let ahead_ms = self.walls_ahead_ms.get(name).copied().unwrap_or(0);
@@ -78,7 +78,7 @@ impl<P: Payload> Lan<P> {
         self.machines.get_mut(name).unwrap()
     }
 
-    // Strikes
+    // Faults
 
     /// Starts a node.
     pub fn start(&mut self, name: &Atom, node: Node<P>) {
@@ -91,11 +91,15 @@ impl<P: Payload> Lan<P> {
             memory: None,
             delivered: Vec::new(),
         };
-        assert!(self.machines.insert(name.clone(), machine).is_none(), "it runs already");
+        assert!(
+            self.machines.insert(name.clone(), machine).is_none(),
+            "the node runs already"
+        );
         self.input(name, Input::Start);
     }
 
-    /// The node is gone. With `quietly`, as if its cable was cut; else its sockets are closed.
+    /// The node dies. With `quietly`, its peers notice nothing, as if its cable was cut; otherwise its sockets are
+    /// closed.
     pub fn kill(&mut self, name: &Atom, quietly: bool) {
         let machine = self.machines.remove(name).unwrap();
         for (far, connection) in machine.far.into_values() {
@@ -110,23 +114,23 @@ impl<P: Payload> Lan<P> {
         self.machine(name).is_stopped = true;
     }
 
-    /// SIGCONT: what waited comes in now.
+    /// SIGCONT: the waiting inputs are handled now.
     pub fn resume(&mut self, name: &Atom) {
         self.machine(name).is_stopped = false;
     }
 
-    /// From now on `to` does not hear `from`.
+    /// From now on, nothing from `from` is delivered to `to`.
     pub fn deafen(&mut self, from: &Atom, to: &Atom) {
         self.deaf.insert((from.clone(), to.clone()));
     }
 
-    /// All hear each other again, but not what was said meanwhile.
+    /// All nodes reach each other again. Inputs held back are lost.
     pub fn heal(&mut self) {
         self.deaf.clear();
         self.held_back.clear();
     }
 
-    /// All hear each other again, and now what was said meanwhile.
+    /// All nodes reach each other again. Inputs held back are delivered now.
     pub fn hear(&mut self) {
         self.deaf.clear();
         for (to, input) in mem::take(&mut self.held_back) {
@@ -145,7 +149,7 @@ impl<P: Payload> Lan<P> {
         }
     }
 
-    /// The same, and until they hear each other again there are no others.
+    /// Closes their connections, and keeps them from making new ones until [`Lan::heal`] or [`Lan::hear`].
     pub fn part(&mut self, a: &Atom, b: &Atom) {
         self.cut(a, b);
         self.deafen(a, b);
@@ -170,7 +174,7 @@ impl<P: Payload> Lan<P> {
         self.carry_out(name, effects);
     }
 
-    /// Acts in the name of an adopted process.
+    /// Acts as an adopted process.
     pub fn act<R>(&mut self, name: &Atom, pid: &Pid, action: impl FnOnce(&mut Context<'_, P>) -> R) -> R {
         let now = self.now_at(name);
         let mut effects = Vec::new();
@@ -225,7 +229,7 @@ impl<P: Payload> Lan<P> {
 
     fn far(&self, name: &Atom, connection: ConnectionId) -> Option<(Atom, ConnectionId)> {
         let far = self.machines.get(name)?.far.get(&connection)?;
-        // Not if the other side closed it, or is an earlier life of its name.
+        // None if the other side has closed the connection, or is an earlier life of its name.
         let back = self.machines.get(&far.0)?.far.get(&far.1)?;
         (*back == (name.clone(), connection)).then(|| far.clone())
     }
@@ -286,9 +290,9 @@ impl<P: Payload> Lan<P> {
         }
     }
 
-    // What one sees
+    // Reading
 
-    /// Those that run and are not stopped.
+    /// The nodes that run and are not stopped.
     pub fn running(&self) -> Vec<Atom> {
         let runs = |(name, machine): (&Atom, &Machine<P>)| (!machine.is_stopped).then(|| name.clone());
         self.machines.iter().filter_map(runs).collect()
@@ -298,17 +302,17 @@ impl<P: Payload> Lan<P> {
         &self.machines[name].events
     }
 
-    /// What a node was last to remember.
+    /// The memory that a node last asked to write down.
     pub fn memory(&self, name: &Atom) -> Memory {
         self.machines[name].memory.clone().unwrap_or_default()
     }
 
-    /// What came for adopted processes and was not taken away.
+    /// Messages for adopted processes that no test has taken yet.
     pub fn delivered(&self, name: &Atom) -> &[(Pid, Message<P>)] {
         &self.machines[name].delivered
     }
 
-    /// The same, to take some away.
+    /// The same, so that a test can take some.
     pub fn delivered_mut(&mut self, name: &Atom) -> &mut Vec<(Pid, Message<P>)> {
         &mut self.machine(name).delivered
     }

@@ -1,4 +1,4 @@
-//! Nodes on a [`Lan`], and processes to run there.
+//! Nodes on a [`Lan`], and processes for tests.
 #![allow(
     clippy::type_complexity,
     dead_code,
@@ -29,7 +29,7 @@ impl Payload for Word {}
 
 pub type Ctx<'a, 'b> = &'a mut Context<'b, Word>;
 
-/// A process of two closures.
+/// A process made of two closures.
 pub struct Scripted {
     pub start: Box<dyn FnMut(Ctx<'_, '_>)>,
     pub handle: Box<dyn FnMut(Ctx<'_, '_>, Message<Word>)>,
@@ -52,10 +52,10 @@ pub fn scripted(handle: impl FnMut(Ctx<'_, '_>, Message<Word>) + 'static) -> Box
     })
 }
 
-/// What a process saw, one line per message.
+/// The messages of a process, one line each.
 pub type Log = Rc<RefCell<Vec<String>>>;
 
-/// A process that begins with `start`, and from then on writes down what it is sent.
+/// A process that runs `start`, and then records its messages.
 pub fn witness(start: impl FnMut(Ctx<'_, '_>) + 'static) -> (Box<Scripted>, Log) {
     let log = Log::default();
     let written = log.clone();
@@ -71,7 +71,7 @@ pub fn witness(start: impl FnMut(Ctx<'_, '_>) + 'static) -> (Box<Scripted>, Log)
     )
 }
 
-/// A message without what differs from run to run.
+/// A message as text, without parts that differ between runs.
 pub fn line(message: &Message<Word>) -> String {
     let place = |address: &Address| match address {
         Address::Pid(pid) => format!("pid@{}", pid.node.as_str()),
@@ -122,7 +122,7 @@ pub fn config(node: &str, join: &[&str]) -> Config {
     }
 }
 
-/// [`Lan`] for nodes that are called by the first part of their name.
+/// A [`Lan`] whose nodes are addressed by the first part of their name.
 pub struct Net(Lan<Word>);
 
 impl Deref for Net {
@@ -153,7 +153,7 @@ impl Net {
         });
     }
 
-    /// Starts a node that has what `furnish` gives it.
+    /// Starts a node after `furnish` has prepared it.
     pub fn start_with(&mut self, config: Config, seed: u64, furnish: impl FnOnce(&mut Node<Word>)) {
         let name = config.name.clone();
         let mut node = Node::new(config, seed);
@@ -161,7 +161,7 @@ impl Net {
         self.0.start(&name, node);
     }
 
-    /// Two connected nodes that run these processes.
+    /// Two connected nodes with these processes.
     pub fn pair(a: Vec<(&str, Box<Scripted>)>, b: Vec<(&str, Box<Scripted>)>) -> Self {
         let mut net = Self::new();
         net.start(config("b", &[]), 2, b);
@@ -191,7 +191,7 @@ impl Net {
         self.0.part(&name(a), &name(b));
     }
 
-    /// A term from nobody to a registered process.
+    /// Sends a term without a sender to a registered process.
     pub fn tell(&mut self, node: &str, process: &str, term: Term) {
         let to = Address::Name(Atom::new(process));
         let message = Message::Term { from: None, term };
@@ -211,19 +211,19 @@ impl Net {
         self.0.run_us(ms * 1000);
     }
 
-    // What one sees
+    // Reading
 
     pub fn events(&self, node: &str) -> &[Event] {
         self.0.events(&name(node))
     }
 
-    /// What came for adopted processes since the last look.
+    /// Messages for adopted processes since the last call.
     pub fn delivered(&mut self, node: &str) -> Vec<String> {
         let delivered = self.0.delivered_mut(&name(node)).drain(..);
         delivered.map(|(_, message)| line(&message)).collect()
     }
 
-    /// What one node thinks of another, by its events.
+    /// The state of a node as another one last reported it in an event.
     pub fn state(&self, node: &str, other: &str) -> Option<MemberState> {
         self.member(node, other).map(|member| member.state)
     }

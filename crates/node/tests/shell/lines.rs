@@ -1,9 +1,9 @@
-//! Lines of Erlang that must each come to `ok`.
+//! Lines of Erlang that must each evaluate to `ok`.
 //!
 //! The tests of the node and of the server share this file.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of it")]
 
-/// The program that runs these lines, after what `prelude` binds, and prints what each came to.
+/// The program that runs these lines after the bindings in `prelude`, and prints the result of each.
 pub fn program(prelude: &str, lines: &[&str]) -> String {
     let steps: Vec<String> = lines
         .iter()
@@ -13,7 +13,7 @@ pub fn program(prelude: &str, lines: &[&str]) -> String {
     format!("{prelude}, {}, halt().", steps.join(", "))
 }
 
-/// The first of these lines that did not come to `ok`, in what their program printed.
+/// The first of these lines that did not evaluate to `ok`, in the output of the program.
 pub fn failed<'a>(lines: &[&'a str], printed: &str) -> Option<&'a str> {
     let came_to_ok = |number: usize| printed.lines().any(|line| line == format!("{number} ok"));
     (0..lines.len())

@@ -1,7 +1,7 @@
-//! A shell with real sockets for one node: one thread that polls. Peers are found without EPMD, all
-//! under the same port at the address that is the host of their name.
+//! A shell with real sockets for one node: one thread that polls. Peers are found without EPMD. All have the same port,
+//! each at the address that is the host of its name.
 //!
-//! The BEAM is the `erl` on the path, or the one that the environment variable `SALP_TEST_ERL` names.
+//! The BEAM is the `erl` on the path, or the one in the environment variable `SALP_TEST_ERL`.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -29,9 +29,9 @@ pub use lines::program;
 pub struct Nothing;
 impl Payload for Nothing {}
 
-/// The `erl` to test with, if not the one on the path. One that is named must be there.
+/// The `erl` to test with, if it is not the one on the path. If it is set, it must exist.
 const TEST_ERL: &str = "SALP_TEST_ERL";
-/// How long anything may take.
+/// Longest time for any step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Shell {
@@ -41,7 +41,7 @@ pub struct Shell {
     sockets: BTreeMap<ConnectionId, (TcpStream, Vec<u8>)>,
     accepts: u64,
     begin: Instant,
-    /// If there is one, all that was received goes in there.
+    /// If set, all received bytes are also stored here.
     pub tap: Option<Vec<u8>>,
 }
 
@@ -50,13 +50,13 @@ fn host(node: &str) -> &str {
 }
 
 impl Shell {
-    /// A node of this name that `prepare` has filled with processes. With the port of another node the
-    /// two find each other.
+    /// A node with this name, after `prepare` has added its processes. With the port of another node, the two find each
+    /// other.
     pub fn new(name: &str, port: u16, hidden: bool, prepare: impl FnOnce(&mut Node<Nothing>)) -> Self {
         Self::ticking(name, port, hidden, 8000, prepare)
     }
 
-    /// With another tick time than that of [`Shell::new`].
+    /// With a different tick time from [`Shell::new`].
     pub fn ticking(
         name: &str,
         port: u16,
@@ -92,7 +92,7 @@ impl Shell {
         shell
     }
 
-    /// The port of this node and all its peers.
+    /// The port of this node and of all its peers.
     pub fn port(&self) -> u16 {
         self.listener.local_addr().unwrap().port()
     }
@@ -112,7 +112,7 @@ impl Shell {
         self.carry_out(effects);
     }
 
-    /// Acts in the name of an adopted process.
+    /// Acts as an adopted process.
     pub fn act<R>(&mut self, process: &Pid, action: impl FnOnce(&mut Context<'_, Nothing>) -> R) -> R {
         let now = self.now();
         let mut effects = Vec::new();
@@ -156,7 +156,7 @@ impl Shell {
         self.sockets.insert(connection, (socket, Vec::new()));
     }
 
-    /// Writes what it can of a connection, and tells how much that was.
+    /// Writes as much as possible of a connection's output. Returns how much that was.
     fn pump(&mut self, connection: ConnectionId) -> usize {
         let Some((socket, output)) = self.sockets.get_mut(&connection) else {
             return 0;
@@ -208,7 +208,7 @@ impl Shell {
         thread::sleep(Duration::from_micros(200));
     }
 
-    /// Polls until something is so.
+    /// Polls until `is_so` returns true.
     #[track_caller]
     pub fn wait(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
@@ -218,18 +218,19 @@ impl Shell {
         }
     }
 
-    /// Starts an `erl` of this name that can reach us and runs this; None if there is no `erl`.
-    /// `-name` or, for a host without a dot, `-sname`.
+    /// Starts an `erl` with this name that can reach the node and runs this program; None if there is no `erl`. `flag`
+    /// is `-name` or, for a host without a dot, `-sname`.
     pub fn erl(&self, flag: &str, name: &str, program: &str) -> Option<Child> {
         self.erl_with(&[], flag, name, program)
     }
 
-    /// With further flags, such as those of its kernel.
+    /// With additional flags, such as those of the kernel.
     pub fn erl_with(&self, flags: &[&str], flag: &str, name: &str, program: &str) -> Option<Child> {
         self.start(erl(), flags, flag, name, program)
     }
 
-    /// As [`Shell::erl`], but always the `erl` on the path: where `SALP_TEST_ERL` names another release, the two meet.
+    /// Like [`Shell::erl`], but always with the `erl` on the path. If `SALP_TEST_ERL` names another release, both
+    /// releases meet.
     pub fn other_erl(&self, flag: &str, name: &str, program: &str) -> Option<Child> {
         self.start(Command::new("erl"), &[], flag, name, program)
     }
@@ -254,7 +255,7 @@ impl Shell {
         }
     }
 
-    /// Runs until the `erl` has ended; what it printed.
+    /// Runs until the `erl` has ended. Returns its output.
     pub fn run(&mut self, mut erl: Child) -> String {
         let deadline = Instant::now() + PATIENCE;
         while erl.try_wait().unwrap().is_none() {
@@ -270,14 +271,14 @@ impl Shell {
         printed(erl)
     }
 
-    /// Lets an `erl` run these lines, each an expression that must come to `ok`; `prelude` binds what
-    /// they have in common.
+    /// Makes an `erl` run these lines. Each is an expression that must evaluate to `ok`. `prelude` has their common
+    /// bindings.
     #[track_caller]
     pub fn check(&mut self, flag: &str, name: &str, prelude: &str, lines: &[&str]) {
         self.check_with(&[], flag, name, prelude, lines);
     }
 
-    /// With further flags, such as those of its kernel.
+    /// With additional flags, such as those of the kernel.
     #[track_caller]
     pub fn check_with(&mut self, flags: &[&str], flag: &str, name: &str, prelude: &str, lines: &[&str]) {
         let program = program(prelude, lines);
@@ -288,7 +289,7 @@ impl Shell {
         self.check_ok(lines, &printed);
     }
 
-    /// Every line came to `ok`.
+    /// Checks that every line evaluated to `ok`.
     #[track_caller]
     pub fn check_ok(&self, lines: &[&str], printed: &str) {
         if let Some(line) = lines::failed(lines, printed) {
@@ -297,12 +298,12 @@ impl Shell {
     }
 }
 
-/// The `erl` to test against.
+/// The `erl` to test with.
 fn erl() -> Command {
     Command::new(env::var_os(TEST_ERL).unwrap_or("erl".into()))
 }
 
-/// Whether there is an `erl` to test against. `script/test` installs one.
+/// Whether there is an `erl` to test with. `script/test` installs one.
 pub fn is_there() -> bool {
     let is_there = erl().args(["-noshell", "-s", "erlang", "halt"]).status().is_ok();
     if !is_there {
@@ -315,7 +316,7 @@ pub fn is_there() -> bool {
     is_there
 }
 
-/// What an `erl` printed, once it has ended.
+/// The output of an `erl` that has ended.
 pub fn printed(erl: Child) -> String {
     let mut printed = String::new();
     erl.stdout.unwrap().read_to_string(&mut printed).unwrap();

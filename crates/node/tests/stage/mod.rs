@@ -1,4 +1,4 @@
-//! One node and, at the other end of its only connection, a peer that a test speaks for.
+//! One node and, at the other end of its only connection, a peer whose bytes the test writes.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -22,7 +22,7 @@ use wire::dist::{
 pub struct Nothing;
 impl Payload for Nothing {}
 
-/// Dies of any term; its name is `service`.
+/// Ends at any term. Its name is `service`.
 pub struct Service;
 impl Process<Nothing> for Service {
     fn handle(&mut self, ctx: &mut Context<'_, Nothing>, message: Message<Nothing>) {
@@ -37,18 +37,18 @@ pub struct Stage {
     pub node: Node<Nothing>,
     pub now_us: u64,
     pub reader: Reader,
-    /// What the peer said to be connected.
+    /// What the peer sent in the handshake.
     pub said: Vec<Bytes>,
     /// Signals the node sent to the peer.
     pub heard: Vec<Signal>,
     pub events: Vec<Event>,
-    /// What came to adopted processes.
+    /// Messages for adopted processes.
     pub delivered: Vec<Message<Nothing>>,
     pub closed: Vec<ConnectionId>,
-    /// Whom the node dialled; nobody is there.
+    /// The nodes that the node dialled. None of them exists.
     pub dialled: Vec<Atom>,
     pub service: Pid,
-    /// How the peer shows itself.
+    /// The flags of the peer.
     flags: Flags,
     monitors: u32,
 }
@@ -61,7 +61,7 @@ impl Stage {
         Self::prepared(limits, Flags::HIDDEN, |_| {})
     }
 
-    /// With a visible peer connected, and what `prepare` adds to the node.
+    /// A stage with a visible peer connected, after `prepare` has changed the node.
     pub fn visible(limits: Limits, prepare: impl FnOnce(&mut Node<Nothing>)) -> Self {
         let mut stage = Self::prepared(limits, Flags::VISIBLE, prepare);
         stage.connect();
@@ -102,7 +102,7 @@ impl Stage {
         stage
     }
 
-    /// With a peer `b@net` of creation 9 connected.
+    /// A stage with a peer `b@net` of creation 9 connected.
     pub fn new(limits: Limits) -> Self {
         let mut stage = Self::bare(limits);
         stage.connect();
@@ -146,7 +146,7 @@ impl Stage {
         self.carry_out(now, effects)
     }
 
-    /// Acts in the name of an adopted process.
+    /// Acts as an adopted process.
     pub fn act<R>(&mut self, process: &Pid, action: impl FnOnce(&mut Context<'_, Nothing>) -> R) -> R {
         let now = Time {
             monotonic_us: self.now_us,
@@ -160,7 +160,7 @@ impl Stage {
         result
     }
 
-    /// What goes to the peer.
+    /// Carries out effects. Returns what is sent to the peer.
     fn carry_out(&mut self, now: Time, mut effects: Vec<Effect<Nothing>>) -> Vec<Bytes> {
         self.node.handle(now, Input::Flush, &mut effects);
         let mut sent = Vec::new();
@@ -224,7 +224,7 @@ impl Stage {
         reference
     }
 
-    /// Whether the peer was cut, and for which rule.
+    /// The rule for which the peer's connection was closed, if it was.
     pub fn cut(&self) -> Option<&str> {
         let reason = self.events.iter().find_map(|event| match event {
             Event::PeerCut { reason, .. } => Some(reason.as_str()),
@@ -234,7 +234,7 @@ impl Stage {
         reason
     }
 
-    /// The node still does its work: a monitor of the service is answered when that ends.
+    /// Checks that the node still works: a monitor of the service is answered when the service ends.
     #[track_caller]
     pub fn check_alive(&mut self) {
         if self.closed.contains(&PEER) {

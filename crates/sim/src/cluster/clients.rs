@@ -1,4 +1,4 @@
-//! The clients at work: where they sit, what they send, and what is made of the answers.
+//! The clients at work: which node they use, what they send, and how answers are judged.
 
 use node::{Address, Atom, Input, Message, Pid};
 use store::{ask::Payload, store::NAME};
@@ -13,9 +13,10 @@ use crate::{
     workload::{Place, Question},
 };
 
-/// In the second table a client goes to another node before so many of a thousand batches,
+/// Second table: a client goes to another node before this many of a thousand batches.
 const MOVES: u64 = 30;
-/// and so many of a thousand times to the one that started last: what it knows least is asked most.
+/// When it moves, this many of a thousand times it picks the node that started last, which has had the least time to
+/// learn.
 const TO_YOUNGEST: u64 = 500;
 
 impl World {
@@ -77,7 +78,7 @@ impl World {
         );
     }
 
-    /// The client that a process of a node stands for.
+    /// The client behind this pid of a node.
     pub(super) fn client_of(&mut self, at: usize, life: u64, pid: &Pid) -> Option<usize> {
         let clients = &self.life(at, life)?.clients;
         clients
@@ -113,14 +114,15 @@ impl World {
         self.agenda.after(think_us, Event::Client(client));
     }
 
-    /// A write at level `all` that was acknowledged in time is held by every ready copy, unless there was a cut.
+    /// Checks that a write that was acknowledged in time at level `all` is held by every ready copy, unless the network
+    /// was disturbed.
     fn all_hold(&self, written: &[(usize, usize)], spot: Spot) -> Verdict {
         let asked_us = spot.asked_us;
         if !self.counts(spot.machine) {
             return Ok(());
         }
         let in_time = self.now_us() < asked_us + 1000 * store::config::Config::default().write_timeout_ms;
-        // Nobody waits for a copy that was late before.
+        // The primary does not wait for a copy that was late before.
         let waits = self.plan.table == Table::First
             || self
                 .clusters
@@ -137,7 +139,7 @@ impl World {
         Ok(())
     }
 
-    /// For how long a machine has stood still so far.
+    /// How long a machine has been paused in total so far.
     fn stood_us(&self, machine: usize) -> u64 {
         let machine = &self.machines[machine];
         let paused = machine.life.as_ref().is_some_and(|life| life.paused);
@@ -152,7 +154,7 @@ impl World {
     pub(super) fn check_deadlines(&mut self) {
         let mut deadline_us = store::config::Config::default().request_timeout_ms * 1000 + SLACK_US;
         if self.plan.has(Fault::Sluggish) {
-            // The node may hear of its own time late, and then of the request.
+            // A slow node may handle the tick of its clock late, and the request late again.
             deadline_us += 2 * LATE_US_MAX;
         }
         let now_us = self.now_us();

@@ -1,4 +1,4 @@
-//! The end of a run: faults are over, an operator says what is to be known, and the figures are summed up.
+//! The end of a run: faults stop, an operator tells the nodes what they cannot know, and the results are summed up.
 
 use node::Atom;
 use store::ask::Payload;
@@ -7,7 +7,7 @@ use super::{Tally, World, outsiders::ELSEWHERE};
 use crate::plant::Plant;
 
 impl World {
-    /// No more requests, no more faults; everything that should run runs.
+    /// Ends requests and faults, and starts every node that is to run.
     pub fn mend(&mut self) {
         self.ending = true;
         self.disturbed();
@@ -28,8 +28,9 @@ impl World {
         self.declare();
     }
 
-    /// An operator's word about nodes that have left: who was cut off when they did has not heard it. And about those
-    /// that were given up and run ([`Event::AcceptLoss`]): if two have given up each other, neither dials.
+    /// An operator tells the nodes which nodes have left: a node that was cut off at that time has not received the
+    /// goodbye. The operator also names nodes that were given up but run ([`Event::AcceptLoss`]): if two nodes have
+    /// given up each other, neither dials.
     pub(super) fn declare(&mut self) {
         let known = self.machines.iter().filter(|machine| machine.last_life > 0);
         let is_wanted = |name: &Atom| {
@@ -37,7 +38,7 @@ impl World {
                 .iter()
                 .any(|machine| machine.wanted && machine.name == *name)
         };
-        // The stranger's cluster may be the one that is left: its other node is lost for good.
+        // The stranger's cluster may be the one that is kept. Its other node is lost for good.
         let words: Vec<(Atom, bool)> = known
             .map(|machine| (machine.name.clone(), is_wanted(&machine.name)))
             .chain([(Atom::new(ELSEWHERE), false)])
@@ -49,7 +50,7 @@ impl World {
             };
             for (node, is_wanted) in words.clone() {
                 if !is_wanted {
-                    // It may go on without one that an operator gave up.
+                    // A node may go on without nodes that an operator gave up.
                     let of_it = self.machines.iter().position(|machine| machine.name == node);
                     self.machines[at].birth.told.retain(|told| Some(*told) != of_it);
                 }
@@ -63,7 +64,7 @@ impl World {
         }
     }
 
-    /// Sums up.
+    /// Sums up the results.
     pub fn sum_up(&mut self) -> Tally {
         self.tally.requests = self.workload.requests;
         self.tally.outcomes = self.workload.outcomes;

@@ -1,34 +1,34 @@
-//! What outlives a node: its state file. And what follows from which cluster a node is of: a node that does not fit
-//! ends and is started again, and in the end an operator makes one cluster of what are several.
+//! What outlives a node: its state file. And what follows from the cluster that a node belongs to: a node that does not
+//! fit ends and is started again, and at the end an operator merges several clusters into one.
 
 use node::{Atom, Event as Told, Memory};
 
 use super::{Event, Table, World};
 use crate::clusters::Standing;
 
-/// A disk writes the state file in up to so many microseconds,
+/// Longest time to write the state file, in microseconds.
 const WRITE_US: u64 = 20_000;
-/// and one in so many times in up to
+/// One write in this many may take up to `SLOW_US`.
 const SLOW_ONE_IN: u64 = 20;
 const SLOW_US: u64 = 4_000_000;
-/// A disk is lost with a node in so many of a thousand.
+/// In this many of 1,000 deaths of a node, its disk is lost too.
 const DISK_LOST: u64 = 50;
-/// Longest time after which a supervisor starts a node again that has ended by itself.
+/// Longest time until a supervisor restarts a node that has ended by itself.
 const SUPERVISOR_US: u64 = 5_000_000;
 
-/// The state file of a machine. It is as old as the last write that was done.
+/// The state file of a machine. It has the content of the last completed write.
 #[derive(Clone, Debug, Default)]
 pub struct StateFile {
-    /// A container without a volume: the file ends with its node.
+    /// Whether the node is in a container without a volume: the file is deleted with its node.
     pub is_fleeting: bool,
     written: Memory,
-    /// What is being written, and what is to be written behind it.
+    /// The content that is being written, and the content to be written next.
     writing: Option<Memory>,
     next: Option<Memory>,
 }
 
 impl StateFile {
-    /// That of a machine on which no node has run yet.
+    /// The file of a machine on which no node has run yet.
     pub fn new(is_fleeting: bool) -> Self {
         Self {
             is_fleeting,
@@ -36,23 +36,23 @@ impl StateFile {
         }
     }
 
-    /// What a node finds that starts.
+    /// The content that a starting node finds.
     pub fn read(&self) -> &Memory {
         &self.written
     }
 
-    /// What it must not find again.
+    /// Deletes the file.
     pub fn remove(&mut self) {
         self.written = Memory::default();
         (self.writing, self.next) = (None, None);
     }
 
-    /// Holds this now.
+    /// Writes the content at once.
     pub fn put(&mut self, memory: Memory) {
         self.written = memory;
     }
 
-    /// A node asks for a write. True if it begins now.
+    /// A node asks for a write. Returns true if the write begins now.
     fn ask(&mut self, memory: Memory) -> bool {
         if self.writing.is_some() {
             self.next = Some(memory);
@@ -62,7 +62,7 @@ impl StateFile {
         true
     }
 
-    /// The write is done. True if another one begins.
+    /// The write is complete. Returns true if the next one begins.
     fn done(&mut self) -> bool {
         if let Some(memory) = self.writing.take() {
             self.written = memory;
@@ -71,12 +71,12 @@ impl StateFile {
         self.writing.is_some()
     }
 
-    /// The node ends in order: what it asked for is written.
+    /// The node ends in order: all writes it asked for are completed.
     fn flush(&mut self) {
         while self.done() {}
     }
 
-    /// The process or the machine died: what was not written is lost.
+    /// The process or the machine died: incomplete writes are lost.
     fn drop_writes(&mut self) {
         (self.writing, self.next) = (None, None);
     }
@@ -101,14 +101,14 @@ impl World {
         self.agenda.after(delay_us, Event::Written { machine, life });
     }
 
-    /// A write of a state file is done.
+    /// A write of a state file is complete.
     pub(super) fn written(&mut self, machine: usize, life: u64) {
         if self.life(machine, life).is_some() && self.machines[machine].file.done() {
             self.write_file(machine, life);
         }
     }
 
-    /// A node has just died: what becomes of its state file.
+    /// A node has just died: its state file keeps the last completed write, or is lost.
     pub(super) fn leave_file(&mut self, at: usize) {
         if self.plan.table == Table::First {
             return;
@@ -120,8 +120,8 @@ impl World {
         }
     }
 
-    /// A node has ended by itself and in order. One that left has handed over what it had, unless it said what goes
-    /// with it. One that did not fit may have had parts of copies that it was given by nodes that are dead now.
+    /// A node has ended by itself and in order. A node that left has handed over its copies, unless it reported keys
+    /// that are lost with it. A node that did not fit may have held parts of copies whose other holders are dead now.
     pub(super) fn end(&mut self, machine: usize, life: u64) {
         self.has_answered_all(machine, life);
         let Some(state) = self.life(machine, life) else { return };
@@ -134,8 +134,8 @@ impl World {
         }
     }
 
-    /// The creation of the next life of a node: above the last one, if the machine keeps its state file or has a port
-    /// mapper that goes on; any other one in a container.
+    /// The creation of the node's next life. It is higher than the last one if the machine keeps its state file or its
+    /// port mapper goes on. In a container it may be any other one.
     pub(super) fn next_creation(&mut self, at: usize) -> u32 {
         let last = self.machines[at].creation;
         if self.plan.table == Table::First || !self.machines[at].file.is_fleeting {
@@ -147,7 +147,7 @@ impl World {
 
     // Nodes that do not fit
 
-    /// A node tells that it must end: its supervisor starts it again, with the same settings.
+    /// A node reports that it must end. Its supervisor starts it again, with the same settings.
     pub(super) fn misfit(&mut self, at: usize, life: u64, event: &Told) {
         if !matches!(
             event,
@@ -170,7 +170,7 @@ impl World {
         self.agenda.after(delay_us, Event::Supervise { machine: at, life });
     }
 
-    /// A supervisor starts a node that ended by itself in its life `life`.
+    /// A supervisor restarts a node that ended by itself in its life `life`.
     pub(super) fn supervise(&mut self, at: usize, life: u64) {
         let machine = &self.machines[at];
         let is_over = self.ending && machine.outsider;
@@ -185,15 +185,15 @@ impl World {
         }
     }
 
-    // Which cluster a node is of
+    // Which cluster a node belongs to
 
-    /// What the node on a machine says of itself.
+    /// What the node on a machine reports about itself.
     pub fn standing(&self, at: usize) -> Standing {
         let life = self.machines[at].life.as_ref();
         life.map_or_else(Standing::default, |life| life.standing)
     }
 
-    /// Reads that off its store.
+    /// Reads the standing from the node's store.
     pub(super) fn standing_now(life: &super::Life) -> Standing {
         let store = life.store.borrow();
         let identity = store.identity();
@@ -204,7 +204,7 @@ impl World {
         }
     }
 
-    /// A node says another thing of itself than before.
+    /// A node's standing has changed.
     pub(super) fn stands(&mut self, at: usize) {
         self.regroups = true;
         let (now_us, standing) = (self.now_us(), self.standing(at));
@@ -229,7 +229,7 @@ impl World {
         }
     }
 
-    /// A node throws away what it held. The law: nothing that it has acknowledged.
+    /// A node throws away its data. The law: it has acknowledged none of that data.
     pub(super) fn thrown_away(&mut self, at: usize, before: Standing) {
         self.tally.identity[1] += 1;
         let life = self.machines[at].last_life;
@@ -244,7 +244,7 @@ impl World {
         }
     }
 
-    /// A node tells of its connections.
+    /// A node reports a change of its connections.
     pub(super) fn connections(&mut self, at: usize, life: u64, event: &Told) {
         let now_us = self.now_us();
         match event {
@@ -268,7 +268,7 @@ impl World {
                     let name = self.machines[at].name.clone();
                     self.fail(format!("{}: {why}", name.as_str()));
                 }
-                // For its peers a node that is cut off and whose name another one has taken is dead.
+                // A node that is cut off, and whose name another node has taken, counts as dead for its peers.
                 let is_former = |machine: &super::Machine| machine.name == *node && machine.creation != *creation;
                 let runs = |machine: &super::Machine| machine.life.is_some() && is_former(machine);
                 if let Some(former) = self.machines.iter().position(runs) {
@@ -281,14 +281,14 @@ impl World {
 
     // The operator
 
-    /// An operator has seen in the log that there are several clusters. The one of which most nodes serve is kept. The
-    /// nodes of the others are stopped, their state files are removed, and they start again and are told of all others,
-    /// as the log says.
+    /// An operator has seen in the log that there are several clusters. The operator keeps the cluster in which most
+    /// nodes serve. The nodes of the other clusters are stopped, and their state files are removed. Then they start
+    /// again with the names of all other nodes, as the log advises.
     pub fn reunite(&mut self) {
         if self.plan.table == Table::First {
             return;
         }
-        // A node that was still connected when it was first declared gone was not believed to be.
+        // A peer that was still connected ignored the first declaration that a node is gone. So it is repeated.
         self.declare();
         let standings: Vec<Standing> = (0..self.machines.len()).map(|at| self.standing(at)).collect();
         let Some(kept) = self.clusters.keep(&standings) else {

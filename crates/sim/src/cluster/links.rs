@@ -1,4 +1,4 @@
-//! The faults of the second table: single links, shapes of the network, restarts that know little, nodes that are late,
+//! The faults of the second table: broken links, network shapes, restarts with incomplete names to join, slow nodes,
 //! and interrupted hand-overs.
 
 use std::collections::BTreeSet;
@@ -7,13 +7,13 @@ use node::Atom;
 
 use super::{Event, Fault, Table, World};
 
-/// Longest time by which a node is late.
+/// Longest delay of a slow node.
 pub(super) const LATE_US_MAX: u64 = 2_500_000;
-/// Chunks after one of which a hand-over is interrupted.
+/// A hand-over is interrupted after one of the first chunks, at most this one.
 const FUSE_MAX: u64 = 12;
 
 impl World {
-    /// Carries out a fault of the second table; whether it struck.
+    /// Carries out a fault of the second table. Returns whether it struck.
     pub(super) fn strike_second(&mut self, fault: Fault, machine: usize, running: &[usize]) -> bool {
         let other = self.random.pick(running);
         match fault {
@@ -60,7 +60,8 @@ impl World {
         }
     }
 
-    /// The directions between those nodes, in a drawn order, that are not linked in a shape.
+    /// The directions between nodes that a network shape leaves out. The nodes take their places in the shape in random
+    /// order.
     fn shape(&mut self, running: &[usize], linked: impl Fn(usize, usize, usize) -> bool) -> Vec<(usize, usize)> {
         let mut order = running.to_vec();
         for place in (1..order.len()).rev() {
@@ -86,7 +87,7 @@ impl World {
         true
     }
 
-    /// Both die; `second` is told of `first` alone when they start again.
+    /// Both nodes die. When they start again, `second` gets `first` as its only name to join.
     fn restart_pair(&mut self, first: usize, second: usize, delay_us: u64) -> bool {
         self.wild_death(first);
         self.wild_death(second);
@@ -106,11 +107,11 @@ impl World {
         true
     }
 
-    /// The names that a node is told of when it starts.
+    /// The names that a node is given to join when it starts.
     ///
-    /// In the first table that is nobody for the first node of a cluster that grows from one, and all that are or were
-    /// there and come back for all others. In the second table a restart may name some of them, or one; the state file
-    /// of the node comes on top.
+    /// In the first table, the first node of a cluster that grows from one node gets none. Every other node gets all
+    /// nodes that run or will come back. In the second table, a restart may get only some of these names. The node also
+    /// knows the names in its state file.
     pub(super) fn names_to_join(&mut self, at: usize) -> Vec<Atom> {
         let others = (0..self.machines.len()).filter(|&other| {
             let known = self.plan.all_at_once && other < self.plan.nodes || self.machines[other].last_life > 0;
@@ -135,7 +136,8 @@ impl World {
 
     // Hand-overs
 
-    /// The fuse of a node has burnt down: it has just taken in a chunk that was meant to be the last.
+    /// The fuse of a node has burnt down: the node has just received the chunk after which the hand-over is to be
+    /// interrupted.
     pub(super) fn interrupt(&mut self, at: usize) {
         if self.ending || self.machines[at].life.is_none() {
             return;

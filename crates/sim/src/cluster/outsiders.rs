@@ -1,11 +1,12 @@
-//! Nodes that do not belong to this cluster: a second node under the name of one, and a node of another cluster.
+//! Nodes that do not belong to this cluster: a second node with the name of an existing one, and a node of another
+//! cluster.
 //!
-//! | outsider | comes with | is to |
+//! | outsider | it has | expected |
 //! |---|---|---|
-//! | twin | the name of the first node, and in half of the cases with a copy of its state file | be refused, and end, while the first node is connected; else it is a restart on another machine |
-//! | stranger | a cluster of its own, with values that no client has written | be refused and go on alone |
-//! | | an empty cluster of its own | throw that away and join |
-//! | | the state file of another cluster | end |
+//! | twin | the name of the first node; in half of the runs also a copy of its state file | is refused and ends while the first node is connected; otherwise counts as a restart on another machine |
+//! | stranger | a cluster of its own, with values that no client has written | is refused and goes on alone |
+//! | | an empty cluster of its own | throws that away and joins |
+//! | | the state file of another cluster | ends |
 
 use node::{Address, Atom, ClusterId, Input, Known, Memory, Message};
 use store::{
@@ -16,13 +17,13 @@ use wire::request::Batch;
 
 use super::{Event, Fault, World};
 
-/// For how long an outsider stays.
+/// How long an outsider stays.
 const OUTSIDER_US: u64 = 12_000_000;
 
-/// The other node of the cluster that the state file of a stranger names. It never runs.
+/// The other node of the cluster in a stranger's state file. It never runs.
 pub(super) const ELSEWHERE: &str = "elsewhere@sim";
 
-/// What the stranger comes with.
+/// What the stranger has when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Luggage {
     Values,
@@ -83,7 +84,7 @@ impl World {
         true
     }
 
-    /// The stranger's cluster holds the keys of the clients.
+    /// Fills the stranger's cluster with the keys of the clients.
     fn fill_stranger(&mut self, at: usize) {
         let Some(life) = &mut self.machines[at].life else {
             return;
@@ -98,7 +99,7 @@ impl World {
         self.tell_store(at, number, Payload::Ask(ask));
     }
 
-    /// An operator tells the stranger of a node of this cluster, or that one of the stranger.
+    /// An operator names a node of this cluster to the stranger, or the stranger to a node of this cluster.
     fn introduce(&mut self, at: usize) {
         let meet_us = self.random.between(100_000, 3_000_000);
         let running: Vec<usize> = self
@@ -125,7 +126,7 @@ impl World {
         self.agenda.after(meet_us, Event::Give { machine, life, input });
     }
 
-    /// An outsider is no more. What it alone held goes with it, if it had become a member.
+    /// Removes an outsider. If it had become a member, data that it alone held is lost.
     pub(super) fn expel(&mut self, at: usize) {
         self.machines[at].wanted = false;
         if self.machines[at].life.is_some() {
@@ -137,7 +138,7 @@ impl World {
         }
     }
 
-    /// The machine of this name that a dial from another one reaches; of two, any one that runs.
+    /// The machine with this name that a dial from another machine reaches. If two have the name, either one that runs.
     pub(super) fn machine_of(&mut self, from: usize, name: &Atom) -> Option<usize> {
         let named = |at: &usize| *at != from && self.machines[*at].name == *name;
         let mut found: Vec<usize> = (0..self.machines.len()).filter(named).collect();

@@ -1,5 +1,5 @@
-//! What the simulator knows of who is together, taken from the world when something has changed, and what follows for
-//! the requests.
+//! What the simulator knows about which nodes are together: read from the world whenever something has changed, and
+//! used to judge requests.
 
 use node::ClusterId;
 use store::{cluster::Cluster, message::Copy};
@@ -12,7 +12,7 @@ use crate::{
     together::Tie,
 };
 
-/// By which rules a request that was made at `spot` is judged now that its node is of `cluster`.
+/// The rules by which the reply to a request made at `spot` is judged. Its node belongs to `cluster` now.
 pub fn of<'a>(
     clusters: &'a Clusters,
     quiet: &Quiet,
@@ -35,7 +35,7 @@ pub fn of<'a>(
 }
 
 impl World {
-    /// Where a request is made now.
+    /// The spot of a request that is made now.
     pub(super) fn spot(&self, machine: usize, life: u64) -> Spot {
         Spot {
             machine,
@@ -47,7 +47,7 @@ impl World {
         }
     }
 
-    /// Finds out who is together now.
+    /// Finds out which nodes are together now.
     pub(super) fn regroup(&mut self) {
         self.regroups = false;
         if self.plan.table == Table::First {
@@ -64,25 +64,26 @@ impl World {
         self.clusters = clusters;
     }
 
-    /// Whether a node handles what it is given late.
+    /// Whether a node handles its inputs late.
     fn is_late(&self) -> bool {
         let is_late = |machine: &super::Machine| machine.late_us > 0 || machine.late_until_us > self.now_us();
         self.machines.iter().any(is_late)
     }
 
-    /// Whether the network and all nodes are as they should be.
+    /// Whether the network and all nodes work normally.
     pub(super) fn is_calm(&self) -> bool {
         let is_paused = |machine: &super::Machine| machine.life.as_ref().is_some_and(|life| life.paused);
         self.network.is_open() && !self.network.is_slow() && !self.is_late() && !self.machines.iter().any(is_paused)
     }
 
-    /// Of which cluster the node on a machine is. The first table knows no clusters.
+    /// The cluster of the node on a machine. The first table does not distinguish clusters.
     pub fn cluster_of(&self, at: usize) -> Option<ClusterId> {
         let is_told_apart = self.plan.table == Table::Second;
         self.standing(at).cluster.filter(|_| is_told_apart)
     }
 
-    /// Whether the node on a machine counts in a cluster: it is of it, or may become so. An outsider counts once it is.
+    /// Whether the node on a machine counts in a cluster: it belongs to it, or may still join it. An outsider counts
+    /// only once it belongs to it.
     pub fn counts_in(&self, at: usize, cluster: Option<ClusterId>) -> bool {
         let (machine, standing) = (&self.machines[at], self.standing(at));
         let is_outside = machine.outsider && !(standing.cluster == cluster && standing.is_bound());
@@ -90,12 +91,12 @@ impl World {
         machine.life.is_some() && !is_outside && !is_apart
     }
 
-    /// Whether it counts in the main cluster.
+    /// Whether the node counts in the main cluster.
     pub fn counts(&self, at: usize) -> bool {
         self.counts_in(at, self.clusters.main())
     }
 
-    /// The life of a machine, if it counts in a cluster, and has not handed over all it had and said good-bye.
+    /// The life of a machine, if it counts in a cluster and has not handed over everything and said goodbye.
     fn counted_life(&self, at: usize, cluster: Option<ClusterId>) -> Option<u64> {
         let life = self.machines[at]
             .life
@@ -106,8 +107,8 @@ impl World {
         (!is_gone).then_some(life.number)
     }
 
-    /// What is between two nodes: they are linked if a connection carries both ways, and each has the other among its
-    /// peers.
+    /// The tie between two nodes. They are linked if a connection works in both directions and each has the other among
+    /// its peers.
     fn tie(&self, a: usize, b: usize) -> Tie {
         let life = |at: usize| self.machines[at].life.as_ref().filter(|life| !life.paused);
         let (Some(one), Some(other)) = (life(a), life(b)) else {
@@ -133,7 +134,7 @@ impl World {
         }
     }
 
-    /// A look at the whole. Every ready copy has what was acknowledged before `spread_us`: rule R1.
+    /// A look of the checker. Every ready copy has the writes that were acknowledged before `spread_us`: rule R1.
     pub(super) fn look_at_copies(&mut self, spread_us: Option<u64>) {
         if self.plan.table == Table::First {
             return;

@@ -1,8 +1,8 @@
-//! Nodes that go in order, and the rule about them: as long as nothing else goes wrong, no request ends with an unknown
-//! outcome, and no key is left behind.
+//! Nodes that leave in order, and the rule for them: while there is no other fault, no request ends with an unknown
+//! outcome and no key is lost.
 //!
-//! *Order* reigns from [`ORDER_US`] after the last blow that was neither a leave nor a join: by then all is over that
-//! it can have brought about.
+//! *Order* begins [`ORDER_US`] after the last fault that was neither a leave nor a join: by then all effects of that
+//! fault are over.
 
 use node::{Address, Atom, Input, Message};
 use store::{ask::Payload, store::NAME};
@@ -11,23 +11,23 @@ use wire::reply::{Replies, Reply, Retry};
 use super::{Event, World};
 use crate::plant::Plant;
 
-/// Longer than any fault lasts, with what follows from it.
+/// Longer than any fault and its effects.
 const ORDER_US: u64 = 60_000_000;
-/// Longest time until all clients have gone elsewhere, as a shell sees it.
+/// Longest time until all clients have moved to other nodes, as seen by a shell.
 const CLIENTS_US_MAX: u64 = 2_000_000;
 
 impl World {
-    /// Something strikes that is no orderly stop or start.
+    /// A fault strikes that is not an orderly stop or start.
     pub(super) fn trouble(&mut self) {
         self.quiet.troubled_us = Some(self.now_us());
     }
 
-    /// Whether only orderly stops and starts can have touched what was asked at this time.
+    /// Whether only orderly stops and starts can have affected a request made at this time.
     fn is_in_order(&self, asked_us: u64) -> bool {
         self.quiet.troubled_us.is_none_or(|us| asked_us > us + ORDER_US)
     }
 
-    /// No reply says that the outcome is unknown.
+    /// Checks that no reply has an unknown outcome.
     pub(super) fn may_be_answered(&mut self, client: usize, asked_us: u64, replies: &Replies) {
         let unknown = replies.tokens().find_map(|reply| match reply {
             Reply::Error(kind, text) if kind.retry() == Retry::Unsafe => Some(text.to_owned()),
@@ -38,7 +38,7 @@ impl World {
         }
     }
 
-    /// What a node says that goes.
+    /// Handles the reports of a node that leaves.
     pub(super) fn goes(&mut self, at: usize, life: u64, kind: &str, text: &str) {
         let ends_in_haste = self.plant == Some(Plant::HastyEnd);
         match kind {
@@ -71,7 +71,7 @@ impl World {
             .after(self.plan.latency_us * 4, Event::End { machine: at, life });
     }
 
-    /// A node ends by itself: nobody waits for an answer of it.
+    /// A node ends by itself: checks that no client waits for an answer from it.
     pub(super) fn has_answered_all(&mut self, at: usize, number: u64) {
         let Some(life) = self.life(at, number) else { return };
         let clients = life.clients.clone();

@@ -1,4 +1,4 @@
-//! What strikes the world: each fault of the plan, and how it comes back from it.
+//! Carries out each fault of the plan, and the recovery from it.
 
 use super::{DAY_MS, Event, Fault, Input, Table, World};
 use node::ClusterId;
@@ -102,8 +102,8 @@ impl World {
         }
     }
 
-    /// A lawful crash: the world has been quiet for a while, and without these every shard still has two ready copies,
-    /// or one if two go at once.
+    /// A lawful crash: the world has been quiet for a while, and every shard has two ready copies without these
+    /// machines (one if two machines crash at once).
     fn crash(&mut self, machines: &[usize], silent: bool) -> bool {
         let now_us = self.now_us();
         let lawful = machines.iter().all(|at| self.counts(*at))
@@ -123,7 +123,7 @@ impl World {
             self.come_back(machine);
         }
         if machines.len() > 1 {
-            // At level quorum two copies are enough, and these may have been the two.
+            // At level quorum two copies are enough, and both may have been on these machines.
             self.excuse(cluster);
         }
         true
@@ -135,7 +135,7 @@ impl World {
         true
     }
 
-    /// As [`World::wild_crash`], for a node whose return is another matter.
+    /// Like [`World::wild_crash`], but the caller decides when the node comes back.
     pub(super) fn wild_death(&mut self, machine: usize) {
         self.last_crash_us = self.now_us();
         let silent = self.random.chance(500);
@@ -154,7 +154,7 @@ impl World {
         self.agenda.after(delay_us, Event::Start(machine));
     }
 
-    /// The process on a machine is no more.
+    /// Ends the process on a machine.
     pub(super) fn die(&mut self, at: usize, silent: bool) {
         let Some(life) = self.machines[at].life.take() else {
             return;
@@ -184,8 +184,8 @@ impl World {
         }
     }
 
-    /// The node on a machine is about to die. Of the requests that are not answered yet, it may be the only one to have
-    /// what they wrote; their replies may be on their way.
+    /// The node on a machine is about to die. It may be the only node that has the writes of unanswered requests.
+    /// Replies to them may still be on their way.
     pub(super) fn orphan(&mut self, machine: usize) {
         let mut shadow = std::mem::take(&mut self.workload.shadow);
         let cluster = self.cluster_of(machine);
@@ -199,12 +199,13 @@ impl World {
         self.workload.shadow = shadow;
     }
 
-    /// What no living node of a cluster holds any more is not owed by it.
+    /// Writes that no living node of a cluster holds any more are excused for that cluster.
     pub(super) fn excuse(&mut self, cluster: Option<ClusterId>) {
         self.excuse_without(None, cluster);
     }
 
-    /// What no living node of a cluster holds, but for the one on the machine `lost`, is not owed by it.
+    /// Writes that no living node of a cluster holds are excused. The node on the machine `lost` does not count as
+    /// living.
     pub(super) fn excuse_without(&mut self, lost: Option<usize>, cluster: Option<ClusterId>) {
         let mut shadow = std::mem::take(&mut self.workload.shadow);
         let of_it = |at: usize| Some(at) != lost && self.cluster_of(at) == cluster;
@@ -231,8 +232,8 @@ impl World {
         let Some(life) = &mut self.machines[at].life else {
             return false;
         };
-        // One that has met nobody is gone at once, and those that miss its former life never hear of this one: it takes
-        // an operator's word that it is dead.
+        // A node without peers would end at once. Nodes that wait for its former life would not learn of that, until an
+        // operator says that it is dead.
         if life.leaving || life.paused || life.store.borrow().cluster().is_alone() {
             return false;
         }
@@ -251,7 +252,7 @@ impl World {
         true
     }
 
-    /// Restarts a node once all is well, and goes on with the next.
+    /// Restarts a node once the cluster is healthy, and then goes on with the next.
     pub(super) fn roll(&mut self, machine: usize) {
         if self.ending || machine >= self.plan.nodes + self.plan.spare {
             return;
@@ -322,7 +323,7 @@ impl World {
         true
     }
 
-    /// All directions between two sides of a cut.
+    /// All directions between the two sides of a partition.
     fn sides(&mut self, running: &[usize]) -> Vec<(usize, usize)> {
         let side: Vec<bool> = (0..self.machines.len()).map(|_| self.random.chance(500)).collect();
         let across = |&(from, to): &(usize, usize)| side[from] != side[to];

@@ -1,15 +1,15 @@
-//! Planted bugs in what a node answers, and in what it makes of a call.
+//! Planted bugs in the replies of a node, and in its reading of a call.
 
 use node::Term;
 use wire::reply::{Replies, Reply};
 
 use super::Plant;
 
-/// Of the answers that a bug can spoil it spoils about one in so many.
+/// A bug spoils about one in this many of the replies that it applies to.
 const SPOILT_ONE_IN: u64 = 8;
 
 impl Plant {
-    /// The replies to requests that do `acts`, as a node with this bug gives them. `turn` grows with every request.
+    /// The replies of a node with this bug to requests that do `acts`. `turn` grows with every request.
     pub fn falsify(self, replies: Replies, acts: &[&str], turn: u64) -> Replies {
         let meant: &[&str] = match self {
             Self::ShortAppend => &["append"],
@@ -37,7 +37,7 @@ impl Plant {
         out
     }
 
-    /// What it says instead; none if this reply is no matter to it.
+    /// The false reply; none if the bug does not apply to this reply.
     fn lie(self, reply: Reply<'_>) -> Option<Replies> {
         let mut out = Replies::new();
         match (self, reply) {
@@ -54,7 +54,7 @@ impl Plant {
     }
 }
 
-/// A call as a node understands it that puts everything under one key.
+/// Changes a call so that all values go to the same key.
 pub(super) fn mislead(term: Term) -> Term {
     let Some([word, from, request]) = term.as_tuple() else {
         return term;

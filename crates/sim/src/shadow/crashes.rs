@@ -1,4 +1,4 @@
-//! What crashes that are not lawful take with them: what was on no other node is not owed.
+//! What a crash that is not lawful excuses: data that no other node had.
 
 use node::ClusterId;
 use store::quorum::Level;
@@ -7,9 +7,9 @@ use super::{Kind, Shadow, State, Write};
 use crate::rules::Mark;
 
 impl Shadow {
-    /// Before a crash that was not lawful: nothing is to be known of the writes under way that `rests`, given the key's
-    /// name, the number of the write and whether it is a delete, on the dying node alone. Whether a touch does cannot
-    /// be seen, nor whether an increment does.
+    /// Called before a crash that is not lawful. A pending write need not be known if only the dying node has it, which
+    /// `rests` says (given the key's name, the number of the write, and whether it is a delete). A pending touch or
+    /// increment is always excused, since the stores do not show where it is.
     pub fn orphan(&mut self, rests: impl Fn(&str, usize, bool) -> bool) {
         for owned in &mut self.owned {
             for (index, write) in owned.writes.iter_mut().enumerate() {
@@ -23,16 +23,16 @@ impl Shadow {
         }
     }
 
-    /// A crash that was not lawful: excuses the key unless a living node satisfies `holds`, given the number of the
-    /// last acknowledged write of a cluster and whether it was a delete.
+    /// Called after a crash that was not lawful. Excuses the key unless a living node `holds` the last acknowledged
+    /// write of this cluster (given the key's name, the number of the write, and whether it is a delete).
     pub fn excuse_unless(&mut self, key: usize, cluster: Option<ClusterId>, holds: impl Fn(&str, usize, bool) -> bool) {
         let owned = &mut self.owned[key];
-        // What only one node had to have may be lost, and nothing more with it.
+        // A write that only one node had to have may be lost, but it excuses nothing else.
         let lasts = |write: &Write| {
             write.mark.is_acked_by(cluster) && (write.mark.level != Level::One || write.mark.everywhere_us.is_some())
         };
         let last = owned.writes.iter().rposition(lasts);
-        // Whether a touch is lost cannot be seen yet.
+        // Whether a touch is lost is not visible yet.
         if let Some(index) = last
             && (owned.writes[index].kind.is_touch()
                 || !holds(&owned.name, index + 1, owned.writes[index].kind == Kind::Del))
@@ -42,7 +42,7 @@ impl Shadow {
         }
     }
 
-    /// A crash that was not lawful: excuses a counter unless a living node shows what is owed.
+    /// Called after a crash that was not lawful. Excuses a counter unless a living node shows what is owed.
     pub fn excuse_counters(&mut self, cluster: Option<ClusterId>, sums: impl Fn(&str) -> Vec<i64>) {
         for counter in &mut self.counters {
             let sums = sums(&counter.name);
@@ -69,7 +69,7 @@ impl Shadow {
         }
     }
 
-    /// A crash that was not lawful: nothing is owed of a contended key of which nobody `has` anything.
+    /// Called after a crash that was not lawful. Nothing is owed for a contended key if no node `has` a value for it.
     pub fn excuse_contended(&mut self, has: impl Fn(&str) -> bool) {
         for contended in &mut self.contended {
             contended.lasts &= has(&contended.name);

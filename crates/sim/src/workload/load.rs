@@ -1,11 +1,11 @@
-//! The second load: requests that read before they write, on keys of one client and on keys of all, through the RESP,
-//! the HTTP and the BEAM front end.
+//! The second load: requests that read before they write, on keys of one client and on shared keys, through the RESP,
+//! HTTP and BEAM front ends.
 //!
-//! - An *exact* key is written by one client only, and what the client is told about it follows from what it was told
-//!   before. A *shared* key is written by all.
-//! - Every value names its key and the number of its write, whoever wrote it; `APPEND` adds such a piece.
-//! - The HTTP front end makes `SALP.GET` and `SALP.PUT` of its requests, and a batch of one. A BEAM process calls
-//!   `salp` with a term, and the answer is a term.
+//! - An *exact* key is written by one client only. What this client may be told about the key follows from what it was
+//!   told before. A *shared* key is written by all clients.
+//! - Every value contains its key and the number of its write, for every client; `APPEND` adds such a piece.
+//! - The HTTP front end turns its requests into `SALP.GET` and `SALP.PUT`, one in a batch. A BEAM process calls `salp`
+//!   with a term, and gets a term as the answer.
 
 use bytes::Bytes;
 use node::Term;
@@ -21,18 +21,18 @@ use crate::{
     shadow::{Counter, Kind, Read, Shadow, State},
 };
 
-/// Of a thousand requests that many are those of this file.
+/// This many of a thousand requests are those of this file.
 pub(super) const DEEDS: u64 = 550;
-/// Of a thousand batches that many are calls of BEAM processes.
+/// This many of a thousand batches are calls of BEAM processes.
 pub(super) const CALLS: u64 = 120;
 /// Exact keys of each client.
 const EXACT: usize = 5;
 /// Shared keys.
 const SHARED: usize = 4;
-/// Of a thousand requests of this file so many are to a shared key.
+/// This many of a thousand requests of this file use a shared key.
 const ON_SHARED: u64 = 300;
 
-/// Why a call may be refused; any other reason is a bug.
+/// Allowed reasons for the refusal of a call; any other reason is a bug.
 const KINDS: [ErrorKind; 9] = [
     ErrorKind::NoNodes,
     ErrorKind::Timeout,
@@ -45,24 +45,24 @@ const KINDS: [ErrorKind; 9] = [
     ErrorKind::Busy,
 ];
 
-/// What a request does to its key, and so how its reply is read.
+/// What a request does to its key, which decides how its reply is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     /// `SET`.
     Put,
-    /// `SALP.PUT`: tells whether the key is new.
+    /// `SALP.PUT`: the reply says whether the key is new.
     PutTyped,
-    /// `SETNX`, or `SET … NX`: only if nothing is there.
+    /// `SETNX`, or `SET … NX`: writes only if there is no value.
     PutNew,
-    /// `GETSET`, or `SET … GET`: shows what was there.
+    /// `GETSET`, or `SET … GET`: the reply has the old value.
     Swap,
     /// `GETDEL`.
     Take,
-    /// `APPEND` of so many bytes.
+    /// `APPEND` of this many bytes.
     Append(usize),
-    /// `DEL`: counts.
+    /// `DEL`: the reply counts the deleted keys.
     Delete,
-    /// `{delete, K}`: does not count.
+    /// `{delete, K}`: the reply has no count.
     Clear,
     /// `EXISTS`.
     Exists,
@@ -70,7 +70,7 @@ pub(super) enum Act {
     Length,
     /// `GET`.
     Show,
-    /// `GETRANGE`: an empty value for nothing.
+    /// `GETRANGE`: the reply is empty if there is no value.
     ShowRange,
     /// `SALP.GET`: with type, version and deadline.
     ShowTyped,
@@ -81,29 +81,29 @@ pub(super) enum Act {
 pub(super) struct Deed {
     act: Act,
     read: Read,
-    /// Number of its write.
+    /// Number of its write, if it writes.
     number: Option<usize>,
 }
 
 impl Deed {
-    /// It was told that it did nothing.
+    /// Whether the reply says that the request changed nothing.
     pub(super) fn is_denied(&self, reply: Reply<'_>) -> bool {
         self.act == Act::PutNew && matches!(reply, Reply::Int(0) | Reply::Null)
     }
 
-    /// It writes.
+    /// Whether the request writes.
     pub(super) fn writes(&self) -> bool {
         self.number.is_some()
     }
 
-    /// The write that a copy must hold once it is acknowledged, whatever was there.
+    /// The write that a copy must hold once it is acknowledged, whatever the old value was.
     pub(super) fn sets(&self) -> Option<(usize, usize)> {
         let number = self.number?;
         matches!(self.act, Act::Put | Act::PutTyped | Act::Swap).then_some((self.read.key, number))
     }
 }
 
-/// Gives each client its keys and its counter; the shared keys.
+/// Gives each client its keys and its counter. Returns the shared keys.
 pub(super) fn new_keys(clients: &mut [Client], shadow: &mut Shadow) -> Vec<usize> {
     for (number, client) in clients.iter_mut().enumerate() {
         client.exact = (0..EXACT)
@@ -310,7 +310,7 @@ impl Workload {
         Some(Term::tuple([Term::atom("$gen_call"), from, Term::Tuple(request)]))
     }
 
-    /// The answer to a client's call as the reply to a request; none if it has nothing under way that this answers.
+    /// Turns the answer to a client's call into the reply to a request; none if it answers no call that is under way.
     pub fn reply_of(&self, client: usize, answer: &Term) -> Option<Replies> {
         let asked = self.clients[client].asked.as_ref()?;
         let [tag, answer] = answer.as_tuple()? else { return None };
@@ -337,7 +337,7 @@ impl Workload {
 
     // Being answered
 
-    /// What the requests that a client has under way do, in one word each, for those whose reply a bug may spoil.
+    /// What each request under way does, as one word. Planted bugs in replies need it.
     pub fn acts(&self, client: usize) -> Vec<&'static str> {
         let ops = self.clients[client].asked.iter().flat_map(|asked| &asked.ops);
         let word = |op: &Op| match op {
@@ -363,7 +363,7 @@ impl Workload {
         }
     }
 
-    /// Whether the reply to a deed is explained.
+    /// Whether the rules explain the reply to a deed.
     pub(super) fn judge_deed(
         &mut self,
         deed: &Deed,

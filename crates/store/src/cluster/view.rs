@@ -1,13 +1,13 @@
 //! The component of nodes that this node belongs to, and the channels to its members.
 //!
-//! - A peer is listed in this node's sight once it has told what it holds.
-//! - A member that is not connected to this node gets a relay: frames for it travel in frames of the next node on the
-//!   way ([`Message::Relay`](crate::message::Message::Relay)). A relay waits [`RELAY_AFTER_MS`], since a connection
-//!   that broke is often made anew at once.
-//! - A member that is connected again keeps its relay until frames are known to get through in both directions: each
-//!   end sends probes over the connection.
-//! - A relay has a number at each end, new whenever that end begins anew. So frames of a relay that has ended are
-//!   recognised, however late they come.
+//! - A peer is listed in this node's sight once it has reported its copies.
+//! - A member that is not connected to this node gets a relay: frames for it travel inside frames of the next node on
+//!   the way ([`Message::Relay`](crate::message::Message::Relay)). A relay begins after [`RELAY_AFTER_MS`], since a
+//!   connection that broke is often made again at once.
+//! - A member that is connected again keeps its relay until frames are known to get through in both directions. Each
+//!   end sends probes over the connection to find out.
+//! - A relay has a number at each end. An end that begins again takes a new number. So frames of a relay that has ended
+//!   are recognised, however late they arrive.
 
 use alloc::vec::Vec;
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,67 +19,69 @@ use crate::{
     sight::{self, Identity, Neighbour, Reached, Sight},
 };
 
-/// How long a member stays without a connection before a relay is made to it.
+/// How long a member stays without a connection before a relay to it begins.
 const RELAY_AFTER_MS: u64 = 50;
-/// A peer that has told nothing for so long since it was connected has no working connection, if others reach it.
+/// If other members reach a peer, and it has reported nothing for this long after it was connected, its connection does
+/// not work.
 const MUTE_MS: u64 = 1_000;
-/// How long a lost peer may come back before this node goes on without it: a connection that broke while both ends live
-/// is made anew within this time, and neither end has decided alone what the other one decided too.
+/// How long a lost peer is waited for. A connection that broke while both ends live is made again within this time.
+/// Until then neither end makes a decision that the other end may make too.
 const LOST_MS: u64 = 300;
-/// Frames of a relay come for so long after it gave way to a connection, at most.
+/// How long frames of a relay may still arrive after a connection has replaced it.
 const SWITCH_MS: u64 = 500;
 
-/// How frames get to a peer.
+/// How frames reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// Over a connection.
     Direct,
-    /// In frames of other nodes.
+    /// Inside frames of other nodes.
     Relayed(Relay),
-    /// Over a connection, since a moment ago: frames of the relay before it may still come until then, in monotonic
-    /// milliseconds.
+    /// Over a connection that has just replaced this relay. Until this monotonic time, in milliseconds, frames of the
+    /// relay may still arrive.
     Switched(Relay, u64),
 }
 
 /// One end of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relay {
-    /// Number of this end, rising.
+    /// Number of this end. Later numbers are higher.
     pub mine: u64,
-    /// Number of the other end, as last heard; 0: none yet.
+    /// Number of the other end, as last received; 0 if none yet.
     pub theirs: u64,
-    /// Frames of the other end with that number are taken.
+    /// Whether frames from the other end with that number are accepted.
     pub open: bool,
-    /// What is known of a connection beside it.
+    /// The state of a connection that exists beside the relay.
     pub beside: Beside,
 }
 
-/// How well a connection beside a relay is known to work.
+/// What is known about a connection beside a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Beside {
-    /// Nothing came over it, or there is none.
+    /// No connection, or nothing has arrived over it.
     Unknown,
-    /// The other end is heard.
+    /// This end receives frames from the other end.
     Heard,
-    /// Each end hears the other.
+    /// Each end receives frames from the other.
     Works,
-    /// The other end sends its frames over it and has begun to number them anew: it has no relay.
+    /// The other end sends its frames over it, with new numbers: it has no relay.
     Anew,
 }
 
-/// What to do with a frame that came by relay.
+/// What to do with a frame that arrived by relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relayed {
-    /// It is of a relay that has ended.
+    /// Drop it: it belongs to a relay that has ended.
     Stale,
-    /// It is the next one.
+    /// Accept it.
     Taken,
-    /// The other end has begun anew: this end does the same.
+    /// The other end has begun again: this end does the same.
     Anew,
 }
 
 impl Relay {
-    /// The other end sent a frame under its number `theirs`, and knows this end as `mine`; 0: it does not know it.
+    /// A frame from the other end has arrived. The other end has the number `theirs`, and believes that this end has
+    /// the number `mine` (0 if it does not know).
     pub fn hear(&mut self, theirs: u64, mine: u64) -> Relayed {
         if mine != 0 && mine != self.mine || theirs < self.theirs {
             return Relayed::Stale;
@@ -96,31 +98,31 @@ impl Relay {
     }
 }
 
-/// What a peer said of its view.
+/// What a peer reported about its view.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// Whom it is connected to; `None` until it has told.
+    /// The nodes it is connected to; `None` until it has reported them.
     pub sight: Option<Sight>,
     /// Digest of its view.
     pub view: u64,
-    /// The latest announcement of this node's holdings that it has taken in.
+    /// The latest announcement of this node's copies that the peer has processed.
     pub knows: u64,
-    /// Number of its own latest announcement that was taken in here.
+    /// The number of the peer's latest announcement that was processed here.
     pub epoch: u64,
-    /// How many peers it has lost; `None` until it has told.
+    /// How many peers it has lost; `None` until it has reported it.
     pub losses: Option<u64>,
 }
 
-/// What a look around has changed.
+/// What [`Cluster::look`] has changed.
 #[derive(Debug, Default)]
 pub struct Look {
     /// Relays that began or ended.
     pub change: Change,
-    /// This node's sight is another: all peers should hear of it.
+    /// Whether this node's sight has changed: all peers must be notified.
     pub sight: bool,
-    /// The view is another: all peers should hear of it.
+    /// Whether the view has changed: all peers must be notified.
     pub view: bool,
-    /// Silent peers that another member has dropped: their connections should be closed.
+    /// Silent peers that another member has dropped. Their connections should be closed.
     pub given_up: PeerSet,
 }
 
@@ -129,24 +131,25 @@ pub struct Look {
 pub struct View {
     me: Identity,
     mine: Sight,
-    /// What the peers said they see, as of the last look; the members follow from it.
+    /// The sights of the peers at the last look; the members follow from them.
     sights: Vec<(Identity, Sight)>,
     members: Vec<Reached>,
     digest: u64,
-    /// Members without a channel, and since when.
+    /// Members without a channel, and since when they have none.
     unseated: Vec<(Identity, u64)>,
-    /// Peers lost a moment ago, and until when they are waited for; `None`: since the last look.
+    /// Peers that were lost a moment ago, and until when they are waited for (`None` before the first look after the
+    /// loss).
     lost: Vec<(Identity, Option<u64>)>,
-    /// Number of the last relay that was begun here.
+    /// Number of the last relay that this node began.
     relays: u64,
     /// How many peers this node has lost.
     losses: u64,
-    /// A member that has a ready copy has not told this node what it holds.
+    /// Whether a member with a ready copy has not reported its copies to this node.
     is_incomplete: bool,
 }
 
 impl View {
-    /// A node alone.
+    /// The view of a node without peers.
     pub(super) fn new(me: Identity) -> Self {
         let mut view = Self {
             me,
@@ -169,7 +172,7 @@ impl View {
         &self.me
     }
 
-    /// Whom the node is connected to, as it last said.
+    /// The sight that this node last reported: the nodes it is connected to.
     pub fn mine(&self) -> &Sight {
         &self.mine
     }
@@ -179,7 +182,7 @@ impl View {
         &self.members
     }
 
-    /// Equal at all nodes that see the same members.
+    /// A hash that is equal at all nodes with the same view.
     pub fn digest(&self) -> u64 {
         self.digest
     }
@@ -194,7 +197,7 @@ impl View {
         self.is_incomplete = true;
     }
 
-    /// A peer that may come back in a moment is lost.
+    /// A peer was lost that may come back in a moment.
     pub(super) fn lose(&mut self, node: Identity) {
         self.losses += 1;
         self.lost.push((node, None));
@@ -223,12 +226,12 @@ impl Cluster {
         &self.view
     }
 
-    /// The slot of this life of a node.
+    /// The slot of a node with this name and creation.
     pub fn seat_of(&self, node: &Identity) -> Option<usize> {
         self.peers().find(|(_, peer)| peer.is(node)).map(|(slot, _)| slot)
     }
 
-    /// The slot of the neighbour to which a frame for `node` goes next.
+    /// The slot of the neighbour that is next on the way to `node`.
     pub fn next_hop(&self, node: &Identity) -> Option<usize> {
         let direct = |slot: &usize| self.peer(*slot).is_some_and(Peer::is_direct);
         let through = |member: &Reached| self.seat_of(&member.through).filter(direct);
@@ -242,24 +245,24 @@ impl Cluster {
             .or_else(|| through(&self.view.members[at]))
     }
 
-    /// Frames to the peer in `slot` go by relay.
+    /// Whether frames to the peer in `slot` go by relay.
     pub fn is_relayed(&self, slot: usize) -> bool {
         self.peer(slot).is_some_and(|peer| !peer.is_direct())
     }
 
-    /// Frames to the peer in `slot` go over a connection, and some of its own may still come by relay.
+    /// Whether frames to the peer in `slot` go over a connection, while frames from it may still arrive by relay.
     pub fn is_switching(&self, slot: usize) -> bool {
         self.peer(slot)
             .is_some_and(|peer| matches!(peer.channel, Channel::Switched(..)))
     }
 
-    /// The peer sees the same cluster.
+    /// Whether the peer has the same view.
     pub fn agrees(&self, slot: usize) -> bool {
         self.peer(slot).is_some_and(|peer| peer.said.view == self.view.digest)
     }
 
-    /// This node may decide on `shard`: whoever else has a ready copy of it sees the same cluster, knows that the copy
-    /// of this node is ready, and had nothing when it was met that is missing here.
+    /// Whether this node may decide on `shard`: every other node with a ready copy has the same view and knows that
+    /// this node's copy is ready, and what it had when it was met is merged here.
     pub(super) fn is_settled(&self, shard: usize) -> bool {
         let is_at_one = |(slot, peer): (usize, &Peer)| {
             peer.copy(shard) != Copy::Ready || self.agrees(slot) && self.fences.is_known(shard, peer.said.knows)
@@ -271,7 +274,7 @@ impl Cluster {
             && self.peers().all(is_at_one)
     }
 
-    /// A peer with a ready copy of `shard` was lost a moment ago, and may come back.
+    /// Whether a peer with a ready copy of `shard` was lost a moment ago and may come back.
     fn lost_a_holder(&self, shard: usize) -> bool {
         let had = |node: &Identity| {
             let gone = self
@@ -284,7 +287,7 @@ impl Cluster {
         self.view.lost.iter().any(|(node, _)| had(node))
     }
 
-    /// Ends the wait for lost peers that came back, said good-bye, or stay away.
+    /// Ends the wait for lost peers that have come back, have said goodbye, or have stayed away too long.
     fn wait_for_lost(&mut self, now_ms: u64) {
         let mut lost = core::mem::take(&mut self.view.lost);
         lost.retain_mut(|(node, until_ms)| {
@@ -298,7 +301,7 @@ impl Cluster {
         self.view.lost = lost;
     }
 
-    /// What this node has is announced anew.
+    /// This node's copies will be announced again.
     pub fn announce(&mut self) {
         self.fences.announce();
     }
@@ -308,8 +311,8 @@ impl Cluster {
         self.fences.announced()
     }
 
-    /// A peer says which view it has, and which announcement of this node's holdings it knows. True if it has forgotten
-    /// what it knew.
+    /// A peer reports its view, and which announcement of this node's copies it knows. Returns true if it has forgotten
+    /// announcements that it knew.
     pub fn stands(&mut self, slot: usize, view: u64, knows: u64) -> bool {
         let knows = knows.min(self.fences.announced());
         let Some(peer) = self.peer_mut(slot) else { return false };
@@ -319,8 +322,8 @@ impl Cluster {
         has_forgotten
     }
 
-    /// A peer says how many peers it has lost. What those sent may have reached it and not this node: its copies are
-    /// merged before this node decides again. Its clocks follow.
+    /// A peer reports how many peers it has lost. Writes of a lost peer may have reached that peer but not this node.
+    /// So its copies must be merged before this node decides again. Its clocks will follow.
     pub fn has_lost(&mut self, slot: usize, losses: u64) {
         let Some(peer) = self.peer_mut(slot) else { return };
         let before = peer.said.losses.replace(losses);
@@ -329,26 +332,26 @@ impl Cluster {
         }
     }
 
-    /// A peer says whom it sees.
+    /// A peer reports the nodes it is connected to.
     pub fn sees(&mut self, slot: usize, sight: Sight) {
         if let Some(peer) = self.peer_mut(slot) {
             peer.said.sight = Some(sight);
         }
     }
 
-    /// All that a peer had of `shard` is merged.
+    /// Everything that a peer had of `shard` is merged.
     pub fn merged(&mut self, shard: usize, slot: usize) {
         if self.fences.lower(shard, slot) {
             self.reroute_one(shard);
         }
     }
 
-    /// Peers whose copy of `shard` was met and has yet to be merged.
+    /// Peers whose copy of `shard` was met but is not merged yet.
     pub fn unmerged(&self, shard: usize) -> PeerSet {
         self.fences.unmerged(shard)
     }
 
-    /// Computes the component anew, and begins and ends relays.
+    /// Computes the component again. Begins and ends relays.
     pub fn look(&mut self, now_ms: u64) -> Look {
         let mut look = Look::default();
         let mine = self.sight_now();
@@ -372,7 +375,7 @@ impl Cluster {
         look
     }
 
-    /// Every peer sees what it saw at the last look.
+    /// Whether every peer has the same sight as at the last look.
     fn sees_the_same(&self) -> bool {
         let mut said = self
             .peers()
@@ -436,7 +439,8 @@ impl Cluster {
         }
     }
 
-    /// A relay to `node`, whose own end has the number `theirs` if it began. `None` if no slot is free.
+    /// Begins a relay to `node`. `theirs` is the number of the other end, 0 if it has not begun. `None` if no slot is
+    /// free.
     fn begin_relay(&mut self, node: Identity, theirs: u64, lost: PeerSet) -> Option<usize> {
         self.view.relays += 1;
         let relay = Relay {
@@ -450,7 +454,8 @@ impl Cluster {
         self.seat_peer(peer, lost)
     }
 
-    /// Begins a relay anew, since its frames have a gap, or since the other end began anew as number `anew`.
+    /// Begins a relay again, because its frames have a gap, or because the other end began again with the number
+    /// `anew`.
     pub fn relay_again(&mut self, slot: usize, anew: Option<u64>) -> Change {
         let mut change = Change::default();
         let Some(peer) = self.peer(slot) else { return change };
@@ -467,7 +472,7 @@ impl Cluster {
                     ..
                 }) = self.peer_mut(slot)
             {
-                // Of the number that was broken nothing more is taken.
+                // Further frames with the number of the broken relay are refused.
                 again.theirs = relay.theirs;
             }
             change.joined.insert(slot);
@@ -476,8 +481,8 @@ impl Cluster {
         change
     }
 
-    /// The peer in `slot` is connected again, and frames get through: from now on they go over the connection. The
-    /// numbers of the frames go on if both ends have the relay; otherwise the peer is a new one.
+    /// The peer in `slot` is connected again and frames get through: from now on frames go over the connection. If both
+    /// ends have the relay, frame numbers continue; otherwise the peer counts as a new one.
     pub fn end_relay(&mut self, slot: usize, now_ms: u64) -> Change {
         let mut change = Change::default();
         let Some(peer) = self.peer_mut(slot) else { return change };
@@ -500,7 +505,7 @@ impl Cluster {
         change
     }
 
-    /// Peers whose relay ended long ago: nothing of it comes any more.
+    /// Peers whose relay ended so long ago that none of its frames can arrive any more.
     pub fn switched(&mut self, now_ms: u64) -> PeerSet {
         let mut over = PeerSet::EMPTY;
         for (slot, peer) in self.peers.iter_mut().enumerate() {
@@ -514,7 +519,7 @@ impl Cluster {
         over
     }
 
-    /// Notes what is known of the connection beside a relay.
+    /// Notes the state of the connection beside a relay.
     pub fn note_beside(&mut self, slot: usize, beside: Beside) {
         if let Some(Peer {
             channel: Channel::Relayed(relay),
@@ -528,7 +533,7 @@ impl Cluster {
         }
     }
 
-    /// Peers by relay that are connected, with what is known of their connections.
+    /// Peers by relay that also have a connection, and the state of that connection.
     pub fn connected_beside(&self) -> Vec<(usize, Beside)> {
         let beside = |(slot, peer): (usize, &Peer)| {
             let Channel::Relayed(relay) = peer.channel else {
@@ -541,8 +546,8 @@ impl Cluster {
         self.peers().filter_map(beside).collect()
     }
 
-    /// Peers whose connections should be closed: other members reach them while this node hears nothing, or another
-    /// member has dropped a peer that this node doubts.
+    /// Peers whose connections should be closed. Either other members reach the peer and this node receives nothing
+    /// from it; or this node suspects the peer and another member has dropped it.
     fn given_up(&self, now_ms: u64) -> PeerSet {
         let mut set = PeerSet::EMPTY;
         for (slot, peer) in self.peers().filter(|(_, peer)| peer.is_direct()) {
@@ -561,8 +566,8 @@ impl Cluster {
         set
     }
 
-    /// A member that may have a ready copy has not told what it holds. A peer that is connected and tells nothing for
-    /// [`MUTE_MS`] is not waited for any longer, unless other members reach it.
+    /// Whether a member that may have a ready copy has not reported its copies. A connected peer that reports nothing
+    /// for [`MUTE_MS`] is not waited for any more, unless other members reach it.
     fn is_incomplete(&self, now_ms: u64) -> bool {
         let has_told = |node: &Identity| {
             let slot = self.seat_of(node);
@@ -603,7 +608,7 @@ mod tests {
     }
 
     #[test]
-    fn two_ends_that_begin_at_once_hear_each_other() {
+    fn two_ends_that_begin_at_once_accept_each_other() {
         let (mut a, mut b) = (relay(1), relay(7));
         assert_eq!(a.hear(7, 0), Relayed::Taken);
         assert_eq!(b.hear(1, 0), Relayed::Taken);
@@ -611,10 +616,10 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_begins_anew_is_followed_and_what_was_under_way_is_stale() {
+    fn an_end_that_begins_again_is_followed_and_its_old_frames_are_stale() {
         let mut a = heard(1, 7, true);
         assert_eq!(a.hear(8, 0), Relayed::Anew);
-        // What `a` begins then knows the new number already.
+        // The relay that `a` begins after that knows the new number already.
         let mut a = heard(2, 8, true);
         assert_eq!(a.hear(7, 1), Relayed::Stale);
         assert_eq!(a.hear(8, 0), Relayed::Taken);
@@ -622,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_gap_nothing_more_of_the_broken_relay_is_taken() {
+    fn after_a_gap_frames_of_the_broken_relay_are_refused() {
         let mut a = heard(3, 7, false);
         assert_eq!(a.hear(7, 0), Relayed::Stale);
         assert_eq!(a.hear(8, 0), Relayed::Taken);

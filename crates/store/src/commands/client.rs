@@ -27,7 +27,7 @@ pub(super) fn getname(visit: &mut Visit<'_>) {
     }
 }
 
-/// `CLIENT SETNAME name`; an empty name is none.
+/// `CLIENT SETNAME name`; an empty name removes the name.
 pub(super) fn setname(visit: &mut Visit<'_>) {
     let name = visit.arg(2);
     if !is_name(name) {
@@ -62,8 +62,7 @@ pub(super) fn setinfo(visit: &mut Visit<'_>) {
     visit.replies.ok();
 }
 
-/// `CLIENT REPLY ON|OFF|SKIP`. The coordinator keeps back what is not to be sent, the reply to this among it: only `ON`
-/// is answered.
+/// `CLIENT REPLY ON|OFF|SKIP`. Only `ON` is answered: the coordinator holds back the other replies.
 pub(super) fn reply(visit: &mut Visit<'_>) {
     visit.session.silence = match visit.arg(2).to_ascii_lowercase().as_slice() {
         b"on" => Silence::Off,
@@ -75,7 +74,8 @@ pub(super) fn reply(visit: &mut Visit<'_>) {
     visit.replies.ok();
 }
 
-/// `CLIENT NO-EVICT ON|OFF` and `CLIENT NO-TOUCH ON|OFF`: nothing is evicted here, and reads leave no trace.
+/// `CLIENT NO-EVICT ON|OFF` and `CLIENT NO-TOUCH ON|OFF`. They change nothing: no key is evicted, and reads are not
+/// recorded.
 pub(super) fn switch(visit: &mut Visit<'_>) {
     match visit.arg(2).to_ascii_lowercase().as_slice() {
         b"on" | b"off" => visit.replies.ok(),
@@ -83,7 +83,7 @@ pub(super) fn switch(visit: &mut Visit<'_>) {
     }
 }
 
-/// `CLIENT GETREDIR`: invalidations are not tracked.
+/// `CLIENT GETREDIR`: client-side caching is not supported.
 pub(super) fn getredir(visit: &mut Visit<'_>) {
     visit.replies.int(-1);
 }
@@ -94,7 +94,7 @@ pub(super) fn info(visit: &mut Visit<'_>) {
     visit.replies.verbatim(b"txt", line.as_bytes());
 }
 
-/// `CLIENT LIST [TYPE type] [ID id …]`: the connections of this node. All are of the type `normal`.
+/// `CLIENT LIST [TYPE type] [ID id …]`: the connections of this node. All have the type `normal`.
 pub(super) fn list(visit: &mut Visit<'_>) {
     let mut sessions: Vec<&Session> = visit.store.clients.values().collect();
     match (visit.arg(2).to_ascii_lowercase().as_slice(), visit.args.len()) {
@@ -122,7 +122,7 @@ pub(super) fn list(visit: &mut Visit<'_>) {
     visit.replies.verbatim(b"txt", lines.as_bytes());
 }
 
-/// One line of `CLIENT LIST`: of Redis's fields those that are known here.
+/// One line of `CLIENT LIST`, with those of Redis's fields that are known here.
 fn line(session: &Session, now_ms: u64) -> String {
     let seconds_since = |at_ms: u64| now_ms.saturating_sub(at_ms) / 1000;
     let mut line = String::new();

@@ -1,14 +1,15 @@
-//! `CLUSTER`: who serves which slots, for clients that send each request to the right node at once. The others need
-//! none of it: any node answers for any key.
+//! `CLUSTER`: which node serves which slots. Some clients use this to send each request to the right node. Other
+//! clients do not need it: any node answers for any key.
 //!
-//! - A slot is listed under the primary of its shard, with the other ready replicas behind it. A slot that nobody
-//!   within reach serves is not listed. A node without a Redis port is not listed, and others are in its place.
-//! - A node that listens at any address is told with the address that the client's own connection came in at, or, if it
-//!   is another node, with the host of its name, where its peers reach it.
-//! - A connection that has asked for the map goes on as with a node of a Redis Cluster: `SCAN`, `KEYS`, `DBSIZE` and
-//!   `RANDOMKEY` cover the slots that are listed under this node. Tools that ask every master count every key once.
-//! - A node is a primary of some shards and a replica of others, so in `CLUSTER NODES` all are masters.
-//! - The map is that of the keyspace which the connection has selected.
+//! - A slot is listed under the primary of its shard; the other ready replicas follow. A slot that no reachable node
+//!   serves is not listed. A node without a Redis port is not listed; other nodes are listed in its place.
+//! - If a node listens at any address, its host is the address that the client's own connection came in at. If it is
+//!   another node, its host is the one in its node name, where its peers reach it.
+//! - Once a connection has asked for the map, this node answers it like a node of a Redis Cluster: `SCAN`, `KEYS`,
+//!   `DBSIZE` and `RANDOMKEY` cover only the slots that are listed under this node. So tools that ask every master
+//!   count each key once.
+//! - Every node is a primary of some shards and a replica of others, so `CLUSTER NODES` shows all nodes as masters.
+//! - The map is for the keyspace that the connection has selected.
 
 use alloc::{format, string::String, vec::Vec};
 use node::{Member, MemberState};
@@ -27,7 +28,7 @@ use crate::{
     visit::Visit,
 };
 
-/// Neighbouring slots with the same primary, which comes first, and the same other ready replicas.
+/// Neighbouring slots with the same primary and the same other ready replicas. The primary is first in the list.
 #[derive(Debug, PartialEq, Eq)]
 struct Range {
     first: u16,
@@ -35,7 +36,8 @@ struct Range {
     seats: Vec<Seat>,
 }
 
-/// The id of a node: 40 hexadecimal digits that depend on its name alone, so that it is known before the node is.
+/// The id of a node: 40 hexadecimal digits. It depends only on the node's name, so it is known before the node has been
+/// connected.
 pub(super) fn id(name: &str) -> String {
     let name = name.as_bytes();
     format!("{:032x}{:08x}", xxh3_128(name), xxh3_64_with_seed(name, 1) >> 32)
@@ -76,7 +78,7 @@ pub(super) fn slots(visit: &mut Visit<'_>) {
     }
 }
 
-/// `CLUSTER SHARDS`: the same by sets of nodes.
+/// `CLUSTER SHARDS`: the same as `CLUSTER SLOTS`, grouped by sets of nodes.
 pub(super) fn shards(visit: &mut Visit<'_>) {
     let mut sets: Vec<Vec<Range>> = Vec::new();
     for range in map(visit) {
@@ -134,8 +136,8 @@ pub(super) fn nodes(visit: &mut Visit<'_>) {
     visit.replies.verbatim(b"txt", out.as_bytes());
 }
 
-/// `id host:port@bus-port flags - ping pong epoch link slots`, in which the bus port is that of the distribution. None
-/// for a node that is up and takes no Redis clients.
+/// `id host:port@bus-port flags - ping pong epoch link slots`; the bus port is the distribution port. None for a node
+/// that is up but accepts no Redis clients.
 fn node_line(addresses: &Addresses<'_>, member: &Member, ranges: &[Range]) -> Option<String> {
     let (store, name) = (addresses.store, member.name.as_str());
     let seat = if name == store.config.name {
@@ -247,13 +249,13 @@ pub(super) fn getkeysinslot(call: &mut Call<'_>) {
     }
 }
 
-/// The ranges of the keyspace that a connection has selected. The connection is then one that has asked for the map.
+/// The slot ranges of the keyspace that a connection has selected. Notes that the connection has asked for the map.
 fn map(visit: &mut Visit<'_>) -> Vec<Range> {
     visit.session.has_asked_for_map = true;
     ranges(visit.store, visit.session.keyspace)
 }
 
-/// Where one client finds the nodes.
+/// The addresses of the nodes, as one client should use them.
 struct Addresses<'a> {
     store: &'a Store,
     /// The address at this node that the client's connection came in at; empty if it has none.
@@ -268,7 +270,8 @@ impl<'a> Addresses<'a> {
         }
     }
 
-    /// Name, host and RESP port of a node; port 0 if it takes no clients, or has not told.
+    /// Name, host and RESP port of a node. The port is 0 if the node accepts no clients, or has not reported a port
+    /// yet.
     fn at(&self, seat: Seat) -> (&'a str, &'a str, u16) {
         let (name, told) = match seat {
             Seat::Me => (self.store.config.name.as_str(), &self.store.config.resp),
@@ -288,7 +291,7 @@ impl<'a> Addresses<'a> {
     }
 }
 
-/// Whether a listener at this host listens at every address of its machine.
+/// Whether a listener with this host listens at every address of its machine.
 fn is_any(host: &str) -> bool {
     matches!(host, "0.0.0.0" | "::")
 }
@@ -299,7 +302,7 @@ fn host_of(address: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Whether a seat takes Redis clients.
+/// Whether a node accepts Redis clients.
 fn takes_clients(store: &Store, seat: Seat) -> bool {
     let told = match seat {
         Seat::Me => store.config.resp.as_ref(),
@@ -323,8 +326,8 @@ fn ranges(store: &Store, keyspace: u16) -> Vec<Range> {
     merge(served, SLOTS / shards)
 }
 
-/// The primary of a shard and behind it the other ready replicas, in one order wherever there are the same: those of
-/// them that take clients. If there is none, another node that does: it forwards.
+/// The nodes of a shard that accept Redis clients: the primary, then the other ready replicas, in an order that is the
+/// same for the same nodes. If none of them accepts clients, another node that does, which forwards the requests.
 fn seats(store: &Store, shard: usize) -> Option<Vec<Seat>> {
     let cluster = &store.cluster;
     let primary = cluster.route(shard).primary?;
@@ -351,7 +354,7 @@ fn name(store: &Store, seat: Seat) -> &str {
     }
 }
 
-/// Shards of `width` slots as ranges of slots, neighbours with the same nodes in one.
+/// Turns shards of `width` slots into ranges of slots. Neighbours with the same nodes become one range.
 fn merge(shards: impl Iterator<Item = (u16, Vec<Seat>)>, width: u16) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     for (shard, seats) in shards {

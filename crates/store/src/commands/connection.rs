@@ -1,4 +1,4 @@
-//! The connection itself: protocol, authentication, keyspace. What concerns `CLIENT` is in [`super::client`].
+//! The connection itself: protocol, authentication, keyspace. `CLIENT` is in [`super::client`].
 
 use alloc::{format, string::String};
 use wire::reply::{ErrorKind, Protocol};
@@ -9,14 +9,14 @@ use crate::{
     visit::Visit,
 };
 
-/// The one user there is.
+/// The only user.
 const USER: &[u8] = b"default";
 
-/// What `HELLO` and `INFO` give as version of Redis. Clients decide by it which commands and which forms of replies to
-/// expect; ours are those of 7.0. Salp's own version stands in `INFO` beside it.
+/// The version of Redis that `HELLO` and `INFO` show. Clients derive from it which commands and which reply formats to
+/// expect; salp's match 7.0. `INFO` also shows salp's own version.
 pub(super) const REDIS_VERSION: &str = "7.0.0";
 
-/// Whether clients may give this as the name of something: it is shown in lists that are split at blanks.
+/// Whether a client may use this text as a name. Names are shown in lists that are split at spaces.
 pub(super) fn is_name(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_graphic)
 }
@@ -57,7 +57,7 @@ pub(super) fn auth(visit: &mut Visit<'_>) {
     }
 }
 
-/// Without a password set, the default user is let in with any. A client that fails stays what it was.
+/// If no password is set, the default user is accepted with any password. A client that fails keeps its state.
 fn authenticate(visit: &mut Visit<'_>, user: &[u8], password: &[u8]) -> bool {
     let secret = visit.store.config.password.as_ref();
     let right = user == USER && secret.is_none_or(|secret| secret.is(password));
@@ -122,7 +122,7 @@ pub(super) fn hello(visit: &mut Visit<'_>) {
     introduce(visit);
 }
 
-/// The answer to `HELLO`. The mode is that of a cluster, since `CLUSTER SLOTS` tells the truth; nobody has to care.
+/// The answer to `HELLO`. The mode is `cluster`, since `CLUSTER SLOTS` shows the real placement. Clients may ignore it.
 fn introduce(visit: &mut Visit<'_>) {
     let replies = &mut *visit.replies;
     replies.map(7);
@@ -150,7 +150,7 @@ pub(super) fn version(protocol: Protocol) -> i64 {
     }
 }
 
-/// The refusal of a name with blanks in it.
+/// Refuses a name with spaces in it.
 pub(super) fn bad_client_name(visit: &mut Visit<'_>) {
     let text = "Client names cannot contain spaces, newlines or special characters.";
     visit.replies.error(ErrorKind::Err, text);
@@ -181,7 +181,7 @@ pub(super) fn select(visit: &mut Visit<'_>) {
     }
 }
 
-/// `RESET`: as it was when it connected.
+/// `RESET`: returns the connection to its first state.
 pub(super) fn reset(visit: &mut Visit<'_>) {
     let authenticated = visit.store.config.password.is_none();
     let shown = Shown {
@@ -198,7 +198,7 @@ pub(super) fn reset(visit: &mut Visit<'_>) {
     visit.replies.simple("RESET");
 }
 
-/// `QUIT`: the connection is closed behind the reply.
+/// `QUIT`: the connection is closed after the reply.
 pub(super) fn quit(visit: &mut Visit<'_>) {
     visit.session.quit = true;
     visit.replies.ok();

@@ -1,8 +1,8 @@
-//! `COMMAND` and every `HELP`: the rows of the command table, told.
+//! `COMMAND` and every `HELP`, generated from the rows of the command table.
 //!
-//! Keys, arity and the flags `readonly`, `write` and `denyoom` are what clients route by. Left out on purpose are the
-//! tips (`request_policy`): they tell a client to ask every node and add up the answers, which any node here does by
-//! itself; and the classes of speed (`fast`, complexity), which nobody here measures.
+//! Clients route by keys, arity and the flags `readonly`, `write` and `denyoom`. Two things are left out on purpose.
+//! Tips (`request_policy`) tell a client to ask every node and add up the answers; a salp node does that itself. Speed
+//! classes (`fast`, complexity) are not measured.
 
 use alloc::{format, vec::Vec};
 use wire::{
@@ -16,7 +16,7 @@ use crate::{
     visit::Visit,
 };
 
-/// Every command so far is there since the first version.
+/// All commands exist since the first version.
 const SINCE: &str = "0.1.0";
 
 /// `COMMAND`
@@ -109,7 +109,7 @@ fn keys_of<'a>(row: Option<&Row>, request: Args<'a>) -> Result<Vec<&'a [u8]>, &'
     Ok(row.keys.of(request).collect())
 }
 
-/// `HELP` of the family that the request names.
+/// `HELP` for the command of the request.
 pub(super) fn help(visit: &mut Visit<'_>) {
     let Some(family) = command::find(visit.arg(0)) else {
         return visit.replies.syntax();
@@ -155,7 +155,7 @@ fn info_of(replies: &mut Replies, row: &Row) {
     }
 }
 
-/// Where keys begin, and which arguments are keys from there on, last and limit counted from the first.
+/// Where keys begin, and which of the arguments from there on are keys. `last` and `limit` count from the first key.
 fn key_spec(replies: &mut Replies, row: &Row) {
     let (first, last, step) = row.keys.spec();
     let relative = if last < 0 { last } else { last - first };

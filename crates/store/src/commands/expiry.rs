@@ -1,13 +1,12 @@
-//! Time to live. Deadlines are in cluster time and part of the value: they are worked out at the primary, so a replica
-//! never sees "in five seconds". What a client gives or gets as an absolute time is on the wall clock of the node it
-//! asked.
+//! Time to live. Deadlines are in cluster time and part of the value. The primary computes them, so a replica never
+//! sees "in five seconds". Absolute times of clients are on the wall clock of the node that they ask.
 
 use wire::reply::ErrorKind;
 
 use super::number::integer;
 use crate::call::Call;
 
-/// How a time argument is meant.
+/// The unit of a time argument, and whether it is absolute.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Base {
     unit_ms: i64,
@@ -32,7 +31,7 @@ impl Base {
         absolute: true,
     };
 
-    /// The base of an option's word, in small letters.
+    /// The base for an option such as `ex`. The word is in lower case.
     pub(super) fn of(word: &[u8]) -> Option<Self> {
         Some(match word {
             b"ex" => Self::SECONDS,
@@ -43,7 +42,7 @@ impl Base {
         })
     }
 
-    /// The deadline in cluster time, which may lie in the past; `None` if it cannot be told in 64 bits.
+    /// The deadline in cluster time, which may lie in the past; `None` if it does not fit 64 bits.
     fn deadline(self, time: i64, call: &Call<'_>) -> Option<i64> {
         let time_ms = time.checked_mul(self.unit_ms)?;
         if self.absolute {
@@ -54,7 +53,7 @@ impl Base {
     }
 }
 
-/// The deadline that a positive time argument of command `name` stands for; an error is written into the replies.
+/// The deadline for a positive time argument of command `name`. If it is invalid, writes the error.
 pub(super) fn deadline(call: &mut Call<'_>, base: Base, time: &[u8], name: &str) -> Option<u64> {
     let Some(time) = integer(time) else {
         call.replies.not_an_integer();
@@ -67,7 +66,7 @@ pub(super) fn deadline(call: &mut Call<'_>, base: Base, time: &[u8], name: &str)
     deadline.map(|deadline| deadline.max(0) as u64)
 }
 
-/// `EXPIRE key time [NX|XX|GT|LT]` and its three kin.
+/// `EXPIRE key time [NX|XX|GT|LT]`, and its variants for other units and absolute times.
 fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
     for word in call.args.skip(3).iter() {
@@ -106,7 +105,7 @@ fn expire_by(call: &mut Call<'_>, base: Base, name: &str) {
         return call.replies.int(0);
     };
     let current = view.expiry_ms.map(|at| at as i64);
-    // A key without a deadline lives for ever, which is later than any.
+    // A key without a deadline counts as later than any deadline.
     let later = current.is_some_and(|current| deadline > current);
     let sooner = current.is_none_or(|current| deadline < current);
     if nx && current.is_some() || xx && current.is_none() || gt && !later || lt && !sooner {
@@ -153,7 +152,7 @@ pub(super) fn persist(call: &mut Call<'_>) {
     call.replies.int(i64::from(expires));
 }
 
-/// -2 if there is no key, -1 if it lives for ever, else what `show` makes of its deadline.
+/// Replies -2 if there is no key, -1 if it has no deadline, else the number that `show` makes of the deadline.
 fn tell(call: &mut Call<'_>, show: impl Fn(&Call<'_>, u64) -> u64) {
     let view = call.shard.view(call.arg(1), call.now_ms);
     call.counters.looked(view.is_some());
@@ -164,7 +163,7 @@ fn tell(call: &mut Call<'_>, show: impl Fn(&Call<'_>, u64) -> u64) {
     call.replies.int(answer);
 }
 
-/// Milliseconds as seconds, half ones up, as Redis rounds them.
+/// Milliseconds as seconds, rounded half up like Redis.
 fn seconds(ms: u64) -> u64 {
     ms.saturating_add(500) / 1000
 }

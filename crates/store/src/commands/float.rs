@@ -1,40 +1,40 @@
-//! Sums of fractions as texts, for `INCRBYFLOAT`: exact, and rounded once, to [`PLACES`] behind the point.
+//! Exact sums of decimal fractions, for `INCRBYFLOAT`. Only the sum is rounded, to [`PLACES`] digits behind the point.
 //!
-//! Redis adds long doubles, which have 19 digits. A text is read here as C's `strtold` reads one and within the same
-//! range; no digit of it is lost before the sum is rounded.
+//! Redis adds long doubles, which have 19 digits. Here a text is read as C's `strtold` reads it, with the same range,
+//! but all its digits are used until the sum is rounded.
 
 use alloc::{string::String, vec, vec::Vec};
 use core::cmp::Ordering;
 
 /// Digits behind the point that Redis shows.
 const PLACES: usize = 17;
-/// The longest text that Redis takes for a number.
+/// The longest text that Redis accepts as a number.
 const TEXT_BYTES_MAX: usize = 5 * 1024 - 1;
-/// Digits in front of the point that a long double has at most.
+/// Most digits in front of the point that a long double can have.
 const WHOLE_DIGITS_MAX: i64 = 4933;
-/// Zeros behind the point that the smallest long double has. A text for less is no number, as it is none to `strtold`.
+/// Zeros behind the point of the smallest long double. A text with a smaller number is refused, as by `strtold`.
 const ZEROS_MAX: i64 = 4950;
-/// A number this many places behind the point or further does not change a sum.
+/// Digits this far behind the point or further do not change a sum.
 const PLACES_MAX: i64 = 64;
-/// Hexadecimal digits taken.
+/// Most hexadecimal digits accepted.
 const HEX_DIGITS_MAX: usize = 64;
 
 /// A number in decimal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fraction {
     is_negative: bool,
-    /// From the highest on, each below 10.
+    /// The digits, highest first, each below 10.
     digits: Vec<u8>,
-    /// How many of them are behind the point.
+    /// How many of the digits are behind the point.
     places: usize,
 }
 
-/// What a text is.
+/// The result of reading a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     Number(Fraction),
     Infinity,
-    /// It is no number, or beyond the range of one.
+    /// Not a number, or beyond the range.
     Nothing,
 }
 
@@ -67,7 +67,7 @@ impl Parsed {
     }
 }
 
-/// Digits of a number, those behind the point apart, and what follows them.
+/// Splits a number into its digits before the point, its digits behind the point, and the rest of the text.
 fn mantissa(text: &[u8], is_digit: impl Fn(&u8) -> bool) -> Option<(&[u8], &[u8], &[u8])> {
     let count = |text: &[u8]| text.iter().take_while(|byte| is_digit(byte)).count();
     let (whole, mut rest) = text.split_at(count(text));
@@ -78,7 +78,7 @@ fn mantissa(text: &[u8], is_digit: impl Fn(&u8) -> bool) -> Option<(&[u8], &[u8]
     (whole.len() + fraction.len() > 0).then_some((whole, fraction, rest))
 }
 
-/// The exponent behind one of `marks`, 0 if there is none; far beyond any range it is cut off.
+/// The exponent behind one of `marks`, 0 if there is none. An exponent far beyond the range is cut off.
 fn exponent(text: &[u8], marks: [u8; 2]) -> Option<i64> {
     let [mark, rest @ ..] = text else { return Some(0) };
     if !marks.contains(mark) {
@@ -121,10 +121,10 @@ fn hexadecimal(text: &[u8]) -> Option<Fraction> {
     for digit in whole.iter().chain(fraction) {
         multiply(&mut digits, 16, char::from(*digit).to_digit(16)?);
     }
-    // A power of two that is negative is one of five, and as many places.
+    // A negative power of two is a power of five with as many places behind the point.
     let (factor, places) = if exponent < 0 { (5, exponent) } else { (2, 0) };
     if exponent < -PLACES_MAX - 4 * HEX_DIGITS_MAX as i64 {
-        // Ten digits are 33 bits and more.
+        // Ten digits need at least 33 bits.
         return (exponent > -ZEROS_MAX * 33 / 10).then(Fraction::default);
     }
     for _ in 0..exponent.unsigned_abs() {
@@ -141,7 +141,7 @@ fn hexadecimal(text: &[u8]) -> Option<Fraction> {
     number.shifted(places)
 }
 
-/// Multiplies a number without places, and adds.
+/// Multiplies a whole number by `factor`, and adds `add`.
 fn multiply(digits: &mut Vec<u8>, factor: u32, add: u32) {
     let mut carry = add;
     for digit in digits.iter_mut().rev() {
@@ -156,12 +156,12 @@ fn multiply(digits: &mut Vec<u8>, factor: u32, add: u32) {
 }
 
 impl Fraction {
-    /// Digits in front of the point; negative for zeros behind it.
+    /// How many digits are in front of the point; negative for zeros behind it.
     fn whole_digits(&self) -> i64 {
         self.digits.len() as i64 - self.places as i64
     }
 
-    /// A number without places and without leading zeros, times ten to the power `by`; `None` if it is too small.
+    /// A whole number without leading zeros, times ten to the power `by`; `None` if the result is too small.
     fn shifted(mut self, by: i64) -> Option<Self> {
         let whole = self.digits.len() as i64 + by;
         if self.digits.is_empty() || whole < -PLACES_MAX {
@@ -172,13 +172,13 @@ impl Fraction {
         } else if whole <= WHOLE_DIGITS_MAX {
             self.digits.resize(whole as usize, 0);
         } else {
-            // Beyond the range, and not worth writing out.
+            // Beyond the range: this many digits are enough to show it.
             self.digits.resize(WHOLE_DIGITS_MAX as usize + 1, 0);
         }
         Some(self)
     }
 
-    /// Its digits with so many in front of the point and behind it.
+    /// Its digits, padded with zeros to this many in front of the point and behind it.
     fn aligned(&self, whole: usize, places: usize) -> Vec<u8> {
         let mut digits = vec![0; whole + places];
         let end = whole + self.places;
@@ -187,7 +187,7 @@ impl Fraction {
         digits
     }
 
-    /// The sum of two numbers; `None` if it is beyond the range of one.
+    /// The sum of two numbers; `None` if it is beyond the range.
     pub(super) fn plus(&self, other: &Self) -> Option<Self> {
         let places = self.places.max(other.places);
         let whole = self.whole_digits().max(other.whole_digits()).max(0) as usize + 1;
@@ -219,7 +219,7 @@ impl Fraction {
         (sum.whole_digits() <= WHOLE_DIGITS_MAX).then_some(sum)
     }
 
-    /// As Redis shows it: rounded, without zeros behind the last digit, and never with an exponent.
+    /// The text that Redis shows: rounded, without trailing zeros, without an exponent.
     pub(super) fn show(&self) -> String {
         let whole = self.whole_digits().max(0) as usize + 1;
         let mut digits = self.aligned(whole, self.places.max(PLACES));
@@ -279,7 +279,7 @@ mod tests {
             ("3", "-10", "-7"),
             ("99.9", ".1", "100"),
             ("1e22", "1", "10000000000000000000001"),
-            // What is rounded is the sum, and of it what lies behind the last place.
+            // The sum is rounded, not its parts, and only behind the last place.
             (
                 "123456789012345678",
                 "0.0000000000000000000000000000000001",
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn a_text_that_is_not_a_number_is_refused() {
         for text in [
             "", ".", "-", "+", "1e", "e1", "1.2.3", " 1", "1 ", "--1", "+-1", "nan", "1e+", "1e1.5", "0x", "0xg",
             "0x1p", "1p3", "infinit", "1_000", "0x1e5p", "١",
@@ -358,7 +358,7 @@ mod tests {
         }
 
         #[test]
-        fn hexadecimal_numbers_are_what_they_are(number: u64) {
+        fn hexadecimal_numbers_keep_their_value(number: u64) {
             prop_assert_eq!(sum(&format!("{number:#x}"), "0"), Some(number.to_string()));
         }
 

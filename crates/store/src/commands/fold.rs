@@ -1,12 +1,12 @@
-//! Many replies become one.
+//! Makes one reply from the replies to the parts of a request.
 
 use alloc::vec::Vec;
 use wire::reply::{Replies, Reply};
 
 use crate::command::Fold;
 
-/// Writes the one reply that `parts` come to. If one of them is an error, it is the reply: Redis never gives an error
-/// within an array, and clients return one as if it were a value.
+/// Writes one reply made from the replies of the `parts`. If a part is an error, the error is the reply: Redis never
+/// puts an error inside an array, and clients would return it like a value.
 pub(crate) fn fold(fold: Fold, parts: &Replies, random: u64, out: &mut Replies) {
     if let Some(Reply::Error(kind, text)) = firsts(parts).find(|first| matches!(first, Reply::Error(..))) {
         return out.error(kind, text);
@@ -63,7 +63,7 @@ fn array(bulks: &[&[u8]], out: &mut Replies) {
     }
 }
 
-/// The key of one of the parts, each as likely as it stands for keys.
+/// Picks the key of one part. The chance of a part is in proportion to its number of keys.
 fn draw(parts: &Replies, random: u64, out: &mut Replies) {
     let mut drawn: Vec<(u64, &[u8])> = Vec::new();
     let mut tokens = parts.tokens();
@@ -86,8 +86,8 @@ fn draw(parts: &Replies, random: u64, out: &mut Replies) {
     }
 }
 
-/// Takes part after part until `count` keys were looked at, and goes on behind the last part taken: how many keys a
-/// shard has is known only when it has answered.
+/// Takes part after part until `count` keys were looked at. The new cursor is behind the last part taken. This is
+/// decided here, since the number of keys of a shard is known only from its answer.
 fn scan(parts: &Replies, count: u64, out: &mut Replies) {
     let (mut cursor, mut looked, mut keys) = (0, 0, Vec::new());
     let mut tokens = parts.tokens();

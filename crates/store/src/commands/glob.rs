@@ -1,7 +1,8 @@
 //! Redis's glob patterns: `*`, `?`, `[abc]`, `[^a-z]`, and `\` before a character that stands for itself.
 
-/// Whether `text` as a whole matches `pattern`. Takes at most length of pattern times length of text steps: after a
-/// mismatch only the last `*` is tried further, which is enough, since an earlier one could not match more.
+/// Whether the whole `text` matches `pattern`. Takes at most length of pattern times length of text steps. After a
+/// mismatch only the last `*` is tried with more characters. That is enough, since an earlier `*` could not lead to
+/// another result.
 pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -24,7 +25,7 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|&byte| byte == b'*')
 }
 
-/// Matches one byte against the element at `p`; gives where the next element begins.
+/// Matches one byte against the element at `p`. Returns where the next element begins.
 fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     match *pattern.get(p)? {
         b'?' => Some(p + 1),
@@ -34,7 +35,7 @@ fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     }
 }
 
-/// A class that is not closed reaches to the end of the pattern, as in Redis.
+/// A class that is not closed extends to the end of the pattern, as in Redis.
 fn class(pattern: &[u8], mut p: usize, byte: u8) -> Option<usize> {
     let negated = pattern.get(p) == Some(&b'^');
     p += usize::from(negated);
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_take_no_exponential_time() {
+    fn many_stars_do_not_take_exponential_time() {
         let pattern = "a*".repeat(200) + "b";
         assert!(!matches(pattern.as_bytes(), "a".repeat(5000).as_bytes()));
     }

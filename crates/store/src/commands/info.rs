@@ -1,11 +1,12 @@
-//! `INFO`: how this node fares, under Redis's names as far as they mean something here, and under our own in the
-//! section `Salp`. What Redis reports and nobody here knows is left out rather than made up.
+//! `INFO`: the state of this node. It uses Redis's names where they apply, and salp's own in the section `Salp`. Fields
+//! of Redis that salp does not have are left out.
 //!
-//! - `redis_mode` and `cluster_enabled` say "cluster": `CLUSTER SLOTS` tells the truth, and tools that ask go on to it.
-//! - `dbN:keys` counts what `DBSIZE` does: all keys, or those that are listed under this node if the connection has
-//!   asked for the map. Where this node has no copy, it is as the primary told a moment ago; `expires` counts the
-//!   copies here.
-//! - `used_cpu_user` is the CPU time of the process as a whole: the shell does not tell user from system time.
+//! - `redis_mode` and `cluster_enabled` say "cluster", since tools that ask for this go on to `CLUSTER SLOTS`, which
+//!   works.
+//! - `dbN:keys` counts the same keys as `DBSIZE`: all keys, or those of the slots listed under this node if the
+//!   connection has asked for the map. Where this node has no copy, the number is the last one that the primary
+//!   reported. `expires` counts the copies of this node.
+//! - `used_cpu_user` is the CPU time of the whole process: the shell does not split it into user and system time.
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 use core::fmt::Write as _;
@@ -98,7 +99,7 @@ fn memory(store: &Store, _: &Session, out: &mut String) {
     line(out, format_args!("maxmemory_policy:noeviction"));
 }
 
-/// Bytes as Redis writes them for people: two decimals, cut off, and a unit.
+/// A number of bytes as Redis writes it for people: a unit, and two decimals that are not rounded.
 fn human(bytes: u64) -> String {
     let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
     match units.into_iter().find(|(bits, _)| bytes >> bits > 0) {
@@ -110,7 +111,8 @@ fn human(bytes: u64) -> String {
     }
 }
 
-/// Clients wait for `loading:0` before they begin. A node that is still filled has others answer for it.
+/// Clients wait for `loading:0` before they begin. It is always 0: other nodes answer for a node that is still being
+/// filled.
 fn persistence(_: &Store, _: &Session, out: &mut String) {
     number(out, "loading", 0);
     number(out, "aof_enabled", 0);
@@ -153,7 +155,7 @@ fn keyspace(store: &Store, session: &Session, out: &mut String) {
             let expiring = store.replicas[shard].shard.expiring() as u64;
             (keys + store.keys_in(shard), expires + expiring)
         });
-        // As in Redis, one that is empty is not named. How long keys live on average is not known.
+        // As in Redis, an empty keyspace is not listed. The average time to live is not known.
         if keys > 0 {
             line(out, format_args!("db{index}:keys={keys},expires={expires},avg_ttl=0"));
         }
@@ -161,7 +163,8 @@ fn keyspace(store: &Store, session: &Session, out: &mut String) {
 }
 
 fn salp(store: &Store, _: &Session, out: &mut String) {
-    // What is the node's: `/metrics` shows its tables, `/readyz` whom it waits for. `ready` is that of the copies here.
+    // The status has no tables and no awaited nodes here: `/metrics` and `/readyz` show them. So `ready` only means
+    // that the copies of this node are complete.
     let status = store.status(Tables::default(), Vec::new());
     let vitals = store.take_vitals(store.vitals.ops_per_second);
     line(out, format_args!("node:{}", status.name));

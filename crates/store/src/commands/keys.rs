@@ -1,4 +1,4 @@
-//! Commands on keys of whatever type.
+//! Commands on keys of any type.
 
 use wire::reply::ErrorKind;
 
@@ -8,20 +8,20 @@ use super::{
 };
 use crate::call::Call;
 
-/// What an entry takes beside its key and value: dot, stamp, flags and lengths in the slab, and its place in the index.
+/// Memory of an entry beside its key and value: dot, stamp, flags and lengths in the slab, and its place in the index.
 const ENTRY_BYTES: usize = 36;
-/// Integers from 0 on that Redis shares between keys.
+/// Integers from 0 up to this one that Redis shares between keys.
 const SHARED_INTEGERS: i64 = 10_000;
-/// Longest text that Redis keeps in one piece with its object.
+/// Longest text that Redis stores in one piece with its object.
 const EMBEDDED_BYTES_MAX: usize = 44;
 
-/// `DEL key`, one key of it.
+/// `DEL key`, for one key.
 pub(super) fn del(call: &mut Call<'_>) {
     let deleted = call.delete(call.arg(1));
     call.replies.int(i64::from(deleted));
 }
 
-/// `EXISTS key`, one key of it.
+/// `EXISTS key`, for one key.
 pub(super) fn exists(call: &mut Call<'_>) {
     let there = call.shard.view(call.arg(1), call.now_ms).is_some();
     call.counters.looked(there);
@@ -35,7 +35,7 @@ pub(super) fn kind(call: &mut Call<'_>) {
     call.replies.simple(if there { "string" } else { "none" });
 }
 
-/// Puts what `args[1]` holds under `args[2]`; false if there is nothing.
+/// Stores the value of `args[1]` under `args[2]`. Returns false if there is no value.
 fn duplicate(call: &mut Call<'_>) -> bool {
     let Some(view) = call.shard.view(call.arg(1), call.now_ms) else {
         return false;
@@ -75,7 +75,7 @@ pub(super) fn renamenx(call: &mut Call<'_>) {
     }
 }
 
-/// Databases that a server of Redis has unless it is told otherwise.
+/// Number of databases that Redis has by default.
 const DATABASES: usize = 16;
 
 /// `COPY source destination [DB number] [REPLACE]`, within the keyspace
@@ -122,7 +122,7 @@ pub(super) fn dbsize(call: &mut Call<'_>) {
     call.replies.int(count as i64);
 }
 
-/// `%FLUSH shard [ASYNC|SYNC]`: it is done at once either way.
+/// `%FLUSH shard [ASYNC|SYNC]`: always done at once.
 pub(super) fn flush(call: &mut Call<'_>) {
     let mut options = call.args.skip(2).iter();
     let known = |word: &[u8]| word.eq_ignore_ascii_case(b"async") || word.eq_ignore_ascii_case(b"sync");
@@ -149,10 +149,10 @@ pub(super) fn keys(call: &mut Call<'_>) {
     call.replies.resize(mark, count);
 }
 
-/// Draws of a key before the next living one is taken: a key that has expired and is not deleted yet is no key.
+/// After this many draws the next living key is taken. A key that has expired but is not deleted yet does not count.
 const DRAWS_MAX: u64 = 16;
 
-/// `%RANDOMKEY shard`: how many keys it has and one of them, each as likely as the others.
+/// `%RANDOMKEY shard`: how many keys the shard has, and one of them. Each key has the same chance.
 pub(super) fn randomkey(call: &mut Call<'_>) {
     let (shard, now_ms) = (&*call.shard, call.now_ms);
     if shard.is_empty() {
@@ -193,7 +193,7 @@ pub(super) fn encoding(call: &mut Call<'_>) {
 pub(super) fn refcount(call: &mut Call<'_>) {
     match call.shard.view(call.arg(2), call.now_ms) {
         None => call.replies.null(),
-        // Redis has these numbers once for all keys.
+        // Redis stores these numbers once for all keys.
         Some(view) => match integer(&crate::call::text(&view.value)) {
             Some(0..SHARED_INTEGERS) => call.replies.int(i64::from(i32::MAX)),
             _ => call.replies.int(1),
@@ -201,7 +201,7 @@ pub(super) fn refcount(call: &mut Call<'_>) {
     }
 }
 
-/// `OBJECT IDLETIME key`: since it was written, for reads leave no trace.
+/// `OBJECT IDLETIME key`: the time since it was written, since reads are not recorded.
 pub(super) fn idletime(call: &mut Call<'_>) {
     match call.shard.view(call.arg(2), call.now_ms) {
         None => call.replies.null(),
@@ -224,7 +224,7 @@ pub(super) fn freq(call: &mut Call<'_>) {
     }
 }
 
-/// `MEMORY USAGE key [SAMPLES count]`; a string is measured whole, so the count is checked and not used.
+/// `MEMORY USAGE key [SAMPLES count]`. A string is measured completely, so the count is checked but not used.
 pub(super) fn memory(call: &mut Call<'_>) {
     match (call.args.get(3), call.args.get(4)) {
         (None, _) => {}

@@ -1,7 +1,7 @@
-//! Numbers: `INCR` and its kin.
+//! Numbers: `INCR` and similar commands.
 //!
-//! `INCR`, `DECR` and their `BY` forms count: each writer keeps a running amount, and the sum is what is read, so
-//! increments on both sides of a cut all count. `INCRBYFLOAT` is a read and a write like any other.
+//! `INCR`, `DECR` and their `BY` forms count: each writer keeps its own amount, and a read shows the sum. So increments
+//! on both sides of a partition all count. `INCRBYFLOAT` reads and writes like any other command.
 
 use alloc::borrow::Cow;
 use wire::reply::{ErrorKind, Replies};
@@ -12,12 +12,12 @@ use crate::{
     shard::CountError,
 };
 
-/// An integer as Redis reads one: no sign but `-`, no blanks, no leading zeros.
+/// Reads an integer as Redis does: no sign except `-`, no spaces, no leading zeros.
 pub(super) fn integer(text: &[u8]) -> Option<i64> {
     crate::object::integer(text)
 }
 
-/// An integer of 32 bits, as Redis wants one for databases; if it is none, the error is written.
+/// Reads an integer of 32 bits, as Redis requires for databases. If it is not one, writes the error.
 pub(super) fn small_integer(text: &[u8], replies: &mut Replies) -> Option<i32> {
     match integer(text).map(i32::try_from) {
         None => replies.not_an_integer(),
@@ -71,8 +71,8 @@ pub(super) fn decrby(call: &mut Call<'_>) {
     }
 }
 
-/// `INCRBYFLOAT key increment`: the sum is exact, up to 17 digits behind the point, where Redis has the long doubles of
-/// its machine.
+/// `INCRBYFLOAT key increment`: the sum is exact, up to 17 digits behind the point. Redis uses the long doubles of its
+/// machine.
 pub(super) fn incrbyfloat(call: &mut Call<'_>) {
     let key = call.arg(1);
     let (current, expiry) = match call.shard.view(key, call.now_ms) {

@@ -1,4 +1,4 @@
-//! What the HTTP and BEAM doors need beyond Redis's commands; open to RESP clients too.
+//! Commands that the HTTP and BEAM front ends need in addition to Redis's. RESP clients may use them too.
 
 use alloc::vec::Vec;
 use wire::reply::ErrorKind;
@@ -8,12 +8,12 @@ use crate::call::{Call, INTEGER, RAW, TERM, TERM_TYPE, TYPED, split_typed};
 use crate::object::{self, Value};
 use crate::term;
 
-/// Longest content type: its length is kept in one byte.
+/// Longest content type: its length is stored in one byte.
 const TYPE_BYTES_MAX: usize = 255;
 
 /// `SALP.GET key`: `[value, content type, version, deadline or -1]`, or null. The version is 16 hexadecimal digits that
-/// change with every write. A term's value is its external format; that of a number which a BEAM wrote, or which was
-/// counted on, is an integer; everything else reads as with `GET`.
+/// change with every write. A term is shown in its external format. A number that a BEAM wrote, or that was counted, is
+/// an integer. All other values are shown as by `GET`.
 pub(super) fn get(call: &mut Call<'_>) {
     let key = call.arg(1);
     let view = call.shard.view(key, call.now_ms);
@@ -51,8 +51,8 @@ pub(super) fn get(call: &mut Call<'_>) {
     call.replies.int(expires);
 }
 
-/// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms] [NX]`: `[1 if it is new, version]`; null if it is not
-/// new and `NX` was given. An empty content type is that of raw bytes.
+/// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms] [NX]`: `[1 if the key is new, version]`. Null if the
+/// key exists and `NX` was given. An empty content type means raw bytes.
 pub(super) fn put(call: &mut Call<'_>) {
     let (key, kind, value) = (call.arg(1), call.arg(2), call.arg(3));
     let last = call.args.len() - 1;

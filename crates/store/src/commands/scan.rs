@@ -1,12 +1,12 @@
 //! `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]` over the whole cluster.
 //!
-//! A cursor is a shard and a place in its hash order: `shard << 39 | hash >> 25`, and 0 both before the first and
-//! behind the last. Hashes are the same on all replicas and no matter how a table grows, so a scan may go on at any
-//! node, and gives every key that was there all along. One request asks as many shards as `COUNT` keys are likely to
-//! lie in, for `COUNT` keys each, and takes of their replies what it needs: how many keys there are is known as it was
-//! a moment ago.
+//! A cursor is a shard and a place in its hash order: `shard << 39 | hash >> 25`. It is 0 before the first key and
+//! behind the last. Hashes are the same on all replicas, and do not depend on the size of a table. So a scan may go on
+//! at any node, and finds every key that existed during the whole scan. One request asks as many shards as are likely
+//! to have `COUNT` keys, for `COUNT` keys each. It uses only the replies it needs, since the numbers of keys may be a
+//! moment old.
 //!
-//! A cursor is below 2^53: clients in JavaScript keep it as a double.
+//! A cursor is below 2^53, since clients in JavaScript store it as a double.
 
 use alloc::{format, vec::Vec};
 use wire::{
@@ -21,8 +21,7 @@ use crate::{ask::Session, call::Call, slot::SLOTS, store::Store};
 const HASH_BITS: u32 = 53 - SLOTS.trailing_zeros();
 const COUNT_DEFAULT: u64 = 10;
 
-/// The batch of parts that a `SCAN` comes to, and how many keys it is to look at; `None` if its reply is written
-/// already.
+/// The batch of parts for a `SCAN`, and how many keys it should look at; `None` if the reply is written already.
 pub(crate) fn plan(store: &Store, session: &Session, args: Args<'_>, replies: &mut Replies) -> Option<(Batch, u64)> {
     let Some(cursor) = core::str::from_utf8(&args[1])
         .ok()
@@ -89,14 +88,14 @@ pub(crate) fn plan(store: &Store, session: &Session, args: Args<'_>, replies: &m
     Some((batch, count))
 }
 
-/// The answer of a scan that is at its end.
+/// The reply of a scan that has reached its end.
 fn nothing(replies: &mut Replies) {
     replies.array(2);
     replies.bulk(b"0");
     replies.array(0);
 }
 
-/// About how many keys a keyspace has: those of all nodes as they last told, or those here if they are more.
+/// About how many keys a keyspace has: the sum of what all nodes last reported, or the keys here if they are more.
 fn keys(store: &Store, keyspace: u16) -> u64 {
     let shards = usize::from(store.config.shards);
     let here = &store.replicas[usize::from(keyspace) * shards..][..shards];
@@ -104,8 +103,8 @@ fn keys(store: &Store, keyspace: u16) -> u64 {
     store.keys_in_cluster().max(here)
 }
 
-/// `%scan shard from-hash limit pattern`: `[next cursor, keys looked at, [key …]]`. If the shard goes on, as many as
-/// the limit were looked at.
+/// `%scan shard from-hash limit pattern`: `[next cursor, keys looked at, [key …]]`. If the shard has more keys, exactly
+/// the limit was looked at, or a few more.
 pub(super) fn scan(call: &mut Call<'_>) {
     let number = |index: usize| core::str::from_utf8(call.arg(index)).ok()?.parse::<u64>().ok();
     let (Some(shard), Some(from), Some(limit)) = (number(1), number(2), number(3)) else {
@@ -116,7 +115,7 @@ pub(super) fn scan(call: &mut Call<'_>) {
     let step = 64 - HASH_BITS;
     let (keys, next) = loop {
         let (keys, next) = call.shard.scan(from, limit, call.now_ms);
-        // A cursor has fewer bits than a hash: it has to get past the keys that differ in the others only.
+        // A cursor has fewer bits than a hash. It must get past keys whose hashes differ only in the missing bits.
         if next.is_none_or(|next| next >> step > from >> step) {
             break (keys, next);
         }

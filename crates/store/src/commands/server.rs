@@ -1,14 +1,14 @@
-//! The node as a server: its time, its part in replication, and the logs that it does not keep.
+//! The node as a server: its time, its role in replication, and the logs that it does not keep.
 //!
-//! What is slow and how slow is in `/metrics`; `SLOWLOG` and `LATENCY` are there for clients that ask as a matter of
-//! course, and are empty.
+//! `/metrics` shows how long requests take. `SLOWLOG` and `LATENCY` exist for clients that always ask for them, and are
+//! empty.
 
 use wire::reply::ErrorKind;
 
 use super::number::integer;
 use crate::{cluster::Seat, message::Copy, quorum::Level, store::Store, visit::Visit};
 
-/// `TIME`: the wall clock of this node, which is read in milliseconds.
+/// `TIME`: the wall clock of this node, in milliseconds resolution.
 pub(super) fn time(visit: &mut Visit<'_>) {
     let now_ms = visit.store.wall.now_ms;
     visit.replies.array(2);
@@ -19,14 +19,14 @@ pub(super) fn time(visit: &mut Visit<'_>) {
     }
 }
 
-/// `LASTSAVE`: the Unix second of the start, as Redis answers that has not saved since.
+/// `LASTSAVE`: the Unix second of the start, as Redis replies if it has not saved since.
 pub(super) fn lastsave(visit: &mut Visit<'_>) {
     let up_ms = visit.store.monotonic_ms - visit.store.started_ms;
     let started_ms = visit.store.wall.now_ms.saturating_sub(up_ms);
     visit.replies.int((started_ms / 1000).cast_signed());
 }
 
-/// `ROLE`: every node takes writes, and replicas are a matter of shards, not of nodes.
+/// `ROLE`: always `master`, since every node accepts writes, and shards have replicas, not nodes.
 pub(super) fn role(visit: &mut Visit<'_>) {
     visit.replies.array(3);
     visit.replies.bulk(b"master");
@@ -34,9 +34,9 @@ pub(super) fn role(visit: &mut Visit<'_>) {
     visit.replies.array(0);
 }
 
-/// `WAIT replicas timeout`: how many other replicas hold all writes of this connection that were acknowledged. They are
-/// known to when the acknowledgement is sent, so there is nothing to wait for: the answer is that for the shard with
-/// the fewest live replicas, at the level that this connection writes with.
+/// `WAIT replicas timeout`: how many other replicas hold all acknowledged writes of this connection. That is known when
+/// a write is acknowledged, so there is nothing to wait for. The answer is the number for the shard with the fewest
+/// live replicas, at the level of this connection's writes.
 pub(super) fn wait(visit: &mut Visit<'_>) {
     let (replicas, timeout) = (integer(visit.arg(1)), integer(visit.arg(2)));
     match (replicas, timeout) {
@@ -60,7 +60,7 @@ pub(super) fn wait(visit: &mut Visit<'_>) {
     }
 }
 
-/// How many replicas beside the primary hold a write on `shard` that was acknowledged at `level`.
+/// How many replicas beside the primary hold an acknowledged write on `shard` at `level`.
 fn held_elsewhere(store: &Store, shard: usize, level: Level) -> usize {
     let cluster = &store.cluster;
     let Some(primary) = cluster.route(shard).primary else {
@@ -77,7 +77,7 @@ fn held_elsewhere(store: &Store, shard: usize, level: Level) -> usize {
     let others = ready.filter(answers).count();
     match level {
         Level::One => 0,
-        // A majority of all, less the primary.
+        // A majority of all copies, without the primary.
         Level::Quorum => others.div_ceil(2),
         Level::All => others,
     }
@@ -95,22 +95,22 @@ pub(super) fn slowlog_get(visit: &mut Visit<'_>) {
     }
 }
 
-/// What is asked for is a list, and there is nothing in it.
+/// Replies with an empty list.
 pub(super) fn none(visit: &mut Visit<'_>) {
     visit.replies.array(0);
 }
 
-/// What is asked for is a map, and there is nothing in it.
+/// Replies with an empty map.
 pub(super) fn nothing(visit: &mut Visit<'_>) {
     visit.replies.map(0);
 }
 
-/// What is asked for is a count, and there is nothing to count.
+/// Replies with the count 0.
 pub(super) fn zero(visit: &mut Visit<'_>) {
     visit.replies.int(0);
 }
 
-/// Accepted, and no change.
+/// Accepts the command and changes nothing.
 pub(super) fn accepted(visit: &mut Visit<'_>) {
     visit.replies.ok();
 }

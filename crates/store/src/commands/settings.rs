@@ -1,5 +1,5 @@
-//! `CONFIG`: the settings of this node under Redis's names, as far as they have one. What they are is decided in
-//! `salp.toml` and on the command line; only the memory limit changes while the node runs. The password is not shown.
+//! `CONFIG`: the settings of this node that have a name in Redis. `salp.toml` and the command line decide them; only
+//! the memory limit can change while the node runs. The password is not shown.
 
 use alloc::{
     format,
@@ -11,13 +11,13 @@ use wire::reply::ErrorKind;
 use super::{glob, number::integer};
 use crate::{config::Config, visit::Visit};
 
-/// The one setting that can be changed.
+/// The only setting that can be changed.
 const MEMORY_MAX: &str = "maxmemory";
 
 fn settings(config: &Config) -> [(&'static str, String); 14] {
     let port = config.resp.as_ref().map_or(0, |(_, port)| *port);
     [
-        // Nothing is written to disk, and a client that never speaks is not let go.
+        // Nothing is written to disk, and a silent client is not disconnected.
         ("appendonly", "no".into()),
         ("save", String::new()),
         ("timeout", "0".into()),
@@ -55,7 +55,7 @@ pub(super) fn get(visit: &mut Visit<'_>) {
     }
 }
 
-/// `CONFIG SET name value …`: all or nothing. What a setting is already it may be set to.
+/// `CONFIG SET name value …`: all or nothing. Setting a value that a setting already has is allowed.
 pub(super) fn set(visit: &mut Visit<'_>) {
     match memory_max_of(visit) {
         Ok(memory_bytes_max) => {
@@ -100,7 +100,7 @@ fn memory_max_of(visit: &Visit<'_>) -> Result<u64, String> {
     Ok(memory_max)
 }
 
-/// Bytes as Redis reads them: a number and a unit, in thousands (`k`, `m`, `g`) or in powers of two (`kb`, `mb`, `gb`).
+/// Reads bytes as Redis does: a number and a unit, in thousands (`k`, `m`, `g`) or in powers of two (`kb`, `mb`, `gb`).
 fn memory(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, unit) = text.split_at(digits);

@@ -1,8 +1,7 @@
-//! Strings: `GET`, `SET` and their kin.
+//! Strings: `GET`, `SET` and similar commands.
 //!
-//! A command that reads before it writes is decided at the primary: it sees every write the primary has seen. During a
-//! cut there may be a primary on either side, and then the later of two such decisions is shown
-//! (`docs/consistency.md`).
+//! A command that reads before it writes is decided at the primary, which has seen every write it acknowledged. During
+//! a partition each side may have a primary. Afterwards the later of their decisions is shown (`docs/consistency.md`).
 
 use alloc::{borrow::Cow, vec::Vec};
 use wire::{reply::ErrorKind, request::Args};
@@ -28,7 +27,7 @@ pub(super) fn strlen(call: &mut Call<'_>) {
     call.replies.int(length as i64);
 }
 
-/// What `SET` was asked for besides key and value.
+/// The options of a `SET`.
 #[derive(Default)]
 struct Options<'a> {
     time: Option<(expiry::Base, &'a [u8])>,
@@ -39,7 +38,7 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// Parses what stands behind the value; `None` if options do not exist or do not go together.
+    /// Parses the options behind the value; `None` if one does not exist, or two exclude each other.
     fn of(mut rest: Args<'a>) -> Option<Self> {
         let mut options = Self::default();
         while let Some(word) = rest.get(0) {
@@ -162,7 +161,7 @@ pub(super) fn getdel(call: &mut Call<'_>) {
     call.delete(call.arg(1));
 }
 
-/// `GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]`; of the same option twice the last one counts.
+/// `GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]`. If an option is given twice, the last one counts.
 pub(super) fn getex(call: &mut Call<'_>) {
     let (mut time, mut persists): (Option<(expiry::Base, &[u8])>, bool) = (None, false);
     let mut rest = call.args.skip(2);
@@ -220,7 +219,7 @@ pub(super) fn msetnx(call: &mut Call<'_>) {
     call.replies.int(1);
 }
 
-/// The text of the value of `args[1]`, and its expiry; empty if there is none.
+/// The text of the value of `args[1]`, and its expiry; empty if there is no value.
 fn current(call: &Call<'_>) -> (Vec<u8>, Option<u64>) {
     match call.shard.view(call.arg(1), call.now_ms) {
         None => (Vec::new(), None),
@@ -277,7 +276,7 @@ pub(super) fn getrange(call: &mut Call<'_>) {
     call.replies.bulk(range(&value, start, end));
 }
 
-/// Redis's inclusive ranges, in which negative numbers count from the end.
+/// Inclusive ranges as in Redis: negative numbers count from the end.
 fn range(value: &[u8], start: i64, end: i64) -> &[u8] {
     let length = value.len() as i64;
     if start < 0 && end < 0 && start > end {

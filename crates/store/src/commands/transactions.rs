@@ -1,6 +1,6 @@
-//! `MULTI` and its kin. There are no transactions yet: `MULTI` is refused, and so is everything behind it until `EXEC`
-//! or `DISCARD`. A client sends the whole of a transaction before it reads; were only `MULTI` refused, the rest would
-//! be executed, and the client would see an error.
+//! `MULTI` and related commands. There are no transactions yet: `MULTI` is refused, and so is everything behind it
+//! until `EXEC` or `DISCARD`. A client sends a whole transaction before it reads. If only `MULTI` were refused, the
+//! rest would be executed although the client gets an error.
 
 use wire::reply::ErrorKind;
 
@@ -19,7 +19,7 @@ pub(super) fn multi(visit: &mut Visit<'_>) {
     );
 }
 
-/// Ends what a refused `MULTI` began; false, and the error is written, if there was none.
+/// Ends the state after a refused `MULTI`. If there was none, writes the error and returns false.
 fn end(visit: &mut Visit<'_>, name: &str) -> bool {
     if !visit.session.in_refused_multi {
         visit
@@ -57,7 +57,7 @@ pub(super) fn watch(visit: &mut Visit<'_>) {
     visit.replies.error(ErrorKind::Err, text);
 }
 
-/// `UNWATCH`: no key is watched.
+/// `UNWATCH`: always succeeds, since no key can be watched.
 pub(super) fn unwatch(visit: &mut Visit<'_>) {
     visit.replies.ok();
 }

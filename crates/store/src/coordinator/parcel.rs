@@ -1,9 +1,9 @@
-//! Parcels: the requests of a run that another node executes, on their way there, and their replies on the way back.
+//! Parcels: requests of a run that another node executes, on their way there, and their replies on the way back.
 //!
-//! - What a run sends to one peer is executed there in its order. A peer puts off what would make its replies too
-//!   large, but only of the last parcel of a run: anything behind it would overtake what was put off.
-//! - What was put off, and reads whose peer is lost, stay together when they are forwarded again: each for itself they
-//!   would all be answered at once, however large.
+//! - A peer executes the requests of a run in order. It may put off requests whose replies would be too large, but only
+//!   in the last parcel of a run: later parcels would overtake them.
+//! - Requests that were put off, and reads whose peer is lost, are forwarded again in one batch. One by one, all of
+//!   them would be answered at once, however large.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -23,9 +23,10 @@ use crate::{
     store::Store,
 };
 
-/// Bytes of requests beyond which a parcel takes no further one: with one large request in it, it still fits a frame.
+/// Once a parcel has more bytes than this, it takes no further request. With one large request in it, it still fits a
+/// frame.
 const PARCEL_BYTES: usize = 1 << 20;
-/// Bytes of requests that a parcel has room for from the beginning.
+/// Bytes for requests that a new parcel reserves.
 const PARCEL_ROOM: usize = 2 << 10;
 
 /// A parcel under way to a peer.
@@ -56,7 +57,7 @@ impl Sent {
 }
 
 impl Store {
-    /// Requests that a peer takes this node to be the right one for.
+    /// Executes requests that a peer forwarded to this node.
     pub(crate) fn forwarded(&mut self, slot: usize, forward: &Forward<'_>) -> bool {
         let Some(life) = self.cluster.peer(slot).map(|peer| peer.life) else {
             return false;
@@ -95,8 +96,8 @@ impl Store {
         true
     }
 
-    /// Sends what a run gathered for peers. What it sends to one of them later must not overtake this, unless this
-    /// `is_last`.
+    /// Sends the parcels that a run has gathered for its peers. `is_last`: the run sends nothing else to a peer later
+    /// that must not overtake them.
     pub(super) fn dispatch(&mut self, id: RunId, run: &mut Run, is_last: bool) {
         let mut parcels = mem::take(&mut run.parcels).into_iter();
         while let Some(parcel) = parcels.next() {
@@ -130,9 +131,9 @@ impl Store {
         self.sent.insert(token, Sent::of(id, parcel));
     }
 
-    /// The replies to a parcel, or those of its first requests that have none yet.
+    /// Handles the replies to a parcel, or to the next of its requests that have none yet.
     pub(crate) fn outcome(&mut self, peer: usize, token: u64, follows: bool, replies: &Replies) -> bool {
-        // A parcel that was given up meanwhile is not missed.
+        // The parcel was given up before: its replies are ignored.
         let Some(mut sent) = self.sent.remove(&token) else {
             return true;
         };
@@ -165,7 +166,7 @@ impl Store {
         true
     }
 
-    /// What a peer has put off is forwarded again, in one parcel: it is answered in pieces, too.
+    /// Forwards requests again that a peer has put off. They go in one parcel, so the replies come in pieces again.
     fn forward_rest(&mut self, sent: Sent) {
         let Some(mut run) = self.runs.lend(sent.run) else {
             return;
@@ -199,7 +200,7 @@ impl Store {
         self.settle(sent.run);
     }
 
-    /// `peer` is lost, and with it the parcels it had.
+    /// Handles the parcels that a lost `peer` had.
     pub(super) fn lose_parcels(&mut self, peer: usize) {
         let mut tokens: Vec<u64> = self
             .sent
@@ -215,8 +216,8 @@ impl Store {
         }
     }
 
-    /// Reads are asked of another, unless the run has sent a write on their shard, which may have overtaken them now;
-    /// whether a write was executed nobody knows.
+    /// Asks another node for the reads of a lost parcel. A read fails instead if the run has sent a write on the same
+    /// shard behind it, since the write may be done by now. For a lost write, the outcome is unknown.
     fn parcel_lost(&mut self, mut sent: Sent) {
         let Some(run) = self.runs.get(sent.run) else { return };
         if !sent.reads_only {
@@ -246,7 +247,7 @@ impl Store {
         self.ask_again(sent, |again| again.hops = hops);
     }
 
-    /// Whether the run of a read, or one that it is a part of, has sent a write on the same shard.
+    /// Whether the run of a read, or a run that it is part of, has sent a write on the same shard.
     fn is_followed_by_a_write(&mut self, id: RunId, keyspace: u16, index: u32) -> bool {
         let Some(run) = self.runs.lend(id) else { return false };
         let args = run.ask.batch.request(index as usize);
@@ -263,7 +264,7 @@ impl Store {
         is_written
     }
 
-    /// Begins requests that waited for their shard again; what has to wait once more does so until `until_ms`.
+    /// Starts requests again that waited for their shard. If they must wait again, they do so until `until_ms`.
     pub(crate) fn begin_parked(&mut self, sent: Sent, until_ms: u64) {
         self.ask_again(sent, |again| again.parked_until_ms = until_ms);
     }
@@ -275,7 +276,7 @@ impl Store {
         self.fail(sent, ErrorKind::NoNodes, text);
     }
 
-    /// Begins the requests of a parcel once more. They stay together, so that they go in parcels again.
+    /// Starts the requests of a parcel again. They stay together, so that they travel in parcels again.
     fn ask_again(&mut self, sent: Sent, prepare: impl FnOnce(&mut Run)) {
         let Some(run) = self.runs.get(sent.run) else { return };
         let mut session = run.ask.session.for_part();
@@ -300,7 +301,7 @@ impl Store {
     }
 }
 
-/// Gathers a request that waits until its shard is settled; its reply has its place.
+/// Adds a request to those that wait until `shard` is settled; `place` is for its reply.
 pub(super) fn park(run: &mut Run, shard: usize, place: (Slot, u32), read: bool) {
     let keyspace = run.ask.session.keyspace;
     let fits = |(other, parcel): &(usize, Parcel)| *other == shard && parcel.keyspace == keyspace;
@@ -320,7 +321,7 @@ pub(super) fn park(run: &mut Run, shard: usize, place: (Slot, u32), read: bool) 
     parcel.reads_only &= read;
 }
 
-/// Gathers a request for `peer`; its reply has its place.
+/// Adds a request to a parcel for `peer`; `place` is for its reply.
 pub(super) fn put_into_parcel(run: &mut Run, peer: usize, args: Args<'_>, place: (Slot, u32), read: bool) {
     let keyspace = run.ask.session.keyspace;
     let fits =
@@ -341,8 +342,8 @@ pub(super) fn put_into_parcel(run: &mut Run, peer: usize, args: Args<'_>, place:
     parcel.reads_only &= read;
 }
 
-/// Puts replies into places of a run; false if they are more than it may gather. Then as many of them are errors as
-/// must be, and the small ones, which those of writes are, stay what they are.
+/// Puts replies into places of a run. Returns false if they are more than the run may gather: then large replies become
+/// errors until the rest fits. Small replies are kept; replies to writes are small.
 pub(super) fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, replies: &Replies) -> bool {
     let gathered = &mut run.ask.batch.replies;
     if gathered.data_len() + replies.data_len() <= GATHER_BYTES_MAX {

@@ -1,35 +1,35 @@
-//! Freeing what has expired: the primary of a shard deletes it, some time after it was hidden everywhere.
+//! Deletes expired keys: the primary of a shard deletes a key some time after it was hidden everywhere.
 //!
-//! - A shard is walked through in [`PASS_TICKS`], whatever its size, and the walk does not pause where much of what it
-//!   meets has expired. So what is dead and not yet freed is bounded by the writes of a few seconds.
-//! - All walks of a tick together cost about [`COST_MAX`] at most; the next tick begins with the shard behind the one
-//!   at which that was spent.
+//! - A shard is scanned completely in [`PASS_TICKS`], whatever its size. The scan does not pause where it finds many
+//!   expired keys. So the number of expired keys not yet deleted is limited by the writes of a few seconds.
+//! - All scans of a tick together cost at most about [`COST_MAX`]. The next tick starts with the shard behind the one
+//!   where the cost was reached.
 
 use super::Seat;
 use crate::{peers::PeerSet, shard::Overdue, store::Store};
 
-/// How long an expired object is hidden before it is deleted: a delta under way may still extend it, and the
-/// calendars of nodes differ a little.
+/// How long an expired object is hidden before it is deleted. A delta under way may still extend it, and the calendars
+/// of nodes differ a little.
 const GRACE_MS: u64 = 1_000;
-/// The same for what is counted on, while not everybody is here: who extends it on the other side of a cut does not say
-/// again what others counted, and that would be deleted here.
+/// The same for counters while not every member is connected. If a key is extended on the other side of a partition,
+/// that write does not contain what other nodes counted. So a delete here would lose it.
 const APART_GRACE_MS: u64 = 60_000;
 
-/// Ticks in which a shard is walked through once.
+/// In how many ticks a shard is scanned once.
 const PASS_TICKS: usize = 40;
-/// Objects looked at between two decisions to go on.
+/// How many objects are looked at before deciding whether to go on.
 const LOOKS: usize = 64;
-/// The walk goes on while one in so many of those has expired.
+/// The scan goes on while at least one in this many of them has expired.
 const WORTH_ONE_IN: usize = 4;
-/// What all walks of one tick may cost: a look costs one, some ten nanoseconds. What is left waits for the next tick.
+/// Most cost of all scans in one tick. A look at one object costs 1, some ten nanoseconds.
 const COST_MAX: usize = 65_536;
-/// What it costs to delete one object and tell the other replicas.
+/// The cost of deleting one object and notifying the other replicas.
 const DELETE_COST: usize = 8;
 
 impl Store {
-    /// Deletes what has expired in shards that this node is the primary of.
+    /// Deletes expired keys in the shards that this node is the primary of.
     pub(crate) fn expire(&mut self) {
-        // A node that stood still may have been deposed, and what it holds extended by others.
+        // A node that was stopped may not be the primary any more, and other nodes may have extended its keys.
         if !self.recovering.is_empty() {
             return;
         }
@@ -43,7 +43,7 @@ impl Store {
         for _ in 0..shards {
             let shard = self.keeper.expire_at % shards;
             self.keeper.expire_at = shard + 1;
-            // One that is being repaired lacks something, maybe a later deadline.
+            // A shard under repair lacks some writes, perhaps a later deadline.
             let route = self.cluster.route(shard);
             if route.primary == Some(Seat::Me) && route.settled && self.replicas[shard].fill.is_none() {
                 cost += self.expire_in(shard, overdue, COST_MAX - cost);
@@ -54,7 +54,7 @@ impl Store {
         }
     }
 
-    /// Goes on with the walk through one shard; what that cost.
+    /// Continues the scan of one shard. Returns the cost.
     fn expire_in(&mut self, shard: usize, overdue: Overdue, cost_max: usize) -> usize {
         let targets = self.cluster.route(shard).targets.union(self.replicas[shard].followers);
         let (mut due, mut cost) = (self.replicas[shard].shard.len().div_ceil(PASS_TICKS), 0);
@@ -72,7 +72,7 @@ impl Store {
         cost.min(cost_max)
     }
 
-    /// How many objects were looked at, and deleted.
+    /// Looks at up to `limit` objects. Returns how many were looked at, and how many were deleted.
     fn expire_some(&mut self, shard: usize, overdue: Overdue, limit: usize, targets: PeerSet) -> (usize, usize) {
         let (stamp, mut deleted) = (self.hlc.tick(self.now_ms), 0);
         self.delta.clear();

@@ -1,4 +1,4 @@
-//! Copies on their way: given in streams of chunks with a window, as there is room, and taken in.
+//! Copies on their way to another node: sent in streams of chunks, with a window and as there is room, and received.
 
 use alloc::vec::Vec;
 
@@ -14,21 +14,21 @@ use crate::{
 };
 
 impl Store {
-    // Giving
+    // Sending
 
-    /// A peer asks for what it lacks of a shard: it is given that when there is room.
+    /// A peer requests the dots of a shard that it lacks. They are sent when there is room.
     pub(super) fn pulled(&mut self, slot: usize, shard: usize, any: bool, clock: &[u8]) -> bool {
         let Some(clock) = decode(clock) else { return false };
         if shard >= self.replicas.len() {
             return false;
         }
-        // What it pulled before it has given up.
+        // The peer has given up what it pulled before.
         self.close_streams(|to, of| (to, of) == (slot, shard));
         self.backlogs[slot].pull(Pull { shard, any, clock });
         true
     }
 
-    /// Gives a peer what it pulls, or begins to.
+    /// Sends a peer what it pulls, or starts to.
     pub(crate) fn give(&mut self, slot: usize, pull: &Pull) {
         let shard = pull.shard;
         let copy = self.cluster.copy(shard);
@@ -67,9 +67,9 @@ impl Store {
         }
     }
 
-    /// A peer has taken a chunk and takes another.
+    /// A peer has processed a chunk and accepts one more.
     pub(super) fn more(&mut self, slot: usize, shard: usize, number: u64) -> bool {
-        // A stream that has ended meanwhile has nothing more to give.
+        // A stream that has ended has no more chunks.
         if let Some(stream) = self.keeper.streams.get_mut(&number)
             && (stream.to, stream.of) == (slot, shard)
             && stream.owed < WINDOW
@@ -102,9 +102,9 @@ impl Store {
         }
     }
 
-    // Taking
+    // Receiving
 
-    /// Begins to fill or repair a copy from `source`, unless that is under way or too much is.
+    /// Starts to fill or repair a copy from `source`, unless a fill of it is under way or too many others are.
     pub(super) fn fill(&mut self, shard: usize, source: usize, then: PeerSet, makes_ready: bool) -> bool {
         let most = self.fills_max(shard);
         let replica = &mut self.replicas[shard];
@@ -124,7 +124,7 @@ impl Store {
         true
     }
 
-    /// How many copies may be filled or repaired at a time, `shard` among them.
+    /// How many copies may be filled or repaired at the same time, including `shard`.
     fn fills_max(&self, shard: usize) -> usize {
         if self.parked.has(shard) {
             URGENT_FILLS_MAX
@@ -133,7 +133,7 @@ impl Store {
         }
     }
 
-    /// The next shard to be repaired: one that requests wait for, if there is one.
+    /// The next shard to repair. Shards that requests wait for come first.
     fn next_repair(&self) -> Option<usize> {
         let wanted = &self.keeper.wanted;
         let urgent = self.parked.shards().find(|shard| wanted.contains_key(shard));
@@ -141,7 +141,7 @@ impl Store {
         (self.keeper.fills < self.fills_max(next)).then_some(next)
     }
 
-    /// Begins repairs that are wanted, as many as may be under way.
+    /// Starts wanted repairs, as many as may be under way.
     pub(super) fn repair(&mut self) {
         while let Some(shard) = self.next_repair()
             && let Some(mut sources) = self.keeper.wanted.remove(&shard)
@@ -158,7 +158,7 @@ impl Store {
         }
     }
 
-    /// The peer in `source` has more of `shard`: it is asked for it in its turn. A copy that is being filled is not
+    /// The peer in `source` has more dots of `shard`. It is asked for them later. A copy that is being filled is not
     /// ready before that.
     pub(super) fn want(&mut self, shard: usize, source: usize) {
         match &mut self.replicas[shard].fill {
@@ -192,7 +192,7 @@ impl Store {
             return false;
         };
         self.keeper.gave_ms[slot] = self.monotonic_ms;
-        // A fill that was given up may still be answered.
+        // The chunk may answer a fill that was given up.
         let Some(fill) = replica.fill.as_mut().filter(|fill| fill.source == slot) else {
             return true;
         };
@@ -211,7 +211,8 @@ impl Store {
                 let Ok(stream) = Reader::new(bytes).u64() else {
                     return false;
                 };
-                // The streams of a peer have rising numbers: of an earlier one, only what was under way still comes.
+                // Later streams of a peer have higher numbers. For an earlier stream, only chunks already under way
+                // still arrive.
                 let (_, intake) = match &mut fill.intake {
                     Some((number, _)) if *number > stream => return true,
                     Some(intake) if intake.0 == stream => intake,
@@ -229,7 +230,7 @@ impl Store {
                         if whole { self.filled(shard) } else { self.pull(shard) }
                     }
                     Ok(Intaken::Ignored) => {}
-                    // A connection loses nothing, so it is the end of a stream of an earlier fill.
+                    // A connection loses nothing, so this is the rest of a stream for an earlier fill.
                     Ok(Intaken::Gap) => fill.intake = None,
                     Err(_) => return false,
                 }
@@ -238,7 +239,7 @@ impl Store {
         true
     }
 
-    /// What the source had is here.
+    /// Everything that the source had is merged.
     pub(super) fn filled(&mut self, shard: usize) {
         let Some(fill) = &mut self.replicas[shard].fill else {
             return;
@@ -248,8 +249,8 @@ impl Store {
         let mut sources = fill.then;
         let makes_ready = fill.makes_ready;
         if makes_ready {
-            // Each of them may take itself for the primary, or have done so until now, and its latest writes were not
-            // for this copy then.
+            // Each of these nodes may act as primary, or may have done so until now. Then its latest writes were not
+            // sent to this copy.
             sources = sources.union(self.cluster.holders(shard, |copy| copy == Copy::Ready));
         }
         if let Some(next) = sources.without(fill.given).iter().next() {
@@ -267,7 +268,8 @@ impl Store {
         if let Some(fill) = self.replicas[shard].fill.take() {
             self.keeper.fills -= 1;
             self.keeper.look = true;
-            // Given up before the others had their turn, or before what a peer had when it was met is here.
+            // The fill was given up before other sources were asked, or before what a peer had when it was met was
+            // merged.
             let mut sources = fill.then;
             if self.cluster.unmerged(shard).contains(fill.source) {
                 sources.insert(fill.source);
@@ -280,7 +282,7 @@ impl Store {
         }
     }
 
-    /// Ends the streams, to a peer and of a shard, that are `over`.
+    /// Ends the streams for which `over` returns true, given the receiver and the shard.
     pub(super) fn close_streams(&mut self, over: impl Fn(usize, usize) -> bool) {
         let replicas = &mut self.replicas;
         self.keeper.streams.retain(|number, stream| {

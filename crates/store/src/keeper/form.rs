@@ -1,5 +1,4 @@
-//! Forming: shards that nobody within reach is ready for begin their life, once all members agree
-//! ([`forming`](crate::forming)).
+//! Forming: shards without a ready copy in reach start empty, once all members agree ([`forming`](crate::forming)).
 
 use alloc::{format, string::String, vec::Vec};
 use node::{Affiliation, MembersCommand};
@@ -13,11 +12,11 @@ use crate::{
     store::Store,
 };
 
-/// Names in one text; further ones are counted.
+/// Most names in one text; the others are only counted.
 const NAMES_MAX: usize = 8;
 
 impl Store {
-    /// Which cluster this node is of.
+    /// Processes the cluster that the membership reports for this node.
     pub(crate) fn affiliated(&mut self, affiliation: Affiliation) {
         let Affiliation {
             identity,
@@ -33,7 +32,7 @@ impl Store {
         self.count_members();
     }
 
-    /// What a peer says of the members it knows; false if it breaks the protocol.
+    /// Processes a peer's report of the members it knows. Returns false if it breaks the protocol.
     pub(crate) fn roll_of(&mut self, slot: usize, roll: &[u8]) -> bool {
         let Ok(roll) = Roll::decode(roll) else { return false };
         self.forming.heard(slot, Some(roll));
@@ -41,7 +40,7 @@ impl Store {
         true
     }
 
-    /// Works out anew for whom this node waits.
+    /// Computes again which nodes this node waits for.
     pub(crate) fn count_members(&mut self) {
         let wants = self.forming.wants(1 + self.cluster.connected().len());
         let waits = self.cluster.awaits_members() || wants != Default::default() || self.forming.seeks;
@@ -49,7 +48,7 @@ impl Store {
         self.keeper.look = true;
     }
 
-    /// New peers have said nothing yet, and are to be told.
+    /// New peers have reported nothing yet, and must get this node's roll.
     pub(super) fn meet_peers(&mut self, joined: PeerSet) {
         for slot in joined.iter() {
             self.forming.heard(slot, None);
@@ -58,7 +57,7 @@ impl Store {
         self.count_members();
     }
 
-    /// Tells the peers whom this node knows, if that has changed. It comes behind what this node holds.
+    /// Sends the peers this node's roll if it has changed. It is sent after the list of copies.
     pub(super) fn tell_roll(&mut self) {
         let roll = self.forming.roll();
         if self.forming.told == roll {
@@ -72,12 +71,12 @@ impl Store {
         }
     }
 
-    /// All members are here, and say so.
+    /// Whether all members are connected and report the same roll.
     fn all_agree(&self) -> bool {
         !self.cluster.turns_away() && self.forming.all_agree(self.cluster.connected().iter())
     }
 
-    /// This node is alone and nothing was written since it formed.
+    /// Whether this node has no peers and nothing was written since it formed.
     fn is_blank(&self) -> bool {
         self.cluster.is_alone() && self.hlc.last() == self.forming.untouched
     }
@@ -91,8 +90,9 @@ impl Store {
         !self.all_agree() && !self.forming.is_overdue(self.monotonic_ms - self.started_ms)
     }
 
-    /// What is provisional counts once all members agree to it, and it is more than an empty cluster of one; or once
-    /// something is written, whoever is still waited for. Only `--form-after` has writes that are thrown away.
+    /// Makes provisional data permanent, if it is time. It is time when all members agree, and the cluster is more than
+    /// one node without data. Without `--form-after`, it is also time when something was written, even if this node
+    /// still waits for others. So only with `--form-after` may writes be thrown away.
     pub(crate) fn settle_forming(&mut self) {
         let is_written = || self.replicas.iter().any(|replica| !replica.shard.clock().is_empty());
         let counts = || match self.all_agree() {
@@ -129,14 +129,14 @@ impl Store {
         }
     }
 
-    /// Names that discovery found at its last look.
+    /// Processes the names that discovery found.
     pub(crate) fn discovered(&mut self, names: Vec<String>) {
         self.forming.discovered();
         self.cluster.found(names);
         self.count_members();
     }
 
-    /// An operator says that those who are missing are lost: they are declared gone, here and at all peers.
+    /// An operator says that the missing nodes are lost. They are declared gone, here and at all peers.
     pub(crate) fn accept_loss(&mut self, tell: bool) {
         self.forming.accept_loss();
         let missing: Vec<node::Atom> = self.cluster.awaited().map(node::Atom::new).collect();
@@ -150,7 +150,7 @@ impl Store {
         self.count_members();
     }
 
-    /// This node holds something that another may lack.
+    /// Whether this node has data that other nodes may lack.
     pub(crate) fn holds_anything(&self) -> bool {
         let has_part = |shard: usize| {
             self.cluster.copy(shard) == crate::message::Copy::Ready || !self.replicas[shard].shard.clock().is_empty()
@@ -158,10 +158,10 @@ impl Store {
         (0..self.replicas.len()).any(has_part)
     }
 
-    /// What was formed before the cluster was met goes: this node begins as empty as it started.
+    /// Throws away what was formed before the cluster was met. This node is then as empty as at its start.
     fn throw_away(&mut self) {
         for shard in 0..self.replicas.len() {
-            // Its counters are not used again.
+            // Counters of used dots are kept, so that no dot is used again.
             let last = self.replicas[shard].shard.last();
             self.replicas[shard] = super::Replica::new(Shard::new(self.writer, last));
             self.set_copy(shard, crate::message::Copy::Absent);
@@ -177,8 +177,8 @@ impl Store {
         self.notes.push(("thrown_away", text));
     }
 
-    /// For whom this node waits before it forms the shards that nobody holds; none if there are no such shards, or it
-    /// waits for nobody.
+    /// Which nodes this node waits for before it forms shards without a ready copy. None if there are no such shards,
+    /// or if it waits for no node.
     pub(crate) fn waiting(&self) -> Option<String> {
         let is_unformed = |shard: &usize| self.cluster.route(*shard).primary.is_none();
         let unformed = (0..self.replicas.len()).filter(is_unformed).count();
@@ -213,7 +213,7 @@ impl Store {
         ))
     }
 
-    /// Once a second: notes what was formed, and for whom this node waits.
+    /// Once a second: notes what was formed, and which nodes this node waits for.
     pub(crate) fn note_forming(&mut self) {
         if let Some((what, shards)) = self.forming.take_formed() {
             let (kind, text) = self.describe(what, shards);

@@ -1,4 +1,4 @@
-//! Letting go: a copy that is not placed here ends once every replica is ready and covers it.
+//! Releasing: a copy that is not placed here is dropped once every replica is ready and covers it.
 
 use alloc::vec::Vec;
 
@@ -20,13 +20,13 @@ impl Store {
         if self.cluster.copy(shard) == Copy::Absent {
             return true;
         }
-        // It is on its way out and needs no more deltas.
+        // The peer is about to drop its copy and needs no more deltas.
         let replica = &mut self.replicas[shard];
         replica.followers.remove(slot);
         if !replica.shard.clock().covers(&theirs) {
             self.want(shard, slot);
         } else if self.cluster.copy(shard) == Copy::Ready && self.cluster.placed_here(shard) {
-            // Who lets another go stays until it has asked anew.
+            // A node that allows another to drop a copy must not drop its own with permissions it got before.
             replica.released = PeerSet::EMPTY;
             self.outboxes[slot].push(&Message::Released {
                 shard: shard as u32,
@@ -52,7 +52,8 @@ impl Store {
             if digest == replica.shard.clock().digest() {
                 self.drop_copy(shard);
             } else {
-                // Written to meanwhile. A copy that is not ready is sent no writes, so the next time there are none.
+                // The copy was written to in the meantime. A copy that is not ready gets no writes, so the next attempt
+                // succeeds.
                 replica.release_asked_ms = 0;
                 self.set_copy(shard, Copy::Filling);
             }
@@ -62,7 +63,7 @@ impl Store {
 
     pub(super) fn drop_copy(&mut self, shard: usize) {
         let replica = &mut self.replicas[shard];
-        // Its counters are not used again, should the shard come back in this life.
+        // The counter of used dots is kept, so that no dot is used again if the shard comes back.
         let last = replica.shard.last();
         *replica = Replica::new(Shard::new(self.writer, last));
         self.keeper.streams.retain(|_, stream| stream.of != shard);

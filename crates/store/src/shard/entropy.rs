@@ -1,13 +1,12 @@
-//! What a peer is missing of a shard, told from its clock, and how it is sent key by key.
+//! Finds what a peer lacks of a shard, from the peer's clock, and sends it key by key.
 //!
 //! ```text
 //! part    presumed:clock seen:clock (1 entry count dot*)* 0
 //! ```
 //!
-//! The entries are what their keys hold and have seen (`seen` and their own contexts) at one
-//! instant, each with all the dots about its key that the peer is missing. The one law: those dots,
-//! and no others, enter the peer's clock. That is right only for a peer whose clock covers
-//! `presumed`, so anyone else leaves the part alone.
+//! Each entry has the content of a key, and the dots that the key has seen (`seen` and its own context), all at one
+//! instant. It also lists all dots about this key that the peer lacks. The main law: those dots, and no others, enter
+//! the peer's clock. That is correct only for a peer whose clock covers `presumed`, so any other peer ignores the part.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -22,7 +21,7 @@ use crate::table;
 const ENTRY: u8 = 1;
 const END: u8 = 0;
 
-/// What a peer is missing.
+/// What a peer lacks.
 pub enum Missing<'a> {
     /// Nothing.
     None,
@@ -32,25 +31,24 @@ pub enum Missing<'a> {
     Whole,
 }
 
-/// The keys that a peer is missing, as they are while the shard stands still.
+/// The keys that a peer lacks, while the shard does not change.
 pub struct Part<'a> {
     shard: &'a Shard,
     presumed: Clock,
     keys: BTreeMap<&'a [u8], Vec<Dot>>,
 }
 
-/// What became of a part.
+/// The result of receiving a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parted {
-    /// It was merged, so many keys of it.
+    /// It was merged. It had this many keys.
     Merged(usize),
-    /// It was meant for a replica that had seen more, and was left alone.
+    /// It was made for a replica that had seen more, and was ignored.
     Strange,
 }
 
 impl Shard {
-    /// What a peer with clock `peer` is missing. What it has and we have not, it must tell us
-    /// itself.
+    /// What a peer with the clock `peer` lacks. Dots that only the peer has, the peer must send by itself.
     pub fn missing(&self, peer: &Clock) -> Missing<'_> {
         if peer.covers(&self.clock) {
             return Missing::None;
@@ -70,7 +68,7 @@ impl Shard {
         })
     }
 
-    /// Takes one part off `reader` and merges it. One that is malformed or strange changes nothing.
+    /// Takes one part from `reader` and merges it. A malformed or strange part changes nothing.
     pub fn receive_part(&mut self, reader: &mut Reader<'_>) -> Result<Parted, Malformed> {
         let presumed = ClockBytes::take(reader)?;
         let seen = Clock::decode(reader)?;
@@ -114,13 +112,13 @@ impl Part<'_> {
         self.keys.len()
     }
 
-    /// Whether all has been sent.
+    /// Whether all keys were sent.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Appends one message with as many keys as fit into `bytes_max` bytes, but at least one. Call
-    /// it until all is sent, or send just this and ask again with the peer's new clock.
+    /// Appends one message with as many keys as fit into `bytes_max` bytes, but at least one. Either call it until all
+    /// keys are sent, or send one message and call `missing` again with the peer's new clock.
     pub fn encode(&mut self, bytes_max: usize, out: &mut Vec<u8>) {
         let start = out.len();
         self.presumed.encode(out);
@@ -142,7 +140,7 @@ impl Part<'_> {
     }
 }
 
-/// Takes an entry and the missing dots about its key off `reader`.
+/// Takes an entry and the missing dots about its key from `reader`.
 fn take_missing<'a>(
     reader: &mut Reader<'a>,
     presumed: &ClockBytes<'_>,

@@ -1,21 +1,19 @@
-//! A whole shard on its way to a peer, in chunks, while writes go on.
+//! Sends a whole shard to a peer in chunks, while writes go on.
 //!
 //! ```text
 //! chunk   stream:u64 run seq (1 entry)* (0 | 2 clock wiped)
 //! ```
 //!
-//! The sender goes through its objects by hash, stripe by stripe, in an order that spreads what has
-//! been sent evenly at any time, for a table fills badly from one end of the hashes. A key that
-//! changes after it was sent is noted and sent again; when nothing is left to send, all that was
-//! sent is the shard as it is at that instant, and the last chunk carries the clock of that
-//! instant. What changes the whole shard (a wipe, a merged shard) starts a new run of the stream.
+//! The sender goes through its objects by hash, stripe by stripe. The order of stripes spreads the keys sent so far
+//! evenly, since a table fills badly from one end of the hashes. A key that changes after it was sent is noted and sent
+//! again. When no key is left to send, the keys sent are the shard as it is at that instant. The last chunk has the
+//! clock of that instant. A change of the whole shard (a wipe, a merged shard) starts a new run of the stream.
 //!
-//! The receiver keeps the chunks apart until the last one is there and then merges the two shards
-//! at one stroke. The one law: half a shard says nothing. Merging chunk by chunk would show deletes
-//! whose dots are not in the clock yet, and if the sender died then, replicas with equal clocks
-//! would differ. So a stream that breaks off is just dropped, and several at a time, from one
-//! sender or many, do no harm. The price is the memory of the shard a second time, until it has
-//! arrived, and one merge of it in one go: some milliseconds for ten thousands of keys.
+//! The receiver keeps the chunks apart until the last one has come, and then merges the two shards at once. The main
+//! law: half a shard means nothing. If chunks were merged one by one, they would show deletes whose dots are not in the
+//! clock yet. If the sender died then, replicas with equal clocks would differ. So a stream that breaks off is dropped.
+//! Several streams at a time, from one sender or many, do no harm. The cost is memory for a second copy of the shard
+//! until it has arrived, and one merge at once: some milliseconds for tens of thousands of keys.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -36,21 +34,20 @@ const ENTRY: u8 = 1;
 const MORE: u8 = 0;
 const LAST: u8 = 2;
 
-/// About how many keys there are in a stripe of the hashes.
+/// About how many keys a stripe of the hashes has.
 const STRIPE: usize = 64;
-/// How many chunks may go by with keys that changed again before the last one is made as large as
-/// it must be.
+/// If this many chunks had only keys that changed again, the last chunk is made as large as it must be.
 const TAIL_MAX: u32 = 16;
 
-/// A stripe's turn, then the hash.
+/// The position of a stripe in the order of sending, then the hash.
 type Place = (u64, u64);
 
 /// Which chunk was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunk {
-    /// One that others follow.
+    /// More chunks follow.
     More,
-    /// The last one; the stream is closed.
+    /// The last chunk; the stream is closed.
     Last,
 }
 
@@ -60,9 +57,9 @@ pub(super) struct Feed {
     id: u64,
     run: u64,
     seq: u64,
-    /// All keys whose place is lower have been sent; none: all keys.
+    /// All keys at lower places were sent; none if all keys were sent.
     cursor: Option<Place>,
-    /// How many bits of a hash number its stripe.
+    /// How many bits of a hash give the number of its stripe.
     stripe_bits: u32,
     /// Keys that have changed since they were sent.
     changed: BTreeSet<Box<[u8]>>,
@@ -81,13 +78,13 @@ impl Feed {
         *self = Self::new(self.id, self.run + 1, keys);
     }
 
-    /// Where a hash comes in the order of sending.
+    /// The place of a hash in the order of sending.
     fn place(&self, hash: u64) -> Place {
         let stripe = hash.checked_shr(64 - self.stripe_bits).unwrap_or(0);
         (reverse(stripe, self.stripe_bits), hash)
     }
 
-    /// The hashes at `cursor` and behind it in its stripe.
+    /// The hashes of the stripe at `cursor`, from the one at `cursor` on.
     fn stripe(&self, (stripe, hash): Place) -> RangeInclusive<u64> {
         let width = 64 - self.stripe_bits;
         let first = reverse(stripe, self.stripe_bits).checked_shl(width).unwrap_or(0);
@@ -113,20 +110,20 @@ impl Feed {
 }
 
 impl Shard {
-    /// Begins a stream of the whole shard under an `id` that no other stream to the same peer has
-    /// had. It costs memory for each key written until it is closed.
+    /// Begins a stream of the whole shard. No other stream to the same peer may have had this `id`. Until it is closed,
+    /// it needs memory for each key that is written.
     pub fn open_stream(&mut self, id: u64) {
         self.close_stream(id);
         self.feeds.push(Feed::new(id, 0, self.objects.len()));
     }
 
-    /// Ends a stream that has not come to its last chunk.
+    /// Ends a stream before its last chunk.
     pub fn close_stream(&mut self, id: u64) {
         self.feeds.retain(|feed| feed.id != id);
     }
 
-    /// Appends the next chunk of an open stream, of about `bytes_max` bytes unless a single object
-    /// is larger. None if there is no such stream.
+    /// Appends the next chunk of an open stream. It has about `bytes_max` bytes, or more if a single object is larger.
+    /// None if there is no such stream.
     pub fn next_chunk(&mut self, id: u64, bytes_max: usize, out: &mut Vec<u8>) -> Option<Chunk> {
         let at = self.feeds.iter().position(|feed| feed.id == id)?;
         let mut feed = self.feeds.swap_remove(at);
@@ -146,7 +143,7 @@ impl Shard {
         Some(Chunk::Last)
     }
 
-    /// Merges a shard that has arrived whole; whether it had.
+    /// Merges a shard that has arrived completely. Returns whether it had.
     pub fn join(&mut self, intake: Intake) -> bool {
         let Some((clock, wiped)) = intake.end else {
             return false;
@@ -161,7 +158,7 @@ impl Shard {
             clock: mem::take(&mut self.clock),
             wiped: mem::take(&mut self.wiped),
         };
-        // Merging is symmetric: the smaller goes into the larger.
+        // Merging is symmetric, so the smaller shard is merged into the larger.
         let merged = match ours.objects.len() < theirs.objects.len() {
             true => theirs.merge(&ours),
             false => ours.merge(&theirs),
@@ -171,7 +168,7 @@ impl Shard {
         true
     }
 
-    /// Sends keys in the order of their places; whether all have been.
+    /// Sends keys in the order of their places. Returns whether all were sent.
     fn send_scanned(&self, feed: &mut Feed, end: usize, out: &mut Vec<u8>) -> bool {
         while let Some(cursor) = feed.cursor {
             if out.len() >= end {
@@ -181,7 +178,7 @@ impl Shard {
             let (held, next) = self.objects.scan(*stripe.start(), STRIPE);
             let mut sent = None;
             for (hash, key, found) in held.into_iter().filter(|(hash, ..)| stripe.contains(hash)) {
-                // Keys of equal hash go together, for the cursor cannot stand between them.
+                // Keys with the same hash are sent together, since the cursor cannot point between them.
                 if out.len() >= end && sent != Some(hash) {
                     feed.cursor = Some((cursor.0, hash));
                     return false;
@@ -198,7 +195,7 @@ impl Shard {
         true
     }
 
-    /// Sends again what has changed; whether nothing is left.
+    /// Sends changed keys again. Returns whether none is left.
     fn send_changed(&self, feed: &mut Feed, end: usize, out: &mut Vec<u8>) -> bool {
         feed.tail += 1;
         while let Some(key) = feed.changed.pop_first() {
@@ -213,7 +210,7 @@ impl Shard {
     }
 }
 
-/// A whole shard: what it holds and what all its keys have seen.
+/// A whole shard: its objects, and everything that all its keys have seen.
 struct Seen {
     objects: Objects,
     clock: Clock,
@@ -231,7 +228,7 @@ impl Seen {
 
     fn merge(mut self, other: &Self) -> Self {
         let mut objects = mem::take(&mut self.objects);
-        // What the other does not hold is decided here, what it holds below.
+        // Keys that the other shard lacks are handled here, its own keys below.
         objects.remove(|key, dot| other.has(dot) && !other.holds(key));
         let mut merge = |key: &[u8], theirs: Object| {
             let hash = table::hash(key);
@@ -257,21 +254,20 @@ fn reverse(stripe: u64, bits: u32) -> u64 {
     stripe.reverse_bits().checked_shr(64 - bits).unwrap_or(0)
 }
 
-/// What came of a chunk.
+/// The result of receiving a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intaken {
-    /// It was kept; more must come.
+    /// It was kept, and more must come.
     More,
-    /// It was the last one: [`Shard::join`] may merge the whole.
+    /// It was the last one. [`Shard::join`] may merge the shard.
     Complete,
-    /// It was kept before, or belongs to another stream or to a run that was given up.
+    /// It was kept before, or belongs to another stream, or to a run that was given up.
     Ignored,
-    /// One before it is missing. The stream cannot be completed; drop the intake and ask for a new
-    /// one.
+    /// A chunk before it is missing, so the stream cannot be completed. Drop the intake and ask for a new stream.
     Gap,
 }
 
-/// A shard on its way in.
+/// A shard that is being received.
 #[derive(Default)]
 pub struct Intake {
     id: u64,
@@ -291,12 +287,12 @@ impl core::fmt::Debug for Intake {
 }
 
 impl Intake {
-    /// Nothing yet of the stream `id`.
+    /// The intake for the stream `id`, without any chunks yet.
     pub fn new(id: u64) -> Self {
         Self { id, ..Self::default() }
     }
 
-    /// Takes one chunk off `reader` and keeps it. After a malformed one the intake is of no use.
+    /// Takes one chunk from `reader` and keeps it. After a malformed chunk the intake must not be used any more.
     pub fn receive(&mut self, reader: &mut Reader<'_>) -> Result<Intaken, Malformed> {
         let (id, run, seq) = (reader.u64()?, reader.varint()?, reader.varint()?);
         if id != self.id || run < self.run || (run == self.run && seq < self.seq) || self.end.is_some() {
@@ -330,7 +326,7 @@ impl Intake {
         self.objects.memory_bytes()
     }
 
-    /// A planted fault: takes what is there for the whole shard.
+    /// A planted fault: treats the chunks received so far as the whole shard.
     #[cfg(test)]
     pub(super) fn complete_early(&mut self, clock: Clock, wiped: Clock) {
         self.end = Some((clock, wiped));

@@ -1,4 +1,4 @@
-//! Scenes of one or a few replicas; `history` plays random ones against an oracle.
+//! Scenes with one or a few replicas. `history` plays random histories against an oracle.
 
 use std::format;
 use std::string::{String, ToString};
@@ -16,7 +16,7 @@ fn shard(writer: u64) -> Shard {
     shard
 }
 
-/// A stamp source for scenes: each is higher than the last.
+/// Stamps for scenes: each is higher than the last.
 fn stamp(n: u64) -> Stamp {
     Stamp::new(1, n as u16)
 }
@@ -71,7 +71,7 @@ fn stream(source: &mut Shard, target: &mut Shard, bytes_max: usize) -> Result<()
     Ok(())
 }
 
-/// The messages of `bytes_max` that a part takes.
+/// The messages of at most `bytes_max` bytes for a part.
 fn messages(mut part: Part<'_>, bytes_max: usize) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     while !part.is_empty() {
@@ -82,7 +82,7 @@ fn messages(mut part: Part<'_>, bytes_max: usize) -> Vec<Vec<u8>> {
     messages
 }
 
-/// Sends `target` what it is missing, in messages of `bytes_max`.
+/// Sends `target` everything it lacks, in messages of at most `bytes_max` bytes.
 fn sync(source: &mut Shard, target: &mut Shard, bytes_max: usize) -> Result<(), Malformed> {
     let messages = match source.missing(target.clock()) {
         Missing::None => return Ok(()),
@@ -99,11 +99,11 @@ fn sync(source: &mut Shard, target: &mut Shard, bytes_max: usize) -> Result<(), 
 }
 
 #[test]
-fn writes_that_had_not_seen_each_other_both_live_until_one_has() {
+fn concurrent_writes_both_live_until_a_later_write() {
     let (mut a, mut b) = (shard(1), shard(2));
     let (from_a, from_b) = (put(&mut a, "k", "red", 1), put(&mut b, "k", "blue", 2));
     assert!(receive(&mut a, &from_b) && receive(&mut b, &from_a));
-    assert!(!receive(&mut a, &from_b), "a second time it is known");
+    assert!(!receive(&mut a, &from_b), "it is known already");
     assert_eq!((show(&a, "k", 0), show(&b, "k", 0)), ("blue".into(), "blue".into()));
     assert_eq!(a.version(b"k"), b.version(b"k"));
     assert_eq!((a.len(), a.stats().aside), (1, 1));
@@ -114,7 +114,7 @@ fn writes_that_had_not_seen_each_other_both_live_until_one_has() {
 }
 
 #[test]
-fn a_delete_holds_against_what_it_had_seen_and_arrives_later() {
+fn a_delete_removes_writes_it_had_seen_that_arrive_later() {
     let (mut a, mut b) = (shard(1), shard(2));
     let first = put(&mut a, "k", "v", 1);
     let gone = delete(&mut a, "k", 2);
@@ -161,7 +161,7 @@ fn deleting_everything_leaves_nothing() {
 }
 
 #[test]
-fn counts_of_both_sides_of_a_cut_add_up() {
+fn counts_of_both_sides_of_a_partition_add_up() {
     let (mut a, mut b, mut c) = (shard(1), shard(2), shard(3));
     let base = put(&mut a, "n", "10", 1);
     receive(&mut b, &base);
@@ -185,7 +185,7 @@ fn counts_of_both_sides_of_a_cut_add_up() {
 }
 
 #[test]
-fn what_cannot_be_counted_on_is_left_alone() {
+fn a_value_that_cannot_be_counted_is_not_changed() {
     let mut a = shard(1);
     put(&mut a, "text", "x1", 1);
     put(&mut a, "most", &i64::MAX.to_string(), 2);
@@ -196,7 +196,7 @@ fn what_cannot_be_counted_on_is_left_alone() {
 }
 
 #[test]
-fn a_wipe_removes_what_it_had_seen_wherever_that_arrives() {
+fn a_wipe_removes_writes_it_had_seen_at_every_replica() {
     let (mut a, mut b) = (shard(1), shard(2));
     let early = put(&mut a, "seen", "v", 1);
     count(&mut a, "n", 1, 2);
@@ -226,7 +226,7 @@ fn overdue(past_ms: u64) -> Overdue {
     }
 }
 
-/// Deletes what is overdue; which keys that were, and what the others hear of it.
+/// Deletes overdue keys. Returns these keys, and the delta for the other replicas.
 fn expire(shard: &mut Shard, overdue: Overdue) -> (Vec<String>, Vec<u8>) {
     let (mut keys, mut delta) = (Vec::new(), Vec::new());
     shard.expire(overdue, 100, stamp(9), Some(&mut delta), |key, _| {
@@ -236,7 +236,7 @@ fn expire(shard: &mut Shard, overdue: Overdue) -> (Vec<String>, Vec<u8>) {
 }
 
 #[test]
-fn what_expires_is_hidden_at_once_and_deleted_when_it_is_overdue() {
+fn an_expired_key_is_hidden_at_once_and_deleted_when_overdue() {
     let mut a = shard(1);
     a.put(b"k", 0, b"v", Some(5_000), stamp(1), None);
     a.put(b"stays", 0, b"v", None, stamp(2), None);
@@ -250,7 +250,7 @@ fn what_expires_is_hidden_at_once_and_deleted_when_it_is_overdue() {
 }
 
 #[test]
-fn what_may_be_counted_on_is_overdue_later() {
+fn values_that_may_be_counted_are_overdue_later() {
     let (mut a, mut b) = (shard(1), shard(2));
     let mut deltas = vec![Vec::new(), Vec::new()];
     a.put(b"base", 0, b"10", Some(5_000), stamp(1), Some(&mut deltas[0]));
@@ -270,7 +270,7 @@ fn what_may_be_counted_on_is_overdue_later() {
 }
 
 #[test]
-fn a_counter_of_two_that_is_extended_late_is_whole_everywhere() {
+fn a_counter_of_two_writers_that_is_extended_late_is_complete_everywhere() {
     let (mut a, mut b, mut c) = (shard(1), shard(2), shard(3));
     let mut first = count(&mut a, "n", 5, 1);
     a.touch(b"n", Some(5_000), stamp(2), 0, Some(&mut first));
@@ -282,7 +282,8 @@ fn a_counter_of_two_that_is_extended_late_is_whole_everywhere() {
     }
     let mut extended = Vec::new();
     b.touch(b"n", None, stamp(3), 4_000, Some(&mut extended));
-    // It comes long after the old deadline; or after one who never heard of it has deleted what he had.
+    // The extension arrives long after the old deadline, or after a replica that did not know of it has deleted its
+    // part.
     assert_eq!(show(&c, "n", 9_000), "-");
     receive(&mut c, &extended);
     assert_eq!((show(&b, "n", 9_000), show(&c, "n", 9_000)), ("5".into(), "5".into()));
@@ -306,10 +307,14 @@ fn a_count_keeps_the_expiry_and_a_touch_changes_it() {
     for delta in &deltas {
         receive(&mut b, delta);
     }
-    // The other replica goes on as primary: it keeps what the first one counted.
+    // The other replica goes on as primary. It keeps what the first one counted.
     b.touch(b"n", Some(8_000), stamp(4), 4_000, None);
     assert_eq!((show(&b, "n", 7_999), show(&b, "n", 8_000)), ("6".into(), "-".into()));
-    assert_eq!(b.count(b"n", 1, stamp(5), 8_000, None).unwrap().1, 1, "it begins anew");
+    assert_eq!(
+        b.count(b"n", 1, stamp(5), 8_000, None).unwrap().1,
+        1,
+        "the count starts again"
+    );
     assert_eq!((show(&b, "n", 9_000), b.stats().aside), ("1".into(), 0));
     b.count(b"n", 1, stamp(6), 8_000, None).unwrap();
     assert_eq!(a.stats().aside, 0);
@@ -375,7 +380,7 @@ fn a_key_that_never_rests_does_not_keep_a_stream_open() {
 }
 
 #[test]
-fn a_stream_with_a_hole_and_one_that_is_not_open_say_so() {
+fn a_stream_with_a_gap_and_one_that_is_not_open_are_reported() {
     let mut a = shard(1);
     assert_eq!(a.next_chunk(7, 10, &mut Vec::new()), None);
     for n in 0..20 {
@@ -391,7 +396,7 @@ fn a_stream_with_a_hole_and_one_that_is_not_open_say_so() {
 }
 
 #[test]
-fn a_part_is_left_alone_by_whom_it_was_not_made_for() {
+fn a_part_is_ignored_by_a_replica_it_was_not_made_for() {
     let (mut a, mut b) = (shard(1), shard(2));
     let seen = put(&mut a, "k", "v", 1);
     receive(&mut b, &seen);
@@ -407,7 +412,7 @@ fn a_part_is_left_alone_by_whom_it_was_not_made_for() {
 }
 
 #[test]
-fn dots_that_died_with_their_writer_are_closed() {
+fn dots_lost_with_their_writer_are_closed() {
     let (mut dead, mut b) = (shard(1), shard(2));
     put(&mut dead, "other", "v", 1);
     let delta = put(&mut dead, "k", "v", 2);

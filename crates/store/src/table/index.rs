@@ -1,41 +1,40 @@
-//! From a key's hash to the id of its record, in the order of the hashes.
+//! Finds the id of a record by the hash of its key, in the order of the hashes.
 //!
-//! An ordered hash table with linear probing (Amble and Knuth, *Ordered Hash Tables*, Computer
-//! Journal 17(2), 1974), after which a slot holds the upper half of a hash and an id:
+//! An ordered hash table with linear probing (Amble and Knuth, *Ordered Hash Tables*, Computer Journal 17(2), 1974). A
+//! slot has the upper half of a hash and an id:
 //!
 //! ```text
 //! slots   [ . | 0x11.. #4 | 0x13.. #0 | . | . | 0x8a.. #7 | 0x8a.. #2 | 0xf0.. #9 | . ] spill
 //! home        └ upper half of the hash × homes / 2^32
 //! ```
 //!
-//! Why not `hashbrown`: its order is that of a moment. Here the order is that of the hashes at
-//! every size, so that a scan goes on where it was after growth; growing and shrinking are one pass
-//! in order that reads no record, which makes the worst insertion several times shorter; any number
-//! of homes will do, so growth goes by a quarter; and a removed entry leaves no tombstone. It costs
-//! 8 bytes a slot instead of 5, at 70–87 % full instead of 44–87 %, and a miss is a few nanoseconds
-//! slower (`examples/table_speed.rs` measures).
+//! Why not `hashbrown`: its order changes when it grows. Here the order is that of the hashes at every size, so that a
+//! scan can go on after growth. Growing and shrinking are one pass in order that reads no record, so the worst
+//! insertion is several times faster. Any number of homes is allowed, so a table grows by a quarter. A removed entry
+//! leaves no tombstone. The cost is 8 bytes a slot instead of 5, at 70–87 % full instead of 44–87 %. A miss is a few
+//! nanoseconds slower (`examples/table_speed.rs` measures it).
 //!
 //! Invariants:
-//! - The upper halves ascend along the slots; where they are equal, any order.
-//! - An entry lies at its home or behind it, and no slot between the two is empty.
-//! - `slots` reaches past the last home, so that no run of entries ever wraps around.
+//! - The upper halves ascend along the slots. Entries with equal halves are in any order.
+//! - An entry is at its home or behind it, and no slot between the two is empty.
+//! - `slots` extends beyond the last home, so that a run of entries never wraps around.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// An empty slot. No entry is like it, since no id is `u32::MAX`.
+/// An empty slot. No entry has this value, since no id is `u32::MAX`.
 pub(super) const EMPTY: u64 = u64::MAX;
-/// The half of a hash that is kept in a slot.
+/// The half of a hash that is stored in a slot.
 const UPPER: u64 = !(u32::MAX as u64);
 /// Fewest slots that are allocated.
 const SLOTS_MIN: usize = 8;
-/// How often `sample` tries before it takes the next best.
+/// How often `sample` tries before it takes the next entry.
 const TRIES_MAX: u32 = 32;
 
-/// A multimap from hashes to ids. An id is anything but `u32::MAX`, and in it once.
+/// A multimap from hashes to ids. An id is any number except `u32::MAX`, and is in it once.
 pub(super) struct Index {
     slots: Vec<u64>,
-    /// How many slots are homes; those behind are spill.
+    /// How many slots are homes. The slots behind them are spill.
     homes: usize,
     len: usize,
 }
@@ -59,14 +58,14 @@ impl Index {
         self.slots.capacity() * size_of::<u64>()
     }
 
-    /// The entry in the slot where the search for `hash` begins: mostly that of the key, or [`EMPTY`].
+    /// The entry in the slot where the search for `hash` begins: mostly the entry of the key, or [`EMPTY`].
     #[inline]
     pub(super) fn first(&self, hash: u64) -> u64 {
         self.slots.get(self.home(hash)).copied().unwrap_or(EMPTY)
     }
 
-    /// The slot of the entry under `hash` that `is_it` says yes to. It may be asked about ids whose
-    /// hashes agree in the upper half alone.
+    /// The slot of the entry under `hash` for which `is_it` returns true. `is_it` may be called with ids whose hashes
+    /// have only the upper half in common.
     #[inline]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<usize> {
         let first = hash & UPPER;
@@ -84,13 +83,13 @@ impl Index {
         None
     }
 
-    /// The id in a slot that `find` has just given.
+    /// The id in a slot that `find` has just returned.
     #[inline]
     pub(super) fn id(&self, at: usize) -> u32 {
         self.slots[at] as u32
     }
 
-    /// Changes the id in a slot that `find` has just given.
+    /// Changes the id in a slot that `find` has just returned.
     pub(super) fn set_id(&mut self, at: usize, id: u32) {
         self.slots[at] = self.slots[at] & UPPER | u64::from(id);
     }
@@ -114,7 +113,7 @@ impl Index {
         self.len += 1;
     }
 
-    /// Removes the entry in a slot that `find` has just given.
+    /// Removes the entry in a slot that `find` has just returned.
     pub(super) fn remove(&mut self, at: usize) {
         let displaced = |&(next, &slot): &(usize, &u64)| slot != EMPTY && self.home(slot) < next;
         let run = self.slots.iter().enumerate().skip(at + 1).take_while(displaced).count();
@@ -128,7 +127,7 @@ impl Index {
         }
     }
 
-    /// Ids in the order of the upper half of their hashes, from that of `hash` on.
+    /// Ids in the order of the upper half of their hashes, from the half of `hash` on.
     pub(super) fn iter_from(&self, hash: u64) -> impl Iterator<Item = (u32, u32)> {
         let slots = self.slots[self.home(hash)..].iter();
         slots
@@ -136,8 +135,8 @@ impl Index {
             .map(|&slot| ((slot >> 32) as u32, slot as u32))
     }
 
-    /// An id drawn with `random`, each as likely as any other but for less than one time in 10^5:
-    /// slots are drawn until one is not empty, and at least a third are not.
+    /// An id picked by `random`. Slots are picked until one is not empty; at least a third are not. Each id is equally
+    /// likely, except in less than one of 10^5 cases.
     pub(super) fn sample(&self, mut random: u64) -> Option<u32> {
         let slots = self.slots.len();
         let mut at = 0;
@@ -165,8 +164,8 @@ impl Index {
         (((hash >> 32) * self.homes as u64) >> 32) as usize
     }
 
-    /// Puts an entry before those from `at` to the end, where no slot is empty. The spill is rarely
-    /// too short, unless somebody chose keys for their hashes.
+    /// Inserts an entry before the entries from `at` to the end, where no slot is empty. The spill is rarely too short,
+    /// unless somebody chose keys by their hashes.
     fn spill_over(&mut self, at: usize, slot: u64) {
         if self.slots.len() == self.slots.capacity() {
             self.slots.reserve_exact(spill(self.slots.len()));
@@ -174,7 +173,7 @@ impl Index {
         self.slots.insert(at, slot);
     }
 
-    /// Lays the entries out anew, with room for `len` of them.
+    /// Rebuilds the index with room for `len` entries.
     fn resize(&mut self, len: usize) {
         let slots = slots_for(len);
         let mut grown = Self {
@@ -195,8 +194,8 @@ impl Index {
     }
 }
 
-/// The fewest slots whose homes are at most 7/8 full with `len` entries, in quarters of a power of
-/// two. Allocators that have classes have them there.
+/// The fewest slots whose homes are at most 7/8 full with `len` entries, in quarters of a power of two, which are also
+/// the size classes of many allocators.
 fn slots_for(len: usize) -> usize {
     let mut slots = SLOTS_MIN;
     while homes_of(slots) - homes_of(slots) / 8 < len {
@@ -209,7 +208,7 @@ fn homes_of(slots: usize) -> usize {
     slots - spill(slots)
 }
 
-/// How many slots behind the homes a table of `slots` has.
+/// How many slots behind the homes an index of `slots` slots has.
 fn spill(slots: usize) -> usize {
     slots / 32 + 2
 }
@@ -220,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    /// What is wrong with an index, if anything.
+    /// The broken invariant of an index, if there is one.
     fn fault(index: &Index) -> Option<&'static str> {
         let mut upper = 0;
         let mut len = 0;
@@ -246,7 +245,7 @@ mod tests {
         index
     }
 
-    /// A few hashes that crowd and a lot that do not.
+    /// A few hashes that are close together, and many that are not.
     fn hashes() -> impl Strategy<Value = u64> {
         prop_oneof![
             any::<u64>(),
@@ -259,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_a_multimap(steps in prop::collection::vec((any::<bool>(), hashes()), 0..600)) {
+        fn an_index_is_a_multimap(steps in prop::collection::vec((any::<bool>(), hashes()), 0..600)) {
             let mut index = Index::new();
             let mut model = BTreeSet::new();
             for (id, (add, hash)) in steps.into_iter().enumerate() {
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_checker_sees_faults() {
+    fn the_checker_detects_faults() {
         let spread = || filled((0..100u64).map(|i| i << 57));
         assert_eq!(fault(&spread()), None);
 
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn one_hash_for_all_is_slow_and_right() {
+    fn one_hash_for_all_is_slow_but_correct() {
         let mut index = filled([u64::MAX; 500]);
         assert_eq!(fault(&index), None);
         for id in 0..500 {
@@ -319,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_by_a_quarter_and_shrinks_again() {
+    fn an_index_grows_by_a_quarter_and_shrinks_again() {
         let mut index = Index::new();
         let hash = |id: u64| id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         for id in 0..50_000 {

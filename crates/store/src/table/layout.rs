@@ -1,4 +1,4 @@
-//! How a record is laid out in bytes.
+//! The layout of a record in bytes.
 //!
 //! | part | bytes |
 //! |---|---|
@@ -12,9 +12,9 @@
 //! | plain: length of the value, value | varint, … |
 //! | counter: since, amount (zigzag) | varint, varint |
 //!
-//! The key comes first because most reads are comparisons with it. A varint has 7 bits to the byte,
-//! lowest first (as in Protocol Buffers). A record may be followed by bytes that are not its own.
-//! 16 bytes of key and 16 of value take 48 in all until a writer's two-millionth write to the shard.
+//! The key comes first because most reads compare it. A varint has 7 bits in a byte, lowest first (as in Protocol
+//! Buffers). Bytes that do not belong to the record may follow. A record with a key of 16 bytes and a value of 16 bytes
+//! takes 48 bytes, until a writer's two-millionth write to the shard.
 
 use super::{Content, FORMAT_MAX, Record};
 use crate::stamp::Stamp;
@@ -22,20 +22,20 @@ use crate::stamp::Stamp;
 const EXPIRES: u8 = 1 << 5;
 const COUNTER: u8 = 1 << 6;
 const VARINT_BYTES_MAX: usize = 10;
-/// As many bytes as a varint of 128 bits may have.
+/// Most bytes of a varint of 128 bits.
 const AMOUNT_BYTES_MAX: usize = 19;
 
-/// A record as the pieces that, one behind the other, are its bytes.
+/// A record as pieces; its bytes are these pieces one behind the other.
 pub(super) struct Encoded<'a> {
     key_length: Bytes<VARINT_BYTES_MAX>,
     key: &'a [u8],
-    /// Everything between key and value: flags and stamp, and at most four varints and an amount.
+    /// Everything between key and value: flags, stamp, up to four varints and an amount.
     fields: Bytes<{ 9 + 4 * VARINT_BYTES_MAX + AMOUNT_BYTES_MAX }>,
     value: &'a [u8],
 }
 
 impl<'a> Encoded<'a> {
-    /// `number` stands for the writer.
+    /// `number` is the number of the writer.
     ///
     /// # Panics
     /// If the format is above [`FORMAT_MAX`].
@@ -82,7 +82,7 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// A record as it is kept: like [`Record`], with the number of its writer.
+/// A stored record: like [`Record`], but with the number of its writer.
 pub(super) struct Decoded<'a> {
     pub(super) key: &'a [u8],
     pub(super) number: u32,

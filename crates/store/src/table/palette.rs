@@ -1,9 +1,9 @@
-//! Small numbers for the writers that occur in one table.
+//! Small numbers for the writers in one table.
 //!
-//! A writer is eight bytes and a table knows few of them, so that a record holds a number instead,
-//! which mostly takes one byte. A number stands as long as a record uses it and is then given to
-//! the next new writer: numbers stay below the most writers that lived at one time, who were never
-//! more than the records. All memory goes back with the last writer.
+//! A writer has eight bytes, and a table has few writers. So a record stores a number instead, which mostly takes one
+//! byte. A number is in use as long as a record has it; then the next new writer gets it. So numbers stay below the
+//! largest number of writers that were in use at the same time, and there are never more of those than records. All
+//! memory is freed with the last writer.
 
 use alloc::vec::Vec;
 
@@ -19,15 +19,15 @@ pub(super) struct Palette {
     entries: Vec<Entry>,
     /// Numbers in use, found by writer. A writer is a hash already.
     numbers: HashTable<u32>,
-    /// The first of the numbers not in use, which are chained by `next`.
+    /// The first unused number. Unused numbers are chained by `next`.
     free: u32,
 }
 
 struct Entry {
     writer: Writer,
-    /// Records that use the number. At zero the number is free.
+    /// How many records use the number. At zero the number is unused.
     uses: u32,
-    /// In a free entry, the next one.
+    /// In an unused entry, the next one.
     next: u32,
 }
 
@@ -41,13 +41,13 @@ impl Palette {
         }
     }
 
-    /// The writer behind a number that is in use.
+    /// The writer of a number that is in use.
     #[inline]
     pub(super) fn writer(&self, number: u32) -> Writer {
         self.entries[number as usize].writer
     }
 
-    /// The number of a writer, with one use more.
+    /// The number of a writer. Counts one more use.
     pub(super) fn acquire(&mut self, writer: Writer) -> u32 {
         let is_it = |&number: &u32| self.entries[number as usize].writer == writer;
         if let Some(&number) = self.numbers.find(writer.0, is_it) {
@@ -73,7 +73,7 @@ impl Palette {
         number
     }
 
-    /// One use of a number less.
+    /// Counts one use of a number less.
     pub(super) fn release(&mut self, number: u32) {
         let entry = &mut self.entries[number as usize];
         entry.uses -= 1;
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_stands_while_it_is_used() {
+    fn a_number_keeps_its_writer_while_it_is_used() {
         let mut palette = Palette::new();
         let first = palette.acquire(Writer(1));
         assert_eq!(palette.acquire(Writer(1)), first);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_used_again_and_memory_goes_back() {
+    fn numbers_are_used_again_and_memory_is_freed() {
         let mut palette = Palette::new();
         let mut last = palette.acquire(Writer(0));
         for writer in 1..200_000 {

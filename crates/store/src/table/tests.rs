@@ -1,4 +1,4 @@
-//! Tables against a model, and what they cost.
+//! Tables compared with a model, and their cost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::dot::Writer;
 
-/// What a table should hold.
+/// The records that a table should have.
 type Model = BTreeMap<Vec<u8>, Owned>;
 
 /// A [`Record`] that owns its bytes.
@@ -91,7 +91,7 @@ fn nth_key(n: usize) -> Vec<u8> {
     format!("key:{n:012}").into_bytes()
 }
 
-/// A table and what it should hold: `count` keys with 16 bytes of value.
+/// A table and its model: `count` keys with values of 16 bytes.
 fn filled(count: usize) -> (Table, Model) {
     let (mut table, mut model) = (Table::new(), Model::new());
     for n in 0..count {
@@ -102,7 +102,7 @@ fn filled(count: usize) -> (Table, Model) {
     (table, model)
 }
 
-/// How a table differs from what it should hold, if it does.
+/// The difference between a table and its model, if there is one.
 fn difference(table: &Table, model: &Model) -> Option<String> {
     let expiring = model.values().filter(|record| record.expiry_ms.is_some()).count();
     if (table.len(), table.expiring()) != (model.len(), expiring) {
@@ -125,7 +125,7 @@ fn difference(table: &Table, model: &Model) -> Option<String> {
 }
 
 #[test]
-fn the_checker_sees_differences() {
+fn the_checker_detects_differences() {
     let check = |name: &str, spoil: fn(&mut Table) -> bool| {
         let (mut table, model) = filled(20);
         assert_eq!(difference(&table, &model), None);
@@ -161,7 +161,7 @@ fn the_checker_sees_differences() {
 enum Step {
     Put(Vec<u8>, Owned),
     Remove(Vec<u8>),
-    /// Removes what has expired by then.
+    /// Removes the records that have expired at this time.
     Expire(u64),
     Clear,
 }
@@ -211,7 +211,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..400)
 }
 
-/// Removes what has expired, a few records at a time.
+/// Removes expired records, a few at a time.
 fn expire(table: &mut Table, now_ms: u64) -> BTreeSet<Vec<u8>> {
     let (mut gone, mut cursor) = (BTreeSet::new(), 0);
     loop {
@@ -222,7 +222,7 @@ fn expire(table: &mut Table, now_ms: u64) -> BTreeSet<Vec<u8>> {
             assert!(remove(table, &key));
             gone.insert(key);
         }
-        // Removing moves others, perhaps to where the cursor has been.
+        // A removal moves other records, perhaps to places that the cursor has passed.
         cursor = if found { 0 } else { next };
         if cursor == 0 && !found {
             return gone;
@@ -234,7 +234,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn is_a_map(steps in steps()) {
+    fn a_table_is_a_map(steps in steps()) {
         let (mut table, mut model) = (Table::new(), Model::new());
         for step in steps {
             match step {
@@ -271,8 +271,8 @@ proptest! {
     }
 }
 
-/// Scans while `disturb` puts and removes keys of its own; the keys of `kept` that the scan missed
-/// or met twice.
+/// Scans while `disturb` puts and removes other keys. Returns how many of the `kept` keys the scan missed or found
+/// twice.
 fn missed(table: &mut Table, kept: usize, mut disturb: impl FnMut(&mut Table, usize)) -> usize {
     let mut met: BTreeMap<Vec<u8>, u32> = (0..kept).map(|n| (nth_key(n), 0)).collect();
     let mut from_hash = Some(0);
@@ -293,7 +293,7 @@ fn a_scan_survives_growth_and_shrinking() {
     let other = |n: usize| nth_key(1_000_000 + n);
     let (mut table, _) = filled(500);
     let grown = missed(&mut table, 500, |table, round| {
-        // Ten times what the scan has to find, and then no more, or it would never end.
+        // Adds ten times the keys that the scan must find, and then stops; otherwise the scan would not end.
         for n in (0..50).filter(|_| round < 100) {
             let record = Owned::plain(0, 1, vec![0; n]);
             put(table, &other(round * 50 + n), &record);
@@ -312,7 +312,7 @@ fn a_scan_survives_growth_and_shrinking() {
 }
 
 #[test]
-fn the_scan_checker_sees_what_is_missed() {
+fn the_scan_checker_detects_missed_keys() {
     let (mut table, _) = filled(500);
     let late = |table: &mut Table, round| {
         if round == 3 {
@@ -358,7 +358,7 @@ fn an_empty_table_owns_nothing() {
 
 #[test]
 fn memory_per_key_is_within_budget() {
-    // Around a million keys in 1,024 tables, where a table has between 850 and 1,100.
+    // About a million keys in 1,024 tables: each table has between 850 and 1,100 keys.
     for count in (800..1200).step_by(10) {
         let (table, _) = filled(count);
         let per_key = table.memory_bytes() as f64 / count as f64;
@@ -372,7 +372,7 @@ fn memory_per_key_is_within_budget() {
 }
 
 #[test]
-fn memory_goes_back_after_churn() {
+fn memory_is_freed_after_churn() {
     let (mut table, _) = filled(2_000);
     let record = |n: usize| Owned::plain(n as u64 % 50, n as u64, vec![7; n * 37 % 1500]);
     for n in 0..60_000 {
@@ -385,7 +385,7 @@ fn memory_goes_back_after_churn() {
         "{held} {}",
         table.memory_bytes()
     );
-    // All but one in a hundred go, wherever they lie.
+    // Removes 99 of 100 keys, wherever they are.
     for n in (0..2_000).filter(|n| n % 100 != 0) {
         remove(&mut table, &nth_key(n));
     }
@@ -409,7 +409,7 @@ fn length(record: &Record<'_>) -> usize {
 }
 
 #[test]
-fn one_key_may_change_size_at_will() {
+fn a_key_may_change_its_size() {
     let (mut table, mut model) = filled(40);
     for len in (0..1300).chain([1 << 20, 64 << 20, 5, 1009, 1010, 3_000, 2_000]) {
         let record = Owned::plain(3, len as u64, vec![len as u8; len]);
@@ -423,7 +423,7 @@ fn one_key_may_change_size_at_will() {
 }
 
 #[test]
-fn writers_come_and_go() {
+fn unused_writers_are_dropped() {
     let (mut table, mut model) = filled(100);
     for writer in 0..100_000u64 {
         let key = nth_key(writer as usize % 100);
@@ -471,6 +471,6 @@ fn random_reaches_every_key() {
 }
 
 #[test]
-fn hashes_are_those_of_xxh3() {
+fn hashes_are_xxh3() {
     assert_eq!(hash(b""), 0x2d06_8005_38d3_94c2);
 }

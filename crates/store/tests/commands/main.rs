@@ -1,25 +1,24 @@
-//! Scripts of requests and the replies they get, one `NAME.txt` beside this file per family of commands.
+//! Scripts of requests with their replies. There is one `NAME.txt` beside this file for each family of commands.
 //!
 //! ```text
-//! % nodes 3               a setting of the cluster; these come first
-//! % walls 0 5000 -70      three nodes, and by how many milliseconds their wall clocks are ahead
+//! % nodes 3               a setting of the cluster; settings come first
+//! % walls 0 5000 -70      three nodes, and how many milliseconds their wall clocks are ahead
 //! @ 1500                  milliseconds pass
 //! > SET a 1               a request, written as in an inline command
-//! +OK                     its reply, as RESP has it
-//! 2> CLIENT SETNAME bob   another connection, to the first node as well
-//! & CLIENT GETNAME        a further request in the same batch; the replies to all stand below the last
+//! +OK                     its reply, in RESP
+//! 2> CLIENT SETNAME bob   a second connection, also to the first node
+//! & CLIENT GETNAME        another request in the same batch; all replies follow the last request
 //! ```
 //!
-//! `UPDATE=1 cargo test -p store --test commands` writes what comes out
-//! into the files, to be read before it is committed. Except where a comment says otherwise the replies are those of
-//! redis-server 7.0.
+//! `UPDATE=1 cargo test -p store --test commands` writes the results into the files. Read them before you commit.
+//! Unless a comment says otherwise, the replies are those of redis-server 7.0.
 
 mod nodes;
 mod script;
 
 use std::{env, fs, path::Path};
 
-/// Runs the script `name` and compares, or writes what it printed.
+/// Runs the script `name`, and compares its output or writes it.
 fn check(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/commands")
@@ -67,8 +66,8 @@ scripts! {
     cluster cluster_of_three salp transactions wall_clocks
 }
 
-/// These commands read and write the time of the node that the client asked, whichever node executes them and whatever
-/// the wall clocks of the others show.
+/// These commands use the time of the client's node, whichever node executes them and whatever the wall clocks of other
+/// nodes show.
 #[test]
 fn absolute_times_are_those_of_the_node_that_is_asked() {
     for name in ["expiry", "string"] {
@@ -86,7 +85,7 @@ fn absolute_times_are_those_of_the_node_that_is_asked() {
     }
 }
 
-/// A script nobody runs proves nothing.
+/// A script that no test runs proves nothing.
 #[test]
 fn every_script_is_run() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands");
@@ -102,7 +101,7 @@ fn every_script_is_run() {
     }
 }
 
-/// Every command that a client may use stands in some script.
+/// Every command that a client may use is in some script.
 #[test]
 fn every_command_has_a_script() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands");
@@ -133,7 +132,7 @@ fn every_command_has_a_script() {
 }
 
 #[test]
-fn a_wrong_reply_a_missing_one_and_one_too_many_are_found() {
+fn a_wrong_a_missing_and_an_extra_reply_are_found() {
     for (script, line) in [
         ("> PING\n+NO\n", "2"),
         ("> PING\n> PING\n+PONG\n", "2"),

@@ -1,4 +1,4 @@
-//! A cluster in memory: nodes, the connections between them, and a clock that moves when told to.
+//! A cluster in memory: nodes, their connections, and a clock that a test moves.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,20 +10,20 @@ use store::{
 };
 use wire::{reply::Replies, request::Batch};
 
-/// Time between two looks at the timers.
+/// Step of the simulated clock.
 const STEP_MS: u64 = 10;
 /// 2024-01-01 00:00:00 UTC.
 const BEGIN_MS: u64 = 1_704_067_200_000;
-/// The clock of a machine that has been up for a while.
+/// Monotonic time at the start: the machine has been up for a while.
 const UP_MS: u64 = 3_600_000;
 
 type End = (usize, ConnectionId);
 
-/// Nodes that see each other, and clients of the first of them.
+/// Nodes that are connected with each other, and clients of the first node.
 pub(crate) struct Nodes {
     nodes: Vec<Node<Payload>>,
     elapsed_ms: u64,
-    /// By how many milliseconds each node's wall clock is ahead of the true time.
+    /// How many milliseconds each node's wall clock is ahead of the true time.
     walls_ahead_ms: Vec<i64>,
     /// The other end of each connection.
     ends: BTreeMap<End, End>,
@@ -34,7 +34,7 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// A cluster of nodes with such wall clocks that has come to rest.
+    /// A cluster of nodes with these wall clocks, after all its messages are handled.
     pub(crate) fn new(walls_ahead_ms: Vec<i64>, settings: &config::Config) -> Self {
         let count = walls_ahead_ms.len();
         let name = |number: usize| format!("salp_{}@127.0.0.1", number + 1);
@@ -83,7 +83,7 @@ impl Nodes {
         UP_MS + self.elapsed_ms
     }
 
-    /// Something for the store of the first node.
+    /// Sends a payload to the store of the first node.
     pub(crate) fn tell(&mut self, payload: Payload) {
         let to = Address::Name(Atom::new(NAME));
         self.inputs.push_back((
@@ -96,7 +96,7 @@ impl Nodes {
         self.settle();
     }
 
-    /// Has a batch executed; the session is as the batch left it.
+    /// Executes a batch, and updates the session as the batch left it.
     pub(crate) fn execute(&mut self, session: &mut Session, batch: Batch) -> Replies {
         let ask = Ask {
             client: self.client.clone(),
@@ -114,7 +114,7 @@ impl Nodes {
         panic!("a batch was not answered");
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end_ms = self.elapsed_ms + ms;
         while self.elapsed_ms < end_ms {
@@ -136,7 +136,7 @@ impl Nodes {
         }
     }
 
-    /// Gives all inputs and what follows from them, until nothing does.
+    /// Handles all inputs and their effects, until there are no more.
     fn settle(&mut self) {
         let mut busy = true;
         while busy {

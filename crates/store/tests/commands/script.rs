@@ -1,4 +1,4 @@
-//! Reads a script, runs it, and prints it anew with the replies it got.
+//! Reads a script, runs it, and prints it again with the replies.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use wire::{
 
 use crate::nodes::Nodes;
 
-/// What a script is run on.
+/// The cluster and the connections of a script.
 struct Stage {
     nodes: Nodes,
     sessions: BTreeMap<u64, Session>,
@@ -23,7 +23,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// As the lines that begin with `%` say.
+    /// Uses the settings in the lines that begin with `%`.
     fn new(script: &str) -> Self {
         let mut config = Config {
             shards: 16,
@@ -75,7 +75,7 @@ impl Stage {
         }
     }
 
-    /// Executes requests of one connection as one batch and gives the bytes of the replies.
+    /// Executes requests of one connection as one batch. Returns the bytes of the replies.
     fn execute(&mut self, connection: u64, requests: &[&str]) -> Vec<u8> {
         let mut session = self
             .sessions
@@ -116,7 +116,7 @@ impl Stage {
     }
 }
 
-/// Runs a script and gives it back with the replies that it got.
+/// Runs a script, and returns it with its replies.
 pub(crate) fn run(script: &str) -> String {
     let mut stage = Stage::new(script);
     let mut printed = String::new();
@@ -126,7 +126,7 @@ pub(crate) fn run(script: &str) -> String {
             stage.nodes.pass(ms.parse().expect("milliseconds"));
         }
         let Some((connection, first)) = request(line) else {
-            // Replies of before are left out: what follows a request is printed anew.
+            // Old replies are left out. The new replies are printed behind each request.
             if line.is_empty() || ["# ", "% ", "@ "].iter().any(|mark| line.starts_with(mark)) {
                 printed.push_str(line);
                 printed.push('\n');
@@ -152,7 +152,7 @@ pub(crate) fn run(script: &str) -> String {
     printed
 }
 
-/// The connection and the words of a line that is a request.
+/// The connection and the words of a line, if it is a request.
 fn request(line: &str) -> Option<(u64, &str)> {
     let (connection, words) = line.split_once("> ")?;
     if connection.is_empty() {
@@ -162,8 +162,8 @@ fn request(line: &str) -> Option<(u64, &str)> {
     }
 }
 
-/// Prints the value that `bytes` begin with and passes over it. Bytes of more than one line are printed line by line
-/// behind a bar; other bytes in quotes.
+/// Prints the value at the start of `bytes` and moves behind it. Bytes with line breaks are printed line by line behind
+/// a bar; other bytes are printed in quotes.
 fn show(bytes: &mut &[u8], depth: usize, out: &mut String) {
     let line = take_line(bytes);
     let (tag, rest) = line.split_at(1);

@@ -1,4 +1,4 @@
-//! Nodes with stores on a [`Lan`], and what clients ask them.
+//! Nodes with stores on a [`Lan`], and requests of clients.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -52,16 +52,16 @@ fn atom(name: &str) -> Atom {
     Atom::new(&full(name))
 }
 
-/// Nodes with stores on a [`Lan`], called by the first part of their name.
+/// Nodes with stores on a [`Lan`]. Tests use the first part of their names.
 pub struct Net {
     lan: Lan<Payload>,
-    /// The process that asks at each node.
+    /// The client process at each node.
     clients: BTreeMap<Atom, Pid>,
     creation: u32,
     asked: u64,
-    /// What each node that was killed had remembered by then.
+    /// What each killed node remembered when it was killed.
     memories: BTreeMap<Atom, Memory>,
-    /// Facades that each node is started with from now on.
+    /// Facades for nodes that are started from now on.
     pub faces: Vec<Face>,
 }
 
@@ -77,7 +77,8 @@ impl Net {
         }
     }
 
-    /// These nodes, all of them healed and ready. The first joins nobody, the others the first.
+    /// Starts these nodes, and waits until they are healed and ready. The first one joins no node, the others join the
+    /// first.
     pub fn cluster(names: &[&str]) -> Self {
         let mut net = Self::new();
         for name in names {
@@ -91,7 +92,7 @@ impl Net {
         self.start_with(config(name, join));
     }
 
-    /// Starts a node that was killed, with what it remembers.
+    /// Starts a killed node with its memory.
     pub fn restart(&mut self, name: &str, join: &[&str]) {
         self.restart_with(config(name, join));
     }
@@ -101,7 +102,7 @@ impl Net {
         self.start_remembering(config, memory);
     }
 
-    /// Starts a node that remembers nothing, under a new creation.
+    /// Starts a node without memory, with a new creation.
     pub fn start_with(&mut self, config: Config) {
         self.start_remembering(config, Memory::default());
     }
@@ -133,25 +134,25 @@ impl Net {
         self.lan.start(&name, node);
     }
 
-    /// `kill -9`: the sockets are closed.
+    /// Like `kill -9`: the sockets are closed.
     pub fn kill(&mut self, name: &str) {
         let name = atom(name);
         self.memories.insert(name.clone(), self.lan.memory(&name));
         self.lan.kill(&name, false);
     }
 
-    /// From now on these two are out of each other's reach, whether they run or not.
+    /// From now on these two nodes cannot reach each other, whether they run or not.
     pub fn part(&mut self, a: &str, b: &str) {
         self.lan.deafen(&atom(a), &atom(b));
         self.lan.deafen(&atom(b), &atom(a));
     }
 
-    /// All reach each other again; what was said meanwhile is lost.
+    /// All nodes reach each other again. Messages sent meanwhile are lost.
     pub fn mend(&mut self) {
         self.lan.heal();
     }
 
-    /// From now on the wall clock of `name` is ahead of the true time by so much.
+    /// Sets how many milliseconds the wall clock of `name` is ahead of the true time.
     pub fn set_wall(&mut self, name: &str, ahead_ms: i64) {
         self.lan.walls_ahead_ms.insert(atom(name), ahead_ms);
     }
@@ -169,7 +170,7 @@ impl Net {
         self.lan.resume(&atom(name));
     }
 
-    /// From now on what `from` sends reaches `to` only after [`Net::hear`].
+    /// From now on, messages from `from` reach `to` only after [`Net::hear`].
     pub fn deafen(&mut self, from: &str, to: &str) {
         self.lan.deafen(&atom(from), &atom(to));
     }
@@ -182,21 +183,21 @@ impl Net {
         self.lan.cut(&atom(a), &atom(b));
     }
 
-    // Asking
+    // Requests
 
-    /// Begins a batch at a node; [`Net::answer`] has its replies.
+    /// Starts a batch at a node. [`Net::answer`] returns its replies.
     pub fn begin(&mut self, name: &str, requests: &[&str]) -> u64 {
         self.begin_in(name, 0, requests)
     }
 
-    /// The same in a keyspace.
+    /// The same, in a keyspace.
     pub fn begin_in(&mut self, name: &str, keyspace: u16, requests: &[&str]) -> u64 {
         let mut session = Session::new(0, true);
         session.keyspace = keyspace;
         self.begin_as(name, session, requests)
     }
 
-    /// The same under a session, whose number this gives.
+    /// The same with a session. Returns the session's number.
     pub fn begin_as(&mut self, name: &str, mut session: Session, requests: &[&str]) -> u64 {
         self.asked += 1;
         session.id = self.asked;
@@ -227,7 +228,7 @@ impl Net {
         self.lan.input(&atom(name), Input::Message { to, message });
     }
 
-    /// What a `gen_server` call comes to, in at most the 5 s that any may take.
+    /// Makes a `gen_server` call, and returns its answer. It may take at most 5 s.
     #[track_caller]
     pub fn call(&mut self, name: &str, process: &str, request: Term) -> Term {
         let tag = self.begin_call(name, process, request);
@@ -238,7 +239,7 @@ impl Net {
         }
     }
 
-    /// Begins a call; its answer, `{Tag, Answer}` with the tag this gives, is received.
+    /// Starts a call. The answer is received as `{Tag, Answer}`, with the tag that this returns.
     pub fn begin_call(&mut self, name: &str, process: &str, request: Term) -> Term {
         self.asked += 1;
         let tag = Term::from(self.asked);
@@ -247,12 +248,12 @@ impl Net {
         tag
     }
 
-    /// The process that asks at a node.
+    /// The client process at a node.
     pub fn client(&self, name: &str) -> Pid {
         self.clients[&atom(name)].clone()
     }
 
-    /// The first term that came for the process that asks at a node.
+    /// The first term that was sent to the client process at a node.
     #[track_caller]
     pub fn receive(&mut self, name: &str) -> Term {
         for _ in 0..=5_100 {
@@ -268,7 +269,7 @@ impl Net {
         panic!("nothing came within 5.1 s");
     }
 
-    /// The replies to a batch, separated by a bar; none as long as there are none.
+    /// The replies to a batch, separated by bars; none if they have not come yet.
     pub fn answer(&self, name: &str, id: u64) -> Option<String> {
         let mut asks = self
             .lan
@@ -285,7 +286,7 @@ impl Net {
         Some(show(&ask.batch.replies))
     }
 
-    /// Has a batch executed, in at most the 5 s that any may take.
+    /// Executes a batch, which may take at most 5 s.
     pub fn ask_all(&mut self, name: &str, requests: &[&str]) -> String {
         let id = self.begin(name, requests);
         self.wait(name, id, 5_100)
@@ -306,7 +307,7 @@ impl Net {
         panic!("no answer within {ms} ms");
     }
 
-    /// What a node tells of the cluster, once it has asked the others.
+    /// A node's status of the cluster, after it has asked the others.
     pub fn status(&mut self, name: &str) -> std::sync::Arc<Status> {
         let to = self.client(name);
         self.tell(name, Payload::StatusOf { to });
@@ -328,7 +329,7 @@ impl Net {
         status.counters.iter().find(|(name, ..)| *name == counter).unwrap().2
     }
 
-    /// The texts of one kind of note.
+    /// The texts of all notes of one kind.
     pub fn texts(&self, name: &str, kind: &str) -> Vec<String> {
         let text = |event: &Event| match event {
             Event::Note { kind: of, text } if *of == kind => Some(text.clone()),
@@ -337,7 +338,7 @@ impl Net {
         self.lan.events(&atom(name)).iter().filter_map(text).collect()
     }
 
-    /// The kinds of notes, but for that of the first forming.
+    /// The kinds of all notes, except for the note about the first forming.
     pub fn notes(&self, name: &str) -> Vec<&'static str> {
         self.noted(name)
             .map(|(kind, _)| kind)
@@ -352,7 +353,7 @@ impl Net {
         })
     }
 
-    /// Why a node has cut the connections of peers.
+    /// Why a node has closed the connections of peers.
     pub fn cuts(&self, name: &str) -> Vec<String> {
         let cut = |event: &Event| match event {
             Event::PeerCut { node, reason } => Some(format!("{node}: {reason}")),
@@ -361,7 +362,7 @@ impl Net {
         self.lan.events(&atom(name)).iter().filter_map(cut).collect()
     }
 
-    /// Whether a node has heard another's good-bye.
+    /// Whether a node has received the goodbye of another.
     pub fn knows_to_be_gone(&self, name: &str, other: &str) -> bool {
         let is_that = |event: &Event| {
             matches!(event, Event::MemberChanged { member }
@@ -370,7 +371,7 @@ impl Net {
         self.lan.events(&atom(name)).iter().any(is_that)
     }
 
-    /// Lets time pass until all that run, and are not stopped, see a whole cluster.
+    /// Lets time pass until all running nodes report a healed cluster.
     #[track_caller]
     pub fn heal(&mut self) {
         assert!(self.heals_within(20_000), "not healed after 20 s: {}", self.describe());

@@ -1,10 +1,9 @@
 //! Signals between processes of two nodes, as the control terms of the distribution.
 //!
-//! One [`Signal`] is a control term with the message behind it, if its operation has one. The wire
-//! has several forms of the same signal: with the exit reason inside the control term or behind it,
-//! with or without a sender, with a trace token. Reading accepts all of them, since a BEAM uses the
-//! old forms for what was queued before the connection was up; writing picks the form that the
-//! agreed flags ask for. Trace tokens are dropped.
+//! One [`Signal`] is a control term and, for some operations, a message behind it. The wire has several forms of the
+//! same signal: the exit reason inside the control term or behind it, with or without a sender, with a trace token.
+//! Reading accepts every form, since a BEAM uses the old forms for signals that were queued before the connection was
+//! up. Writing picks the form for the agreed flags. Trace tokens are dropped.
 //!
 //! Source: *Distribution Protocol*, ERTS reference manual; op 37 and its bits from `dist.h`.
 
@@ -27,9 +26,9 @@ pub enum Signal {
     Send {
         /// The sender; only a message to a pid may lack it.
         from: Option<Pid>,
-        /// Whom it is for.
+        /// The receiver.
         to: Target,
-        /// Whether it goes before what waits. Lost on peers without [`Flags::ALTACT_SIG`].
+        /// Whether it overtakes the messages that wait. It is not sent to peers without [`Flags::ALTACT_SIG`].
         priority: bool,
         /// The message.
         message: Term,
@@ -45,23 +44,23 @@ pub enum Signal {
     },
     /// EXIT2: `exit(To, Reason)`.
     Exit2 {
-        /// Who wants it.
+        /// The process that called `exit`.
         from: Pid,
-        /// Who is to end. Only peers with [`Flags::ALTACT_SIG`] have other targets than pids.
+        /// The process that is to end. Only peers with [`Flags::ALTACT_SIG`] have other targets than pids.
         to: Target,
-        /// Whether it goes before what waits. Lost on peers without [`Flags::ALTACT_SIG`].
+        /// Whether it overtakes the messages that wait. It is not sent to peers without [`Flags::ALTACT_SIG`].
         priority: bool,
-        /// Why.
+        /// The exit reason.
         reason: Term,
     },
     /// GROUP_LEADER: `to` gets another group leader.
     GroupLeader {
         /// The group leader.
         leader: Pid,
-        /// Whose it becomes.
+        /// The process that gets it.
         to: Pid,
     },
-    /// MONITOR_P: tell `from` when `to` ends.
+    /// MONITOR_P: notify `from` when `to` ends.
     Monitor {
         /// The watcher.
         from: Pid,
@@ -70,7 +69,7 @@ pub enum Signal {
         /// Names this monitor.
         reference: Ref,
     },
-    /// DEMONITOR_P: no longer.
+    /// DEMONITOR_P: end the monitor.
     Demonitor {
         /// The watcher.
         from: Pid,
@@ -79,7 +78,7 @@ pub enum Signal {
         /// The monitor.
         reference: Ref,
     },
-    /// MONITOR_P_EXIT: the watched process ended, or there is none.
+    /// MONITOR_P_EXIT: the watched process ended, or never existed.
     Down {
         /// The watched, as the monitor named it.
         from: Monitored,
@@ -94,7 +93,7 @@ pub enum Signal {
     SpawnRequest {
         /// Names the request, and the monitor if one was asked for.
         request: Ref,
-        /// Who asks.
+        /// The process that asks.
         from: Pid,
         /// Group leader of the new process.
         group_leader: Pid,
@@ -109,31 +108,31 @@ pub enum Signal {
         /// The arguments: a list.
         arguments: Term,
     },
-    /// SPAWN_REPLY: what came of a request.
+    /// SPAWN_REPLY: the outcome of a request.
     SpawnReply {
         /// The request.
         request: Ref,
-        /// Who asked.
+        /// The process that asked.
         to: Pid,
         /// Whether a link was made.
         link: bool,
         /// Whether a monitor was made.
         monitor: bool,
-        /// The new process, or why there is none.
+        /// The new process, or why none was started.
         outcome: Result<Pid, Atom>,
     },
-    /// UNLINK_ID: untie the two processes.
+    /// UNLINK_ID: remove the link between the two processes.
     UnlinkId {
-        /// Names this unlinking; at least 1.
+        /// The number of this removal, at least 1.
         id: u64,
         /// Process of the sending node.
         from: Pid,
         /// Process of the receiving node.
         to: Pid,
     },
-    /// UNLINK_ID_ACK: untied.
+    /// UNLINK_ID_ACK: the link was removed.
     UnlinkIdAck {
-        /// The unlinking.
+        /// The number of the removal.
         id: u64,
         /// Process of the sending node.
         from: Pid,
@@ -142,14 +141,14 @@ pub enum Signal {
     },
 }
 
-/// Whom a message is for.
+/// The receiver of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// A process.
     Pid(Pid),
-    /// Whoever is registered under this name.
+    /// The process that is registered under this name.
     Name(Atom),
-    /// Whoever holds this alias.
+    /// The process that holds this alias.
     Alias(Ref),
 }
 
@@ -158,16 +157,17 @@ pub enum Target {
 pub enum Monitored {
     /// A process.
     Pid(Pid),
-    /// Whoever was registered under this name.
+    /// The process that was registered under this name.
     Name(Atom),
 }
 
-/// Why a control term is no signal. The connection is to be cut.
+/// Why a control term is not a signal. The owner closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalError {
     /// Not a tuple that begins with the number of an operation.
     Shape,
-    /// No operation of this number has so many fields, and a message or none as came.
+    /// An unknown operation, or the wrong number of fields for it, or a message where none belongs, or no message where
+    /// one does.
     Operation(i64),
     /// A field of this operation has the wrong type.
     Field(i64),
@@ -176,7 +176,7 @@ pub enum SignalError {
 impl fmt::Display for SignalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shape => f.write_str("a control term names no operation"),
+            Self::Shape => f.write_str("a control term does not begin with an operation"),
             Self::Operation(op) => write!(f, "operation {op} is unknown or has the wrong form"),
             Self::Field(op) => write!(f, "a field of operation {op} has the wrong type"),
         }
@@ -195,7 +195,7 @@ const SPAWN_LINK: i64 = 1;
 const SPAWN_MONITOR: i64 = 2;
 
 impl Signal {
-    /// The signal of the elements of a control term and of what came behind it.
+    /// Reads the elements of a control term, and the message behind it, as a signal.
     pub fn decode(control: &[Term], message: Option<Term>) -> Result<Self, SignalError> {
         let [op, fields @ ..] = control else {
             return Err(SignalError::Shape);
@@ -369,8 +369,8 @@ impl Signal {
         }
     }
 
-    /// Appends the control term, in the form that fits the agreed flags; gives the message behind it. No term is built:
-    /// every message of a process to another node passes here.
+    /// Appends the control term, in the form for the agreed flags. Returns the message to write behind it. No term is
+    /// built, since every message of a process to another node passes here.
     pub fn encode(&self, flags: Flags, out: &mut Vec<u8>) -> Option<&Term> {
         match self {
             Self::Link { from, to } => control(1, &[from, to], out),
@@ -444,7 +444,7 @@ impl Signal {
     }
 }
 
-/// Something that stands in a control term.
+/// A field of a control term.
 trait Field {
     fn encode(&self, out: &mut Vec<u8>);
 }
@@ -501,7 +501,7 @@ fn control(op: u8, fields: &[&dyn Field], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the control term of a message. The empty atom fills fields without a use.
+/// Appends the control term of a message. The empty atom fills unused fields.
 fn send(from: Option<&Pid>, to: &Target, priority: bool, flags: Flags, out: &mut Vec<u8>) {
     let has_altact = flags.contains(Flags::ALTACT_SIG);
     let unused = Atom::new("");
@@ -516,7 +516,7 @@ fn send(from: Option<&Pid>, to: &Target, priority: bool, flags: Flags, out: &mut
     }
 }
 
-/// Appends ALTACT_SIG_SEND with these bits and those of its target.
+/// Appends ALTACT_SIG_SEND with these bits, and the bits of its target.
 fn altact(bits: i64, from: &Pid, to: &Target, priority: bool, out: &mut Vec<u8>) {
     let kind = match to {
         Target::Pid(_) => 0,
@@ -527,7 +527,7 @@ fn altact(bits: i64, from: &Pid, to: &Target, priority: bool, out: &mut Vec<u8>)
     control(37, &[&Term::Int(bits | kind | priority), from, to], out);
 }
 
-/// Appends the newer operation, with the reason to stand behind it, or the older one with the reason inside.
+/// Appends the newer operation, which has its reason behind it, or the older one with the reason inside.
 fn with_reason<'a, const N: usize>(
     (newer, older): (u8, u8),
     fields: &[&dyn Field; N],

@@ -1,8 +1,8 @@
-//! What a node can do, as the bits it shows in the handshake.
+//! What a node can do: the capability flags of the handshake.
 //!
-//! A connection may use what both ends set. A bit without a name here is ignored: it is obsolete,
-//! internal to the BEAM, or of a later release. Deliberately clear in our own sets:
-//! [`Flags::DIST_HDR_ATOM_CACHE`], a per-connection table that an attacker could desynchronise.
+//! A connection may use the flags that both ends set. A bit without a name here is ignored: it is obsolete, internal to
+//! the BEAM, or of a later release. Our own sets leave out [`Flags::DIST_HDR_ATOM_CACHE`] on purpose: an attacker could
+//! desynchronise that per-connection table.
 
 use core::{
     fmt,
@@ -82,7 +82,7 @@ flags! {
 }
 
 impl Flags {
-    /// What every node since OTP 25 must set.
+    /// What OTP 25 and later nodes must set.
     pub const MANDATORY_25: Flags = Flags(
         Self::EXTENDED_REFERENCES.0
             | Self::FUN_TAGS.0
@@ -96,9 +96,9 @@ impl Flags {
             | Self::BIG_CREATION.0
             | Self::HANDSHAKE_23.0,
     );
-    /// What every node since OTP 26 must set; we ask for it too, and OTP 25 has it.
+    /// What OTP 26 and later nodes must set. We demand it of every peer; OTP 25 sets these flags too.
     pub const MANDATORY_26: Flags = Flags(Self::MANDATORY_25.0 | Self::V4_NC.0 | Self::UNLINK_ID.0);
-    /// Ours, as a hidden node.
+    /// The flags we set as a hidden node.
     pub const HIDDEN: Flags = Flags(
         Self::MANDATORY_26.0
             | Self::DIST_MONITOR.0
@@ -114,10 +114,10 @@ impl Flags {
             | Self::ALIAS.0
             | Self::ALTACT_SIG.0,
     );
-    /// Ours, as a visible node.
+    /// The flags we set as a visible node.
     pub const VISIBLE: Flags = Flags(Self::HIDDEN.0 | Self::PUBLISHED.0);
 
-    /// The flags of a handshake message. A digest bit counts as all the bits it stands for.
+    /// The flags of a handshake message. A digest bit sets all the bits that it stands for.
     pub const fn from_bits(bits: u64) -> Self {
         if bits & Self::MANDATORY_25_DIGEST.0 != 0 {
             Self(bits | Self::MANDATORY_25.0)
@@ -125,7 +125,7 @@ impl Flags {
             Self(bits)
         }
     }
-    /// The bits as they travel.
+    /// The bits as they are sent.
     pub const fn bits(self) -> u64 {
         self.0
     }
@@ -133,12 +133,12 @@ impl Flags {
     pub const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
-    /// These without those of `other`.
+    /// The flags of `self` without those of `other`.
     #[must_use]
     pub const fn without(self, other: Flags) -> Self {
         Self(self.0 & !other.0)
     }
-    /// The mandatory flags this peer does not have; a connection needs this to be empty.
+    /// The mandatory flags that this peer lacks. A connection needs this to be empty.
     pub const fn missing(self) -> Flags {
         Self::MANDATORY_26.without(self)
     }
@@ -163,7 +163,7 @@ impl BitOr for Flags {
 }
 
 impl fmt::Debug for Flags {
-    /// The names of the flags, and in hexadecimal what has no name.
+    /// The names of the flags, and the other bits in hexadecimal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut set = f.debug_set();
         let mut rest = *self;

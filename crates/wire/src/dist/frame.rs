@@ -9,15 +9,15 @@
 //! ```
 //!
 //! Invariants:
-//! - which of these may come follows from the agreed flags; anything else ends the connection;
-//! - memory grows with the bytes received, never with a length announced;
-//! - a frame, the fragments of one signal, and all open fragments together have limits;
-//! - after an error the reader is of no more use: the connection is cut.
+//! - the agreed flags say which of these may come; anything else ends the connection;
+//! - memory grows with the bytes received, not with an announced length;
+//! - limits bound a frame, the fragments of one signal, and all open fragments together;
+//! - after an error the reader cannot be used again: the owner closes the connection.
 //!
-//! A BEAM sends what was queued while the connection was being set up in one frame of any size. So
-//! a frame may be as long as a message, even with FRAGMENTS.
+//! A BEAM queues signals while the connection is set up, and sends them in one frame of any size. So a frame may be as
+//! long as a message, even with FRAGMENTS.
 //!
-//! Deliberately absent: the atom cache, which we never agree to.
+//! Deliberately absent: the atom cache. We never agree to it.
 //!
 //! Source: *Distribution Protocol* and *External Term Format*, ERTS reference manual.
 
@@ -36,7 +36,7 @@ use core::{error, fmt, mem};
 /// How many bytes of a message one fragment carries.
 pub const FRAGMENT_BYTES: usize = 64 * 1024;
 
-/// Elements of a control term for which room is kept; none that is a signal has more.
+/// Elements of a control term for which room is kept; no signal has more.
 const CONTROL_KEPT_MAX: usize = 8;
 
 const VERSION: u8 = 131;
@@ -45,16 +45,15 @@ const HEADER: u8 = 68;
 const FIRST_FRAGMENT: u8 = 69;
 const FRAGMENT: u8 = 70;
 const BINARY: u8 = 109;
-/// How many atoms of the cache a header names.
+/// How many cached atoms a header names.
 const NO_ATOMS: u8 = 0;
 
-/// What a peer may make us hold. A peer that wants more is cut off.
+/// How much a peer may make us hold. The connection of a peer that sends more is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Longest frame and longest signal of fragments, in bytes. All open fragments together may
-    /// take twice as much.
+    /// Longest frame, and longest signal in fragments, in bytes. All open fragments together may take twice as much.
     pub message_bytes_max: usize,
-    /// Most signals whose fragments are still coming.
+    /// Most signals with fragments still to come.
     pub sequences_max: usize,
 }
 
@@ -67,34 +66,34 @@ impl Default for Limits {
     }
 }
 
-/// What came.
+/// What a reader found.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "ticks are rare, and a signal moves on at once")]
 pub enum Received {
-    /// A sign of life.
+    /// A sign of life, without content.
     Tick,
     /// A signal for a process.
     Signal(Signal),
 }
 
-/// Why a connection must be cut.
+/// Why a connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
-    /// A frame of so many bytes was announced.
+    /// A frame of this many bytes was announced: too many.
     TooLong(u32),
     /// A frame does not begin as the agreed flags ask for.
     Header,
-    /// A frame names atoms of a cache that was not agreed.
+    /// A frame names atoms of a cache, which was not agreed.
     AtomCache,
-    /// A fragment is not the one that was due.
+    /// A fragment is not the next one of its signal.
     Order,
     /// More signals in fragments than allowed.
     Sequences,
     /// More bytes in fragments than allowed.
     Fragments,
-    /// A term that is none.
+    /// Bytes that are not a term.
     Term(DecodeError),
-    /// A control term that is no signal.
+    /// A control term that is not a signal.
     Signal(SignalError),
 }
 
@@ -127,34 +126,34 @@ impl From<SignalError> for FrameError {
     }
 }
 
-/// Turns the bytes of one peer into its signals.
+/// Turns the bytes of one peer into signals.
 #[derive(Debug)]
 pub struct Reader {
     flags: Flags,
     limits: Limits,
     /// The beginning of a frame, its length included.
     partial: Vec<u8>,
-    /// Signals whose fragments are still coming.
+    /// Signals with fragments still to come.
     open: BTreeMap<u64, Assembly>,
     /// Bytes held in `open`.
     open_bytes: usize,
-    /// The atoms that most frames repeat.
+    /// Atoms that most frames repeat.
     recent: Recent,
-    /// The elements of a control term while it is read; it keeps its room for the next.
+    /// The elements of the control term that is read; the room is kept for the next one.
     control: Vec<Term>,
     last_send: LastSend,
 }
 
-/// A signal of which some fragments have come.
+/// A signal whose first fragments have come.
 #[derive(Debug)]
 struct Assembly {
-    /// How many are still to come: the number of the next one.
+    /// How many fragments are still to come, which is also the number of the next one.
     left: u64,
     bytes: Vec<u8>,
 }
 
 impl Reader {
-    /// A reader for a connection with these agreed flags.
+    /// A reader for a connection with the agreed `flags`.
     pub fn new(flags: Flags, limits: Limits) -> Self {
         Self {
             flags,
@@ -168,8 +167,8 @@ impl Reader {
         }
     }
 
-    /// The next tick or signal. What is used is taken off `input`; once there is none left the
-    /// answer is `None`. Large binaries of a signal share memory with `input`.
+    /// The next tick or signal, or `None` if `input` has no complete one. The bytes used are taken off `input`. Large
+    /// binaries of a signal share memory with `input`.
     pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Received>, FrameError> {
         while let Some(frame) = self.frame(input)? {
             if frame.is_empty() {
@@ -182,7 +181,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// The next frame without its length, if all of it is there.
+    /// The next frame without its length, if it is complete.
     fn frame(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
         if self.partial.is_empty()
             && let Some(end) = self.frame_end(input)?
@@ -215,14 +214,14 @@ impl Reader {
         }
     }
 
-    /// Moves bytes until `len` are held, or none are left.
+    /// Moves bytes from `input` until `len` bytes are held, or `input` is empty.
     fn fill(&mut self, len: usize, input: &mut Bytes) {
         let count = len.saturating_sub(self.partial.len()).min(input.len());
         self.partial.extend_from_slice(&input[..count]);
         input.advance(count);
     }
 
-    /// The terms of a frame, or of the fragments that it completes.
+    /// The terms of a frame, or of the signal whose last fragment this frame is.
     fn terms(&mut self, mut frame: Bytes) -> Result<Option<Bytes>, FrameError> {
         if !self.flags.contains(Flags::FRAGMENTS) {
             expect(&mut frame, PASS_THROUGH)?;
@@ -257,7 +256,7 @@ impl Reader {
         }
     }
 
-    /// All the terms, if this fragment was the last one.
+    /// The terms of the signal, if this fragment was its last one.
     fn add_fragment(&mut self, sequence: u64, number: u64, bytes: &[u8]) -> Result<Option<Bytes>, FrameError> {
         let Some(assembly) = self.open.get_mut(&sequence) else {
             return Err(FrameError::Order);
@@ -285,7 +284,7 @@ impl Reader {
         Ok(Some(Bytes::from(whole)))
     }
 
-    /// One control term, at most one message, and nothing behind.
+    /// Decodes one control term and at most one message. Anything behind them is an error.
     fn decode(&mut self, terms: &Bytes) -> Result<Signal, FrameError> {
         let mut at = 0;
         self.skip_version(terms, &mut at)?;
@@ -315,7 +314,8 @@ impl Reader {
         Ok(signal)
     }
 
-    /// Behind a header terms go without the version that each of them brings elsewhere.
+    /// Skips the version byte before a term. With FRAGMENTS the frame has a header instead, and terms have no version
+    /// byte.
     fn skip_version(&self, terms: &Bytes, at: &mut usize) -> Result<(), FrameError> {
         if self.flags.contains(Flags::FRAGMENTS) {
             return Ok(());
@@ -366,11 +366,11 @@ pub fn write_tick(out: &mut Vec<u8>) {
     out.put_u32(0);
 }
 
-/// Appends a signal. What is returned is one whose message is longer than [`FRAGMENT_BYTES`] on a
-/// connection that knows fragments: nothing was appended, its fragments are to be.
+/// Appends a signal. If its message is longer than [`FRAGMENT_BYTES`] and the peer takes fragments, nothing is
+/// appended: the fragments are returned, to be written one by one.
 ///
-/// `sequence` stands for the sending process. A process sends nothing else to this peer before its
-/// last fragment; other processes may, and ticks.
+/// `sequence` stands for the sending process. That process sends nothing else to this peer before its last fragment.
+/// Ticks and the signals of other processes may go in between.
 pub fn write_signal(out: &mut Vec<u8>, flags: Flags, sequence: u64, signal: &Signal) -> Option<Fragments> {
     let start = out.len();
     let message_start = write_frame(out, flags, signal);
@@ -385,7 +385,7 @@ pub fn write_signal(out: &mut Vec<u8>, flags: Flags, sequence: u64, signal: &Sig
 
 const HEADER_BYTES: usize = [VERSION, HEADER, NO_ATOMS].len();
 
-/// Appends a signal in one frame, however long, and tells where in `out` its message begins.
+/// Appends a signal in one frame, however long. Returns the place in `out` where its message begins.
 pub fn write_frame(out: &mut Vec<u8>, flags: Flags, signal: &Signal) -> usize {
     let start = begin_frame(out);
     write_header(out, flags);
@@ -399,7 +399,7 @@ pub fn write_frame(out: &mut Vec<u8>, flags: Flags, signal: &Signal) -> usize {
     message_start
 }
 
-/// What stands before the binaries that one process sends to one registered name, encoded once.
+/// The part before the payload, encoded once, for binaries that one process sends to one registered name.
 #[derive(Clone, Debug)]
 pub struct RegSendHeader {
     /// The header of a frame, the control term, and the tag of a binary.
@@ -407,7 +407,7 @@ pub struct RegSendHeader {
 }
 
 impl RegSendHeader {
-    /// The header for binaries of `from` to whoever has this name at the peer.
+    /// The header for binaries of `from` to the process with this name at the peer.
     pub fn new(flags: Flags, from: &Pid, name: &Atom) -> Self {
         let control = Term::from((6_u8, from.clone(), Term::atom(""), name.clone()));
         let mut bytes = Vec::new();
@@ -419,8 +419,7 @@ impl RegSendHeader {
     }
 }
 
-/// Appends one frame that sends a binary to a registered name: no term is built, and the payload is
-/// copied once.
+/// Appends one frame that sends a binary to a registered name. No term is built, and the payload is copied once.
 pub fn write_binary_to_name(out: &mut Vec<u8>, header: &RegSendHeader, payload: &[u8]) {
     out.reserve(2 * LENGTH_BYTES + header.bytes.len() + payload.len());
     let start = begin_frame(out);
@@ -430,15 +429,15 @@ pub fn write_binary_to_name(out: &mut Vec<u8>, header: &RegSendHeader, payload: 
     end_frame(out, start);
 }
 
-/// The fragments of one signal, to be appended one by one with ticks and others between them. A salp node reads
-/// fragments and writes whole frames ([`write_frame`]).
+/// The fragments of one signal. They are appended one by one, so that ticks and other signals can go in between. A salp
+/// node reads fragments, but writes whole frames ([`write_frame`]).
 #[derive(Debug)]
 pub struct Fragments {
     sequence: u64,
-    /// How many are left: the number of the next one.
+    /// How many fragments are left, which is also the number of the next one.
     left: u64,
-    /// What goes before the body: the control term, and the beginning of the message. Empty once
-    /// the first fragment is written.
+    /// The bytes before the body: the control term, and the beginning of the message. Empty once the first fragment is
+    /// written.
     head: Vec<u8>,
     body: Bytes,
 }
@@ -454,9 +453,9 @@ impl Fragments {
         }
     }
 
-    /// Appends the next fragment. Whether there are more.
+    /// Appends the next fragment. Returns whether more are left.
     pub fn write(&mut self, out: &mut Vec<u8>) -> bool {
-        assert!(self.left > 0, "the last fragment was written");
+        assert!(self.left > 0, "no fragment is left to write");
         let start = begin_frame(out);
         let first = !self.head.is_empty();
         out.put_slice(&[VERSION, if first { FIRST_FRAGMENT } else { FRAGMENT }]);
@@ -479,7 +478,7 @@ impl Fragments {
     }
 }
 
-/// What stands before a control term.
+/// Appends the bytes before a control term.
 fn write_header(out: &mut Vec<u8>, flags: Flags) {
     if flags.contains(Flags::FRAGMENTS) {
         out.extend_from_slice(&[VERSION, HEADER, NO_ATOMS]);

@@ -1,4 +1,4 @@
-//! The handshake, version 6: two nodes learn each other's name and prove the cookie to each other.
+//! The handshake, version 6: two nodes exchange their names and prove to each other that they know the cookie.
 //!
 //! ```text
 //!   initiator                                       acceptor
@@ -12,15 +12,15 @@
 //! ```
 //!
 //! Invariants:
-//! - the peers take turns; bytes that come before it is a peer's turn end the handshake, so no more
-//!   than one message is ever held;
-//! - nothing is `Established` before the peer's digest was right;
-//! - a challenge that we ourselves wait to see answered is never answered: the peer may only be
-//!   passing on our own question;
-//! - after an error what was written to `out` is still to be sent, then the connection closed.
+//! - the peers take turns; bytes that come before it is a peer's turn end the handshake, so at most one message is
+//!   held;
+//! - a handshake is `Established` only after the peer's digest was right;
+//! - a peer that sends a challenge that we sent ourselves, in any open handshake, gets no answer: it may be passing our
+//!   own question on to us (reflection attack);
+//! - after an error, `out` is still to be sent; then the connection is closed.
 //!
-//! Deliberately absent: the names of nodes before OTP 25 (`n`, with its complement), which are
-//! refused, and being named by a peer: a node of ours has a name.
+//! Deliberately absent: the name message of nodes before OTP 25 (`n`, with its complement), which is refused. A salp
+//! node always has a name, so it never asks a peer for one.
 
 use super::{Cookie, Flags, node_name};
 use crate::etf::Atom;
@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes, TryGetError};
 use core::{error, fmt, hint::black_box, mem};
 
-/// Longest body of a handshake message, in bytes. The wire would allow more; no peer needs it.
+/// Longest body of a handshake message, in bytes. The protocol allows more; no peer needs more.
 pub const BODY_BYTES_MAX: usize = 1024;
 
 /// How the length before each handshake message is written.
@@ -40,25 +40,25 @@ pub enum Lengths {
     Tls,
 }
 
-/// Who we are, as every peer is told.
+/// How we introduce ourselves to every peer.
 #[derive(Clone, Debug)]
 pub struct Local {
     /// Our full name.
     pub name: Atom,
-    /// Which life of our node this is.
+    /// Our creation: it differs for each start of this node.
     pub creation: u32,
-    /// What we can do: [`Flags::VISIBLE`] or [`Flags::HIDDEN`].
+    /// Our flags: [`Flags::VISIBLE`] or [`Flags::HIDDEN`].
     pub flags: Flags,
 }
 
-/// Who a peer says it is.
+/// How a peer introduced itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its full name; only its host if its flags have [`Flags::NAME_ME`].
+    /// Its full name, or only its host if its flags have [`Flags::NAME_ME`].
     pub name: Atom,
-    /// Which life of the peer this is.
+    /// Its creation: it differs for each start of the peer.
     pub creation: u32,
-    /// All the flags it showed.
+    /// All its flags.
     pub flags: Flags,
 }
 
@@ -67,31 +67,31 @@ pub struct Peer {
 pub struct Established {
     /// Its full name.
     pub name: Atom,
-    /// Which life of the peer this is.
+    /// Its creation: it differs for each start of the peer.
     pub creation: u32,
-    /// What the connection may use: our flags that the peer has too.
+    /// What the connection may use: the flags of both sides.
     pub flags: Flags,
-    /// Bytes received behind the handshake: the beginning of the first frames.
+    /// Bytes received behind the handshake: the beginning of the first frame.
     pub leftover: Bytes,
 }
 
-/// Where a handshake is after some bytes.
+/// The state of a handshake after some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// More bytes are needed.
     More,
-    /// Acceptor only: the peer gave its name; [`Acceptor::answer`] is due.
+    /// Acceptor only: the peer gave its name; now call [`Acceptor::answer`].
     Name(Peer),
-    /// Initiator only: the peer believes it is connected to us; [`Initiator::answer_alive`] is due.
+    /// Initiator only: the peer believes it is connected to us; now call [`Initiator::answer_alive`].
     Alive,
-    /// Acceptor only, after [`Verdict::Alive`]: the peer knows of no connection to us; [`Acceptor::answer_insists`] is
-    /// due.
+    /// Acceptor only, after [`Verdict::Alive`]: the peer has no connection to us; now call
+    /// [`Acceptor::answer_insists`].
     Insists,
     /// The handshake is over.
     Established(Established),
 }
 
-/// What an acceptor says to a name.
+/// The acceptor's answer to a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Welcome.
@@ -102,26 +102,26 @@ pub enum Verdict {
     Nok,
     /// Never.
     NotAllowed,
-    /// There is a connection with this name. If the peer says it knows of none, the owner decides whether the
-    /// handshake goes on ([`Step::Insists`]); once established it drops the old connection.
+    /// A connection with this name is open. If the peer says that it has none, the owner decides whether the handshake
+    /// goes on ([`Step::Insists`]). Once the new connection is established, the owner drops the old one.
     Alive,
     /// The name for a peer that has none, and its creation.
     Named {
-        /// Full name, not to be guessed by others.
+        /// Full name, hard to guess for others.
         name: Atom,
-        /// Rises when a name is given again.
+        /// Rises each time the same name is given again.
         creation: u32,
     },
 }
 
-/// A refusal, as the initiator hears it.
+/// A refusal, as the initiator receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The peer is connecting to us at this moment; its attempt goes on.
     Nok,
-    /// The peer does not want us.
+    /// The peer does not allow connections from us.
     NotAllowed,
-    /// The peer is connected to another live node of our name. Only salp nodes say so.
+    /// The peer is connected to another live node with our name. Only salp nodes send this.
     Taken,
 }
 
@@ -130,23 +130,23 @@ pub enum Refusal {
 pub enum HandshakeError {
     /// A body of this many bytes was announced, more than [`BODY_BYTES_MAX`].
     TooLong(u32),
-    /// A message that is none, or not the one that was due.
+    /// Not a handshake message, or not the one expected now.
     Malformed,
-    /// Bytes when it was not the peer's turn, or after the end.
+    /// Bytes before it was the peer's turn, or after the end.
     OutOfTurn,
-    /// Not a name of a node.
+    /// Not the name of a node.
     BadName,
     /// A node of a release before OTP 25.
     OldPeer,
     /// Mandatory flags that the peer lacks.
     MissingFlags(Flags),
-    /// The peer at the address we dialled has another name, this one.
+    /// The peer at the address we dialled has this other name.
     OtherPeer(Atom),
     /// The acceptor refused us.
     Refused(Refusal),
-    /// The initiator does not insist on a second connection.
+    /// The initiator does not want a second connection.
     StillConnected,
-    /// The peer asks a question to which we wait for the answer.
+    /// The peer sent us a challenge of our own.
     Reflected,
     /// The peer does not know the cookie.
     BadDigest,
@@ -161,12 +161,12 @@ impl fmt::Display for HandshakeError {
             Self::BadName => f.write_str("the name of the peer is not of the form name@host"),
             Self::OldPeer => f.write_str("the peer is older than OTP 25"),
             Self::MissingFlags(flags) => write!(f, "the peer lacks mandatory flags: {flags:?}"),
-            Self::OtherPeer(name) => write!(f, "the peer dialled calls itself {}", name.as_str()),
+            Self::OtherPeer(name) => write!(f, "the peer we dialled has another name: {}", name.as_str()),
             Self::Refused(Refusal::Nok) => f.write_str("the peer is connecting to us itself"),
-            Self::Refused(Refusal::NotAllowed) => f.write_str("the peer does not allow us"),
+            Self::Refused(Refusal::NotAllowed) => f.write_str("the peer does not allow connections from us"),
             Self::Refused(Refusal::Taken) => f.write_str("the peer is connected to another live node of our name"),
             Self::StillConnected => f.write_str("the peer keeps the connection it has"),
-            Self::Reflected => f.write_str("the peer asks our own challenge of us"),
+            Self::Reflected => f.write_str("the peer sent us our own challenge"),
             Self::BadDigest => f.write_str("bad cookie"),
         }
     }
@@ -180,7 +180,7 @@ impl From<TryGetError> for HandshakeError {
     }
 }
 
-/// How we stand with a node when it connects to us.
+/// Our connection state with a node that connects to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contact {
     /// Nothing is under way.
@@ -191,9 +191,9 @@ pub enum Contact {
     Up,
 }
 
-/// What to answer a peer that is welcome. When two nodes dial each other at once, both come to the
-/// same end: the attempt of the greater name goes on, the other is dropped. A peer without a name
-/// is refused here; an owner that knows one for it answers [`Verdict::Named`] instead.
+/// The answer to a peer that is welcome. If two nodes dial each other at the same time, both reach the same result: the
+/// attempt of the greater name goes on, the other attempt is dropped. A peer without a name is refused here. An owner
+/// that has a name for it answers [`Verdict::Named`] instead.
 pub fn verdict(ours: &Atom, peer: &Peer, contact: Contact) -> Verdict {
     match contact {
         _ if *ours == peer.name || peer.flags.contains(Flags::NAME_ME) => Verdict::NotAllowed,
@@ -219,7 +219,7 @@ pub struct Initiator {
 enum InitiatorState {
     Status,
     Asking,
-    /// `insisted`: we said that we know of no connection.
+    /// `insisted`: we said that we have no connection.
     Challenge {
         insisted: bool,
     },
@@ -247,7 +247,7 @@ impl Initiator {
         }
     }
 
-    /// The question we ask: outstanding until the handshake is over.
+    /// The challenge we sent: outstanding until the handshake is over.
     pub fn challenge(&self) -> u32 {
         self.challenge
     }
@@ -276,7 +276,7 @@ impl Initiator {
         Ok(Step::More)
     }
 
-    /// Answers [`Step::Alive`]: do we want a new connection, having none? If not, that was all.
+    /// Answers [`Step::Alive`]: `go_on` if we have no connection and want a new one. If not, the handshake is over.
     pub fn answer_alive(&mut self, go_on: bool, out: &mut Vec<u8>) {
         assert!(
             matches!(self.state, InitiatorState::Asking),
@@ -291,7 +291,7 @@ impl Initiator {
         };
     }
 
-    /// One message. The state is put back only where the handshake goes on.
+    /// Handles one message. `state` is set again only if the handshake goes on.
     fn message(
         &mut self,
         body: &[u8],
@@ -365,7 +365,7 @@ impl Acceptor {
         }
     }
 
-    /// The question we ask: outstanding until the handshake is over.
+    /// The challenge we sent: outstanding until the handshake is over.
     pub fn challenge(&self) -> u32 {
         self.challenge
     }
@@ -395,9 +395,8 @@ impl Acceptor {
         Ok(Step::More)
     }
 
-    /// Answers [`Step::Name`]. After [`Verdict::Nok`] and [`Verdict::NotAllowed`] that was all.
-    /// `cookie` is the one that holds for this peer. Any welcome to a peer without a name that does
-    /// not name it is a refusal.
+    /// Answers [`Step::Name`]. [`Verdict::Nok`] and [`Verdict::NotAllowed`] end the handshake. `cookie` is the one for
+    /// this peer. A peer without a name is refused unless the verdict gives it one.
     pub fn answer(&mut self, verdict: Verdict, cookie: &Cookie, out: &mut Vec<u8>) {
         let AcceptorState::Asking(mut peer) = mem::replace(&mut self.state, AcceptorState::Over) else {
             panic!("a verdict follows a name, once")
@@ -420,7 +419,7 @@ impl Acceptor {
         }
     }
 
-    /// One message. The state is put back only where the handshake goes on.
+    /// Handles one message. `state` is set again only if the handshake goes on.
     fn message(
         &mut self,
         body: &[u8],
@@ -475,7 +474,7 @@ impl Acceptor {
         }
     }
 
-    /// Answers [`Step::Insists`]: the handshake goes on, or the connection there is lives. Then that was all.
+    /// Answers [`Step::Insists`]: the handshake goes on, or it ends because the open connection is alive.
     pub fn answer_insists(&mut self, go_on: bool, out: &mut Vec<u8>) {
         let AcceptorState::Insisting(peer, cookie) = mem::replace(&mut self.state, AcceptorState::Over) else {
             panic!("the peer insists")
@@ -502,9 +501,9 @@ impl Acceptor {
         });
     }
 
-    /// Asks the peer for its proof.
+    /// Sends our challenge to the peer.
     fn ask(&mut self, peer: Peer, cookie: Cookie, out: &mut Vec<u8>) {
-        // A BEAM that was given a name fails its handshake unless this flag comes back.
+        // A BEAM that was given a name ends the handshake with an error unless this flag comes back.
         let flags = self.local.flags | (peer.flags & Flags::NAME_ME);
         self.messages.write(out, |body| {
             body.put_u8(b'N');
@@ -536,7 +535,7 @@ fn read_status(body: &[u8]) -> Result<InitiatorState, HandshakeError> {
     }
 }
 
-/// What the initiator opens with. Bytes behind the name are room for later versions.
+/// Reads the initiator's first message. Bytes behind the name are ignored: later versions may use them.
 fn read_name(body: &[u8]) -> Result<Peer, HandshakeError> {
     if body.first() == Some(&b'n') {
         return Err(HandshakeError::OldPeer);
@@ -557,7 +556,7 @@ fn read_name(body: &[u8]) -> Result<Peer, HandshakeError> {
     })
 }
 
-/// What the acceptor asks, and who it is.
+/// Reads the acceptor's challenge, its name, creation and flags.
 fn read_challenge(body: &[u8]) -> Result<(u32, Peer), HandshakeError> {
     let mut body = tagged(body, b'N')?;
     let flags = Flags::from_bits(body.try_get_u64()?);
@@ -584,7 +583,7 @@ fn get_name<'a>(body: &mut &'a [u8]) -> Result<&'a [u8], HandshakeError> {
     body.split_off(..len).ok_or(HandshakeError::Malformed)
 }
 
-/// What is behind the tag of a message, if it has this tag.
+/// The bytes behind the tag of a message, if it has this tag.
 fn tagged(body: &[u8], tag: u8) -> Result<&[u8], HandshakeError> {
     match body.split_first() {
         Some((first, rest)) if *first == tag => Ok(rest),
@@ -606,7 +605,7 @@ fn check_reflection(theirs: u32, ours: u32, outstanding: &[u32]) -> Result<(), H
     Ok(())
 }
 
-/// Compares in a time that does not tell how many bytes were right.
+/// Compares in constant time: the time does not reveal how many bytes were right.
 fn check_digest(theirs: &[u8], cookie: &Cookie, challenge: u32) -> Result<(), HandshakeError> {
     let ours = cookie.digest(challenge);
     if theirs.len() != ours.len() {
@@ -620,7 +619,7 @@ fn check_digest(theirs: &[u8], cookie: &Cookie, challenge: u32) -> Result<(), Ha
     }
 }
 
-/// Cuts a stream of bytes into handshake messages. Holds no more than a part of one.
+/// Splits a stream of bytes into handshake messages. Holds at most one incomplete message.
 #[derive(Debug)]
 struct Messages {
     lengths: Lengths,
@@ -642,7 +641,7 @@ impl Messages {
         }
     }
 
-    /// The body of the next message, if all of it is there. What is used is taken off `input`.
+    /// The body of the next message, if it is complete. The bytes used are taken off `input`.
     fn next(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, HandshakeError> {
         let prefix_bytes = self.prefix_bytes();
         self.fill(prefix_bytes, input);
@@ -665,7 +664,7 @@ impl Messages {
         Ok(Some(body))
     }
 
-    /// Moves bytes until `len` are held, or none are left.
+    /// Moves bytes from `input` until `len` bytes are held, or `input` is empty.
     fn fill(&mut self, len: usize, input: &mut &[u8]) {
         let count = len.saturating_sub(self.partial.len()).min(input.len());
         self.partial.extend_from_slice(&input[..count]);

@@ -1,19 +1,19 @@
 //! The state of a port mapper: which connection holds which name.
 //!
-//! The shell moves bytes: it tells of connections opened and closed and of bytes received, and
-//! writes what comes back. It also closes a connection that has asked nothing for a few seconds.
+//! The shell owns the sockets. It reports connections opened and closed and bytes received, and writes the answers. It
+//! also closes a connection that has asked nothing for a few seconds.
 //!
 //! Invariants:
-//! - a name belongs to one connection, and is free again when that closes;
+//! - a name belongs to one connection, and is free again when that connection closes;
 //! - only connections from this machine register;
-//! - no two registrations get the same creation until the counter has gone round; a creation is
-//!   never one of 0 to 3, which older releases reserve;
-//! - what is held per connection is less than one request.
+//! - two registrations get the same creation only after the counter has gone round; a creation is never one of 0 to 3,
+//!   which older releases reserve;
+//! - less than one request is held for each connection.
 
 use super::{EpmdError, Found, Listing, Node, Registered, Request};
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
-/// Most connections at a time; the next one is closed at once.
+/// Most connections at a time; a further one is closed at once.
 pub const CONNECTIONS_MAX: usize = 4096;
 
 const CREATION_MIN: u32 = 4;
@@ -44,9 +44,9 @@ pub enum After {
 }
 
 impl Registry {
-    /// An empty port mapper that listens on `port`. The first node gets `creation`, later ones
-    /// higher ones: it should be random or the time, so that no life of a node is taken for an
-    /// earlier one after a restart of the port mapper.
+    /// An empty port mapper that listens on `port`. The first node gets the creation `creation`, and later nodes get
+    /// higher ones. `creation` should be random or the time: then, after a restart of the port mapper, a new life of a
+    /// node is not taken for an earlier one.
     pub fn new(port: u16, creation: u32) -> Self {
         Self {
             port,
@@ -83,7 +83,7 @@ impl Registry {
         after
     }
 
-    /// A connection was lost, or ended by its peer: the name it held is free.
+    /// A connection was lost, or closed by its peer: its name is free again.
     pub fn closed(&mut self, connection: u64) {
         if let Some(Connection::Holding(name)) = self.connections.remove(&connection) {
             self.nodes.remove(&name);
@@ -95,8 +95,8 @@ impl Registry {
         self.nodes.values()
     }
 
-    /// The request of a connection, once it is whole, and whether it comes from this machine. Each
-    /// connection may ask one thing; anything behind it is an error.
+    /// The request of a connection once it is complete, and whether it comes from this machine. Each connection may ask
+    /// one request; bytes behind it are an error.
     fn take_request(&mut self, connection: u64, bytes: &[u8]) -> Result<Option<(Request, bool)>, EpmdError> {
         let Some(Connection::Asking { local, partial }) = self.connections.get_mut(&connection) else {
             return Err(EpmdError::Malformed);

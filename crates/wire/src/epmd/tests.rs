@@ -15,7 +15,7 @@ fn register(name: &str, port: u16) -> Vec<u8> {
     encoded(&Request::Register(Node::new(name, port, false)))
 }
 
-/// Opens a connection from this machine, sends, and gives what came back.
+/// Opens a connection from this machine, sends `bytes`, and returns the answer.
 fn ask(registry: &mut Registry, connection: u64, bytes: &[u8]) -> (After, Vec<u8>) {
     let mut out = Vec::new();
     assert_eq!(registry.opened(connection, true), After::Keep);
@@ -35,7 +35,7 @@ fn requests_have_the_bytes_of_the_manual() {
 }
 
 #[test]
-fn requests_survive_every_cut() {
+fn a_request_reads_the_same_wherever_it_is_split() {
     let mut hidden = Node::new("r-2", 65535, true);
     hidden.extra = vec![1, 2, 3];
     for request in [Request::Register(hidden), Request::Find("r".into()), Request::List] {
@@ -71,7 +71,7 @@ fn bad_requests_are_refused() {
 }
 
 #[test]
-fn answers_survive_every_cut() {
+fn an_answer_reads_the_same_wherever_it_is_split() {
     let mut out = Vec::new();
     let registered = Registered {
         creation: Some(0x0102_0304),
@@ -174,7 +174,7 @@ fn a_connection_asks_once() {
     let (after, _) = ask(&mut registry, 2, &register("a", 1));
     assert_eq!(after, After::Keep);
     assert_eq!(registry.receive(2, b"?", &mut Vec::new()), After::Close);
-    assert_eq!(registry.nodes().count(), 0, "who breaks the protocol loses its name");
+    assert_eq!(registry.nodes().count(), 0, "a protocol error frees the name");
 }
 
 #[test]
@@ -227,7 +227,7 @@ proptest! {
         }
     }
 
-    /// Against a plain model: who holds a name is who registered it first and is still there.
+    /// Compared with a plain model: a name belongs to the connection that registered it first, until that one closes.
     #[test]
     fn names_are_held_by_one(steps in prop::collection::vec((any::<bool>(), 0_u16..4), 1..40)) {
         let mut registry = Registry::new(1, 100);

@@ -1,15 +1,14 @@
 //! Atoms: short ones inline, long ones shared, none interned.
 //!
-//! There is no table of atoms, so no peer can fill one: an atom lives as long as the terms that
-//! hold it. 14 bytes inline take in nearly every atom of the protocols; names of nodes are the
-//! usual longer ones.
+//! There is no table of atoms, so a peer cannot fill one: an atom lives as long as the terms that hold it. Nearly every
+//! atom of the protocols fits into the 14 bytes inline; names of nodes are often longer.
 
 use alloc::{boxed::Box, sync::Arc};
 use core::{cmp, fmt, hash, str};
 
 /// Characters of an atom.
 const CHARS_MAX: usize = 255;
-/// Bytes of text held inline: what makes an atom two words.
+/// Bytes of text held inline. With this many, an atom is two words.
 const SHORT_MAX: usize = 14;
 
 /// An Erlang atom: at most 255 characters of UTF-8.
@@ -18,8 +17,8 @@ const SHORT_MAX: usize = 14;
 #[derive(Clone)]
 pub struct Atom(Text);
 
-/// Text of up to [`SHORT_MAX`] bytes is always `Short`. `Long` goes through a thin pointer: a third
-/// word would be paid by each atom, each pid, and through them by each [`super::Term`].
+/// Text of up to [`SHORT_MAX`] bytes is always `Short`. `Long` holds a thin pointer: a third word would make every
+/// atom, every pid and so every [`super::Term`] larger.
 #[derive(Clone)]
 enum Text {
     Short { len: u8, bytes: [u8; SHORT_MAX] },
@@ -27,7 +26,7 @@ enum Text {
 }
 
 impl Atom {
-    /// The atom of this text. Longer than 255 characters is a bug of the caller.
+    /// The atom of this text. A text of more than 255 characters is a bug of the caller.
     ///
     /// Not for text that a user may choose: each new atom stays in every BEAM that sees it.
     pub fn new(text: &str) -> Self {
@@ -35,7 +34,7 @@ impl Atom {
         Self::of(text)
     }
 
-    /// The atom of bytes from outside; `None` if they are not UTF-8 or more than 255 characters.
+    /// The atom of bytes from outside; `None` if they are not UTF-8 or have more than 255 characters.
     pub fn from_utf8(bytes: &[u8]) -> Option<Self> {
         str::from_utf8(bytes).ok().filter(|text| fits(text)).map(Self::of)
     }
@@ -56,7 +55,7 @@ impl Atom {
         }
     }
 
-    /// Whether an atom of this text shares it, so that a copy of the atom is cheaper than a new one.
+    /// Whether an atom of this text is shared: then a clone of an atom is cheaper than a new one.
     pub(super) fn is_long(text: &[u8]) -> bool {
         text.len() > SHORT_MAX
     }

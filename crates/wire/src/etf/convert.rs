@@ -1,6 +1,6 @@
 //! Terms from Rust values, and Rust values from terms.
 //!
-//! As Elixir would write them: text is a binary, a sequence is a list, a tuple is a tuple.
+//! The terms are those that Elixir would write: text is a binary, a sequence is a list, a tuple is a tuple.
 
 use super::{Atom, Pid, Port, Ref, Term};
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -11,18 +11,17 @@ impl Term {
     /// The empty list.
     pub const NIL: Self = Self::List(Vec::new());
 
-    /// The atom of a constant. Text that is not constant goes into a binary: every new atom stays
-    /// in every BEAM that sees it.
+    /// The atom of a constant. Put other text into a binary: every new atom stays forever in every BEAM that sees it.
     pub fn atom(text: &'static str) -> Self {
         Self::Atom(Atom::new(text))
     }
 
-    /// A binary, copied. [`Bytes`] become one without a copy by `Term::from`.
+    /// A binary with a copy of `bytes`. `Term::from` makes one of [`Bytes`] without a copy.
     pub fn binary(bytes: impl AsRef<[u8]>) -> Self {
         Self::Binary(Bytes::copy_from_slice(bytes.as_ref()))
     }
 
-    /// A tuple of any size; small ones are shorter by `Term::from((a, b))`.
+    /// A tuple of any size. `Term::from((a, b))` is shorter for small ones.
     pub fn tuple(items: impl Into<Vec<Self>>) -> Self {
         Self::Tuple(items.into())
     }
@@ -32,7 +31,7 @@ impl Term {
         Self::List(items.into_iter().map(Into::into).collect())
     }
 
-    /// A list of characters: what Erlang's `"text"` is.
+    /// A list of characters, as Erlang's `"text"` is.
     pub fn chars(text: &str) -> Self {
         Self::list(text.chars().map(u32::from))
     }
@@ -53,7 +52,7 @@ impl Term {
         }
     }
 
-    /// A map. Of pairs with the same key the last one stays.
+    /// A map. If two pairs have the same key, the later one stays.
     pub fn map(pairs: impl Into<Vec<(Self, Self)>>) -> Self {
         let mut pairs = pairs.into();
         pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -72,7 +71,7 @@ impl Term {
         value.is_finite().then_some(Self::Float(value))
     }
 
-    /// The integer of this sign and magnitude, little-endian, in its one shape.
+    /// The integer with this sign and this little-endian magnitude.
     pub fn integer(negative: bool, magnitude: &[u8]) -> Self {
         let used = magnitude.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         let magnitude = &magnitude[..used];
@@ -98,17 +97,17 @@ impl Term {
 
 /// Taking terms apart.
 impl Term {
-    /// Whether it is the atom of this text.
+    /// Whether it is the atom with this text.
     pub fn is_atom(&self, text: &str) -> bool {
         self.as_atom().is_some_and(|atom| atom == text)
     }
 
-    /// The atom it is.
+    /// The atom, if it is one.
     pub fn as_atom(&self) -> Option<&Atom> {
         if let Self::Atom(atom) = self { Some(atom) } else { None }
     }
 
-    /// The integer it is, if that fits.
+    /// The integer, if it is one and fits.
     pub fn as_int(&self) -> Option<i64> {
         if let Self::Int(value) = self {
             Some(*value)
@@ -117,7 +116,7 @@ impl Term {
         }
     }
 
-    /// The integer it is, if that fits.
+    /// The integer, if it is one and fits.
     pub fn as_u64(&self) -> Option<u64> {
         match self {
             Self::Int(value) => u64::try_from(*value).ok(),
@@ -133,7 +132,7 @@ impl Term {
         }
     }
 
-    /// The float it is; integers are none.
+    /// The float, if it is one; an integer is not.
     pub fn as_float(&self) -> Option<f64> {
         if let Self::Float(value) = self {
             Some(*value)
@@ -142,7 +141,7 @@ impl Term {
         }
     }
 
-    /// The elements of the tuple it is.
+    /// The elements, if it is a tuple.
     ///
     /// `if let Some([tag, reply]) = term.as_tuple()` takes a pair apart.
     pub fn as_tuple(&self) -> Option<&[Self]> {
@@ -153,7 +152,7 @@ impl Term {
         }
     }
 
-    /// The elements of the proper list it is.
+    /// The elements, if it is a proper list.
     pub fn as_list(&self) -> Option<&[Self]> {
         if let Self::List(items) = self {
             Some(items)
@@ -162,7 +161,7 @@ impl Term {
         }
     }
 
-    /// The bytes of the binary it is.
+    /// The bytes, if it is a binary.
     pub fn as_binary(&self) -> Option<&Bytes> {
         if let Self::Binary(bytes) = self {
             Some(bytes)
@@ -171,24 +170,24 @@ impl Term {
         }
     }
 
-    /// The pairs of the map it is, keys ascending.
+    /// The pairs, keys ascending, if it is a map.
     pub fn as_map(&self) -> Option<&[(Self, Self)]> {
         if let Self::Map(pairs) = self { Some(pairs) } else { None }
     }
 
-    /// What the map that it is holds under `key`.
+    /// The value under `key`, if it is a map that has one.
     pub fn get(&self, key: &Self) -> Option<&Self> {
         let pairs = self.as_map()?;
         let at = pairs.binary_search_by(|(held, _)| held.cmp(key)).ok()?;
         Some(&pairs[at].1)
     }
 
-    /// The pid it is.
+    /// The pid, if it is one.
     pub fn as_pid(&self) -> Option<&Pid> {
         if let Self::Pid(pid) = self { Some(pid) } else { None }
     }
 
-    /// The reference it is.
+    /// The reference, if it is one.
     pub fn as_reference(&self) -> Option<&Ref> {
         if let Self::Ref(reference) = self {
             Some(reference)
@@ -197,7 +196,7 @@ impl Term {
         }
     }
 
-    /// The port it is.
+    /// The port, if it is one.
     pub fn as_port(&self) -> Option<&Port> {
         if let Self::Port(port) = self { Some(port) } else { None }
     }

@@ -1,59 +1,57 @@
 //! Bytes to terms, for bytes from anyone.
 //!
 //! Invariants:
-//! - Nothing is allocated on the word of a count. Each term takes at least one byte, so the decoder
-//!   keeps what it owes: the terms that open containers still expect. A count must fit in what is
-//!   left *beside* them. Checking it against what is left alone would let 256 nested lists each
-//!   reserve the whole input.
+//! - A count alone makes the decoder allocate nothing. Each term takes at least one byte, so the decoder tracks how
+//!   many terms the open containers still expect. A count must fit in the bytes left *beside* those. A check against
+//!   all bytes left would let 256 nested lists reserve the whole input each.
 //! - Recursion ends at [`DEPTH_MAX`].
-//! - What comes out has the shape that [`super`] promises; what else BEAM accepts is brought into
-//!   it.
+//! - Decoded terms have the one shape that [`super`] promises. Other forms that BEAM accepts are converted to it.
 //!
-//! Refused though BEAM knows them: compressed terms (80), local funs and pids of one node (121),
-//! and references to an atom cache (82), which distribution frames carry only if both sides agreed.
+//! Refused though BEAM accepts them: compressed terms (80), local funs and pids of one node (121), and references to an
+//! atom cache (82). Distribution frames contain those references only if both sides agreed to the cache.
 
 use super::{Atom, DEPTH_MAX, MAGNITUDE_MAX, Pid, Port, Ref, Term, tag};
 use alloc::{boxed::Box, string::String, vec::Vec};
 use bytes::Bytes;
 use core::{error, fmt, str};
 
-/// Shorter binaries are copied out of the input, so that they do not keep it in memory.
+/// Shorter binaries are copied out of the input, so that they do not keep the whole input in memory.
 const SLICE_MIN: usize = 64;
-/// So are those smaller than this part of the input.
+/// Binaries smaller than this part of the input are copied too.
 const SLICE_PART: usize = 8;
 
-/// Elements of all the containers of a term, however few bytes they take. Past it there may be one for each three
-/// bytes: a term takes no more than 16 times the memory of its bytes, or about 200 MB.
+/// So many elements all containers of a term may have together, however few bytes they take. Beyond that a term may
+/// have one element for each three bytes. So a term takes at most 16 times the memory of its bytes, or about 200 MB.
 pub const ELEMENTS_MAX: usize = 4 << 20;
 
-/// Why bytes are no term.
+/// Why bytes are not a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// The input ends, or a count claims more than it holds.
     Truncated,
-    /// The first byte, which is not 131.
+    /// The first byte is this one, not 131.
     Version(u8),
-    /// So many bytes are left after the term.
+    /// This many bytes are left after the term.
     Trailing(usize),
-    /// A tag that is unknown or has no place inside a term.
+    /// A tag that is unknown, or not allowed inside a term.
     Tag(u8),
     /// A term inside more than [`DEPTH_MAX`] others.
     Depth,
-    /// An atom that is not UTF-8 or has more than 255 characters, or no atom where one must stand.
+    /// An atom that is not UTF-8 or has more than 255 characters, or another term where an atom must stand.
     Atom,
     /// A magnitude beyond [`MAGNITUDE_MAX`].
     Magnitude,
-    /// A float that is not finite, or no number at all.
+    /// A float that is not finite, or text that is not a number.
     Float,
-    /// A reference of no words, or of more than 5.
+    /// A reference without words, or with more than 5.
     Reference,
     /// A bitstring whose last byte has no valid bits, or more than 8.
     Bits,
     /// A map with a key twice.
     DuplicateKey,
-    /// A fun whose inside does not add up.
+    /// A fun whose size or fields are inconsistent.
     Fun,
-    /// More elements than [`ELEMENTS_MAX`] and than a third of the bytes.
+    /// More elements than [`ELEMENTS_MAX`], and more than one for each three bytes.
     Elements,
 }
 
@@ -63,7 +61,7 @@ impl fmt::Display for DecodeError {
             Self::Truncated => f.write_str("a term is cut short"),
             Self::Version(byte) => write!(f, "a term begins with {byte}, not 131"),
             Self::Trailing(count) => write!(f, "{count} bytes after a term"),
-            Self::Tag(tag) => write!(f, "tag {tag} begins no term"),
+            Self::Tag(tag) => write!(f, "no term begins with tag {tag}"),
             Self::Depth => write!(f, "a term is more than {DEPTH_MAX} deep"),
             Self::Atom => f.write_str("an atom is missing, too long or not UTF-8"),
             Self::Magnitude => write!(f, "an integer has more than {MAGNITUDE_MAX} bytes"),
@@ -79,7 +77,7 @@ impl fmt::Display for DecodeError {
 
 impl error::Error for DecodeError {}
 
-/// The term that is all of `input`: 131, the term, nothing more.
+/// Decodes all of `input`: 131 and one term. More bytes behind the term are an error.
 pub fn decode(input: &Bytes) -> Result<Term, DecodeError> {
     match input.first() {
         Some(&tag::VERSION) => {}
@@ -94,15 +92,15 @@ pub fn decode(input: &Bytes) -> Result<Term, DecodeError> {
     Ok(term)
 }
 
-/// The term that begins at byte `at` of `input`, without a 131. Moves `at` behind it; an error
-/// leaves `at` where it was.
+/// Decodes the term that begins at byte `at` of `input`, without a 131. Moves `at` behind the term; an error leaves
+/// `at` unchanged.
 ///
-/// Terms follow each other so in a distribution frame.
+/// In a distribution frame, terms follow each other in this form.
 pub fn decode_bare(input: &Bytes, at: &mut usize) -> Result<Term, DecodeError> {
     decode_with(input, at, &mut Recent::default())
 }
 
-/// The same, with the atoms of earlier terms at hand.
+/// The same, with the atoms of earlier terms for reuse.
 pub(crate) fn decode_with(input: &Bytes, at: &mut usize, recent: &mut Recent) -> Result<Term, DecodeError> {
     let mut decoder = Decoder::new(input, *at, recent);
     let term = decoder.term(0)?;
@@ -110,8 +108,8 @@ pub(crate) fn decode_with(input: &Bytes, at: &mut usize, recent: &mut Recent) ->
     Ok(term)
 }
 
-/// Appends the elements of the tuple that begins at byte `at` to `items`, for a reader who wants no more of it. None
-/// are appended if another term begins there.
+/// Appends the elements of the tuple at byte `at` to `items`, for a reader that needs the elements only. Appends
+/// nothing if another term begins there.
 pub(crate) fn decode_elements(
     input: &Bytes,
     at: &mut usize,
@@ -136,11 +134,11 @@ pub(crate) fn decode_elements(
 /// How many atoms a [`Recent`] holds.
 const RECENT_MAX: usize = 4;
 
-/// The last long atoms, for terms that follow each other: pids and references repeat the names of their nodes.
+/// The last long atoms of earlier terms: pids and references repeat the names of their nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     atoms: [Option<Atom>; RECENT_MAX],
-    /// Where the next one goes, in place of the oldest.
+    /// Where the next atom goes: it replaces the oldest.
     next: usize,
 }
 
@@ -159,14 +157,14 @@ impl Recent {
     }
 }
 
-/// The name of a local fun, out of the bytes that [`Term::Fun`] keeps: module, index and uniq.
+/// The name of a local fun: module, index and uniq, from the bytes that [`Term::Fun`] keeps.
 pub(super) fn fun_name(fun: &Bytes) -> Result<(Atom, Term, Term), DecodeError> {
     Decoder::new(fun, 0, &mut Recent::default())
         .fun_head(0)
         .map(|head| (head.module, head.index, head.uniq))
 }
 
-/// Width of the creation in a pid, port or reference: 4 bytes, or 1 in the forms of old.
+/// Width of the creation in a pid, port or reference: 4 bytes, or 1 in the old forms.
 #[derive(Clone, Copy)]
 enum Creation {
     Wide,
@@ -188,7 +186,7 @@ struct Decoder<'a> {
     at: usize,
     /// Terms that open containers still expect; never more than the bytes left.
     owed: usize,
-    /// Elements that there may yet be.
+    /// How many more elements are allowed.
     elements: usize,
     recent: &'a mut Recent,
 }
@@ -209,7 +207,7 @@ impl<'a> Decoder<'a> {
         self.tagged(tag, depth)
     }
 
-    /// A term inside `depth` others, whose tag has been read.
+    /// Decodes a term inside `depth` others, whose tag has been read.
     fn tagged(&mut self, tag: u8, depth: usize) -> Result<Term, DecodeError> {
         if depth > DEPTH_MAX {
             return Err(DecodeError::Depth);
@@ -281,7 +279,7 @@ impl<'a> Decoder<'a> {
         Ok(Term::Tuple(items))
     }
 
-    /// A tail may be a list again: it continues this one.
+    /// Decodes a list. Its tail may be a list again, which continues this one.
     fn list(&mut self, depth: usize) -> Result<Term, DecodeError> {
         let mut items = Vec::new();
         loop {
@@ -306,7 +304,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// A list of bytes, behind what its list holds already.
+    /// Decodes a list of bytes, and appends it to `items`.
     fn string(&mut self, mut items: Vec<Term>) -> Result<Term, DecodeError> {
         let count = u16::from_be_bytes(self.array()?).into();
         let chars = self.take(count)?;
@@ -415,11 +413,12 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// A fun is opaque, yet read to its end: what is passed on to a BEAM must not break its link.
+    /// Decodes a fun. The fun stays opaque, but is checked to its end: a BEAM closes the connection if it gets a broken
+    /// one.
     fn fun(&mut self, depth: usize) -> Result<Term, DecodeError> {
         let start = self.at;
         let head = self.fun_head(depth)?;
-        // Its variables are dropped as they come, so nothing is owed beyond the next.
+        // The variables of the fun are not kept, so they are not counted as elements.
         for _ in 0..head.free {
             self.term(depth + 1)?;
         }
@@ -490,12 +489,12 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Bytes that no open container counts on.
+    /// Bytes left that the open containers do not need.
     fn free(&self) -> usize {
         self.input.len() - self.at - self.owed
     }
 
-    /// Promises to read `count` more terms.
+    /// Notes that `count` more terms will be read.
     fn owe(&mut self, count: usize) -> Result<(), DecodeError> {
         if count > self.free() {
             return Err(DecodeError::Truncated);
@@ -532,8 +531,7 @@ impl<'a> Decoder<'a> {
         Ok(taken)
     }
 
-    /// The next bytes as a slice of the input, or as a copy where the slice would hold on to too
-    /// much.
+    /// The next bytes, as a slice of the input; as a copy if the slice would keep too much of the input in memory.
     fn bytes(&mut self, count: usize) -> Result<Bytes, DecodeError> {
         let start = self.at;
         let taken = self.take(count)?;
@@ -556,14 +554,14 @@ impl<'a> Decoder<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// A count of 4 bytes; checked by whoever uses it.
+    /// A count of 4 bytes; the caller checks it.
     fn count(&mut self) -> Result<usize, DecodeError> {
         Ok(self.u32()? as usize)
     }
 }
 
-/// Room for `count` more. Exact for the one part that a list has as a rule; the parts of a chained
-/// list grow it by doubling, or each of them would copy the rest.
+/// Reserves memory for `count` more elements. For the first part of a list, which is usually the only one, it reserves
+/// exactly that. For further parts of a chained list the memory doubles, so that not every part copies all others.
 fn reserve(items: &mut Vec<Term>, count: usize) {
     if items.is_empty() {
         items.reserve_exact(count);
@@ -587,8 +585,8 @@ fn finite(value: f64) -> Result<Term, DecodeError> {
 mod tests {
     use super::*;
 
-    /// Each count fits in what is left of the input, but not beside the count before it: the second
-    /// is refused on sight, or each of 200 containers would reserve the whole.
+    /// Each count fits in the rest of the input, but not beside the count before it. The second count is refused at
+    /// once; otherwise each of 200 containers would reserve the whole rest.
     #[test]
     fn nested_counts_share_what_is_left() {
         for header in [[108, 0, 0, 0x20, 0], [105, 0, 0, 0x20, 0], [116, 0, 0, 0x10, 0]] {

@@ -1,14 +1,14 @@
-//! Terms to bytes: for each term the form that BEAM itself writes to a peer of OTP 26 or later.
+//! Terms to bytes, in the form that BEAM itself writes to a peer of OTP 26 or later.
 //!
-//! It recurses as deep as the term. A decoded term has its bound, and what this node wraps around
-//! one adds a few levels.
+//! The encoder recurses as deep as the term. A decoded term has a depth limit, and this node adds only a few levels
+//! around it.
 
 use super::{Atom, Pid, Ref, Term, tag};
 use alloc::vec::Vec;
 
-/// Bytes that a STRING_EXT can count.
+/// Most bytes of a STRING_EXT.
 const STRING_MAX: usize = u16::MAX as usize;
-/// The largest number of a port that NEW_PORT_EXT carries; BEAM keeps to 28 bits.
+/// The largest port number that NEW_PORT_EXT carries; BEAM uses 28 bits.
 const NEW_PORT_MAX: u64 = (1 << 28) - 1;
 
 /// Appends 131 and `term` to `out`.
@@ -17,7 +17,7 @@ pub fn encode(term: &Term, out: &mut Vec<u8>) {
     encode_bare(term, out);
 }
 
-/// Appends `term` to `out` without a 131, as terms stand in a distribution frame.
+/// Appends `term` to `out` without a 131, as in a distribution frame.
 pub fn encode_bare(term: &Term, out: &mut Vec<u8>) {
     match term {
         Term::Int(value) => integer(*value, out),
@@ -89,7 +89,7 @@ pub fn encode_bare(term: &Term, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends what a tuple of `count` elements begins with.
+/// Appends the beginning of a tuple of `count` elements.
 pub(crate) fn encode_tuple_head(count: usize, out: &mut Vec<u8>) {
     match u8::try_from(count) {
         Ok(count) => out.extend_from_slice(&[tag::SMALL_TUPLE, count]),

@@ -1,13 +1,12 @@
-//! The total order of terms: that of the keys of a map in Erlang.
+//! The total order of terms, as Erlang orders the keys of a map.
 //!
 //! ```text
 //! integer < float < atom < reference < fun < port < pid < tuple < map < nil < list < bitstring
 //! ```
 //!
-//! Numbers of one kind compare by value, tuples and maps first by size. It differs from `<` in one
-//! thing: `<` compares integers with floats by value, and has `1 == 1.0`. It relies on the one
-//! shape of each value (see [`super`]), which is what keeps it linear: maps are not sorted to be
-//! compared.
+//! Numbers of one kind compare by value; tuples and maps compare first by size. The order differs from Erlang's `<` in
+//! one point: `<` compares integers with floats by value, and has `1 == 1.0`. The order relies on the one shape of each
+//! value (see [`super`]). So it is linear: maps need not be sorted to be compared.
 
 use super::{Pid, Port, Ref, Term};
 use core::cmp::Ordering;
@@ -69,7 +68,7 @@ impl Ord for Term {
     }
 }
 
-/// Place of its kind among the kinds.
+/// The place of this kind of term in the order of kinds.
 fn rank(term: &Term) -> u8 {
     match term {
         Term::Int(_) | Term::Big { .. } => 0,
@@ -92,13 +91,13 @@ fn below(is_below: bool) -> Ordering {
     if is_below { Ordering::Less } else { Ordering::Greater }
 }
 
-/// Order of two magnitudes, little-endian and without trailing zeros.
+/// The order of two magnitudes, little-endian and without trailing zeros.
 fn magnitude(a: &[u8], b: &[u8]) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.iter().rev().cmp(b.iter().rev()))
 }
 
-/// Order of two non-empty lists, cell by cell; no tail is nil. Past the shorter one, a tail of one
-/// side meets a cell of the other.
+/// The order of two non-empty lists, cell by cell; a missing tail is nil. Past the end of the shorter list, its tail is
+/// compared with the next cell of the other.
 fn list(a: &[Term], a_tail: Option<&Term>, b: &[Term], b_tail: Option<&Term>) -> Ordering {
     let common = a.len().min(b.len());
     let nil = Term::NIL;
@@ -112,7 +111,7 @@ fn list(a: &[Term], a_tail: Option<&Term>, b: &[Term], b_tail: Option<&Term>) ->
         })
 }
 
-/// Rank of a cell, that is of a non-empty list.
+/// Rank of a cell, which is a non-empty list.
 const CELL: u8 = 11;
 
 impl PartialOrd for Term {
@@ -129,7 +128,7 @@ impl PartialEq for Term {
 
 impl Eq for Term {}
 
-/// As a BEAM orders them; lockers of `global` sort each other by it.
+/// The order of a BEAM. The lockers of `global` sort each other by it.
 impl Ord for Pid {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |pid: &Self| (pid.serial, pid.id);
@@ -161,7 +160,7 @@ impl PartialOrd for Port {
     }
 }
 
-/// The last word weighs most. Words past `len` are 0, and `len` comes last, to tell them apart.
+/// The last word weighs most. Words past `len` are 0. `len` is compared last, for references that differ in it alone.
 impl Ord for Ref {
     fn cmp(&self, other: &Self) -> Ordering {
         self.node

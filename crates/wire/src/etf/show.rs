@@ -1,20 +1,20 @@
 //! Terms as Erlang's shell prints them: `io:format("~0tp", [Term])`, on one line.
 //!
-//! Lists and binaries of printable characters (Latin-1, BEAM's default) are shown as text, floats
-//! with the fewest digits that read back. Four things differ from BEAM:
-//! - Pids, ports and references begin with the name of their node, `<a@h.5.0>`, where BEAM puts the
-//!   place of the node in a table of its own: `<9042.5.0>`.
-//! - Maps show their keys in order, BEAM those of maps beyond 32 keys in the order of a hash.
-//! - Integers beyond [`DECIMAL_MAX`] bytes are written `16#…`, which Erlang reads too: decimal
-//!   digits take quadratic time, and what is shown may come from anyone.
-//! - Of two shortest floats equally near, as `33634736149693.312` and `….313`, BEAM takes the even
-//!   one, `core::fmt` the upper.
+//! Lists and binaries of printable characters (Latin-1, BEAM's default) are shown as text, and floats with the fewest
+//! digits that read back. Four things differ from BEAM:
+//! - Pids, ports and references begin with the name of their node, `<a@h.5.0>`. BEAM shows the node's place in an
+//!   internal table: `<9042.5.0>`.
+//! - Maps show their keys in order. BEAM shows the keys of maps with more than 32 keys in hash order.
+//! - Integers of more than [`DECIMAL_MAX`] bytes are written `16#…`, which Erlang reads too. Decimal digits take
+//!   quadratic time, and the term may come from anyone.
+//! - If two shortest floats are equally near, as `33634736149693.312` and `….313`, BEAM shows the even one and
+//!   `core::fmt` the upper.
 
 use super::{Atom, Pid, Port, Ref, Term, decode::fun_name};
 use alloc::{format, string::String, vec::Vec};
 use core::fmt::{self, Display, Formatter, Write};
 
-/// Bytes of the magnitude of an integer that is shown in decimal.
+/// Longest magnitude of an integer that is shown in decimal, in bytes.
 const DECIMAL_MAX: usize = 1024;
 
 impl Display for Term {
@@ -106,7 +106,7 @@ fn big(f: &mut Formatter<'_>, negative: bool, magnitude: &[u8]) -> fmt::Result {
     parts.try_for_each(|part| write!(f, "{part:09}"))
 }
 
-/// Parts of 9 decimal digits, the lowest first.
+/// The number in groups of 9 decimal digits, the lowest first.
 fn decimal(magnitude: &[u8]) -> Vec<u64> {
     const PART: u64 = 1_000_000_000;
     let mut parts: Vec<u64> = Vec::new();
@@ -124,8 +124,8 @@ fn decimal(magnitude: &[u8]) -> Vec<u64> {
     parts
 }
 
-/// Erlang takes the shorter of two notations, but always the scientific one from 2^53 on, where
-/// digits of the plain one would be made up.
+/// Erlang takes the shorter of two notations. From 2^53 on it always takes the scientific one, since the plain notation
+/// would show digits that are not exact.
 fn float(f: &mut Formatter<'_>, value: f64) -> fmt::Result {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let scientific = format!("{value:e}");
@@ -154,7 +154,7 @@ fn list(f: &mut Formatter<'_>, items: &[Term], tail: Option<&Term>) -> fmt::Resu
     f.write_char(']')
 }
 
-/// The text that a list of printable characters is; there is none to nil.
+/// The text of a list of printable characters; `None` for the empty list.
 fn text_of(items: &[Term]) -> Option<String> {
     if items.is_empty() {
         return None;
@@ -167,7 +167,7 @@ fn text_of(items: &[Term]) -> Option<String> {
 }
 
 fn binary(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    // As BEAM does, UTF-8 is tried first; what is UTF-8 but not printable is not tried as Latin-1.
+    // As in BEAM, UTF-8 is tried first. Bytes that are UTF-8 but not printable are not tried as Latin-1.
     let (text, suffix) = match core::str::from_utf8(bytes) {
         Ok(text) => (String::from(text), if text.is_ascii() { "" } else { "/utf8" }),
         Err(_) => (bytes.iter().map(|&byte| char::from(byte)).collect(), ""),
@@ -180,7 +180,7 @@ fn binary(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     write!(f, "{suffix}>>")
 }
 
-/// The bytes as numbers; of the last one only the upper `bits`.
+/// The bytes as numbers; only the upper `bits` of the last one.
 fn bitstring(f: &mut Formatter<'_>, bytes: &[u8], bits: u8) -> fmt::Result {
     f.write_str("<<")?;
     match bytes.split_last() {
@@ -230,7 +230,7 @@ fn quoted(f: &mut Formatter<'_>, quote: char, chars: impl Iterator<Item = char>)
     f.write_char(quote)
 }
 
-/// Whether BEAM counts it as text where it knows Latin-1 alone.
+/// Whether BEAM, with its default of Latin-1, counts this character as printable.
 fn is_printable(char: char) -> bool {
     matches!(char, ' '..='~' | '\u{a0}'..='\u{ff}' | '\u{8}'..='\r' | '\u{1b}')
 }
@@ -243,7 +243,7 @@ fn is_name(char: char) -> bool {
     is_lower(char) || matches!(char, 'A'..='Z' | 'À'..='Þ' | '0'..='9' | '_' | '@') && char != '×'
 }
 
-/// Words that stand for something else unless quoted; the last two since OTP 27.
+/// Words that have another meaning unless quoted; the last two since OTP 27.
 fn is_reserved(text: &str) -> bool {
     matches!(
         text,

@@ -1,6 +1,6 @@
 //! The tags of the external term format, by their names in the manual.
 
-/// Opens a term that stands by itself; inside distribution frames terms go without.
+/// The byte before a term that stands alone; terms in distribution frames have none.
 pub(super) const VERSION: u8 = 131;
 
 pub(super) const NEW_FLOAT: u8 = 70;
@@ -25,7 +25,7 @@ pub(super) const ATOM_UTF8: u8 = 118;
 pub(super) const SMALL_ATOM_UTF8: u8 = 119;
 pub(super) const V4_PORT: u8 = 120;
 
-// Understood, never sent: what older releases and `term_to_binary/1` before OTP 26 write.
+// Read but never written: older releases, and `term_to_binary/1` before OTP 26, write these.
 pub(super) const FLOAT: u8 = 99;
 pub(super) const ATOM: u8 = 100;
 pub(super) const REFERENCE: u8 = 101;

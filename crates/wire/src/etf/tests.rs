@@ -1,5 +1,4 @@
-//! Laws of the codec: round trip, one shape per value, bounded memory, no panic; and each limit by
-//! name.
+//! Laws of the codec: round trip, one shape per value, bounded memory, no panic. And a test for each limit.
 
 use super::*;
 use alloc::{format, string::String, vec};
@@ -34,7 +33,7 @@ fn accepted(parts: &[&[u8]], term: &Term) {
     assert_eq!(read(&input(parts)).as_ref(), Ok(term));
 }
 
-/// Bytes a term holds beside its own slot: reserved slots, and binaries as if copied.
+/// Bytes that a term holds beside its own slot: reserved slots, and binaries counted as if copied.
 fn footprint(term: &Term) -> usize {
     let slots = |items: &Vec<Term>| items.capacity() * SLOT + items.iter().map(footprint).sum::<usize>();
     match term {
@@ -91,7 +90,7 @@ fn is_canonical(term: &Term) -> bool {
     }
 }
 
-/// What holds for any bytes: no panic, bounded memory, and a term that survives the way back.
+/// What holds for any bytes: no panic, bounded memory, and a decoded term survives encoding and decoding.
 fn check(bytes: &[u8]) {
     let Ok(term) = read(bytes) else { return };
     assert!(is_canonical(&term), "{term:?}");
@@ -189,7 +188,7 @@ fn term() -> impl Strategy<Value = Term> {
     })
 }
 
-/// Bytes that are tags and small counts more often than chance would have it.
+/// Bytes with more tags and small counts than in random data.
 fn junk() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         4 => sample::select((67_u8..=121).collect::<Vec<_>>()),
@@ -203,7 +202,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn terms_survive_the_way_there_and_back(terms in collection::vec(term(), 1..4)) {
+    fn terms_survive_encoding_and_decoding(terms in collection::vec(term(), 1..4)) {
         for term in &terms {
             let bytes = encoded(term);
             prop_assert_eq!(&decode(&bytes).unwrap(), term);
@@ -343,7 +342,7 @@ fn counts_are_not_believed() {
 }
 
 #[test]
-fn what_an_element_is_owed_is_not_for_others() {
+fn bytes_that_one_container_needs_are_not_counted_for_another() {
     let binary = [109, 0, 0, 0, 3, 1, 1, 1];
     refused(&[&[104, 2], &binary], DecodeError::Truncated);
     accepted(
@@ -353,7 +352,7 @@ fn what_an_element_is_owed_is_not_for_others() {
 }
 
 #[test]
-fn memory_is_one_slot_for_a_byte() {
+fn a_term_takes_one_slot_for_a_byte_at_most() {
     let chars = input(&[&[107, 0x80, 0], &[1; 0x8000]]);
     let nils = input(&[&[108, 0, 0, 0x80, 0], &[106; 0x8001]]);
     let pairs = input(&[&[104, 2], &[104, 2].repeat(200), &[106; 201 + 1]]);
@@ -374,11 +373,11 @@ fn memory_is_one_slot_for_a_byte() {
 #[test]
 fn a_large_term_takes_three_bytes_for_an_element() {
     let nils = |count: usize| input(&[&[108], &(count as u32).to_be_bytes(), &vec![106; count + 1]]);
-    // The tail is one.
+    // The tail of the list counts as an element.
     let length = read(&nils(ELEMENTS_MAX - 1)).map(|term| term.as_list().unwrap().len());
     assert_eq!(length, Ok(ELEMENTS_MAX - 1));
     assert_eq!(read(&nils(ELEMENTS_MAX)), Err(DecodeError::Elements));
-    // Strings in a list count, too.
+    // The bytes of strings in a list count too.
     let strings = [&[107, 0xFF, 0xFF][..], &[1; 0xFFFF]]
         .concat()
         .repeat(ELEMENTS_MAX / 0xFFFF + 1);
@@ -408,7 +407,7 @@ fn terms_nest_to_the_limit_and_no_deeper() {
         let nest = |depth| input(&[&before.repeat(depth), &[97, 1], &after.repeat(depth)]);
         check(&nest(DEPTH_MAX));
         assert!(read(&nest(DEPTH_MAX)).is_ok());
-        // Lists that follow each other as tails are one list, not a nest.
+        // Lists that follow each other as tails are one list; they do not nest.
         let deeper = if index == 2 { Ok(()) } else { Err(DecodeError::Depth) };
         assert_eq!(read(&nest(DEPTH_MAX + 1)).map(drop), deeper);
         assert_eq!(read(&nest(100_000)).map(drop), deeper);
@@ -428,14 +427,14 @@ fn a_key_twice_is_refused() {
         &[&[116, 0, 0, 0, 3, 97, 1, 106, 97, 2, 106, 97, 1, 106]],
         DecodeError::DuplicateKey,
     );
-    // Two keys that are the same map, its pairs in another order.
+    // Two keys that are the same map, with its pairs in another order.
     let (one, two) = ([97, 1, 106], [97, 2, 106]);
     let map = [116, 0, 0, 0, 2];
     refused(
         &[&map, &map, &one, &two, &[106], &map, &two, &one, &[106]],
         DecodeError::DuplicateKey,
     );
-    // An integer and a float are two keys.
+    // An integer and a float are different keys.
     let float = [70, 0x3F, 0xF0, 0, 0, 0, 0, 0, 0];
     let both = Term::map([(Term::Int(1), Term::NIL), (Term::Float(1.0), Term::NIL)]);
     accepted(&[&map, &float, &[106, 97, 1, 106]], &both);

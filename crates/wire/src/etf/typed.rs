@@ -3,16 +3,16 @@
 //! | Rust | term |
 //! |---|---|
 //! | integers, `bool` | integer, `true`, `false` |
-//! | `f64` | float; what Erlang has no float for is `nan`, `infinity`, `neg_infinity` |
+//! | `f64` | float; `nan`, `infinity` or `neg_infinity` for values that Erlang's floats lack |
 //! | `String`, `Bytes` | binary |
-//! | `Option` | `nil` or the value, so an `Option` of an `Option` is one |
+//! | `Option` | `nil` or the value, so an `Option` of an `Option` reads back as one `Option` |
 //! | `Result` | `{ok, Value}`, `{error, Reason}` |
 //! | `Vec`, `BTreeMap`, tuples | list, map, tuple |
-//! | a derived struct | map with atoms as keys, tuple, or what its one unnamed field is |
+//! | a derived struct | map with atoms as keys; tuple; or the value of its only unnamed field |
 //! | a derived enum | atom, or tuple that begins with one |
 //!
-//! Atoms come from the names in the program alone, and reading makes none: what a user typed is a binary. Reading looks
-//! at each part of a term once, and copies no more than the value holds.
+//! Atoms are made only from names in the program. Reading makes no atoms: text that a user typed is a binary. Reading
+//! looks at each part of a term once, and copies only what the value holds.
 
 use super::{Atom, Pid, Ref, Term};
 use alloc::{
@@ -25,39 +25,40 @@ use alloc::{
 use bytes::Bytes;
 use core::{error::Error, fmt};
 
-/// Has a term.
+/// A value that can be written as a term.
 pub trait ToTerm {
-    /// Its term.
+    /// The term of this value.
     fn to_term(&self) -> Term;
 }
 
-/// Can be read from a term.
+/// A value that can be read from a term.
 pub trait FromTerm: Sized {
-    /// Reads it.
+    /// Reads the value.
     ///
     /// # Errors
-    /// Which part of the term is not as expected.
+    /// Says which part of the term does not fit.
     fn from_term(term: &Term) -> Result<Self, Mismatch>;
 
-    /// What it is where a map has no such key, if it may be missing.
+    /// The value for a key that a map lacks; `None` if the key must be there.
     fn missing() -> Option<Self> {
         None
     }
 }
 
-/// A term that does not say what a type wants to hear.
+/// A term that does not fit the type it is read as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Where, from outside in: fields, and places in tuples and lists; empty is the term as a whole.
+    /// The place of the misfit, from outside in: fields, and positions in tuples and lists. Empty for the term as a
+    /// whole.
     pub path: String,
-    /// What would have been right.
+    /// What was expected there.
     pub expected: &'static str,
     /// What was there.
     pub found: &'static str,
 }
 
 impl Mismatch {
-    /// `found` is not what was expected.
+    /// `found` is not the expected term.
     pub fn new(expected: &'static str, found: &Term) -> Self {
         let found = match found {
             Term::Int(_) | Term::Big { .. } => "an integer",
@@ -90,7 +91,7 @@ impl Mismatch {
         }
     }
 
-    /// The same, seen from one step further out.
+    /// The same mismatch, with one outer step added to its path.
     #[must_use]
     pub fn within(mut self, step: impl fmt::Display) -> Self {
         let inner = core::mem::take(&mut self.path);
@@ -111,10 +112,10 @@ impl fmt::Display for Mismatch {
 
 impl Error for Mismatch {}
 
-/// Reads the value of a key of a map; the error names it. For derived code.
+/// Reads the value of a key of a map; an error names the key. For derived code.
 ///
 /// # Errors
-/// The key is missing, or its value is not as expected.
+/// The key is missing, or its value does not fit.
 pub fn field<T: FromTerm>(map: &Term, key: &'static str) -> Result<T, Mismatch> {
     let read = match map.get(&Term::atom(key)) {
         Some(value) => T::from_term(value),
@@ -123,10 +124,10 @@ pub fn field<T: FromTerm>(map: &Term, key: &'static str) -> Result<T, Mismatch> 
     read.map_err(|mismatch| mismatch.within(key))
 }
 
-/// Reads the element at a place of a tuple; the error names it. For derived code.
+/// Reads the element at a position of a tuple; an error names the position. For derived code.
 ///
 /// # Errors
-/// The tuple ends before, or the element is not as expected.
+/// The tuple is too short, or the element does not fit.
 pub fn element<T: FromTerm>(items: &[Term], at: usize) -> Result<T, Mismatch> {
     let read = items.get(at).ok_or_else(Mismatch::missing).and_then(T::from_term);
     read.map_err(|mismatch| mismatch.within(at))
@@ -176,7 +177,7 @@ integers! {
     usize: "an integer of the machine's size, not negative",
 }
 
-/// Values that a variant of [`Term`] holds as they are.
+/// Types that a variant of [`Term`] holds as they are.
 macro_rules! held {
     ($($kind:ty: $expected:literal, $read:ident),* $(,)?) => {$(
         impl ToTerm for $kind {

@@ -1,11 +1,11 @@
-//! How much memory a term holds: what a queue of terms counts to be bounded by it.
+//! How much memory a term holds. Queues of terms bound the sum of it.
 
 use super::Term;
 use core::mem::size_of;
 
 impl Term {
-    /// Bytes this term holds, itself included. A binary counts as long as it is, be it a slice of something longer;
-    /// atoms are as good as free.
+    /// Bytes this term holds, itself included. A binary counts its own length, even if it is a slice of a longer
+    /// buffer. An atom counts nothing beside its slot.
     pub fn held_bytes(&self) -> usize {
         let below = match self {
             Self::Int(_)
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_is_inside_counts() {
+    fn everything_inside_a_term_counts() {
         const SLOT: usize = size_of::<Term>();
         let binary = || Term::binary([0; 100]);
         for (term, bytes) in [

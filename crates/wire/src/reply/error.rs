@@ -1,26 +1,26 @@
-//! Why a request was not done, and Redis's words for it.
+//! Why a request failed, and the error texts of Redis.
 //!
-//! Clients match on the leading word and many on the whole text, so texts that Redis 7 has are its
-//! own to the letter. They are written here once; nothing else in the code spells them.
+//! Clients match on the leading word, and many on the whole text. So texts that Redis 7 has are the same here to the
+//! letter. They stand only here; other code calls these functions.
 
 use super::Replies;
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
-/// Whether asking again is safe and of use.
+/// Whether a retry is safe and useful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// Nothing was done, and asking again may succeed.
+    /// Nothing was done, and a retry may succeed.
     Safe,
-    /// It may have been done, or may be yet: ask again only what may be done twice.
+    /// It may have been done, or may still be done. Retry only requests that may be done twice.
     Unsafe,
-    /// Nothing was done, and the same request will be refused again.
+    /// Nothing was done, and a retry will be refused again.
     Useless,
 }
 
 /// What kind of error a reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// A request that makes no sense as it is: arity, syntax, ranges.
+    /// A malformed request: arity, syntax, ranges.
     Err,
     /// The key holds a value of another type.
     WrongType,
@@ -30,7 +30,7 @@ pub enum ErrorKind {
     WrongPass,
     /// The user may not do this.
     NoPerm,
-    /// `HELLO` asked for a version that is not spoken.
+    /// `HELLO` asked for an unsupported version.
     NoProto,
     /// A transaction that had errors when it was queued.
     ExecAbort,
@@ -42,23 +42,23 @@ pub enum ErrorKind {
     TryAgain,
     /// The cluster as a whole does not serve.
     ClusterDown,
-    /// No live replica for the key.
+    /// No live node has a replica of the key's shard.
     NoNodes,
-    /// Too few replicas to begin a write.
+    /// Too few replicas to start a write.
     NoReplicas,
-    /// A write began and too few replicas confirmed it.
+    /// A write was started, but too few replicas acknowledged it.
     NoQuorum,
     /// The deadline passed before the outcome was known.
     Timeout,
     /// The node is still synchronising.
     Loading,
-    /// The node is told to stop and takes no more requests.
+    /// The node is stopping and accepts no more requests.
     Stopping,
     /// A queue is full.
     Busy,
     /// The memory limit is reached, or a reply is too large to hold.
     Oom,
-    /// A write where only reads are taken.
+    /// A write where only reads are allowed.
     ReadOnly,
 }
 
@@ -87,8 +87,7 @@ impl ErrorKind {
         Self::ReadOnly,
     ];
 
-    /// What the text begins with in RESP: Redis's word, and behind it our own where two kinds share
-    /// one.
+    /// The beginning of the text in RESP: Redis's word. If two kinds share that word, a word of our own follows it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Err => "ERR",
@@ -114,7 +113,7 @@ impl ErrorKind {
         }
     }
 
-    /// Its name as an Erlang atom and in problem details.
+    /// Its name, as an Erlang atom and in problem details.
     pub fn name(self) -> &'static str {
         match self {
             Self::Err => "bad_request",
@@ -140,7 +139,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether asking again is safe and of use.
+    /// Whether a retry is safe and useful.
     pub fn retry(self) -> Retry {
         match self {
             Self::Moved
@@ -165,8 +164,8 @@ impl ErrorKind {
         }
     }
 
-    /// The kind of an error text as RESP shows it, and the text behind its word. The longest word
-    /// wins; a text that begins with none of ours is an [`ErrorKind::Err`] as it stands.
+    /// The kind of an error text as RESP shows it, and the text behind its word. The longest matching word counts. A
+    /// text that begins with no known word is an [`ErrorKind::Err`], unchanged.
     pub fn split(text: &str) -> (Self, &str) {
         let behind = |kind: Self| {
             let rest = text.strip_prefix(kind.word())?;
@@ -184,12 +183,12 @@ impl ErrorKind {
     }
 }
 
-/// How many bytes of a client's words an error quotes at most.
+/// How many bytes of a client's input an error quotes at most.
 const QUOTED_BYTES_MAX: usize = 128;
 
 /// Errors with Redis's own texts.
 impl Replies {
-    /// `name` is the command's in small letters, with `|` before a subcommand's.
+    /// `name` is the command in small letters; for a subcommand, `command|subcommand`.
     #[cold]
     pub fn wrong_arity(&mut self, name: &str) {
         self.error(
@@ -198,7 +197,7 @@ impl Replies {
         );
     }
 
-    /// Options that do not exist or do not go together.
+    /// Options that do not exist or exclude each other.
     #[cold]
     pub fn syntax(&mut self) {
         self.error(ErrorKind::Err, "syntax error");
@@ -222,8 +221,7 @@ impl Replies {
         self.error(ErrorKind::Err, "increment or decrement would overflow");
     }
 
-    /// An expiry that is negative, zero or beyond what a clock holds; `name` as in
-    /// [`Replies::wrong_arity`].
+    /// An expiry that is negative, zero or larger than a clock can hold; `name` as in [`Replies::wrong_arity`].
     #[cold]
     pub fn invalid_expire(&mut self, name: &str) {
         self.error(ErrorKind::Err, format_args!("invalid expire time in '{name}' command"));
@@ -253,13 +251,13 @@ impl Replies {
         );
     }
 
-    /// A `HELLO` for another version than 2 or 3.
+    /// A `HELLO` for a version other than 2 and 3.
     #[cold]
     pub fn no_proto(&mut self) {
         self.error(ErrorKind::NoProto, "unsupported protocol version");
     }
 
-    /// Keys of different slots where they must share one.
+    /// Keys of different slots, where all must be in one.
     #[cold]
     pub fn cross_slot(&mut self) {
         self.error(ErrorKind::CrossSlot, "Keys in request don't hash to the same slot");
@@ -271,7 +269,7 @@ impl Replies {
         self.error(ErrorKind::Oom, "command not allowed when used memory > 'maxmemory'.");
     }
 
-    /// What follows a `MULTI` that was refused.
+    /// A command after a `MULTI` that was refused.
     #[cold]
     pub fn in_refused_multi(&mut self) {
         self.error(
@@ -280,13 +278,13 @@ impl Replies {
         );
     }
 
-    /// A write that would reach fewer copies than its keyspace demands.
+    /// A write that would reach fewer replicas than its keyspace demands.
     #[cold]
     pub fn no_replicas(&mut self) {
         self.error(ErrorKind::NoReplicas, "Not enough good replicas to write.");
     }
 
-    /// A value beyond the setting `max_value`.
+    /// A value larger than the setting `max_value`.
     #[cold]
     pub fn value_too_large(&mut self, bytes_max: usize) {
         self.error(
@@ -295,7 +293,7 @@ impl Replies {
         );
     }
 
-    /// No command `name`; `args` are what came behind it.
+    /// There is no command `name`; `args` are its arguments.
     #[cold]
     pub fn unknown_command<'a>(&mut self, name: &[u8], args: impl IntoIterator<Item = &'a [u8]>) {
         let mut rest = Vec::new();
@@ -315,7 +313,7 @@ impl Replies {
         );
     }
 
-    /// No subcommand `name` of `command`, which is in small letters.
+    /// There is no subcommand `name` of `command`. `command` is in small letters.
     #[cold]
     pub fn unknown_subcommand(&mut self, command: &str, name: &[u8]) {
         let (name, command) = (quoted(name), command.to_uppercase());
@@ -326,7 +324,7 @@ impl Replies {
     }
 }
 
-/// The beginning of a client's word, as text.
+/// The beginning of a client's input, as text.
 fn quoted(word: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(&word[..word.len().min(QUOTED_BYTES_MAX)])
 }

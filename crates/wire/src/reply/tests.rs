@@ -1,4 +1,4 @@
-//! Replies against a model: a list of replies, each a list of tokens.
+//! Replies compared with a model: a list of replies, each a list of tokens.
 
 use super::*;
 use proptest::prelude::*;
@@ -103,7 +103,7 @@ fn a_reply_that_comes_later_takes_its_place() {
     ];
     check(&replies, &all);
 
-    // What was filled in may be what fills a place elsewhere.
+    // Replies with places filled in can fill places of other replies.
     let mut outer = Replies::new();
     let slots = [outer.later(), outer.later(), outer.later()];
     outer.fill_each([slots[2], slots[0], slots[1]], &replies);
@@ -111,7 +111,7 @@ fn a_reply_that_comes_later_takes_its_place() {
 }
 
 #[test]
-fn only_whole_replies_fill_a_place() {
+fn only_a_complete_reply_fills_a_place() {
     let fill = |write: fn(&mut Replies)| {
         catch_unwind(move || {
             let mut replies = Replies::new();
@@ -120,13 +120,13 @@ fn only_whole_replies_fill_a_place() {
         })
     };
     assert!(fill(Replies::ok).is_ok());
-    assert!(fill(|_| {}).is_err(), "nothing");
-    assert!(fill(|replies| replies.array(1)).is_err(), "a part");
-    assert!(fill(|replies| (replies.ok(), replies.ok()).0).is_err(), "two");
+    assert!(fill(|_| {}).is_err(), "no value");
+    assert!(fill(|replies| replies.array(1)).is_err(), "an incomplete value");
+    assert!(fill(|replies| (replies.ok(), replies.ok()).0).is_err(), "two values");
     let not_known = |replies: &mut Replies| {
         let _ = replies.later();
     };
-    assert!(fill(not_known).is_err(), "not known");
+    assert!(fill(not_known).is_err(), "an unknown value");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_reply_can_turn_into_an_error() {
     check(&replies, &expected);
     assert_eq!(replies.count(), 3);
 
-    // A place to be filled can be settled the same way, and the first answer counts.
+    // A place that waits for its reply can get an error in the same way. The first answer counts.
     let slot = replies.later();
     replies.replace(slot.mark(), ErrorKind::Timeout, "");
     replies.fill(slot, &of(Replies::ok));
@@ -155,7 +155,7 @@ fn a_reply_can_turn_into_an_error() {
         &replies,
         &[&expected[..], &[Reply::Error(ErrorKind::Timeout, "")]].concat(),
     );
-    // Nothing was written at the end.
+    // No reply was written at this mark.
     replies.replace(replies.mark(), ErrorKind::Err, "");
     assert_eq!(replies.count(), 4);
 }
@@ -195,7 +195,7 @@ fn an_aggregate_can_be_counted_while_it_is_written() {
 }
 
 #[test]
-fn a_change_of_version_is_no_reply() {
+fn a_change_of_version_is_not_a_reply() {
     let mut replies = Replies::new();
     let mark = replies.mark();
     replies.switch(Protocol::Resp3);
@@ -213,7 +213,7 @@ fn a_change_of_version_is_no_reply() {
 }
 
 #[test]
-fn clear_forgets_all_and_keeps_what_is_usual() {
+fn clear_empties_and_keeps_the_usual_capacity() {
     let mut replies = Replies::new();
     let _ = replies.later();
     replies.bulk(&vec![0; KEPT_BYTES_MAX + 1]);
@@ -273,7 +273,7 @@ fn error_texts_are_those_of_redis() {
 }
 
 #[test]
-fn a_kind_is_known_by_its_word() {
+fn an_error_text_has_the_kind_of_its_word() {
     for kind in ErrorKind::ALL {
         let word = kind.word();
         assert_eq!(ErrorKind::split(word), (kind, ""));
@@ -286,7 +286,7 @@ fn a_kind_is_known_by_its_word() {
     assert_eq!(ErrorKind::NoNodes.retry(), Retry::Safe);
 }
 
-/// A reply as it is first written and what happens to it.
+/// A reply as it is first written, and how it changes later.
 #[derive(Clone, Debug)]
 enum Story {
     Written(usize),
@@ -306,7 +306,7 @@ fn story() -> impl Strategy<Value = Story> {
     })
 }
 
-/// A reply of `size` values around a number that tells it from others.
+/// Writes a reply of `size` values; `number` tells it from others.
 fn write(replies: &mut Replies, size: usize, number: usize) {
     if size == 0 {
         return replies.int(number as i64);
@@ -321,7 +321,7 @@ fn write(replies: &mut Replies, size: usize, number: usize) {
 
 proptest! {
     #[test]
-    fn whatever_happens_to_them_replies_stay_in_order(stories in prop::collection::vec(story(), 0..20)) {
+    fn replies_stay_in_order_whatever_changes_them(stories in prop::collection::vec(story(), 0..20)) {
         let mut replies = Replies::new();
         let mut late = Vec::new();
         let mut expected = Replies::new();
@@ -347,7 +347,7 @@ proptest! {
             }
         }
         prop_assert_eq!(replies.is_complete(), late.is_empty());
-        // The last asked is the first answered.
+        // The last place is filled first.
         for (slot, size, number) in late.into_iter().rev() {
             replies.fill(slot, &of(|reply| write(reply, size, number)));
         }

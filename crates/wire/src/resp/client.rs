@@ -1,11 +1,10 @@
-//! The client's side of RESP: requests written, replies of both versions read.
+//! The client's side of RESP: it writes requests, and reads replies of both versions.
 //!
-//! [`skip`] only finds where a reply ends, which is all a load generator needs. [`Decoder`] gives
-//! [`Value`]s; it keeps its place in an unfinished reply, so the work is linear in the bytes
-//! however they are cut into reads.
+//! [`skip`] only finds where a reply ends, which is enough for a load generator. [`Decoder`] returns [`Value`]s. It
+//! keeps its place in an unfinished reply, so the work is linear in the bytes wherever the reads split them.
 //!
-//! Where a reply ends follows from a count alone, without a stack: each value read is one less to
-//! come, each aggregate adds as many as its header says.
+//! A count alone tells where a reply ends, without a stack: each value read lowers it by one, and each aggregate raises
+//! it by the number in its header.
 
 use crate::decimal;
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -14,7 +13,7 @@ use core::fmt;
 /// How deep values may be nested.
 pub const DEPTH_MAX: usize = 64;
 
-/// Most bytes of a line: of a status, an error or a number.
+/// Most bytes of a line, which is a status, an error or a number.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// Most bytes of one whole reply.
@@ -35,7 +34,7 @@ pub enum Value {
     Bool(bool),
     /// An integer of any size, in decimal.
     Big(String),
-    /// Nothing there.
+    /// No value.
     Null,
     /// Bytes.
     Bulk(Vec<u8>),
@@ -45,20 +44,20 @@ pub enum Value {
     Array(Vec<Value>),
     /// Pairs.
     Map(Vec<(Value, Value)>),
-    /// Values, each once.
+    /// Values, all different.
     Set(Vec<Value>),
     /// Values that no request asked for.
     Push(Vec<Value>),
-    /// Pairs that say something about a value, and the value.
+    /// Pairs that describe a value, and the value.
     Attributed(Vec<(Value, Value)>, Box<Value>),
 }
 
-/// Bytes that are no RESP, or a reply beyond the limits.
+/// Bytes that are not RESP, or a reply beyond the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// No value begins with this byte.
     Tag(u8),
-    /// A number, length or line that is none.
+    /// A malformed number, length or line.
     Line,
     /// A value does not end where its length says.
     Length,
@@ -72,7 +71,7 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag(tag) => write!(f, "no reply begins with '{}'", tag.escape_ascii()),
-            Self::Line => f.write_str("a line of a reply is not what it should be"),
+            Self::Line => f.write_str("a line of a reply is malformed"),
             Self::Length => f.write_str("a value does not end where its length says"),
             Self::TooDeep => f.write_str("a reply is nested too deep"),
             Self::TooLarge => f.write_str("a reply is too large"),
@@ -96,10 +95,10 @@ pub fn write_request(out: &mut Vec<u8>, args: &[&[u8]]) {
     }
 }
 
-/// How many bytes the reply takes that `bytes` begin with, or `None` if it is not complete.
+/// How many bytes the reply at the start of `bytes` takes; `None` if it is not complete.
 ///
 /// # Errors
-/// The bytes are no reply.
+/// The bytes are not a reply.
 #[inline]
 pub fn skip(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     if let [b'+', b'O', b'K', b'\r', b'\n', ..] = bytes {
@@ -115,17 +114,17 @@ pub struct Decoder {
     buffer: Vec<u8>,
     /// Where the next reply begins.
     start: usize,
-    /// How far it was walked; counted from `start`.
+    /// How far it was walked, counted from `start`.
     walk: Walk,
 }
 
 impl Decoder {
-    /// A decoder of a new connection.
+    /// A decoder for a new connection.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where a reader appends bytes. Replies already taken are dropped first.
+    /// The buffer to which a reader appends bytes. Replies already taken are dropped first.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         self.buffer.drain(..self.start);
         self.start = 0;
@@ -140,7 +139,7 @@ impl Decoder {
     /// The next reply, if it is complete.
     ///
     /// # Errors
-    /// What follows is no reply. The connection is of no more use.
+    /// The next bytes are not a reply. The connection cannot be used any more.
     pub fn next_value(&mut self) -> Result<Option<Value>, Malformed> {
         let bytes = &self.buffer[self.start..];
         if !self.walk.run(bytes)? {
@@ -158,14 +157,14 @@ impl Decoder {
     }
 }
 
-/// A walk through one reply that stops where the bytes do and goes on from there.
+/// A walk through one reply. It stops at the end of the bytes, and goes on when more have come.
 #[derive(Clone, Copy, Debug)]
 struct Walk {
-    /// Where the next value begins; once all are read, where the reply ends.
+    /// Where the next value begins; at the end, where the reply ends.
     at: usize,
     /// Values still to come.
     left: usize,
-    /// No line end lies between `at` and here.
+    /// The bytes from `at` to here have no line end.
     searched: usize,
 }
 
@@ -180,7 +179,7 @@ impl Default for Walk {
 }
 
 impl Walk {
-    /// Goes on; whether it reached the end of the reply.
+    /// Reads on in `bytes`. Returns whether it reached the end of the reply.
     fn run(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
         while self.left > 0 {
             let Some((line, next)) = self.line(bytes)? else {
@@ -201,7 +200,7 @@ impl Walk {
                 }
                 Header::Values(count) => (next, count),
                 Header::Pairs(count) => (next, count.saturating_mul(2)),
-                // The attributed value itself is still to come.
+                // The value that has these attributes is still to come.
                 Header::Attributes(count) => (next, count.saturating_mul(2).saturating_add(1)),
             };
             // Each value takes at least three bytes.
@@ -214,7 +213,7 @@ impl Walk {
         Ok(true)
     }
 
-    /// The line at `at` without its end, and where the next one begins.
+    /// The line at `at` without its line end, and where the next one begins.
     fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(&'a [u8], usize)>, Malformed> {
         let from = self.searched.max(self.at);
         let found = memchr::memchr(b'\r', &bytes[from..]);
@@ -231,17 +230,17 @@ impl Walk {
     }
 }
 
-/// What the first line of a value says of the bytes behind it.
+/// What the first line of a value says about the bytes behind it.
 enum Header {
-    /// None: the value ends with its line.
+    /// No bytes: the value ends with its line.
     Line,
-    /// So many bytes and a line end.
+    /// This many bytes and a line end.
     Bytes(usize),
-    /// So many values.
+    /// This many values.
     Values(usize),
-    /// So many pairs of values.
+    /// This many pairs of values.
     Pairs(usize),
-    /// So many pairs of values, and a value that they describe.
+    /// This many pairs of values, and the value that they describe.
     Attributes(usize),
 }
 
@@ -327,7 +326,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A value that is its line.
+/// A value that consists of its line.
 fn scalar(tag: u8, text: &[u8]) -> Result<Value, Malformed> {
     Ok(match (tag, text) {
         (b'+', text) => Value::Status(string(text)),
@@ -342,7 +341,7 @@ fn scalar(tag: u8, text: &[u8]) -> Result<Value, Malformed> {
     })
 }
 
-/// A value that is so many bytes.
+/// A value of this many bytes.
 fn blob(tag: u8, bytes: &[u8]) -> Result<Value, Malformed> {
     match (tag, bytes) {
         (b'=', &[a, b, c, b':', ref text @ ..]) => Ok(Value::Verbatim([a, b, c], text.to_vec())),

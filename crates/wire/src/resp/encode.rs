@@ -1,7 +1,7 @@
 //! [`encode`]: replies as RESP2 or RESP3.
 //!
-//! What RESP2 lacks is shown as Redis shows it: maps, sets and pushes as arrays, doubles and texts
-//! as bulk strings, booleans as integers, nulls as a bulk string or an array of length -1.
+//! RESP2 lacks some types. They are shown as Redis shows them: maps, sets and pushes as arrays, doubles and texts as
+//! bulk strings, booleans as integers, nulls as a bulk string or an array of length -1.
 
 use crate::{
     decimal,
@@ -9,8 +9,8 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-/// Appends all of `replies`, beginning in `protocol`. Gives the version that holds for the next
-/// batch, since a `HELLO` in this one may have changed it.
+/// Appends all of `replies`, beginning in `protocol`. Returns the version for the next batch, since a `HELLO` in this
+/// one may have changed it.
 ///
 /// # Panics
 /// If a reply is still to come ([`Replies::is_complete`]).
@@ -67,7 +67,7 @@ fn header(out: &mut Vec<u8>, tag: u8, count: usize) {
 
 #[inline]
 fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
-    // Once for the whole: the header takes at most 23 bytes, its end and the value's included.
+    // Reserves once for the whole value: the header and both line ends take at most 23 bytes.
     out.reserve(bytes.len() + 32);
     header(out, b'$', bytes.len());
     out.extend_from_slice(bytes);

@@ -1,13 +1,12 @@
-//! Words of a line that a person typed, with quotes and escapes, after Redis's `sdssplitargs`.
+//! Splits a line that a person typed into words, with quotes and escapes, as Redis's `sdssplitargs` does.
 //!
-//! A word is unescaped in its place: its text is never longer than how it was written.
+//! A word is unescaped in place: its text is never longer than its written form.
 
-/// Quotes that are not closed, or not followed by a space.
+/// Quotes that are not closed, or are not followed by a space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unbalanced;
 
-/// Splits `line` and gives `word` the range of each, in order. The bytes in between are left as
-/// they may be.
+/// Splits `line`, and passes the range of each word to `word`, in order. The bytes between words may change.
 pub(super) fn split(line: &mut [u8], mut word: impl FnMut(usize, usize)) -> Result<(), Unbalanced> {
     let mut at = 0;
     loop {
@@ -22,13 +21,13 @@ pub(super) fn split(line: &mut [u8], mut word: impl FnMut(usize, usize)) -> Resu
     }
 }
 
-/// What C calls white space; Rust's notion lacks the vertical tab.
+/// White space as in C; Rust's definition lacks the vertical tab.
 fn is_space(byte: u8) -> bool {
     byte == 0x0b || byte.is_ascii_whitespace()
 }
 
-/// Turns the word that `line` begins with into its text: the bytes it took and those of its text.
-/// Quotes may open within a word; what they close ends it.
+/// Turns the word at the start of `line` into its text. Returns how many bytes the word took, and how many its text
+/// has. Quotes may open within a word; the closing quote ends the word.
 fn unescape(line: &mut [u8]) -> Result<(usize, usize), Unbalanced> {
     let mut read = 0;
     let mut written = 0;
@@ -49,7 +48,7 @@ fn unescape(line: &mut [u8]) -> Result<(usize, usize), Unbalanced> {
     Ok((read, written))
 }
 
-/// Reads on within quotes, to behind the closing one.
+/// Reads quoted text, up to and including the closing quote.
 fn unquote(line: &mut [u8], mut read: usize, mut written: usize, quote: u8) -> Result<(usize, usize), Unbalanced> {
     loop {
         let (byte, len) = match line[read..] {
@@ -81,7 +80,7 @@ fn hex(digit: u8) -> u8 {
     }
 }
 
-/// What stands for a control character behind a backslash; other bytes stand for themselves.
+/// The control character that an escape stands for; other bytes stand for themselves.
 fn control(escaped: u8) -> u8 {
     match escaped {
         b'n' => b'\n',
@@ -137,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_quoted_reads_back(args: Vec<Vec<u8>>) {
+        fn quoted_words_read_back(args: Vec<Vec<u8>>) {
             let mut line = Vec::new();
             for arg in &args {
                 line.extend_from_slice(b" \"");

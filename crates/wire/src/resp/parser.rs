@@ -1,18 +1,17 @@
 //! [`Parser`]: finds the requests in the bytes of a connection, without copying them.
 //!
-//! It resumes where it stopped. Arguments already found stay found when more bytes arrive or when
-//! the unfinished request moves to another buffer, and a line end is searched only in bytes not yet
-//! searched, so the work is linear in the bytes however they are cut into reads.
+//! It resumes where it stopped. Arguments found stay found when more bytes arrive, and when the unfinished request
+//! moves to another buffer. Each byte is searched for a line end once. So the work is linear in the bytes wherever the
+//! reads split them.
 //!
-//! The common case is an array of short arguments: its headers have at most four digits and are
-//! decoded without a search. Everything else takes a slower road that is written for clarity, and
-//! ends with Redis's error texts.
+//! The common case is an array of short arguments: its headers have at most four digits and are decoded without a
+//! search. All other input takes a slower path that is written for clarity, and ends with Redis's error texts.
 //!
 //! Invariants between calls:
 //! - `start <= at <= buffer.len()`, and the requests of the batch end at or before `start`;
 //! - if a request is unfinished, `args_left > 0` or `start == at`;
-//! - a batch without complete requests begins with the unfinished one: what was skipped is dropped,
-//!   so that empty lines for ever take no memory.
+//! - a batch without complete requests begins with the unfinished one: skipped bytes are dropped, so an endless stream
+//!   of empty lines takes no memory.
 
 use super::inline;
 use crate::{
@@ -22,19 +21,19 @@ use crate::{
 use alloc::vec::Vec;
 use core::fmt;
 
-/// How large a request may be. What is larger is a [`ProtocolError`].
+/// Limits on the size of a request. A larger one is a [`ProtocolError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Arguments of one request, the name included.
     pub args_max: usize,
     /// Bytes of one argument.
     pub bulk_bytes_max: usize,
-    /// Bytes of an inline request, and of the line in front of an argument.
+    /// Bytes of an inline request, or of the line in front of an argument.
     pub line_bytes_max: usize,
     /// Bytes of one whole request; at most [`BUFFER_BYTES_MAX`].
     pub request_bytes_max: usize,
-    /// Whether these are the limits of someone known. If not, a request that is too large waits
-    /// until those in front of it, one of which may be `AUTH`, have been executed.
+    /// Whether the client is authenticated. If not, a request beyond these limits waits until the requests before it
+    /// are executed: one of them may be `AUTH`.
     pub authenticated: bool,
 }
 
@@ -61,8 +60,8 @@ impl Default for Limits {
     }
 }
 
-/// What a connection sent that is no RESP. The text is Redis's, with a limit of our own behind it; the connection is
-/// told and closed.
+/// Bytes that are not RESP. The text is Redis's; where a limit is our own, it stands behind. The client gets the text,
+/// and the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
     /// A line feed did not come within the limit.
@@ -71,25 +70,25 @@ pub enum ProtocolError {
     UnbalancedQuotes,
     /// The line in front of the arguments does not end within the limit.
     TooBigMultibulkCount,
-    /// A number of arguments that is none or too large.
+    /// A number of arguments that is malformed or too large.
     InvalidMultibulkLength,
-    /// More arguments than these.
+    /// More arguments than this limit.
     TooManyArguments(usize),
     /// Too many arguments before authentication.
     UnauthenticatedMultibulkLength,
     /// The line in front of an argument does not end within the limit.
     TooBigBulkCount,
-    /// Something else than `$` in front of an argument.
+    /// Another byte than `$` in front of an argument.
     ExpectedBulk(u8),
-    /// The length of an argument that is none, too large, or not the length of what follows.
+    /// The length of an argument that is malformed, too large, or not the length of the bytes behind it.
     InvalidBulkLength,
-    /// An argument of more bytes than these.
+    /// An argument of more bytes than this limit.
     TooLargeArgument(usize),
     /// Too large an argument before authentication.
     UnauthenticatedBulkLength,
     /// All arguments together are too large.
     TooBigRequest,
-    /// A line that only HTTP has.
+    /// A line that occurs in HTTP, not in RESP.
     Http,
 }
 
@@ -125,27 +124,27 @@ impl fmt::Display for ProtocolError {
 
 impl core::error::Error for ProtocolError {}
 
-/// How far a parser came.
+/// How far the parser got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Complete requests that the batch holds.
     pub requests: usize,
-    /// Bytes that the unfinished request still needs at least; 0 if there is none. A reader may
-    /// reserve them, as far as it trusts a length that is not covered by bytes yet.
+    /// How many more bytes the unfinished request needs at least; 0 if there is none. A reader may reserve them, as far
+    /// as it trusts a length whose bytes have not come yet.
     pub missing: usize,
-    /// The next request is too large for someone unknown: execute these first, then parse again,
-    /// even if no more bytes came.
+    /// The next request is too large for a client that is not authenticated. Execute the requests before it, then parse
+    /// again, even if no more bytes have come.
     pub blocked: bool,
 }
 
-/// The state of one connection's requests. Goes with the [`Batch`] that is being read into.
+/// The parser's state for one connection. It belongs to the [`Batch`] that is being read into.
 #[derive(Clone, Debug, Default)]
 pub struct Parser {
-    /// Where the unfinished request begins; the end of the last complete one.
+    /// Where the unfinished request begins, which is the end of the last complete one.
     start: usize,
-    /// The first byte not understood yet.
+    /// The first byte that was not parsed yet.
     at: usize,
-    /// No line end lies between `at` and here.
+    /// The bytes from `at` to here have no line end.
     searched: usize,
     /// Arguments that the unfinished request still lacks; 0 before its first line is complete.
     args_left: usize,
@@ -153,9 +152,9 @@ pub struct Parser {
 
 /// Why parsing stopped.
 enum Stop {
-    /// At least so many bytes are missing, 0 if no request has begun.
+    /// At least this many bytes are missing; 0 if no request has begun.
     Missing(usize),
-    /// This request is refused, or waits for those in front of it if `unauthenticated`.
+    /// This request is refused. If `unauthenticated`, it waits for the requests before it instead.
     Refused {
         error: ProtocolError,
         unauthenticated: bool,
@@ -172,23 +171,22 @@ impl From<ProtocolError> for Stop {
 }
 
 impl Parser {
-    /// The parser of a new connection.
+    /// A parser for a new connection.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Records in `batch` all requests that are complete in its buffer.
+    /// Adds to `batch` all requests that are complete in its buffer.
     ///
-    /// Between calls the reader appends to the buffer, or takes the batch away after
+    /// Between calls the reader may append to the buffer. It may also take the batch away, after
     /// [`Parser::split_tail`].
     ///
     /// # Errors
-    /// What follows the last complete request is no RESP or too large. The requests in `batch` are
-    /// still to be executed and answered; then the error is told and the connection closed.
+    /// The bytes behind the last complete request are not RESP, or are too large. Execute and answer the requests in
+    /// `batch` first; then send the error and close the connection.
     ///
     /// # Panics
-    /// If the buffer is longer than [`BUFFER_BYTES_MAX`]: the reader bounds what it appends to one
-    /// batch.
+    /// If the buffer is longer than [`BUFFER_BYTES_MAX`]: the reader limits how much it appends to one batch.
     pub fn parse(&mut self, batch: &mut Batch, limits: &Limits) -> Result<Progress, ProtocolError> {
         assert!(batch.buffer.len() <= BUFFER_BYTES_MAX, "a batch holds at most 4 GiB");
         let stop = self.run(batch, limits);
@@ -214,15 +212,14 @@ impl Parser {
         }
     }
 
-    /// Moves the unfinished request from behind the complete ones to the batch that is read into
-    /// next, which is empty.
+    /// Moves the unfinished request from `from` to `into`, the empty batch that is read into next.
     ///
     /// # Panics
     /// If `into` is not empty.
     pub fn split_tail(&mut self, from: &mut Batch, into: &mut Batch) {
         assert!(
             into.is_empty() && into.buffer.is_empty(),
-            "what is unfinished begins a batch"
+            "an unfinished request begins an empty batch"
         );
         into.buffer.extend_from_slice(&from.buffer[self.start..]);
         from.buffer.truncate(self.start);
@@ -230,7 +227,7 @@ impl Parser {
         self.rebase(&mut into.args);
     }
 
-    /// Counts from `start` on, after what was in front of it is gone. `args` are those of the
+    /// Makes positions count from `start`, after the bytes before it were removed. `args` are the arguments of the
     /// unfinished request.
     fn rebase(&mut self, args: &mut [Arg]) {
         for arg in args {
@@ -241,7 +238,7 @@ impl Parser {
         self.start = 0;
     }
 
-    /// Parses request after request, to the end of the bytes or to what is wrong with them.
+    /// Parses requests up to the end of the bytes, or up to an error.
     fn run(&mut self, batch: &mut Batch, limits: &Limits) -> Stop {
         let Batch {
             buffer, args, requests, ..
@@ -267,7 +264,7 @@ impl Parser {
         }
     }
 
-    /// Reads one request to its end; what is empty counts too, and has no arguments.
+    /// Reads one request to its end. An empty request counts too; it has no arguments.
     #[inline]
     fn request(&mut self, buffer: &mut [u8], args: &mut Vec<Arg>, limits: &Limits) -> Result<(), Stop> {
         if self.args_left == 0 {
@@ -276,8 +273,7 @@ impl Parser {
         self.arguments(buffer, args, limits)
     }
 
-    /// Reads the line that begins a request: the number of arguments that follow, or an inline
-    /// request as a whole.
+    /// Reads the line that begins a request: the number of arguments, or a whole inline request.
     #[inline]
     fn begin(&mut self, buffer: &mut [u8], args: &mut Vec<Arg>, limits: &Limits) -> Result<(), Stop> {
         if let [b'*', rest @ ..] = &buffer[self.at..]
@@ -301,7 +297,7 @@ impl Parser {
                 let Some(count) = count else {
                     return Err(ProtocolError::InvalidMultibulkLength.into());
                 };
-                // An array of no elements and a null array are no request, and no error.
+                // An array without elements and a null array are not requests, and not errors.
                 let count = usize::try_from(count).unwrap_or(0);
                 if count > limits.args_max {
                     return Err(limits.refuse(
@@ -344,7 +340,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Where an argument begins and how long it is, whatever its header looks like.
+    /// Where an argument begins and how long it is, for every form of its header.
     #[cold]
     fn bulk_header(&mut self, buffer: &[u8], limits: &Limits) -> Result<(usize, usize), Stop> {
         let line = self.line(buffer, limits, ProtocolError::TooBigBulkCount)?;
@@ -356,7 +352,7 @@ impl Parser {
         Ok((line.next, len as usize))
     }
 
-    /// The line at `at`, without its first byte and its end.
+    /// The line at `at`, without its first byte and its line end.
     fn line<'a>(&mut self, buffer: &'a [u8], limits: &Limits, too_big: ProtocolError) -> Result<Line<'a>, Stop> {
         let from = self.searched.max(self.at);
         let Some(found) = memchr::memchr(b'\r', &buffer[from..]) else {
@@ -374,7 +370,7 @@ impl Parser {
         }
         match buffer.get(end + 1) {
             None => Err(Stop::Missing(1)),
-            // Redis takes any byte here. The length is wrong then, or the client lost count.
+            // Redis accepts any byte here. In that case the length is wrong, or the client lost count.
             Some(b'\n') => Ok(Line {
                 text: buffer.get(self.at + 1..end).unwrap_or_default(),
                 next: end + 2,
@@ -404,7 +400,7 @@ impl Parser {
             args.truncate(known);
             return Err(ProtocolError::UnbalancedQuotes.into());
         }
-        // A browser can be made to post requests of ours as the body of one of its own.
+        // A browser can be made to send our requests in the body of an HTTP request of its own.
         if let Some(word) = args.get(known).map(|arg| &buffer[arg.start as usize..arg.end as usize])
             && [&b"post"[..], b"host:"]
                 .iter()
@@ -417,7 +413,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Refuses an unfinished request that is too large as a whole.
+    /// Refuses an unfinished request whose whole size is too large.
     fn bounded(&self, stop: Stop, len: usize, limits: &Limits) -> Stop {
         match stop {
             Stop::Missing(missing) if len - self.start + missing > limits.request_bytes_max => {
@@ -429,7 +425,7 @@ impl Parser {
 }
 
 impl Limits {
-    /// The error of what is beyond these limits.
+    /// The error for a request beyond these limits.
     fn refuse(&self, authenticated: ProtocolError, unauthenticated: ProtocolError) -> Stop {
         let error = if self.authenticated {
             authenticated
@@ -449,8 +445,8 @@ struct Line<'a> {
     next: usize,
 }
 
-/// A length of one to four digits and the bytes of its line, end included. `None` for all else,
-/// good or bad.
+/// A length of one to four digits, and how many bytes its line takes, line end included. `None` for any other line,
+/// valid or not.
 #[inline(always)]
 fn short_length(line: &[u8]) -> Option<(usize, usize)> {
     let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));

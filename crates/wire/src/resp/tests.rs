@@ -1,4 +1,4 @@
-//! The codec against itself: however the bytes are cut, and whatever they are.
+//! The codec tested with itself: any bytes, split at any place.
 
 use super::{client::*, *};
 use crate::{reply::Replies, request::Batch};
@@ -8,7 +8,7 @@ use std::{panic::catch_unwind, string::ToString, vec};
 
 type Requests = Vec<Vec<Vec<u8>>>;
 
-/// What a stream came to: its requests, then why it ended early.
+/// The result of a stream: its requests, then the error that ended it, if any.
 type Outcome = (Requests, Option<ProtocolError>);
 
 const LIMITS: Limits = Limits {
@@ -19,8 +19,7 @@ const LIMITS: Limits = Limits {
     authenticated: true,
 };
 
-/// Parses `stream` as it arrives in `pieces`, as a connection does: whatever is complete goes away
-/// at once.
+/// Parses `stream` as it arrives in `pieces`, like a connection: complete requests are taken away at once.
 fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Outcome {
     let mut parser = Parser::new();
     let mut batch = Batch::new();
@@ -84,7 +83,7 @@ fn stream_requests() -> Requests {
     ])
 }
 
-/// Cuts [`STREAM`] in every two places and expects `expected` each time.
+/// Splits [`STREAM`] at every two places, and expects `expected` each time.
 fn check_every_cut(stream: &[u8], expected: &Outcome) {
     for first in 0..=stream.len() {
         for second in first..=stream.len() {
@@ -96,12 +95,12 @@ fn check_every_cut(stream: &[u8], expected: &Outcome) {
 }
 
 #[test]
-fn every_cut_of_a_stream_gives_the_same_requests() {
+fn a_stream_gives_the_same_requests_wherever_it_is_split() {
     check_every_cut(STREAM, &(stream_requests(), None));
 }
 
 #[test]
-fn the_check_of_cuts_sees_a_changed_byte() {
+fn the_check_of_splits_sees_a_changed_byte() {
     for (index, byte) in [(3, b'4'), (14, b'Z'), (45, b'+')] {
         let mut broken = STREAM.to_vec();
         assert_ne!(core::mem::replace(&mut broken[index], byte), byte);
@@ -158,7 +157,7 @@ fn protocol_errors_have_the_texts_of_redis() {
 }
 
 #[test]
-fn what_is_at_the_limit_is_taken() {
+fn a_request_at_the_limit_is_accepted() {
     let value = vec![b'v'; 1 << 20];
     let requests = vec![vec![b"SET".to_vec(), value], vec![Vec::new(); 1 << 20]];
     assert_eq!(parse(&write(&requests)), (requests, None));
@@ -167,7 +166,7 @@ fn what_is_at_the_limit_is_taken() {
 }
 
 #[test]
-fn a_request_is_bounded_as_a_whole() {
+fn the_whole_size_of_a_request_is_limited() {
     let limits = Limits {
         request_bytes_max: 100,
         ..LIMITS
@@ -182,7 +181,7 @@ fn a_request_is_bounded_as_a_whole() {
 }
 
 #[test]
-fn someone_unknown_has_less_room() {
+fn an_unauthenticated_client_has_lower_limits() {
     let limits = Limits::BEFORE_AUTH;
     let refused = |stream: &str| parse_pieces([stream.as_bytes()], &limits).1.unwrap().to_string();
     assert_eq!(refused("*11\r\n"), "Protocol error: unauthenticated multibulk length");
@@ -219,7 +218,7 @@ fn a_large_request_behind_auth_waits_for_it() {
 }
 
 #[test]
-fn a_large_value_says_what_it_still_needs() {
+fn a_large_value_reports_how_many_bytes_are_missing() {
     let stream = write(&vec![vec![b"SET".to_vec(), b"k".to_vec(), vec![b'v'; 100_000]]]);
     let mut batch = Batch::new();
     let mut parser = Parser::new();
@@ -234,7 +233,7 @@ fn a_large_value_says_what_it_still_needs() {
 }
 
 #[test]
-fn what_is_missing_is_never_too_much() {
+fn the_missing_bytes_are_never_too_many() {
     for end in 0..STREAM.len() {
         let mut batch = Batch::new();
         batch.buffer.extend_from_slice(&STREAM[..end]);
@@ -316,20 +315,20 @@ fn junk() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn requests_read_back_however_they_are_cut(requests in requests(), cuts: Vec<usize>) {
+    fn requests_read_back_wherever_they_are_split(requests in requests(), cuts: Vec<usize>) {
         let stream = write(&requests);
         prop_assert_eq!(parse_pieces(cut(&stream, &cuts), &LIMITS), (requests, None));
     }
 
     #[test]
-    fn junk_is_the_same_junk_however_it_is_cut(junk in junk(), cuts: Vec<usize>) {
+    fn junk_gives_the_same_result_wherever_it_is_split(junk in junk(), cuts: Vec<usize>) {
         prop_assert_eq!(parse_pieces(cut(&junk, &cuts), &LIMITS), parse(&junk));
         prop_assert_eq!(parse_pieces(junk.chunks(1), &LIMITS), parse(&junk));
     }
 
     #[test]
-    fn junk_replies_are_the_same_however_they_are_cut(junk in junk(), cuts: Vec<usize>) {
-        // As text, since a NaN is not equal to itself.
+    fn junk_replies_read_the_same_wherever_they_are_split(junk in junk(), cuts: Vec<usize>) {
+        // Compared as text, since a NaN is not equal to itself.
         let cut = std::format!("{:?}", decode_pieces(cut(&junk, &cuts)));
         prop_assert_eq!(cut, std::format!("{:?}", decode_pieces([&junk[..]])));
     }
@@ -351,7 +350,7 @@ proptest! {
     }
 }
 
-/// All values of a stream that arrives in `pieces`, then what is wrong with it.
+/// All values of a stream that arrives in `pieces`, then its error, if any.
 fn decode_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Value>, Option<Malformed>) {
     let mut decoder = Decoder::new();
     let mut values = Vec::new();
@@ -443,11 +442,11 @@ fn write_value(replies: &mut Replies, value: &Value) {
                 write_value(replies, value);
             }
         }
-        Value::Big(_) | Value::Attributed(..) => panic!("a server of ours does not say {value:?}"),
+        Value::Big(_) | Value::Attributed(..) => panic!("a salp server does not send {value:?}"),
     }
 }
 
-/// What is left of a value in RESP2.
+/// The value that RESP2 shows for a value.
 fn resp2(value: Value) -> Value {
     match value {
         Value::Double(number) => {
@@ -510,7 +509,7 @@ fn replies_look_as_redis_sends_them() {
 }
 
 #[test]
-fn a_change_of_version_holds_from_its_reply_on() {
+fn a_change_of_version_takes_effect_at_its_reply() {
     let mut replies = Replies::new();
     replies.null();
     replies.switch(Protocol::Resp3);

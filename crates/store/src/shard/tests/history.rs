@@ -1,12 +1,10 @@
-//! Random histories of three replicas against an oracle: deltas lost, reordered and sent twice,
-//! parts and whole shards on their way while writes go on, recent writes forgotten, replicas that
-//! crash with lost memory.
+//! Random histories of three replicas, compared with an oracle. Deltas are lost, reordered and sent twice. Parts and
+//! whole shards are sent while writes go on. Recent writes are forgotten. Replicas crash and lose their memory.
 //!
-//! The oracle knows only the history. An event is *known* to a replica if its dot is in the clock;
-//! a write lives at a replica if no event known there had it in its past. What an event has in its
-//! past is what its replica knew, and what the events known there about its key had in theirs; a
-//! count has just its own run. The replicas' contexts, recent writes and message formats are
-//! nothing to it.
+//! The oracle knows only the history. An event is *known* to a replica if its dot is in the clock. A write is alive at
+//! a replica if no event known there has the write in its past. The past of an event has everything that its replica
+//! knew, and the pasts of the events about its key that were known there. The past of a count has just its own run. The
+//! oracle does not use the replicas' contexts, recent writes and message formats.
 
 use std::collections::BTreeMap;
 use std::format;
@@ -19,22 +17,22 @@ use crate::clock::mix;
 const REPLICAS: usize = 3;
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// Faults that the oracle must see.
+/// Faults that the oracle must detect.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Planted {
     None,
-    /// A clock is joined before all that it covers has arrived.
+    /// A clock is joined before everything that it covers has arrived.
     Early,
-    /// A replica that lost its memory goes on under its former identity.
+    /// A replica that lost its memory goes on with its former identity.
     Reuse,
-    /// What a key has seen beyond the clock is forgotten.
+    /// The dots that a key has seen beyond the clock are forgotten.
     Forget,
     /// A count does not overwrite the earlier dots of its run.
     Double,
-    /// What arrived of a stream that broke off is merged, with its deletes, though their dots never
-    /// came.
+    /// The chunks of a stream that broke off are merged, with their deletes, though the dots of the deletes never
+    /// arrived.
     Half,
-    /// What expires is freed by each replica for itself.
+    /// Each replica frees expired keys by itself.
     Silent,
 }
 
@@ -51,10 +49,10 @@ impl Random {
     }
 }
 
-/// An event as the oracle knows it.
+/// An event in the oracle's history.
 struct Happened {
     dot: Dot,
-    /// The key; none for a wipe.
+    /// The index of the key; none for a wipe.
     key: Option<usize>,
     content: Option<Stored>,
     past: Clock,
@@ -81,7 +79,7 @@ impl Oracle {
     fn past(&self, key: Option<usize>, known: &Clock) -> Clock {
         let mut past = known.clone();
         for happened in self.history.iter().filter(|h| known.contains(h.dot)) {
-            // A wipe is about all keys, and has in its past what was wiped before.
+            // A wipe concerns all keys. Earlier wipes are in its past.
             if happened.key.is_none() || happened.key == key && key.is_some() {
                 past.join(&happened.past);
             }
@@ -134,7 +132,7 @@ impl Oracle {
         });
     }
 
-    /// Whether a replica holds exactly what lives by what it knows.
+    /// Checks that a replica has exactly the writes that should be alive, by what it knows.
     fn check(&self, shard: &Shard) -> Result<(), String> {
         for (key, name) in KEYS.iter().enumerate() {
             let expected: BTreeMap<_, _> = self
@@ -166,7 +164,7 @@ enum Message {
     Part(Vec<u8>),
 }
 
-/// A stream of a whole shard under way.
+/// A stream of a whole shard that is under way.
 struct Moving {
     id: u64,
     source: usize,
@@ -174,7 +172,7 @@ struct Moving {
     intake: Intake,
 }
 
-/// How often what a history is about has come up.
+/// How often each interesting case has occurred.
 #[derive(Debug, Default)]
 struct Tally {
     duplicates: usize,
@@ -293,7 +291,7 @@ impl World {
         }
     }
 
-    /// Time is 0 for all that reads, so what expires is seen until it is deleted.
+    /// Reads use the time 0, so an expired key is seen until it is deleted.
     fn expire(&mut self, at: usize, stamp: Stamp, delta: &mut Vec<u8>) {
         let (shard, oracle) = (&mut self.shards[at], &mut self.oracle);
         let mut known = shard.clock.clone();
@@ -354,7 +352,7 @@ impl World {
         Ok(())
     }
 
-    /// One replica tells another its clock and is answered.
+    /// One replica sends another its clock and gets an answer.
     fn ask(&mut self) -> Result<(), Malformed> {
         let (source, target) = (self.random.below(REPLICAS), self.random.below(REPLICAS));
         if source == target {
@@ -397,7 +395,7 @@ impl World {
         });
     }
 
-    /// One chunk of a stream: it arrives, arrives twice, or is lost, and then the stream is over.
+    /// Handles one chunk of a stream: it arrives, arrives twice, or is lost, which ends the stream.
     fn stream(&mut self) -> Result<(), Malformed> {
         if self.moving.is_empty() {
             return Ok(());
@@ -443,7 +441,7 @@ impl World {
         };
         self.born += 1;
         self.shards[at] = super::shard(writer);
-        // What was sent to the old replica is lost, or still comes to the one in its place.
+        // Messages to the old replica are lost, or reach the one in its place.
         if self.random.percent(50) {
             self.flying.retain(|(target, _)| *target != at);
         }
@@ -453,7 +451,7 @@ impl World {
         }
     }
 
-    /// All faults end: what flies arrives, and everyone asks everyone.
+    /// Ends all faults: messages under way arrive, and every replica asks every other.
     fn settle(&mut self) -> Result<(), Malformed> {
         for moving in core::mem::take(&mut self.moving) {
             self.shards[moving.source].close_stream(moving.id);
@@ -472,7 +470,7 @@ impl World {
         Ok(())
     }
 
-    /// The replicas are equal, and nothing is left over once dots that died are closed.
+    /// Checks that the replicas are equal, and that nothing is left over once lost dots are closed.
     fn converged(&mut self) -> Result<(), String> {
         let mut waiting = Clock::new();
         self.shards.iter().for_each(|shard| waiting.join(&shard.waiting()));
@@ -527,7 +525,7 @@ fn without_run(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Plays one history. With `closely` the oracle looks at every replica after every step.
+/// Plays one history. With `closely`, the oracle checks every replica after every step.
 fn run(seed: u64, planted: Planted, closely: bool) -> Result<Tally, String> {
     let mut world = World::new(seed, planted);
     let refused = |malformed: Malformed| malformed.to_string();
@@ -544,7 +542,7 @@ fn run(seed: u64, planted: Planted, closely: bool) -> Result<Tally, String> {
 }
 
 #[test]
-fn replicas_converge_to_what_the_oracle_says() {
+fn replicas_converge_to_the_oracle() {
     let mut all = Tally::default();
     for seed in 0..4_000 {
         let tally = run(seed, Planted::None, seed % 8 == 0);
@@ -562,7 +560,7 @@ fn replicas_converge_to_what_the_oracle_says() {
         .into_iter()
         .chain([all.joined, all.restarted, all.expired])
         .min();
-    assert!(rarest > Some(100), "something hardly comes up: {all:?}");
+    assert!(rarest > Some(100), "a case occurs too rarely: {all:?}");
 }
 
 #[test]

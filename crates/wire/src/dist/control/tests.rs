@@ -1,4 +1,4 @@
-//! Every operation in every form, and what is no operation.
+//! Every operation in every form, and control terms that are not signals.
 
 use super::*;
 use crate::etf::Atom;
@@ -133,7 +133,7 @@ fn signals() -> Vec<Signal> {
     ]
 }
 
-/// Whether any form but the newest can say this.
+/// Whether only the newest form can express this signal.
 fn needs_altact(signal: &Signal) -> bool {
     matches!(
         signal,
@@ -186,7 +186,7 @@ fn encoded(signal: &Signal, flags: Flags) -> (Vec<Term>, Option<&Term>) {
     (items, message)
 }
 
-/// The control term of a signal, and whether something goes behind it.
+/// The control term of a signal, and whether a message follows it.
 fn form(signal: &Signal, flags: Flags) -> (Vec<Term>, bool) {
     let (control, message) = encoded(signal, flags);
     (control, message.is_some())
@@ -282,7 +282,7 @@ fn tokens_are_dropped() {
 }
 
 #[test]
-fn what_is_no_signal() {
+fn other_terms_are_refused() {
     for (term, error) in [
         (vec![], SignalError::Shape),
         (vec![Term::Atom(name())], SignalError::Shape),
@@ -302,7 +302,7 @@ fn what_is_no_signal() {
     assert_eq!(Signal::decode(&link, Some(Term::NIL)), Err(SignalError::Operation(1)));
 }
 
-/// Each field of each operation is looked at: with any other type there is no signal.
+/// Each field of each operation is checked: a value of another type is refused.
 #[test]
 fn every_field_is_checked() {
     for signal in signals() {
@@ -341,7 +341,7 @@ fn any_field() -> impl Strategy<Value = Term> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// What decodes at all says the same once encoded again.
+    /// What decodes at all has the same meaning when it is encoded again.
     #[test]
     fn whatever_decodes_is_kept(
         op in 0_i64..40,

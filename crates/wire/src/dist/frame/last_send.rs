@@ -1,7 +1,7 @@
-//! The control term of the last message: a process that sends much to another repeats it, byte for byte.
+//! The control term of the last message. A process that sends many messages to another one repeats it, byte for byte.
 //!
-//! A term says where it ends. So bytes that begin with a whole control term begin with no other, and what was read
-//! from it once need not be read again.
+//! The bytes of a term determine its end. So if a frame begins with the bytes of a control term that was decoded
+//! before, that term is the control term of the frame, and need not be decoded again.
 
 use crate::{
     dist::control::{Signal, Target},
@@ -9,17 +9,17 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-/// Longer control terms are not kept. Those of two pids are shorter, whatever the names of their nodes.
+/// Longer control terms are not kept. A control term with two pids is shorter, whatever the names of their nodes.
 const CONTROL_BYTES_MAX: usize = 2304;
 
-/// What the last control term of a message said, if it is kept.
+/// The meaning of the last control term of a message, if it was kept.
 #[derive(Debug, Default)]
 pub(super) struct LastSend {
     control: Vec<u8>,
     route: Option<Route>,
 }
 
-/// From whom to whom, and whether it goes before what waits.
+/// Sender, receiver, and whether the message overtakes those that wait.
 #[derive(Debug)]
 pub(super) struct Route {
     from: Option<Pid>,
@@ -28,7 +28,7 @@ pub(super) struct Route {
 }
 
 impl LastSend {
-    /// Keeps what a control term said.
+    /// Keeps a control term and its meaning.
     pub(super) fn keep(&mut self, control: &[u8], signal: &Signal) {
         if let Signal::Send { from, to, priority, .. } = signal
             && control.len() <= CONTROL_BYTES_MAX
@@ -43,8 +43,8 @@ impl LastSend {
         }
     }
 
-    /// What `terms` say if they begin with the control term that is kept, and how long that is. They do not if it is
-    /// all there is: a message belongs to it.
+    /// The route of `terms` and the length of its control term, if `terms` begin with the kept one. `None` if nothing
+    /// follows the control term, since a message must.
     pub(super) fn find(&self, terms: &[u8]) -> Option<(&Route, usize)> {
         let route = self.route.as_ref()?;
         let len = self.control.len();
@@ -53,7 +53,7 @@ impl LastSend {
 }
 
 impl Route {
-    /// A message that goes the same way.
+    /// The signal that sends `message` on this route.
     pub(super) fn send(&self, message: Term) -> Signal {
         Signal::Send {
             from: self.from.clone(),

@@ -1,4 +1,4 @@
-//! Frames as a BEAM writes them, cut anywhere, interleaved anyhow, and false in every field.
+//! Frames as a BEAM writes them: split at any place, interleaved in any order, and with every field falsified.
 
 use super::*;
 use crate::{
@@ -51,7 +51,7 @@ fn binary(len: usize) -> Term {
     Term::Binary((0..len).map(|i| (i % 251) as u8).collect())
 }
 
-/// The bytes of a signal, in fragments if need be.
+/// The bytes of a signal, in fragments if it is long.
 fn written(flags: Flags, sequence: u64, signal: &Signal) -> Vec<u8> {
     let mut out = Vec::new();
     if let Some(mut fragments) = write_signal(&mut out, flags, sequence, signal) {
@@ -61,7 +61,7 @@ fn written(flags: Flags, sequence: u64, signal: &Signal) -> Vec<u8> {
     out
 }
 
-/// All that a reader makes of `bytes` that come in pieces of `chunk`.
+/// Everything a reader finds in `bytes`, given in pieces of `chunk` bytes.
 fn read(flags: Flags, limits: Limits, bytes: &[u8], chunk: usize) -> Result<Vec<Received>, FrameError> {
     let mut reader = Reader::new(flags, limits);
     let mut all = Vec::new();
@@ -146,7 +146,7 @@ fn without_fragments_each_term_has_its_version() {
 }
 
 #[test]
-fn every_cut_gives_the_same() {
+fn a_stream_reads_the_same_wherever_it_is_split() {
     let signals = [to_srv(Term::atom("hi")), to_srv(binary(100)), to_srv(Term::NIL)];
     for flags in [FRAGMENTING, PLAIN] {
         let mut bytes = Vec::new();
@@ -271,7 +271,7 @@ fn open_fragments_are_limited() {
     let over = [both, vec![first(3, 9, &one)]].concat();
     assert_eq!(ends(&over), Err(FrameError::Fragments));
 
-    // What is complete counts no more.
+    // A complete signal does not count any more.
     let small = to_srv(Term::atom("x"));
     let terms = terms(&small);
     let (a, b) = terms.split_at(20);
@@ -292,7 +292,7 @@ fn empty_fragments_cost_nothing() {
 }
 
 #[test]
-fn frames_are_refused_by_their_length() {
+fn a_too_long_frame_is_refused_by_its_length() {
     let limits = Limits {
         message_bytes_max: 100,
         ..Limits::default()
@@ -313,7 +313,7 @@ fn frames_are_refused_by_their_length() {
     assert_eq!(reader.next(&mut input), Ok(None));
     assert!(
         reader.partial.capacity() < 100,
-        "nothing is allocated for what was only announced"
+        "no memory is allocated for bytes that were only announced"
     );
 }
 
@@ -349,7 +349,7 @@ fn false_headers_are_refused() {
 }
 
 #[test]
-fn truncated_and_boastful_frames_are_no_signals() {
+fn truncated_frames_and_false_lengths_are_refused() {
     let signal = to_srv(Term::from((binary(3), Term::list([1000, 2000]), 1.5_f64.to_bits())));
     let data = &written(FRAGMENTING, 1, &signal)[4..];
     for len in 1..data.len() {
@@ -358,7 +358,7 @@ fn truncated_and_boastful_frames_are_no_signals() {
     for offset in 0..data.len() - 3 {
         let mut data = data.to_vec();
         data[offset..offset + 4].fill(0xFF);
-        // Ids and contents may be anything. The rest must be refused, not believed.
+        // Ids and contents may have any value. A false length must be refused.
         if let Ok(all) = read_all(FRAGMENTING, &frame(&data)) {
             assert_eq!(all.len(), 1);
         }
@@ -382,8 +382,8 @@ fn interleave(mut queues: Vec<Vec<Vec<u8>>>, picks: &[prop::sample::Index]) -> V
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Processes send at once, each in fragments of any size, with ticks between: every signal
-    /// arrives whole, those of one process in order.
+    /// Processes send at the same time, each in fragments of any size, with ticks between. Every signal arrives whole,
+    /// and the signals of one process arrive in order.
     #[test]
     fn fragments_of_many_interleave(
         sizes in prop::collection::vec(prop::collection::vec((1_usize..80, 0_usize..150), 1..4), 1..6),
@@ -443,7 +443,7 @@ proptest! {
         let _ = read(flags, Limits::default(), &bytes, chunk);
     }
 
-    /// What was read before changes nothing about what is read next, not even about the error.
+    /// Earlier frames do not change how the next frame is read, nor which error it gives.
     #[test]
     fn a_reader_reads_as_a_new_one(
         flags in prop_oneof![Just(FRAGMENTING), Just(PLAIN)],
@@ -452,7 +452,7 @@ proptest! {
         byte in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
     ) {
         let mut frames: Vec<_> = routes.iter().map(|&(from, to, size)| written(flags, 1, &sent(from, to, size))).collect();
-        // The last one again, and then with a fault.
+        // The last frame again, first as it was, then with a fault.
         let last = frames.last().unwrap()[4..].to_vec();
         frames.push(frame(&last));
         let mut fault = last[..=len.index(last.len())].to_vec();
@@ -470,7 +470,7 @@ proptest! {
         }
     }
 
-    /// One byte of a good stream is wrong: an error or another signal, never a panic.
+    /// One byte of a good stream is changed: the result is an error or another signal, not a panic.
     #[test]
     fn flipped_bytes_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let signal = to_srv(Term::from((binary(9), Term::list([1, 2]), name_of_a_node())));
@@ -482,7 +482,7 @@ proptest! {
     }
 }
 
-/// A message by one of the ways that there are.
+/// A send of a message. `to` chooses the kind of receiver, and thus the operation.
 fn sent(from: u32, to: usize, size: usize) -> Signal {
     let target = match to {
         0 => Target::Pid(pid("b@h", 5, 1)),

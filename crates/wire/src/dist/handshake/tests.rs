@@ -1,4 +1,4 @@
-//! The two machines against each other, against bytes a BEAM sends, and against bytes nobody should.
+//! Both state machines against each other, against bytes that a BEAM sends, and against bytes that no peer should send.
 
 use super::*;
 use alloc::{string::String, vec};
@@ -39,7 +39,7 @@ fn message(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u16).to_be_bytes(), body].concat()
 }
 
-/// The owner of the connection that is there hears from its peer: the other one of that name is refused, and knows why.
+/// A live node is connected. A second node with its name is refused, and the refusal says why.
 #[test]
 fn a_name_that_a_live_node_has_is_refused_by_that_name() {
     let (mut to_acceptor, mut to_initiator) = (Vec::new(), Vec::new());
@@ -63,8 +63,8 @@ fn a_name_that_a_live_node_has_is_refused_by_that_name() {
 /// How each side of a whole handshake ended.
 type Ends = (Result<Step, HandshakeError>, Result<Step, HandshakeError>);
 
-/// Runs a handshake with each side's bytes cut at every `chunk`; the acceptor says `verdict`, the
-/// initiator `go_on` if asked.
+/// Runs a handshake. The bytes of each side are split into pieces of `chunk` bytes. The acceptor answers `verdict`; the
+/// initiator answers `go_on` if asked.
 fn run(
     mut i: Initiator,
     mut to_acceptor: Vec<u8>,
@@ -145,7 +145,7 @@ fn the_bytes_are_those_of_the_manual() {
 }
 
 #[test]
-fn every_split_comes_to_the_same_end() {
+fn a_handshake_ends_the_same_wherever_it_is_split() {
     for lengths in [Lengths::Plain, Lengths::Tls] {
         for chunk in 1..64 {
             for (verdict, go_on) in [
@@ -193,7 +193,7 @@ fn bytes_behind_the_handshake_are_handed_on() {
 }
 
 #[test]
-fn a_wrong_cookie_is_no_entry() {
+fn a_wrong_cookie_is_refused() {
     let mut out = Vec::new();
     let i = initiator(Lengths::Plain, &mut out);
     let other = Cookie::new(b"Secret");
@@ -224,7 +224,7 @@ fn asked() -> (Initiator, Vec<u8>) {
     (i, to_a)
 }
 
-/// What an initiator says to an acceptor that asks `challenge` under `name` with `flags`.
+/// The result of an initiator when an acceptor sends `challenge` under `name` with `flags`.
 fn challenged(name: &str, flags: Flags, challenge: u32, outstanding: &[u32]) -> Result<Step, HandshakeError> {
     let mut out = Vec::new();
     let mut i = initiator(Lengths::Plain, &mut out);
@@ -236,12 +236,12 @@ fn challenged(name: &str, flags: Flags, challenge: u32, outstanding: &[u32]) -> 
     body.extend_from_slice(b"room for later versions");
     out.clear();
     let end = i.receive(&[message(b"sok"), message(&body)].concat(), outstanding, &mut out);
-    assert_eq!(out.is_empty(), end.is_err(), "no answer to whom we do not trust");
+    assert_eq!(out.is_empty(), end.is_err(), "an untrusted peer gets no answer");
     end
 }
 
 #[test]
-fn the_initiator_looks_at_whom_it_reached() {
+fn the_initiator_checks_which_peer_it_reached() {
     assert_eq!(challenged("b@h", Flags::VISIBLE, 1, &[2]), Ok(Step::More));
     assert_eq!(
         challenged("c@h", Flags::VISIBLE, 1, &[]),
@@ -255,7 +255,7 @@ fn the_initiator_looks_at_whom_it_reached() {
 }
 
 #[test]
-fn our_own_questions_are_not_answered() {
+fn a_challenge_of_our_own_is_not_answered() {
     assert_eq!(
         challenged("b@h", Flags::VISIBLE, 9, &[8, 9]),
         Err(HandshakeError::Reflected)
@@ -281,7 +281,7 @@ fn our_own_questions_are_not_answered() {
     }
 }
 
-/// What an acceptor makes of a first message, and what it writes.
+/// The acceptor's result for a first message, and the bytes it writes.
 fn opened(body: &[u8]) -> (Result<Step, HandshakeError>, Vec<u8>) {
     let mut out = Vec::new();
     let end = acceptor(Lengths::Plain).receive(&message(body), &[], &mut out);
@@ -297,7 +297,7 @@ fn name_message(name: &str, flags: Flags) -> Vec<u8> {
 }
 
 #[test]
-fn the_acceptor_turns_away_who_cannot_be_served() {
+fn the_acceptor_refuses_peers_that_it_cannot_serve() {
     let not_allowed = message(b"snot_allowed");
     let old = opened(b"n\0\x05\0\0\0\0a@h");
     assert_eq!(old, (Err(HandshakeError::OldPeer), not_allowed.clone()));
@@ -315,7 +315,7 @@ fn the_acceptor_turns_away_who_cannot_be_served() {
 }
 
 #[test]
-fn bytes_out_of_turn_end_it() {
+fn bytes_out_of_turn_end_the_handshake() {
     let (mut to_a, mut to_i) = (Vec::new(), Vec::new());
     let _ = initiator(Lengths::Plain, &mut to_a);
     to_a.push(0);
@@ -332,7 +332,7 @@ fn bytes_out_of_turn_end_it() {
 }
 
 #[test]
-fn nobody_waits_for_an_endless_message() {
+fn a_too_long_message_is_refused_by_its_length() {
     let mut out = Vec::new();
     let long = acceptor(Lengths::Plain).receive(&[0xFF; 4], &[], &mut out);
     assert_eq!(long, Err(HandshakeError::TooLong(0xFFFF)));
@@ -346,7 +346,7 @@ fn nobody_waits_for_an_endless_message() {
     assert_eq!(over, Err(HandshakeError::TooLong(u32::from(limit) + 1)));
 }
 
-/// Both nodes dial each other: each is acceptor of one attempt and initiator of the other.
+/// Both nodes dial each other: each is the acceptor of one attempt and the initiator of the other.
 #[test]
 fn simultaneous_connects_leave_one_connection() {
     let peer = |name: &str| Peer {
@@ -437,7 +437,7 @@ fn good_messages() -> Vec<(bool, Vec<u8>)> {
     ]
 }
 
-/// Plays the good messages, with message `at` replaced, to fresh machines; whether both ended well.
+/// Plays the good messages to new machines, with message `at` replaced. Returns whether both sides were established.
 fn succeeds_with(at: usize, body: &[u8]) -> bool {
     let mut out = Vec::new();
     let mut i = initiator(Lengths::Plain, &mut out);
@@ -461,7 +461,7 @@ fn succeeds_with(at: usize, body: &[u8]) -> bool {
 }
 
 #[test]
-fn truncated_and_boastful_messages_fail() {
+fn truncated_messages_and_false_lengths_fail() {
     for (at, (_, good)) in good_messages().into_iter().enumerate() {
         assert!(succeeds_with(at, &good));
         for len in 0..good.len() {
@@ -470,8 +470,8 @@ fn truncated_and_boastful_messages_fail() {
         for offset in 0..good.len().saturating_sub(1) {
             let mut body = good.clone();
             body[offset..offset + 2].fill(0xFF);
-            // Flags and creations may be anything; the point is that nothing panics and that a
-            // name with a false length is no name.
+            // Flags and creations may have any value. The test is that nothing panics, and that a name with a false
+            // length is refused.
             let ended = succeeds_with(at, &body);
             let name_len = match at {
                 0 => offset == 13,
@@ -507,7 +507,7 @@ proptest! {
         }
     }
 
-    /// Messages of the right shape with anything inside: only the right digests get through.
+    /// Messages of the right shape with any content: only the right digests succeed.
     #[test]
     fn no_forged_message_establishes(
         at in 0_usize..5,
@@ -518,7 +518,7 @@ proptest! {
         const ACK: usize = 4;
         let (_, good) = good_messages().swap_remove(at);
         let mut body = good.clone();
-        // The challenge of a reply is the initiator's choice; what follows is its proof.
+        // The initiator may put any challenge into its reply. Its proof is in the bytes after the challenge.
         let start = if at == REPLY { offset + 5 } else { offset };
         for (slot, byte) in body.iter_mut().skip(start).zip(&bytes) {
             *slot = *byte;
