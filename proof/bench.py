@@ -296,15 +296,15 @@ def _page(results: Results, misses: list[str], binary: Path, command: list[str])
     goals = "\n".join(f"- missed: {miss}" for miss in misses) or "All goals are met."
     return f"""# Benchmarks
 
-Written by:
+This page is written by:
 
     {" ".join(command)}
 
-One machine runs the servers and the load generator (`redis-benchmark`, {CLIENTS} connections,
-{VALUE_BYTES}-byte values, {KEYS:,} random keys). The servers take turns, each figure is the median
-of all rounds. No server persists anything; apart from that all have their defaults. *CPU* is the
-server's own time per operation, of all nodes together; *ratio* is to {BASE} in the same run, and
-above 1 is better everywhere but for memory.
+One machine runs the servers and the load generator (`redis-benchmark`: {CLIENTS} connections,
+{VALUE_BYTES}-byte values, {KEYS:,} random keys). The servers take turns, and each figure is the median
+of all rounds. No server writes to disk; all other settings are the defaults. *CPU* is the CPU time of
+the server per operation, summed over all its nodes. *Ratio* compares the figure before it with {BASE} in
+the same run: above 1, the server is better than {BASE}. For memory, below 1 is better.
 
 {_machine(binary)}
 
@@ -312,8 +312,8 @@ above 1 is better everywhere but for memory.
 
 {_operation_table(results)}
 
-`{TRIO}` writes every value to {CLUSTER_NODES} replicas and acknowledges when all have it; the
-three nodes share the machine with the load generator.
+`{TRIO}` writes every value to {CLUSTER_NODES} replicas and acknowledges a write when all of them have
+it. The three nodes and the load generator share the machine.
 
 ## Memory
 

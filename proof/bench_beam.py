@@ -322,17 +322,17 @@ def _section(results: Results, misses: list[str], command: list[str]) -> str:
     goals = "\n".join(f"- missed: {miss}" for miss in misses) or "All goals of this section are met."
     return f"""{HEADING}
 
-Written by:
+This section is written by:
 
     {" ".join(command)}
 
-Two nodes of a kind on the machine above ({os.cpu_count()} cores, shared by both), connected over
-loopback; messages, requests and answers are binaries of {PAYLOAD_BYTES} bytes. All have their defaults: an
-Erlang node as many schedulers as there are cores, a salp node one thread, and a pool of the program's
-for its async processes. A call is `gen_server:call` to a server that echoes; messages go to
-one process, and count when it has them. *CPU* is user and system time per operation of the node that
-begins it and of the other. Ratios are to the same work between two nodes of that OTP in the same run,
-and above 1 is better: of operations per second, and of the CPU time of both nodes.
+Two nodes run on the machine above and share its {os.cpu_count()} cores; they are connected over loopback.
+Messages, requests and answers are binaries of {PAYLOAD_BYTES} bytes. All settings are the defaults: an Erlang node
+has one scheduler for each core; a salp node has one thread, and runs async processes on the threads of
+the program. A call is `gen_server:call` to a server that returns its argument. Messages go to one
+process, and a message counts when the process has received it. *CPU* is user and system time per
+operation: of the node that begins the operation + of the other node. Ratio = salp ÷ that OTP in the same
+run, for throughput and for the CPU time of both nodes; above 1, salp is better.
 
 {_table(results)}
 
