@@ -2,10 +2,10 @@
 
     python3 -m proof.delay MILLISECONDS PROOF_ADDRESS LINK:LINK...
 
-Each pair of links belongs to one node: the first link is the node's, the second leads to the bridge. A frame from a node
-waits MILLISECONDS, unless it goes to the address of the proof. A frame to a node passes at once, because the link of its
-sender has delayed it already. Frames carry the header with the work that is left to a network card (`PACKET_VNET_HDR`),
-so this program changes no checksums and no lengths.
+Each pair of links belongs to one node: the first link is the node's, the second leads to the bridge. A frame from a
+node waits MILLISECONDS, unless it goes to the address of the proof. A frame to a node passes at once, because the link
+of its sender has delayed it already. Frames carry the header with the work that is left to a network card
+(`PACKET_VNET_HDR`), so this program changes no checksums and no lengths.
 """
 
 from __future__ import annotations

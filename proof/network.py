@@ -1,8 +1,8 @@
 """The network of the nodes: all nodes on the loopback address, or each node in its own network namespace.
 
-The namespaces are connected by one bridge. So the proof reaches every node, and can still drop the packets from one node
-to another. A blocked link is an element of an nftables set, so one short command blocks or opens it. This needs root,
-iproute2 and nftables; `Namespaces.unavailable` says what is missing.
+The namespaces are connected by one bridge. So the proof reaches every node, and can still drop the packets from one
+node to another. A blocked link is an element of an nftables set, so one short command blocks or opens it. This needs
+root, iproute2 and nftables; `Namespaces.unavailable` says what is missing.
 
 Loss and delay concern only packets between nodes: the proof reaches every node without them. Loss is an nftables rule
 that drops packets at random. Delay is a program of ours (`proof/delay.py`), because many kernels lack netem.

@@ -5,9 +5,10 @@ Processes of the Erlang nodes register global names (their own, and names that o
 groups, monitor, link to and call processes of the salp nodes, and are killed at random.
 
 1. Links are blocked for less and for more than the tick time, and members are killed, stopped and paused. Then all
-faults end and the load ends. Within `SETTLE_S` all members must agree (`proof.agreement`), and no lock, name or group
-member of the load may be left. 2. All connections are closed and made again, and the load runs without faults. When it
-has ended, no monitor and no link of the load may be left either.
+   faults end and the load ends. Within `SETTLE_S` all members must agree (`proof.agreement`), and no lock, name or group
+   member of the load may be left.
+2. All connections are closed and made again, and the load runs without faults. When it has ended, no monitor and no
+   link of the load may be left either.
 
 Monitors are not counted after the first part, because OTP leaves some: if a process of an Erlang node makes a monitor
 while the connection is being made, the monitor stays after the end of the process, until the connection ends. This is
