@@ -1,6 +1,7 @@
-"""Earlier faults that Redis users found: each case asks real nodes, and one line says whether the answer is correct.
+"""What Redis users tripped over once: each case asks real nodes, and a line says whether the answer is right.
 
-The right answer is either written here, or the answer of a redis-server in cluster mode, if one is installed.
+Some answers are fixed, as a client sees them. Others are compared with a redis-server in cluster mode that is asked the
+same, where one is installed.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from proof.resp import Client, DeadlineExceeded, Reply, ReplyError, encode
 from proof.run import Run
 
 EXACT_MAX = 1 << 53
-"""Integers below this are exact as doubles. Clients in JavaScript keep cursors as doubles."""
+"""Integers below it are exact as doubles, which clients in JavaScript keep cursors in."""
 LOADED = 30_000
 TOLD_S = 2.0
-"""The nodes report their numbers of keys to each other within this time, in seconds."""
+"""Within this time the nodes tell each other how many keys they have."""
 PATIENCE_S = 60.0
 VALUE = b"w" * (100 << 10)
 PIPELINED = 100
 
 Case = Callable[[Cluster], str]
-"""Returns what is wrong, or nothing."""
+"""Says what is wrong, or nothing."""
 
 
 def redis_clients(run: Run) -> None:
-    """Runs all cases, one after the other, on one cluster of three nodes."""
+    """All cases, one after the other, on one cluster of three nodes."""
     cases: dict[str, Case] = {
         "no error within an array": _error_in_array,
         "what is refused is not half done": _half_done,
@@ -79,7 +80,7 @@ def _words(line: str) -> list[str]:
 
 
 def _asked(client: Client, *lines: str) -> list[Reply]:
-    """Sends requests in one pipeline, each written as a line of words, and returns the replies."""
+    """The replies to requests, each a line of words, that are sent in one pipeline."""
     return client.pipeline([_words(line) for line in lines])
 
 
@@ -91,7 +92,7 @@ def _is_error(reply: Reply, start: str = "") -> bool:
 
 
 def _error_in_array(cluster: Cluster) -> str:
-    """A key that is too long is refused, and the whole request with it."""
+    """A key that is too long is refused, and with it the request."""
     long = "k" * 70_000
     with cluster.nodes[0].client() as client:
         for request in (f"MGET a {long} b", f"MGET {long}", f"EXISTS a {long}", f"TOUCH {long} a"):
@@ -114,7 +115,7 @@ def _half_done(cluster: Cluster) -> str:
 
 
 def _multi(cluster: Cluster) -> str:
-    """Sends the requests in one write, and in one write for each."""
+    """In one write, and in one write for each request."""
     requests = ("MULTI", "INCR tx", "SET tx 5", "FLUSHALL", "NOSUCH", "EXEC", "GET tx")
     with cluster.nodes[0].client() as client:
         client.call("SET", "tx", "0")
@@ -157,7 +158,7 @@ def _random_key(cluster: Cluster) -> str:
 
 
 def _scanned(client: Client, *options: str | int) -> Iterator[tuple[int, list[Reply]]]:
-    """The cursors and keys of a scan, one call after the other."""
+    """Cursors and keys of a scan, call by call."""
     cursor = b"0"
     while True:
         reply = client.call("SCAN", cursor, *options)
@@ -169,7 +170,7 @@ def _scanned(client: Client, *options: str | int) -> Iterator[tuple[int, list[Re
 
 
 def _load(client: Client) -> None:
-    """Writes into a cluster whose nodes report it as empty."""
+    """Into a cluster whose nodes know that it is empty."""
     client.call("FLUSHALL")
     time.sleep(TOLD_S)
     client.pipeline([["SET", f"load:{number}", "v"] for number in range(LOADED)])
@@ -326,7 +327,7 @@ def _each_key_once(cluster: Cluster) -> str:
 
 
 def _any_address(cluster: Cluster) -> str:
-    """Two nodes; the second has no Redis port."""
+    """Two nodes, of which the second takes no Redis clients."""
     first, second = cluster.add(), cluster.add()
     first.resp_listener, second.resp_listener = f"0.0.0.0:{first.resp_port}", "off"
     first.start(options=["--insecure"])
@@ -388,7 +389,7 @@ SAME: Sequence[str] = (
     "MULTI x",
     "COMMAND INFO nosuch",
 )
-"""Requests that salp answers as a redis-server in cluster mode does, in this order."""
+"""Requests that salp answers as redis-server in cluster mode does, in this order."""
 
 
 def _compare(run: Run, node: Node) -> None:
@@ -402,8 +403,8 @@ def _compare(run: Run, node: Node) -> None:
             wanted, got = str(_asked(theirs, line)[0]), str(_asked(ours, line)[0])
             if wanted != got:
                 different.append(f"{line}: {got}, and redis-server: {wanted}")
-    run.report.step(f"{'WRONG' if different else 'right'}  {len(SAME)} replies compared with redis-server")
-    run.report.check_none("replies equal those of redis-server", different)
+    run.report.step(f"{'WRONG' if different else 'right'}  {len(SAME)} replies beside those of redis-server")
+    run.report.check_none("replies are those of redis-server", different)
 
 
 @contextmanager
