@@ -1,9 +1,10 @@
-"""What the members of a mesh must agree on once it is at rest, and what must be left of nobody's work.
+"""Checks that the members of a mesh agree when the load has ended, and that nothing is left behind.
 
-Each check takes what all members said (`proof/beam/mesh.erl` has the shape; salp nodes are asked by a BEAM, and their
-tables are read from `/metrics`) and returns what is wrong, as lines. The known set of a BEAM member is one process,
-its *keeper*: it has the global name `{known, NODE}`, is twice in the group `known` of scope `pg` and once of scope
-`mesh`, and watches each salp node and is linked to it.
+Each check takes the reports of all members and returns one line for each fault. `proof/beam/mesh.erl` defines the form
+of a report. An Erlang node asks the salp nodes, and their tables are read from `/metrics`.
+
+One process of each Erlang member goes on, its *keeper*. It has the global name `{known, NODE}`. It is in the group
+`known`, twice in scope `pg` and once in scope `mesh`. It monitors the store of each salp node and is linked to it.
 """
 
 from __future__ import annotations
@@ -14,34 +15,34 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 Facts: TypeAlias = "dict[str, dict[str, Any]]"
-"""By member. Those of a BEAM have a `keeper`; those of a salp node have `tables`."""
+"""Reports by member. The report of an Erlang node has a `keeper`; the report of a salp node has `tables`."""
 
 SAMPLE = re.compile(r'^salp_(\w+?)(?:\{peer="([^"]*)"\})? (\d+)$', re.MULTILINE)
 
 
 def tables_of(metrics: str) -> dict[str, int]:
-    """The counts of `/metrics` that speak of processes: by name, or `name peer`."""
+    """The counts in `/metrics` that concern processes, by `name` or `name peer`."""
     return {f"{name} {peer}".rstrip(): int(value) for name, peer, value in SAMPLE.findall(metrics)}
 
 
 def nodes(facts: Facts) -> list[str]:
-    """Everybody is connected to everybody."""
+    """Each member is connected to all others."""
     return _differing(facts, "nodes", lambda member: sorted(set(facts) - {member}))
 
 
 def known(facts: Facts) -> list[str]:
-    """Everybody is in one partition of `global`."""
+    """All members are in one partition of `global`."""
     return _differing(facts, "known", lambda member: sorted(set(facts) - {member}))
 
 
 def names(facts: Facts) -> list[str]:
-    """There are the names of the known sets and no others, and all say the same of each as its owner."""
+    """Only the names of the keepers exist, and all members report the same owner for each."""
     expected = {f"{{known,'{beam}'}}": facts[beam]["keeper"] for beam in _beams(facts)}
     return _differing(facts, "names", lambda _: expected)
 
 
 def groups(facts: Facts) -> list[str]:
-    """The same for the members of the groups, each as often as it joined; a salp node has the scope `pg` alone."""
+    """The same for the members of groups, each as often as it joined. A salp node has the scope `pg` only."""
     keepers = [facts[beam]["keeper"] for beam in _beams(facts)]
     of_pg = {"{pg,known}": sorted(2 * keepers)}
     of_both = {**of_pg, "{mesh,known}": sorted(keepers)}
@@ -49,19 +50,19 @@ def groups(facts: Facts) -> list[str]:
 
 
 def locks(facts: Facts) -> list[str]:
-    """Nobody has a lock of `global` set."""
+    """No process holds a lock of `global`."""
     beams = [f"{beam} has the lock {lock}" for beam in _beams(facts) for lock in facts[beam]["locks"]]
     salps = [(salp, facts[salp]["tables"]["global_locks"]) for salp in _salps(facts)]
     return beams + [f"{salp} has {count} locks" for salp, count in salps if count]
 
 
 def load(facts: Facts) -> list[str]:
-    """The load is over: what follows is a check of what it left."""
+    """The load has ended; the later checks look for what it left behind."""
     return [f"{beam} runs {facts[beam]['load']} processes of the load" for beam in _beams(facts) if facts[beam]["load"]]
 
 
 def monitors(facts: Facts) -> list[str]:
-    """Of monitors between nodes there are those that the known sets, `global` and `pg` need."""
+    """Between nodes there are only the monitors that the keepers, `global` and `pg` need."""
     return [
         *_differing(_only(facts, _beams(facts)), "monitors", lambda beam: _watched_by(facts, beam)),
         *_differing(_only(facts, _beams(facts)), "watchers", lambda beam: _watchers_of(facts, beam)),
@@ -70,7 +71,7 @@ def monitors(facts: Facts) -> list[str]:
 
 
 def links(facts: Facts) -> list[str]:
-    """Of links between nodes there are those of the known sets."""
+    """Between nodes there are only the links of the keepers."""
     expected = sorted(f"{{mesh_keeper,'{salp}'}}" for salp in _salps(facts))
     return [
         *_differing(_only(facts, _beams(facts)), "links", lambda _: expected),
@@ -79,7 +80,7 @@ def links(facts: Facts) -> list[str]:
 
 
 def tables(facts: Facts) -> list[str]:
-    """A salp node runs nothing for the others and waits for nothing; it monitors the holders of names, and scopes."""
+    """A salp node has no call under way, and monitors only the holders of names and the scopes of groups."""
     beams, salps = _beams(facts), _salps(facts)
     expected = {"global_names": len(beams), "calls": 0, "monitors": len(beams) + len(facts) - 1}
     own = [
@@ -97,26 +98,26 @@ def tables(facts: Facts) -> list[str]:
 
 
 def alternation(facts: Facts) -> list[str]:
-    """At each BEAM `nodeup` and `nodedown` of a peer came in turns."""
+    """At each Erlang node, `nodeup` and `nodedown` of a peer alternate."""
     return [f"{beam} saw {fault}" for beam in _beams(facts) for fault in facts[beam]["events"]["faults"]]
 
 
 CHECKS: dict[str, Callable[[Facts], list[str]]] = {
-    "everybody is connected to everybody": nodes,
-    "all are of one partition": known,
-    "all have the same names": names,
-    "all have the same members of groups": groups,
+    "each member is connected to all others": nodes,
+    "all members are in one partition of global": known,
+    "the global names are the same": names,
+    "the members of groups are the same": groups,
     "no lock is left": locks,
-    "the load is over": load,
+    "the load has ended": load,
     "no monitor is left": monitors,
     "no link is left": links,
-    "no other entry is left at salp": tables,
+    "no other entry is left at the salp nodes": tables,
     "nodeup and nodedown alternate": alternation,
 }
 
 
 def faults(facts: Facts) -> dict[str, list[str]]:
-    """What each check finds; those that find nothing are not there."""
+    """The findings of each check that finds something."""
     found = {name: check(facts) for name, check in CHECKS.items()}
     return {name: lines for name, lines in found.items() if lines}
 
@@ -134,7 +135,7 @@ def _only(facts: Facts, members: list[str]) -> Facts:
 
 
 def _watched_by(facts: Facts, beam: str) -> list[str]:
-    """The keeper watches the salp nodes; `global` the other keepers, by their names; a scope those of the peers."""
+    """The keeper monitors the salp nodes, `global` the other keepers, and a scope the scopes of peers."""
     others = [other for other in _beams(facts) if other != beam]
     pairs = [("mesh_keeper", salp) for salp in _salps(facts)]
     pairs += [("global_name_server", other) for other in others]
@@ -143,7 +144,7 @@ def _watched_by(facts: Facts, beam: str) -> list[str]:
 
 
 def _watchers_of(facts: Facts, beam: str) -> list[str]:
-    """Each node watches the keeper for its name, and its scopes watch ours."""
+    """Each node monitors the keeper because of its name, and the scopes of each node monitor the scopes of this one."""
     others = [other for other in _beams(facts) if other != beam]
     pairs = [(target, other) for target in ("mesh_keeper", "pg") for other in facts if other != beam]
     pairs += [("mesh", other) for other in others]
@@ -151,7 +152,7 @@ def _watchers_of(facts: Facts, beam: str) -> list[str]:
 
 
 def _counts(facts: Facts, table: str, expected: Callable[[str], int]) -> list[str]:
-    """Compares a table of the salp nodes that has a count for each peer."""
+    """Compares a table of the salp nodes that has one count for each peer."""
     return [
         f"{salp} has {table} of {peer}: {count}, not {expected(peer)}"
         for salp in _salps(facts)
@@ -171,7 +172,7 @@ def _differing(facts: Facts, what: str, expected: Callable[[str], Any]) -> list[
 
 
 def _difference(seen: Any, expected: Any) -> str:
-    """Of long lists and tables only what differs."""
+    """Only the differences of long lists and tables."""
     if isinstance(seen, dict):
         seen, expected = ([f"{key}: {value}" for key, value in sorted(all_.items())] for all_ in (seen, expected))
     more, fewer = Counter(seen) - Counter(expected), Counter(expected) - Counter(seen)

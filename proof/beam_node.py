@@ -1,6 +1,6 @@
-"""Starts `erl` as a member of a mesh, breaks it, and asks it what it sees.
+"""Starts `erl` as a member of a mesh, breaks it, and asks what it sees.
 
-Each runs the program `proof/beam/mesh.erl`, which says what it can be told. A member has the verbs of
+Each `erl` runs the program `proof/beam/mesh.erl`, which lists its commands. A member has the same methods as
 `proof.cluster.Node`.
 """
 
@@ -23,21 +23,21 @@ PROGRAM = ROOT / "proof" / "beam" / "mesh.erl"
 START_S = 20.0
 ANSWER_S = 15.0
 TICK_S = 4
-"""The tick time of all members: a cut is noticed within 5 s."""
+"""The tick time of all members: a lost connection is noticed within 5 s."""
 
 
 class NoAnswer(ConnectionError):
-    """The member was asked and did not answer, or answered with an error."""
+    """The member did not answer, or answered with an error."""
 
 
 def unavailable() -> str | None:
-    """Why no member can run here, or None if one can."""
+    """Why no member can run on this machine, or None if one can."""
     missing = [tool for tool in ("erl", "erlc", "epmd") if shutil.which(tool) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
 def newer_erl() -> str | None:
-    """The `erl` of OTP 28, if it can be had."""
+    """The `erl` of OTP 28, or None if it cannot be fetched."""
     done = subprocess.run([ROOT / "script" / "otp28"], capture_output=True, text=True, timeout=120)
     return done.stdout.strip() or None if done.returncode == 0 else None
 
@@ -48,7 +48,7 @@ def compile_program(folder: Path) -> None:
 
 
 class Beam:
-    """One `erl`, which may be started and ended many times under the same name."""
+    """One `erl`, which can be started and ended several times under the same name."""
 
     def __init__(
         self, network: Loopback | Namespaces, index: int, erl: str, folder: Path, environment: dict[str, str]
@@ -66,7 +66,7 @@ class Beam:
         self._mapper: subprocess.Popen[bytes] | None = None
 
     def start(self, cookie: str, salps: list[str], beams: list[str]) -> None:
-        """Starts the process, and a port mapper where it lives; does not wait."""
+        """Starts the process and a port mapper in its namespace, and does not wait."""
         if self._mapper is None:
             port = self._environment["ERL_EPMD_PORT"]
             self._mapper = self._run(["epmd", "-port", port], subprocess.DEVNULL)
@@ -78,11 +78,11 @@ class Beam:
 
     @property
     def running(self) -> bool:
-        """Whether the process exists, be it paused."""
+        """Whether the process exists. It may be paused."""
         return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
-        """Ends the process as a power cut would."""
+        """Kills the process, as a power failure would."""
         self._signal(signal.SIGKILL)
 
     def terminate(self) -> None:
@@ -90,7 +90,7 @@ class Beam:
         self.tell("stop")
 
     def pause(self) -> None:
-        """Stops the process where it stands; its sockets stay open."""
+        """Pauses the process (SIGSTOP); its sockets stay open."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -98,7 +98,7 @@ class Beam:
         self._signal(signal.SIGCONT)
 
     def wait_ready(self) -> None:
-        """Waits until it takes commands."""
+        """Waits until it accepts commands."""
         wait_for(f"{self.name} to take commands", self._answers, START_S)
 
     def tell(self, command: str) -> Any:

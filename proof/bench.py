@@ -3,10 +3,10 @@
     python3 -m proof.bench
     python3 -m proof.bench --rounds 7 --write docs/benchmarks.md --gate
 
-Wall-clock numbers of a shared machine mean little by themselves. So the servers take turns within
-every round, each figure is the median of all rounds, and what counts are ratios and the server's
-CPU time per operation. Nobody is crippled: all servers have their defaults, without persistence.
-With --gate the exit code is 1 if a ratio misses its goal.
+Wall-clock times on a shared machine say little. So the servers take turns within every round, each
+figure is the median of all rounds, and the goals are about ratios and about the server's CPU time per
+operation. All servers run with their defaults, without persistence. With --gate the exit code is 1 if
+a ratio misses its goal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from proof.resp import Client
 CLIENTS = 50
 VALUE_BYTES = 64
 KEYS = 100_000
-"""The keys of the throughput runs are drawn from so many."""
+"""How many different keys the throughput runs use."""
 DEPTHS = (1, 16, 64)
 OPERATIONS = ("SET", "GET")
 MEMORY_KEYS = 1_000_000
@@ -54,7 +54,7 @@ TRIO = "salp, 3 nodes"
 
 @dataclass(frozen=True)
 class Server:
-    """Something that speaks RESP, and the processes whose CPU time it costs."""
+    """One server or cluster that speaks RESP, and its processes, whose CPU time is measured."""
 
     name: str
     port: int
@@ -78,7 +78,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio to the base that must be reached; both are stated so that more is better."""
+    """The least ratio of a server to its base. Both are measured so that more is better."""
 
     server: str
     base: str
@@ -102,7 +102,7 @@ Key = tuple[str, str, int]
 
 
 class Results:
-    """All samples, and what they come to."""
+    """All samples, and the figures computed from them."""
 
     def __init__(self) -> None:
         self._samples: dict[Key, list[Sample]] = {}
@@ -110,7 +110,7 @@ class Results:
         """Bytes per key of each server."""
 
     def add(self, key: Key, sample: Sample) -> None:
-        """Takes in one run."""
+        """Adds the samples of one run."""
         self._samples.setdefault(key, []).append(sample)
 
     def servers(self) -> list[str]:
@@ -130,7 +130,7 @@ class Results:
 
 
 def main(arguments: list[str]) -> int:
-    """Measures, prints and perhaps writes the page; returns the exit code."""
+    """Measures, prints the page, writes it if asked to, and returns the exit code."""
     options = _parser().parse_args(arguments)
     # Unwinding ends the servers; dying at once would leave them behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
@@ -158,7 +158,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _redis_likes() -> list[tuple[str, str]]:
-    """The servers to compare with, as far as they are installed."""
+    """The installed servers to compare with."""
     found = [(BASE, shutil.which("redis-server")), ("valkey", shutil.which("valkey-server"))]
     return [(name, path) for name, path in found if path]
 
@@ -198,7 +198,7 @@ def _answers(port: int) -> bool:
 
 
 def _measure_all(servers: Sequence[Server], options: argparse.Namespace, results: Results) -> None:
-    """Every round asks the same of every server, each round beginning with another one."""
+    """Each round measures the same operations on each server, and begins with a different server."""
     for number in range(options.rounds):
         turn = number % len(servers)
         for depth in DEPTHS:
@@ -227,7 +227,7 @@ def _measure(server: Server, operation: str, depth: int, count: int) -> Sample:
 
 
 def _measure_memory(binary: Path, count: int, results: Results) -> None:
-    """Fresh servers, so that nobody pays or profits for what came before."""
+    """Starts new servers, so that earlier work does not change the figures."""
     with _salp(binary, 1, SINGLE) as server:
         results.memory[server.name] = _bytes_per_key(server, count)
     for name, path in _redis_likes():
@@ -248,7 +248,7 @@ def _bytes_per_key(server: Server, count: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time; the fields are counted behind the name, which may have spaces."""
+    """User and system time. The fields are counted after the name, because the name may contain spaces."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
@@ -257,7 +257,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def write_section(path: Path, heading: str, section: str) -> None:
-    """Puts a section into a page: in place of the one with that heading, or at the end."""
+    """Replaces the section with that heading in a page, or appends it."""
     page = path.read_text() if path.exists() else ""
     start = page.find(f"\n{heading}\n")
     if start < 0:
@@ -269,7 +269,7 @@ def write_section(path: Path, heading: str, section: str) -> None:
 
 
 def _write_page(path: Path, page: str) -> None:
-    """Writes the page, and keeps the sections that others put behind its last one."""
+    """Writes the page, and keeps the sections that other programs appended to it."""
     old = path.read_text() if path.exists() else ""
     _, _, behind = old.partition(f"\n{LAST_HEADING}\n")
     _, heading, others = behind.partition("\n## ")
@@ -296,15 +296,15 @@ def _page(results: Results, misses: list[str], binary: Path, command: list[str])
     goals = "\n".join(f"- missed: {miss}" for miss in misses) or "All goals are met."
     return f"""# Benchmarks
 
-Written by:
+This page is written by:
 
     {" ".join(command)}
 
-One machine runs the servers and the load generator (`redis-benchmark`, {CLIENTS} connections,
-{VALUE_BYTES}-byte values, {KEYS:,} random keys). The servers take turns, each figure is the median
-of all rounds. No server persists anything; apart from that all have their defaults. *CPU* is the
-server's own time per operation, of all nodes together; *ratio* is to {BASE} in the same run, and
-above 1 is better everywhere but for memory.
+One machine runs the servers and the load generator (`redis-benchmark`: {CLIENTS} connections,
+{VALUE_BYTES}-byte values, {KEYS:,} random keys). The servers take turns, and each figure is the median
+of all rounds. No server writes to disk; all other settings are the defaults. *CPU* is the CPU time of
+the server per operation, summed over all its nodes. *Ratio* compares the figure before it with {BASE} in
+the same run: above 1, the server is better than {BASE}. For memory, below 1 is better.
 
 {_machine(binary)}
 
@@ -312,8 +312,8 @@ above 1 is better everywhere but for memory.
 
 {_operation_table(results)}
 
-`{TRIO}` writes every value to {CLUSTER_NODES} replicas and acknowledges when all have it; the
-three nodes share the machine with the load generator.
+`{TRIO}` writes every value to {CLUSTER_NODES} replicas and acknowledges a write when all of them have
+it. The three nodes and the load generator share the machine.
 
 ## Memory
 

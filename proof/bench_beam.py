@@ -4,11 +4,11 @@
     python3 -m proof.bench_beam
     python3 -m proof.bench_beam --rounds 7 --write docs/benchmarks.md --gate
 
-Two nodes of each kind run at the same time: `crates/server/examples/node_speed.rs`, and
-`proof/beam/speed.erl` under every OTP there is. They do the same things in turns, one pair at a
-time, every round beginning with another pair; each figure is the median of all rounds. All have
-their defaults, and the same payload; what counts are ratios within the run, and CPU time. With
---gate the exit code is 1 if a ratio misses its goal.
+Two nodes of each kind run at the same time: `crates/server/examples/node_speed.rs` for salp, and
+`proof/beam/speed.erl` for each installed OTP. The pairs do the same work, one pair at a time, and
+each round begins with a different pair. Each figure is the median of all rounds. All nodes run with
+their defaults and the same payload. The goals are about ratios within one run. With --gate the exit
+code is 1 if a ratio misses its goal.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ CALLERS = 50
 
 @dataclass(frozen=True)
 class Work:
-    """Something that one node does to another."""
+    """One kind of work between two nodes."""
 
     name: str
     word: str
-    """What the programs call it."""
+    """Its name in the commands of the programs."""
     many: int
     count: int
 
@@ -60,13 +60,13 @@ WORKS = (CALL, CALLS, SEND, SENDS)
 
 
 def by_async(work: Work) -> Work:
-    """The same by async processes, which only salp has."""
+    """Its name if async processes do the work, which only salp has."""
     return Work(work.name, f"async-{work.word}", work.many, work.count)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Who does what to whom; `base` is the pair that its ratios are to."""
+    """Which node does which work to which other node. `base` is the pair to compare with."""
 
     work: Work
     source: str
@@ -75,7 +75,7 @@ class Pair:
 
     @property
     def label(self) -> str:
-        """How the table names it."""
+        """Its label in the table."""
         kind = ", async" if self.work.word.startswith("async") else ""
         return f"{self.source} → {self.target}{kind}"
 
@@ -92,7 +92,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio of operations per second that must be reached, whatever the OTP."""
+    """The least ratio of operations per second, for every OTP."""
 
     work: Work
     source: str
@@ -111,7 +111,7 @@ GOALS = (
 
 @dataclass
 class Program:
-    """A node that obeys lines."""
+    """A node that takes commands, one on each line."""
 
     name: str
     process: subprocess.Popen[str]
@@ -122,7 +122,7 @@ class Program:
         return bench.cpu_seconds(self.process.pid)
 
     def read(self) -> str:
-        """Its next line. Raises if it ended."""
+        """The next line that it prints. Raises if the node has ended."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -130,7 +130,7 @@ class Program:
         return line.strip()
 
     def order(self, line: str) -> float:
-        """Has it do something; the seconds it took."""
+        """Sends a command and returns the seconds it took."""
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
@@ -147,7 +147,7 @@ Results = dict[Pair, list[Sample]]
 
 
 def main(arguments: list[str]) -> int:
-    """Measures, prints and perhaps writes the section; returns the exit code."""
+    """Measures, prints the section, writes it if asked to, and returns the exit code."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     # A measurement that hangs ends the run, and with it all programs.
@@ -188,7 +188,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _pairs(releases: list[str]) -> list[Pair]:
-    """All that is measured, each base first. The same work between BEAMs is measured once."""
+    """All pairs to measure, each base first. The same work between two Erlang nodes is measured once."""
     found = []
     for work in WORKS:
         for otp in releases:
@@ -219,7 +219,7 @@ def _measure(pair: Pair, kinds: dict[str, list[Program]], scale: float) -> Sampl
 
 
 def _releases() -> dict[str, str]:
-    """The `erl` of every OTP there is, the installed one first: its compiler is used for all."""
+    """The `erl` of each available OTP, the installed one first: its compiler is used for all."""
     found = {}
     installed = shutil.which("erl")
     if installed:
@@ -285,7 +285,7 @@ def _cpu_us(samples: list[Sample]) -> float:
 
 
 def _speed_ratio(results: Results, pair: Pair, otp: str) -> float:
-    """How many times as many operations a second as that OTP with itself."""
+    """Operations per second, divided by those between two nodes of that OTP."""
     base = results.get(_base(pair, otp))
     if not base:
         return float("nan")
@@ -322,17 +322,17 @@ def _section(results: Results, misses: list[str], command: list[str]) -> str:
     goals = "\n".join(f"- missed: {miss}" for miss in misses) or "All goals of this section are met."
     return f"""{HEADING}
 
-Written by:
+This section is written by:
 
     {" ".join(command)}
 
-Two nodes of a kind on the machine above ({os.cpu_count()} cores, shared by both), connected over
-loopback; messages, requests and answers are binaries of {PAYLOAD_BYTES} bytes. All have their defaults: an
-Erlang node as many schedulers as there are cores, a salp node one thread, and a pool of the program's
-for its async processes. A call is `gen_server:call` to a server that echoes; messages go to
-one process, and count when it has them. *CPU* is user and system time per operation of the node that
-begins it and of the other. Ratios are to the same work between two nodes of that OTP in the same run,
-and above 1 is better: of operations per second, and of the CPU time of both nodes.
+Two nodes run on the machine above and share its {os.cpu_count()} cores; they are connected over loopback.
+Messages, requests and answers are binaries of {PAYLOAD_BYTES} bytes. All settings are the defaults: an Erlang node
+has one scheduler for each core; a salp node has one thread, and runs async processes on the threads of
+the program. A call is `gen_server:call` to a server that returns its argument. Messages go to one
+process, and a message counts when the process has received it. *CPU* is user and system time per
+operation: of the node that begins the operation + of the other node. Ratio = salp ÷ that OTP in the same
+run, for throughput and for the CPU time of both nodes; above 1, salp is better.
 
 {_table(results)}
 

@@ -1,13 +1,13 @@
 """Breaks real clusters under load and checks that every promise holds.
 
-    python3 -m proof.chaos all                          what the gate runs
+    python3 -m proof.chaos all                          the scenarios that script/test runs
     python3 -m proof.chaos kill --rounds 10 --seconds 10
     python3 -m proof.chaos kill --planted-loss
     python3 -m proof.chaos partitions --kinds ring,bridge
     python3 -m proof.chaos faults --rounds 5 --long 180 every scenario of partitions and restarts, in full
 
-Exits 0 if every check held. With --planted-loss it damages acknowledged data on purpose, and exits
-0 if that was noticed and nothing else was reported.
+The exit code is 0 if every check held. With --planted-loss the program damages acknowledged data on
+purpose; then the exit code is 0 if the checks found this damage and nothing else.
 """
 
 from __future__ import annotations
@@ -93,16 +93,16 @@ FAULTS = (
 )
 """What `faults` runs: partitions and restarts, with all kinds of partition unless `--kinds` names some."""
 NOT_IN_ALL = ("one-link", "restart-each-alone")
-"""The gate has shorter forms of these: a kind of `partitions`, and `isolated-restart`."""
+"""`all` runs shorter forms of these: one kind of `partitions`, and `isolated-restart`."""
 UNDER_LOAD = ("kill", "pause", "term", "rolling")
-"""Those that end with a comparison which a planted loss can test."""
+"""Scenarios that end with a comparison, so that `--planted-loss` can test it."""
 
 CLUSTER_TROUBLE = (Timeout, ReplyError, DeadlineExceeded, ProtocolError, KeyError, *NO_ANSWER)
-"""What a cluster can do to a scenario; it fails the scenario, and the next one goes on."""
+"""Exceptions that a broken cluster causes: the scenario fails, and the next one starts."""
 
 
 def main(arguments: list[str]) -> int:
-    """Runs what the command line asks for; returns the exit code."""
+    """Runs the scenarios of the command line and returns the exit code."""
     options = _parser().parse_args(arguments)
     # Unwinding ends the nodes; dying at once would leave them behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _names(scenario: str) -> list[str]:
-    """What a name on the command line stands for."""
+    """The scenarios that a name on the command line stands for."""
     match scenario:
         case "all":
             return [name for name in SCENARIOS if name not in NOT_IN_ALL]
@@ -144,7 +144,7 @@ def _names(scenario: str) -> list[str]:
 
 
 def _kinds(names: str) -> tuple[str, ...]:
-    """The kinds of partition in a list with commas."""
+    """The kinds of partition in a comma-separated list."""
     kinds = tuple(KINDS) if names == "all" else tuple(names.split(","))
     if unknown := set(kinds) - set(KINDS):
         raise argparse.ArgumentTypeError(f"must be of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")

@@ -1,8 +1,8 @@
-"""Starts salp nodes as processes, breaks them, and asks them over HTTP how they are.
+"""Starts salp nodes as processes, breaks them, and asks for their state over HTTP.
 
-Each cluster has a temporary folder with its cookie file and, per node, a log and a state directory. A node that is
-started again finds its state directory as it left it. The folder is removed at the end unless something failed; then
-the last lines of each log are shown.
+Each cluster has a temporary folder with its cookie file, and a log and a state directory for each node. A restarted
+node finds its state directory as it left it. The folder is removed at the end. If a scenario failed, the folder stays,
+and the last lines of each log are shown.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ POLL_S = 0.1
 LOG_LINES_SHOWN = 25
 
 NO_ANSWER = (OSError, http.client.HTTPException, ValueError)
-"""What a request to a node that is not there, or not quite there, raises."""
+"""Exceptions of a request to a node that is not running or is just starting."""
 
 T = TypeVar("T")
 
 
 class Timeout(Exception):
-    """A fact did not come true in time; the message says what was seen last."""
+    """A condition did not become true in time. The message says what was seen last."""
 
 
 def wait_for(what: str, probe: Callable[[], T | None], timeout_s: float) -> T:
@@ -66,13 +66,13 @@ def resident_bytes(pid: int) -> int:
 
 @cache
 def has_option(binary: Path, option: str) -> bool:
-    """Whether `salp start` knows an option: the proofs also run older binaries."""
+    """Whether `salp start` has an option: the proofs also run older binaries."""
     shown = subprocess.run([str(binary), "start", "--help"], capture_output=True, text=True, timeout=EXIT_S)
     return option in shown.stdout.split()
 
 
 class Node:
-    """One salp process, which may be started and ended many times under the same name."""
+    """One salp node, whose process can be started and ended several times under the same name."""
 
     def __init__(self, cluster: Cluster, index: int) -> None:
         self._cluster = cluster
@@ -82,11 +82,11 @@ class Node:
         self.resp_port = free_port()
         self.http_port = free_port()
         self.resp_listener = f"{self.host}:{self.resp_port}"
-        """Where it takes Redis clients, for nodes that listen elsewhere than at their host, or not at all."""
+        """Its `--resp`, for a node that listens at another address than its host, or not at all."""
         self.log = cluster.folder / f"salp_{index}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._command: list[str] = []
-        """How it was started last: whom it joins, and further options."""
+        """How it was started last: the nodes to join, and further options."""
         self._paused_at: float | None = None
         self._resumed_at = 0.0
 
@@ -96,7 +96,7 @@ class Node:
         self.start_again()
 
     def start_again(self) -> None:
-        """Starts the process with the command line of the last time, as a supervisor would."""
+        """Starts the process with its last command line, as a supervisor would."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._cluster.network.command(self.index, self._command),
@@ -134,7 +134,7 @@ class Node:
 
     @property
     def running(self) -> bool:
-        """Whether the process exists, be it paused."""
+        """Whether the process exists. It may be paused."""
         return self.process is not None and self.process.poll() is None
 
     @property
@@ -143,7 +143,7 @@ class Node:
         return self.running and self._paused_at is None
 
     def kill(self) -> None:
-        """Ends the process as a power cut would."""
+        """Kills the process, as a power failure would."""
         self._signal(signal.SIGKILL)
 
     def terminate(self) -> None:
@@ -151,7 +151,7 @@ class Node:
         self._signal(signal.SIGTERM)
 
     def pause(self) -> None:
-        """Stops the process where it stands; its sockets stay open."""
+        """Pauses the process (SIGSTOP); its sockets stay open."""
         self._paused_at = time.monotonic()
         self._signal(signal.SIGSTOP)
 
@@ -162,7 +162,7 @@ class Node:
         self._resumed_at = time.monotonic()
 
     def paused_since(self, moment: float) -> bool:
-        """Whether the process stood still at any time since `moment`."""
+        """Whether the process was paused at any time since `moment`."""
         return self._paused_at is not None or self._resumed_at >= moment
 
     def wait_exit(self, timeout_s: float = EXIT_S) -> int:
@@ -174,7 +174,7 @@ class Node:
             raise Timeout(f"waited {timeout_s:.0f} s for {self.name} to exit") from error
 
     def wait_ready(self, timeout_s: float = START_S) -> None:
-        """Waits until the node says that it is in sync."""
+        """Waits until `/readyz` answers 200."""
         wait_for(f"{self.name} to be ready", self._ready_or_dead, timeout_s)
 
     def client(self) -> Client:
@@ -210,7 +210,7 @@ class Node:
 
 
 class Cluster:
-    """A number of nodes that join each other. Use as a context manager."""
+    """Several nodes that join each other. Use as a context manager."""
 
     def __init__(
         self,
@@ -284,7 +284,7 @@ class Cluster:
         return [node for node in self.nodes if node.serving]
 
     def wait_healed(self, timeout_s: float = HEAL_S) -> None:
-        """Waits until every serving node sees exactly the serving nodes up, and all copies made.
+        """Waits until each serving node reports exactly the serving nodes as up, and all copies as made.
 
         The view of members is part of it because a node that has not yet noticed a loss still
         says, truthfully as far as it knows, that everything is in place.
@@ -302,7 +302,7 @@ class Cluster:
             raise Timeout(f"{error}; last seen: {seen}") from error
 
     def kill(self, nodes: Sequence[Node]) -> None:
-        """Ends `nodes` at the same instant, as a power cut would."""
+        """Kills `nodes` at the same moment, as a power failure would."""
         for node in nodes:
             node.kill()
         for node in nodes:

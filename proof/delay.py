@@ -1,11 +1,11 @@
-"""Delays what nodes in namespaces send to each other: a long cable, made of packet sockets.
+"""Delays the packets between nodes in network namespaces, with packet sockets.
 
     python3 -m proof.delay MILLISECONDS PROOF_ADDRESS LINK:LINK...
 
-Each pair of links belongs to one node: the first is the node's own cable, the second leads on to the bridge. A frame
-that a node sends waits so many milliseconds, unless it is for the proof. What comes to a node passes at once: its
-sender's cable has delayed it already. Frames are passed on with the header that says which work is left to a network
-card (`PACKET_VNET_HDR`), so checksums and lengths need no care here.
+Each pair of links belongs to one node: the first link is the node's, the second leads to the bridge. A frame from a
+node waits MILLISECONDS, unless it goes to the address of the proof. A frame to a node passes at once, because the link
+of its sender has delayed it already. Frames carry the header with the work that is left to a network card
+(`PACKET_VNET_HDR`), so this program changes no checksums and no lengths.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from collections import deque
 from contextlib import suppress
 
 GREETING = b"delaying"
-"""Printed once frames are passed on."""
+"""Printed when the program has begun to forward frames."""
 
 ETH_P_ALL, ETH_P_IP = 0x0003, 0x0800
 SOL_PACKET, PACKET_VNET_HDR = 263, 15
 VNET_HEADER_BYTES = 10
 ADDRESS_AT = VNET_HEADER_BYTES + 14 + 16
-"""Where the address of the receiver is in a frame of IPv4, behind the header of Ethernet."""
+"""Position of the receiver's IPv4 address in an Ethernet frame."""
 FRAME_BYTES = 1 << 17
 BURST = 64
-"""How many frames are read from one cable before others and what is due have their turn."""
+"""How many frames are read from one link before the next link and the due frames have their turn."""
 
 
 def main(arguments: list[str]) -> None:
-    """Passes frames on until it is killed."""
+    """Forwards frames until it is killed."""
     delay_s, proof = int(arguments[0]) / 1000, socket.inet_aton(arguments[1])
     waiting: deque[tuple[float, socket.socket, bytes]] = deque()
     with selectors.DefaultSelector() as selector:

@@ -1,9 +1,9 @@
-"""What a load was told, and what a reader may therefore be told.
+"""Records the outcomes of writes, and says which values a read may return.
 
-Each key is written by one client at a time. A write is *acknowledged*, *refused* (the server said
-an error) or *unknown* (no answer). The last two may still take effect, now or later, so their value
-stays possible for ever; an acknowledged one ends what was settled before. A read is right if it
-returns something that was settled at some time between its start and its end, or is possible.
+Each key is written by one client at a time. A write is *acknowledged*, *refused* (the reply is an error) or *unknown*
+(no reply). A refused or unknown write may still take effect later, so a read may return its value at any time. An
+acknowledged write replaces the value of the earlier one. A read is correct if it returns a value that was current at
+some time between the start and the end of the read, or the value of a refused or unknown write.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Counter:
 
 @dataclass(slots=True, frozen=True)
 class Expectation:
-    """What was known of a key when a read of it began."""
+    """What was recorded of a key when a read of it began."""
 
     key: bytes
     since: int
@@ -46,11 +46,11 @@ class Ledger:
         """The keys in the order in which a write of them was first acknowledged."""
 
     def begin(self, key: bytes, value: Value) -> None:
-        """A write of `value`, or with None a delete, is about to be sent."""
+        """Call before a write of `value` is sent; None is a delete."""
         self._registers.setdefault(key, _Register()).possible.append(value)
 
     def acknowledge(self, key: bytes, value: Value) -> None:
-        """The write that began last was acknowledged."""
+        """Call when the last write was acknowledged."""
         register = self._registers[key]
         register.possible.remove(value)
         if len(register.settled) == 1:
@@ -58,11 +58,11 @@ class Ledger:
         register.settled.append(value)
 
     def begin_increment(self, key: bytes) -> None:
-        """An increment by one is about to be sent."""
+        """Call before an increment by one is sent."""
         self._counters.setdefault(key, _Counter()).possible += 1
 
     def acknowledge_increment(self, key: bytes) -> None:
-        """An increment was acknowledged."""
+        """Call when an increment was acknowledged."""
         counter = self._counters[key]
         counter.possible -= 1
         counter.acknowledged += 1
@@ -81,13 +81,13 @@ class Ledger:
         return list(self._counters)
 
     def expect(self, key: bytes) -> Expectation:
-        """To be called before a read is sent."""
+        """Call before a read is sent."""
         if key in self._counters:
             return Expectation(key, self._counters[key].acknowledged)
         return Expectation(key, len(self._registers[key].settled) - 1)
 
     def fault(self, expectation: Expectation, answer: Value) -> str | None:
-        """To be called with the answer of the read: what is wrong with it, if anything."""
+        """Call with the answer of a read. Returns what is wrong with it, or nothing."""
         key = expectation.key
         if key in self._counters:
             return self._counter_fault(expectation, answer)

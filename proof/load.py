@@ -1,8 +1,7 @@
-"""Clients over all nodes: they write unique keys and read back, always, what was acknowledged.
+"""A load: clients at all nodes that write keys and read acknowledged keys back.
 
-The clients are asyncio tasks in a thread of their own, so that a scenario can break the cluster in
-plain sequential code meanwhile. Each client stays on one node until that fails it, then takes
-another.
+The clients are asyncio tasks in their own thread, so that a scenario can break the cluster in plain
+sequential code. Each client stays at one node until a request fails, then goes to another node.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ LAG_PERIOD_S = 0.05
 COUNTERS = 20
 VALUE_NOISE_BYTES = (4, 16, 64, 700)
 RECENT = 200
-"""Every other read is of one of this many keys that were acknowledged last."""
+"""Every second read is of one of this many keys that were acknowledged last."""
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How hard, and with what."""
+    """How many clients, and what they do."""
 
     writers: int = 8
     readers: int = 6
     pause_s: float = 0.004
-    """What each client waits between two requests: the machine is to be busy, not choked."""
+    """How long each client waits between two requests, so that the machine is not overloaded."""
     prefix: str = "load"
-    """Begins every key, so that two loads have no key in common."""
+    """The beginning of every key, so that two loads have no key in common."""
     seed: int = 1
 
 
@@ -52,7 +51,7 @@ class Outcome(Enum):
 
 
 class Load:
-    """A running load. `doors` yields the nodes that clients may connect to right now."""
+    """A running load. `doors` returns the nodes that clients may connect to now."""
 
     def __init__(
         self,
@@ -69,11 +68,11 @@ class Load:
         self.refusals: Counter[str] = Counter()
         self.slowest_s = 0.0
         self.lag_s = 0.0
-        """The longest that this program itself kept its clients waiting."""
+        """The longest time for which this program itself delayed its clients."""
         self._stop_writers = threading.Event()
         self._stop_readers = threading.Event()
         self.deletes_held = False
-        """Writers delete nothing meanwhile."""
+        """While it is set, writers delete nothing."""
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
 
     def __enter__(self) -> Load:
@@ -100,7 +99,7 @@ class Load:
         return sum(self.tally[f"{kind} answered"] for kind in ("set", "del", "incr"))
 
     def report(self, report: Report, name: str = "load") -> None:
-        """Adds the counts to the table and checks what must hold of any load."""
+        """Adds the counts to the table, and makes the checks that hold for every load."""
         for kind in ("set", "del", "incr", "get"):
             for outcome in Outcome:
                 report.count(
@@ -166,13 +165,13 @@ class Load:
         return random.Random(f"{self._options.seed} {self._options.prefix} {role} {number}")
 
     def choose_door(self, rng: random.Random) -> Node | None:
-        """One of the nodes that may be connected to now."""
+        """One of the nodes that clients may connect to now."""
         doors = self._doors()
         return rng.choice(doors) if doors else None
 
 
 class Session:
-    """One client: a connection that moves on when a node fails it. Books how each request ended."""
+    """One client: a connection that goes to another node when a request fails. Records how each request ended."""
 
     def __init__(self, load: Load, rng: random.Random) -> None:
         self._load = load
@@ -192,7 +191,7 @@ class Session:
             self._client = None
 
     async def request(self, name: str, *arguments: Argument) -> tuple[Outcome, Reply]:
-        """Sends one request and says how it ended; the reply is None unless it was answered."""
+        """Sends one request and returns how it ended; the reply is None unless there was an answer."""
         await self._connect()
         began = time.monotonic()
         outcome, reply = await self._call(name, *arguments)
@@ -231,7 +230,7 @@ class Session:
 
 
 class _Writer:
-    """One client that writes keys of its own: new ones mostly, sometimes an old one again."""
+    """One client that writes its own keys: mostly new ones, sometimes an old one again."""
 
     def __init__(self, load: Load, prefix: str, rng: random.Random) -> None:
         self.session = Session(load, rng)

@@ -1,11 +1,11 @@
-"""Where nodes live: all on the loopback address, or each in a network namespace of its own.
+"""The network of the nodes: all nodes on the loopback address, or each node in its own network namespace.
 
-Namespaces hang on one bridge, so that the proof reaches every node and can still drop what a node
-hears from another. Cuts are elements of an nftables set, which makes both ends of a cut one short
-command. Needs root, iproute2 and nftables; `Namespaces.unavailable` says what is missing.
+The namespaces are connected by one bridge. So the proof reaches every node, and can still drop the packets from one
+node to another. A blocked link is an element of an nftables set, so one short command blocks or opens it. This needs
+root, iproute2 and nftables; `Namespaces.unavailable` says what is missing.
 
-Loss and delay concern packets between nodes alone: the proof always reaches every node as if nothing were wrong. Loss
-is a rule of nftables that drops at random. Delay is a program of ours (`proof/delay.py`), as many kernels lack netem.
+Loss and delay concern only packets between nodes: the proof reaches every node without them. Loss is an nftables rule
+that drops packets at random. Delay is a program of ours (`proof/delay.py`), because many kernels lack netem.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PORTS = range(20_000, 30_000)
 
 
 _given: set[int] = set()
-"""Ports that were given out; who got one may not listen on it yet."""
+"""Ports that were handed out. Their nodes may not listen on them yet."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on, another one each time."""
+    """A free port, a different one each time."""
     while True:
         port = random.choice(PORTS)
         if port in _given:
@@ -48,7 +48,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 class Loopback:
-    """Every node on 127.0.0.1, on ports of its own."""
+    """Every node on 127.0.0.1, with its own ports."""
 
     start_options: tuple[str, ...] = ()
 
@@ -58,12 +58,12 @@ class Loopback:
         return "127.0.0.1"
 
     def command(self, index: int, command: list[str]) -> list[str]:
-        """`command` as it is run where node `index` lives."""
+        """`command`, changed so that it runs in the namespace of node `index`."""
         del index
         return command
 
     def close(self) -> None:
-        """Nothing was set up."""
+        """Does nothing: there is nothing to remove."""
 
 
 class Namespaces:
@@ -107,26 +107,26 @@ class Namespaces:
         return f"{self._subnet}.{index}"
 
     def command(self, index: int, command: list[str]) -> list[str]:
-        """`command` as it is run where node `index` lives; the process keeps its id."""
+        """`command`, changed so that it runs in the namespace of node `index`. The process keeps its id."""
         return ["ip", "netns", "exec", self._namespace(index), *command]
 
     def deafen(self, listener: int, speakers: Iterable[int]) -> None:
-        """From now on node `listener` hears nothing from `speakers`."""
+        """Drops all packets from `speakers` to node `listener` from now on."""
         self._nft(listener, f"add element inet cut deaf {{ {self._hosts(speakers)} }}")
 
     def mend(self, listener: int) -> None:
-        """Node `listener` hears everybody again."""
+        """Lets all packets to node `listener` pass again."""
         self._nft(listener, "flush set inet cut deaf")
 
     def cut(self, left: Iterable[int], right: Iterable[int]) -> None:
-        """Nothing passes between the two sides, in either direction."""
+        """Blocks all packets between the two sides, in both directions."""
         left, right = list(left), list(right)
         for side, other in ((left, right), (right, left)):
             for listener in side:
                 self.deafen(listener, other)
 
     def cut_links(self, links: Iterable[tuple[int, int]]) -> None:
-        """Nothing passes on these links, in either direction."""
+        """Blocks all packets on these links, in both directions."""
         deaf: dict[int, set[int]] = {}
         for one, other in links:
             deaf.setdefault(one, set()).add(other)
@@ -135,7 +135,7 @@ class Namespaces:
             self.deafen(listener, sorted(speakers))
 
     def lose(self, percent: int) -> None:
-        """From now on every node loses so many of the packets that other nodes send to it; 0 ends it."""
+        """Drops this share of the packets between nodes from now on; 0 ends it."""
         nodes = self._hosts(range(1, self._count + 1))
         for index in range(1, self._count + 1):
             self._nft(index, "flush chain inet cut loss")
@@ -144,7 +144,7 @@ class Namespaces:
                 self._nft(index, f"add rule inet cut loss {drop}")
 
     def delay(self, milliseconds: int) -> None:
-        """From now on every packet between nodes arrives so much later. Ended by `undelay` and `mend_all`."""
+        """Delays every packet between nodes from now on, until `undelay` or `mend_all`."""
         assert self._delay is None, "packets are delayed already"
         command = [sys.executable, "-m", "proof.delay", str(milliseconds), f"{self._subnet}.254"]
         for index in range(1, self._count + 1):
@@ -161,7 +161,7 @@ class Namespaces:
             raise OSError("the program that delays packets does not run")
 
     def undelay(self) -> None:
-        """Packets pass as fast as they can again."""
+        """Ends the delay."""
         if self._delay is None:
             return
         for index in range(1, self._count + 1):
@@ -172,11 +172,11 @@ class Namespaces:
         self._delay = None
 
     def hear(self, listener: int, speakers: Iterable[int]) -> None:
-        """Node `listener` hears these again, all of whom it did not; whom else it does not hear stays so."""
+        """Lets blocked packets from these nodes to `listener` pass again. Other links stay blocked."""
         self._nft(listener, f"delete element inet cut deaf {{ {self._hosts(speakers)} }}")
 
     def mend_all(self) -> None:
-        """Ends every cut, all loss and all delay."""
+        """Opens all links, and ends all loss and all delay."""
         self.undelay()
         for index in range(1, self._count + 1):
             self.mend(index)
@@ -220,11 +220,11 @@ class Namespaces:
         return f"{self._bridge}n{index}"
 
     def _outer(self, index: int) -> str:
-        """The end of the node's cable that hangs on the bridge."""
+        """The bridge's end of the node's link."""
         return f"{self._bridge}v{index}"
 
     def _detour(self, index: int) -> str:
-        """The end of another cable to the bridge: delayed packets go through it instead."""
+        """The end of a second link to the bridge, which delayed packets take."""
         return f"{self._bridge}d{index}"
 
     def _hosts(self, indexes: Iterable[int]) -> str:
@@ -235,7 +235,7 @@ class Namespaces:
 
 
 def _free_subnet() -> str:
-    """The first three numbers of a network that no other proof on this machine uses."""
+    """The first three numbers of an IPv4 network that no other proof on this machine uses."""
     used = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True).stdout
     return random.choice([net for net in (f"10.213.{part}" for part in range(1, 255)) if f" {net}." not in used])
 

@@ -1,9 +1,9 @@
-"""The kinds of partition that a network of five nodes goes through, and what clients may see of each.
+"""The kinds of partition of five nodes, and what clients may see during each.
 
-Where every node still reaches every other, if only through a third, clients may be refused or left without an answer,
-and nothing they see may be wrong. Where the nodes fall into sides, this holds for each side by itself; a side need not
-see what another one wrote since the partition began. As soon as the nodes say that they are healed, it holds for
-all nodes again, and no request may fail.
+If every node still reaches every other one, directly or through a third node, clients may get refusals and timeouts but
+no wrong answer. If the nodes are split into sides, this holds within each side; a side may lack what another side wrote
+since the partition began. When the nodes report that they are healed, it holds for all nodes again, and no request may
+fail.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ ALL = tuple(range(1, NODES + 1))
 LOST_PERCENT = 30
 DELAY_MS = 40
 FLAP_CUT_S, FLAP_WHOLE_S = (0.1, 6.5), (0.1, 1.0)
-"""How long a flapping link is cut, for less and for more than the tick time, and how long it is whole."""
+"""How long a flapping link is blocked (shorter and longer than the tick time), and how long it is open."""
 
 Links = Sequence[tuple[int, int]]
 Trouble = Callable[[Namespaces, float, random.Random], None]
-"""Makes trouble for so many seconds, and returns while it still lasts."""
+"""Causes the fault for some seconds, and returns while the fault still lasts."""
 
 UNIMPEDED: May = dict.fromkeys(Situation, {Operation.READ: frozenset({Finding.ACROSS})})
-"""No request may fail. A write that is not acknowledged yet may be read at one node and not at another one, in quiet
-times, too (docs/consistency.md)."""
+"""No request may fail. A write that is not acknowledged yet may be visible at one node and not at another one, also
+without a partition (docs/consistency.md)."""
 _TOGETHER = may() | {Operation.READ: NO_ANSWER | {Finding.ACROSS}}
 CONNECTED: May = UNIMPEDED | {Situation.DURING: _TOGETHER, Situation.HEALING: _TOGETHER}
 _APART = may() | {Operation.READ: NO_ANSWER | {Finding.APART, Finding.ACROSS}}
@@ -45,7 +45,7 @@ class Kind:
     trouble: Trouble
     may: May = field(default_factory=lambda: CONNECTED)
     sides: Sequence[Sequence[int]] = (ALL,)
-    """What the nodes fall into."""
+    """The sides into which the nodes are split."""
 
 
 def _links(links: Links) -> Trouble:
@@ -114,4 +114,4 @@ KINDS = {
         _parted("long", (1, 2), (3, 4, 5)),
     )
 }
-"""`long` is `halves` for minutes: longer than what the nodes keep for each other."""
+"""`long` is `halves` for minutes: longer than the nodes keep messages for each other."""

@@ -1,7 +1,7 @@
-"""What a watch found: a count for each situation, operation and finding, and how long clients waited.
+"""The findings of a watch: a count for each situation, operation and finding, and how long clients waited.
 
-A *situation* is where a test stands with its partition, a *finding* is a fault or an outcome that is not an answer.
-Which findings may be there in which situation is a table (`May`); all others are wrong.
+A *situation* is the state of the test: before, during or after its partition. A *finding* is a fault, or a request
+without an answer. A table (`May`) says which findings are allowed in which situation; all others are wrong.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Operation(Enum):
 
 
 class Finding(Enum):
-    """What was wrong, or was no answer. A value is what the sentence behind it says."""
+    """A fault, or a request without an answer. The sentence below each value says what it means."""
 
     STALE = "stale"
     """A read shows an older value than one that was acknowledged before the read was asked."""
     NIL = "nil"
     """A read shows nothing, though a value was acknowledged before the read was asked."""
     OWN = "own"
-    """A client reads something else than its own write, which it just made through the same connection."""
+    """A client does not read back its own write through the same connection."""
     BACKWARD = "backward"
     """A read shows an older value than an earlier read through the same connection."""
     ACROSS = "backward across connections"
@@ -74,12 +74,12 @@ class Finding(Enum):
     REFUSED = "refused"
     UNKNOWN = "unknown"
     HUNG = "hung"
-    """No answer within the deadline: unknown, too, and always wrong."""
+    """No answer within the deadline: the outcome is unknown, and this is always wrong."""
 
 
 Key: TypeAlias = "tuple[Situation, Operation, Finding]"
 May: TypeAlias = "Mapping[Situation, Mapping[Operation, frozenset[Finding]]]"
-"""What may be found, by situation and operation; what is not in it may not be."""
+"""The allowed findings by situation and operation; all others are wrong."""
 
 NO_ANSWER = frozenset({Finding.REFUSED, Finding.UNKNOWN})
 
@@ -91,31 +91,31 @@ def may(findings: frozenset[Finding] = NO_ANSWER) -> dict[Operation, frozenset[F
 
 @dataclass
 class Record:
-    """What one watch found. `str` gives one line."""
+    """The findings of one watch. `str` returns one line."""
 
     situation: Situation = Situation.BEFORE
     counts: Counter[Key] = field(default_factory=Counter)
     examples: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     answered: Counter[Situation] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
-    """The texts of refusals and of answers that say the outcome is unknown."""
+    """The texts of refusals, and of replies that say that the outcome is unknown."""
     longest_wait_s: float = 0.0
     longest_refused_s: float = 0.0
-    """The longest time in which one client got refusals and no answer."""
+    """The longest time in which one client got only refusals."""
 
     def book(self, operation: Operation, finding: Finding, example: str, situation: Situation | None = None) -> None:
-        """One finding, in the present situation unless another is named."""
+        """Adds one finding, in the current situation unless another one is given."""
         key = (situation or self.situation, operation, finding)
         self.counts[key] += 1
         if len(self.examples[key]) < EXAMPLES_MAX:
             self.examples[key].append(example)
 
     def total(self, finding: Finding) -> int:
-        """How often it was found, whenever and with whatever operation."""
+        """How often a finding was made, over all situations and operations."""
         return sum(count for (_, _, found), count in self.counts.items() if found is finding)
 
     def wrong(self, may: May) -> list[str]:
-        """What the table does not allow: a line for each situation, operation and finding."""
+        """The findings that the table does not allow: one line for each situation, operation and finding."""
         return [
             f"{situation.value}: {operation.value}: {finding.value}: {count:,}, such as {'; '.join(self.examples[key])}"
             for key, count in self.counts.items()

@@ -1,15 +1,15 @@
-"""Books of keys that have one right answer: registers, locks, appended texts and counts.
+"""Books: records of keys whose correct answer is known (registers, locks, appended texts and counts).
 
-The books know no sockets. Clients (`proof/watch.py`) tell them what they are about to ask and what was answered, all
-from one thread, so *acknowledged before it was asked* is an order of calls and needs no clock.
+A book has no sockets. The clients (`proof/watch.py`) call it before each request and after each answer, all from one
+thread. So *acknowledged before the request* is an order of calls and needs no clock.
 
-- A key belongs to one *side*: only clients at nodes of that side change it. Without a partition in separate parts
-  there is one side, of all nodes.
-- A request with unknown outcome *retires* its key: nobody changes the key any more, and a fresh one takes its place.
-- While the sides are apart, a key is judged exactly at its own side alone. At the other sides it must not fall behind
-  what was acknowledged before the sides were parted.
-- An acknowledgement that came slowly may lack a replica that did not answer the primary in time. Such a key is retired
-  if the sides part in that moment, as the parted replica need not have it.
+- A key belongs to one *side* of a partition: only clients at nodes of that side change it. Without separate sides, all
+  nodes are one side.
+- A request with unknown outcome *retires* its key: no client changes the key any more, and a new key replaces it.
+- During a partition, the answer for a key must be exact at the key's own side. At another side, it must not be older
+  than what was acknowledged before the partition.
+- A slow acknowledgement may mean that one replica did not answer the primary in time. If the sides part at that moment,
+  the key is retired, because the replica at the other side may lack the write.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from typing import Generic, TypeVar
 from proof.record import Finding, Operation, Record, Situation
 
 SLOW_S = 0.9
-"""A write that was acknowledged faster has all live replicas: less than `--write-timeout`."""
+"""A write that was acknowledged within this time is at all live replicas. Less than `--write-timeout`."""
 
 
 @dataclass(slots=True)
 class Item:
-    """A key of one of the books."""
+    """One key of a book."""
 
     key: bytes
     side: int
     retired: bool = False
     slow: bool = False
-    """The last acknowledgement came slowly."""
+    """The last acknowledgement was slow."""
 
 
 AnItem = TypeVar("AnItem", bound=Item)
 
 
 class Book(Generic[AnItem]):
-    """The keys of one kind: for each side so many that are in use, and those that were retired."""
+    """The keys of one kind: for each side the keys in use, and the retired keys."""
 
     def __init__(self, record: Record, make: Callable[[bytes, int], AnItem], prefix: str) -> None:
         self.record = record
@@ -51,7 +51,7 @@ class Book(Generic[AnItem]):
         self._partings = 0
 
     def take(self, side: int, slot: int) -> AnItem:
-        """The key that is in use as this one of its side."""
+        """The key in use at this position of its side."""
         item = self._used.get((side, slot))
         if item is None or item.retired:
             item = self._make(f"{self._prefix}:{side}:{slot}:{len(self.items)}".encode(), side)
@@ -60,23 +60,23 @@ class Book(Generic[AnItem]):
         return item
 
     def part(self) -> None:
-        """The sides are about to be parted."""
+        """Call before a partition begins."""
         self.apart = True
         self._partings += 1
         for item in self.items:
             item.retired |= item.slow
 
     def join(self) -> None:
-        """The sides are one again, and have merged."""
+        """Call when the partition has ended and the sides have merged."""
         self.apart = False
 
     def final(self, item: AnItem, value: bytes | None) -> str | None:
-        """What is wrong with the value of `item` in the end, if anything."""
+        """What is wrong with the final value of `item`, or nothing."""
         raise NotImplementedError
 
     @property
     def partings(self) -> int:
-        """How often the sides were parted: tells whether they were while a request was under way."""
+        """How many partitions began; shows whether one began during a request."""
         return self._partings
 
     def acknowledged_after(self, item: AnItem, wait_s: float, partings: int) -> None:
@@ -94,19 +94,19 @@ class Register(Item):
     unknown: int = 0
     """The number of the write with unknown outcome, or 0."""
     before_parting: int = 0
-    """What was acknowledged when the sides were parted last."""
+    """What was acknowledged when the last partition began."""
     seen: int = 0
     """The highest number that a read has shown."""
     refused: set[int] = field(default_factory=set)
     early: list[tuple[int, Situation, str]] = field(default_factory=list)
     """Reads that showed a number before it was acknowledged."""
     falls: list[tuple[Finding, int, Situation, str]] = field(default_factory=list)
-    """Reads that showed less than another had shown, with what that had shown."""
+    """Reads that showed less than an earlier read, with what that read had shown."""
 
 
 @dataclass(slots=True, frozen=True)
 class Asked:
-    """What was known of a register when a read of it was asked."""
+    """What was recorded of a register when a read of it was sent."""
 
     floor: int
     seen: int
@@ -115,7 +115,7 @@ class Asked:
 
 
 class Registers(Book[Register]):
-    """Each has one writer; everybody reads it."""
+    """Each register has one writer, and all readers read it."""
 
     def __init__(self, record: Record, prefix: str) -> None:
         super().__init__(record, Register, prefix)
@@ -127,38 +127,38 @@ class Registers(Book[Register]):
             register.before_parting = register.acknowledged
 
     def issue(self, register: Register) -> int:
-        """The number that is about to be written."""
+        """Call before a write. Returns the number to write."""
         register.issued += 1
         return register.issued
 
     def acknowledge(self, register: Register, wait_s: float, partings: int) -> None:
-        """The write that was issued last is acknowledged."""
+        """Call when the last write was acknowledged."""
         register.acknowledged = register.issued
         self.acknowledged_after(register, wait_s, partings)
 
     def refuse(self, register: Register) -> None:
-        """The write that was issued last was refused: nobody may ever read it."""
+        """Call when the last write was refused: no client may ever read it."""
         register.refused.add(register.issued)
 
     def lose(self, register: Register) -> None:
-        """The outcome of the write that was issued last is unknown."""
+        """Call when the outcome of the last write is unknown."""
         register.unknown = register.issued
         register.retired = True
 
     def own(self, register: Register, value: bytes | None, where: str) -> None:
-        """The writer reads, through the connection of its write, what it wrote last and was acknowledged."""
+        """Call when the writer reads its last acknowledged write back through the same connection."""
         if value != b"%d" % register.acknowledged:
             fault = f"{_shown(register, value, where)}, the client's own write is {register.acknowledged}"
             self.record.book(Operation.READ, Finding.OWN, fault)
 
     def ask(self, register: Register, side: int) -> Asked:
-        """A read is about to be asked at a node of `side`."""
+        """Call before a read at a node of `side`."""
         exact = not self.apart or side == register.side
         floor = register.acknowledged if exact else register.before_parting
         return Asked(floor, register.seen, exact, self.record.situation)
 
     def answer(self, register: Register, asked: Asked, value: bytes | None, seen: dict[bytes, int], where: str) -> None:
-        """A read was answered. `seen` has what this connection has read so far, by key."""
+        """Call when a read was answered. `seen` has the values that this connection has read so far, by key."""
         number = _number(value)
         shown = _shown(register, value, where)
         if number is None or number > register.issued:
@@ -182,7 +182,7 @@ class Registers(Book[Register]):
             register.seen = max(register.seen, number)
 
     def settle(self) -> None:
-        """All outcomes are known: books what could not be judged before.
+        """Call when all outcomes are known: records what could not be judged before.
 
         A read may show a write under way, which the next read need not show if the write came to nothing. So a fall
         below a number counts if that number was acknowledged.
@@ -213,22 +213,22 @@ class Lock(Item):
     """A key that clients take with `SET key token NX` and delete again."""
 
     holders: list[bytes] = field(default_factory=list)
-    """The tokens of those that were granted the lock and have not begun to release it."""
+    """The tokens of the clients that were granted the lock and have not begun to release it."""
     free: bool = True
-    """The lock is held by nobody, as far as acknowledged."""
+    """No client holds the lock, by the acknowledgements so far."""
     findings: list[tuple[int, Finding, Situation, str]] = field(default_factory=list)
-    """Each with the number of the call in which it was found."""
+    """Findings, each with the number of the call in which it was made."""
 
 
 class Locks(Book[Lock]):
-    """A holder is certain from the answer that grants the lock to the moment in which it asks to delete it."""
+    """A client certainly holds the lock from the answer that grants it until the client sends the delete."""
 
     def __init__(self, record: Record, prefix: str) -> None:
         super().__init__(record, Lock, prefix)
         self._calls = 0
 
     def moment(self) -> int:
-        """To be called before a request that changes a lock; `lose` wants it."""
+        """Call before a request that changes a lock. Pass the result to `lose`."""
         self._calls += 1
         return self._calls
 
@@ -243,7 +243,7 @@ class Locks(Book[Lock]):
         self.acknowledged_after(lock, wait_s, partings)
 
     def check(self, lock: Lock, token: bytes, value: bytes | None, where: str) -> bool:
-        """The holder has read the lock; returns whether the lock is its own."""
+        """Call when the holder has read the lock. Returns whether the lock is its own."""
         if value == token:
             return True
         lock.holders.remove(token)
@@ -252,7 +252,7 @@ class Locks(Book[Lock]):
         return False
 
     def releasing(self, lock: Lock, token: bytes) -> None:
-        """The holder is about to delete its lock."""
+        """Call before the holder deletes its lock."""
         lock.holders.remove(token)
 
     def released(self, lock: Lock, token: bytes, deleted: int, where: str) -> None:
@@ -264,7 +264,7 @@ class Locks(Book[Lock]):
         lock.free = not lock.holders
 
     def lose(self, lock: Lock, moment: int) -> None:
-        """The outcome of a request that was asked then is unknown: what was found since then may come from it."""
+        """Call when the outcome of a request is unknown: findings since that request may come from it."""
         lock.retired = True
         lock.findings = [finding for finding in lock.findings if finding[0] < moment]
 
@@ -304,11 +304,11 @@ class Texts(Book[Text]):
         self._pieces_max = pieces_max
 
     def piece(self, text: Text) -> bytes:
-        """The piece that is about to be appended."""
+        """Call before an append. Returns the piece to append."""
         return b"%d," % text.pieces
 
     def acknowledge(self, text: Text, length: int, wait_s: float, partings: int, where: str) -> None:
-        """The piece was appended, says the answer, and the value is so long now."""
+        """Call when an append was acknowledged; the answer is the length of the value."""
         text.text += self.piece(text)
         text.pieces += 1
         right = len(text.text)
@@ -321,7 +321,7 @@ class Texts(Book[Text]):
         text.retired |= length != right or text.pieces >= self._pieces_max
 
     def lose(self, text: Text) -> None:
-        """The outcome of the append is unknown."""
+        """Call when the outcome of the append is unknown."""
         text.maybe = self.piece(text)
         text.retired = True
 
@@ -342,22 +342,22 @@ class Tally(Item):
 
 
 class Tallies(Book[Tally]):
-    """Every answer must be above those that were acknowledged before it was asked."""
+    """Every answer must be larger than those acknowledged before the request."""
 
     def __init__(self, record: Record, prefix: str) -> None:
         super().__init__(record, Tally, prefix)
 
     def ask(self, tally: Tally) -> int:
-        """An increment is about to be asked; returns what is acknowledged."""
+        """Call before an increment. Returns the largest acknowledged number."""
         tally.issued += 1
         return tally.acknowledged
 
     def refuse(self, tally: Tally) -> None:
-        """An increment was refused, and counts for nothing."""
+        """Call when an increment was refused: it does not count."""
         tally.issued -= 1
 
     def acknowledge(self, tally: Tally, floor: int, number: int, wait_s: float, partings: int, where: str) -> None:
-        """An increment was answered with `number`; when it was asked, `floor` was acknowledged."""
+        """Call when an increment was answered with `number`; `floor` was acknowledged when it was sent."""
         tally.acknowledged += 1
         finding = None
         if number <= floor:
@@ -374,7 +374,7 @@ class Tallies(Book[Tally]):
         self.acknowledged_after(tally, wait_s, partings)
 
     def lose(self, tally: Tally) -> None:
-        """The outcome of an increment is unknown."""
+        """Call when the outcome of an increment is unknown."""
         tally.retired = True
 
     def final(self, tally: Tally, value: bytes | None) -> str | None:
@@ -386,7 +386,7 @@ class Tallies(Book[Tally]):
 
 
 def _number(value: bytes | None) -> int | None:
-    """Nothing counts as 0; None stands for what is not a number."""
+    """The number in a value: 0 for a missing value, None for a non-number."""
     if value is None:
         return 0
     return int(value) if value.isdigit() else None

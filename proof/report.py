@@ -1,15 +1,15 @@
-"""What a proof prints: a table of counts, the checks that failed, and one closing line."""
+"""The output of a proof: tables of counts, failed checks, and one last line."""
 
 from __future__ import annotations
 
 import time
 
 EXAMPLES_MAX = 10
-"""How many single findings are printed below a failed check; the rest is counted."""
+"""How many findings are printed below a failed check; the others are counted."""
 
 
 class Report:
-    """Collects counts and checks as a scenario runs, and says at the end how many held."""
+    """Collects counts and checks while a scenario runs, and prints at the end how many checks held."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -19,7 +19,7 @@ class Report:
         self.skipped = 0
 
     def step(self, text: str) -> None:
-        """Says what happens now, with the seconds since the start."""
+        """Prints what happens now, with the seconds since the start."""
         print(f"[{time.monotonic() - self._began:6.1f} s] {text}", flush=True)
 
     def count(self, name: str, value: object) -> None:
@@ -41,12 +41,12 @@ class Report:
         return self.check(name, not findings, f"{len(findings)} found{examples}")
 
     def skip(self, name: str, why: str) -> None:
-        """Says that something could not be tried here."""
+        """Records that something could not be tested on this machine."""
         self.skipped += 1
         self.step(f"SKIPPED {name}: {why}")
 
     def table(self, title: str) -> None:
-        """Prints the counts gathered since the last table, aligned, and forgets them."""
+        """Prints the counts since the last table, and clears them."""
         if not self._rows:
             return
         name_width = max(len(name) for name, _ in self._rows)

@@ -1,4 +1,4 @@
-"""A small RESP2 client, blocking and asyncio, that never waits past its deadline.
+"""A small RESP2 client, blocking and asyncio, with a deadline for every request.
 
 Replies map to Python as they stand: bulk and simple strings to `bytes`, integers to `int`, nil to
 `None`, arrays to `list`. An error reply is a value, `ReplyError`; `call` raises it.
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 DEADLINE_S = 7.0
-"""How long a request may take: the server's own 5 s, and a margin for a busy machine."""
+"""How long a request may take: the 5 s of the server, and a margin for a busy machine."""
 
 READ_BYTES = 1 << 16
 
@@ -25,7 +25,7 @@ class ReplyError(Exception):
 
 
 class DeadlineExceeded(Exception):
-    """No complete reply within the deadline; the connection is of no more use."""
+    """No complete reply within the deadline. The connection cannot be used any more."""
 
 
 class ProtocolError(Exception):

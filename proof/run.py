@@ -1,4 +1,4 @@
-"""What every scenario is given: the binary, how long to go on, and where to report."""
+"""The parameters of a scenario: the binary, durations, and the report."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class Run:
     rounds: int = 1
     pause_s: float = 30.0
     cut_s: float = 12.0
-    """Longer than the tick time, so that both sides see each other gone."""
+    """How long a partition lasts. Longer than the tick time, so that both sides notice it."""
     partition_s: float = 7.0
-    """How long each kind of partition lasts, which is longer than the tick time, too."""
+    """How long each kind of partition lasts. Longer than the tick time."""
     long_s: float = 0.0
-    """How long the long partition lasts; it is left out if this is 0."""
+    """How long the long partition lasts. 0: it is left out."""
     kinds: Sequence[str] = GATE_KINDS
-    """Of partition, each of which gets a cluster of its own."""
+    """Kinds of partition. Each gets its own cluster."""
     down_s: float = 3.0
-    """How long a node that is started again is not there."""
+    """How long a restarted node is down."""
     stop_s: float = 7.0
-    """How long a node stands still whose waiting requests are looked at."""
+    """How long a node is paused in `pause-resume`."""
     keys: int = 100_000
     planted_loss: bool = False
     report: Report = field(default_factory=Report)
 
     def random(self) -> random.Random:
-        """A new generator from the seed; each scenario takes its own, to be repeatable alone."""
+        """A new generator from the seed. Each scenario has its own, so that it can be repeated alone."""
         return random.Random(self.seed)
 
     @contextmanager
@@ -54,7 +54,7 @@ class Run:
         options: Sequence[str] = (),
         prefix: str = "salp",
     ) -> Iterator[Cluster]:
-        """A healed cluster of so many nodes, whose logs are shown if anything fails."""
+        """A healed cluster. Its logs are shown if anything fails."""
         failures_before = len(self.report.failures)
         cluster = Cluster(self.binary, network, replicas, options, prefix=prefix)
         completed = False

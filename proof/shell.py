@@ -1,7 +1,7 @@
-"""Real shells, `iex` and `erl`, each on a terminal of its own that is typed into.
+"""Real shells, `iex` and `erl`, each on its own terminal.
 
-A shell answers a line with what it prints until its next prompt. `SALP_TEST_ERL` names the `erl`,
-if it is not the one on the path; `iex` has its own.
+A program types a line, and the answer is what the shell prints until its next prompt. `SALP_TEST_ERL`
+names the `erl`, if it is not the one on the path. `iex` brings its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 ANSWER_S = 30.0
 """How long a shell may take to answer a line."""
 COLUMNS = 20_000
-"""Wider than any answer, so that lines are not folded."""
+"""Columns of the terminal: more than any answer, so that lines are not wrapped."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IDENTITIES = (
@@ -103,7 +103,7 @@ class Shell:
 
 
 def iex(name: str, cookie: str, *flags: str) -> list[str]:
-    """The command of an `iex` that uses the port mapper of others."""
+    """The command of an `iex` that uses a running port mapper."""
     erl_flags = " ".join(["-start_epmd false", "-logger level critical", *flags])
     return ["iex", "--name", name, "--cookie", cookie, "--erl", erl_flags]
 
@@ -117,7 +117,7 @@ def erl(name: str, cookie: str, *flags: str) -> list[str]:
 
 
 def without_identities(answer: str) -> str:
-    """`answer` with all pids and references alike."""
+    """`answer` with all pids and references replaced by the same text."""
     for pattern, word in _IDENTITIES:
         answer = pattern.sub(word, answer)
     return answer

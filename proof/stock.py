@@ -1,8 +1,8 @@
-"""Keys that are laid in before some trouble, each with the one right answer to one command, and probes that ask.
+"""Keys that are written before a fault, each with the one correct answer to one command, and probes that ask for it.
 
-A probe is a thread with a connection to one node. It asks in batches, from the moment it is started, whether the node
-is there yet or not: a node that comes back is asked as soon as its port is open, a stopped one has the requests in its
-sockets when it goes on. `GET` is asked again and again; every other command is asked once for each key, by one probe.
+A probe is a thread with a connection to one node. It sends requests in batches from its start, whether the node runs or
+not. So a restarted node gets requests as soon as its port is open, and a paused node finds requests in its sockets when
+it goes on. `GET` is sent again and again; every other command is sent once for each key, by one probe.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TAIL = b"+more"
 
 @dataclass(slots=True)
 class _Kept:
-    """One key: what it has, and what else it may have for want of an answer."""
+    """One key: its value, and other possible values if an answer is missing."""
 
     value: bytes | None
     maybe: bytes | None = None
@@ -40,7 +40,7 @@ class _Kept:
 
 @dataclass
 class Asked:
-    """How requests went, by use."""
+    """How requests ended, by use."""
 
     right: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
@@ -49,11 +49,11 @@ class Asked:
     texts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     last_wrong_s: float = 0.0
-    """When the last wrong answer came, from the start of the probe."""
+    """When the last wrong answer came, in seconds from the start of the probe."""
     first_right_s: float | None = None
 
     def add(self, other: Asked) -> None:
-        """Takes in what another probe of the same node found."""
+        """Adds the findings of another probe of the same node."""
         for mine, its in zip(self._counters(), other._counters(), strict=True):
             mine.update(its)
         for use, examples in other.examples.items():
@@ -77,7 +77,7 @@ USES = ("get", "append", "lock", "incr", "del")
 
 
 class Stock:
-    """So many keys for each use."""
+    """Some keys for each use."""
 
     def __init__(self, prefix: str, count: int, seed: int = 1) -> None:
         self._rng = random.Random(f"{seed} {prefix}")
@@ -88,7 +88,7 @@ class Stock:
         self.mutex = threading.Lock()
 
     def fill(self, door: Node) -> int:
-        """Sets all keys to new values; returns how many were acknowledged. The others are not asked for."""
+        """Sets all keys to new values and returns how many were acknowledged. Probes use only those."""
         self._turn += 1
         for use, all_keys in self._keys.items():
             good: list[bytes] = []
@@ -107,7 +107,7 @@ class Stock:
         return sum(len(good) for good in self._unasked.values())
 
     def commands(self, reads: int, others: int) -> list[tuple[str, bytes, Sequence[Argument]]]:
-        """A batch of requests, with their uses and keys: so many reads, and so many of each other use."""
+        """A batch of requests, with their uses and keys: `reads` reads, and `others` of each other use."""
         with self.mutex:
             readable = self._unasked["get"]
             batch = [("get", key) for key in self._rng.sample(readable, min(reads, len(readable)))]
@@ -116,7 +116,7 @@ class Stock:
         return [(use, key, _command(use, key)) for use, key in batch]
 
     def book(self, asked: Asked, use: str, key: bytes, reply: Reply, since_s: float, where: str) -> None:
-        """Takes in the answer to one request."""
+        """Records the answer to one request."""
         with self.mutex:
             kept = self._kept[key]
             after = _after(use, kept.value)
@@ -142,13 +142,13 @@ class Stock:
                 examples.append(f"{key!r} answers {reply!r} (through {where}, {since_s:.2f} s), not {right!r}")
 
     def doubt(self, asked: Asked, use: str, key: bytes) -> None:
-        """The connection was lost before the answer came."""
+        """Records that the connection was lost before the answer came."""
         with self.mutex:
             kept = self._kept[key]
             self._doubt(asked, use, kept, _after(use, kept.value))
 
     def compare(self, doors: Sequence[Node]) -> list[str]:
-        """What is not as it was acknowledged, at any of `doors`: a line for each key and node."""
+        """The keys whose value at any of `doors` differs from the acknowledged one: a line for each key and node."""
         faults: list[str] = []
         for door in doors:
             for key, value in bulk.read(door, self._kept).items():
@@ -196,7 +196,7 @@ def _right(use: str, value: bytes | None) -> Reply:
 
 
 def _after(use: str, value: bytes | None) -> bytes | None:
-    """What the key has once its command is executed."""
+    """The value of the key after its command was executed."""
     assert value is not None
     match use:
         case "append":
@@ -210,7 +210,7 @@ def _after(use: str, value: bytes | None) -> bytes | None:
 
 
 class Probe:
-    """Asks one node about the stock until it is stopped. Use as a context manager."""
+    """Sends requests about the stock to one node until the probe is stopped. Use as a context manager."""
 
     def __init__(self, stock: Stock, node: Node, reads: int = 20, others: int = 1, pause_s: float = 0.01) -> None:
         self.asked = Asked()
@@ -233,7 +233,7 @@ class Probe:
             raise self._error
 
     def wait_connected(self) -> None:
-        """Waits until the connection is made, which a stopped node's kernel does without the node."""
+        """Waits until the connection is made. The kernel accepts it even if the node is paused."""
         assert self._sent.wait(PROBE_DEADLINE_S), f"no connection to {self.node.name}"
 
     def _run(self) -> None:
@@ -270,7 +270,7 @@ class Probe:
 
 
 def report(run: Report, name: str, probes: Iterable[Probe]) -> None:
-    """Prints what each node was asked and answered, and checks that no answer was wrong."""
+    """Prints the requests and answers of each node, and checks that no answer was wrong."""
     by_node: dict[str, Asked] = {}
     for probe in probes:
         by_node.setdefault(probe.node.name, Asked()).add(probe.asked)

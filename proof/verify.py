@@ -1,4 +1,4 @@
-"""The comparison at the end: every key through every door, and every copy counted."""
+"""The final comparison: reads every key through every node, and counts every copy."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ CALM_KEYS = 100
 
 @dataclass
 class Comparison:
-    """What all nodes answer, against what was acknowledged."""
+    """The answers of all nodes, compared with what was acknowledged."""
 
     compared: int = 0
     existing: dict[bytes, bytes] = field(default_factory=dict)
     """The keys that the first node has."""
     faulty: dict[bytes, str] = field(default_factory=dict)
-    """The keys that read back otherwise than acknowledged, with the first finding."""
+    """The keys whose value differs from the acknowledged one, with the first finding."""
     differing: dict[bytes, str] = field(default_factory=dict)
-    """The keys for which the ledger allows several answers, and two nodes give different ones."""
+    """The keys for which two nodes give different answers that the ledger both allows."""
 
 
 def compare(doors: Sequence[Node], ledgers: Sequence[Ledger]) -> Comparison:
-    """Reads every key of all ledgers through every door.
+    """Reads every key of all ledgers through every node.
 
     A node answers from its own copy where it has one, so that asking all of them reads all copies.
     """
@@ -68,12 +68,12 @@ def check_ledgers(report: Report, cluster: Cluster, *ledgers: Ledger) -> int:
         list(result.faulty.values()),
     )
     report.check_none("all nodes give the same answers", list(result.differing.values()))
-    report.check_none("HTTP gives what RESP gives", _http_differences(doors, result.existing))
+    report.check_none("HTTP and RESP give the same answers", _http_differences(doors, result.existing))
     return len(result.existing)
 
 
 def check_copies(report: Report, cluster: Cluster, keys: int) -> None:
-    """Checks that `keys` keys exist as often as they are to be replicated, says every node."""
+    """Checks that every node reports `keys` keys, and the right number of copies."""
     copies = min(cluster.replicas, len(cluster.serving()))
     limit = time.monotonic() + COUNTS_S
     for door in cluster.serving():
@@ -90,7 +90,7 @@ def check_copies(report: Report, cluster: Cluster, keys: int) -> None:
 
 
 def check_calm(report: Report, cluster: Cluster) -> int:
-    """Checks that a healed cluster refuses nothing: writes here, reads there, all the way round.
+    """Checks that a healed cluster refuses nothing: writes at each node, and reads at the next one.
 
     Returns the number of keys that this left behind.
     """

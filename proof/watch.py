@@ -1,7 +1,7 @@
-"""Clients that use every kind of key all the time, at all nodes, and book what no client may ever see.
+"""Clients that use every kind of key at all nodes, and record the answers that no client may see.
 
-The clients are asyncio tasks in a thread of their own, as those of `proof/load.py`; the books (`proof/registers.py`)
-are told everything from that thread. A scenario says with `enter` where it stands with its trouble.
+The clients are asyncio tasks in their own thread, as in `proof/load.py`. All calls of the books (`proof/registers.py`)
+come from this thread. A scenario calls `enter` when its situation changes, for example when a partition begins.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from proof.report import Report
 from proof.resp import DEADLINE_S, Argument, AsyncClient, DeadlineExceeded, Reply, ReplyError
 
 UNKNOWN_TEXTS = ("TIMEOUT", "NOREPLICAS no_quorum")
-"""How errors begin that leave it open whether the command was executed; all others say that it was not."""
+"""How errors begin after which the outcome is unknown. After all other errors, the command was not executed."""
 NUMBERS = re.compile(r"\d+")
 MOVE_ODDS = 0.02
-"""How often a client that is free to do so goes on at another node."""
+"""How often a client without a reason to stay goes to another node."""
 HOLD_S = 0.01
 """How long a lock is held."""
 
@@ -41,7 +41,7 @@ class WatchOptions:
     appenders: int = 3
     counters: int = 2
     readers: int = 1
-    """At each node, whatever the side."""
+    """Readers at each node, whatever its side."""
     registers_each: int = 8
     """Of each writer."""
     locks: int = 6
@@ -112,7 +112,7 @@ class Watch:
         self.stop()
 
     def enter(self, situation: Situation) -> None:
-        """Says where the test stands. To be called before the trouble begins, before it ends, and after healing."""
+        """Sets the situation. Call it before the partition begins, before it ends, and after healing."""
 
         async def change() -> None:
             if len(self._sides) > 1 and situation is Situation.DURING:
@@ -126,7 +126,7 @@ class Watch:
         asyncio.run_coroutine_threadsafe(change(), self._loop).result()
 
     def stop(self) -> None:
-        """Ends the clients once what is under way is answered, and judges what had to wait for that."""
+        """Ends the clients when their requests are answered, and judges what had to wait for that."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -136,7 +136,7 @@ class Watch:
             raise self._error
 
     def compare(self, doors: Sequence[Node]) -> None:
-        """Reads every key through every node, and books once for each key if it is not as it was acknowledged.
+        """Reads every key through every node, and records once for each key that differs from what was acknowledged.
 
         For a cluster that is healed, after `stop`.
         """
@@ -146,14 +146,14 @@ class Watch:
         self._compare(doors, self.tallies, Operation.INCR)
 
     def report(self, report: Report, name: str, may: May) -> None:
-        """Prints the record, and checks that nothing was found which `may` does not allow."""
+        """Prints the record, and checks that `may` allows all findings."""
         report.step(f"{name}: {self.record}")
         for text, count in self.record.refusals.most_common(5):
             report.count(f"{name}: {text!r}", count)
         for situation in Situation:
             if situation in (Situation.BEFORE, Situation.AFTER):
                 report.check(f"{name}: requests are answered {situation.value}", self.record.answered[situation] > 0)
-        report.check_none(f"{name}: nobody sees what may not be", self.record.wrong(may))
+        report.check_none(f"{name}: no client sees a forbidden answer", self.record.wrong(may))
 
     def _compare(self, doors: Sequence[Node], book: Book[AnItem], operation: Operation) -> None:
         items = {item.key: item for item in book.items}
@@ -209,7 +209,7 @@ class Watch:
 
 
 class Caller:
-    """A connection to one of some nodes; another one once it fails, and sometimes without need."""
+    """A connection to one of several nodes. After a failure, and sometimes at random, it goes to another node."""
 
     def __init__(self, watch: Watch, nodes: Sequence[Node], rng: random.Random) -> None:
         self._watch = watch
@@ -219,7 +219,7 @@ class Caller:
         self._node: Node = nodes[0]
         self._refused_since: float | None = None
         self.connections = 0
-        """How many there were: another one knows nothing of what an earlier one read."""
+        """How many connections there were: a new one does not know what an earlier one read."""
 
     @property
     def where(self) -> str:
@@ -233,7 +233,7 @@ class Caller:
             self._client = None
 
     def wander(self) -> None:
-        """Sometimes drops the connection, to go on at another node."""
+        """Sometimes closes the connection, to go to another node."""
         if len(self._nodes) > 1 and self._rng.random() < MOVE_ODDS:
             self.close()
 
@@ -258,7 +258,7 @@ class Caller:
         return self._client is not None
 
     async def ask(self, operation: Operation, *command: Argument) -> Answer:
-        """One request through the connection, which must be there. Books its outcome and how long it took."""
+        """Sends one request through the open connection. Records its outcome and duration."""
         assert self._client is not None
         record, situation = self._watch.record, self._watch.record.situation
         began = time.monotonic()
@@ -290,7 +290,7 @@ class Caller:
 
 
 class _Client:
-    """What all clients have."""
+    """The base of all clients."""
 
     def __init__(self, watch: Watch, side: int, number: int, nodes: Sequence[Node]) -> None:
         self.watch = watch
@@ -300,13 +300,13 @@ class _Client:
         self.caller = Caller(watch, nodes, self.rng)
 
     async def step(self) -> None:
-        """What the client does again and again."""
+        """One step of the client, which is repeated."""
         self.caller.wander()
         if await self.caller.connect():
             await self.use()
 
     async def use(self) -> None:
-        """One use of one key, through a connection that is there."""
+        """Uses one key, through an open connection."""
         raise NotImplementedError
 
     def slot(self, each: int) -> int:
@@ -315,7 +315,7 @@ class _Client:
 
 
 class _Writer(_Client):
-    """Sets registers of its own, and reads every other write back at once."""
+    """Writes its own registers, and reads every second write back at once."""
 
     async def use(self) -> None:
         book = self.watch.registers
@@ -360,7 +360,7 @@ class _Reader(_Client):
 
 
 class _Appender(_Client):
-    """Appends to texts of its own."""
+    """Appends to its own texts."""
 
     async def use(self) -> None:
         book = self.watch.texts
@@ -374,7 +374,7 @@ class _Appender(_Client):
 
 
 class _Counter(_Client):
-    """Increments tallies that it shares with others of its side."""
+    """Increments tallies that it shares with other clients of its side."""
 
     async def use(self) -> None:
         book = self.watch.tallies
@@ -391,7 +391,7 @@ class _Counter(_Client):
 
 
 class _Locker(_Client):
-    """Takes a lock that others of its side want too, holds it for a moment, and gives it back."""
+    """Takes a lock that other clients of its side want too, holds it briefly, and releases it."""
 
     taken = 0
 

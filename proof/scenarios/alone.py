@@ -1,4 +1,4 @@
-"""All nodes but one are gone: it answers for what it holds, and refuses the rest at once."""
+"""Four of five nodes are killed: the last node answers for its own keys, and refuses others at once."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ def _check_answers(run: Run, survivor: Node, pairs: dict[bytes, bytes]) -> None:
     run.report.count("keys", len(pairs))
     run.report.count("answered", len(pairs) - len(refused))
     run.report.count("refused", len(refused))
-    run.report.check_none("what is answered is right, what is refused says CLUSTERDOWN", wrong)
-    run.report.check_none("every answer comes at once", slow)
+    run.report.check_none("answers are correct, refusals begin with CLUSTERDOWN", wrong)
+    run.report.check_none("every reply comes at once", slow)
     statuses = [survivor.request("GET", key_path(key)) for key in refused[:HTTP_SAMPLE]]
     bad = [
         f"{a.status} {a.body[:60]!r}"
         for a in statuses
         if a.status != 503 or b"no_nodes" not in a.body
     ]
-    run.report.check_none("HTTP refuses the same with 503 no_nodes", bad)
+    run.report.check_none("HTTP refuses the same keys with 503 no_nodes", bad)
 
 
 def _check_balance(run: Run, cluster: Cluster, survivor: Node, pairs: dict[bytes, bytes]) -> None:
-    """Three of five nodes hold a shard, so the survivor must have about three fifths."""
+    """Three of five nodes have a copy of a shard, so the last node must have about three fifths of the keys."""
     held = sum(answer == pairs[key] for key, answer in bulk.read(survivor, pairs).items())
     share, even = held / len(pairs), cluster.replicas / NODES
     run.report.check(
-        "it answers for everything that it holds",
+        "the node answers for all keys that it holds",
         abs(share - even) < 0.1,
         f"{share:.0%} of the keys",
     )

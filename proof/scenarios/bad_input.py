@@ -1,7 +1,6 @@
-"""Wrong settings and hostile bytes: a clear error or a closed connection, and the node lives.
+"""Wrong settings and malformed bytes: the node answers with a clear error or closes the connection.
 
-What a node answers to garbage is not fixed beyond that. Fixed is that it answers others meanwhile,
-stays the same process, and that its memory stays bounded.
+The node must stay the same process, answer other clients meanwhile, and use bounded memory.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from proof.resp import DeadlineExceeded, ReplyError, encode
 from proof.run import Run
 
 GROWTH_BYTES_MAX = 256 << 20
-"""How much memory all the abuse together may cost: a few buffers of the largest value."""
+"""How much memory all the abuse together may cost, in bytes: a few buffers of the largest value."""
 ANSWER_S = 5.0
 GLANCE_S = 0.3
-"""How long to wait where nothing needs to come back."""
+"""How long to wait where no answer is required."""
 REFUSAL_S = 8.0
 """How long `salp start` may take to refuse wrong settings."""
 KEY_BYTES_MAX = 65_536
@@ -125,16 +124,16 @@ def _settings_fault(
 
 
 def _wrong_cookie(run: Run, cluster: Cluster, node: Node) -> None:
-    """A stranger with another cookie must not get in, and must say why."""
+    """A node with another cookie must not become a member, and must log why."""
     with Cluster(cluster.binary, epmd_port=cluster.epmd_port, first_index=2) as strangers:
         stranger = strangers.add()
         stranger.start(join=[node])
         time.sleep(ANSWER_S)
         members = {member["name"] for member in node.ask("/nodes") if member["state"] == "up"}
-        run.report.check("a node with another cookie stays out", stranger.name not in members)
+        run.report.check("a node with another cookie is no member", stranger.name not in members)
         said = stranger.log.read_text(errors="replace").lower()
-        run.report.check("it says that the cookie is why", "cookie" in said, said[-300:])
-    _check_health(run, node, "the refused node harms nobody")
+        run.report.check("its log names the cookie as the reason", "cookie" in said, said[-300:])
+    _check_health(run, node, "the refused node harms no client")
 
 
 # Bytes
@@ -215,12 +214,12 @@ def _dist_abuses(port: int, epmd_port: int) -> Iterator[Abuse]:
 
 def _commit(run: Run, node: Node, abuse: Abuse) -> None:
     ended = _ends(node.host, abuse)
-    run.report.check(f"{abuse.name} is answered or hung up on", ended or not abuse.ends)
-    _check_health(run, node, f"{abuse.name} harms nobody")
+    run.report.check(f"{abuse.name}: an answer or the end of the connection", ended or not abuse.ends)
+    _check_health(run, node, f"{abuse.name} harms no other client")
 
 
 def _ends(host: str, abuse: Abuse) -> bool:
-    """Sends the bytes; whether anything came back, be it the end of the connection."""
+    """Sends the bytes. Returns whether an answer or the end of the connection came back."""
     with socket.create_connection((host, abuse.port), timeout=ANSWER_S) as connection:
         connection.settimeout(ANSWER_S if abuse.ends else GLANCE_S)
         try:
@@ -239,7 +238,7 @@ def _check_health(run: Run, node: Node, name: str) -> None:
 
 
 def _illness(node: Node) -> str:
-    """What is wrong with the node as another client sees it; empty if nothing."""
+    """What another client finds wrong with the node; empty if nothing."""
     if not node.running:
         return "the process is gone"
     try:
@@ -257,7 +256,7 @@ def _illness(node: Node) -> str:
 
 
 def _clear_refusals(run: Run, node: Node) -> None:
-    """Too much of what is otherwise well formed is refused with an error, and leaves nothing."""
+    """Well-formed but too large requests are refused with an error and change nothing."""
     long_key, large = b"k" * (KEY_BYTES_MAX + 1), bytes(VALUE_BYTES_MAX + 1)
     over_resp: list[tuple[str, tuple[bytes, ...]]] = [
         ("a key that is too long", (b"SET", long_key, b"v")),
@@ -282,8 +281,8 @@ def _clear_refusals(run: Run, node: Node) -> None:
         fault = _http_refusal_fault(node, method, path, body, statuses)
         run.report.check(f"HTTP refuses {name}", not fault, fault)
     with node.client() as client:
-        run.report.check("what was refused left nothing", client.call("EXISTS", "large", "k") == 0)
-    _check_health(run, node, "refusals harm nobody")
+        run.report.check("refused requests changed nothing", client.call("EXISTS", "large", "k") == 0)
+    _check_health(run, node, "refusals harm no other client")
 
 
 def _is_refused(node: Node, command: tuple[bytes, ...]) -> bool:
@@ -314,7 +313,7 @@ def _http_refusal_fault(
 
 
 def _half_open(run: Run, node: Node, dist_port: int) -> None:
-    """Many connections that begin something and never go on."""
+    """Many connections that send the beginning of a request and nothing more."""
     beginnings = {
         node.resp_port: b"*2\r\n$3\r\nGE",
         node.http_port: b"GET /kv/k HT",
@@ -329,7 +328,7 @@ def _half_open(run: Run, node: Node, dist_port: int) -> None:
 
 
 def _never_reads(run: Run, node: Node) -> None:
-    """One client asks for far more than it will ever take."""
+    """One client requests far more than it reads."""
     with node.client() as client:
         client.call("SET", "unread", bytes(UNREAD_VALUE_BYTES))
     before = node.resident_bytes()
@@ -345,7 +344,7 @@ def _never_reads(run: Run, node: Node) -> None:
 
 
 def _send_until_stuck(connection: socket.socket, data: bytes) -> None:
-    """Until back-pressure or a closed connection: both are fine."""
+    """Sends until the socket is full or the connection is closed: both are correct."""
     connection.settimeout(1)
     with suppress(OSError):
         connection.sendall(data)

@@ -1,4 +1,4 @@
-"""Programs that were not written here: redis-cli, curl, and a real Erlang node."""
+"""Programs of other projects: redis-cli, curl, and a real Erlang node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOOL_S = 10
 
 
 def beam(run: Run) -> None:
-    """A value goes in through one program and comes out through all others."""
+    """One program writes a value, and all others read it."""
     missing = [tool for tool in ("redis-cli", "curl", "escript") if shutil.which(tool) is None]
     if missing:
         run.report.skip("foreign programs", f"not installed: {', '.join(missing)}")
@@ -87,4 +87,4 @@ def report_checks(run: Run, program: str, output: str) -> None:
             name, _, reason = rest.partition(": ")
             run.report.check(f"{program}: {name}", False, reason)
     is_whole = checked > 0 and lines[-1] == "end"
-    run.report.check(f"{program} comes to its end", is_whole, output[-500:])
+    run.report.check(f"{program} runs to its end", is_whole, output[-500:])

@@ -1,7 +1,7 @@
-"""Cuts between network namespaces: in two halves, for 6 ms, and one-way.
+"""Partitions between network namespaces: in two halves, for 6 ms, and one-way.
 
-With four nodes and three copies each half has a copy of everything, so both must go on answering
-for all that was there before. What one half acknowledges the other sees when the cut is healed.
+With four nodes and three copies each half has a copy of everything. So both halves must answer for all earlier keys.
+What one half acknowledges, the other half sees after the partition.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BLIP_S = 0.006
 
 
 def cut(run: Run) -> None:
-    """All three cuts, on one cluster."""
+    """All three partitions, on one cluster."""
     if missing := Namespaces.unavailable():
         run.report.skip("cuts between network namespaces", missing)
         return
@@ -32,7 +32,7 @@ def cut(run: Run) -> None:
 
 
 def _blip(run: Run, cluster: Cluster, network: Namespaces) -> None:
-    """Nobody must notice: no error, no member seen down."""
+    """No client may notice it: no error, and no member is reported as down."""
     before = _members(cluster)
     with Load(cluster.running, LoadOptions(prefix="blip", seed=run.seed)) as load:
         time.sleep(run.seconds / 2)
@@ -51,28 +51,28 @@ def _blip(run: Run, cluster: Cluster, network: Namespaces) -> None:
 
 
 def _halves(run: Run, cluster: Cluster, network: Namespaces) -> None:
-    """Each half has clients of its own, which read what that half acknowledged."""
+    """Each half has its own clients, which read what that half acknowledged."""
     nodes = cluster.nodes
     left = Load(lambda: nodes[:2], LoadOptions(4, 3, prefix="left", seed=run.seed))
     right = Load(lambda: nodes[2:], LoadOptions(4, 3, prefix="right", seed=run.seed))
     with left, right:
         time.sleep(run.seconds)
-        run.report.step(f"cut in halves for {run.cut_s:.0f} s")
+        run.report.step(f"a partition in halves, for {run.cut_s:.0f} s")
         network.cut(LEFT, RIGHT)
         time.sleep(run.cut_s * 2 / 3)
         marks = [load.acknowledged for load in (left, right)]
         time.sleep(run.cut_s / 3)
         for name, load, mark in (("left", left, marks[0]), ("right", right, marks[1])):
             during = load.acknowledged - mark
-            run.report.count(f"{name}: acknowledged late in the cut", during)
-            run.report.check(f"the {name} half goes on answering", during > 0)
+            run.report.count(f"{name}: acknowledged late in the partition", during)
+            run.report.check(f"the {name} half answers during the partition", during > 0)
         # While the halves become one again, a node may still show what its own half knew, and a delete may be executed
         # where what it is to delete has not arrived.
         for load in (left, right):
             load.stop_readers()
             load.deletes_held = True
         network.mend_all()
-        run.report.step("mended")
+        run.report.step("the network is repaired")
         cluster.wait_healed()
         run.report.step("healed")
         for load in (left, right):
@@ -86,18 +86,18 @@ def _halves(run: Run, cluster: Cluster, network: Namespaces) -> None:
 
 
 def _one_way(run: Run, cluster: Cluster, network: Namespaces) -> None:
-    """One node does not hear another, which hears it; everybody else hears both.
+    """Packets from node 2 to node 1 are dropped; all other packets pass.
 
     There are no readers, and deletes only at the end: as long as two nodes disagree on who is there, their copies may
     differ.
     """
     with Load(cluster.running, LoadOptions(readers=0, prefix="one-way", seed=run.seed)) as load:
         load.deletes_held = True
-        run.report.step(f"{cluster.nodes[0].name} does not hear {cluster.nodes[1].name}")
+        run.report.step(f"{cluster.nodes[0].name} gets no packets from {cluster.nodes[1].name}")
         network.deafen(1, [2])
         time.sleep(run.cut_s)
         network.mend_all()
-        run.report.step("mended")
+        run.report.step("the network is repaired")
         cluster.wait_healed()
         run.report.step("healed")
         load.deletes_held = False

@@ -1,6 +1,6 @@
-"""Programs that were written against another key-value server, and a real Elixir node to run them.
+"""Programs that were written for another key-value server, run by a real Elixir node.
 
-Afterwards the same is typed into an `iex`, with nodes that are stopped, killed and started meanwhile.
+Afterwards the same requests are typed into an `iex`, while nodes are stopped, killed and started.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FACADES = (
 
 
 def facade(run: Run) -> None:
-    """One store under the names and in the manners of other servers."""
+    """One store under the names and in the styles of other servers."""
     if shutil.which("elixir") is None:
         run.report.skip("facades", "not installed: elixir")
         return
@@ -66,7 +66,7 @@ def facade(run: Run) -> None:
 
 
 def _typed(cluster: Cluster, typist: Person) -> None:
-    """A session in which nodes come and go, and what was put is still there."""
+    """A session in which nodes leave and come back, and all values stay."""
     listed = ", ".join(f'n{number} = :"{node.name}"' for number, node in enumerate(cluster.nodes, 1))
     typist.says(f"ns = [{listed}]; length(ns)", str(NODES))
     typist.says("Node.connect(n1)", "true")
@@ -95,11 +95,11 @@ def _typed(cluster: Cluster, typist: Person) -> None:
 
 
 def _stop_one(cluster: Cluster, typist: Person, total: str, copies: str) -> None:
-    """A node is told to stop as an Elixir node is: it leaves, and when it is back all is as before."""
+    """A node is stopped by `System.stop`, as an Elixir node is. It leaves. When it is back, all is as before."""
     node = cluster.nodes[1]
     typist.says(":rpc.call(n2, System, :stop, [0])", ":ok")
     typist.comes_to(':rpc.call(n2, Apothik.Cache, :get, ["k"])', "{:badrpc, :nodedown}", STOP_S)
-    typist.report.check("who was stopped ends in order", node.wait_exit() == 0)
+    typist.report.check("the stopped node exits with code 0", node.wait_exit() == 0)
     typist.comes_to(total.replace("n <- ns", "n <- ns -- [n2]"), copies, STOP_S)
     cluster.launch([node])
     cluster.wait_healed()

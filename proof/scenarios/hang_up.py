@@ -1,7 +1,7 @@
 """A terminal is closed: a node that runs in it leaves, a node without a terminal goes on.
 
-The kernel sends SIGHUP when a terminal is closed. A service has no terminal; whoever sends it the
-signal means something else, such as new log files.
+The kernel sends SIGHUP when a terminal is closed. A service has no terminal. For a service the signal
+means something else, such as new log files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proof.cluster import Cluster, Node
 from proof.run import Run
 
 GOES_ON_S = 1.0
-"""How long a process that was sent SIGHUP is watched."""
+"""How long a process is watched after SIGHUP, in seconds."""
 KEYS = 200
 
 
@@ -39,7 +39,7 @@ def hang_up(run: Run) -> None:
         cluster.wait_healed()
         with cluster.nodes[0].client() as client:
             lost = [n for n in range(KEYS) if client.call("GET", f"hang-up:{n}") is None]
-        run.report.check_none("it has handed its data over", [str(number) for number in lost])
+        run.report.check_none("the node has handed its data over", [str(number) for number in lost])
 
         node = cluster.add()
         terminal = _on_terminal(cluster, node, ["nohup"])
@@ -52,7 +52,7 @@ def hang_up(run: Run) -> None:
             _start(cluster, node, [], start_new_session=True, stdout=log, stderr=log)
         _goes_on(run, node, "a node without a terminal ignores SIGHUP")
         node.terminate()
-        run.report.check("SIGTERM has it leave", node.wait_exit() == 0)
+        run.report.check("SIGTERM makes it leave", node.wait_exit() == 0)
 
 
 def _goes_on(run: Run, node: Node, what: str) -> None:

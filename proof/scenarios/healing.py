@@ -1,4 +1,4 @@
-"""The moment in which two sides of a partition meet again, seen by clients that go on with keys of their own side."""
+"""The moment in which a partition ends, seen by clients that use keys of their own side only."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ name = "default"
 min_acks = 2
 """
 WINDOW_KEYS = 4_000
-"""Of each use."""
+"""How many keys each use has."""
 WINDOW_S = 4.0
-"""How long the keys are used from the moment in which the partition ends."""
+"""How long the keys are used after the end of the partition, in seconds."""
 WINDOW_OTHERS = 20
 
 
 def heal_append(run: Run) -> None:
-    """Clients of both sides append to keys that nobody else touches, while a partition ends; also with `min_acks`."""
+    """While a partition ends, clients of both sides append to their own keys; once more with `min_acks`."""
     if missing := Namespaces.unavailable():
         run.report.skip("appends while a partition ends", missing)
         return
@@ -63,7 +63,7 @@ def _appends(run: Run, name: str, options: Sequence[str]) -> None:
 
 
 def heal_window(run: Run) -> None:
-    """One side fills keys that the other never touches, and uses them as fast as it can when the partition ends."""
+    """One side writes keys that the other side never uses, and uses them as fast as it can when the partition ends."""
     if missing := Namespaces.unavailable():
         run.report.skip("keys of one side while a partition ends", missing)
         return
@@ -80,5 +80,5 @@ def heal_window(run: Run) -> None:
                 time.sleep(WINDOW_S)
                 cluster.wait_healed()
             stock.report(run.report, "heal-window", [probe])
-            run.report.check_none("heal-window: all is as acknowledged in the end", keys.compare(cluster.nodes))
+            run.report.check_none("heal-window: in the end all keys are as acknowledged", keys.compare(cluster.nodes))
             run.report.table("heal-window")

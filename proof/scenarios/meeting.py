@@ -1,7 +1,7 @@
-"""Clusters that never knew each other meet: nothing is lost, nothing is mixed, nothing comes back.
+"""Clusters that did not know each other meet: no key is lost, no data is mixed, no deleted key comes back.
 
-The case that ruins naive replication is an empty node that erases a full one; then clusters that both hold data, many
-keys, and deletes.
+First, an empty node meets a node with data: it must not erase the data. Then clusters that both have data meet, with
+many keys and with deletes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RESIDENT_GROWTH_LEFT = 0.35
 
 
 def two_bad_cases(run: Run) -> None:
-    """A holder meets an empty node, in either direction; clusters that hold data meet."""
+    """A node with data meets an empty node, dialled from either side; then clusters with data meet."""
     _holder_is_joined(run, HELD)
     _holder_joins(run)
     _writers_meet(run)
@@ -53,7 +53,7 @@ def _holder_joins(run: Run) -> None:
 
 
 def _writers_meet(run: Run) -> None:
-    """Three clusters that hold data refuse each other, and each goes on with its own keys."""
+    """Three clusters with data refuse each other, and each goes on with its own keys."""
     with run.cluster(0) as cluster, ThreadPoolExecutor() as pool:
         islands = _islands(cluster, 3)
         writers = [pool.submit(_write_slowly, island) for island in islands]
@@ -69,11 +69,11 @@ def _writers_meet(run: Run) -> None:
             run.report.check_none(f"{island.name} goes on with its own keys", wrong)
             others = dict(pair for other in islands if other is not island for pair in _pairs(other.name, WRITTEN))
             mixed = [repr(key) for key, answer in bulk.read(island, others).items() if answer is not None]
-            run.report.check_none(f"{island.name} takes in nothing of another cluster", mixed)
+            run.report.check_none(f"{island.name} has no key of another cluster", mixed)
 
 
 def _deletes(run: Run) -> None:
-    """Keys are deleted while one holder of them stands still; then everything is deleted."""
+    """Keys are deleted while one node with copies of them is paused; then all keys are deleted."""
     with run.cluster(3) as cluster:
         door, _, sleeper = cluster.nodes
         kept, deleted = dict(_pairs("kept", run.keys // 2)), dict(_pairs("gone", run.keys // 2))
@@ -104,7 +104,7 @@ def _pairs(prefix: str, count: int) -> list[tuple[bytes, bytes]]:
 
 
 def _islands(cluster: Cluster, count: int) -> list[Node]:
-    """Nodes that were told of nobody, each a cluster of its own."""
+    """Nodes without a node to join, each a cluster of its own."""
     islands = [cluster.add() for _ in range(count)]
     for island in islands:
         island.start()
@@ -122,7 +122,7 @@ def _meet(run: Run, door: Node, other: Node) -> None:
 
 
 def _write_slowly(island: Node) -> None:
-    """Writes in small portions, so that the meeting falls into the middle."""
+    """Writes in small batches, so that the meeting happens in between."""
     pairs = _pairs(island.name, WRITTEN)
     for start in range(0, WRITTEN, 10):
         bulk.write(island, pairs[start : start + 10], PATIENCE_S)
@@ -133,7 +133,7 @@ def _check_all(run: Run, cluster: Cluster, expected: dict[bytes, bytes]) -> None
     for node in cluster.nodes:
         found = bulk.read(node, expected)
         wrong = [f"{key!r} reads {found[key]!r}" for key in expected if found[key] != expected[key]]
-        run.report.check_none(f"all {len(expected):,} keys are right at {node.name}", wrong)
+        run.report.check_none(f"all {len(expected):,} keys are correct at {node.name}", wrong)
     verify.check_copies(run.report, cluster, len(expected))
 
 
@@ -151,7 +151,7 @@ def _memory(node: Node) -> int:
 
 
 def _check_memory(run: Run, node: Node, memory: int, resident: int, full: int) -> None:
-    """Both what the node says and what the kernel says must be back, near enough."""
+    """The memory that the node reports and the memory that the kernel reports must be close to their first values."""
     memory_limit = memory + memory // 10 + MEMORY_SLACK_BYTES
     resident_limit = (
         resident + RESIDENT_GROWTH_LEFT * max(0, full - resident) + 4 * MEMORY_SLACK_BYTES
@@ -171,5 +171,5 @@ def _check_memory(run: Run, node: Node, memory: int, resident: int, full: int) -
     now = f"{_memory(node):,} B said, {node.resident_bytes():,} B resident"
     run.report.count(f"{node.name}: memory empty, full, empty", f"{resident:,} {full:,} {now}")
     run.report.check(
-        f"{node.name}: memory is back after delete-all", fine, f"{memory:,} B before, {now}"
+        f"{node.name}: memory is freed after all keys are deleted", fine, f"{memory:,} B before, {now}"
     )

@@ -1,20 +1,21 @@
-"""A mesh of BEAM nodes and salp nodes that loses links and members at random, and forms again.
+"""A mesh of Erlang and salp nodes under random faults.
 
-Two `erl`, of OTP 25 and of OTP 28 if that can be had, and three salp nodes, each in a network namespace. On each BEAM,
-processes register global names, of their own and clashing ones, take locks, join groups, watch and link to processes of
-the salp nodes, call them, and are killed whatever they hold.
+The mesh has two `erl`, of OTP 25 and of OTP 28 if it can be fetched, and three salp nodes, each in a network namespace.
+Processes of the Erlang nodes register global names (their own, and names that others want too), take locks, join
+groups, monitor, link to and call processes of the salp nodes, and are killed at random.
 
-1. Links are cut for less and for more than the tick time, members are killed, stopped, paused. Then all is mended, the
-   load ends, and within `SETTLE_S` all must agree (`proof.agreement`), with no lock, name or member left over.
-2. All connections are made anew, and the load goes on in peace. When it has ended, no monitor and no link is left
-   either.
+1. Links are blocked for less and for more than the tick time, and members are killed, stopped and paused. Then all
+   faults end and the load ends. Within `SETTLE_S` all members must agree (`proof.agreement`), and no lock, name or group
+   member of the load may be left.
+2. All connections are closed and made again, and the load runs without faults. When it has ended, no monitor and no
+   link of the load may be left either.
 
-Monitors are not counted after the first part because OTP forgets to take them back: what a process of a BEAM monitors
-while the connection is being made stays monitored, whatever becomes of the process, until that connection ends (OTP 25
-and 28, between two BEAMs too).
+Monitors are not counted after the first part, because OTP leaves some: if a process of an Erlang node makes a monitor
+while the connection is being made, the monitor stays after the end of the process, until the connection ends. This is
+so between two Erlang nodes too (OTP 25 and 28).
 
-BEAM nodes do not connect again on their own: each BEAM member connects to whom it misses every second, as libcluster
-does.
+Erlang nodes do not connect again on their own. So each Erlang member connects to missing members every second, as
+libcluster does.
 """
 
 from __future__ import annotations
@@ -40,24 +41,24 @@ from proof.run import Run
 SALPS = 3
 BEAMS = 2
 LOAD_S_MIN = 40.0
-"""How long the trouble lasts at least: `--seconds` is short where it means the time between events."""
+"""The least duration of the faults, in seconds. In other scenarios `--seconds` is the shorter time between events."""
 PEACE_S = 8.0
-"""How long the load goes on without trouble."""
+"""How long the load runs without faults, in seconds."""
 SETTLE_S = 60.0
-"""How long the mesh may take to agree once all is mended."""
+"""How long the mesh may take to agree after all faults have ended, in seconds."""
 HOLD_S = 2.0 * TICK_S
-"""How long it must stay so: longer than an unnoticed loss could last."""
+"""How long the agreement must last, in seconds: longer than a connection loss can stay unnoticed."""
 AT_ONCE_MAX = 2
-"""Troubles at the same time; of five members at least three are whole then."""
+"""How many faults there are at the same time: at least three of five members have none."""
 ORDERLY_S = 12.0
-"""How long an orderly end may take before it is a kill."""
+"""How long an orderly end may take before the process is killed, in seconds."""
 
 Member = Node | Beam
 
 
 @dataclass
 class Mesh:
-    """The members, and what can be done to them."""
+    """The members, and how to break them."""
 
     network: Namespaces
     cluster: Cluster
@@ -65,7 +66,7 @@ class Mesh:
 
     @property
     def members(self) -> list[Member]:
-        """All, by the index of their namespace."""
+        """All members, by the index of their namespace."""
         return [*self.cluster.nodes, *self.beams]
 
     def start(self, member: Member) -> None:
@@ -78,7 +79,7 @@ class Mesh:
             member.start(self.cluster.cookie, *names)
 
     def facts(self) -> Facts:
-        """What each member says. Raises one of `NO_ANSWER`."""
+        """The reports of all members. Raises one of `NO_ANSWER`."""
         facts: Facts = {beam.name: beam.tell("facts") for beam in self.beams}
         for salp in self.cluster.nodes:
             facts[salp.name] = self.beams[0].tell(f"ask {salp.name}")
@@ -88,9 +89,9 @@ class Mesh:
 
 
 def mesh(run: Run) -> None:
-    """Trouble for `--seconds`, then peace."""
+    """Faults for `--seconds`, then a time without faults."""
     if missing := Namespaces.unavailable() or beam_node.unavailable():
-        run.report.skip("a mesh of BEAM nodes and salp nodes", missing)
+        run.report.skip("a mesh of Erlang and salp nodes", missing)
         return
     with _formed(run) as mesh:
         _agree(run.report, mesh, "formed")
@@ -99,9 +100,9 @@ def mesh(run: Run) -> None:
         with _Requests(mesh.cluster) as requests:
             _all(mesh, f"load {run.seed}")
             troubles.make(seconds)
-            run.report.step("all is mended; the load ends")
+            run.report.step("all faults are over; the load ends")
         _all(mesh, "calm")
-        _agree(run.report, mesh, "after the trouble", but=("no monitor is left", "no link is left"))
+        _agree(run.report, mesh, "after the faults", but=("no monitor is left", "no link is left"))
         _all(mesh, "renew")
         _agree(run.report, mesh, "connected anew", but=("no monitor is left", "no link is left"))
         _all(mesh, f"load {run.seed}")
@@ -110,7 +111,7 @@ def mesh(run: Run) -> None:
         facts = _agree(run.report, mesh, "after the peace")
         for name, count in sorted(troubles.made.items()):
             run.report.count(name, count)
-        run.report.check_none("nodeup and nodedown alternated in lives that have ended", troubles.out_of_turn)
+        run.report.check_none("nodeup and nodedown alternate in ended processes", troubles.out_of_turn)
         for beam in sorted(facts.keys() & {beam.name for beam in mesh.beams}):
             seen = troubles.seen[beam] + facts[beam]["events"]["count"]
             run.report.count(f"nodeup and nodedown at {beam}", seen)
@@ -128,7 +129,7 @@ def _formed(run: Run) -> Iterator[Mesh]:
     with run.cluster(0, network, options=options) as cluster:
         newer = beam_node.newer_erl()
         if newer is None:
-            run.report.skip("an `erl` of OTP 28", "it cannot be fetched; the one of this machine runs twice")
+            run.report.skip("an `erl` of OTP 28", "it cannot be fetched; the installed one runs twice")
         beam_node.compile_program(cluster.folder)
         erls = ["erl", newer or "erl"]
         beams = [
@@ -155,7 +156,7 @@ def _all(mesh: Mesh, command: str) -> None:
 
 
 def _agree(report: Report, mesh: Mesh, when: str, but: tuple[str, ...] = ()) -> Facts:
-    """Waits until no check finds anything, `but` these, and sees that it stays so. Reports each check."""
+    """Waits until no check except `but` finds anything, and checks that this lasts. Reports each check."""
     began = time.monotonic()
     faults: dict[str, list[str]] = {}
     facts: Facts = {}
@@ -188,7 +189,7 @@ def _agree(report: Report, mesh: Mesh, when: str, but: tuple[str, ...] = ()) -> 
 
 @dataclass
 class _Trouble:
-    """Something that goes on until it is mended. `mend` says whether it could be."""
+    """One fault. `mend` ends it, and returns whether that was possible."""
 
     what: str
     victims: list[Member]
@@ -198,20 +199,20 @@ class _Trouble:
 
 @dataclass
 class Troubles:
-    """Draws troubles from a seed: at most `AT_ONCE_MAX` at a time, and each of other members."""
+    """Draws faults from a seed: at most `AT_ONCE_MAX` at a time, each at different members."""
 
     mesh: Mesh
     rng: random.Random
     report: Report
     made: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
-    """By BEAM, how often others came and went in lives of it that have ended."""
+    """By Erlang node: `nodeup` and `nodedown` that its earlier processes counted."""
     out_of_turn: list[str] = field(default_factory=list)
-    """Those of these that did not come in turns."""
+    """Those that did not alternate."""
     _open: list[_Trouble] = field(default_factory=list)
 
     def make(self, seconds: float) -> None:
-        """Trouble for so long. Then all is mended, and all members run."""
+        """Causes faults for some time. At the end all faults are over and all members run."""
         end = time.monotonic() + seconds
         due = 0.0
         while time.monotonic() < end:
@@ -239,7 +240,7 @@ class Troubles:
         self._open = [trouble for trouble in self._open if trouble.until > now or not trouble.mend()]
 
     def _for_a_while(self, kind: str) -> float:
-        """A time that goes unnoticed, or one that does not."""
+        """A duration below or above the tick time."""
         short = self.rng.random() < 0.4
         self.made[f"{kind}, {'shorter' if short else 'longer'} than the tick time"] += 1
         return self.rng.uniform(0.2, TICK_S / 2) if short else self.rng.uniform(1.3 * TICK_S, 2.5 * TICK_S)
@@ -258,7 +259,7 @@ class Troubles:
         return self._rejoined(f"{one.name} does not hear {other.name} for {lasts:.1f} s", lasts, [(one, other)])
 
     def _rejoined(self, what: str, lasts: float, deaf: list[tuple[Member, Member]]) -> _Trouble:
-        """`deaf`: who does not hear whom."""
+        """`deaf`: which member gets no packets from which other ones."""
 
         def mend() -> bool:
             for listener, speaker in deaf:
@@ -291,14 +292,14 @@ class Troubles:
         return _Trouble(f"orderly end of {victim.name}", [victim], began + lasts, mend)
 
     def _take_down_events(self, victim: Member) -> None:
-        """What a BEAM has seen is lost with it."""
+        """Saves the counts of an Erlang node, because they end with its process."""
         if isinstance(victim, Beam):
             events = victim.tell("events")
             self.seen[victim.name] += events["count"]
             self.out_of_turn += [f"{victim.name} saw {fault}" for fault in events["faults"]]
 
     def _revived(self, victim: Member) -> bool:
-        """Starts it once its process has ended, and takes it for whole once it serves."""
+        """Starts the member when its process has ended; the fault is over when the member serves."""
         if not victim.running:
             self.mesh.start(victim)
             if isinstance(victim, Beam):
@@ -320,7 +321,7 @@ class Troubles:
 
 
 class _Requests:
-    """Clients of the salp nodes' Redis door, for as long as the `with` lasts: what they are answered is counted."""
+    """Redis clients of the salp nodes, during the `with` block. Counts their answers."""
 
     KEYS = 1_000
 

@@ -1,7 +1,7 @@
-"""Nodes that die, stand still, leave or are replaced, under load.
+"""Nodes are killed, paused, stopped and replaced under load.
 
-The promise: no acknowledged write is lost, no read is ever answered wrongly, no request hangs, and
-afterwards every key is there exactly, as often as it should be.
+The promise: no acknowledged write is lost, no read gets a wrong answer, no request hangs, and
+afterwards every key has its acknowledged value and the right number of copies.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LOSSES = 2
 
 
 def kill(run: Run) -> None:
-    """Two nodes are killed at once, then two others, then all are started again."""
+    """Two nodes are killed at the same time, then two others. Then all are started again."""
     rng = run.random()
     with run.cluster(NODES) as cluster, _load(run, cluster) as load:
         for _ in range(run.rounds):
@@ -36,7 +36,7 @@ def kill(run: Run) -> None:
 
 
 def pause(run: Run) -> None:
-    """Two nodes stand still and go on later as if nothing had been; then two others."""
+    """Two nodes are paused and go on later; then two others."""
     rng = run.random()
     with run.cluster(NODES) as cluster, _load(run, cluster) as load:
         for _ in range(run.rounds):
@@ -56,7 +56,7 @@ def pause(run: Run) -> None:
 
 
 def terminate(run: Run) -> None:
-    """Two nodes are asked to leave at once, then two others, then all are started again."""
+    """Two nodes are stopped in order at the same time, then two others. Then all are started again."""
     rng = run.random()
     with run.cluster(NODES) as cluster, _load(run, cluster) as load:
         for _ in range(run.rounds):
@@ -77,7 +77,7 @@ def rolling(run: Run) -> None:
         for old in list(cluster.nodes):
             (new,) = cluster.grow(1)
             cluster.wait_healed()
-            run.report.step(f"{new.name} is in, {old.name} is to go")
+            run.report.step(f"{new.name} has joined, {old.name} leaves")
             _leave(run, [old])
             cluster.wait_healed()
         run.report.step("all nodes are replaced")
@@ -95,7 +95,7 @@ def _leave(run: Run, nodes: list[Node]) -> None:
         node.terminate()
     for node in nodes:
         code = node.wait_exit()
-        run.report.check(f"{node.name} leaves with exit code 0", code == 0, f"it is {code}")
+        run.report.check(f"{node.name} leaves with exit code 0", code == 0, f"exit code {code}")
 
 
 def _restart(run: Run, cluster: Cluster, nodes: list[Node]) -> None:
@@ -107,7 +107,7 @@ def _restart(run: Run, cluster: Cluster, nodes: list[Node]) -> None:
 
 
 def _settle(run: Run, cluster: Cluster, load: Load, title: str) -> None:
-    """Ends the load and compares what is there with what was acknowledged."""
+    """Ends the load, and compares all keys with what was acknowledged."""
     load.stop()
     load.report(run.report)
     if run.planted_loss:

@@ -1,4 +1,4 @@
-"""Ten kinds of partition, each on a cluster of its own, with clients that look on before, during and after."""
+"""Ten kinds of partition, each on its own cluster, with clients before, during and after."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from proof.watch import Watch, WatchOptions
 
 
 def partitions(run: Run) -> None:
-    """The kinds that `--kinds` names, or those of `run.kinds`; `long` only if `--long` says for how long."""
+    """The kinds of `--kinds`, or of `run.kinds`; `long` only with `--long`."""
     if missing := Namespaces.unavailable():
         run.report.skip("partitions between network namespaces", missing)
         return
     for name in run.kinds:
         if name == "long" and not run.long_s:
-            run.report.skip("the long partition", "wanted only with --long SECONDS")
+            run.report.skip("the long partition", "runs only with --long SECONDS")
             continue
         for number in range(run.rounds):
             seconds = run.long_s if name == "long" else run.partition_s
@@ -28,9 +28,9 @@ def partitions(run: Run) -> None:
 
 
 def one_link(run: Run) -> None:
-    """One of the ten links is cut, and all who write are at one end of it; readers are everywhere."""
+    """One of the ten links is blocked. All writers are at one end of the link; readers are at all nodes."""
     if missing := Namespaces.unavailable():
-        run.report.skip("a cut of one link", missing)
+        run.report.skip("one blocked link", missing)
         return
     options = WatchOptions(pause_s=0.001, prefix="one-link", seed=run.seed)
     for number in range(run.rounds):
@@ -46,7 +46,7 @@ def watched(
     options: WatchOptions | None = None,
     writers_at: Sequence[int] = (),
 ) -> None:
-    """One partition with clients before, during and after it; then every key is compared at every node."""
+    """One partition, with clients before, during and after it. Then every key is compared at every node."""
     network = Namespaces(NODES)
     with run.cluster(NODES, network) as cluster:
         sides = [[cluster.nodes[index - 1] for index in side] for side in kind.sides]

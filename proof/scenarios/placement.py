@@ -1,4 +1,4 @@
-"""Where the data lies: evenly, and staying where it is unless a node comes or goes."""
+"""Placement: copies are spread evenly, and move only when a node joins or leaves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Table = dict[int, frozenset[str]]
 
 
 def placement(run: Run) -> None:
-    """`salp fill` and `salp stats` on five nodes, then a sixth comes and goes."""
+    """`salp fill` and `salp stats` on five nodes; then a sixth node joins and leaves."""
     with run.cluster(NODES) as cluster:
         first = cluster.nodes[0]
         filled = cluster.command("fill", "--count", str(KEYS), "--url", _url(first))

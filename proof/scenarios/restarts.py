@@ -1,6 +1,6 @@
-"""Nodes that come back: cut off, while others start, in order, or all at once.
+"""Restarts: of a node that is cut off, of several nodes at the same time, in order, and of all nodes at once.
 
-Nobody may be answered from a memory that is gone: what a node that came back does not know, it refuses until it does.
+A restarted node has lost its memory. It must refuse a request until it has the data again.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from proof.stock import Probe, Stock
 from proof.watch import Watch, WatchOptions
 
 KEYS = 600
-"""Of each use."""
+"""How many keys each use has."""
 ALONE_S = 12.0
-"""How long a restarted node is cut off: longer than `--form-after` of a node that was given that."""
+"""How long a restarted node is cut off, in seconds: longer than `--form-after` where that is set."""
 OWN_KEYS = 200
-"""What is written through a node that is cut off."""
+"""How many keys are written through a node that is cut off."""
 BACK_S = 4.0
-"""How long a node is asked that came back."""
+"""How long a restarted node gets requests, in seconds."""
 STARTING_S = 2.0
 STARTING_ROUNDS = 3
-"""The least; two nodes that start at once do not always meet at the bad moment."""
+"""The least number of rounds: two starting nodes do not meet at the critical moment each time."""
 WAITING = 10
-"""How many connections wait at a node that is stopped."""
+"""How many connections wait at the paused node."""
 SENDING_S = 0.3
-"""How long their requests may take to be sent."""
+"""How long it may take to send their requests, in seconds."""
 SAID_S = 5.0
-"""How long a line of a log may take."""
+"""How long a log line may take, in seconds."""
 
 SAYS_EMPTY = re.compile(r"\b(empty|new cluster)\b", re.IGNORECASE)
-"""What the log of a cluster says that lost all its data."""
+"""A word in the log of a cluster that has lost all its data."""
 
 ORDERLY: May = {Situation.DURING: may(frozenset({Finding.REFUSED}))}
-"""While nodes restart in order: no request may end as unknown."""
+"""The allowed findings during orderly restarts: no request may have an unknown outcome."""
 
 
 def isolated_restart(run: Run) -> None:
-    """A node is killed and started again while it is cut off. It is told all others by `--join`."""
+    """A node is killed and restarted while it is cut off. Its `--join` names all others."""
     _alone(run, "isolated-restart", [1])
 
 
 def restart_each_alone(run: Run) -> None:
-    """The same with every node, one after the other."""
+    """The same for every node, one after the other."""
     _alone(run, "restart-each-alone", range(1, NODES + 1))
 
 
@@ -75,7 +75,7 @@ def _restart_alone(run: Run, cluster: Cluster, network: Namespaces, node: Node, 
     cluster.kill([node])
     time.sleep(1)
     node.start(join=others)
-    run.report.step(f"{name}: {node.name} is started again, cut off")
+    run.report.step(f"{name}: {node.name} is restarted while it is cut off")
     with Probe(keys, node, others=2, pause_s=0.02) as probe:
         time.sleep(ALONE_S)
         own = _written(node)
@@ -86,12 +86,12 @@ def _restart_alone(run: Run, cluster: Cluster, network: Namespaces, node: Node, 
     stock.report(run.report, name, [probe])
     run.report.count(f"{name}: writes acknowledged by {node.name}, cut off", len(own))
     missing = [f"{key!r} at {door.name}" for door in cluster.nodes for key in own if _get(door, key) != b"own"]
-    run.report.check_none(f"{name}: what the cut off node acknowledged is there", missing)
-    run.report.check_none(f"{name}: all is as acknowledged in the end", keys.compare(cluster.nodes))
+    run.report.check_none(f"{name}: all keys that the cut-off node acknowledged are there", missing)
+    run.report.check_none(f"{name}: in the end all keys are as acknowledged", keys.compare(cluster.nodes))
 
 
 def seed_restarts(run: Run) -> None:
-    """The first node, which was started without `--join`, is killed and started with the same command line."""
+    """The first node, which has no `--join`, is killed and restarted with the same command line."""
     with run.cluster(NODES) as cluster:
         node, door = cluster.nodes[0], cluster.nodes[2]
         for number in range(run.rounds):
@@ -106,12 +106,12 @@ def seed_restarts(run: Run) -> None:
                 time.sleep(BACK_S)
                 cluster.wait_healed()
             stock.report(run.report, name, [probe])
-            run.report.check_none(f"{name}: all is as acknowledged in the end", keys.compare(cluster.nodes))
+            run.report.check_none(f"{name}: in the end all keys are as acknowledged", keys.compare(cluster.nodes))
         run.report.table("seed-restarts")
 
 
 def starting_node(run: Run) -> None:
-    """Two nodes are killed at once and started at once, and one of them joins through the other."""
+    """Two nodes are killed and restarted at the same time, and one of them joins through the other."""
     with run.cluster(NODES) as cluster:
         first, second, *_, last = cluster.nodes
         for number in range(max(run.rounds, STARTING_ROUNDS)):
@@ -127,12 +127,12 @@ def starting_node(run: Run) -> None:
                 time.sleep(STARTING_S)
                 cluster.wait_healed()
             stock.report(run.report, name, probes)
-            run.report.check_none(f"{name}: all is as acknowledged in the end", keys.compare(cluster.nodes))
+            run.report.check_none(f"{name}: in the end all keys are as acknowledged", keys.compare(cluster.nodes))
         run.report.table("starting-node")
 
 
 def pause_resume(run: Run) -> None:
-    """A node stands still for longer than the tick time. Requests wait in its sockets; all was changed meanwhile."""
+    """A node is paused for longer than the tick time. Requests wait in its sockets; all keys are changed meanwhile."""
     with run.cluster(NODES) as cluster:
         node, door = cluster.nodes[0], cluster.nodes[1]
         for number in range(run.rounds):
@@ -153,14 +153,14 @@ def pause_resume(run: Run) -> None:
                 time.sleep(run.seconds)
                 cluster.wait_healed()
             stock.report(run.report, name, probes)
-            run.report.check_none(f"{name}: all is as acknowledged in the end", keys.compare(cluster.nodes))
+            run.report.check_none(f"{name}: in the end all keys are as acknowledged", keys.compare(cluster.nodes))
         run.report.table("pause-resume")
 
 
 def rolling_restart(run: Run) -> None:
-    """Every node is ended in order and started again, one after the other, under load.
+    """Every node is stopped in order and restarted, one after the other, under load.
 
-    It is told the others by `--join`: a node that left in order is remembered by nobody, and remembers nothing.
+    Its `--join` names the others, because the other nodes forget a node that left in order.
     """
     with run.cluster(NODES) as cluster:
         with Watch([cluster.nodes], WatchOptions(prefix="rolling", seed=run.seed)) as watch:
@@ -169,7 +169,7 @@ def rolling_restart(run: Run) -> None:
             for node in cluster.nodes * run.rounds:
                 node.terminate()
                 code = node.wait_exit()
-                run.report.check(f"{node.name} leaves with exit code 0", code == 0, f"it is {code}")
+                run.report.check(f"{node.name} leaves with exit code 0", code == 0, f"exit code {code}")
                 cluster.launch([node])
                 cluster.wait_healed()
                 run.report.step(f"{node.name} is back")
@@ -181,7 +181,7 @@ def rolling_restart(run: Run) -> None:
 
 
 def power_loss(run: Run) -> None:
-    """All nodes are killed at once and started again: the data is gone, and the cluster says so and works."""
+    """All nodes are killed at once and restarted: the data is lost, the log says so, and the cluster works."""
     with run.cluster(NODES) as cluster:
         keys = Stock("power", KEYS, run.seed)
         keys.fill(cluster.nodes[2])
@@ -191,7 +191,7 @@ def power_loss(run: Run) -> None:
         for node in cluster.nodes:
             node.start_again()
         cluster.wait_healed()
-        run.report.step(f"all five are healed {time.monotonic() - began:.1f} s after they were started again")
+        run.report.step(f"all five are healed {time.monotonic() - began:.1f} s after their restart")
         held = {node.name: node.ask("/stats")["sum"]["keys_held"] for node in cluster.nodes}
         left = [f"{name} says {count} keys" for name, count in held.items() if count]
         run.report.check_none("power-loss: the cluster is empty", left)
@@ -203,15 +203,15 @@ def power_loss(run: Run) -> None:
         with suppress(Timeout):
             wait_for("a line about the empty cluster", said, SAID_S)
         lines = said()
-        run.report.check("power-loss: a log says that the cluster begins empty", bool(lines), "no line with `empty`")
+        run.report.check("power-loss: a log says that the cluster starts empty", bool(lines), "no line with `empty`")
         if lines:
-            run.report.step(f"said: {lines[0][:160]}")
+            run.report.step(f"log: {lines[0][:160]}")
         verify.check_calm(run.report, cluster)
         run.report.table("power-loss")
 
 
 def _written(node: Node) -> list[bytes]:
-    """The keys that a node acknowledges which is cut off."""
+    """The keys that a cut-off node acknowledges."""
     names = [b"own:%d" % number for number in range(OWN_KEYS)]
     with node.client() as client:
         replies = client.pipeline([("SET", key, "own") for key in names])

@@ -1,7 +1,7 @@
-"""Two people at their shells, one at `iex` and one at `erl`, among salp nodes.
+"""Two shells, an `iex` and an `erl`, connected to salp nodes.
 
-What they type is typed again with a plain BEAM node in the place of the salp node, and must be
-answered alike. Only what is told at a loss differs in order, which nobody promises.
+The same lines are typed again with an Erlang node in the place of the salp node, and must get the same
+answers. Only the messages about a lost node may come in another order.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from proof.shell import ANSWER_S, NoAnswer, Shell, erl, iex, without_identities
 
 NODES = 3
 TICK = "-kernel net_ticktime 8"
-"""A peer that stands still is lost within 10 s."""
+"""A paused peer is dropped within this time, in seconds."""
 LOSS_S = 12.0
 SETTLE_S = 20.0
 """How long names, locks and node lists may take until all agree."""
 QUIET_MS = 1000
-"""Nothing more comes after such a silence."""
+"""After this time without a message, no further one is expected; in seconds."""
 IDLE_S = 12.0
 
 COMING_MS = 10_000
-"""How long a message that must come may take."""
+"""How long an expected message may take, in seconds."""
 
 HABITS = (
     "IEx.configure(colors: [enabled: false], inspect: [limit: :infinity, width: 10000])",
@@ -100,7 +100,7 @@ ALIKE = (
     "soon.(fn -> :rpc.call(t, :pg, :get_members, [:guests]) == [] end)",
     "heard.(0)",
 )
-"""Lines of `ada` about the node `t`, each answered alike whatever `t` is."""
+"""Lines of `ada` about the node `t`. Each must get the same answer for salp and for Erlang."""
 
 LOSS = (
     "Process.monitor(p); Process.link(p); Process.monitor({:rex, t}); Process.monitor({:nope, t})",
@@ -108,25 +108,25 @@ LOSS = (
     # An answer, so that what was asked before has arrived.
     ":rpc.call(t, :erlang, :is_alive, [])",
 )
-"""What `ada` asks to be told before `t` is killed."""
+"""Lines by which `ada` subscribes to messages before `t` is killed."""
 TOLD = 6
-"""And of how much she is told."""
+"""How many messages these lines lead to."""
 
 
 @dataclass
 class Person:
-    """Somebody at a shell, whose answers are checked."""
+    """A shell whose answers are checked."""
 
     shell: Shell
     report: Report
 
     def says(self, line: str, expected: str, timeout_s: float = ANSWER_S) -> None:
-        """Types `line`, which must be answered so."""
+        """Types `line` and checks the answer."""
         answer = self.shell.type(line, timeout_s)
         self.report.check(f"{self._who}: {line}", answer == expected, f"{answer!r}, not {expected!r}")
 
     def comes_to(self, line: str, expected: str, timeout_s: float = SETTLE_S) -> None:
-        """Types `line` again and again, until it is answered so."""
+        """Types `line` again and again until the answer is as expected."""
         answer = ""
 
         def is_so() -> bool:
@@ -141,23 +141,23 @@ class Person:
             self.report.check(f"{self._who}: {line}", False, f"{error}; last: {answer!r}")
 
     def hears(self, what: str, *messages: str) -> None:
-        """What has come since the last time is this, pids and references aside, and nothing else."""
+        """Checks the messages since the last time, except for pids and references."""
         # A list of pairs would be shown as keywords.
         heard = f"(heard.({len(messages)}))" if self.is_elixir else f"(Heard({len(messages)}))."
         line = ("List.to_tuple" if self.is_elixir else "list_to_tuple") + heard
         answer = without_identities(self.shell.type(line))
         separator = ", " if self.is_elixir else ","
         expected = f"{{{separator.join(messages)}}}"
-        self.report.check(f"{self._who} hears {what}", answer == expected, f"{answer}, not {expected}")
+        self.report.check(f"{self._who} gets {what}", answer == expected, f"{answer}, not {expected}")
 
     def knows(self, name: str) -> str:
-        """The line that asks whether the node of this name is connected."""
+        """A line that asks whether the node of this name is connected."""
         if self.is_elixir:
             return f':"{name}" in Node.list()'
         return f"lists:member('{name}', nodes())."
 
     def finds_at(self, node: str, name: str) -> str:
-        """The line that asks whether `node` has the holder of a global name that this shell has."""
+        """A line that asks whether `node` sees the same holder of a global name as this shell."""
         if self.is_elixir:
             at = f':rpc.call(:"{node}", :global, :whereis_name, [:{name}])'
             return f"{at} == :global.whereis_name(:{name})"
@@ -175,7 +175,7 @@ class Person:
 
 @contextmanager
 def person(run: Run, name: str, command: list[str], environment: dict[str, str]) -> Iterator[Person]:
-    """Somebody at a new shell."""
+    """Starts a shell."""
     with Shell(name, command, environment) as shell:
         for line in HABITS if shell.is_elixir else ERL_HABITS:
             shell.type(line)
@@ -183,12 +183,12 @@ def person(run: Run, name: str, command: list[str], environment: dict[str, str])
 
 
 def missing() -> str:
-    """The programs that are not there."""
+    """The programs that are not installed."""
     return ", ".join(tool for tool in ("iex", "elixir", "erl") if shutil.which(tool) is None)
 
 
 def shells(run: Run) -> None:
-    """What two shells and three nodes are to each other."""
+    """Two shells and three nodes."""
     if tools := missing():
         run.report.skip("shells", f"not installed: {tools}")
         return
@@ -217,7 +217,7 @@ def _shells(run: Run, cluster: Cluster) -> None:
 
 @contextmanager
 def _plain(cluster: Cluster, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A BEAM node that is no shell."""
+    """An Erlang node without a shell."""
     flags = f"-start_epmd false -logger level critical {TICK}"
     command = ["elixir", "--name", name, "--cookie", cluster.cookie, "--erl", flags]
     command += ["--no-halt", "-e", ":pg.start(:pg)"]
@@ -236,7 +236,7 @@ def _plain(cluster: Cluster, name: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _alike(run: Run, cluster: Cluster, ada: Person) -> None:
-    """The same lines to a salp node, which is killed in the end, and to a BEAM node."""
+    """Types the same lines about a salp node and about an Erlang node. Both are killed in the end."""
     plain_name = "plain@127.0.0.1"
     with _plain(cluster, plain_name) as process:
         ada.comes_to(f'Node.connect(:"{plain_name}")', "true")
@@ -249,13 +249,13 @@ def _alike(run: Run, cluster: Cluster, ada: Person) -> None:
     guest.wait_exit()
     cluster.nodes.remove(guest)
     for (line, theirs), (_, ours) in zip(plain, salp, strict=True):
-        run.report.check(f"as a BEAM: {line}", ours == theirs, f"{ours}, a BEAM: {theirs}")
+        run.report.check(f"as an Erlang node: {line}", ours == theirs, f"{ours}, an Erlang node: {theirs}")
     run.report.count("lines answered as by a BEAM", len(plain))
 
 
 def _visit(run: Run, ada: Person, name: str, kill: Callable[[], None]) -> list[tuple[str, str]]:
-    """What is answered to each line about the node of this name."""
-    run.report.step(f"{name} is visited")
+    """The answers to each line about the node of this name."""
+    run.report.step(f"lines about {name}")
     ada.shell.type(f't = :"{name}"; nil')
 
     def answered(line: str) -> tuple[str, str]:
@@ -282,7 +282,7 @@ def _acquaintance(cluster: Cluster, ada: Person, bob: Person) -> None:
 
 
 def _names(cluster: Cluster, ada: Person, bob: Person) -> None:
-    """A name is the same everywhere, whoever registers it; a lock is one for all."""
+    """A global name is the same at all nodes, whichever node registers it. A lock excludes all nodes."""
     task = '{:todo_list, "bob"}'
     ada.says(f":global.register_name({task}, self())", ":yes")
     bob.says('node(global:whereis_name({todo_list, <<"bob">>})).', f"'{ada.shell.name}'")
@@ -315,7 +315,7 @@ def _names(cluster: Cluster, ada: Person, bob: Person) -> None:
 
 
 def _comings(run: Run, cluster: Cluster, ada: Person, bob: Person) -> None:
-    """Nodes that come and go are told once each, and silence is no going."""
+    """Each node that joins or leaves is reported once, and a silent node is not reported as lost."""
     ada.says(":net_kernel.monitor_nodes(true)", ":ok")
     bob.says("net_kernel:monitor_nodes(true).", "ok")
     guest = cluster.add()
@@ -340,7 +340,7 @@ def _comings(run: Run, cluster: Cluster, ada: Person, bob: Person) -> None:
 
 
 def _standstill(cluster: Cluster, ada: Person, bob: Person) -> None:
-    """A node that is stopped by the system is lost in time; so is a BEAM to the nodes."""
+    """A paused salp node is dropped in time by the shells; so is a paused Erlang node by the salp nodes."""
     stopped = cluster.nodes[-1]
     others = cluster.nodes[:-1]
     began = time.monotonic()

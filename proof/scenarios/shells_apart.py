@@ -1,4 +1,4 @@
-"""Two shells on the two sides of a cut network, each with a salp node beside it."""
+"""Two shells on the two sides of a partition, each with a salp node on its side."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from proof.shell import NoAnswer, erl, iex
 
 SIDES = 2
 SETTLE_S = 40.0
-"""How long two partitions may take to become one: who dials whom is drawn."""
+"""How long two partitions may take to merge, in seconds: which node dials is random."""
 
 
 def shells_apart(run: Run) -> None:
-    """What is told at a cut and when it heals, and that of two holders of a name one remains."""
+    """Which messages come when the partition begins and ends, and which of two holders of a name remains."""
     if tools := missing():
         run.report.skip("shells apart", f"not installed: {tools}")
         return
@@ -81,13 +81,13 @@ def _cut(cluster: Cluster, network: Namespaces, ada: Person, bob: Person) -> Non
             shell.comes_to(shell.finds_at(name, holder), "true")
     ada.hears("nothing behind a cut")
     network.mend_all()
-    ada.report.step("mended")
+    ada.report.step("the network is repaired")
     _agree(cluster, ada, bob)
     _one_remains(cluster, ada, bob)
 
 
 def _agree(cluster: Cluster, ada: Person, bob: Person) -> None:
-    """All see all, as `global` does."""
+    """All nodes see each other, and `global` is synchronised."""
     names = [*(node.name for node in cluster.nodes), ada.shell.name, bob.shell.name]
     listed = ", ".join(f':"{name}"' for name in names)
     # A shell whose nodes were lost dials nobody by itself; who asks all dials all.
@@ -100,7 +100,7 @@ def _agree(cluster: Cluster, ada: Person, bob: Person) -> None:
 
 
 def _one_remains(cluster: Cluster, ada: Person, bob: Person) -> None:
-    """Each name has one holder again, the same everywhere, and the other one knows."""
+    """Each name has one holder again, the same at all nodes, and the other one was notified."""
     for name in ("told", "killed"):
         ada.comes_to(f"node(:global.whereis_name(:{name})) in [node() | Node.list()]", "true")
         holder = ada.shell.type(f"node(:global.whereis_name(:{name}))").removeprefix(":").strip('"')

@@ -1,4 +1,4 @@
-"""Two shells and programs in Rust: a lock that is one for all, a group, and processes that end.
+"""Two shells and Rust programs share a lock and a group, and see processes end.
 
 The programs are the examples `lock`, `chat` and `from_iex` of the library: `cargo build --workspace --examples`.
 """
@@ -23,15 +23,15 @@ from proof.shell import NoAnswer, erl, iex
 EXAMPLES = Path("target/debug/examples")
 COOKIE = "example"
 HELD_S = 3.0
-"""How long a lock is held to see that nobody else takes it."""
+"""How long a lock is held to check that no other process takes it, in seconds."""
 TURN_S = 30.0
 # A lock that is often held is asked for at random times, up to 8 s apart, as in OTP.
 PATIENCE_S = 120
-"""How long a turn may take to come: who finds a lock taken sleeps up to 8 s."""
+"""How long a process may wait for its turn, in seconds: after a refusal it sleeps up to 8 s."""
 
 
 class Programs:
-    """Runs examples; what each prints goes to a file. Ends them with the context."""
+    """Runs examples, each with its output in a file. Ends them at the end of the context."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="salp-proof-"))
@@ -44,7 +44,7 @@ class Programs:
         self._stack = stack
 
     def start(self, output: str, example: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Starts an example that prints to the file `output` of the folder."""
+        """Starts an example whose output goes to the file `output` of the folder."""
         with (self.folder / output).open("ab") as printed:
             process = subprocess.Popen(
                 [str(EXAMPLES / example), *arguments],
@@ -58,7 +58,7 @@ class Programs:
         return process
 
     def lines(self, output: str) -> list[str]:
-        """What was printed to `output` until now."""
+        """The output in `output` until now."""
         return (self.folder / output).read_text().splitlines()
 
 
@@ -95,7 +95,7 @@ def _meet(person: Person, name: str) -> None:
 
 
 def _lock(report: Report, programs: Programs, ada: Person, bob: Person) -> None:
-    """Whoever prints has the lock, in Rust, Elixir or Erlang, and nobody prints meanwhile."""
+    """Only the process with the lock prints, in Rust, Elixir or Erlang."""
     paper = programs.folder / "paper"
     carol = programs.start("paper", "lock", "carol")
     _meet(ada, "carol")
@@ -114,8 +114,8 @@ def _lock(report: Report, programs: Programs, ada: Person, bob: Person) -> None:
     before = programs.lines("paper")
     bob.says("global:set_lock({printer, self()}, [node() | nodes()], 0).", "false")
     time.sleep(HELD_S)
-    report.check("nobody prints while a shell has the lock", programs.lines("paper") == before)
-    report.check("and nobody was printing", not before or before[-1].endswith("is done"))
+    report.check("no program prints while a shell has the lock", programs.lines("paper") == before)
+    report.check("no program was printing before", not before or before[-1].endswith("is done"))
     ada.says(":global.del_lock({:printer, self()})", "true")
     wait_for_lines(len(before) + 4)
     write = f'file:write_file("{paper}", "bob ~s~n", [append])'
@@ -134,18 +134,18 @@ def _lock(report: Report, programs: Programs, ada: Person, bob: Person) -> None:
     turns = programs.lines("paper")[len(before) :]
     report.check_none("turns do not overlap", overlaps(turns))
     printers = {line.split()[0] for line in programs.lines("paper")}
-    report.check("all had a turn", printers == {"carol", "dave", "bob"}, repr(printers))
+    report.check("each program had a turn", printers == {"carol", "dave", "bob"}, repr(printers))
     # With who has the lock goes the lock.
     carol.kill()
     carol.wait()
     gone = len(programs.lines("paper"))
     wait_for_lines(gone + 4)
     others = {line.split()[0] for line in programs.lines("paper")[gone:]}
-    report.check("the other goes on alone", others == {"dave"}, repr(others))
+    report.check("the other program goes on alone", others == {"dave"}, repr(others))
 
 
 def overlaps(lines: list[str]) -> list[str]:
-    """Where somebody prints whose turn it is not. The last turn may still be going on."""
+    """Lines that were printed out of turn. The last turn may still be under way."""
     found = []
     printing = None
     for number, line in enumerate(lines, 1):
@@ -160,7 +160,7 @@ def overlaps(lines: list[str]) -> list[str]:
 
 
 def _chat(report: Report, programs: Programs, ada: Person, bob: Person) -> None:
-    """A group has the same members everywhere, and a message of each reaches all others."""
+    """A group has the same members at all nodes, and a message of each member reaches all others."""
     eve = programs.start("eve", "chat", "eve")
     _meet(ada, "eve")
     programs.start("fay", "chat", "fay", "eve")
@@ -180,7 +180,7 @@ def _chat(report: Report, programs: Programs, ada: Person, bob: Person) -> None:
     eve.stdin.flush()
     ada.hears("a program", '{:said, "eve", "good evening"}')
     for reader, expected in (("eve", ["ada: hello"]), ("fay", ["ada: hello", "eve: good evening"])):
-        report.check(f"{reader} hears all others", programs.lines(reader) == expected)
+        report.check(f"{reader} gets the messages of all others", programs.lines(reader) == expected)
     eve.kill()
     eve.wait()
     bob.comes_to("length(pg:get_members(lobby)).", "2")
@@ -190,7 +190,7 @@ def _chat(report: Report, programs: Programs, ada: Person, bob: Person) -> None:
 
 
 def _ends(ada: Person) -> None:
-    """The end of a Rust process is told to who is linked to it or monitors it, with its reason."""
+    """Links and monitors of a Rust process get its exit reason."""
     _meet(ada, "rust")
     rust = ':"rust@127.0.0.1"'
     ada.comes_to(f"is_pid(:rpc.call({rust}, :erlang, :whereis, [:sleeper]))", "true")

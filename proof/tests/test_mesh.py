@@ -72,20 +72,20 @@ class Agreement(unittest.TestCase):
         self.assertEqual(faults(perfect()), {})
 
     def test_a_lost_connection(self) -> None:
-        self._caught("everybody is connected to everybody", lambda f: f["salp_1@h"]["nodes"].pop())
+        self._caught("each member is connected to all others", lambda f: f["salp_1@h"]["nodes"].pop())
 
     def test_a_member_that_knows_one_node_too_few(self) -> None:
-        self._caught("all are of one partition", lambda f: f["beam_4@h"]["known"].pop())
+        self._caught("all members are in one partition of global", lambda f: f["beam_4@h"]["known"].pop())
 
     def test_a_member_that_knows_one_name_too_many(self) -> None:
-        self._caught("all have the same names", lambda f: f["salp_2@h"]["names"].update(extra="{a,1,0,1}"))
+        self._caught("the global names are the same", lambda f: f["salp_2@h"]["names"].update(extra="{a,1,0,1}"))
 
     def test_a_name_with_another_owner(self) -> None:
         change = {"{known,'beam_4@h'}": "{'beam_4@h',8,0,1}"}
-        self._caught("all have the same names", lambda f: f["beam_5@h"]["names"].update(change))
+        self._caught("the global names are the same", lambda f: f["beam_5@h"]["names"].update(change))
 
     def test_a_lost_member_of_a_group(self) -> None:
-        self._caught("all have the same members of groups", lambda f: f["salp_1@h"]["groups"]["{pg,known}"].pop())
+        self._caught("the members of groups are the same", lambda f: f["salp_1@h"]["groups"]["{pg,known}"].pop())
 
     def test_a_lock_left_at_salp(self) -> None:
         self._caught("no lock is left", lambda f: f["salp_1@h"]["tables"].update(global_locks=1))
@@ -98,14 +98,14 @@ class Agreement(unittest.TestCase):
         self._caught("no link is left", lambda f: f["salp_1@h"]["tables"].update({"peer_links beam_4@h": 2}))
 
     def test_a_call_that_was_never_answered(self) -> None:
-        self._caught("no other entry is left at salp", lambda f: f["salp_1@h"]["tables"].update(calls=1))
+        self._caught("no other entry is left at the salp nodes", lambda f: f["salp_1@h"]["tables"].update(calls=1))
 
     def test_a_process_left_of_a_call(self) -> None:
         change = {"peer_spawns beam_5@h": 1}
-        self._caught("no other entry is left at salp", lambda f: f["salp_2@h"]["tables"].update(change))
+        self._caught("no other entry is left at the salp nodes", lambda f: f["salp_2@h"]["tables"].update(change))
 
     def test_load_that_goes_on(self) -> None:
-        self._caught("the load is over", lambda f: f["beam_4@h"].update(load=1))
+        self._caught("the load has ended", lambda f: f["beam_4@h"].update(load=1))
 
 
 @unittest.skipIf(beam_node.unavailable(), "no erl")
@@ -132,8 +132,8 @@ class Members(unittest.TestCase):
         expected: set[str] = set()
         for fault, check in {
             "lock": "no lock is left",
-            "name": "all have the same names",
-            "group": "all have the same members of groups",
+            "name": "the global names are the same",
+            "group": "the members of groups are the same",
             "monitor": "no monitor is left",
             "nodeup": "nodeup and nodedown alternate",
             "link": "no link is left",
@@ -145,7 +145,7 @@ class Members(unittest.TestCase):
     def test_load_ends_and_leaves_nothing(self) -> None:
         for beam in self.beams:
             beam.tell("load 1")
-        self.assertIn("the load is over", faults(self._facts()))
+        self.assertIn("the load has ended", faults(self._facts()))
         for beam in self.beams:
             beam.tell("calm")
         wait_for("the two to agree again", lambda: not faults(self._facts()), 20)

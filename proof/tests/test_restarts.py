@@ -37,7 +37,7 @@ class Scenarios(WithHub):
         self.assertEqual(_failures(restarts.seed_restarts), "")
         failures = _failures(restarts.seed_restarts, "amnesia")
         self.assertIn("no answer of salp_1@127.0.0.1 is wrong", failures)
-        self.assertIn("all is as acknowledged in the end", failures)
+        self.assertIn("in the end all keys are as acknowledged", failures)
 
     def test_nodes_that_start_together(self) -> None:
         self.assertEqual(_failures(restarts.starting_node), "")
@@ -49,12 +49,12 @@ class Scenarios(WithHub):
 
     def test_an_end_that_cuts_requests_off(self) -> None:
         """The stand-in ends at once at SIGTERM, whatever it was asked."""
-        self.assertIn("rolling-restart: nobody sees what may not be", _failures(restarts.rolling_restart))
+        self.assertIn("rolling-restart: no client sees a forbidden answer", _failures(restarts.rolling_restart))
 
     def test_data_that_outlives_a_power_loss_and_a_log_that_is_silent(self) -> None:
         failures = _failures(restarts.power_loss)
         self.assertIn("the cluster is empty", failures)
-        self.assertIn("a log says that the cluster begins empty", failures)
+        self.assertIn("a log says that the cluster starts empty", failures)
 
 
 class Answers(WithHub):

@@ -1,6 +1,6 @@
 defmodule Salp do
   @moduledoc """
-  A salp cluster as seen from an Elixir node.
+  A client of a salp cluster.
 
       iex> {:ok, salp} = Salp.connect([:"salp_1@127.0.0.1", :"salp_2@127.0.0.1"])
       iex> Salp.put(salp, {:user, 7}, %{name: "Ada"})
@@ -8,21 +8,25 @@ defmodule Salp do
       iex> Salp.get(salp, {:user, 7})
       %{name: "Ada"}
 
-  Nothing is copied to this node and no process is started: a request is a `GenServer.call/3` of the process `:salp` on
-  one of the nodes, each of which answers for every key.
+  A request is a `GenServer.call/3` to the process `:salp` on one of the nodes. Every node answers for every key. The
+  client starts no process and keeps no data.
 
-  Keys and values are any term. A binary is the same key and value as those bytes over the Redis protocol and HTTP.
+  Keys and values may be any term. A binary is the same key and value as those bytes over the Redis protocol and HTTP.
 
   ## Failures
 
-  A function that returns `{:error, reason}` names why the store refused (`:no_nodes`, `:no_quorum`, `:timeout`, `:busy`,
-  `:oom`, …) or why there is no answer: `:unreachable` if none of the nodes could be connected to, in which case nothing
-  was done; `:noconnection` if the node was lost meanwhile, and `:timeout`, after which a write may have been done or
-  not. Nothing is asked twice on its own.
+  The `reason` of `{:error, reason}` is one of these:
+
+    * `:no_nodes`, `:no_quorum`, `:timeout`, `:busy`, `:oom`, …: the store refused the request;
+    * `:unreachable`: the client could connect to none of the nodes, and nothing was executed;
+    * `:noconnection`: the connection was lost during the request, and a write may have been executed or not;
+    * `:timeout`: no answer in time, and a write may have been executed or not.
+
+  The client does not retry.
   """
 
   defmodule Error do
-    @moduledoc "The store refused, or there was no answer."
+    @moduledoc "The store refused the request, or there was no answer."
     defexception [:reason]
 
     @impl true
@@ -32,7 +36,7 @@ defmodule Salp do
   @enforce_keys [:nodes, :timeout]
   defstruct [:nodes, :timeout]
 
-  @typedoc "The nodes of a cluster, in the order in which they are tried, and the time for an answer in milliseconds."
+  @typedoc "The nodes of a cluster in the order in which the client tries them, and the timeout in milliseconds."
   @type t :: %__MODULE__{nodes: [node, ...], timeout: timeout}
 
   @type key :: term
@@ -47,7 +51,7 @@ defmodule Salp do
 
   Options:
 
-    * `:cookie` – the secret of the cluster, if it is not that of this node;
+    * `:cookie` – the cookie of the cluster, if it differs from the cookie of this node;
     * `:timeout` – how long a request may take, in milliseconds (#{@timeout}).
   """
   @spec connect(node | [node, ...], keyword) :: {:ok, t} | {:error, reason}
@@ -66,7 +70,7 @@ defmodule Salp do
   @spec fetch(t, key) :: {:ok, value} | :error | {:error, reason}
   def fetch(salp, key), do: call(salp, {:get, key})
 
-  @doc "The value of `key`, or `default` if there is none. Raises `Salp.Error` if it cannot be known."
+  @doc "The value of `key`, or `default` if there is none. Raises `Salp.Error` if there is no answer."
   @spec get(t, key, default) :: value | default when default: term
   def get(salp, key, default \\ nil) do
     case fetch(salp, key) do
@@ -79,37 +83,37 @@ defmodule Salp do
   @doc """
   Puts `value` under `key`.
 
-  With `ttl: milliseconds` it is gone after that time.
+  With `ttl: milliseconds` the key expires after that time.
   """
   @spec put(t, key, value, ttl: pos_integer) :: :ok | {:error, reason}
   def put(salp, key, value, options \\ [])
   def put(salp, key, value, []), do: call(salp, {:put, key, value})
   def put(salp, key, value, ttl: ttl), do: call(salp, {:put, key, value, ttl: ttl})
 
-  @doc "Removes `key`, be it there or not."
+  @doc "Removes `key`. Returns `:ok` also if there is no such key."
   @spec delete(t, key) :: :ok | {:error, reason}
   def delete(salp, key), do: call(salp, {:delete, key})
 
   @doc """
-  Adds `by` to the integer under `key`, which counts from 0 if there is none, and gives the sum.
+  Adds `by` to the integer under `key` and returns the sum. A missing key counts as 0.
 
-  Increments made on both sides of a cut network all count.
+  Increments on both sides of a network partition all count.
   """
   @spec incr(t, key, integer) :: {:ok, integer} | {:error, reason}
   def incr(salp, key, by \\ 1) when is_integer(by), do: call(salp, {:incr, key, by})
 
-  @doc "The milliseconds that `key` has left; `:error` if there is no such key."
+  @doc "The milliseconds until `key` expires; `:error` if there is no such key."
   @spec ttl(t, key) :: {:ok, non_neg_integer | :infinity} | :error | {:error, reason}
   def ttl(salp, key), do: call(salp, {:ttl, key})
 
-  @doc "How many keys each node holds, replicas included; a node that does not answer has its reason."
+  @doc "How many keys each node holds, replicas included, or `{:error, reason}` for a node that does not answer."
   @spec stats(t) :: %{node => non_neg_integer | {:error, reason}}
   def stats(salp), do: Map.new(salp.nodes, &{&1, call_node(&1, :stats, salp.timeout)})
 
   @doc """
-  Nodes as they come and go, from now on: an endless stream of `{:up, node}` and `{:down, node}`.
+  An endless stream of `{:up, node}` and `{:down, node}`, from now on, for the nodes of `salp`.
 
-  It takes its messages from the mailbox of the process that runs it, and knows the nodes this node is connected to.
+  The stream takes its messages from the mailbox of the process that runs it. It reports connections of this node only.
   """
   @spec events(t) :: Enumerable.t()
   def events(%__MODULE__{nodes: nodes}) do

@@ -1,15 +1,15 @@
 defmodule Salp.Epmd do
   @moduledoc """
-  Ports of nodes from the command line, for clusters without a port mapper.
+  Reads the ports of nodes from the command line, for clusters without a port mapper.
 
       iex --name me@127.0.0.1 --cookie secret \\
           --erl "-start_epmd false -epmd_module Elixir.Salp.Epmd -pa _build/dev/lib/salp/ebin -salp_ports salp_1=9101 salp_2=9102"
 
-  The nodes listed listen on fixed ports (`salp start --no-epmd --dist-port 9101`). This node itself listens on any free
-  port and is told to nobody: it connects, and is not connected to.
+  The listed nodes listen on fixed ports (`salp start --no-epmd --dist-port 9101`). This node itself listens on any free
+  port, which it does not publish: it dials other nodes, and they cannot dial it.
 
-  The contract is that of `erl_epmd` (*How to Implement an Alternative Node Discovery*, ERTS user's guide). It runs before
-  most of Elixir is loaded, so it keeps to Erlang's own functions.
+  This module implements the contract of `erl_epmd` (*How to Implement an Alternative Node Discovery*, ERTS user's guide).
+  It runs before most of Elixir is loaded, so it uses only functions of Erlang.
   """
 
   # Of the distribution protocol: OTP 23 and later.
