@@ -16,7 +16,7 @@ mod parcel;
 use alloc::{boxed::Box, vec::Vec};
 use core::mem;
 use wire::{
-    reply::{ErrorKind, Replies},
+    reply::{ErrorKind, Replies, Reply},
     request::{Args, Batch},
 };
 
@@ -59,24 +59,31 @@ pub(crate) struct Awaited {
 impl Store {
     /// A batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
-        self.counters.requests += ask.batch.len() as u64;
+        self.records.take(&mut ask.tally, &mut self.counters);
         ask.session.shown.active_ms = self.monotonic_ms;
-        ask.session.shown.command = last_command(&ask.batch);
-        if let Some(known) = self.clients.get_mut(&ask.session.id) {
-            known.shown.active_ms = self.monotonic_ms;
-            known.shown.command = ask.session.shown.command;
+        ask.began_us = self.monotonic_us;
+        ask.slow_us = self.records.slowlog.from_us();
+        if self.pause.is_on()
+            && ask.session.piecemeal
+            && !ask.batch.is_empty()
+            && self.pause.holds(ask.batch.request(0))
+        {
+            self.pause.hold(ask);
+        } else {
+            self.begin(ask);
         }
+    }
+
+    /// A batch of a client that is not paused.
+    pub(crate) fn begin(&mut self, ask: Box<Ask>) {
+        self.counters.requests += ask.batch.len() as u64;
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
         self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
     }
 
     /// The box of a run that no client of this node asked for.
     pub(crate) fn own_ask(&self, session: Session, batch: Batch) -> Box<Ask> {
-        Box::new(Ask {
-            client: self.nobody.clone(),
-            session,
-            batch,
-        })
+        Box::new(Ask::new(self.nobody.clone(), session, batch))
     }
 
     /// Begins a run, unless this node stood still and may have been deposed meanwhile: then it waits.
@@ -130,11 +137,26 @@ impl Store {
     pub(crate) fn start(&mut self, mut run: Run) {
         let id = self.runs.reserve();
         self.execute(id, &mut run);
+        if matches!(run.origin, Origin::Client) {
+            self.note_client(&mut run.ask);
+        }
         if run.is_settled() {
             self.runs.release(id);
             self.finish(run);
         } else {
             self.park(id, run);
+        }
+    }
+
+    /// Notes what `CLIENT LIST` shows of a client that was active.
+    fn note_client(&mut self, ask: &mut Ask) {
+        let shown = &mut ask.session.shown;
+        if let Some(row) = ask.mix.last() {
+            shown.command = row.shown();
+        }
+        if let Some(known) = self.clients.get_mut(&ask.session.id) {
+            known.shown.active_ms = shown.active_ms;
+            known.shown.command = shown.command;
         }
     }
 
@@ -158,6 +180,7 @@ impl Store {
         let mut requests = mem::take(&mut run.ask.batch);
         let mut replies = mem::take(&mut requests.replies);
         let (is_last, is_piecemeal) = (run.is_last, run.is_piecemeal());
+        let is_client = matches!(run.origin, Origin::Client);
         for index in 0..requests.len() {
             run.is_last = is_last && index + 1 == requests.len();
             if index % GROUP == 0 {
@@ -165,7 +188,7 @@ impl Store {
             }
             if replies.data_len() > PIECE_BYTES && index > 0 {
                 if is_piecemeal {
-                    requests.hold_back(index);
+                    self.hold_back(is_client, &mut requests, index);
                     break;
                 }
                 if replies.data_len() > GATHER_BYTES_MAX {
@@ -180,6 +203,10 @@ impl Store {
                 continue;
             }
             let args = requests.request(index);
+            if index > 0 && self.pause.is_on() && is_client && is_piecemeal && self.pause.holds(args) {
+                self.hold_back(is_client, &mut requests, index);
+                break;
+            }
             self.request(id, run, args, index as u32, &mut replies);
             run.ask.session.silence.hush(&mut replies, mark);
         }
@@ -189,8 +216,20 @@ impl Store {
         run.ask.batch = requests;
     }
 
+    /// Executes no request from the one at `index` on: whoever asked gives them again.
+    fn hold_back(&mut self, is_client: bool, requests: &mut Batch, index: usize) {
+        if is_client {
+            // They are counted when they come again.
+            self.counters.requests -= (requests.len() - index) as u64;
+        }
+        requests.hold_back(index);
+    }
+
     fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
         if let Some(row) = resolve(run, args, replies) {
+            if matches!(run.origin, Origin::Client) {
+                run.ask.mix.add(row);
+            }
             self.run_row(id, run, row, args, index, replies);
         }
     }
@@ -199,6 +238,7 @@ impl Store {
         visit(&mut Visit {
             store: self,
             session: &mut run.ask.session,
+            client: &run.ask.client,
             args,
             replies,
         });
@@ -214,7 +254,10 @@ impl Store {
         replies: &mut Replies,
     ) {
         match row.run {
-            command::Run::Here(visit) => self.visit(run, visit, args, replies),
+            command::Run::Here(visit) => {
+                run.ask.session.shown.command = row.shown();
+                self.visit(run, visit, args, replies);
+            }
             command::Run::Shard(access, _) if access != Access::Read && self.leaving.refuses_writes() => {
                 self.turn_down_write(replies);
             }
@@ -580,7 +623,12 @@ impl Store {
     /// Sends the replies of a settled run where they belong.
     fn finish(&mut self, mut run: Run) {
         match run.origin {
-            Origin::Client => self.answers.push(run.ask),
+            Origin::Client => {
+                if run.ask.batch.replies.may_have_errors() {
+                    self.count_errors(&mut run.ask);
+                }
+                self.answers.push(run.ask);
+            }
             Origin::Peer { slot, life, token } => {
                 if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
                     outcome::pieces(&run.ask.batch.replies, |replies, follows| {
@@ -610,6 +658,24 @@ impl Store {
             Origin::Beam(caller) => {
                 self.beam_runs -= 1;
                 self.beam_answers.push((caller, mem::take(&mut run.ask.batch.replies)));
+            }
+        }
+    }
+
+    /// Counts the errors among the replies to a client.
+    #[cold]
+    fn count_errors(&mut self, ask: &mut Ask) {
+        let mut tokens = ask.batch.replies.tokens();
+        for args in ask.batch.requests() {
+            let Some(Reply::Error(kind, _)) = tokens.skip_value() else {
+                continue;
+            };
+            let row = command_of(args);
+            // Such a request is refused before it is counted as a call.
+            let is_refused = row.is_none_or(|row| !row.arity.admits(args.len())) || kind == ErrorKind::NoAuth;
+            let is_rejected = self.records.ledger.erred(row, kind, is_refused);
+            if let Some(row) = row.filter(|_| is_rejected && !is_refused) {
+                ask.mix.take_back(row);
             }
         }
     }
@@ -705,15 +771,10 @@ impl Store {
     }
 }
 
-/// The name of the last command in a batch; empty if there is no such command.
-fn last_command(batch: &Batch) -> &'static str {
-    let Some(last) = batch.len().checked_sub(1) else {
-        return "";
-    };
-    let args = batch.request(last);
-    let row = command::find(&args[0]).filter(|row| !row.is_internal());
-    let member = row.and_then(|row| row.member(args.get(1)));
-    member.or(row).map_or("", |row| row.name)
+/// The command of a request, or of its subcommand; `None` if there is none of that name.
+fn command_of(args: Args<'_>) -> Option<&'static Row> {
+    let row = command::find(&args[0]).filter(|row| !row.is_internal())?;
+    Some(row.member(args.get(1)).unwrap_or(row))
 }
 
 /// The row that executes a request of `run`; `None` if it is refused, and the error is written.

@@ -33,8 +33,10 @@ use crate::{
     outbox::{Head, Outbox},
     outcome,
     parked::Parked,
+    pause::Pause,
     peers::{PEERS_MAX, PeerSet},
     random::Random,
+    records::Records,
     run::{Run, RunId, Runs},
     shard::Shard,
     stamp::Hlc,
@@ -83,8 +85,9 @@ pub struct Store {
     pub(crate) hlc: Hlc,
     pub(crate) calendar: Calendar,
     pub(crate) random: Random,
-    /// Monotonic milliseconds.
+    /// Monotonic milliseconds, and the same in microseconds.
     pub(crate) monotonic_ms: u64,
+    pub(crate) monotonic_us: u64,
     pub(crate) started_ms: u64,
     /// Cluster time, in Unix milliseconds.
     pub(crate) now_ms: u64,
@@ -149,11 +152,15 @@ pub struct Store {
     pub(crate) notes: Vec<(&'static str, alloc::string::String)>,
     pub(crate) delta: Vec<u8>,
     pub(crate) counters: Counters,
+    pub(crate) records: Records,
+    /// Requests of Redis clients that are paused.
+    pub(crate) pause: Pause,
+    /// Connections to be closed, by number, and the shell that closes them.
+    pub(crate) kills: Vec<(Pid, Vec<u64>)>,
     pub(crate) measured: Measured,
     /// Bytes of requests that may have made the store grow since then.
     pub(crate) grown_bytes: u64,
     pub(crate) vitals: Vitals,
-    asked: u64,
     /// Answered within [`INQUIRY_MS`]; as many as the front ends have requests open.
     inquiries: Vec<Inquiry>,
     ticking: bool,
@@ -183,6 +190,7 @@ impl Store {
             calendar: Calendar::new(0, 0),
             random: Random::new(seed),
             monotonic_ms: 0,
+            monotonic_us: 0,
             started_ms: 0,
             now_ms: 0,
             wall: Wall::default(),
@@ -225,10 +233,12 @@ impl Store {
             notes: Vec::new(),
             delta: Vec::new(),
             counters: Counters::default(),
+            records: Records::default(),
+            pause: Pause::default(),
+            kills: Vec::new(),
             measured: Measured::default(),
             grown_bytes: 0,
             vitals: Vitals::default(),
-            asked: 0,
             inquiries: Vec::new(),
             ticking: false,
             config,
@@ -238,6 +248,7 @@ impl Store {
     fn look_at_the_clock(&mut self, ctx: &Context<'_, Payload>) {
         let now = ctx.now();
         let before_ms = self.monotonic_ms;
+        self.monotonic_us = now.monotonic_us;
         self.monotonic_ms = now.monotonic_us / 1000;
         if self.monotonic_ms > before_ms + STILL_MS && before_ms > 0 {
             self.recovering = self.cluster.connected();
@@ -250,7 +261,7 @@ impl Store {
     /// Counts from zero again.
     pub(crate) fn reset_counters(&mut self) {
         self.counters = Counters::default();
-        self.asked = 0;
+        self.records.reset();
     }
 
     /// The peer in `slot` has heard of us a moment ago, and everything it sent before is here.
@@ -488,6 +499,7 @@ impl Store {
 
     fn tick(&mut self) {
         self.deadlines();
+        self.end_pause();
         self.refuse_held();
         self.refuse_parked();
         self.look_around();
@@ -525,9 +537,8 @@ impl Store {
         if !self.keeper.second_is_over(self.monotonic_ms) {
             return;
         }
-        let ops = self.counters.requests - self.asked;
-        self.asked = self.counters.requests;
-        self.vitals = self.take_vitals(ops);
+        self.records.second(&self.counters);
+        self.vitals = self.take_vitals(self.records.rates.requests);
         self.note_forming();
         for slot in self.cluster.connected().iter() {
             self.tell_vitals(slot);
@@ -585,6 +596,9 @@ impl Store {
         }
         self.answer_inquiries(ctx);
         self.unpark();
+        if self.pause.waiting() > 0 {
+            self.end_pause();
+        }
         if !self.held.is_empty() && self.recovering.is_empty() {
             for run in core::mem::take(&mut self.held) {
                 self.start(run);
@@ -595,7 +609,7 @@ impl Store {
             ctx.tell(&client, Payload::Ask(ask));
         }
         let usual = self.beam_answers.is_empty() && self.commands.is_empty() && self.notes.is_empty();
-        if !usual || !self.broken.is_empty() || !self.given_up.is_empty() {
+        if !usual || !self.kills.is_empty() || !self.broken.is_empty() || !self.given_up.is_empty() {
             self.carry_out_rest(ctx);
         }
     }
@@ -604,6 +618,9 @@ impl Store {
         for (caller, replies) in self.beam_answers.drain(..) {
             self.beam_writes.end(&caller);
             beam::answer(ctx, &caller, &replies);
+        }
+        for (shell, ids) in self.kills.drain(..) {
+            ctx.tell(&shell, Payload::Kill { ids });
         }
         for command in self.commands.drain(..) {
             ctx.members(command);
@@ -733,8 +750,13 @@ impl Store {
             }
             Payload::Disconnected { id } => {
                 self.clients.remove(&id);
+                self.pause.forget(id);
             }
-            Payload::Measured(measured) => (self.measured, self.grown_bytes) = (measured, 0),
+            Payload::Measured(measured) => {
+                self.records.measured(&measured);
+                (self.measured, self.grown_bytes) = (measured, 0);
+            }
+            Payload::Tally(mut tally) => self.records.take(&mut tally, &mut self.counters),
             Payload::StatusOf { to } => {
                 let open = self.cluster.connected();
                 for slot in open.iter() {
@@ -758,7 +780,7 @@ impl Store {
             Payload::Forget { node } => self.commands.push(MembersCommand::Forget { node }),
             Payload::Discovered { names } => self.discovered(names),
             Payload::AcceptLoss => self.accept_loss(true),
-            Payload::Status(_) => {}
+            Payload::Status(_) | Payload::Kill { .. } => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The one user there is.
-const USER: &[u8] = b"default";
+pub(super) const USER: &[u8] = b"default";
 
 /// What `HELLO` and `INFO` give as version of Redis. Clients decide by it which commands and which forms of replies to
 /// expect; ours are those of 7.0. Salp's own version stands in `INFO` beside it.

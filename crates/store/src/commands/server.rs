@@ -1,7 +1,4 @@
-//! The node as a server: its time, its part in replication, and the logs that it does not keep.
-//!
-//! What is slow and how slow is in `/metrics`; `SLOWLOG` and `LATENCY` are there for clients that ask as a matter of
-//! course, and are empty.
+//! The node as a server: its time and its part in replication.
 
 use wire::reply::ErrorKind;
 
@@ -83,31 +80,9 @@ fn held_elsewhere(store: &Store, shard: usize, level: Level) -> usize {
     }
 }
 
-/// `SLOWLOG GET [count]`
-pub(super) fn slowlog_get(visit: &mut Visit<'_>) {
-    match visit.args.len() {
-        2 => visit.replies.array(0),
-        3 if integer(visit.arg(2)).is_some_and(|count| count >= -1) => visit.replies.array(0),
-        3 => visit
-            .replies
-            .error(ErrorKind::Err, "count should be greater than or equal to -1"),
-        _ => visit.replies.wrong_arity("slowlog|get"),
-    }
-}
-
 /// What is asked for is a list, and there is nothing in it.
 pub(super) fn none(visit: &mut Visit<'_>) {
     visit.replies.array(0);
-}
-
-/// What is asked for is a map, and there is nothing in it.
-pub(super) fn nothing(visit: &mut Visit<'_>) {
-    visit.replies.map(0);
-}
-
-/// What is asked for is a count, and there is nothing to count.
-pub(super) fn zero(visit: &mut Visit<'_>) {
-    visit.replies.int(0);
 }
 
 /// Accepted, and no change.

@@ -3,6 +3,7 @@
 //! ```text
 //! % nodes 3               a setting of the cluster; these come first
 //! % walls 0 5000 -70      three nodes, and by how many milliseconds their wall clocks are ahead
+//! % batch_us 250          microseconds that the shell says each batch took
 //! @ 1500                  milliseconds pass
 //! > SET a 1               a request, written as in an inline command
 //! +OK                     its reply, as RESP has it
@@ -64,7 +65,7 @@ macro_rules! scripts {
 
 scripts! {
     string number keys expiry scan connection client password errors command config server info keyspaces limits
-    cluster cluster_of_three salp transactions wall_clocks
+    cluster cluster_of_three salp transactions wall_clocks kill slow
 }
 
 /// These commands read and write the time of the node that the client asked, whichever node executes them and whatever
