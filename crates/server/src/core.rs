@@ -15,6 +15,8 @@
 //!   to gather, and a flush with each alarm is enough.
 //! - A panic leaves the node in an unknown state, so the next input ends it ([`Core::input`]).
 
+mod told;
+
 use std::{
     cell::{RefCell, RefMut},
     collections::{HashMap, VecDeque},
@@ -326,11 +328,7 @@ impl Core {
                     None => {}
                 }
             }
-            Message::Payload(Payload::Kill { ids }) => {
-                for bell in ids.iter().filter_map(|id| self.kills.get(id)) {
-                    bell.ring();
-                }
-            }
+            Message::Payload(Payload::Kill { ids }) => self.kill(&ids),
             Message::Payload(Payload::Status(status)) => {
                 for waiter in self.status_waiters.drain(..) {
                     let _ = waiter.send(status.clone());
@@ -464,19 +462,6 @@ impl Core {
         answered
     }
 
-    /// Notes how long a batch took.
-    #[inline]
-    fn note_answer(&mut self, ask: &mut Ask) {
-        let now = self.clock.now();
-        self.tally.answered(ask, now.monotonic_us, now.wall_ms);
-    }
-
-    /// Tells the store what it would otherwise be told with the next batch.
-    fn tell_tally(&mut self) {
-        let tally = mem::take(&mut self.tally);
-        self.tell_store(Payload::Tally(tally));
-    }
-
     /// The batch of client `id`, which is under way, goes to `mailbox`.
     pub(crate) fn expect(&mut self, id: u64, mailbox: Rc<Mailbox>) {
         self.waiters.insert(id, Waiter::Connection(mailbox));
@@ -529,11 +514,6 @@ impl Core {
         session.shown.since_ms = self.clock.now().monotonic_us / 1000;
         self.tell_store(Payload::Connected(Box::new(session.clone())));
         Box::new(Ask::new(self.door.clone(), session, Batch::new()))
-    }
-
-    /// The bell that is rung to close the connection of client `id`.
-    pub(crate) fn kill_bell(&mut self, id: u64) -> Rc<Bell> {
-        self.kills.entry(id).or_default().clone()
     }
 
     /// A client is gone.

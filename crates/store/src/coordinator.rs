@@ -11,12 +11,13 @@
 //!
 //! Stops *resolve*, *route*, *coordinate* and *settle* of a request.
 
+mod notes;
 mod parcel;
 
 use alloc::{boxed::Box, vec::Vec};
 use core::mem;
 use wire::{
-    reply::{ErrorKind, Replies, Reply},
+    reply::{ErrorKind, Replies},
     request::{Args, Batch},
 };
 
@@ -148,18 +149,6 @@ impl Store {
         }
     }
 
-    /// Notes what `CLIENT LIST` shows of a client that was active.
-    fn note_client(&mut self, ask: &mut Ask) {
-        let shown = &mut ask.session.shown;
-        if let Some(row) = ask.mix.last() {
-            shown.command = row.shown();
-        }
-        if let Some(known) = self.clients.get_mut(&ask.session.id) {
-            known.shown.active_ms = shown.active_ms;
-            known.shown.command = shown.command;
-        }
-    }
-
     fn park(&mut self, id: RunId, run: Run) {
         for peer in run.awaited.iter() {
             let awaited = Awaited {
@@ -219,8 +208,9 @@ impl Store {
     /// Executes no request from the one at `index` on: whoever asked gives them again.
     fn hold_back(&mut self, is_client: bool, requests: &mut Batch, index: usize) {
         if is_client {
-            // They are counted when they come again.
-            self.counters.requests -= (requests.len() - index) as u64;
+            // They are counted when they come again. One that is executed already may have reset the counters.
+            let held_back = (requests.len() - index) as u64;
+            self.counters.requests = self.counters.requests.saturating_sub(held_back);
         }
         requests.hold_back(index);
     }
@@ -662,24 +652,6 @@ impl Store {
         }
     }
 
-    /// Counts the errors among the replies to a client.
-    #[cold]
-    fn count_errors(&mut self, ask: &mut Ask) {
-        let mut tokens = ask.batch.replies.tokens();
-        for args in ask.batch.requests() {
-            let Some(Reply::Error(kind, _)) = tokens.skip_value() else {
-                continue;
-            };
-            let row = command_of(args);
-            // Such a request is refused before it is counted as a call.
-            let is_refused = row.is_none_or(|row| !row.arity.admits(args.len())) || kind == ErrorKind::NoAuth;
-            let is_rejected = self.records.ledger.erred(row, kind, is_refused);
-            if let Some(row) = row.filter(|_| is_rejected && !is_refused) {
-                ask.mix.take_back(row);
-            }
-        }
-    }
-
     /// Contents writes that have waited long with a majority, and ends what has waited too long.
     ///
     /// Both queues are in the order of their entries: what a client of this node asks has the whole request timeout,
@@ -769,12 +741,6 @@ impl Store {
         let kept = self.measured.memory_bytes.saturating_add(self.grown_bytes);
         bytes_max > 0 && kept.saturating_add(bytes) > bytes_max
     }
-}
-
-/// The command of a request, or of its subcommand; `None` if there is none of that name.
-fn command_of(args: Args<'_>) -> Option<&'static Row> {
-    let row = command::find(&args[0]).filter(|row| !row.is_internal())?;
-    Some(row.member(args.get(1)).unwrap_or(row))
 }
 
 /// The row that executes a request of `run`; `None` if it is refused, and the error is written.

@@ -1,6 +1,6 @@
 //! `CONFIG`: the settings of this node under Redis's names, as far as they have one. What they are is decided in
-//! `salp.toml` and on the command line. While the node runs, the memory limit, the bounds of the slow log and the threshold
-//! of `LATENCY` can be changed. The password is not shown.
+//! `salp.toml` and on the command line. While the node runs, the memory limit, the bounds of the slow log and the
+//! threshold of `LATENCY` can be changed. The password is not shown.
 
 use alloc::{
     format,
