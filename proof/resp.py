@@ -1,7 +1,8 @@
-"""A small RESP2 client, blocking and asyncio, with a deadline for every request.
+"""A small client of RESP2 and RESP3, blocking and asyncio, that never waits past its deadline.
 
 Replies map to Python as they stand: bulk and simple strings to `bytes`, integers to `int`, nil to
-`None`, arrays to `list`. An error reply is a value, `ReplyError`; `call` raises it.
+`None`, arrays to `list`. What RESP3 adds maps to `Built` and, for doubles, to `float`. An error reply is a value,
+`ReplyError`; `call` raises it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,18 @@ class ProtocolError(Exception):
     """Bytes that are not RESP."""
 
 
-Reply: TypeAlias = "bytes | int | None | list[Reply] | ReplyError"
+class Built(list["Reply"]):
+    """Values of RESP3 that are together more than an array: a map, a set, or text with its format.
+
+    The keys and values of a map take turns.
+    """
+
+    def __init__(self, kind: str, values: list[Reply]) -> None:
+        super().__init__(values)
+        self.kind = kind
+
+
+Reply: TypeAlias = "bytes | int | float | None | list[Reply] | ReplyError"
 
 
 def encode(command: Sequence[Argument]) -> bytes:
@@ -96,6 +108,15 @@ class Decoder:
             case b"*":
                 length = int(rest)
                 return None if length < 0 else [self._value() for _ in range(length)]
+            case b"%" | b"~":
+                length = int(rest) * (2 if kind == b"%" else 1)
+                return Built(kind.decode(), [self._value() for _ in range(length)])
+            case b"=":
+                return Built("=", [self._bulk(int(rest))])
+            case b",":
+                return float(rest)
+            case b"_":
+                return None
             case _:
                 raise ProtocolError(f"not a reply: {line[:60]!r}")
 

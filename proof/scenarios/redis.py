@@ -19,7 +19,7 @@ from pathlib import Path
 
 from proof.cluster import Cluster, Node, wait_for
 from proof.network import free_port
-from proof.resp import Client, DeadlineExceeded, Reply, ReplyError, encode
+from proof.resp import Built, Client, DeadlineExceeded, Reply, ReplyError, encode
 from proof.run import Run
 
 EXACT_MAX = 1 << 53
@@ -388,8 +388,89 @@ SAME: Sequence[str] = (
     "UNWATCH",
     "MULTI x",
     "COMMAND INFO nosuch",
+    "CLIENT KILL ID x",
+    "CLIENT KILL ID 0",
+    "CLIENT KILL ID 999999",
+    "CLIENT KILL nobody",
+    "CLIENT KILL TYPE nosuch",
+    "CLIENT KILL TYPE pubsub",
+    "CLIENT KILL USER nobody",
+    "CLIENT KILL SKIPME maybe",
+    "CLIENT KILL ADDR 192.0.2.1:1 FOO bar",
+    "CLIENT KILL SKIPME yes",
+    "CLIENT PAUSE x",
+    "CLIENT PAUSE -1",
+    "CLIENT PAUSE 1 FOO",
+    "CLIENT PAUSE 1 WRITE x",
+    "CLIENT PAUSE 0",
+    "CLIENT UNPAUSE",
+    "CLIENT NO-EVICT maybe",
+    "CONFIG GET slowlog-max-len",
+    "CONFIG GET slowlog-log-slower-than",
+    "CONFIG GET latency-monitor-threshold",
+    "CONFIG GET maxclients",
+    "CONFIG SET slowlog-max-len -1",
+    "CONFIG SET slowlog-log-slower-than -2",
+    "CONFIG SET slowlog-log-slower-than x",
+    "CONFIG SET latency-monitor-threshold -1",
+    "CONFIG SET slowlog-log-slower-than 0",
+    "CONFIG RESETSTAT",
+    "SLOWLOG GET -2",
+    "SLOWLOG GET x",
+    "SLOWLOG GET 1 2",
+    "SLOWLOG LEN x",
+    "LATENCY LATEST",
+    "LATENCY HISTORY command",
+    "LATENCY RESET",
+    "LATENCY HISTOGRAM nosuch",
+    "MEMORY PURGE",
+    "INFO nosuch",
 )
 """Requests that salp answers as redis-server in cluster mode does, in this order."""
+
+ALIKE: Sequence[str] = (
+    "SLOWLOG GET 1",
+    "SLOWLOG LEN",
+    "LATENCY HISTOGRAM get",
+    "LATENCY DOCTOR",
+    "MEMORY DOCTOR",
+    "CLIENT LIST",
+    "CLIENT INFO",
+    "INFO stats",
+    "CONFIG GET slowlog*",
+)
+"""Requests whose replies have numbers and texts of their own: behind a `GET` they are built alike in RESP2 and RESP3."""
+
+INFO_FIELDS: Sequence[str] = (
+    "cmdstat_get",
+    "connected_clients",
+    "errorstat_ERR",
+    "instantaneous_input_kbps",
+    "instantaneous_ops_per_sec",
+    "instantaneous_output_kbps",
+    "keyspace_hits",
+    "keyspace_misses",
+    "latency_percentiles_usec_get",
+    "lazyfree_pending_objects",
+    "maxclients",
+    "maxmemory",
+    "maxmemory_policy",
+    "mem_fragmentation_ratio",
+    "os",
+    "process_id",
+    "pubsub_channels",
+    "redis_git_sha1",
+    "rejected_connections",
+    "total_error_replies",
+    "total_net_input_bytes",
+    "total_net_output_bytes",
+    "total_system_memory",
+    "used_cpu_sys",
+    "used_cpu_user",
+    "used_memory_peak",
+    "used_memory_rss",
+)
+"""What exporters and panels read, as both servers have it."""
 
 
 def _compare(run: Run, node: Node) -> None:
@@ -403,8 +484,51 @@ def _compare(run: Run, node: Node) -> None:
             wanted, got = str(_asked(theirs, line)[0]), str(_asked(ours, line)[0])
             if wanted != got:
                 different.append(f"{line}: {got}, and redis-server: {wanted}")
+        different += _built_otherwise(theirs, ours)
+        different += _fields_missing(theirs, ours)
     run.report.step(f"{'WRONG' if different else 'right'}  {len(SAME)} replies beside those of redis-server")
     run.report.check_none("replies are those of redis-server", different)
+
+
+def _built_otherwise(theirs: Client, ours: Client) -> list[str]:
+    """Which of `ALIKE` are built in another way than those of redis-server."""
+    different = []
+    for version in (2, 3):
+        for client in (theirs, ours):
+            client.call("HELLO", version)
+            client.call("GET", "{r}b")
+        for line in ALIKE:
+            wanted, got = _shape(_asked(theirs, line)[0]), _shape(_asked(ours, line)[0])
+            if wanted != got:
+                different.append(f"{line} in RESP{version}: {got}, and redis-server: {wanted}")
+    return different
+
+
+def _shape(reply: Reply) -> str:
+    """Of which kinds of values a reply is made; entries of one kind, one after the other, are one."""
+    if isinstance(reply, Built):
+        inner = [_shape(value) for value in reply]
+        pairs = [" ".join(inner[at : at + 2]) for at in range(0, len(inner), 2)] if reply.kind == "%" else inner
+        return f"{reply.kind}({', '.join(_once(pairs))})"
+    if isinstance(reply, list):
+        return f"*({', '.join(_once([_shape(value) for value in reply]))})"
+    return type(reply).__name__
+
+
+def _once(shapes: list[str]) -> list[str]:
+    return [shape for at, shape in enumerate(shapes) if at == 0 or shape != shapes[at - 1]]
+
+
+def _fields_missing(theirs: Client, ours: Client) -> list[str]:
+    """Which of `INFO_FIELDS` one of the two does not have."""
+    missing = []
+    for name, client in (("redis-server", theirs), ("salp", ours)):
+        client.call("HELLO", 2)
+        text = client.call("INFO", "everything")
+        assert isinstance(text, bytes)
+        fields = {line.split(b":")[0].decode() for line in text.split(b"\r\n") if b":" in line}
+        missing += [f"{name} has no {field} in INFO" for field in INFO_FIELDS if field not in fields]
+    return missing
 
 
 @contextmanager

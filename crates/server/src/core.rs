@@ -15,6 +15,8 @@
 //!   to gather, and a flush with each alarm is enough.
 //! - A panic leaves the node in an unknown state, so the next input ends it ([`Core::input`]).
 
+mod told;
+
 use std::{
     cell::{RefCell, RefMut},
     collections::{HashMap, VecDeque},
@@ -31,6 +33,7 @@ use store::{
     ask::{Ask, Measured, Payload, Session, Status},
     facade::{self, Face},
     store::Store,
+    tally::Tally,
 };
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot, watch},
@@ -147,6 +150,10 @@ pub(crate) struct Core {
     pub(crate) output: Vec<u8>,
     /// Encoded replies that wait for slow readers, all connections together.
     pub(crate) unread_bytes: usize,
+    /// What the store is to be told with the next batch.
+    pub(crate) tally: Tally,
+    /// By number of a Redis client: rung to close its connection.
+    kills: HashMap<u64, Rc<Bell>>,
 }
 
 /// What a core is made of.
@@ -230,6 +237,8 @@ impl Core {
                 batches: Vec::new(),
                 output: Vec::new(),
                 unread_bytes: 0,
+                tally: Tally::default(),
+                kills: HashMap::new(),
             })
         }))
     }
@@ -310,12 +319,16 @@ impl Core {
     fn deliver(&mut self, message: Message<Payload>) {
         match message {
             Message::Payload(Payload::Ask(ask)) if ask.session.id == self.asking => self.answered = Some(ask),
-            Message::Payload(Payload::Ask(ask)) => match self.waiters.remove(&ask.session.id) {
-                Some(Waiter::Connection(mailbox)) => mailbox.put(ask),
-                // A handle that gave up does not hear of it.
-                Some(Waiter::Handle(answer)) => drop(answer.send(ask.batch)),
-                None => {}
-            },
+            Message::Payload(Payload::Ask(mut ask)) => {
+                self.note_answer(&mut ask);
+                match self.waiters.remove(&ask.session.id) {
+                    Some(Waiter::Connection(mailbox)) => mailbox.put(ask),
+                    // A handle that gave up does not hear of it.
+                    Some(Waiter::Handle(answer)) => drop(answer.send(ask.batch)),
+                    None => {}
+                }
+            }
+            Message::Payload(Payload::Kill { ids }) => self.kill(&ids),
             Message::Payload(Payload::Status(status)) => {
                 for waiter in self.status_waiters.drain(..) {
                     let _ = waiter.send(status.clone());
@@ -437,11 +450,16 @@ impl Core {
 
     /// Hands in a batch; gives it back if it is already answered. If not, it goes to the mailbox of
     /// [`Core::expect`].
-    pub(crate) fn execute(&mut self, ask: Box<Ask>) -> Option<Box<Ask>> {
+    pub(crate) fn execute(&mut self, mut ask: Box<Ask>) -> Option<Box<Ask>> {
+        mem::swap(&mut ask.tally, &mut self.tally);
         self.asking = ask.session.id;
         self.tell_store(Payload::Ask(ask));
         self.asking = 0;
-        self.answered.take()
+        let mut answered = self.answered.take();
+        if let Some(ask) = &mut answered {
+            self.note_answer(ask);
+        }
+        answered
     }
 
     /// The batch of client `id`, which is under way, goes to `mailbox`.
@@ -495,16 +513,13 @@ impl Core {
         session.piecemeal = true;
         session.shown.since_ms = self.clock.now().monotonic_us / 1000;
         self.tell_store(Payload::Connected(Box::new(session.clone())));
-        Box::new(Ask {
-            client: self.door.clone(),
-            session,
-            batch: Batch::new(),
-        })
+        Box::new(Ask::new(self.door.clone(), session, Batch::new()))
     }
 
     /// A client is gone.
     pub(crate) fn disconnected(&mut self, id: u64) {
         self.waiters.remove(&id);
+        self.kills.remove(&id);
         self.tell_store(Payload::Disconnected { id });
     }
 
@@ -520,17 +535,14 @@ impl Core {
                 self.next_handle += 1;
                 (session.keyspace, session.level) = (keyspace, level);
                 let id = session.id;
-                match self.execute(Box::new(Ask {
-                    client: self.door.clone(),
-                    session,
-                    batch,
-                })) {
+                match self.execute(Box::new(Ask::new(self.door.clone(), session, batch))) {
                     Some(ask) => drop(answer.send(ask.batch)),
                     None => drop(self.waiters.insert(id, Waiter::Handle(answer))),
                 }
             }
             Order::Status { answer } => {
                 self.status_waiters.push(answer);
+                self.tell_tally();
                 let to = self.door.clone();
                 self.tell_store(Payload::StatusOf { to });
             }
@@ -738,7 +750,9 @@ async fn measure(shell: Shell, meter: Meter) {
     loop {
         seconds.tick().await;
         let measured: Measured = meter.measure();
-        shell.core().tell_store(Payload::Measured(measured));
+        let mut core = shell.core();
+        core.tell_tally();
+        core.tell_store(Payload::Measured(measured));
     }
 }
 

@@ -94,11 +94,7 @@ impl Process<Payload> for Keys {
     fn start(&mut self, ctx: &mut Context<'_, Payload>) {
         let mut batch = Batch::new();
         batch.push(&[b"KEYS", b"*"]);
-        let ask = Ask {
-            client: ctx.me().clone(),
-            session: Session::new(0, true),
-            batch,
-        };
+        let ask = Ask::new(ctx.me().clone(), Session::new(0, true), batch);
         tell_store(ctx, Payload::Ask(Box::new(ask)));
     }
 

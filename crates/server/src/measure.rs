@@ -1,9 +1,9 @@
 //! What only the shell can measure: memory and CPU time of the process.
 
-use std::{fs, time::Duration};
+use std::{env, fs, process, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
-use store::ask::Measured;
+use store::{ask::Measured, config::Host};
 
 use crate::output;
 
@@ -29,6 +29,7 @@ impl Meter {
             memory_bytes,
             resident_bytes,
             cpu_us: cpu_time().as_micros() as u64,
+            cpu_system_us: system_time_us(),
             log_lines_dropped: output::log_lines_dropped(),
         }
     }
@@ -50,6 +51,41 @@ fn cpu_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
+/// The part of it that the system used, to a tick of the system's clock.
+fn system_time_us() -> Option<u64> {
+    let line = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program, in parentheses, may have blanks in it; the state is the first field behind it.
+    let ticks: u64 = line
+        .rsplit_once(')')?
+        .1
+        .split_ascii_whitespace()
+        .nth(12)?
+        .parse()
+        .ok()?;
+    Some(ticks * 1_000_000 / rustix::param::clock_ticks_per_second())
+}
+
+/// What `INFO` shows of this process and its machine.
+pub(crate) fn host() -> Host {
+    let words = ["ostype", "osrelease"].map(|name| fs::read_to_string(format!("/proc/sys/kernel/{name}")));
+    let words = words.iter().flatten().map(|word| word.trim_end());
+    let program = env::current_exe().unwrap_or_default();
+    Host {
+        process_id: process::id(),
+        os: words.chain([env::consts::ARCH]).collect::<Vec<_>>().join(" "),
+        executable: program.to_string_lossy().into_owned(),
+        memory_bytes: machine_bytes().unwrap_or(0),
+        ..Host::default()
+    }
+}
+
+fn machine_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +103,22 @@ mod tests {
         .measure();
         assert_eq!((told.memory_bytes, told.resident_bytes), (1, 2));
         assert!(told.cpu_us >= measured.cpu_us);
+        // The second one is read in ticks.
+        assert!(
+            told.cpu_system_us
+                .is_some_and(|system_us| system_us <= told.cpu_us + 20_000)
+        );
+    }
+
+    #[test]
+    fn the_host_is_the_machine_of_this_process() {
+        let host = host();
+        assert_eq!(host.process_id, process::id());
+        assert!(
+            host.os.starts_with("Linux ") || !cfg!(target_os = "linux"),
+            "{}",
+            host.os
+        );
+        assert!(host.memory_bytes > 16 << 20, "{host:?}");
     }
 }

@@ -135,6 +135,7 @@ fn welcome(shell: &Shell, stream: TcpStream, options: Options, clients: &Rc<Clie
     if clients.count() >= options.clients_max {
         // It fits into the empty buffer of a new socket, or the client has to guess.
         let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+        shell.core().tally.rejected += 1;
         return;
     }
     tokio::task::spawn_local(serve(shell.clone(), stream, options, clients.add()));
@@ -157,6 +158,7 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client
     let _ = SockRef::from(&stream).set_keepalive(true);
     let ask = shell.core().connected(!options.password, peer, local);
     let id = ask.session.id;
+    let kill = shell.core().kill_bell(id);
     let mut connection = Connection {
         shell: shell.clone(),
         stream,
@@ -173,7 +175,12 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client
         client,
     };
     connection.client.begin().await;
-    if let Err(error) = connection.run().await {
+    let served = tokio::select! {
+        biased;
+        served = connection.run() => served,
+        () = kill.heard() => Ok(()),
+    };
+    if let Err(error) = served {
         tracing::debug!(client = id, %error, "a client's connection failed");
     }
     drop(connection);
@@ -388,9 +395,12 @@ impl Connection {
                 }
             }
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(Read::End)),
-            Poll::Ready(Ok(read)) => Poll::Ready(Ok(Read::Some {
-                more_at_hand: read == room,
-            })),
+            Poll::Ready(Ok(read)) => {
+                shell.core().tally.received_bytes += read as u64;
+                Poll::Ready(Ok(Read::Some {
+                    more_at_hand: read == room,
+                }))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }
@@ -462,6 +472,7 @@ impl Connection {
                 return Err(error);
             }
         };
+        core.tally.sent_bytes += written as u64;
         if written == core.output.len() {
             core.clear_output();
             return Ok(Vec::new());
@@ -485,11 +496,13 @@ impl Connection {
             match timeout_at(until, step).await?? {
                 Step::Wrote(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Step::Wrote(written) => {
+                    self.shell.core().tally.sent_bytes += written as u64;
                     unsent = &unsent[written..];
                     until = Instant::now() + UNREAD_TIME_MAX;
                 }
                 Step::Read(0) => self.ahead.ended = true,
                 Step::Read(read) => {
+                    self.shell.core().tally.received_bytes += read as u64;
                     if !self.ahead.overflowed && (self.ahead.room() == 0 || !unread.add(&self.shell, read)) {
                         self.ahead.overflow();
                     }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
+use store::config::Host;
 use tokio::{
     runtime::{self, LocalOptions},
     sync::{broadcast, mpsc, watch},
@@ -36,7 +37,7 @@ use crate::{
     inboxes::Tasks,
     keyspace::Keyspace,
     log,
-    measure::Meter,
+    measure::{self, Meter},
     redis,
     state::{self, State},
 };
@@ -254,10 +255,16 @@ impl Node {
             runtime: runtime::Handle::current(),
         };
         let log = tokio::spawn(log::events(logged));
+        let shares = Shares::of_process(config.clients_max, config.resp.is_some());
+        let mut store = config.store(creation, resp_address);
+        store.host = Host {
+            clients_max: shares.redis,
+            ..measure::host()
+        };
         let parts = Parts {
             node: node_config(&config, creation, dist_address.port()),
             memory,
-            store: config.store(creation, resp_address),
+            store,
             facades: config.facades.clone(),
             seeds,
             router: router(&config),
@@ -274,7 +281,6 @@ impl Node {
         };
         let departure = parts.departure.clone();
         let (alive, ended) = watch::channel(());
-        let shares = Shares::of_process(config.clients_max, config.resp.is_some());
         let doors = Doors {
             shares,
             resp,

@@ -235,11 +235,7 @@ impl Workload {
             spot,
             stood_us,
         });
-        Some(Question::Batch(Box::new(Ask {
-            client: place.pid,
-            session,
-            batch,
-        })))
+        Some(Question::Batch(Box::new(Ask::new(place.pid, session, batch))))
     }
 
     fn op(&mut self, client: usize, now_us: u64, batch: &mut Batch) -> Op {

@@ -137,10 +137,6 @@ impl Lone {
                 _ => batch.push(&[b"GET", key.as_bytes()]),
             }
         }
-        Box::new(Ask {
-            client: self.client.clone(),
-            session: Session::new(1, true),
-            batch,
-        })
+        Box::new(Ask::new(self.client.clone(), Session::new(1, true), batch))
     }
 }

@@ -8,7 +8,13 @@ use wire::{
     request::Batch,
 };
 
-use crate::{message::Vitals, quorum::Level, stop::StopRisk};
+use crate::{
+    ledger::Calls,
+    message::Vitals,
+    quorum::Level,
+    stop::StopRisk,
+    tally::{Mix, Tally},
+};
 
 /// Which replies of a connection are sent (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -50,6 +56,8 @@ pub struct Shown {
     pub address: String,
     /// Own address, for people.
     pub local_address: String,
+    /// `CLIENT NO-EVICT ON`.
+    pub no_evict: bool,
     /// The last command of its last batch; empty before the first.
     pub command: &'static str,
     /// Monotonic milliseconds when it connected.
@@ -125,6 +133,29 @@ pub struct Ask {
     pub session: Session,
     /// The requests, and on the way back the replies.
     pub batch: Batch,
+    /// What the shell has to tell of the batches before.
+    pub tally: Tally,
+    /// Which commands were executed.
+    pub(crate) mix: Mix,
+    /// Monotonic microseconds when the store was given it.
+    pub(crate) began_us: u64,
+    /// From how many microseconds on it is slow.
+    pub(crate) slow_us: u64,
+}
+
+impl Ask {
+    /// A batch of `client`.
+    pub fn new(client: Pid, session: Session, batch: Batch) -> Self {
+        Self {
+            client,
+            session,
+            batch,
+            tally: Tally::default(),
+            mix: Mix::default(),
+            began_us: 0,
+            slow_us: u64::MAX,
+        }
+    }
 }
 
 /// The messages between the store and the front ends of its node.
@@ -141,7 +172,14 @@ pub enum Payload {
     },
     /// Values that only the shell can measure. Sent once a second.
     Measured(Measured),
-    /// A request for [`Payload::Status`].
+    /// What the shell has to tell, before something that reads it.
+    Tally(Tally),
+    /// To the shell: close the connections of these clients, by their numbers (`CLIENT KILL`).
+    Kill {
+        /// Their numbers.
+        ids: Vec<u64>,
+    },
+    /// Please send [`Payload::Status`].
     StatusOf {
         /// The process that gets the answer.
         to: Pid,
@@ -192,7 +230,9 @@ pub struct Measured {
     pub resident_bytes: u64,
     /// CPU time of the process so far.
     pub cpu_us: u64,
-    /// Log lines dropped because they could not be written, or not fast enough.
+    /// The part of it that the system used on behalf of the process; `None`: not known.
+    pub cpu_system_us: Option<u64>,
+    /// Log lines that were dropped because they could not be written, or not fast enough.
     pub log_lines_dropped: u64,
 }
 
@@ -263,6 +303,10 @@ pub struct Status {
     pub clock_skew_ms: u64,
     /// Counters of this node, by their name in `/metrics`.
     pub counters: Vec<(&'static str, &'static str, u64)>,
+    /// What its clients asked, by the name of the command.
+    pub commands: Vec<(&'static str, Calls)>,
+    /// Errors that its clients were given, by their first word.
+    pub errors: Vec<(&'static str, u64)>,
     /// What the shell last measured.
     pub measured: Measured,
     /// How full the node's tables are.

@@ -151,6 +151,8 @@ pub struct Row {
     pub group: &'static str,
     /// What it does, in one line.
     pub doc: &'static str,
+    /// Its place among all rows, those of subcommands included.
+    pub number: u16,
 }
 
 impl Row {
@@ -191,7 +193,12 @@ impl Row {
         self.name.split_once('|').map_or("", |(_, subcommand)| subcommand)
     }
 
-    /// Whether a client may use it before it has given the password.
+    /// Its name as `INFO` and `CLIENT LIST` show it.
+    pub fn shown(&self) -> &'static str {
+        self.name.strip_suffix('|').unwrap_or(self.name)
+    }
+
+    /// It may be asked before the password is shown.
     pub fn needs_no_password(&self) -> bool {
         matches!(self.name, "auth" | "hello" | "quit" | "reset")
     }
@@ -264,6 +271,16 @@ pub fn find_full(name: &[u8]) -> Option<&'static Row> {
         None => find(name),
         Some(at) => find(&name[..at])?.member(Some(&name[at + 1..])),
     }
+}
+
+/// All rows, those of subcommands included, by number.
+pub fn all() -> impl Iterator<Item = &'static Row> {
+    commands::families().chain([commands::ROWS]).flatten()
+}
+
+/// How many rows there are.
+pub(crate) fn count() -> usize {
+    commands::ROWS.last().map_or(0, |row| usize::from(row.number) + 1)
 }
 
 /// All commands that a client may use.

@@ -14,10 +14,13 @@ mod float;
 mod glob;
 mod info;
 mod keys;
+mod kill;
+mod memory;
 mod number;
 mod salp;
 mod server;
 mod settings;
+mod slow;
 mod string;
 mod transactions;
 
@@ -28,14 +31,43 @@ use crate::command::{
     Run::{Each, Every, Family, Here, Scan, Shard},
 };
 
+/// Rows, numbered from the first number on.
 macro_rules! rows {
-    ($($group:literal { $($name:literal $arity:expr, $keys:ident, $run:expr, $doc:literal;)* })*) => {
-        &[$($(Row { name: $name, arity: $arity, keys: Keys::$keys, run: $run, group: $group, doc: $doc },)*)*]
+    ($first:expr; $($group:literal { $($name:literal $arity:expr, $keys:ident, $run:expr, $doc:literal;)* })*) => {
+        &numbered(
+            $first,
+            [$($(Row {
+                name: $name, arity: $arity, keys: Keys::$keys, run: $run, group: $group, doc: $doc, number: 0
+            },)*)*],
+        )
     };
+}
+
+const fn numbered<const COUNT: usize>(first: u16, mut rows: [Row; COUNT]) -> [Row; COUNT] {
+    let mut index = 0;
+    while index < COUNT {
+        rows[index].number = first + index as u16;
+        index += 1;
+    }
+    rows
+}
+
+/// The number behind those of `rows`.
+const fn behind(rows: &[Row]) -> u16 {
+    rows[rows.len() - 1].number + 1
+}
+
+/// The rows of subcommands, family by family in the order of their numbers.
+pub(crate) fn families() -> impl Iterator<Item = &'static [Row]> {
+    [
+        CLIENT, COMMAND, CONFIG, LATENCY, MEMORY, MODULE, OBJECT, SLOWLOG, CLUSTER,
+    ]
+    .into_iter()
 }
 
 /// Every command.
 pub const ROWS: &[Row] = rows! {
+    behind(CLUSTER);
     "string" {
         "append" Exactly(3), First, Shard(Grow, string::append), "Appends to a value, or begins it.";
         "decr" Exactly(2), First, Shard(Grow, number::decr), "Takes one off a number.";
@@ -107,11 +139,11 @@ pub const ROWS: &[Row] = rows! {
         "flushdb" AtLeast(1), None, Every("%flush", Fold::Ok), "Deletes all keys of the keyspace.";
         "info" AtLeast(1), None, Here(info::info), "Tells how the node fares.";
         "lastsave" Exactly(1), None, Here(server::lastsave), "Gives the Unix second of the start: nothing is saved yet.";
-        "latency" AtLeast(2), None, Family(LATENCY), "Accepted; the histograms are in /metrics.";
-        "memory" AtLeast(2), None, Family(MEMORY), "Tells the bytes a key takes.";
+        "latency" AtLeast(2), None, Family(LATENCY), "Tells how long requests take, and of spikes.";
+        "memory" AtLeast(2), None, Family(MEMORY), "Tells of memory.";
         "module" AtLeast(2), None, Family(MODULE), "Accepted: there are no modules.";
         "role" Exactly(1), None, Here(server::role), "Tells that this node takes writes.";
-        "slowlog" AtLeast(2), None, Family(SLOWLOG), "Accepted; nothing is logged as slow.";
+        "slowlog" AtLeast(2), None, Family(SLOWLOG), "Shows requests that took long.";
         "time" Exactly(1), None, Here(server::time), "Gives the time of this node's wall clock.";
         "%dbsize" Exactly(2), Shard, Shard(Read, keys::dbsize), "One shard of DBSIZE.";
         "%flush" AtLeast(2), Shard, Shard(Write, keys::flush), "One shard of FLUSHALL.";
@@ -136,22 +168,27 @@ pub const ROWS: &[Row] = rows! {
 };
 
 const CLIENT: &[Row] = rows! {
+    0;
     "connection" {
         "client|getname" Exactly(2), None, Here(client::getname), "Gives the name of this connection.";
         "client|getredir" Exactly(2), None, Here(client::getredir), "Gives -1: nothing is tracked.";
         "client|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
         "client|id" Exactly(2), None, Here(client::id), "Gives the number of this connection.";
         "client|info" Exactly(2), None, Here(client::info), "Tells of this connection.";
+        "client|kill" AtLeast(3), None, Here(kill::kill), "Closes connections of this node, by address, ID, TYPE, USER, ADDR or LADDR.";
         "client|list" AtLeast(2), None, Here(client::list), "Tells of the connections of this node, all or by TYPE or ID.";
-        "client|no-evict" Exactly(3), None, Here(client::switch), "Accepted: no client is evicted.";
-        "client|no-touch" Exactly(3), None, Here(client::switch), "Accepted: reads leave no trace.";
+        "client|no-evict" Exactly(3), None, Here(client::no_evict), "Accepted: no client is evicted.";
+        "client|no-touch" Exactly(3), None, Here(client::no_touch), "Accepted: reads leave no trace.";
+        "client|pause" AtLeast(3), None, Here(kill::pause), "Lets the writes, or all requests, of this node's Redis clients wait for some milliseconds.";
         "client|reply" Exactly(3), None, Here(client::reply), "Chooses which replies are sent: ON, OFF, or SKIP the next.";
         "client|setinfo" Exactly(4), None, Here(client::setinfo), "Notes LIB-NAME or LIB-VER of the client's library.";
         "client|setname" Exactly(3), None, Here(client::setname), "Names this connection.";
+        "client|unpause" Exactly(2), None, Here(kill::unpause), "Ends a pause.";
     }
 };
 
 const COMMAND: &[Row] = rows! {
+    behind(CLIENT);
     "server" {
         "command|" Exactly(1), None, Here(describe::all), "Describes all commands.";
         "command|count" Exactly(2), None, Here(describe::count), "Counts the commands.";
@@ -164,33 +201,42 @@ const COMMAND: &[Row] = rows! {
 };
 
 const CONFIG: &[Row] = rows! {
+    behind(COMMAND);
     "server" {
         "config|get" AtLeast(3), None, Here(settings::get), "Shows the settings whose names match a pattern.";
         "config|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
         "config|resetstat" Exactly(2), None, Here(settings::resetstat), "Counts from zero again.";
         "config|rewrite" Exactly(2), None, Here(settings::rewrite), "Refused: the settings stand in salp.toml.";
-        "config|set" AtLeast(4), None, Here(settings::set), "Changes maxmemory, on this node, until it ends.";
+        "config|set" AtLeast(4), None, Here(settings::set), "Changes maxmemory, slowlog-log-slower-than, slowlog-max-len or latency-monitor-threshold, on this node, until it ends.";
     }
 };
 
 const LATENCY: &[Row] = rows! {
+    behind(CONFIG);
     "server" {
+        "latency|doctor" Exactly(2), None, Here(slow::doctor), "Tells in words which batches of requests took long.";
         "latency|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
-        "latency|histogram" AtLeast(2), None, Here(server::nothing), "Gives no histograms.";
-        "latency|history" Exactly(3), None, Here(server::none), "Gives no samples.";
-        "latency|latest" Exactly(2), None, Here(server::none), "Gives no samples.";
-        "latency|reset" AtLeast(2), None, Here(server::zero), "Forgets nothing.";
+        "latency|histogram" AtLeast(2), None, Here(slow::histogram), "Gives how many calls took how long, by command.";
+        "latency|history" Exactly(3), None, Here(slow::history), "Gives the spikes of an event, second by second.";
+        "latency|latest" Exactly(2), None, Here(slow::latest), "Gives the last spike of each event, and the highest.";
+        "latency|reset" AtLeast(2), None, Here(slow::reset), "Forgets the spikes, all or of some events.";
     }
 };
 
 const MEMORY: &[Row] = rows! {
+    behind(LATENCY);
     "server" {
+        "memory|doctor" Exactly(2), None, Here(memory::doctor), "Tells in words what is wrong with memory.";
         "memory|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "memory|malloc-stats" Exactly(2), None, Here(memory::malloc_stats), "Says that the allocator gives no figures.";
+        "memory|purge" Exactly(2), None, Here(server::accepted), "Accepted: the allocator returns free memory by itself.";
+        "memory|stats" Exactly(2), None, Here(memory::stats), "Gives the figures of this node's memory.";
         "memory|usage" AtLeast(3), Second, Shard(Read, keys::memory), "Tells the bytes a key takes.";
     }
 };
 
 const MODULE: &[Row] = rows! {
+    behind(MEMORY);
     "server" {
         "module|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
         "module|list" Exactly(2), None, Here(server::none), "Gives no modules.";
@@ -198,6 +244,7 @@ const MODULE: &[Row] = rows! {
 };
 
 const OBJECT: &[Row] = rows! {
+    behind(MODULE);
     "generic" {
         "object|encoding" Exactly(3), Second, Shard(Read, keys::encoding), "Tells how a value would be kept by Redis.";
         "object|freq" Exactly(3), Second, Shard(Read, keys::freq), "Refused: how often a key is used is not counted.";
@@ -208,15 +255,17 @@ const OBJECT: &[Row] = rows! {
 };
 
 const SLOWLOG: &[Row] = rows! {
+    behind(OBJECT);
     "server" {
-        "slowlog|get" AtLeast(2), None, Here(server::slowlog_get), "Gives no entries.";
+        "slowlog|get" AtLeast(2), None, Here(slow::slowlog_get), "Gives the last entries, so many, or all of them: -1.";
         "slowlog|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
-        "slowlog|len" Exactly(2), None, Here(server::zero), "Counts no entries.";
-        "slowlog|reset" Exactly(2), None, Here(server::accepted), "Forgets nothing.";
+        "slowlog|len" Exactly(2), None, Here(slow::slowlog_len), "Counts the entries.";
+        "slowlog|reset" Exactly(2), None, Here(slow::slowlog_reset), "Drops all entries.";
     }
 };
 
 const CLUSTER: &[Row] = rows! {
+    behind(SLOWLOG);
     "cluster" {
         "cluster|countkeysinslot" Exactly(3), Slot, Shard(Read, cluster::countkeysinslot), "Counts the keys in a slot.";
         "cluster|getkeysinslot" Exactly(4), Slot, Shard(Read, cluster::getkeysinslot), "Gives keys in a slot, at most so many.";

@@ -57,6 +57,23 @@ pub struct Config {
     pub password: Option<Password>,
     /// If more bytes than this are allocated, writes that need more memory are refused; 0: no limit.
     pub memory_bytes_max: u64,
+    /// What `INFO` shows of the process and its machine.
+    pub host: Host,
+}
+
+/// What the shell knows of the process and its machine. What is empty or 0 is not known and not shown.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Number of the process.
+    pub process_id: u32,
+    /// Name, release and architecture of the system.
+    pub os: String,
+    /// Path of the program.
+    pub executable: String,
+    /// Memory of the machine.
+    pub memory_bytes: u64,
+    /// Redis clients that may be connected at once.
+    pub clients_max: usize,
 }
 
 /// A secret that is not printed, and is compared in constant time.
@@ -108,6 +125,7 @@ impl Default for Config {
             resp: None,
             password: None,
             memory_bytes_max: 0,
+            host: Host::default(),
         }
     }
 }

@@ -12,6 +12,7 @@
 //!
 //! Stops *resolve*, *route*, *coordinate* and *settle* of a request.
 
+mod notes;
 mod parcel;
 
 use alloc::{boxed::Box, vec::Vec};
@@ -60,24 +61,31 @@ pub(crate) struct Awaited {
 impl Store {
     /// Starts a batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
-        self.counters.requests += ask.batch.len() as u64;
+        self.records.take(&mut ask.tally, &mut self.counters);
         ask.session.shown.active_ms = self.monotonic_ms;
-        ask.session.shown.command = last_command(&ask.batch);
-        if let Some(known) = self.clients.get_mut(&ask.session.id) {
-            known.shown.active_ms = self.monotonic_ms;
-            known.shown.command = ask.session.shown.command;
+        ask.began_us = self.monotonic_us;
+        ask.slow_us = self.records.slowlog.from_us();
+        if self.pause.is_on()
+            && ask.session.piecemeal
+            && !ask.batch.is_empty()
+            && self.pause.holds(ask.batch.request(0))
+        {
+            self.pause.hold(ask);
+        } else {
+            self.begin(ask);
         }
+    }
+
+    /// A batch of a client that is not paused.
+    pub(crate) fn begin(&mut self, ask: Box<Ask>) {
+        self.counters.requests += ask.batch.len() as u64;
         let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
         self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
     }
 
     /// An `Ask` for a run of this node's own, without a client.
     pub(crate) fn own_ask(&self, session: Session, batch: Batch) -> Box<Ask> {
-        Box::new(Ask {
-            client: self.nobody.clone(),
-            session,
-            batch,
-        })
+        Box::new(Ask::new(self.nobody.clone(), session, batch))
     }
 
     /// Begins a run. If this node was stopped for a while, other nodes may have replaced it meanwhile; then the run
@@ -132,6 +140,9 @@ impl Store {
     pub(crate) fn start(&mut self, mut run: Run) {
         let id = self.runs.reserve();
         self.execute(id, &mut run);
+        if matches!(run.origin, Origin::Client) {
+            self.note_client(&mut run.ask);
+        }
         if run.is_settled() {
             self.runs.release(id);
             self.finish(run);
@@ -160,6 +171,7 @@ impl Store {
         let mut requests = mem::take(&mut run.ask.batch);
         let mut replies = mem::take(&mut requests.replies);
         let (is_last, is_piecemeal) = (run.is_last, run.is_piecemeal());
+        let is_client = matches!(run.origin, Origin::Client);
         for index in 0..requests.len() {
             run.is_last = is_last && index + 1 == requests.len();
             if index % GROUP == 0 {
@@ -167,7 +179,7 @@ impl Store {
             }
             if replies.data_len() > PIECE_BYTES && index > 0 {
                 if is_piecemeal {
-                    requests.hold_back(index);
+                    self.hold_back(is_client, &mut requests, index);
                     break;
                 }
                 if replies.data_len() > GATHER_BYTES_MAX {
@@ -182,6 +194,10 @@ impl Store {
                 continue;
             }
             let args = requests.request(index);
+            if index > 0 && self.pause.is_on() && is_client && is_piecemeal && self.pause.holds(args) {
+                self.hold_back(is_client, &mut requests, index);
+                break;
+            }
             self.request(id, run, args, index as u32, &mut replies);
             run.ask.session.silence.hush(&mut replies, mark);
         }
@@ -191,8 +207,21 @@ impl Store {
         run.ask.batch = requests;
     }
 
+    /// Executes no request from the one at `index` on: whoever asked gives them again.
+    fn hold_back(&mut self, is_client: bool, requests: &mut Batch, index: usize) {
+        if is_client {
+            // They are counted when they come again. One that is executed already may have reset the counters.
+            let held_back = (requests.len() - index) as u64;
+            self.counters.requests = self.counters.requests.saturating_sub(held_back);
+        }
+        requests.hold_back(index);
+    }
+
     fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
         if let Some(row) = resolve(run, args, replies) {
+            if matches!(run.origin, Origin::Client) {
+                run.ask.mix.add(row);
+            }
             self.run_row(id, run, row, args, index, replies);
         }
     }
@@ -201,6 +230,7 @@ impl Store {
         visit(&mut Visit {
             store: self,
             session: &mut run.ask.session,
+            client: &run.ask.client,
             args,
             replies,
         });
@@ -216,7 +246,10 @@ impl Store {
         replies: &mut Replies,
     ) {
         match row.run {
-            command::Run::Here(visit) => self.visit(run, visit, args, replies),
+            command::Run::Here(visit) => {
+                run.ask.session.shown.command = row.shown();
+                self.visit(run, visit, args, replies);
+            }
             command::Run::Shard(access, _) if access != Access::Read && self.leaving.refuses_writes() => {
                 self.turn_down_write(replies);
             }
@@ -583,7 +616,12 @@ impl Store {
     /// Sends the replies of a settled run to where its requests came from.
     fn finish(&mut self, mut run: Run) {
         match run.origin {
-            Origin::Client => self.answers.push(run.ask),
+            Origin::Client => {
+                if run.ask.batch.replies.may_have_errors() {
+                    self.count_errors(&mut run.ask);
+                }
+                self.answers.push(run.ask);
+            }
             Origin::Peer { slot, life, token } => {
                 if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
                     outcome::pieces(&run.ask.batch.replies, |replies, follows| {
@@ -709,18 +747,7 @@ impl Store {
     }
 }
 
-/// The name of the last command in a batch; empty if there is none.
-fn last_command(batch: &Batch) -> &'static str {
-    let Some(last) = batch.len().checked_sub(1) else {
-        return "";
-    };
-    let args = batch.request(last);
-    let row = command::find(&args[0]).filter(|row| !row.is_internal());
-    let member = row.and_then(|row| row.member(args.get(1)));
-    member.or(row).map_or("", |row| row.name)
-}
-
-/// The row for a request of `run`. If the request is refused, writes the error and returns `None`.
+/// The row that executes a request of `run`; `None` if it is refused, and the error is written.
 fn resolve(run: &Run, args: Args<'_>, replies: &mut Replies) -> Option<&'static Row> {
     let session = &run.ask.session;
     let found = command::find(&args[0]);

@@ -85,43 +85,40 @@ impl Holding {
     }
 }
 
-/// What a node reports about itself each second. Any node can then show it in `cluster`, `stats` and the dashboard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Vitals {
-    /// Live keys of shards it is the primary of.
-    pub keys_primary: u64,
-    /// Live keys in its copies.
-    pub keys_held: u64,
-    /// Shards it is the primary of.
-    pub shards_primary: u64,
-    /// Shards placed on it.
-    pub shards_replica: u64,
-    /// Shards of which it has a copy, including copies that it is about to hand over.
-    pub shards_held: u64,
-    /// Bytes of memory allocated by the process.
-    pub memory_bytes: u64,
-    /// Requests of clients per second.
-    pub ops_per_second: u64,
-    /// Copies it still has to make or hand over.
-    pub moves: u64,
-    /// Shards whose clock is known to differ from a peer's.
-    pub behind: u64,
+/// The figures of a node: their names as all front ends have them, and what they count.
+macro_rules! vitals {
+    ($($name:ident $help:literal;)*) => {
+        /// What a node tells of itself each second, for `cluster`, `stats`, `/metrics`, `INFO` and the dashboard of any
+        /// node.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+        pub struct Vitals {
+            $(#[doc = $help] pub $name: u64,)*
+        }
+
+        impl Vitals {
+            fn fields(&mut self) -> impl Iterator<Item = &mut u64> {
+                [$(&mut self.$name),*].into_iter()
+            }
+
+            /// Their names, what they count, and their values.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), $help, self.$name)),*].into_iter()
+            }
+        }
+    };
 }
 
-impl Vitals {
-    fn fields(&mut self) -> [&mut u64; 9] {
-        [
-            &mut self.keys_primary,
-            &mut self.keys_held,
-            &mut self.shards_primary,
-            &mut self.shards_replica,
-            &mut self.shards_held,
-            &mut self.memory_bytes,
-            &mut self.ops_per_second,
-            &mut self.moves,
-            &mut self.behind,
-        ]
-    }
+// In the order in which they travel.
+vitals! {
+    keys_primary "Live keys of shards it is the primary of.";
+    keys_held "Live keys it holds.";
+    shards_primary "Shards it is the primary of.";
+    shards_replica "Shards placed on it.";
+    shards_held "Shards it holds, those on their way out included.";
+    memory_bytes "Bytes of memory allocated by the process.";
+    ops_per_second "Requests of its clients per second.";
+    moves "Copies it still has to make or to hand over.";
+    behind "Shards in which its clock is known to differ from a peer's.";
 }
 
 /// The clocks of a node. Sent each second, and as the first message on a new connection.
@@ -439,8 +436,8 @@ impl Message<'_> {
             }
             Self::Vitals(vitals) => {
                 out.push(VITALS);
-                for field in { *vitals }.fields() {
-                    put_varint(out, *field);
+                for (_, _, field) in vitals.named() {
+                    put_varint(out, field);
                 }
             }
             Self::Times(times) => {

@@ -103,7 +103,14 @@ impl Store {
             moves,
             unavailable,
             clock_skew_ms: self.clock_skew_ms(),
-            counters: self.counters.named().to_vec(),
+            counters: self.counters.named().collect(),
+            commands: self
+                .records
+                .ledger
+                .commands()
+                .map(|(row, calls)| (row.shown(), calls.clone()))
+                .collect(),
+            errors: self.records.ledger.errors(),
             measured: self.measured,
             tables,
             forming: FormingStatus {

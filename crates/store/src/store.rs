@@ -33,8 +33,10 @@ use crate::{
     outbox::{Head, Outbox},
     outcome,
     parked::Parked,
+    pause::Pause,
     peers::{PEERS_MAX, PeerSet},
     random::Random,
+    records::Records,
     run::{Run, RunId, Runs},
     shard::Shard,
     stamp::Hlc,
@@ -84,8 +86,9 @@ pub struct Store {
     pub(crate) hlc: Hlc,
     pub(crate) calendar: Calendar,
     pub(crate) random: Random,
-    /// The monotonic clock, in milliseconds.
+    /// Monotonic milliseconds, and the same in microseconds.
     pub(crate) monotonic_ms: u64,
+    pub(crate) monotonic_us: u64,
     pub(crate) started_ms: u64,
     /// Cluster time, in Unix milliseconds.
     pub(crate) now_ms: u64,
@@ -151,12 +154,16 @@ pub struct Store {
     pub(crate) notes: Vec<(&'static str, alloc::string::String)>,
     pub(crate) delta: Vec<u8>,
     pub(crate) counters: Counters,
+    pub(crate) records: Records,
+    /// Requests of Redis clients that are paused.
+    pub(crate) pause: Pause,
+    /// Connections to be closed, by number, and the shell that closes them.
+    pub(crate) kills: Vec<(Pid, Vec<u64>)>,
     pub(crate) measured: Measured,
     /// Bytes of requests since the last measurement that may have made the store larger.
     pub(crate) grown_bytes: u64,
     pub(crate) vitals: Vitals,
-    asked: u64,
-    /// Answered within [`INQUIRY_MS`]. At most as many as the open requests of the front ends.
+    /// Answered within [`INQUIRY_MS`]; as many as the front ends have requests open.
     inquiries: Vec<Inquiry>,
     ticking: bool,
 }
@@ -185,6 +192,7 @@ impl Store {
             calendar: Calendar::new(0, 0),
             random: Random::new(seed),
             monotonic_ms: 0,
+            monotonic_us: 0,
             started_ms: 0,
             now_ms: 0,
             wall: Wall::default(),
@@ -227,10 +235,12 @@ impl Store {
             notes: Vec::new(),
             delta: Vec::new(),
             counters: Counters::default(),
+            records: Records::default(),
+            pause: Pause::default(),
+            kills: Vec::new(),
             measured: Measured::default(),
             grown_bytes: 0,
             vitals: Vitals::default(),
-            asked: 0,
             inquiries: Vec::new(),
             ticking: false,
             config,
@@ -240,6 +250,7 @@ impl Store {
     fn look_at_the_clock(&mut self, ctx: &Context<'_, Payload>) {
         let now = ctx.now();
         let before_ms = self.monotonic_ms;
+        self.monotonic_us = now.monotonic_us;
         self.monotonic_ms = now.monotonic_us / 1000;
         if self.monotonic_ms > before_ms + STILL_MS && before_ms > 0 {
             self.recovering = self.cluster.connected();
@@ -252,7 +263,7 @@ impl Store {
     /// Sets the counters to zero.
     pub(crate) fn reset_counters(&mut self) {
         self.counters = Counters::default();
-        self.asked = 0;
+        self.records.reset();
     }
 
     /// Whether the peer in `slot` has received a beat of this node a moment ago. Then everything that it sent before is
@@ -492,6 +503,7 @@ impl Store {
 
     fn tick(&mut self) {
         self.deadlines();
+        self.end_pause();
         self.refuse_held();
         self.refuse_parked();
         self.look_around();
@@ -530,9 +542,8 @@ impl Store {
         if !self.keeper.second_is_over(self.monotonic_ms) {
             return;
         }
-        let ops = self.counters.requests - self.asked;
-        self.asked = self.counters.requests;
-        self.vitals = self.take_vitals(ops);
+        self.records.second(&self.counters);
+        self.vitals = self.take_vitals(self.records.rates.requests);
         self.note_forming();
         for slot in self.cluster.connected().iter() {
             self.tell_vitals(slot);
@@ -590,6 +601,9 @@ impl Store {
         }
         self.answer_inquiries(ctx);
         self.unpark();
+        if self.pause.waiting() > 0 {
+            self.end_pause();
+        }
         if !self.held.is_empty() && self.recovering.is_empty() {
             for run in core::mem::take(&mut self.held) {
                 self.start(run);
@@ -600,7 +614,7 @@ impl Store {
             ctx.tell(&client, Payload::Ask(ask));
         }
         let usual = self.beam_answers.is_empty() && self.commands.is_empty() && self.notes.is_empty();
-        if !usual || !self.broken.is_empty() || !self.given_up.is_empty() {
+        if !usual || !self.kills.is_empty() || !self.broken.is_empty() || !self.given_up.is_empty() {
             self.carry_out_rest(ctx);
         }
     }
@@ -609,6 +623,9 @@ impl Store {
         for (caller, replies) in self.beam_answers.drain(..) {
             self.beam_writes.end(&caller);
             beam::answer(ctx, &caller, &replies);
+        }
+        for (shell, ids) in self.kills.drain(..) {
+            ctx.tell(&shell, Payload::Kill { ids });
         }
         for command in self.commands.drain(..) {
             ctx.members(command);
@@ -738,8 +755,13 @@ impl Store {
             }
             Payload::Disconnected { id } => {
                 self.clients.remove(&id);
+                self.pause.forget(id);
             }
-            Payload::Measured(measured) => (self.measured, self.grown_bytes) = (measured, 0),
+            Payload::Measured(measured) => {
+                self.records.measured(&measured);
+                (self.measured, self.grown_bytes) = (measured, 0);
+            }
+            Payload::Tally(mut tally) => self.records.take(&mut tally, &mut self.counters),
             Payload::StatusOf { to } => {
                 let open = self.cluster.connected();
                 for slot in open.iter() {
@@ -763,7 +785,7 @@ impl Store {
             Payload::Forget { node } => self.commands.push(MembersCommand::Forget { node }),
             Payload::Discovered { names } => self.discovered(names),
             Payload::AcceptLoss => self.accept_loss(true),
-            Payload::Status(_) => {}
+            Payload::Status(_) | Payload::Kill { .. } => {}
         }
     }
 }

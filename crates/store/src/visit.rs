@@ -1,6 +1,6 @@
 //! What a command sees that runs at its client's own node: the connection and the whole store.
 
-use wire::{reply::Replies, request::Args};
+use wire::{etf::Pid, reply::Replies, request::Args};
 
 use crate::{ask::Session, store::Store};
 
@@ -13,6 +13,8 @@ pub struct Visit<'a> {
     pub replies: &'a mut Replies,
     /// The client's session. Changes take effect from the next request on.
     pub session: &'a mut Session,
+    /// Where the replies go.
+    pub(crate) client: &'a Pid,
     /// The node's store.
     pub store: &'a mut Store,
 }

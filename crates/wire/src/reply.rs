@@ -173,6 +173,8 @@ pub struct Replies {
     moved: Vec<Item>,
     data: Vec<u8>,
     open: u32,
+    /// An error was written since the last `clear`.
+    has_errors: bool,
 }
 
 /// Values.
@@ -443,7 +445,13 @@ impl Replies {
         }
     }
 
-    /// How many replies there are, complete or still to come: one for each request. Visits every item.
+    /// Whether an error was written, be it in place of a reply or within one. It may have been silenced since.
+    #[inline]
+    pub fn may_have_errors(&self) -> bool {
+        self.has_errors
+    }
+
+    /// How many replies there are, complete or to come: one for each request. Walks them.
     pub fn count(&self) -> usize {
         let mut tokens = self.tokens();
         iter::from_fn(|| tokens.skip_value()).count()
@@ -469,6 +477,7 @@ impl Replies {
         self.data.clear();
         self.data.shrink_to(KEPT_BYTES_MAX);
         self.open = 0;
+        self.has_errors = false;
     }
 }
 
@@ -478,14 +487,14 @@ impl Replies {
     fn span(&mut self, len: usize, wrap: impl FnOnce(Span) -> Item, write: impl FnOnce(&mut Vec<u8>)) -> Item {
         let start = self.data.len();
         if start + len > DATA_BYTES_MAX {
-            return Self::too_large();
+            return self.too_large();
         }
         write(&mut self.data);
         let end = self.data.len();
         assert!(start <= end, "a writer only appends");
         if end > DATA_BYTES_MAX {
             self.data.truncate(start);
-            return Self::too_large();
+            return self.too_large();
         }
         wrap(Span {
             start: start as u32,
@@ -495,7 +504,8 @@ impl Replies {
 
     /// An error without text, since there is no room for text.
     #[cold]
-    fn too_large() -> Item {
+    fn too_large(&mut self) -> Item {
+        self.has_errors = true;
         Item::Error(ErrorKind::Oom, Span { start: 0, end: 0 })
     }
 
@@ -512,6 +522,7 @@ impl Replies {
     }
 
     fn error_item(&mut self, kind: ErrorKind, text: impl fmt::Display) -> Item {
+        self.has_errors = true;
         self.line(
             |span| Item::Error(kind, span),
             |data| {
@@ -565,6 +576,7 @@ impl Replies {
 
     /// The item for a token of other replies; the token's bytes are copied into this arena.
     fn copy(&mut self, token: Reply<'_>) -> Item {
+        self.has_errors |= matches!(token, Reply::Error(..));
         let mut bytes =
             |wrap: fn(Span) -> Item, bytes: &[u8]| self.span(bytes.len(), wrap, |data| data.extend_from_slice(bytes));
         match token {

@@ -8,8 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use node::MemberState;
-use serde::{Deserialize, Serialize};
-use store::ask::{NodeStatus, Status};
+use serde::{Deserialize, Serialize, Serializer};
+use store::{
+    ask::{NodeStatus, Status},
+    message::Vitals,
+};
 use wire::reply::Retry;
 
 use super::{Answer, Shared, address, header_value, json, problem::Problem};
@@ -21,33 +24,32 @@ pub(crate) struct NodeView<'a> {
     creation: u32,
     state: &'static str,
     connected: bool,
-    keys_primary: u64,
-    keys_held: u64,
-    shards_primary: u64,
-    shards_replica: u64,
-    shards_held: u64,
-    memory_bytes: u64,
-    ops_per_second: u64,
+    #[serde(flatten)]
+    vitals: Figures,
     safe_to_stop: bool,
     /// Why it may not be stopped now.
     stop_risk: Option<String>,
 }
 
+/// The vitals of a node, each under its name.
+#[derive(Debug)]
+struct Figures(Vitals);
+
+impl Serialize for Figures {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.named().map(|(name, _, value)| (name, value)))
+    }
+}
+
 impl<'a> NodeView<'a> {
     fn of(node: &'a NodeStatus) -> Self {
-        let (member, vitals) = (&node.member, &node.vitals);
+        let member = &node.member;
         Self {
             name: member.name.as_str(),
             creation: member.creation,
             state: member.state.word(),
             connected: member.connected,
-            keys_primary: vitals.keys_primary,
-            keys_held: vitals.keys_held,
-            shards_primary: vitals.shards_primary,
-            shards_replica: vitals.shards_replica,
-            shards_held: vitals.shards_held,
-            memory_bytes: vitals.memory_bytes,
-            ops_per_second: vitals.ops_per_second,
+            vitals: Figures(node.vitals),
             safe_to_stop: node.stop_risk.is_none(),
             stop_risk: node.stop_risk.as_ref().map(ToString::to_string),
         }
@@ -375,7 +377,7 @@ pub(super) async fn remove(State(door): State<Shared>, request: Request) -> Answ
 mod tests {
     use super::*;
     use node::Member;
-    use store::{ask::ShardStatus, message::Vitals};
+    use store::ask::ShardStatus;
     use wire::etf::Atom;
 
     fn status(states: &[(&str, MemberState)]) -> Status {
@@ -405,6 +407,8 @@ mod tests {
             unavailable: 0,
             clock_skew_ms: 0,
             counters: Vec::new(),
+            commands: Vec::new(),
+            errors: Vec::new(),
             measured: Default::default(),
             tables: Default::default(),
             forming: Default::default(),

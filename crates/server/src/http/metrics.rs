@@ -19,7 +19,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use node::{PeerTables, Tables};
-use store::ask::{NodeStatus, Status};
+use store::{
+    ask::{NodeStatus, Status},
+    ledger::Calls,
+    message::Vitals,
+};
 
 use super::{Answer, Shared};
 
@@ -112,6 +116,7 @@ pub(super) async fn show(State(door): State<Shared>) -> Answer {
     let name = "salp_state_write_failures_total";
     text.family(name, "counter", "Writes of the state file that failed.");
     text.sample(name, &[], failures);
+    of_the_commands(&mut text, &status);
     of_the_tables(&mut text, &status.tables);
     of_the_cluster(&mut text, &status);
     of_http(
@@ -178,6 +183,54 @@ fn of_this_node(text: &mut Text, status: &Status) {
     );
 }
 
+/// What clients of this node asked. There are as many labels as commands and words of errors.
+fn of_the_commands(text: &mut Text, status: &Status) {
+    const TIME: &str = "salp_command_duration_seconds";
+    text.family(
+        TIME,
+        "summary",
+        "Time of requests of clients of this node, an equal part of the time of their pipeline, by command.",
+    );
+    for (command, calls) in &status.commands {
+        for (quantile, per_mille) in [("0.5", 500), ("0.99", 990), ("0.999", 999)] {
+            if let Some(us) = calls.percentile_us(per_mille) {
+                text.sample(TIME, &[("command", command), ("quantile", quantile)], seconds(us));
+            }
+        }
+        let labels = [("command", *command)];
+        text.sample(&format!("{TIME}_sum"), &labels, seconds(calls.took_us));
+        text.sample(&format!("{TIME}_count"), &labels, calls.calls);
+    }
+    type Count = (&'static str, &'static str, fn(&Calls) -> u64);
+    let counts: [Count; 2] = [
+        (
+            "salp_commands_rejected_total",
+            "Requests refused before they began, by command.",
+            |calls| calls.rejected,
+        ),
+        (
+            "salp_commands_failed_total",
+            "Requests that came to an error, by command.",
+            |calls| calls.failed,
+        ),
+    ];
+    for (name, help, read) in counts {
+        text.family(name, "counter", help);
+        for (command, calls) in &status.commands {
+            text.sample(name, &[("command", command)], read(calls));
+        }
+    }
+    let name = "salp_error_replies_total";
+    text.family(
+        name,
+        "counter",
+        "Errors that clients of this node were given, by first word.",
+    );
+    for (word, count) in &status.errors {
+        text.sample(name, &[("error", word)], count);
+    }
+}
+
 fn of_the_tables(text: &mut Text, tables: &Tables) {
     let own = [
         ("salp_processes", "Processes of this node.", tables.processes),
@@ -239,45 +292,29 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
         "Shards nobody within reach serves.",
         status.unavailable,
     );
-    /// Name, help, and where to read it.
-    type Gauge = (&'static str, &'static str, fn(&NodeStatus) -> u64);
-    let gauges: [Gauge; 9] = [
+    type Flag = (&'static str, &'static str, fn(&NodeStatus) -> bool);
+    let flags: [Flag; 2] = [
         ("salp_node_connected", "1 if this node is connected to it.", |node| {
-            u64::from(node.member.connected)
+            node.member.connected
         }),
         (
             "salp_node_safe_to_stop",
             "1 if it may be stopped now; salp_node_stop_risk says why not.",
-            |node| u64::from(node.stop_risk.is_none()),
-        ),
-        (
-            "salp_node_keys_primary",
-            "Keys of shards it is the primary of.",
-            |node| node.vitals.keys_primary,
-        ),
-        ("salp_node_keys_held", "Keys it holds.", |node| node.vitals.keys_held),
-        ("salp_node_shards_primary", "Shards it is the primary of.", |node| {
-            node.vitals.shards_primary
-        }),
-        ("salp_node_shards_replica", "Shards placed on it.", |node| {
-            node.vitals.shards_replica
-        }),
-        ("salp_node_shards_held", "Shards it holds.", |node| {
-            node.vitals.shards_held
-        }),
-        ("salp_node_memory_bytes", "Allocated bytes.", |node| {
-            node.vitals.memory_bytes
-        }),
-        (
-            "salp_node_ops_per_second",
-            "Requests of its clients per second.",
-            |node| node.vitals.ops_per_second,
+            |node| node.stop_risk.is_none(),
         ),
     ];
-    for (name, help, read) in gauges {
+    for (name, help, read) in flags {
         text.family(name, "gauge", help);
         for node in &status.nodes {
-            text.sample(name, &[("node", node.member.name.as_str())], read(node));
+            text.sample(name, &[("node", node.member.name.as_str())], u64::from(read(node)));
+        }
+    }
+    for (place, (name, help, _)) in Vitals::default().named().enumerate() {
+        let name = format!("salp_node_{name}");
+        text.family(&name, "gauge", help);
+        for node in &status.nodes {
+            let value = node.vitals.named().nth(place).map_or(0, |(_, _, value)| value);
+            text.sample(&name, &[("node", node.member.name.as_str())], value);
         }
     }
     text.family("salp_node_state", "gauge", "1 for the state that the node is in.");

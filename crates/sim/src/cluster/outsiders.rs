@@ -95,7 +95,7 @@ impl World {
             batch.push(&[b"SET", self.workload.shadow.name(key).as_bytes(), b"of another cluster"]);
         }
         let session = Session::new(u64::MAX, true);
-        let ask = Box::new(Ask { client, session, batch });
+        let ask = Box::new(Ask::new(client, session, batch));
         self.tell_store(at, number, Payload::Ask(ask));
     }
 

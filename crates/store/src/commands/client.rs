@@ -74,12 +74,40 @@ pub(super) fn reply(visit: &mut Visit<'_>) {
     visit.replies.ok();
 }
 
-/// `CLIENT NO-EVICT ON|OFF` and `CLIENT NO-TOUCH ON|OFF`. They change nothing: no key is evicted, and reads are not
-/// recorded.
-pub(super) fn switch(visit: &mut Visit<'_>) {
+/// `CLIENT NO-EVICT ON|OFF`: nothing is evicted here, so it is only shown.
+pub(super) fn no_evict(visit: &mut Visit<'_>) {
+    if let Some(on) = switch(visit) {
+        visit.session.shown.no_evict = on;
+        visit.session_changed();
+        visit.replies.ok();
+    }
+}
+
+/// `CLIENT NO-TOUCH ON|OFF`: reads leave no trace here.
+pub(super) fn no_touch(visit: &mut Visit<'_>) {
+    if switch(visit).is_some() {
+        visit.replies.ok();
+    }
+}
+
+/// Whether ON or OFF is asked for; `None`: neither is, and the error is written.
+fn switch(visit: &mut Visit<'_>) -> Option<bool> {
     match visit.arg(2).to_ascii_lowercase().as_slice() {
-        b"on" | b"off" => visit.replies.ok(),
-        _ => visit.replies.syntax(),
+        b"on" => Some(true),
+        b"off" => Some(false),
+        _ => {
+            visit.replies.syntax();
+            None
+        }
+    }
+}
+
+/// Whether the connections of this node are of this type; `None` if there is no such type.
+pub(super) fn has_type(name: &[u8]) -> Option<bool> {
+    match name.to_ascii_lowercase().as_slice() {
+        b"normal" => Some(true),
+        b"master" | b"slave" | b"replica" | b"pubsub" => Some(false),
+        _ => None,
     }
 }
 
@@ -99,10 +127,10 @@ pub(super) fn list(visit: &mut Visit<'_>) {
     let mut sessions: Vec<&Session> = visit.store.clients.values().collect();
     match (visit.arg(2).to_ascii_lowercase().as_slice(), visit.args.len()) {
         (_, 2) => {}
-        (b"type", 4) => match visit.arg(3).to_ascii_lowercase().as_slice() {
-            b"normal" => {}
-            b"master" | b"slave" | b"replica" | b"pubsub" => sessions.clear(),
-            _ => {
+        (b"type", 4) => match has_type(visit.arg(3)) {
+            Some(true) => {}
+            Some(false) => sessions.clear(),
+            None => {
                 let text = format!("Unknown client type '{}'", String::from_utf8_lossy(visit.arg(3)));
                 return visit.replies.error(ErrorKind::Err, text);
             }
@@ -118,7 +146,10 @@ pub(super) fn list(visit: &mut Visit<'_>) {
     }
     sessions.sort_unstable_by_key(|session| session.id);
     let now_ms = visit.store.monotonic_ms;
-    let lines: String = sessions.into_iter().map(|session| line(session, now_ms)).collect();
+    let me = &*visit.session;
+    // What is kept of the own connection is that of before this batch.
+    let shown = |session: &Session| line(if session.id == me.id { me } else { session }, now_ms);
+    let lines: String = sessions.into_iter().map(shown).collect();
     visit.replies.verbatim(b"txt", lines.as_bytes());
 }
 
@@ -129,7 +160,7 @@ fn line(session: &Session, now_ms: u64) -> String {
     // Writing to a String does not fail.
     let _ = writeln!(
         line,
-        "id={} addr={} laddr={} name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 multi={} cmd={} user=default \
+        "id={} addr={} laddr={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} cmd={} user=default \
          redir=-1 resp={} lib-name={} lib-ver={}",
         session.id,
         session.shown.address,
@@ -137,6 +168,7 @@ fn line(session: &Session, now_ms: u64) -> String {
         session.shown.name,
         seconds_since(session.shown.since_ms),
         seconds_since(session.shown.active_ms.max(session.shown.since_ms)),
+        if session.shown.no_evict { "e" } else { "N" },
         session.keyspace,
         if session.in_refused_multi { 0 } else { -1 },
         if session.shown.command.is_empty() {

@@ -9,8 +9,8 @@ use crate::{
     visit::Visit,
 };
 
-/// The only user.
-const USER: &[u8] = b"default";
+/// The one user there is.
+pub(super) const USER: &[u8] = b"default";
 
 /// The version of Redis that `HELLO` and `INFO` show. Clients derive from it which commands and which reply formats to
 /// expect; salp's match 7.0. `INFO` also shows salp's own version.

@@ -1,46 +1,58 @@
 //! `INFO`: the state of this node. It uses Redis's names where they apply, and salp's own in the section `Salp`. Fields
 //! of Redis that salp does not have are left out.
 //!
-//! - `redis_mode` and `cluster_enabled` say "cluster", since tools that ask for this go on to `CLUSTER SLOTS`, which
-//!   works.
-//! - `dbN:keys` counts the same keys as `DBSIZE`: all keys, or those of the slots listed under this node if the
-//!   connection has asked for the map. Where this node has no copy, the number is the last one that the primary
-//!   reported. `expires` counts the copies of this node.
-//! - `used_cpu_user` is the CPU time of the whole process: the shell does not split it into user and system time.
+//! - `redis_mode` and `cluster_enabled` say "cluster": `CLUSTER SLOTS` tells the truth, and tools that ask go on to it.
+//! - `dbN:keys` counts what `DBSIZE` does: all keys, or those that are listed under this node if the connection has
+//!   asked for the map. Where this node has no copy, it is as the primary told a moment ago; `expires` counts the
+//!   copies here.
+//! - `used_cpu_user` is the CPU time of the process as a whole if the shell does not tell user from system time.
+//! - The times of commands are shares of the times of batches: see [`ledger`](crate::ledger).
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 use core::fmt::Write as _;
 
 use node::Tables;
 
-use super::{cluster::is_listed_here, connection::REDIS_VERSION};
+use super::{cluster::is_listed_here, connection::REDIS_VERSION, memory::percent};
 use crate::{ask::Session, store::Store, visit::Visit};
 
-type Section = (&'static str, fn(&Store, &Session, &mut String));
+/// When a section is written that was not asked for by name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Always.
+    Default,
+    /// If `all` or `everything` is asked for.
+    All,
+}
 
-const SECTIONS: [Section; 10] = [
-    ("Server", server),
-    ("Clients", clients),
-    ("Memory", memory),
-    ("Persistence", persistence),
-    ("Stats", stats),
-    ("Replication", replication),
-    ("CPU", cpu),
-    ("Cluster", cluster),
-    ("Keyspace", keyspace),
-    ("Salp", salp),
+type Section = (&'static str, When, fn(&Store, &Session, &mut String));
+
+const SECTIONS: [Section; 14] = [
+    ("Server", When::Default, server),
+    ("Clients", When::Default, clients),
+    ("Memory", When::Default, memory),
+    ("Persistence", When::Default, persistence),
+    ("Stats", When::Default, stats),
+    ("Replication", When::Default, replication),
+    ("CPU", When::Default, cpu),
+    ("Modules", When::Default, modules),
+    ("Commandstats", When::All, commandstats),
+    ("Errorstats", When::Default, errorstats),
+    ("Latencystats", When::All, latencystats),
+    ("Cluster", When::Default, cluster),
+    ("Keyspace", When::Default, keyspace),
+    ("Salp", When::Default, salp),
 ];
 
 /// `INFO [section …]`
 pub(super) fn info(visit: &mut Visit<'_>) {
     let wanted: BTreeSet<Vec<u8>> = visit.args.skip(1).iter().map(<[u8]>::to_ascii_lowercase).collect();
-    let all = wanted.is_empty()
-        || ["all", "default", "everything"]
-            .iter()
-            .any(|name| wanted.contains(name.as_bytes()));
+    let is_wanted = |name: &str| wanted.contains(name.to_ascii_lowercase().as_bytes());
+    let all = is_wanted("all") || is_wanted("everything");
+    let default = all || wanted.is_empty() || is_wanted("default");
     let mut out = String::new();
-    for (name, write) in SECTIONS {
-        if all || wanted.contains(name.to_ascii_lowercase().as_bytes()) {
+    for (name, when, write) in SECTIONS {
+        if is_wanted(name) || if when == When::All { all } else { default } {
             if !out.is_empty() {
                 out.push_str("\r\n");
             }
@@ -60,13 +72,27 @@ fn number(out: &mut String, name: &str, value: u64) {
     line(out, format_args!("{name}:{value}"));
 }
 
+/// `of` hundredths, as Redis writes them.
+fn hundredths(of: u64) -> String {
+    format!("{}.{:02}", of / 100, of % 100)
+}
+
 fn server(store: &Store, _: &Session, out: &mut String) {
     let up_s = (store.monotonic_ms - store.started_ms) / 1000;
     let port = store.config.resp.as_ref().map_or(0, |(_, port)| u64::from(*port));
     line(out, format_args!("redis_version:{REDIS_VERSION}"));
+    // As a Redis says that was not built from its repository.
+    line(out, format_args!("redis_git_sha1:00000000"));
+    number(out, "redis_git_dirty", 0);
+    number(out, "redis_build_id", 0);
     line(out, format_args!("redis_mode:cluster"));
     line(out, format_args!("salp_version:{}", env!("CARGO_PKG_VERSION")));
+    let host = &store.config.host;
+    known(out, "os", &host.os);
     line(out, format_args!("arch_bits:{}", usize::BITS));
+    if host.process_id > 0 {
+        number(out, "process_id", u64::from(host.process_id));
+    }
     line(
         out,
         format_args!(
@@ -79,24 +105,51 @@ fn server(store: &Store, _: &Session, out: &mut String) {
     number(out, "server_time_usec", store.wall.now_ms.saturating_mul(1000));
     number(out, "uptime_in_seconds", up_s);
     number(out, "uptime_in_days", up_s / 86_400);
+    known(out, "executable", &host.executable);
+}
+
+/// A text, unless it is empty.
+fn known(out: &mut String, name: &str, text: &str) {
+    if !text.is_empty() {
+        line(out, format_args!("{name}:{text}"));
+    }
 }
 
 fn clients(store: &Store, _: &Session, out: &mut String) {
     number(out, "connected_clients", store.clients.len() as u64);
-    number(out, "blocked_clients", 0);
+    number(out, "cluster_connections", store.cluster.connected().len() as u64);
+    if store.config.host.clients_max > 0 {
+        number(out, "maxclients", store.config.host.clients_max as u64);
+    }
+    number(out, "blocked_clients", store.pause.waiting() as u64);
+    number(out, "tracking_clients", 0);
 }
 
 fn memory(store: &Store, _: &Session, out: &mut String) {
-    let sizes = [
-        ("used_memory", store.measured.memory_bytes),
-        ("used_memory_rss", store.measured.resident_bytes),
-        ("maxmemory", store.config.memory_bytes_max),
-    ];
-    for (name, bytes) in sizes {
-        number(out, name, bytes);
-        line(out, format_args!("{name}_human:{}", human(bytes)));
+    let (measured, marks) = (&store.measured, &store.records.memory);
+    size(out, "used_memory", measured.memory_bytes);
+    size(out, "used_memory_rss", measured.resident_bytes);
+    size(out, "used_memory_peak", marks.peak_bytes);
+    let share = hundredths(percent(measured.memory_bytes.saturating_mul(100), marks.peak_bytes));
+    line(out, format_args!("used_memory_peak_perc:{share}%"));
+    number(out, "used_memory_startup", marks.startup_bytes);
+    if store.config.host.memory_bytes > 0 {
+        size(out, "total_system_memory", store.config.host.memory_bytes);
     }
+    size(out, "maxmemory", store.config.memory_bytes_max);
     line(out, format_args!("maxmemory_policy:noeviction"));
+    let fragmentation = hundredths(percent(measured.resident_bytes, measured.memory_bytes));
+    line(out, format_args!("mem_fragmentation_ratio:{fragmentation}"));
+    let spare = measured.resident_bytes.cast_signed() - measured.memory_bytes.cast_signed();
+    line(out, format_args!("mem_fragmentation_bytes:{spare}"));
+    number(out, "active_defrag_running", 0);
+    number(out, "lazyfree_pending_objects", 0);
+}
+
+/// Bytes, as a number and for people.
+fn size(out: &mut String, name: &str, bytes: u64) {
+    number(out, name, bytes);
+    line(out, format_args!("{name}_human:{}", human(bytes)));
 }
 
 /// A number of bytes as Redis writes it for people: a unit, and two decimals that are not rounded.
@@ -114,32 +167,102 @@ fn human(bytes: u64) -> String {
 /// Clients wait for `loading:0` before they begin. It is always 0: other nodes answer for a node that is still being
 /// filled.
 fn persistence(_: &Store, _: &Session, out: &mut String) {
-    number(out, "loading", 0);
-    number(out, "aof_enabled", 0);
+    for name in [
+        "loading",
+        "async_loading",
+        "rdb_bgsave_in_progress",
+        "aof_enabled",
+        "aof_rewrite_in_progress",
+    ] {
+        number(out, name, 0);
+    }
 }
 
 fn stats(store: &Store, _: &Session, out: &mut String) {
-    number(out, "total_connections_received", store.counters.connections);
-    number(out, "total_commands_processed", store.counters.requests);
+    let (counters, rates) = (&store.counters, &store.records.rates);
+    let connections = counters.connections + counters.connections_rejected;
+    number(out, "total_connections_received", connections);
+    number(out, "total_commands_processed", counters.requests);
     number(out, "instantaneous_ops_per_sec", store.vitals.ops_per_second);
-    number(out, "expired_keys", store.counters.expired);
-    number(out, "keyspace_hits", store.counters.hits);
-    number(out, "keyspace_misses", store.counters.misses);
-    number(out, "evicted_keys", 0);
+    number(out, "total_net_input_bytes", counters.received_bytes);
+    number(out, "total_net_output_bytes", counters.sent_bytes);
+    for (name, bytes) in [("input", rates.received_bytes), ("output", rates.sent_bytes)] {
+        let kib = hundredths(percent(bytes, 1024));
+        line(out, format_args!("instantaneous_{name}_kbps:{kib}"));
+    }
+    number(out, "rejected_connections", counters.connections_rejected);
+    number(out, "expired_keys", counters.expired);
+    number(out, "keyspace_hits", counters.hits);
+    number(out, "keyspace_misses", counters.misses);
+    // There is no eviction, no publishing and no fork.
+    for name in [
+        "evicted_keys",
+        "evicted_clients",
+        "pubsub_channels",
+        "pubsub_patterns",
+        "latest_fork_usec",
+        "total_forks",
+    ] {
+        number(out, name, 0);
+    }
+    number(out, "total_error_replies", store.records.ledger.errors_total());
     number(out, "log_lines_dropped", store.measured.log_lines_dropped);
 }
 
+/// Copies are a matter of shards: a node has no replicas, and the replication of shards has no offset.
 fn replication(_: &Store, _: &Session, out: &mut String) {
     line(out, format_args!("role:master"));
     number(out, "connected_slaves", 0);
+    line(out, format_args!("master_failover_state:no-failover"));
 }
 
 fn cpu(store: &Store, _: &Session, out: &mut String) {
-    let us = store.measured.cpu_us;
-    line(
-        out,
-        format_args!("used_cpu_user:{}.{:06}", us / 1_000_000, us % 1_000_000),
-    );
+    let (all_us, system_us) = (store.measured.cpu_us, store.measured.cpu_system_us);
+    let mut seconds = |name: &str, us: u64| {
+        line(out, format_args!("{name}:{}.{:06}", us / 1_000_000, us % 1_000_000));
+    };
+    if let Some(us) = system_us {
+        seconds("used_cpu_sys", us);
+    }
+    seconds("used_cpu_user", all_us.saturating_sub(system_us.unwrap_or(0)));
+}
+
+/// There are none.
+fn modules(_: &Store, _: &Session, _: &mut String) {}
+
+fn commandstats(store: &Store, _: &Session, out: &mut String) {
+    for (row, calls) in store.records.ledger.commands() {
+        line(
+            out,
+            format_args!(
+                "cmdstat_{}:calls={},usec={},usec_per_call={},rejected_calls={},failed_calls={}",
+                row.shown(),
+                calls.calls,
+                calls.took_us,
+                hundredths(percent(calls.took_us, calls.calls)),
+                calls.rejected,
+                calls.failed
+            ),
+        );
+    }
+}
+
+fn errorstats(store: &Store, _: &Session, out: &mut String) {
+    for (word, count) in store.records.ledger.errors() {
+        line(out, format_args!("errorstat_{word}:count={count}"));
+    }
+}
+
+fn latencystats(store: &Store, _: &Session, out: &mut String) {
+    for (row, calls) in store.records.ledger.commands() {
+        if let [Some(p50), Some(p99), Some(p999)] = [500, 990, 999].map(|per_mille| calls.percentile_us(per_mille)) {
+            let name = row.shown();
+            line(
+                out,
+                format_args!("latency_percentiles_usec_{name}:p50={p50},p99={p99},p99.9={p999}"),
+            );
+        }
+    }
 }
 
 fn cluster(_: &Store, _: &Session, out: &mut String) {
@@ -182,10 +305,10 @@ fn salp(store: &Store, _: &Session, out: &mut String) {
     number(out, "healed", u64::from(status.healed));
     number(out, "moves", status.moves);
     number(out, "unavailable", status.unavailable);
-    number(out, "shards_primary", vitals.shards_primary);
-    number(out, "shards_held", vitals.shards_held);
-    number(out, "keys_primary", vitals.keys_primary);
-    number(out, "keys_held", vitals.keys_held);
+    // `moves` are those of the cluster.
+    for (name, _, value) in vitals.named().filter(|(name, _, _)| *name != "moves") {
+        number(out, name, value);
+    }
     let writers = store.replicas.iter().map(|replica| replica.shard.clock().writers());
     number(out, "clock_rows_max", writers.max().unwrap_or(0) as u64);
     for (name, _, count) in store.counters.named() {

@@ -1,7 +1,4 @@
-//! The node as a server: its time, its role in replication, and the logs that it does not keep.
-//!
-//! `/metrics` shows how long requests take. `SLOWLOG` and `LATENCY` exist for clients that always ask for them, and are
-//! empty.
+//! The node as a server: its time and its part in replication.
 
 use wire::reply::ErrorKind;
 
@@ -83,34 +80,12 @@ fn held_elsewhere(store: &Store, shard: usize, level: Level) -> usize {
     }
 }
 
-/// `SLOWLOG GET [count]`
-pub(super) fn slowlog_get(visit: &mut Visit<'_>) {
-    match visit.args.len() {
-        2 => visit.replies.array(0),
-        3 if integer(visit.arg(2)).is_some_and(|count| count >= -1) => visit.replies.array(0),
-        3 => visit
-            .replies
-            .error(ErrorKind::Err, "count should be greater than or equal to -1"),
-        _ => visit.replies.wrong_arity("slowlog|get"),
-    }
-}
-
-/// Replies with an empty list.
+/// What is asked for is a list, and there is nothing in it.
 pub(super) fn none(visit: &mut Visit<'_>) {
     visit.replies.array(0);
 }
 
-/// Replies with an empty map.
-pub(super) fn nothing(visit: &mut Visit<'_>) {
-    visit.replies.map(0);
-}
-
-/// Replies with the count 0.
-pub(super) fn zero(visit: &mut Visit<'_>) {
-    visit.replies.int(0);
-}
-
-/// Accepts the command and changes nothing.
+/// Accepted, and no change.
 pub(super) fn accepted(visit: &mut Visit<'_>) {
     visit.replies.ok();
 }

@@ -1,5 +1,6 @@
-//! `CONFIG`: the settings of this node that have a name in Redis. `salp.toml` and the command line decide them; only
-//! the memory limit can change while the node runs. The password is not shown.
+//! `CONFIG`: the settings of this node under Redis's names, as far as they have one. What they are is decided in
+//! `salp.toml` and on the command line. While the node runs, the memory limit, the bounds of the slow log and the
+//! threshold of `LATENCY` can be changed. The password is not shown.
 
 use alloc::{
     format,
@@ -9,12 +10,65 @@ use alloc::{
 use wire::reply::ErrorKind;
 
 use super::{glob, number::integer};
-use crate::{config::Config, visit::Visit};
+use crate::{store::Store, visit::Visit};
 
-/// The only setting that can be changed.
+/// The settings that can be changed.
 const MEMORY_MAX: &str = "maxmemory";
+const SLOWER_THAN: &str = "slowlog-log-slower-than";
+const SLOWLOG_MAX: &str = "slowlog-max-len";
+const SPIKES_FROM: &str = "latency-monitor-threshold";
 
-fn settings(config: &Config) -> [(&'static str, String); 14] {
+/// Their values.
+#[derive(Clone, Copy)]
+struct Changeable {
+    memory_bytes_max: u64,
+    slower_than_us: i64,
+    slowlog_max: u64,
+    spikes_from_ms: u64,
+}
+
+impl Changeable {
+    fn of(store: &Store) -> Self {
+        Self {
+            memory_bytes_max: store.config.memory_bytes_max,
+            slower_than_us: store.records.slowlog.slower_than_us,
+            slowlog_max: store.records.slowlog.entries_max,
+            spikes_from_ms: store.records.spikes.from_ms,
+        }
+    }
+
+    /// Changes the one with this name; false if it cannot be changed.
+    fn set(&mut self, name: &str, value: &[u8]) -> Result<bool, String> {
+        match name {
+            MEMORY_MAX => self.memory_bytes_max = memory(value).ok_or("argument must be a memory value")?,
+            SLOWER_THAN => self.slower_than_us = at_least(-1, value)?,
+            SLOWLOG_MAX => self.slowlog_max = at_least(0, value)?.cast_unsigned(),
+            SPIKES_FROM => self.spikes_from_ms = at_least(0, value)?.cast_unsigned(),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn apply(self, store: &mut Store) {
+        store.config.memory_bytes_max = self.memory_bytes_max;
+        store.records.slowlog.slower_than_us = self.slower_than_us;
+        store.records.slowlog.entries_max = self.slowlog_max;
+        store.records.slowlog.trim();
+        store.records.spikes.from_ms = self.spikes_from_ms;
+    }
+}
+
+/// An integer that is no smaller than `min`.
+fn at_least(min: i64, value: &[u8]) -> Result<i64, String> {
+    match integer(value) {
+        None => Err("argument couldn't be parsed into an integer".into()),
+        Some(number) if number < min => Err(format!("argument must be between {min} and {} inclusive", i64::MAX)),
+        Some(number) => Ok(number),
+    }
+}
+
+fn settings(store: &Store) -> [(&'static str, String); 18] {
+    let (config, changeable) = (&store.config, Changeable::of(store));
     let port = config.resp.as_ref().map_or(0, |(_, port)| *port);
     [
         // Nothing is written to disk, and a silent client is not disconnected.
@@ -24,7 +78,11 @@ fn settings(config: &Config) -> [(&'static str, String); 14] {
         ("cluster-enabled", "yes".into()),
         ("cluster-require-full-coverage", "no".into()),
         ("databases", config.keyspaces.len().to_string()),
-        (MEMORY_MAX, config.memory_bytes_max.to_string()),
+        (SPIKES_FROM, changeable.spikes_from_ms.to_string()),
+        ("latency-tracking", "yes".into()),
+        ("latency-tracking-info-percentiles", "50 99 99.9".into()),
+        ("maxclients", config.host.clients_max.to_string()),
+        (MEMORY_MAX, changeable.memory_bytes_max.to_string()),
         ("maxmemory-policy", "noeviction".into()),
         (
             "min-replicas-to-write",
@@ -33,8 +91,8 @@ fn settings(config: &Config) -> [(&'static str, String); 14] {
         ("notify-keyspace-events", String::new()),
         ("port", port.to_string()),
         ("proto-max-bulk-len", config.value_bytes_max.to_string()),
-        ("slowlog-log-slower-than", "-1".into()),
-        ("slowlog-max-len", "0".into()),
+        (SLOWER_THAN, changeable.slower_than_us.to_string()),
+        (SLOWLOG_MAX, changeable.slowlog_max.to_string()),
     ]
 }
 
@@ -46,7 +104,7 @@ pub(super) fn get(visit: &mut Visit<'_>) {
             .iter()
             .any(|it| glob::matches(&it.to_ascii_lowercase(), name.as_bytes()))
     };
-    let mut found: Vec<_> = settings(&visit.store.config).into_iter().collect();
+    let mut found: Vec<_> = settings(visit.store).into_iter().collect();
     found.retain(|(name, _)| wanted(name));
     visit.replies.map(found.len());
     for (name, value) in found {
@@ -57,23 +115,23 @@ pub(super) fn get(visit: &mut Visit<'_>) {
 
 /// `CONFIG SET name value …`: all or nothing. Setting a value that a setting already has is allowed.
 pub(super) fn set(visit: &mut Visit<'_>) {
-    match memory_max_of(visit) {
-        Ok(memory_bytes_max) => {
-            visit.store.config.memory_bytes_max = memory_bytes_max;
+    match changed(visit) {
+        Ok(changeable) => {
+            changeable.apply(visit.store);
             visit.replies.ok();
         }
         Err(text) => visit.replies.error(ErrorKind::Err, text),
     }
 }
 
-/// The memory limit after a `CONFIG SET`, or why it is refused.
-fn memory_max_of(visit: &Visit<'_>) -> Result<u64, String> {
+/// The settings after a `CONFIG SET`, or why it is refused.
+fn changed(visit: &Visit<'_>) -> Result<Changeable, String> {
     let pairs = visit.args.skip(2);
     if !pairs.len().is_multiple_of(2) {
         return Err("syntax error".into());
     }
-    let settings = settings(&visit.store.config);
-    let mut memory_max = visit.store.config.memory_bytes_max;
+    let settings = settings(visit.store);
+    let mut changeable = Changeable::of(visit.store);
     let mut named: Vec<&str> = Vec::new();
     for at in (0..pairs.len()).step_by(2) {
         let (given, value) = (&pairs[at], &pairs[at + 1]);
@@ -86,18 +144,17 @@ fn memory_max_of(visit: &Visit<'_>) -> Result<u64, String> {
                 "Unknown option or number of arguments for CONFIG SET - '{given}'"
             ));
         };
-        let refused = |why| format!("CONFIG SET failed (possibly related to argument '{name}') - {why}");
+        let refused = |why: &str| format!("CONFIG SET failed (possibly related to argument '{name}') - {why}");
         if named.contains(name) {
             return Err(refused("duplicate parameter"));
         }
         named.push(name);
-        if *name == MEMORY_MAX {
-            memory_max = memory(value).ok_or_else(|| refused("argument must be a memory value"))?;
-        } else if current.as_bytes() != value {
+        let is_set = changeable.set(name, value).map_err(|why| refused(&why))?;
+        if !is_set && current.as_bytes() != value {
             return Err(refused("can't set immutable config"));
         }
     }
-    Ok(memory_max)
+    Ok(changeable)
 }
 
 /// Reads bytes as Redis does: a number and a unit, in thousands (`k`, `m`, `g`) or in powers of two (`kb`, `mb`, `gb`).

@@ -1,8 +1,9 @@
 //! Scripts of requests with their replies. There is one `NAME.txt` beside this file for each family of commands.
 //!
 //! ```text
-//! % nodes 3               a setting of the cluster; settings come first
-//! % walls 0 5000 -70      three nodes, and how many milliseconds their wall clocks are ahead
+//! % nodes 3               a setting of the cluster; these come first
+//! % walls 0 5000 -70      three nodes, and by how many milliseconds their wall clocks are ahead
+//! % batch_us 250          microseconds that the shell says each batch took
 //! @ 1500                  milliseconds pass
 //! > SET a 1               a request, written as in an inline command
 //! +OK                     its reply, in RESP
@@ -63,7 +64,7 @@ macro_rules! scripts {
 
 scripts! {
     string number keys expiry scan connection client password errors command config server info keyspaces limits
-    cluster cluster_of_three salp transactions wall_clocks
+    cluster cluster_of_three salp transactions wall_clocks kill slow
 }
 
 /// These commands use the time of the client's node, whichever node executes them and whatever the wall clocks of other

@@ -7,6 +7,7 @@ use store::{
     ask::{Ask, Payload, Session},
     config,
     store::{NAME, Store},
+    tally::Tally,
 };
 use wire::{reply::Replies, request::Batch};
 
@@ -31,6 +32,11 @@ pub(crate) struct Nodes {
     inputs: VecDeque<(usize, Input<Payload>)>,
     client: Pid,
     answer: Option<Box<Ask>>,
+    /// Microseconds that each batch takes, beside the time that passes.
+    pub(crate) batch_us: u64,
+    tally: Tally,
+    /// Connections that the node has closed.
+    pub(crate) killed: Vec<u64>,
 }
 
 impl Nodes {
@@ -72,6 +78,9 @@ impl Nodes {
             inputs,
             client,
             answer: None,
+            batch_us: 0,
+            tally: Tally::default(),
+            killed: Vec::new(),
         };
         cluster.settle();
         cluster.pass(if count > 1 { 10_000 } else { 100 });
@@ -98,16 +107,30 @@ impl Nodes {
 
     /// Executes a batch, and updates the session as the batch left it.
     pub(crate) fn execute(&mut self, session: &mut Session, batch: Batch) -> Replies {
-        let ask = Ask {
-            client: self.client.clone(),
-            session: session.clone(),
-            batch,
-        };
-        self.tell(Payload::Ask(Box::new(ask)));
+        let mut ask = Box::new(Ask::new(self.client.clone(), session.clone(), batch));
+        let mut replies: Option<Replies> = None;
+        loop {
+            ask.tally = std::mem::take(&mut self.tally);
+            ask = self.answer_to(ask);
+            let now_us = self.now_ms() * 1000 + self.batch_us;
+            self.tally.answered(&mut ask, now_us, BEGIN_MS + self.elapsed_ms);
+            match &mut replies {
+                None => replies = Some(ask.batch.replies.clone()),
+                Some(replies) => replies.append(&ask.batch.replies),
+            }
+            if !ask.batch.resume() {
+                break;
+            }
+        }
+        *session = ask.session;
+        replies.unwrap_or_default()
+    }
+
+    fn answer_to(&mut self, ask: Box<Ask>) -> Box<Ask> {
+        self.tell(Payload::Ask(ask));
         for _ in 0..2_000 {
             if let Some(ask) = self.answer.take() {
-                *session = ask.session;
-                return ask.batch.replies;
+                return ask;
             }
             self.pass(STEP_MS);
         }
@@ -212,6 +235,10 @@ impl Nodes {
                 message: Message::Payload(Payload::Ask(ask)),
                 ..
             } => self.answer = Some(ask),
+            Effect::Deliver {
+                message: Message::Payload(Payload::Kill { ids }),
+                ..
+            } => self.killed.extend(ids),
             Effect::Deliver { .. } | Effect::Event(_) => {}
         }
     }

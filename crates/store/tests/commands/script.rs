@@ -30,6 +30,7 @@ impl Stage {
             ..Config::default()
         };
         let (mut walls_ahead_ms, mut memory_bytes) = (vec![0], None);
+        let mut batch_us = 0;
         for line in script.lines() {
             let Some((name, value)) = line.strip_prefix("% ").and_then(|line| line.split_once(' ')) else {
                 continue;
@@ -53,17 +54,20 @@ impl Stage {
                 }
                 "min_acks" => config.keyspaces[0].min_acks = number() as u32,
                 "value_bytes_max" => config.value_bytes_max = number() as usize,
+                "batch_us" => batch_us = number(),
                 "memory_bytes" => memory_bytes = Some(number()),
                 _ => panic!("no setting has the name {name}"),
             }
         }
         let password = config.password.is_some();
         let mut nodes = Nodes::new(walls_ahead_ms, &config);
+        nodes.batch_us = batch_us;
         if let Some(memory_bytes) = memory_bytes {
             let measured = Measured {
                 memory_bytes,
                 resident_bytes: memory_bytes * 2,
                 cpu_us: 1_500_000,
+                cpu_system_us: Some(250_000),
                 log_lines_dropped: 7,
             };
             nodes.tell(Payload::Measured(measured));
@@ -92,6 +96,9 @@ impl Stage {
         assert_eq!(progress.requests, requests.len(), "{requests:?}");
         let protocol = session.protocol;
         let replies = self.nodes.execute(&mut session, batch);
+        for id in self.nodes.killed.drain(..) {
+            self.sessions.remove(&id);
+        }
         let mut bytes = Vec::new();
         let protocol = resp::encode(&replies, protocol, &mut bytes);
         assert_eq!(
@@ -111,6 +118,7 @@ impl Stage {
         session.shown.address = format!("127.0.0.1:{}", 50_000 + id);
         session.shown.local_address = "127.0.0.1:6379".into();
         session.shown.since_ms = self.nodes.now_ms();
+        session.piecemeal = true;
         self.nodes.tell(Payload::Connected(Box::new(session.clone())));
         session
     }

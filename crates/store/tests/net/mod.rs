@@ -206,7 +206,7 @@ impl Net {
             batch.push(&request.split(' ').map(str::as_bytes).collect::<Vec<_>>());
         }
         let client = self.client(name);
-        self.tell(name, Payload::Ask(Box::new(Ask { client, session, batch })));
+        self.tell(name, Payload::Ask(Box::new(Ask::new(client, session, batch))));
         self.asked
     }
 
