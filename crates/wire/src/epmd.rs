@@ -10,8 +10,8 @@
 //! the node's life: closing it takes the name back. What a port mapper says is never proof of who
 //! listens there; that is the handshake's work.
 //!
-//! Deliberately absent: `dump`, `kill` and `stop`, which serve debugging and would let anyone on the
-//! machine end the port mapper.
+//! `kill` is refused: anyone on the machine could end the port mapper. `dump` and `stop` are absent: they serve
+//! debugging.
 //!
 //! Source: *Distribution Protocol*, ERTS reference manual; `epmd_srv.c` for what it leaves open.
 
@@ -35,6 +35,9 @@ pub const NAME_BYTES_MAX: usize = 255;
 const ALIVE2: u8 = 120;
 const PORT_PLEASE2: u8 = 122;
 const NAMES: u8 = 110;
+const KILL: u8 = 107;
+/// The answer to [`Request::Kill`], which Erlang's port mapper gives while nodes are registered.
+const REFUSED: &[u8] = b"NO";
 const ALIVE2_X: u8 = 118;
 const ALIVE2_OLD: u8 = 121;
 const PORT2: u8 = 119;
@@ -83,6 +86,8 @@ pub enum Request {
     Find(String),
     /// NAMES: who is there? Answered by [`Listing`].
     List,
+    /// KILL: end the port mapper. Always refused.
+    Kill,
 }
 
 /// Why bytes of a peer were refused.
@@ -132,6 +137,7 @@ impl Request {
                 out.put_slice(name.as_bytes());
             }
             Request::List => out.put_u8(NAMES),
+            Request::Kill => out.put_u8(KILL),
         }
         let len = out.len() - start - 2;
         assert!(len <= REQUEST_BYTES_MAX, "our own requests are short");
@@ -165,6 +171,7 @@ impl Request {
             }
             PORT_PLEASE2 => Ok(Self::Find(get_name(body)?)),
             NAMES if body.is_empty() => Ok(Self::List),
+            KILL if body.is_empty() => Ok(Self::Kill),
             _ => Err(EpmdError::Malformed),
         }
     }
