@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from proof.cases.runner import all_cases
 from proof.cluster import NO_ANSWER, Timeout
 from proof.partitions import KINDS
 from proof.resp import DeadlineExceeded, ProtocolError, ReplyError
@@ -34,7 +35,6 @@ from proof.scenarios.mesh import mesh
 from proof.scenarios.outages import kill, pause, rolling, terminate
 from proof.scenarios.partitions import one_link, partitions
 from proof.scenarios.placement import placement
-from proof.scenarios.redis import redis_clients
 from proof.scenarios.restarts import (
     isolated_restart,
     pause_resume,
@@ -64,7 +64,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "cut": cut,
     "mesh": mesh,
     "bad-input": bad_input,
-    "redis": redis_clients,
+    "cases": all_cases,
     "partitions": partitions,
     "heal-append": heal_append,
     "heal-window": heal_window,

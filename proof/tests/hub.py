@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import unittest
 from pathlib import Path
 
-from proof.cluster import wait_for
-from proof.network import free_port
-from proof.resp import Client
+from proof.redis_server import redis_server
 
 STANDIN = Path(__file__).with_name("standin.py")
 
@@ -18,22 +15,6 @@ class WithHub(unittest.TestCase):
     """A test of checkers on the stand-in."""
 
     def setUp(self) -> None:
-        port = free_port()
-        command = ["redis-server", "--port", str(port), "--save", "", "--databases", "2"]
-        self.hub = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        self.addCleanup(self._stop_hub)
+        port = self.enterContext(redis_server(in_cluster_mode=False, databases=2))
         os.environ["STANDIN_HUB"] = str(port)
         os.environ["STANDIN_FAULT"] = ""
-        wait_for("the hub", lambda: _answers(port), 10)
-
-    def _stop_hub(self) -> None:
-        self.hub.kill()
-        self.hub.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with Client("127.0.0.1", port) as client:
-            return client.call("PING") == b"PONG"
-    except OSError:
-        return False

@@ -10,7 +10,8 @@ Faults: `lose` acknowledges some writes without storing them, `stale` answers so
 requests, too: `old` answers reads with the value before the last, `future` with one that nobody wrote; `deny` executes
 writes and says that they were refused; `refuse` refuses, `timeout` says that the outcome is unknown; `grant` grants
 locks that are held; `drop` acknowledges appends without storing them, `short` answers them with too small a length;
-`low` answers increments with 1. With `amnesia` a node that was started again answers as if it were empty for a second.
+`low` answers increments with 1. `sticky` answers every RANDOMKEY with one key, `wide` adds 2^53 to
+cursors. With `amnesia` a node that was started again answers as if it were empty for a second.
 """
 
 from __future__ import annotations
@@ -94,6 +95,11 @@ def lie_of(client: Client, name: bytes, command: list[bytes]) -> bytes | None:
             return b"-CLUSTERDOWN no_nodes, says the stand-in\r\n"
         case b"SET" | b"APPEND" | b"INCR" if strikes("timeout"):
             return b"-TIMEOUT says the stand-in\r\n"
+        case b"RANDOMKEY" if FAULT == "sticky":
+            return encode_reply(min(client.call("KEYS", "*")))
+        case b"SCAN" if FAULT == "wide":
+            cursor, keys = client.call(b"SCAN", b"%d" % (int(command[1]) % (1 << 53)), *command[2:])
+            return encode_reply([b"%d" % (int(cursor) + (1 << 53)) if int(cursor) else b"0", keys])
         case b"APPEND" if strikes("drop"):
             length = client.call("STRLEN", command[1])
             assert isinstance(length, int)

@@ -85,7 +85,7 @@ defmodule Salp do
 
   With `ttl: milliseconds` the key expires after that time.
   """
-  @spec put(t, key, value, ttl: pos_integer) :: :ok | {:error, reason}
+  @spec put(t, key, value, ttl: pos_integer | :infinity) :: :ok | {:error, reason}
   def put(salp, key, value, options \\ [])
   def put(salp, key, value, []), do: call(salp, {:put, key, value})
   def put(salp, key, value, ttl: ttl), do: call(salp, {:put, key, value, ttl: ttl})

@@ -137,6 +137,7 @@ fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
             let mut args = put(key, value);
             for option in options.as_list()? {
                 match option.as_tuple()? {
+                    [name, time] if name.is_atom("ttl") && time.is_atom("infinity") => {}
                     [name, time] if name.is_atom("ttl") => {
                         args.extend([b"PX".to_vec(), format!("{}", time.as_int()?).into_bytes()]);
                     }

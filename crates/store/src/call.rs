@@ -61,9 +61,9 @@ impl<'a> Call<'a> {
         self.args.get(index).unwrap_or_default()
     }
 
-    /// Converts a time on the client's wall clock to cluster time; `None` if it does not fit 64 bits.
-    pub fn cluster_ms(&self, wall_ms: i64) -> Option<i64> {
-        wall_ms.checked_sub(self.wall_ahead_ms)
+    /// A time on the client's wall clock, in cluster time. The first and the last moments of 64 bits stay what they are.
+    pub fn cluster_ms(&self, wall_ms: i64) -> i64 {
+        wall_ms.saturating_sub(self.wall_ahead_ms)
     }
 
     /// Converts cluster time to a time on the client's wall clock.

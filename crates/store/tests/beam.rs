@@ -176,7 +176,22 @@ fn ttl_reports_the_time_that_a_key_has_left() {
 }
 
 #[test]
-fn a_server_facade_answers_bare_values() {
+fn a_put_for_an_infinite_time_never_expires() {
+    let mut net = cluster();
+    let put_for = |time: Term| {
+        let options = Term::list([tuple([Term::atom("ttl"), time])]);
+        tuple([Term::atom("put"), Term::binary("k"), Term::NIL, options])
+    };
+    let ttl = || tuple([Term::atom("ttl"), Term::binary("k")]);
+    assert_eq!(net.call("a", NAME, put_for(Term::Int(60_000))), Term::atom("ok"));
+    assert_eq!(net.call("a", NAME, put_for(Term::atom("infinity"))), Term::atom("ok"));
+    assert_eq!(net.call("b", NAME, ttl()), ok(Term::atom("infinity")));
+    let refused = net.call("a", NAME, put_for(Term::atom("later")));
+    assert_eq!(refused, tuple([Term::atom("error"), Term::atom("badarg")]));
+}
+
+#[test]
+fn a_server_answers_bare() {
     let mut net = cluster();
     let key = || Term::binary("k");
     assert_eq!(net.call("a", SERVER, get(key())), Term::atom("nil"));

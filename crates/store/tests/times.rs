@@ -46,7 +46,18 @@ fn in_s(net: &Net, name: &str, seconds: u64) -> u64 {
 }
 
 #[test]
-fn the_wrong_clock_of_the_first_node_does_not_become_that_of_the_cluster() {
+fn the_first_and_the_last_moment_of_64_bits_are_times_at_any_wall_clock() {
+    let mut net = five_apart();
+    for name in NAMES {
+        for (at_ms, wanted) in [(i64::MIN, "OK | 1 | 0"), (i64::MAX, "OK | 1 | 1")] {
+            let expire = format!("PEXPIREAT {{}} {at_ms}");
+            check_each(&mut net, name, &["SET {} v", &expire, "EXISTS {}"], wanted);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_clock_of_the_first_node_is_not_that_of_the_cluster() {
     for days in [1, -365] {
         let mut net = Net::new();
         net.set_wall("a", days * DAY_MS);

@@ -9,8 +9,8 @@
 //! field, or with the connection. The connection of a registration stays open for the node's life; closing it frees the
 //! name. The answer of a port mapper does not prove which node listens on a port; the handshake does.
 //!
-//! Deliberately absent: `dump`, `kill` and `stop`. They serve debugging, and would let any user of the machine end the
-//! port mapper.
+//! `kill` is refused: anyone on the machine could end the port mapper. `dump` and `stop` are absent: they serve
+//! debugging.
 //!
 //! Source: *Distribution Protocol*, ERTS reference manual; `epmd_srv.c` for what the manual leaves open.
 
@@ -34,6 +34,9 @@ pub const NAME_BYTES_MAX: usize = 255;
 const ALIVE2: u8 = 120;
 const PORT_PLEASE2: u8 = 122;
 const NAMES: u8 = 110;
+const KILL: u8 = 107;
+/// The answer to [`Request::Kill`], which Erlang's port mapper gives while nodes are registered.
+const REFUSED: &[u8] = b"NO";
 const ALIVE2_X: u8 = 118;
 const ALIVE2_OLD: u8 = 121;
 const PORT2: u8 = 119;
@@ -82,6 +85,8 @@ pub enum Request {
     Find(String),
     /// NAMES: which nodes are registered? Answered by [`Listing`].
     List,
+    /// KILL: end the port mapper. Always refused.
+    Kill,
 }
 
 /// Why the bytes of a peer were refused.
@@ -131,6 +136,7 @@ impl Request {
                 out.put_slice(name.as_bytes());
             }
             Request::List => out.put_u8(NAMES),
+            Request::Kill => out.put_u8(KILL),
         }
         let len = out.len() - start - 2;
         assert!(len <= REQUEST_BYTES_MAX, "our own requests are short");
@@ -164,6 +170,7 @@ impl Request {
             }
             PORT_PLEASE2 => Ok(Self::Find(get_name(body)?)),
             NAMES if body.is_empty() => Ok(Self::List),
+            KILL if body.is_empty() => Ok(Self::Kill),
             _ => Err(EpmdError::Malformed),
         }
     }

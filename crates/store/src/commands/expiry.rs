@@ -46,7 +46,7 @@ impl Base {
     fn deadline(self, time: i64, call: &Call<'_>) -> Option<i64> {
         let time_ms = time.checked_mul(self.unit_ms)?;
         if self.absolute {
-            call.cluster_ms(time_ms)
+            Some(call.cluster_ms(time_ms))
         } else {
             time_ms.checked_add(i64::try_from(call.now_ms).ok()?)
         }

@@ -10,7 +10,7 @@
 //!   which older releases reserve;
 //! - less than one request is held for each connection.
 
-use super::{EpmdError, Found, Listing, Node, Registered, Request};
+use super::{EpmdError, Found, Listing, Node, REFUSED, Registered, Request};
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 /// Most connections at a time; a further one is closed at once.
@@ -132,6 +132,10 @@ impl Registry {
                     nodes: nodes.collect(),
                 }
                 .encode(out);
+                After::Close
+            }
+            Request::Kill => {
+                out.extend_from_slice(REFUSED);
                 After::Close
             }
         }

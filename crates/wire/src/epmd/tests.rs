@@ -32,13 +32,19 @@ fn requests_have_the_bytes_of_the_manual() {
     assert_eq!(register("r", 5000), alive);
     assert_eq!(encoded(&Request::Find("r".into())), b"\x00\x02\x7ar");
     assert_eq!(encoded(&Request::List), b"\x00\x01\x6e");
+    assert_eq!(encoded(&Request::Kill), b"\x00\x01\x6b");
 }
 
 #[test]
 fn a_request_reads_the_same_wherever_it_is_split() {
     let mut hidden = Node::new("r-2", 65535, true);
     hidden.extra = vec![1, 2, 3];
-    for request in [Request::Register(hidden), Request::Find("r".into()), Request::List] {
+    for request in [
+        Request::Register(hidden),
+        Request::Find("r".into()),
+        Request::List,
+        Request::Kill,
+    ] {
         let bytes = encoded(&request);
         for len in 0..bytes.len() {
             assert_eq!(Request::decode(&bytes[..len]), Ok(None));
@@ -53,7 +59,7 @@ fn bad_requests_are_refused() {
         (b"\xff\xff".as_slice(), EpmdError::TooLong),
         (b"\x04\x01", EpmdError::TooLong),
         (b"\0\0", EpmdError::Malformed),
-        (b"\0\x01k", EpmdError::Malformed),
+        (b"\0\x02k?", EpmdError::Malformed),
         (b"\0\x01d", EpmdError::Malformed),
         (b"\0\x02n?", EpmdError::Malformed),
         (b"\0\x01z", EpmdError::BadName),
@@ -151,6 +157,16 @@ fn a_name_lives_as_long_as_its_connection() {
     assert_eq!(out, b"\x77\x01");
     let (_, out) = ask(&mut registry, 6, &register("a", 5001));
     assert_eq!(creation_of(&out), Some(101), "a later life has a higher creation");
+}
+
+#[test]
+fn a_kill_is_refused_and_ends_nothing() {
+    let mut registry = Registry::new(4369, 100);
+    let (after, _) = ask(&mut registry, 1, &register("a", 5000));
+    assert_eq!(after, After::Keep);
+    let (after, out) = ask(&mut registry, 2, &encoded(&Request::Kill));
+    assert_eq!((after, out), (After::Close, b"NO".to_vec()));
+    assert_eq!(registry.nodes().count(), 1);
 }
 
 #[test]

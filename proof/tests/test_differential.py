@@ -1,0 +1,102 @@
+"""The comparison with redis-server: what it takes for the same, what it explains, and a planted difference."""
+
+from __future__ import annotations
+
+import types
+import unittest
+from typing import cast
+
+from proof import redis_server
+from proof.cluster import Cluster
+from proof.differential.differences import EXPLAINED, is_same
+from proof.differential.draw import Draw
+from proof.differential.pairs import Comparison, explanation
+from proof.differential.raw import end_of, items
+
+
+class Replies(unittest.TestCase):
+    """Each test looks at single replies."""
+
+    def _same(self, command: str, ours: bytes, theirs: bytes) -> bool:
+        return is_same(command.encode().split(), ours, theirs)
+
+    def _row(self, command: str, ours: bytes, theirs: bytes) -> str | None:
+        row = explanation(command.encode().split(), ours, theirs)
+        return row.name if row else None
+
+    def test_replies_of_both_versions_are_cut_apart(self) -> None:
+        for reply in (
+            b"+OK\r\n",
+            b"$3\r\na\r\n\r\n",
+            b"*-1\r\n",
+            b"*2\r\n:1\r\n$-1\r\n",
+            b"%1\r\n+a\r\n~1\r\n_\r\n",
+            b"#t\r\n",
+        ):
+            self.assertEqual(end_of(reply + b"+next\r\n", 0), len(reply))
+        self.assertEqual(items(b"*2\r\n*1\r\n:1\r\n$1\r\nx\r\n"), [b"*1\r\n:1\r\n", b"$1\r\nx\r\n"])
+
+    def test_times_may_differ_by_less_than_those_that_are_drawn(self) -> None:
+        self.assertTrue(self._same("PTTL k", b":99990\r\n", b":100000\r\n"))
+        self.assertFalse(self._same("PTTL k", b":100000\r\n", b":5000000\r\n"))
+        self.assertFalse(self._same("TTL k", b":-1\r\n", b":5\r\n"))
+        self.assertFalse(self._same("TTL k", b":-2\r\n", b":-1\r\n"))
+        self.assertFalse(self._same("STRLEN k", b":99990\r\n", b":100000\r\n"))
+
+    def test_the_order_of_keys_may_differ_and_keys_may_not(self) -> None:
+        one, other, less = b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\nb\r\n$1\r\na\r\n", b"*1\r\n$1\r\na\r\n"
+        self.assertTrue(self._same("KEYS *", one, other))
+        self.assertFalse(self._same("KEYS *", one, less))
+        self.assertFalse(self._same("MGET a b", one, other))
+
+    def test_a_sum_may_differ_in_its_last_digits(self) -> None:
+        theirs = b"$24\r\n123456790.1234567889987\r\n"
+        self.assertEqual(self._row("INCRBYFLOAT k 1", b"$19\r\n123456790.123456789\r\n", theirs), "exact sums")
+        self.assertIsNone(self._row("INCRBYFLOAT k 1", b"$19\r\n123456790.123457000\r\n", theirs))
+        self.assertIsNone(self._row("GET k", b"$1\r\n1\r\n", b"$1\r\n2\r\n"))
+
+    def test_no_row_explains_a_wrong_value(self) -> None:
+        for command in ("SET k v", "GET k", "MGET a b", "DEL k", "COPY a b", "SCAN 0", "SELECT 0", "OBJECT ENCODING k"):
+            for ours, theirs in ((b":1\r\n", b":0\r\n"), (b"$1\r\na\r\n", b"$-1\r\n"), (b"-ERR a\r\n", b"+OK\r\n")):
+                self.assertIsNone(self._row(command, ours, theirs), command)
+
+    def test_rows_have_names_of_their_own(self) -> None:
+        self.assertEqual(len({row.name for row in EXPLAINED}), len(EXPLAINED))
+
+    def test_a_seed_draws_the_same_commands(self) -> None:
+        one, other = Draw(7), Draw(7)
+        names = [one.command()[0] for _ in range(500)]
+        self.assertEqual(names, [other.command()[0] for _ in range(500)])
+
+
+@unittest.skipIf(redis_server.unavailable(), "redis-server is not installed")
+class Planted(unittest.TestCase):
+    """Two servers of redis, of which one is told to do something else."""
+
+    def _findings(self, *options: str) -> tuple[list[str], int]:
+        with (
+            redis_server.redis_server(in_cluster_mode=False, databases=1, options=options) as ours,
+            redis_server.redis_server(in_cluster_mode=False, databases=1) as theirs,
+        ):
+            node = types.SimpleNamespace(host="127.0.0.1", resp_port=ours)
+            cluster = cast(Cluster, types.SimpleNamespace(nodes=[node]))
+            with Comparison(cluster, theirs, 5) as comparison:
+                while comparison.compared < 6000 and not comparison.findings():
+                    comparison.batch()
+                return comparison.findings(), comparison.explained.total()
+
+    def test_two_equal_servers_differ_in_nothing(self) -> None:
+        self.assertEqual(self._findings(), ([], 0))
+
+    def test_a_missing_command_is_found_and_made_smaller(self) -> None:
+        (finding,), _ = self._findings("--rename-command", "STRLEN", "")
+        self.assertRegex(finding.lower(), r"^strlen [^|]*: b\"-err unknown command")
+
+    def test_a_difference_that_needs_a_key_keeps_what_makes_it(self) -> None:
+        """With this policy, OBJECT IDLETIME of a key that is there is an error, and FREQ is none."""
+        (finding,), _ = self._findings("--maxmemory-policy", "allkeys-lfu")
+        self.assertRegex(finding, r"(?i)^[^|]+ \| object (idletime|freq) [^|]*: ")
+
+
+if __name__ == "__main__":
+    unittest.main()
