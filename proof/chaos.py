@@ -25,6 +25,7 @@ from proof.run import GATE_KINDS, Run
 from proof.scenarios.alone import alone
 from proof.scenarios.bad_input import bad_input
 from proof.scenarios.beam import beam
+from proof.scenarios.buffers import buffers
 from proof.scenarios.cut import cut
 from proof.scenarios.facade import facade
 from proof.scenarios.hang_up import hang_up
@@ -64,6 +65,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "cut": cut,
     "mesh": mesh,
     "bad-input": bad_input,
+    "buffers": buffers,
     "redis": redis_clients,
     "partitions": partitions,
     "heal-append": heal_append,

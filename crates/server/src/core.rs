@@ -28,7 +28,7 @@ use std::{
 use bytes::Bytes;
 use node::{Address, Atom, ConnectionId, Context, Effect, Event, Input, Memory, Message, Node, Pid, Term};
 use store::{
-    ask::{Ask, Measured, Payload, Session, Status},
+    ask::{Ask, Buffers, Measured, Payload, Session, Status},
     facade::{self, Face},
     store::Store,
 };
@@ -40,6 +40,7 @@ use wire::request::Batch;
 
 use crate::{
     bell::Bell,
+    budget::Budget,
     busy_wait::BusyWait,
     clock::Clock,
     departure::{Departure, Stage},
@@ -145,8 +146,8 @@ pub(crate) struct Core {
     batches: Vec<Batch>,
     /// Where replies are encoded.
     pub(crate) output: Vec<u8>,
-    /// Encoded replies that wait for slow readers, all connections together.
-    pub(crate) unread_bytes: usize,
+    /// What clients may make this node hold.
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// What a core is made of.
@@ -169,6 +170,7 @@ pub(crate) struct Parts {
     pub(crate) remember: watch::Sender<Memory>,
     pub(crate) state_file: Option<PathBuf>,
     pub(crate) departure: Departure,
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl Core {
@@ -229,7 +231,7 @@ impl Core {
                 busy_wait: Rc::default(),
                 batches: Vec::new(),
                 output: Vec::new(),
-                unread_bytes: 0,
+                budget: parts.budget.clone(),
             })
         }))
     }
@@ -737,8 +739,14 @@ async fn measure(shell: Shell, meter: Meter) {
     let mut seconds = interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
-        let measured: Measured = meter.measure();
-        shell.core().tell_store(Payload::Measured(measured));
+        let mut measured: Measured = meter.measure();
+        let mut core = shell.core();
+        measured.buffers = Buffers {
+            bytes: core.budget.used() as u64,
+            clients_cut: core.budget.clients_cut(),
+            refused: core.budget.refused(),
+        };
+        core.tell_store(Payload::Measured(measured));
     }
 }
 

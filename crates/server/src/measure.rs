@@ -30,6 +30,7 @@ impl Meter {
             resident_bytes,
             cpu_us: cpu_time().as_micros() as u64,
             log_lines_dropped: output::log_lines_dropped(),
+            ..Measured::default()
         }
     }
 }

@@ -12,10 +12,14 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use crate::{clock::Clock, message::Message, store::Store};
+use crate::{clock::Clock, message::Message, outcome::PIECE_BYTES, store::Store};
 
 /// Bytes of replies that wait for one peer from which on what it forwards is refused as busy.
-const REPLIES_BYTES_MAX: usize = 256 << 20;
+const REPLIES_BYTES_MAX: usize = 128 << 20;
+/// Bytes from which on what it forwards is answered in small pieces, so that more of it waits at its own node.
+const REPLIES_BYTES_MANY: usize = 16 << 20;
+/// Such a piece.
+const SMALL_PIECE_BYTES: usize = 64 << 10;
 
 /// A piece of the replies to a parcel.
 #[derive(Debug)]
@@ -62,6 +66,15 @@ impl Backlog {
     /// So much waits that the peer is to ask for nothing more.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes > REPLIES_BYTES_MAX
+    }
+
+    /// Bytes of replies beyond which what the peer forwards is put off.
+    pub(crate) fn piece_bytes(&self) -> usize {
+        if self.bytes > REPLIES_BYTES_MANY {
+            SMALL_PIECE_BYTES
+        } else {
+            PIECE_BYTES
+        }
     }
 
     /// Adds a piece of the replies to a parcel, of use until `deadline_ms`.

@@ -57,6 +57,9 @@ pub struct Config {
     pub password: Option<Password>,
     /// Allocated bytes past which writes that grow the store are refused; 0: no limit.
     pub memory_bytes_max: u64,
+    /// Bytes that clients may make this node hold besides stored data. The front ends count them; here replies of other
+    /// nodes may take up to half of it while they are gathered.
+    pub buffer_bytes_max: usize,
 }
 
 /// A secret that is neither printed nor compared in a time that tells of it.
@@ -108,6 +111,7 @@ impl Default for Config {
             resp: None,
             password: None,
             memory_bytes_max: 0,
+            buffer_bytes_max: 256 << 20,
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Version of the frame and of all messages in it. A peer of another version is refused by the birth record.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// Longest host name (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 /// Bytes before the messages of a frame.
@@ -104,10 +104,12 @@ pub struct Vitals {
     pub moves: u64,
     /// Shards in which its clock is known to differ from a peer's.
     pub behind: u64,
+    /// 1 if it has as much memory allocated as it may: primaries refuse writes that would grow it.
+    pub is_full: u64,
 }
 
 impl Vitals {
-    fn fields(&mut self) -> [&mut u64; 9] {
+    fn fields(&mut self) -> [&mut u64; 10] {
         [
             &mut self.keys_primary,
             &mut self.keys_held,
@@ -118,6 +120,7 @@ impl Vitals {
             &mut self.ops_per_second,
             &mut self.moves,
             &mut self.behind,
+            &mut self.is_full,
         ]
     }
 }

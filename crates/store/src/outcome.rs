@@ -29,7 +29,7 @@ pub(crate) const PIECE_BYTES: usize = 4 << 20;
 const REPLY_BYTES_MAX: usize = 68 << 20;
 
 /// What is said in place of replies that are too large.
-pub(crate) const TOO_LARGE: &str = "the replies are too large to be gathered: ask for fewer keys at once";
+pub(crate) const TOO_LARGE: &str = "the replies are too large to be gathered (max-buffers): ask for fewer keys at once";
 
 /// Gives the pieces in which `replies` travel to `each`, with whether another follows. A piece is of [`PIECE_BYTES`] at
 /// most, or a single reply; one that is too large to travel becomes an error.

@@ -133,9 +133,11 @@ impl Batch {
     }
 
     /// Puts off the requests from `index` on, whose replies would be too much at once: the batch ends before them until
-    /// [`Batch::resume`].
+    /// [`Batch::resume`]. Requests that were put off before stay behind them.
     pub fn hold_back(&mut self, index: usize) {
-        self.held = self.requests.split_off(index);
+        let mut held = self.requests.split_off(index);
+        held.append(&mut self.held);
+        self.held = held;
     }
 
     /// Has the requests that were held back for its requests, and no replies. False, and nothing done, if there are
@@ -260,6 +262,24 @@ mod tests {
         assert!(set.skip(4).is_empty());
         assert!(batch.request(1).iter().eq([&b"get"[..], b"k"]));
         assert_eq!(std::format!("{batch:?}"), "[[set, k, ], [get, k]]");
+    }
+
+    #[test]
+    fn requests_that_are_put_off_twice_keep_their_order() {
+        let mut batch = Batch::new();
+        for name in [b"a", b"b", b"c", b"d"] {
+            batch.push(&[name]);
+        }
+        batch.hold_back(2);
+        batch.hold_back(1);
+        let mut order = std::vec::Vec::new();
+        loop {
+            order.extend(batch.requests().map(|args| args[0].to_vec()));
+            if !batch.resume() {
+                break;
+            }
+        }
+        assert_eq!(order, [b"a", b"b", b"c", b"d"]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use node::{PeerTables, Tables};
 use store::ask::{NodeStatus, Status};
 
 use super::{Answer, Shared};
+use crate::budget::Budget;
 
 /// Upper bounds of the buckets, in microseconds.
 const BOUNDS_US: [u64; 14] = [
@@ -112,6 +113,7 @@ pub(super) async fn show(State(door): State<Shared>) -> Answer {
     let name = "salp_state_write_failures_total";
     text.family(name, "counter", "Writes of the state file that failed.");
     text.sample(name, &[], failures);
+    of_the_buffers(&mut text, &door.settings.budget);
     of_the_tables(&mut text, &status.tables);
     of_the_cluster(&mut text, &status);
     of_http(
@@ -176,6 +178,35 @@ fn of_this_node(text: &mut Text, status: &Status) {
         &[],
         seconds(status.clock_skew_ms.saturating_mul(1000)),
     );
+}
+
+fn of_the_buffers(text: &mut Text, budget: &Budget) {
+    text.gauge(
+        "salp_buffer_bytes",
+        "Bytes of requests and replies that are under way.",
+        budget.used() as u64,
+    );
+    text.gauge(
+        "salp_buffer_bytes_max",
+        "Bytes that these may be.",
+        budget.bytes_max() as u64,
+    );
+    let counted = [
+        (
+            "salp_clients_cut_total",
+            "Clients that were cut because they did not read their replies.",
+            budget.clients_cut(),
+        ),
+        (
+            "salp_buffer_refusals_total",
+            "Requests that were refused because the buffers were full.",
+            budget.refused(),
+        ),
+    ];
+    for (name, help, value) in counted {
+        text.family(name, "counter", help);
+        text.sample(name, &[], value);
+    }
 }
 
 fn of_the_tables(text: &mut Text, tables: &Tables) {

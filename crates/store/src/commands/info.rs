@@ -96,6 +96,11 @@ fn memory(store: &Store, _: &Session, out: &mut String) {
         line(out, format_args!("{name}_human:{}", human(bytes)));
     }
     line(out, format_args!("maxmemory_policy:noeviction"));
+    let buffers = store.measured.buffers;
+    number(out, "buffers", buffers.bytes);
+    number(out, "max_buffers", store.config.buffer_bytes_max as u64);
+    number(out, "client_output_buffer_limit_disconnections", buffers.clients_cut);
+    number(out, "buffers_refused_requests", buffers.refused);
 }
 
 /// Bytes as Redis writes them for people: two decimals, cut off, and a unit.

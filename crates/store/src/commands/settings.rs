@@ -14,17 +14,20 @@ use crate::{config::Config, visit::Visit};
 /// The one setting that can be changed.
 const MEMORY_MAX: &str = "maxmemory";
 
-fn settings(config: &Config) -> [(&'static str, String); 14] {
+fn settings(config: &Config) -> [(&'static str, String); 17] {
     let port = config.resp.as_ref().map_or(0, |(_, port)| *port);
     [
         // Nothing is written to disk, and a client that never speaks is not let go.
         ("appendonly", "no".into()),
         ("save", String::new()),
         ("timeout", "0".into()),
+        ("client-output-buffer-limit", output_limit(config)),
+        ("client-query-buffer-limit", (config.buffer_bytes_max / 2).to_string()),
         ("cluster-enabled", "yes".into()),
         ("cluster-require-full-coverage", "no".into()),
         ("databases", config.keyspaces.len().to_string()),
         (MEMORY_MAX, config.memory_bytes_max.to_string()),
+        ("maxmemory-clients", config.buffer_bytes_max.to_string()),
         ("maxmemory-policy", "noeviction".into()),
         (
             "min-replicas-to-write",
@@ -36,6 +39,12 @@ fn settings(config: &Config) -> [(&'static str, String); 14] {
         ("slowlog-log-slower-than", "-1".into()),
         ("slowlog-max-len", "0".into()),
     ]
+}
+
+/// Half of the buffers are a client's share, for replies as for requests. There is no lower limit for some seconds, and
+/// none for replicas, which are no clients here.
+fn output_limit(config: &Config) -> String {
+    format!("normal {} 0 0 slave 0 0 0 pubsub 0 0 0", config.buffer_bytes_max / 2)
 }
 
 /// `CONFIG GET pattern …`

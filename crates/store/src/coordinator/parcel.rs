@@ -12,7 +12,6 @@ use wire::{
     request::{Args, Batch},
 };
 
-use super::GATHER_BYTES_MAX;
 use crate::{
     ask::Session,
     command,
@@ -146,10 +145,11 @@ impl Store {
             self.sent.insert(token, sent);
             return false;
         }
+        let room = self.gather_room(sent.run, replies);
         let Some(run) = self.runs.get(sent.run) else {
             return true;
         };
-        let all = gather(run, sent.slots.drain(..count).map(|(slot, _)| slot), replies);
+        let all = gather(run, sent.slots.drain(..count).map(|(slot, _)| slot), replies, room);
         if follows {
             self.sent.insert(token, sent);
             return true;
@@ -341,20 +341,21 @@ pub(super) fn put_into_parcel(run: &mut Run, peer: usize, args: Args<'_>, place:
     parcel.reads_only &= read;
 }
 
-/// Puts replies into places of a run; false if they are more than it may gather. Then as many of them are errors as
-/// must be, and the small ones, which those of writes are, stay what they are.
-pub(super) fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, replies: &Replies) -> bool {
+/// Puts replies into places of a run; false if they have more bytes than `room`. Then as many of them are errors as must
+/// be, and the small ones, which those of writes are, stay what they are.
+pub(super) fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, replies: &Replies, room: usize) -> bool {
     let gathered = &mut run.ask.batch.replies;
-    if gathered.data_len() + replies.data_len() <= GATHER_BYTES_MAX {
+    if replies.data_len() <= room {
         gathered.fill_each(slots, replies);
         return true;
     }
+    let bytes_max = gathered.data_len() + room;
     let mut tokens = replies.tokens();
     for slot in slots {
         let mut reply = Replies::new();
         reply.append_value(&mut tokens);
         let is_small = reply.data_len() <= TOO_LARGE.len();
-        if gathered.data_len() + reply.data_len() > GATHER_BYTES_MAX && !is_small {
+        if gathered.data_len() + reply.data_len() > bytes_max && !is_small {
             reply.clear();
             reply.error(ErrorKind::Oom, TOO_LARGE);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use store::{
-    ask::{Measured, Payload, Session},
+    ask::{Buffers, Measured, Payload, Session},
     config::{Config, Keyspace, Password},
     quorum::Level,
 };
@@ -65,6 +65,11 @@ impl Stage {
                 resident_bytes: memory_bytes * 2,
                 cpu_us: 1_500_000,
                 log_lines_dropped: 7,
+                buffers: Buffers {
+                    bytes: 4096,
+                    clients_cut: 2,
+                    refused: 3,
+                },
             };
             nodes.tell(Payload::Measured(measured));
         }
