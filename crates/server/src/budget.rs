@@ -9,8 +9,9 @@
 //!
 //! - A connection or request has one [`Claim`] and sets it to what it holds whenever it is about to wait. What is done
 //!   without waiting costs no claim.
-//! - A claim of up to [`SMALL_BYTES`] is always granted. One of up to [`MEDIUM_BYTES`] is granted within the whole
-//!   budget, a larger one within half of it. So clients that hold much leave room for those that hold little.
+//! - A claim of up to [`SMALL_BYTES`] is always granted. One of up to [`MEDIUM_BYTES`] is granted within five eighths of
+//!   the budget, a larger one within three. So clients that hold much leave room for those that hold little, and what
+//!   is left is for replies that the store gathers, and for copies.
 //! - A claim is at most [`Budget::share_max`].
 //! - Requests of more than [`LARGE_BYTES`], of which peers and replicas get copies, take turns: [`Budget::turn`].
 //! - A claim gives its bytes back when it is dropped, so the budget is at 0 once every connection is closed.
@@ -24,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use store::config::share_max;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
@@ -31,7 +33,7 @@ use tokio::{
 
 /// A connection may always hold so much.
 pub(crate) const SMALL_BYTES: usize = 32 << 10;
-/// A connection may hold so much as long as the budget has room at all.
+/// What a connection may hold beyond the share of those that hold more.
 const MEDIUM_BYTES: usize = 1 << 20;
 /// Requests of more bytes than these take turns.
 pub(crate) const LARGE_BYTES: usize = 1 << 20;
@@ -124,7 +126,7 @@ impl Budget {
 
     /// Room is scarce: what is held without need is to be given back.
     pub(crate) fn is_scarce(&self) -> bool {
-        self.waiting.load(Relaxed) > 0 || self.used() > self.bytes_max / 2 - MEDIUM_BYTES
+        self.waiting.load(Relaxed) > 0 || self.used() > self.share_max() - MEDIUM_BYTES
     }
 
     /// A claim of nothing yet.
@@ -149,16 +151,11 @@ impl Budget {
         if bytes <= SMALL_BYTES {
             usize::MAX
         } else if bytes <= MEDIUM_BYTES {
-            self.bytes_max
+            self.bytes_max / 8 * 5
         } else {
-            self.bytes_max / 2
+            self.share_max()
         }
     }
-}
-
-/// The most that one connection may hold of a budget of `bytes_max`.
-pub(crate) const fn share_max(bytes_max: usize) -> usize {
-    bytes_max / 2
 }
 
 /// What one connection or request holds. Its bytes are given back when it is dropped.
@@ -291,7 +288,7 @@ mod tests {
         let budget = Budget::new(64 * MIB);
         let mut claim = budget.claim();
         assert!(claim.set(MIB));
-        assert!(!claim.set(32 * MIB + 1), "it is more than a share");
+        assert!(!claim.set(24 * MIB + 1), "it is more than a share");
         assert_eq!((budget.used(), claim.bytes()), (MIB, MIB));
     }
 
@@ -299,12 +296,12 @@ mod tests {
     fn large_claims_leave_room_for_small_ones() {
         let budget = Budget::new(64 * MIB);
         let mut large: Vec<Claim> = (0..4).map(|_| budget.claim()).collect();
-        let granted: Vec<bool> = large.iter_mut().map(|claim| claim.set(12 * MIB)).collect();
+        let granted: Vec<bool> = large.iter_mut().map(|claim| claim.set(10 * MIB)).collect();
         assert_eq!(granted, [true, true, false, false]);
         let mut medium: Vec<Claim> = (0..60).map(|_| budget.claim()).collect();
         let granted = medium.iter_mut().filter_map(|claim| claim.set(MIB).then_some(()));
-        assert_eq!(granted.count(), 40, "they share what is left");
-        assert_eq!(budget.used(), 64 * MIB);
+        assert_eq!(granted.count(), 20, "they share what is left");
+        assert_eq!(budget.used(), 40 * MIB);
         let mut small = budget.claim();
         assert!(small.set(SMALL_BYTES), "what is small is always granted");
         assert!(!small.set(SMALL_BYTES + 1));
@@ -314,26 +311,26 @@ mod tests {
     async fn a_claim_waits_for_room_and_not_for_ever() {
         let budget = Budget::with_patience(64 * MIB, Duration::from_millis(5));
         let mut holder = budget.claim();
-        assert!(holder.set(30 * MIB) && !budget.is_scarce());
+        assert!(holder.set(20 * MIB) && !budget.is_scarce());
         let mut refused = budget.claim();
-        assert!(!refused.await_room(20 * MIB).await);
+        assert!(!refused.await_room(10 * MIB).await);
         let mut never = budget.claim();
-        assert!(!never.await_room(33 * MIB).await, "more than a share never fits");
-        assert_eq!(budget.used(), 30 * MIB);
+        assert!(!never.await_room(25 * MIB).await, "more than a share never fits");
+        assert_eq!(budget.used(), 20 * MIB);
     }
 
     #[tokio::test]
     async fn a_claim_that_waits_is_granted_what_is_given_back() {
         let budget = Budget::new(64 * MIB);
         let (mut holder, mut waits) = (budget.claim(), budget.claim());
-        assert!(holder.set(30 * MIB));
-        let task = tokio::spawn(async move { waits.await_room(20 * MIB).await.then_some(waits) });
+        assert!(holder.set(20 * MIB));
+        let task = tokio::spawn(async move { waits.await_room(10 * MIB).await.then_some(waits) });
         while !budget.is_scarce() {
             tokio::task::yield_now().await;
         }
         drop(holder);
         let granted = task.await.unwrap().expect("there is room now");
-        assert_eq!((granted.bytes(), budget.used()), (20 * MIB, 20 * MIB));
+        assert_eq!((granted.bytes(), budget.used()), (10 * MIB, 10 * MIB));
         assert!(!budget.is_scarce());
     }
 
@@ -353,9 +350,9 @@ mod tests {
     async fn a_wait_that_is_given_up_is_not_counted() {
         let budget = Budget::new(64 * MIB);
         let mut holder = budget.claim();
-        assert!(holder.set(30 * MIB));
+        assert!(holder.set(20 * MIB));
         let mut gives_up = budget.claim();
-        assert!(timeout(Duration::from_millis(1), gives_up.await_room(20 * MIB)).await.is_err());
-        assert_eq!((budget.waiting.load(Relaxed), budget.used()), (0, 30 * MIB));
+        assert!(timeout(Duration::from_millis(1), gives_up.await_room(10 * MIB)).await.is_err());
+        assert_eq!((budget.waiting.load(Relaxed), budget.used()), (0, 20 * MIB));
     }
 }

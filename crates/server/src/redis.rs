@@ -420,7 +420,12 @@ impl Connection {
         if since.elapsed() > UNREAD_TIME_MAX && self.claim.budget().is_scarce() {
             return false;
         }
-        self.claim.await_room(wanted).await
+        let has_room = self.claim.await_room(wanted).await;
+        if has_room && self.ahead.bytes == 0 {
+            // Memory that grows by doubling would be had twice for a moment.
+            self.reading.buffer.reserve_exact(self.missing);
+        }
+        has_room
     }
 
     /// Lets the client go because there is no room for what it sends.
@@ -632,8 +637,9 @@ impl Connection {
             core.clear_output();
             return Ok(Vec::new());
         }
-        let mut unsent = mem::take(&mut core.output);
-        unsent.drain(..written);
+        // Of its own size, which the shared buffer may be far beyond.
+        let unsent = core.output[written..].to_vec();
+        core.clear_output();
         Ok(unsent)
     }
 

@@ -57,9 +57,14 @@ pub struct Config {
     pub password: Option<Password>,
     /// Allocated bytes past which writes that grow the store are refused; 0: no limit.
     pub memory_bytes_max: u64,
-    /// Bytes that clients may make this node hold besides stored data. The front ends count them; here replies of other
-    /// nodes may take up to half of it while they are gathered.
+    /// Bytes that clients may make this node hold besides stored data. The front ends count them; replies of other nodes
+    /// take a part of it while they are gathered here.
     pub buffer_bytes_max: usize,
+}
+
+/// The share that one client may have of buffers of `bytes_max`, and that all clients with much may have together.
+pub const fn share_max(bytes_max: usize) -> usize {
+    bytes_max / 8 * 3
 }
 
 /// A secret that is neither printed nor compared in a time that tells of it.

@@ -45,6 +45,8 @@ pub(crate) const HOPS_MAX: u8 = 3;
 
 /// Emptied batches kept for what peers forward; a further one is dropped.
 const SPARES_MAX: usize = 64;
+/// Capacity for deltas that is kept: one large value does not pin its size.
+const DELTA_KEPT_BYTES_MAX: usize = 1 << 20;
 /// Replies of a peer of more bytes than these are gathered only if there is room for them among those of all runs.
 const GATHER_SMALL_BYTES: usize = 64 << 10;
 
@@ -373,6 +375,8 @@ impl Store {
         });
         if !self.delta.is_empty() {
             self.send_delta(shard, targets);
+            self.delta.clear();
+            self.delta.shrink_to(DELTA_KEPT_BYTES_MAX);
             run.wrote(mark, level, targets, self.silent);
         }
     }
@@ -693,10 +697,10 @@ impl Store {
         );
     }
 
-    /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather,
-    /// and that all of them may.
+    /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather. A
+    /// value of any size fits, and its client's share has room for that.
     pub(crate) fn gather_bytes_max(&self) -> usize {
-        self.config.buffer_bytes_max / 2
+        self.config.buffer_bytes_max / 16 * 5
     }
 
     /// Bytes of replies that run `id` may gather now, which `replies` are for.
@@ -708,7 +712,11 @@ impl Store {
             return of_run;
         }
         let all: usize = self.runs.iter().map(|run| run.ask.batch.replies.data_len()).sum();
-        if all == own { of_run } else { bytes_max.saturating_sub(all) }
+        if all == own {
+            of_run
+        } else {
+            (self.config.buffer_bytes_max / 4).saturating_sub(all)
+        }
     }
 
     /// Memory is measured once a second: what clients bring meanwhile counts as kept.

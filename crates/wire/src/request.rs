@@ -27,7 +27,7 @@ pub const BUFFER_BYTES_MAX: usize = u32::MAX as usize;
 
 /// Capacity that [`Batch::clear`] keeps in the buffer. One large value must not pin its size for
 /// ever.
-pub const KEPT_BYTES_MAX: usize = 1 << 20;
+pub const KEPT_BYTES_MAX: usize = 128 << 10;
 
 /// A range of bytes in [`Batch::buffer`].
 #[derive(Clone, Copy)]

@@ -9,7 +9,10 @@ use alloc::{
 use wire::reply::ErrorKind;
 
 use super::{glob, number::integer};
-use crate::{config::Config, visit::Visit};
+use crate::{
+    config::{Config, share_max},
+    visit::Visit,
+};
 
 /// The one setting that can be changed.
 const MEMORY_MAX: &str = "maxmemory";
@@ -22,7 +25,7 @@ fn settings(config: &Config) -> [(&'static str, String); 17] {
         ("save", String::new()),
         ("timeout", "0".into()),
         ("client-output-buffer-limit", output_limit(config)),
-        ("client-query-buffer-limit", (config.buffer_bytes_max / 2).to_string()),
+        ("client-query-buffer-limit", share_max(config.buffer_bytes_max).to_string()),
         ("cluster-enabled", "yes".into()),
         ("cluster-require-full-coverage", "no".into()),
         ("databases", config.keyspaces.len().to_string()),
@@ -41,10 +44,11 @@ fn settings(config: &Config) -> [(&'static str, String); 17] {
     ]
 }
 
-/// Half of the buffers are a client's share, for replies as for requests. There is no lower limit for some seconds, and
+/// A client has one share of the buffers, for replies as for requests. There is no lower limit for some seconds, and
 /// none for replicas, which are no clients here.
 fn output_limit(config: &Config) -> String {
-    format!("normal {} 0 0 slave 0 0 0 pubsub 0 0 0", config.buffer_bytes_max / 2)
+    let share = share_max(config.buffer_bytes_max);
+    format!("normal {share} 0 0 slave 0 0 0 pubsub 0 0 0")
 }
 
 /// `CONFIG GET pattern …`
