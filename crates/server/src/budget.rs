@@ -352,7 +352,11 @@ mod tests {
         let mut holder = budget.claim();
         assert!(holder.set(20 * MIB));
         let mut gives_up = budget.claim();
-        assert!(timeout(Duration::from_millis(1), gives_up.await_room(10 * MIB)).await.is_err());
+        assert!(
+            timeout(Duration::from_millis(1), gives_up.await_room(10 * MIB))
+                .await
+                .is_err()
+        );
         assert_eq!((budget.waiting.load(Relaxed), budget.used()), (0, 20 * MIB));
     }
 }

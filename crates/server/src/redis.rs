@@ -9,7 +9,8 @@
 //! - A client may write all of a pipeline before it reads. While replies wait for it, its requests are read ahead as far
 //!   as there is room. What comes beyond is read and dropped, so that the client gets to reading; it then finds the
 //!   replies to all that was executed, an error, and the end of the connection.
-//! - Of a pipeline, as many requests are executed in one go as have replies of about [`GO_BYTES`], by those before.
+//! - Of a pipeline, as many requests are executed in one go as have replies of about [`GO_BYTES`], by those before; one
+//!   by one if there is no room for that.
 //! - An idle connection holds no buffer. Batches and the output buffer are shared by all.
 //! - What is read in one go is bounded, so no connection holds up the others.
 //! - When the node ends, each connection is closed between two requests, and no reply is lost with it: see
@@ -57,8 +58,9 @@ const READ_BYTES_MAX: usize = 32 << 10;
 const LARGE_READ_BYTES_MAX: usize = 256 << 10;
 /// Bytes of replies that the requests executed in one go are to have.
 const GO_BYTES: usize = 4 << 20;
-/// Requests in one go as long as nothing is known of their replies, and the fewest.
+/// Requests in one go as long as nothing is known of their replies.
 const GO_FIRST: usize = 64;
+/// The fewest, if there is room.
 const GO_MIN: usize = 16;
 /// A connection that is closed because of what its client sent is read for so long, so that the reason reaches a client
 /// that is still writing.
@@ -274,29 +276,30 @@ impl Ahead {
 }
 
 /// How large the replies of a client are, as far as is known.
+#[derive(Default)]
 struct Goes {
-    /// Requests that are executed in one go.
-    requests: usize,
-    /// Bytes of replies of the last go.
-    reply_bytes: usize,
-}
-
-impl Default for Goes {
-    fn default() -> Self {
-        Self {
-            requests: GO_FIRST,
-            reply_bytes: 0,
-        }
-    }
+    /// Bytes of a reply in the last go; `None` before the first.
+    usual: Option<usize>,
 }
 
 impl Goes {
     /// So many requests had replies of so many bytes.
     #[inline]
     fn note(&mut self, requests: usize, reply_bytes: usize) {
-        self.reply_bytes = reply_bytes;
-        let usual = reply_bytes / requests.max(1);
-        self.requests = (GO_BYTES / usual.max(1)).max(GO_MIN);
+        self.usual = Some(reply_bytes / requests.max(1));
+    }
+
+    /// How many of so many requests are executed in one go, and what their replies will take.
+    #[inline]
+    fn next(&self, requests: usize) -> (usize, usize) {
+        match self.usual {
+            Some(usual) => {
+                let go = requests.min((GO_BYTES / usual.max(1)).max(GO_MIN));
+                (go, go * usual)
+            }
+            None if requests <= GO_MIN => (requests, 0),
+            None => (requests.min(GO_FIRST), 2 * GO_BYTES),
+        }
     }
 }
 
@@ -394,6 +397,19 @@ impl Connection {
 
     // Room
 
+    /// What it will hold with replies of so many bytes. More than a share is expected of nobody.
+    fn expected(&self, under_way: usize, reply_bytes: usize) -> usize {
+        (under_way + self.held() + reply_bytes)
+            .min(self.claim.budget().share_max())
+            .max(self.claim.bytes())
+    }
+
+    /// Whether there is room for replies of so many bytes.
+    fn expect(&mut self, under_way: usize, reply_bytes: usize) -> bool {
+        let expected = self.expected(under_way, reply_bytes);
+        self.claim.set(expected)
+    }
+
     /// What it holds besides a batch under way.
     fn held(&self) -> usize {
         self.reading.buffer.len() + self.ahead.bytes
@@ -434,7 +450,10 @@ impl Connection {
         self.claim.set(0);
         self.claim.budget().count_refused();
         if limit::NO_ROOM.allows() {
-            tracing::warn!(client = self.id(), "a Redis client was refused: the buffers are full (max-buffers)");
+            tracing::warn!(
+                client = self.id(),
+                "a Redis client was refused: the buffers are full (max-buffers)"
+            );
         }
         let mut replies = Replies::new();
         replies.error(ErrorKind::Oom, NO_ROOM);
@@ -561,16 +580,17 @@ impl Connection {
             None
         };
         loop {
-            // Replies as large as those before are waited for with room for them.
-            let expected = under_way + self.held() + self.goes.reply_bytes;
-            if self.goes.reply_bytes > SMALL_BYTES
-                && expected > self.claim.bytes()
-                && !self.claim.await_room(expected.min(budget.share_max())).await
-            {
-                return self.refuse_batch(ask).await;
+            let (mut go, reply_bytes) = self.goes.next(ask.batch.len());
+            if reply_bytes > SMALL_BYTES && !self.expect(under_way, reply_bytes) {
+                // There is no room for so much: one by one.
+                go = 1;
+                let usual = self.goes.usual.unwrap_or(0);
+                if usual > SMALL_BYTES && !self.claim.await_room(self.expected(under_way, usual)).await {
+                    return self.refuse_batch(ask).await;
+                }
             }
-            if ask.batch.len() > self.goes.requests {
-                ask.batch.hold_back(self.goes.requests);
+            if ask.batch.len() > go {
+                ask.batch.hold_back(go);
             }
             let requests = ask.batch.len();
             let id = ask.session.id;
@@ -689,7 +709,11 @@ impl Connection {
         self.claim.budget().count_cut();
         if limit::UNREAD.allows() {
             let address = self.stream.peer_addr().ok().map(tracing::field::display);
-            tracing::warn!(address, bytes, "a Redis client was cut: it does not read its replies (max-buffers)");
+            tracing::warn!(
+                address,
+                bytes,
+                "a Redis client was cut: it does not read its replies (max-buffers)"
+            );
         }
         io::Error::other("the client does not read its replies")
     }

@@ -44,7 +44,9 @@ async fn http(node: &Node, request: &[u8]) -> String {
 async fn figure(node: &Node, name: &str) -> u64 {
     let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let answer = http(node, request).await;
-    let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = answer
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap().parse().unwrap()
 }
 
@@ -71,7 +73,11 @@ async fn a_large_request_without_its_end_makes_way_for_another() {
         whole.reply().await
     };
     let asks = async {
-        small.stream.write_all(&request(&[b"SET", b"small", b"v"])).await.unwrap();
+        small
+            .stream
+            .write_all(&request(&[b"SET", b"small", b"v"]))
+            .await
+            .unwrap();
         small.reply().await
     };
     let (written, asked, refused) = tokio::join!(writes, asks, half.reply());
@@ -80,7 +86,10 @@ async fn a_large_request_without_its_end_makes_way_for_another() {
     let Some(Value::Error(text)) = refused else {
         panic!("the half request got {refused:?}");
     };
-    assert!(text.starts_with("OOM the buffers of this node are full (max-buffers)"), "{text}");
+    assert!(
+        text.starts_with("OOM the buffers of this node are full (max-buffers)"),
+        "{text}"
+    );
     assert_eq!(figure(&node, "salp_buffer_refusals_total").await, 1);
     drop((half, whole, small));
     check_that_all_is_given_back(&node).await;

@@ -68,5 +68,9 @@ fn batches_share_the_room_for_replies_of_other_nodes_and_small_replies_pass() {
     net.resume("c");
     let replies = net.wait("a", waits, 10_000).replace(&value, "V");
     assert!(replies.starts_with("V | V | V | "), "{replies}");
-    assert_eq!(net.ask_all("a", &three).replace(&value, "V"), "V | V | V", "there is room again");
+    assert_eq!(
+        net.ask_all("a", &three).replace(&value, "V"),
+        "V | V | V",
+        "there is room again"
+    );
 }

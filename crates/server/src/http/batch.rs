@@ -392,9 +392,15 @@ mod tests {
     fn too_many_operations_are_refused_where_they_begin() {
         let list = |count| format!("[{}", vec![r#"{"op":"get","key":"a"}"#; count].join(","));
         let all = list(OPERATIONS_MAX) + "]";
-        assert_eq!(serde_json::from_str::<Operations<'_>>(&all).unwrap().0.len(), OPERATIONS_MAX);
+        assert_eq!(
+            serde_json::from_str::<Operations<'_>>(&all).unwrap().0.len(),
+            OPERATIONS_MAX
+        );
         // What follows is not looked at.
         let error = serde_json::from_str::<Operations<'_>>(&(list(OPERATIONS_MAX + 1) + ", no JSON")).unwrap_err();
-        assert!(error.to_string().starts_with("a batch has at most 1000 operations"), "{error}");
+        assert!(
+            error.to_string().starts_with("a batch has at most 1000 operations"),
+            "{error}"
+        );
     }
 }

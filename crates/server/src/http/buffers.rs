@@ -174,12 +174,19 @@ async fn watch(seat: Arc<Seat>, budget: Arc<Budget>, taken: Weak<AtomicUsize>, b
         let Some(taken) = taken.upgrade().map(|taken| taken.load(Ordering::Relaxed)) else {
             return;
         };
-        still = if taken == before { still + STILL_TIME_MAX } else { Duration::ZERO };
+        still = if taken == before {
+            still + STILL_TIME_MAX
+        } else {
+            Duration::ZERO
+        };
         before = taken;
         if still >= UNREAD_TIME_MAX || !still.is_zero() && budget.is_scarce() {
             budget.count_cut();
             if limit::UNREAD.allows() {
-                tracing::warn!(bytes, "an HTTP client was cut: it does not read its response (max-buffers)");
+                tracing::warn!(
+                    bytes,
+                    "an HTTP client was cut: it does not read its response (max-buffers)"
+                );
             }
             return seat.leave();
         }

@@ -25,7 +25,10 @@ fn settings(config: &Config) -> [(&'static str, String); 17] {
         ("save", String::new()),
         ("timeout", "0".into()),
         ("client-output-buffer-limit", output_limit(config)),
-        ("client-query-buffer-limit", share_max(config.buffer_bytes_max).to_string()),
+        (
+            "client-query-buffer-limit",
+            share_max(config.buffer_bytes_max).to_string(),
+        ),
         ("cluster-enabled", "yes".into()),
         ("cluster-require-full-coverage", "no".into()),
         ("databases", config.keyspaces.len().to_string()),
