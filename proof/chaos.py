@@ -26,6 +26,7 @@ from proof.run import GATE_KINDS, Run
 from proof.scenarios.alone import alone
 from proof.scenarios.bad_input import bad_input
 from proof.scenarios.beam import beam
+from proof.scenarios.buffers import buffers
 from proof.scenarios.cut import cut
 from proof.scenarios.facade import facade
 from proof.scenarios.hang_up import hang_up
@@ -65,6 +66,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "mesh": mesh,
     "bad-input": bad_input,
     "cases": all_cases,
+    "buffers": buffers,
     "partitions": partitions,
     "heal-append": heal_append,
     "heal-window": heal_window,

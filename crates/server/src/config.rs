@@ -114,6 +114,7 @@ pub(crate) struct Config {
     pub(crate) facades: Vec<Face>,
     /// 0: no limit.
     pub(crate) memory_bytes_max: u64,
+    pub(crate) buffer_bytes_max: usize,
     pub(crate) value_bytes_max: usize,
     pub(crate) clients_max: usize,
     pub(crate) write_timeout: Duration,
@@ -172,6 +173,7 @@ impl Config {
             keyspaces: read.keyspaces(replicas)?,
             facades: read.facades()?,
             memory_bytes_max: read.one("max-memory", value::size)?,
+            buffer_bytes_max: read.one("max-buffers", value::buffer_size)?,
             value_bytes_max: read.one("max-value", value::value_size)?,
             clients_max: read.one("max-clients", |text| value::number(text, 1, 1_000_000))?,
             write_timeout: read.one("write-timeout", |text| value::time(text, Duration::from_millis(10)))?,
@@ -221,6 +223,10 @@ impl Config {
         if self.write_timeout > self.request_timeout {
             let mend = "make it shorter than --request-timeout";
             return Err(read.error("write-timeout", "is longer than a request may take", mend));
+        }
+        if self.buffer_bytes_max / 4 < self.value_bytes_max {
+            let mend = "make it larger, or --max-value smaller";
+            return Err(read.error("max-buffers", "is less than four times --max-value", mend));
         }
         if read.switch("insecure")? {
             return Ok(());
@@ -286,6 +292,7 @@ impl Config {
             value_bytes_max: self.value_bytes_max,
             password: self.resp_password.clone(),
             memory_bytes_max: self.memory_bytes_max,
+            buffer_bytes_max: self.buffer_bytes_max,
             resp: resp.map(|address| (address.ip().to_canonical().to_string(), address.port())),
             ..store::config::Config::default()
         }

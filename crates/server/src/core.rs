@@ -30,7 +30,7 @@ use std::{
 use bytes::Bytes;
 use node::{Address, Atom, ConnectionId, Context, Effect, Event, Input, Memory, Message, Node, Pid, Term};
 use store::{
-    ask::{Ask, Measured, Payload, Session, Status},
+    ask::{Ask, Buffers, Measured, Payload, Session, Status},
     facade::{self, Face},
     store::Store,
     tally::Tally,
@@ -43,6 +43,7 @@ use wire::request::Batch;
 
 use crate::{
     bell::Bell,
+    budget::Budget,
     busy_wait::BusyWait,
     clock::Clock,
     departure::{Departure, Stage},
@@ -148,8 +149,8 @@ pub(crate) struct Core {
     batches: Vec<Batch>,
     /// Where replies are encoded.
     pub(crate) output: Vec<u8>,
-    /// Encoded replies that wait for slow readers, all connections together.
-    pub(crate) unread_bytes: usize,
+    /// What clients may make this node hold.
+    pub(crate) budget: Arc<Budget>,
     /// What the store is to be told with the next batch.
     pub(crate) tally: Tally,
     /// By number of a Redis client: rung to close its connection.
@@ -176,6 +177,7 @@ pub(crate) struct Parts {
     pub(crate) remember: watch::Sender<Memory>,
     pub(crate) state_file: Option<PathBuf>,
     pub(crate) departure: Departure,
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl Core {
@@ -236,7 +238,7 @@ impl Core {
                 busy_wait: Rc::default(),
                 batches: Vec::new(),
                 output: Vec::new(),
-                unread_bytes: 0,
+                budget: parts.budget.clone(),
                 tally: Tally::default(),
                 kills: HashMap::new(),
             })
@@ -749,9 +751,14 @@ async fn measure(shell: Shell, meter: Meter) {
     let mut seconds = interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
-        let measured: Measured = meter.measure();
+        let mut measured: Measured = meter.measure();
         let mut core = shell.core();
         core.tell_tally();
+        measured.buffers = Buffers {
+            bytes: core.budget.used() as u64,
+            clients_cut: core.budget.clients_cut(),
+            refused: core.budget.refused(),
+        };
         core.tell_store(Payload::Measured(measured));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listener → observe (time, count) → addressed (Host) → share (CORS) → admit (token, origin) → check (methods)
-//!          → remember (Idempotency-Key) → compress → a handler → Handle
+//!          → hold (buffers) → remember (Idempotency-Key) → compress → a handler → Handle
 //! ```
 //!
 //! - Handlers ask the store through [`Handle`] and decide nothing about data.
@@ -15,6 +15,7 @@
 mod address;
 mod answers;
 mod batch;
+mod buffers;
 mod cluster;
 mod cors;
 #[cfg(test)]
@@ -38,19 +39,16 @@ mod tests;
 use std::{
     pin::pin,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes},
     extract::Request,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use store::{ask::Status, config::Password, quorum::Level};
 use tokio::{net::TcpListener, sync::watch};
 use wire::{
@@ -66,12 +64,10 @@ use metrics::Timings;
 use problem::Problem;
 
 use crate::{
+    budget::Budget,
     departure::{Departure, FrontEnd, Stage},
     handle::Handle,
 };
-
-/// Time in which a body has to arrive whole.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Settings of the door.
 #[derive(Clone, Debug)]
@@ -92,6 +88,8 @@ pub(crate) struct Settings {
     pub(crate) connections_max: usize,
     /// Counts writes of the state file that failed.
     pub(crate) state_failures: Arc<AtomicU64>,
+    /// What clients may make this node hold.
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// What all handlers share.
@@ -156,6 +154,7 @@ fn router(door: &Shared) -> Router {
         .fallback(unknown_route)
         .layer(from_fn(gzip::compress))
         .layer(from_fn_with_state(door.clone(), answers::remember))
+        .layer(from_fn_with_state(door.clone(), buffers::hold))
         .layer(from_fn(methods::check))
         .layer(from_fn_with_state(door.clone(), guard::admit))
         .layer(from_fn_with_state(door.clone(), cors::share))
@@ -269,32 +268,6 @@ impl Door {
                 "a key has 1 to {bytes_max} bytes, this one has {}",
                 key.len()
             )))
-        }
-    }
-
-    /// The whole body, if it is not larger than a value may be.
-    async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-        let bytes_max = self.settings.value_bytes_max;
-        let length = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length: u64| length > bytes_max as u64) {
-            return Err(Problem::too_large(bytes_max));
-        }
-        let collected = Limited::new(body, bytes_max).collect();
-        match tokio::time::timeout(BODY_TIMEOUT, collected).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large(bytes_max)),
-            Ok(Err(error)) => Err(Problem::bad(format!("the body did not arrive whole: {error}"))),
-            Err(_) => {
-                let detail = format!("the body has to arrive within {} s", BODY_TIMEOUT.as_secs());
-                Err(Problem::refused(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "slow_body",
-                    "Body too slow",
-                    detail,
-                ))
-            }
         }
     }
 

@@ -74,6 +74,7 @@
 //! ```
 
 mod bell;
+mod budget;
 mod builder;
 mod busy_wait;
 pub mod cli;

@@ -31,6 +31,7 @@ impl Meter {
             cpu_us: cpu_time().as_micros() as u64,
             cpu_system_us: system_time_us(),
             log_lines_dropped: output::log_lines_dropped(),
+            ..Measured::default()
         }
     }
 }

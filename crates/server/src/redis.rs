@@ -4,15 +4,20 @@
 //! and writes all replies with one write; if the node answers at once, all of that happens without waking another task.
 //!
 //! - One batch of a connection is under way at a time.
-//! - A client may write all of a pipeline before it reads. While replies wait for it, its requests are read on into a
-//!   buffer of [`AHEAD_BYTES_MAX`]. What comes beyond is read and dropped, so that the client gets to reading; it then
-//!   finds the replies to all that was executed, an error, and the end of the connection.
+//! - Whatever a connection holds while it waits is in its [`Claim`] on the node's [`Budget`].
+//! - A large request is read only once there is room for all of it. A client that waits too long for that is refused.
+//! - A client may write all of a pipeline before it reads. While replies wait for it, its requests are read ahead as far
+//!   as there is room. What comes beyond is read and dropped, so that the client gets to reading; it then finds the
+//!   replies to all that was executed, an error, and the end of the connection.
+//! - Of a pipeline, as many requests are executed in one go as have replies of about [`GO_BYTES`], by those before; one
+//!   by one if there is no room for that.
 //! - An idle connection holds no buffer. Batches and the output buffer are shared by all.
 //! - What is read in one go is bounded, so no connection holds up the others.
 //! - When the node ends, each connection is closed between two requests, and no reply is lost with it: see
 //!   [`clients`](crate::clients).
 
 use std::{
+    collections::VecDeque,
     fmt,
     future::{Future, poll_fn},
     io, mem,
@@ -23,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use socket2::SockRef;
 use store::ask::Ask;
 use tokio::{
@@ -38,6 +43,7 @@ use wire::{
 };
 
 use crate::{
+    budget::{Budget, COPIES, Claim, LARGE_BYTES, NO_ROOM, SMALL_BYTES, STILL_TIME_MAX, UNREAD_TIME_MAX},
     clients::{Client, Clients, OVER_AFTER, QUIET, Then},
     core::Shell,
     departure::{Departure, FrontEnd, Stage},
@@ -50,18 +56,17 @@ use crate::{
 const READ_BYTES_MAX: usize = 32 << 10;
 /// Bytes read in one go of a request that is known to be large.
 const LARGE_READ_BYTES_MAX: usize = 256 << 10;
-/// Encoded replies that may wait for slow readers and what these have written ahead, all connections together; the
-/// connection past it is closed.
-const UNREAD_BYTES_MAX: usize = 1 << 30;
-/// Requests that a client may have written ahead while replies wait for it.
-const AHEAD_BYTES_MAX: usize = 128 << 20;
+/// Bytes of replies that the requests executed in one go are to have.
+const GO_BYTES: usize = 4 << 20;
+/// Requests in one go as long as nothing is known of their replies.
+const GO_FIRST: usize = 64;
+/// The fewest, if there is room.
+const GO_MIN: usize = 16;
 /// A connection that is closed because of what its client sent is read for so long, so that the reason reaches a client
 /// that is still writing.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
 /// The same for a client that is let go because the node ends.
 const LET_GO_TIME_MAX: Duration = Duration::from_millis(200);
-/// A client that reads nothing for so long is closed.
-const UNREAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// A client that must show a password and does not is closed after so long.
 const STRANGER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Wait before the next accept when the process has no file descriptors left.
@@ -74,6 +79,12 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     /// Clients must show a password.
     pub(crate) password: bool,
+}
+
+/// Bytes of the largest request: what is read in one go comes on top of it.
+pub(crate) fn request_bytes_max(budget: &Budget) -> usize {
+    let share = budget.share_max() - 2 * LARGE_READ_BYTES_MAX;
+    share.min(Limits::default().request_bytes_max)
 }
 
 /// Accepts clients until the node ends, and lets them go then. `front_end` lives as long as there may be one.
@@ -170,6 +181,9 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client
         reading: Batch::new(),
         missing: 0,
         ahead: Ahead::default(),
+        large_since: None,
+        goes: Goes::default(),
+        claim: shell.core().budget.claim(),
         protocol: Protocol::default(),
         mailbox: Rc::default(),
         client,
@@ -203,6 +217,11 @@ struct Connection {
     /// Bytes it still needs at least.
     missing: usize,
     ahead: Ahead,
+    /// Since when a large request is being read.
+    large_since: Option<Instant>,
+    goes: Goes,
+    /// What it holds while it waits.
+    claim: Claim,
     protocol: Protocol,
     mailbox: Rc<Mailbox>,
     client: Client,
@@ -217,12 +236,16 @@ enum Read {
     Nothing,
     /// The client has gone, or is let go.
     End,
+    /// The client stands still in the middle of a large request, and others wait for room.
+    Still,
 }
 
 /// What was read while replies waited for the client.
 #[derive(Default)]
 struct Ahead {
-    bytes: BytesMut,
+    /// Each of [`READ_BYTES_MAX`] at most, so that what was executed is freed.
+    pieces: VecDeque<Vec<u8>>,
+    bytes: usize,
     /// The client has ended its side.
     ended: bool,
     /// There was no room for all of it. What came since is dropped.
@@ -230,14 +253,60 @@ struct Ahead {
 }
 
 impl Ahead {
-    fn room(&self) -> usize {
-        AHEAD_BYTES_MAX - self.bytes.len()
+    /// Where to read to.
+    fn piece(&mut self) -> &mut Vec<u8> {
+        if self.pieces.back().is_none_or(|piece| piece.len() == piece.capacity()) {
+            self.pieces.push_back(Vec::with_capacity(READ_BYTES_MAX));
+        }
+        self.pieces.back_mut().expect("there is one now")
+    }
+
+    /// Takes the oldest bytes.
+    fn take(&mut self) -> Option<Vec<u8>> {
+        if self.bytes == 0 {
+            // A piece that nothing was read into.
+            self.pieces.clear();
+        }
+        let piece = self.pieces.pop_front()?;
+        self.bytes -= piece.len();
+        Some(piece)
     }
 
     /// Drops all of it, and what comes from now on.
     fn overflow(&mut self) {
-        self.overflowed = true;
-        self.bytes = BytesMut::new();
+        *self = Self {
+            ended: self.ended,
+            overflowed: true,
+            ..Self::default()
+        };
+    }
+}
+
+/// How large the replies of a client are, as far as is known.
+#[derive(Default)]
+struct Goes {
+    /// Bytes of a reply in the last go; `None` before the first.
+    usual: Option<usize>,
+}
+
+impl Goes {
+    /// So many requests had replies of so many bytes.
+    #[inline]
+    fn note(&mut self, requests: usize, reply_bytes: usize) {
+        self.usual = Some(reply_bytes / requests.max(1));
+    }
+
+    /// How many of so many requests are executed in one go, and what their replies will take.
+    #[inline]
+    fn next(&self, requests: usize) -> (usize, usize) {
+        match self.usual {
+            Some(usual) => {
+                let go = requests.min((GO_BYTES / usual.max(1)).max(GO_MIN));
+                (go, go * usual)
+            }
+            None if requests <= GO_MIN => (requests, 0),
+            None => (requests.min(GO_FIRST), 2 * GO_BYTES),
+        }
     }
 }
 
@@ -262,7 +331,15 @@ enum After {
 impl Connection {
     /// Serves the client until it or we end the connection.
     async fn run(&mut self) -> io::Result<()> {
-        while let Some(more_at_hand) = self.read().await? {
+        loop {
+            if !self.make_room().await {
+                return self.refuse_room().await;
+            }
+            let more_at_hand = match self.read().await? {
+                Read::Some { more_at_hand } => more_at_hand,
+                Read::Still => return self.refuse_room().await,
+                Read::End | Read::Nothing => break,
+            };
             loop {
                 match self.take().await? {
                     After::Close => return self.stream.shutdown().await,
@@ -271,7 +348,7 @@ impl Connection {
                     After::Parse => {}
                 }
             }
-            if self.client.is_over() && self.ahead.bytes.is_empty() {
+            if self.client.is_over() && self.ahead.bytes == 0 {
                 break;
             }
             if more_at_hand {
@@ -307,10 +384,10 @@ impl Connection {
         }
         let quit = self.execute().await?;
         if self.ahead.overflowed && !quit {
-            self.refuse(format_args!(
-                "more than {} MiB of requests were sent while replies waited to be read: those from here on were not executed",
-                AHEAD_BYTES_MAX >> 20
-            ))
+            self.refuse(
+                "more requests were sent while replies waited to be read than this node holds for a client (max-buffers): \
+                 those from here on were not executed",
+            )
             .await?;
             return Ok(After::Refuse);
         }
@@ -325,28 +402,111 @@ impl Connection {
         self.ask.as_ref().is_none_or(|ask| ask.session.authenticated)
     }
 
+    // Room
+
+    /// What it will hold with replies of so many bytes. More than a share is expected of nobody.
+    fn expected(&self, under_way: usize, reply_bytes: usize) -> usize {
+        (under_way + self.held() + reply_bytes)
+            .min(self.claim.budget().share_max())
+            .max(self.claim.bytes())
+    }
+
+    /// Whether there is room for replies of so many bytes.
+    fn expect(&mut self, under_way: usize, reply_bytes: usize) -> bool {
+        let expected = self.expected(under_way, reply_bytes);
+        self.claim.set(expected)
+    }
+
+    /// What it holds besides a batch under way.
+    fn held(&self) -> usize {
+        self.reading.buffer.len() + self.ahead.bytes
+    }
+
+    /// Waits until there is room for the request that is being read, if that is large. False if there is none for too
+    /// long.
+    #[inline]
+    async fn make_room(&mut self) -> bool {
+        let held = self.held();
+        if held == 0 && self.claim.bytes() == 0 {
+            return true;
+        }
+        let wanted = held + self.missing;
+        if wanted <= SMALL_BYTES {
+            self.large_since = None;
+            return self.claim.set(held);
+        }
+        // What is read ahead has room already.
+        if self.ahead.bytes > 0 && wanted <= self.claim.bytes() {
+            return self.claim.set(wanted);
+        }
+        let since = *self.large_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > UNREAD_TIME_MAX && self.claim.budget().is_scarce() {
+            return false;
+        }
+        let has_room = self.claim.await_room(wanted).await;
+        if has_room && self.ahead.bytes == 0 {
+            // Memory that grows by doubling would be had twice for a moment.
+            self.reading.buffer.reserve_exact(self.missing);
+        }
+        has_room
+    }
+
+    /// Lets the client go because there is no room for what it sends.
+    async fn refuse_room(&mut self) -> io::Result<()> {
+        (self.reading, self.ahead) = (Batch::new(), Ahead::default());
+        self.claim.set(0);
+        self.claim.budget().count_refused();
+        if limit::NO_ROOM.allows() {
+            tracing::warn!(
+                client = self.id(),
+                "a Redis client was refused: the buffers are full (max-buffers)"
+            );
+        }
+        let mut replies = Replies::new();
+        replies.error(ErrorKind::Oom, NO_ROOM);
+        self.tell(&replies).await?;
+        self.linger(LINGER_TIME_MAX).await
+    }
+
+    fn id(&self) -> u64 {
+        self.ask.as_ref().map_or(0, |ask| ask.session.id)
+    }
+
     // Reading
 
-    /// Reads, and tells whether more is at hand. `None`: the client has gone, or is let go.
-    async fn read(&mut self) -> io::Result<Option<bool>> {
-        let (is_known, until) = (self.is_known(), self.since + STRANGER_TIME_MAX);
-        let read = poll_fn(|cx| self.poll_read(cx, true));
-        let read = if is_known {
-            read.await
+    /// Reads what the client sends next.
+    async fn read(&mut self) -> io::Result<Read> {
+        let until = if !self.is_known() {
+            Some(self.since + STRANGER_TIME_MAX)
+        } else if self.claim.bytes() > SMALL_BYTES {
+            return self.read_large().await;
         } else {
-            timeout_at(until, read).await.unwrap_or(Ok(Read::End))
+            None
         };
-        let read = match read? {
+        let read = poll_fn(|cx| self.poll_read(cx, true));
+        let read = match until {
+            None => read.await,
+            Some(until) => timeout_at(until, read).await.unwrap_or(Ok(Read::End)),
+        };
+        match read? {
             Read::Nothing => {
                 let read = poll_fn(|cx| self.poll_read(cx, false));
-                timeout(QUIET, read).await.unwrap_or(Ok(Read::End))?
+                timeout(QUIET, read).await.unwrap_or(Ok(Read::End))
             }
-            read => read,
-        };
-        Ok(match read {
-            Read::Some { more_at_hand } => Some(more_at_hand),
-            Read::End | Read::Nothing => None,
-        })
+            read => Ok(read),
+        }
+    }
+
+    /// Reads on in a large request. A client that stands still does so for as long as nobody needs its room.
+    async fn read_large(&mut self) -> io::Result<Read> {
+        loop {
+            let read = poll_fn(|cx| self.poll_read(cx, false));
+            match timeout(STILL_TIME_MAX, read).await {
+                Ok(read) => return read,
+                Err(_) if self.claim.budget().is_scarce() => return Ok(Read::Still),
+                Err(_) => {}
+            }
+        }
     }
 
     /// `looks`: what to do if nothing is at hand.
@@ -369,12 +529,8 @@ impl Connection {
             .min(reading.buffer.len())
             .clamp(READ_BYTES_MAX, LARGE_READ_BYTES_MAX);
         reading.buffer.reserve(room);
-        if !ahead.bytes.is_empty() {
-            let taken = ahead.bytes.split_to(room.min(ahead.bytes.len()));
-            reading.buffer.extend_from_slice(&taken);
-            if ahead.bytes.is_empty() {
-                ahead.bytes = BytesMut::new();
-            }
+        if let Some(piece) = ahead.take() {
+            reading.buffer.extend_from_slice(&piece);
             return Poll::Ready(Ok(Read::Some { more_at_hand: true }));
         }
         if ahead.ended {
@@ -420,7 +576,33 @@ impl Connection {
         {
             return self.refuse_guesses(ask).await;
         }
+        self.large_since = None;
+        let budget = self.claim.budget().clone();
+        let under_way = ask.batch.buffer.len();
+        let _turn = if under_way > LARGE_BYTES {
+            let turn = budget.turn(under_way).await;
+            if turn.is_none() {
+                return self.refuse_batch(ask).await;
+            }
+            self.claim.force(under_way * COPIES + self.held());
+            turn
+        } else {
+            None
+        };
         loop {
+            let (mut go, reply_bytes) = self.goes.next(ask.batch.len());
+            if reply_bytes > SMALL_BYTES && !self.expect(under_way, reply_bytes) {
+                // There is no room for so much: one by one.
+                go = 1;
+                let usual = self.goes.usual.unwrap_or(0);
+                if usual > SMALL_BYTES && !self.claim.await_room(self.expected(under_way, usual)).await {
+                    return self.refuse_batch(ask).await;
+                }
+            }
+            if ask.batch.len() > go {
+                ask.batch.hold_back(go);
+            }
+            let requests = ask.batch.len();
             let id = ask.session.id;
             let at_once = {
                 let mut core = self.shell.core();
@@ -432,14 +614,23 @@ impl Connection {
             };
             ask = match at_once {
                 Some(ask) => ask,
-                None => self.mailbox.take().await,
+                None => {
+                    let held = under_way + self.held();
+                    if held > self.claim.bytes() {
+                        self.claim.force(held);
+                    }
+                    self.mailbox.take().await
+                }
             };
             if let Some(address) = guesses_from {
                 count_wrong(address, &ask.batch.replies);
             }
+            self.goes.note(requests, ask.batch.replies.data_len());
             let unsent = self.answer(&ask.batch.replies)?;
             if !unsent.is_empty() {
-                self.drain(&unsent).await?;
+                // They are encoded now, and held once.
+                ask.batch.replies.clear();
+                self.drain(&unsent, under_way).await?;
             }
             if !ask.batch.resume() {
                 break;
@@ -477,39 +668,67 @@ impl Connection {
             core.clear_output();
             return Ok(Vec::new());
         }
-        let mut unsent = mem::take(&mut core.output);
-        unsent.drain(..written);
+        // Of its own size, which the shared buffer may be far beyond.
+        let unsent = core.output[written..].to_vec();
+        core.clear_output();
         Ok(unsent)
     }
 
-    /// Writes the rest to a client that is slower than we are, and reads what it sends meanwhile.
-    async fn drain(&mut self, mut unsent: &[u8]) -> io::Result<()> {
-        let mut unread = Unread::default();
-        if !unread.add(&self.shell, unsent.len() + self.ahead.bytes.len()) {
-            return Err(io::Error::other(
-                "too many replies wait for clients that do not read them",
-            ));
+    /// Writes the rest to a client that is slower than we are, and reads what it sends meanwhile. `under_way` bytes of
+    /// its requests wait to be executed.
+    async fn drain(&mut self, mut unsent: &[u8], under_way: usize) -> io::Result<()> {
+        let reply_bytes = unsent.len();
+        if !self.claim.set(under_way + reply_bytes + self.held()) {
+            return Err(self.cut(reply_bytes));
         }
-        let mut until = Instant::now() + UNREAD_TIME_MAX;
+        let since = Instant::now();
+        let (mut moved, mut look_at) = (since, since + STILL_TIME_MAX);
         while !unsent.is_empty() {
             let step = poll_fn(|cx| self.poll_write_or_read(cx, unsent));
-            match timeout_at(until, step).await?? {
+            let Ok(step) = timeout_at(look_at, step).await else {
+                let still = moved.elapsed();
+                if still >= UNREAD_TIME_MAX || still >= STILL_TIME_MAX && self.claim.budget().is_scarce() {
+                    return Err(self.cut(unsent.len()));
+                }
+                look_at = Instant::now() + STILL_TIME_MAX;
+                continue;
+            };
+            match step? {
                 Step::Wrote(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Step::Wrote(written) => {
                     self.shell.core().tally.sent_bytes += written as u64;
                     unsent = &unsent[written..];
-                    until = Instant::now() + UNREAD_TIME_MAX;
+                    moved = Instant::now();
+                    if since.elapsed() > UNREAD_TIME_MAX && self.claim.budget().is_scarce() {
+                        return Err(self.cut(unsent.len()));
+                    }
                 }
                 Step::Read(0) => self.ahead.ended = true,
-                Step::Read(read) => {
+                Step::Read(read) if !self.ahead.overflowed => {
                     self.shell.core().tally.received_bytes += read as u64;
-                    if !self.ahead.overflowed && (self.ahead.room() == 0 || !unread.add(&self.shell, read)) {
+                    self.ahead.bytes += read;
+                    if !self.claim.set(under_way + reply_bytes + self.held()) {
                         self.ahead.overflow();
                     }
                 }
+                Step::Read(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// Counts and logs that the client is cut: `bytes` of replies wait for it, and it does not read them.
+    fn cut(&self, bytes: usize) -> io::Error {
+        self.claim.budget().count_cut();
+        if limit::UNREAD.allows() {
+            let address = self.stream.peer_addr().ok().map(tracing::field::display);
+            tracing::warn!(
+                address,
+                bytes,
+                "a Redis client was cut: it does not read its replies (max-buffers)"
+            );
+        }
+        io::Error::other("the client does not read its replies")
     }
 
     fn poll_write_or_read(&mut self, cx: &mut Context<'_>, unsent: &[u8]) -> Poll<io::Result<Step>> {
@@ -524,9 +743,9 @@ impl Connection {
         let polled = if ahead.overflowed {
             pin!(stream.read(&mut [0; READ_BYTES_MAX])).poll(cx)
         } else {
-            let room = ahead.room().min(READ_BYTES_MAX);
-            ahead.bytes.reserve(room);
-            pin!(stream.read_buf(&mut (&mut ahead.bytes).limit(room))).poll(cx)
+            let piece = ahead.piece();
+            let room = piece.capacity() - piece.len();
+            pin!(stream.read_buf(&mut piece.limit(room))).poll(cx)
         };
         polled.map_ok(Step::Read)
     }
@@ -540,13 +759,25 @@ impl Connection {
         Ok(true)
     }
 
+    /// Refuses what a batch has left, and lets the client go: there is no room.
+    async fn refuse_batch(&mut self, mut ask: Box<Ask>) -> io::Result<bool> {
+        ask.batch = Batch::new();
+        self.ask = Some(ask);
+        self.refuse_room().await?;
+        Ok(true)
+    }
+
     /// Tells the client what was wrong with what it sent.
     async fn refuse(&mut self, error: impl fmt::Display) -> io::Result<()> {
         let mut replies = Replies::new();
         replies.error(ErrorKind::Err, error);
+        self.tell(&replies).await
+    }
+
+    async fn tell(&mut self, replies: &Replies) -> io::Result<()> {
         let mut text = Vec::new();
-        resp::encode(&replies, self.protocol, &mut text);
-        self.drain(&text).await
+        resp::encode(replies, self.protocol, &mut text);
+        self.drain(&text, 0).await
     }
 
     /// Ends our side, and drops what the client still sends until it ends its own: were the socket closed with bytes in
@@ -578,35 +809,6 @@ fn count_wrong(address: IpAddr, replies: &Replies) {
         PASSWORDS.add(address, wrong);
         if limit::SECRET.allows() {
             tracing::warn!(%address, "a Redis client showed a wrong password");
-        }
-    }
-}
-
-/// Counts what waits for a slow reader.
-#[derive(Default)]
-struct Unread {
-    shell: Option<Shell>,
-    bytes: usize,
-}
-
-impl Unread {
-    /// Counts so many bytes more; false, and nothing counted, if that would be too many.
-    fn add(&mut self, shell: &Shell, bytes: usize) -> bool {
-        let mut core = shell.core();
-        let fits = core.unread_bytes + bytes <= UNREAD_BYTES_MAX;
-        if fits {
-            core.unread_bytes += bytes;
-            self.bytes += bytes;
-            self.shell.get_or_insert_with(|| shell.clone());
-        }
-        fits
-    }
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        if let Some(shell) = &self.shell {
-            shell.core().unread_bytes -= self.bytes;
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::{
 use wire::resp::Limits;
 
 use crate::{
+    budget::Budget,
     config::{
         self, Config, ConfigError, millis,
         settings::{Setting, Settings},
@@ -261,6 +262,7 @@ impl Node {
             clients_max: shares.redis,
             ..measure::host()
         };
+        let budget = Budget::new(config.buffer_bytes_max);
         let parts = Parts {
             node: node_config(&config, creation, dist_address.port()),
             memory,
@@ -278,6 +280,7 @@ impl Node {
             remember,
             state_file: state.as_ref().map(|state| state.path().to_owned()),
             departure: Departure::default(),
+            budget: budget.clone(),
         };
         let departure = parts.departure.clone();
         let (alive, ended) = watch::channel(());
@@ -303,7 +306,7 @@ impl Node {
                     &config,
                     shares.http,
                     handle.clone(),
-                    state_failures.clone(),
+                    (state_failures.clone(), budget.clone()),
                     (departure, ended.clone()),
                 )
             })
@@ -367,6 +370,7 @@ impl Doors {
         if let Some(resp) = resp {
             let limits = Limits {
                 bulk_bytes_max: config.value_bytes_max.max(64 << 10),
+                request_bytes_max: redis::request_bytes_max(&shell.core().budget),
                 ..Limits::default()
             };
             let password = config.resp_password.is_some();
@@ -397,7 +401,7 @@ fn open_http(
     config: &Config,
     connections_max: usize,
     handle: Handle,
-    state_failures: Arc<AtomicU64>,
+    (state_failures, budget): (Arc<AtomicU64>, Arc<Budget>),
     (departure, mut ended): ((Departure, FrontEnd), watch::Receiver<()>),
 ) -> Result<JoinHandle<()>, ConfigError> {
     let listener = tokio::net::TcpListener::from_std(listener)
@@ -411,6 +415,7 @@ fn open_http(
         key_bytes_max: store::config::Config::default().key_bytes_max,
         connections_max,
         state_failures,
+        budget,
     };
     let stop = async move { while ended.changed().await.is_ok() {} };
     Ok(tokio::spawn(http::serve(listener, handle, settings, departure, stop)))

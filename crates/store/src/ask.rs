@@ -234,6 +234,19 @@ pub struct Measured {
     pub cpu_system_us: Option<u64>,
     /// Log lines that were dropped because they could not be written, or not fast enough.
     pub log_lines_dropped: u64,
+    /// What clients make this node hold besides stored data.
+    pub buffers: Buffers,
+}
+
+/// What clients make a node hold besides stored data: requests on their way in, and replies on their way out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Buffers {
+    /// Bytes held now.
+    pub bytes: u64,
+    /// Clients that were cut because they did not read their replies.
+    pub clients_cut: u64,
+    /// Requests that were refused for want of room.
+    pub refused: u64,
 }
 
 /// One node in a [`Status`].

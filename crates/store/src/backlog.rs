@@ -12,10 +12,17 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use crate::{clock::Clock, message::Message, store::Store};
+use crate::{clock::Clock, message::Message, outcome::PIECE_BYTES, store::Store};
 
-/// If more bytes of replies than this wait for a peer, the requests that it forwards are refused as busy.
-const REPLIES_BYTES_MAX: usize = 256 << 20;
+/// Bytes of replies that wait for one peer from which on what it forwards is refused as busy.
+const REPLIES_BYTES_MAX: usize = 128 << 20;
+/// Bytes from which on what it forwards is answered in small pieces, so that more of it waits at its own node.
+const REPLIES_BYTES_MANY: usize = 16 << 20;
+/// Such a piece.
+const SMALL_PIECE_BYTES: usize = 64 << 10;
+
+/// Replies up to this size do not wait behind larger ones: those may be of clients that ask for much.
+const SMALL_REPLIES_BYTES: usize = 16 << 10;
 
 /// A part of the replies to a parcel.
 #[derive(Debug)]
@@ -40,7 +47,9 @@ pub(crate) struct Pull {
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pieces: VecDeque<Piece>,
-    /// Bytes of replies in `pieces`.
+    /// Replies of [`SMALL_REPLIES_BYTES`] at most that are one piece: they go first.
+    small: VecDeque<Piece>,
+    /// Bytes of replies in both.
     bytes: usize,
     /// Stream numbers, one for each chunk that the peer will take: at most `keeper::WINDOW` for each open stream.
     chunks: VecDeque<u64>,
@@ -51,12 +60,12 @@ pub(crate) struct Backlog {
 impl Backlog {
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.chunks.is_empty() && self.pulls.is_empty()
+        self.has_no_replies() && self.chunks.is_empty() && self.pulls.is_empty()
     }
 
     /// Whether no reply waits.
     pub(crate) fn has_no_replies(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && self.small.is_empty()
     }
 
     /// Whether so much waits that further requests of this peer are refused.
@@ -64,10 +73,23 @@ impl Backlog {
         self.bytes > REPLIES_BYTES_MAX
     }
 
+    /// Bytes of replies beyond which what the peer forwards is put off.
+    pub(crate) fn piece_bytes(&self) -> usize {
+        if self.bytes > REPLIES_BYTES_MANY {
+            SMALL_PIECE_BYTES
+        } else {
+            PIECE_BYTES
+        }
+    }
+
     /// Adds a part of the replies to a parcel. It is dropped if it is not sent by `deadline_ms`.
     pub(crate) fn reply(&mut self, token: u64, follows: bool, replies: Vec<u8>, deadline_ms: u64) {
         self.bytes += replies.len();
-        self.pieces.push_back(Piece {
+        // The pieces of one parcel's replies stay in their order.
+        let is_continued = self.pieces.back().is_some_and(|before| before.token == token);
+        let is_small = replies.len() <= SMALL_REPLIES_BYTES && !follows && !is_continued;
+        let queue = if is_small { &mut self.small } else { &mut self.pieces };
+        queue.push_back(Piece {
             token,
             follows,
             replies,
@@ -87,7 +109,7 @@ impl Backlog {
     }
 
     fn take_piece(&mut self) -> Option<Piece> {
-        let piece = self.pieces.pop_front()?;
+        let piece = self.small.pop_front().or_else(|| self.pieces.pop_front())?;
         self.bytes -= piece.replies.len();
         Some(piece)
     }
@@ -128,5 +150,25 @@ impl Store {
             return false;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_replies_go_first_and_the_pieces_of_one_parcel_stay_in_order() {
+        let mut backlog = Backlog::default();
+        let large = || alloc::vec![0; SMALL_REPLIES_BYTES + 1];
+        backlog.reply(1, true, large(), 9);
+        backlog.reply(1, false, alloc::vec![1], 9);
+        backlog.reply(2, false, large(), 9);
+        backlog.reply(3, false, alloc::vec![3], 9);
+        assert_eq!(backlog.bytes, 2 * (SMALL_REPLIES_BYTES + 1) + 2);
+        let order: Vec<(u64, bool)> =
+            core::iter::from_fn(|| backlog.take_piece().map(|piece| (piece.token, piece.follows))).collect();
+        assert_eq!(order, [(3, false), (1, true), (1, false), (2, false)]);
+        assert!(backlog.is_empty() && backlog.bytes == 0);
     }
 }

@@ -59,6 +59,14 @@ pub struct Config {
     pub memory_bytes_max: u64,
     /// What `INFO` shows of the process and its machine.
     pub host: Host,
+    /// Bytes that clients may make this node hold besides stored data. The front ends count them. Replies of other nodes
+    /// take a part of it while they are gathered here.
+    pub buffer_bytes_max: usize,
+}
+
+/// The share that one client may have of buffers of `bytes_max`, and that all clients with much may have together.
+pub const fn share_max(bytes_max: usize) -> usize {
+    bytes_max / 8 * 3
 }
 
 /// What the shell knows of the process and its machine. What is empty or 0 is not known and not shown.
@@ -126,6 +134,7 @@ impl Default for Config {
             password: None,
             memory_bytes_max: 0,
             host: Host::default(),
+            buffer_bytes_max: 256 << 20,
         }
     }
 }

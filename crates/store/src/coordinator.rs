@@ -47,8 +47,10 @@ pub(crate) const HOPS_MAX: u8 = 3;
 
 /// Empty batches kept for requests that peers forward; more are dropped.
 const SPARES_MAX: usize = 64;
-/// Most bytes of replies that other nodes may return, for one request of many keys or for a pipeline.
-const GATHER_BYTES_MAX: usize = 256 << 20;
+/// Capacity for deltas that is kept: one large value does not pin its size.
+const DELTA_KEPT_BYTES_MAX: usize = 1 << 20;
+/// Replies of a peer of more bytes than these are gathered only if there is room for them among those of all runs.
+const GATHER_SMALL_BYTES: usize = 64 << 10;
 
 /// A run that waits until a peer has merged the frame with this number, and since when.
 #[derive(Debug)]
@@ -172,17 +174,21 @@ impl Store {
         let mut replies = mem::take(&mut requests.replies);
         let (is_last, is_piecemeal) = (run.is_last, run.is_piecemeal());
         let is_client = matches!(run.origin, Origin::Client);
+        let piece_bytes = match run.origin {
+            Origin::Peer { slot, .. } => self.backlogs[slot].piece_bytes(),
+            _ => PIECE_BYTES,
+        };
         for index in 0..requests.len() {
             run.is_last = is_last && index + 1 == requests.len();
             if index % GROUP == 0 {
                 self.warm_requests(&requests, index, run.ask.session.keyspace);
             }
-            if replies.data_len() > PIECE_BYTES && index > 0 {
+            if replies.data_len() > piece_bytes && index > 0 {
                 if is_piecemeal {
                     self.hold_back(is_client, &mut requests, index);
                     break;
                 }
-                if replies.data_len() > GATHER_BYTES_MAX {
+                if replies.data_len() > self.gather_bytes_max() {
                     replies.error(ErrorKind::Oom, TOO_LARGE);
                     continue;
                 }
@@ -383,7 +389,7 @@ impl Store {
             if !self.has_enough_copies(run, shard) {
                 return replies.no_replicas();
             }
-            if access == Access::Grow && self.memory_is_short(args) {
+            if access == Access::Grow && (!targets.intersection(self.full).is_empty() || self.memory_is_short(args)) {
                 return replies.out_of_memory();
             }
         }
@@ -404,6 +410,8 @@ impl Store {
         });
         if !self.delta.is_empty() {
             self.send_delta(shard, targets);
+            self.delta.clear();
+            self.delta.shrink_to(DELTA_KEPT_BYTES_MAX);
             run.wrote(mark, level, targets, self.silent);
         }
     }
@@ -642,8 +650,9 @@ impl Store {
                 }
             }
             Origin::Again { of, slots } => {
+                let room = self.gather_room(of, &run.ask.batch.replies);
                 if let Some(parent) = self.runs.get(of) {
-                    gather(parent, slots, &run.ask.batch.replies);
+                    gather(parent, slots, &run.ask.batch.replies, room);
                     parent.open -= 1;
                     self.settle(of);
                 }
@@ -730,17 +739,43 @@ impl Store {
         );
     }
 
+    /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather. A
+    /// value of any size fits, and its client's share has room for that.
+    pub(crate) fn gather_bytes_max(&self) -> usize {
+        self.config.buffer_bytes_max / 16 * 5
+    }
+
+    /// Bytes of replies that run `id` may gather now, which `replies` are for.
+    pub(crate) fn gather_room(&mut self, id: RunId, replies: &Replies) -> usize {
+        let bytes_max = self.gather_bytes_max();
+        let own = self.runs.get(id).map_or(0, |run| run.ask.batch.replies.data_len());
+        let of_run = bytes_max.saturating_sub(own);
+        if replies.data_len() <= GATHER_SMALL_BYTES {
+            return of_run;
+        }
+        let all: usize = self.runs.iter().map(|run| run.ask.batch.replies.data_len()).sum();
+        if all == own {
+            of_run
+        } else {
+            (self.config.buffer_bytes_max / 4).saturating_sub(all)
+        }
+    }
+
     /// Memory is measured once a second. Until the next measurement, all bytes that clients send count as stored.
     fn memory_is_short(&mut self, args: Args<'_>) -> bool {
-        let is_short = self.memory_would_be_short(0);
-        if !is_short && self.config.memory_bytes_max > 0 {
-            self.grown_bytes += args.iter().map(|arg| arg.len() as u64).sum::<u64>();
+        if self.config.memory_bytes_max == 0 {
+            return false;
+        }
+        let bytes = args.iter().map(|arg| arg.len() as u64).sum();
+        let is_short = self.memory_would_be_short(bytes);
+        if !is_short {
+            self.grown_bytes += bytes;
         }
         is_short
     }
 
     /// Whether storing `bytes` more would exceed the limit.
-    fn memory_would_be_short(&self, bytes: u64) -> bool {
+    pub(crate) fn memory_would_be_short(&self, bytes: u64) -> bool {
         let bytes_max = self.config.memory_bytes_max;
         let kept = self.measured.memory_bytes.saturating_add(self.grown_bytes);
         bytes_max > 0 && kept.saturating_add(bytes) > bytes_max

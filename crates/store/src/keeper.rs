@@ -182,6 +182,7 @@ impl Store {
         let Some(replica) = self.replicas.get_mut(shard) else {
             return false;
         };
+        self.grown_bytes += deltas.len() as u64;
         let mut reader = Reader::new(deltas);
         while !reader.is_empty() {
             match replica.shard.receive(&mut reader) {

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Version of the frame and of its messages. The birth record refuses peers of another version.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// Longest host name (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 /// Bytes before the messages of a frame.
@@ -119,6 +119,7 @@ vitals! {
     ops_per_second "Requests of its clients per second.";
     moves "Copies it still has to make or to hand over.";
     behind "Shards in which its clock is known to differ from a peer's.";
+    is_full "1 if it has as much memory allocated as it may: primaries refuse writes that would make it grow.";
 }
 
 /// The clocks of a node. Sent each second, and as the first message on a new connection.

@@ -29,7 +29,7 @@ pub(crate) const PIECE_BYTES: usize = 4 << 20;
 const REPLY_BYTES_MAX: usize = 68 << 20;
 
 /// The error text in place of replies that are too large.
-pub(crate) const TOO_LARGE: &str = "the replies are too large to be gathered: ask for fewer keys at once";
+pub(crate) const TOO_LARGE: &str = "the replies are too large to be gathered (max-buffers): ask for fewer keys at once";
 
 /// Splits `replies` into pieces for sending, and passes each to `each` with whether another piece follows. A piece has
 /// at most [`PIECE_BYTES`], or is a single reply. A reply that is too large to be sent becomes an error.

@@ -47,6 +47,11 @@ impl PeerSet {
         Self(self.0 | other.0)
     }
 
+    /// Those in both sets.
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The peers, in ascending order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         let mut rest = self.0;

@@ -262,6 +262,11 @@ impl Runs {
         self.places.iter().enumerate().filter_map(named).collect()
     }
 
+    /// All that are under way.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.places.iter().filter_map(|(_, run)| run.as_deref())
+    }
+
     /// How many runs are under way.
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()

@@ -17,6 +17,7 @@ impl Store {
         let mut vitals = Vitals {
             memory_bytes: self.measured.memory_bytes,
             ops_per_second: ops,
+            is_full: u64::from(self.memory_would_be_short(0)),
             ..Vitals::default()
         };
         for (shard, replica) in self.replicas.iter().enumerate() {

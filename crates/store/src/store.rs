@@ -109,6 +109,8 @@ pub struct Store {
     pub(crate) end_at: VecDeque<(u64, RunId)>,
     /// Peers that made a write wait past the write timeout, and have not answered since.
     pub(crate) silent: PeerSet,
+    /// Peers that have as much memory allocated as they may.
+    pub(crate) full: PeerSet,
 
     /// For each peer: the messages gathered for it, and the number of its last frame.
     pub(crate) outboxes: Vec<Outbox>,
@@ -203,6 +205,7 @@ impl Store {
             relax_at: VecDeque::new(),
             end_at: VecDeque::new(),
             silent: PeerSet::EMPTY,
+            full: PeerSet::EMPTY,
             outboxes: (0..PEERS_MAX).map(|_| Outbox::default()).collect(),
             backlogs: (0..PEERS_MAX).map(|_| Backlog::default()).collect(),
             received: alloc::vec![0; PEERS_MAX],
@@ -341,6 +344,10 @@ impl Store {
                 if let Some(peer) = self.cluster.peer_mut(slot) {
                     peer.vitals = *vitals;
                 }
+                self.full.remove(slot);
+                if vitals.is_full != 0 {
+                    self.full.insert(slot);
+                }
                 for inquiry in &mut self.inquiries {
                     inquiry.open.remove(slot);
                 }
@@ -433,6 +440,7 @@ impl Store {
         }
         for slot in change.lost.iter() {
             self.silent.remove(slot);
+            self.full.remove(slot);
             self.recovering.remove(slot);
             self.cut.remove(slot);
             self.forget_peer(slot);

@@ -33,7 +33,7 @@ use core::{fmt, iter, slice};
 pub const DATA_BYTES_MAX: usize = u32::MAX as usize;
 
 /// Capacity in bytes that [`Replies::clear`] keeps.
-pub const KEPT_BYTES_MAX: usize = 1 << 20;
+pub const KEPT_BYTES_MAX: usize = 128 << 10;
 
 /// The version of RESP that a connection speaks; `HELLO` chooses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use core::{fmt, ops::Index};
 pub const BUFFER_BYTES_MAX: usize = u32::MAX as usize;
 
 /// Capacity that [`Batch::clear`] keeps in the buffer. One large value must not keep its memory forever.
-pub const KEPT_BYTES_MAX: usize = 1 << 20;
+pub const KEPT_BYTES_MAX: usize = 128 << 10;
 
 /// A range of bytes in [`Batch::buffer`].
 #[derive(Clone, Copy)]
@@ -131,9 +131,11 @@ impl Batch {
     }
 
     /// Puts off the requests from `index` on, because their replies would be too large together. The batch ends before
-    /// them until [`Batch::resume`].
+    /// them until [`Batch::resume`]. Requests that were put off before stay behind them.
     pub fn hold_back(&mut self, index: usize) {
-        self.held = self.requests.split_off(index);
+        let mut held = self.requests.split_off(index);
+        held.append(&mut self.held);
+        self.held = held;
     }
 
     /// Makes the requests that were held back the requests of this batch, without replies. Returns false, and does
@@ -258,6 +260,24 @@ mod tests {
         assert!(set.skip(4).is_empty());
         assert!(batch.request(1).iter().eq([&b"get"[..], b"k"]));
         assert_eq!(std::format!("{batch:?}"), "[[set, k, ], [get, k]]");
+    }
+
+    #[test]
+    fn requests_that_are_put_off_twice_keep_their_order() {
+        let mut batch = Batch::new();
+        for name in [b"a", b"b", b"c", b"d"] {
+            batch.push(&[name]);
+        }
+        batch.hold_back(2);
+        batch.hold_back(1);
+        let mut order = std::vec::Vec::new();
+        loop {
+            order.extend(batch.requests().map(|args| args[0].to_vec()));
+            if !batch.resume() {
+                break;
+            }
+        }
+        assert_eq!(order, [b"a", b"b", b"c", b"d"]);
     }
 
     #[test]

@@ -177,6 +177,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "0",
         "memory past which writes that need more are refused; 0: no limit",
     ),
+    one(
+        "max-buffers",
+        "SIZE",
+        "256mb",
+        "memory for requests and replies that are under way, besides stored data; at least four times max-value",
+    ),
     one("max-value", "SIZE", "64mb", "largest value"),
     one("max-clients", "N", "10000", "Redis clients at a time"),
     one(

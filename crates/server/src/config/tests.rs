@@ -105,6 +105,7 @@ fn texts_mean_what_they_say() {
         tick_time = "1500ms"
         max_memory = "2gb"
         max_clients = 7
+        max_buffers = "1gb"
         log_format = "json"
         epmd_port = 4370
         [discovery]
@@ -123,6 +124,7 @@ fn texts_mean_what_they_say() {
     assert_eq!(config.dist_ports, 9100..=9199);
     assert_eq!(config.tick, Duration::from_millis(1500));
     assert_eq!((config.memory_bytes_max, config.clients_max), (2 << 30, 7));
+    assert_eq!(config.buffer_bytes_max, 1 << 30);
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.discovery.interval, Duration::from_secs(60));
     let hosts = epmd::Hosts {
@@ -172,6 +174,8 @@ fn errors_name_the_setting_its_place_and_the_mend() {
         ("discovery", "magic", &["no kind", "gossip"]),
         ("max-memory", "2 apples", &["no size", "2gb"]),
         ("max-memory", "99999999999tb", &["no size"]),
+        ("max-buffers", "1mb", &["at least 16mb"]),
+        ("max-buffers", "128mb", &["four times", "--max-value"]),
         ("max-value", "1tb", &["out of range"]),
         ("max-value", "65mb", &["out of range", "64mb"]),
         ("log", "loud", &["no level"]),

@@ -203,6 +203,15 @@ pub(super) fn size(text: &str) -> Parsed<u64> {
     )
 }
 
+/// The size of the buffers.
+pub(super) fn buffer_size(text: &str) -> Parsed<usize> {
+    const LEAST: u64 = 16 << 20;
+    match usize::try_from(size(text)?) {
+        Ok(bytes) if bytes as u64 >= LEAST => Ok(bytes),
+        _ => wrong(format!("must be at least 16mb, not {text}"), "give a larger size"),
+    }
+}
+
 /// The size of a value. It must fit in a message between nodes, with what stands around it.
 pub(super) fn value_size(text: &str) -> Parsed<usize> {
     match size(text)? {

@@ -225,7 +225,7 @@ pub(super) async fn remember(State(door): State<Shared>, request: Request, next:
 
 async fn once(door: Shared, key: String, request: Request, next: Next) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = door.body(&parts.headers, body).await?;
+    let (body, held) = door.body(&parts.headers, body).await?;
     let fingerprint = door.answers.fingerprint(&parts, &body);
     let remembered = match door.answers.meet(&key, fingerprint, Instant::now()) {
         Met::Same(remembered) => remembered,
@@ -240,6 +240,8 @@ async fn once(door: Shared, key: String, request: Request, next: Next) -> Result
             ));
         }
     };
+    // The handler counts the body anew.
+    drop(held);
     // A task of its own: it goes on when the client hangs up.
     let task = tokio::spawn(async move {
         let first = async {

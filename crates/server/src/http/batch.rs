@@ -4,11 +4,16 @@
 //! A batch that is malformed anywhere is refused as a whole, before anything is done. Bytes that are no UTF-8 cannot
 //! stand in JSON; such a key or value is percent-encoded in `key_encoded` or `value_encoded`.
 
+use std::{borrow::Cow, fmt};
+
 use axum::{
     extract::{Request, State},
     http::{StatusCode, header},
 };
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, SeqAccess, Visitor},
+};
 use wire::{
     reply::{Reply, Tokens},
     request::Batch,
@@ -34,19 +39,84 @@ enum Verb {
     Incr,
 }
 
+/// From so many operations on a batch takes turns with others: their results may be large.
+const OPERATIONS_MANY: usize = 64;
+
+/// Text that is copied only where JSON has escapes in it.
+#[derive(Debug)]
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        input.deserialize_str(Either)
+    }
+}
+
 /// One operation as it is sent.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Operation {
+struct Operation<'a> {
     op: Verb,
-    key: Option<String>,
-    key_encoded: Option<String>,
-    value: Option<String>,
-    value_encoded: Option<String>,
-    content_type: Option<String>,
-    ttl: Option<String>,
+    #[serde(borrow)]
+    key: Option<Text<'a>>,
+    #[serde(borrow)]
+    key_encoded: Option<Text<'a>>,
+    #[serde(borrow)]
+    value: Option<Text<'a>>,
+    #[serde(borrow)]
+    value_encoded: Option<Text<'a>>,
+    #[serde(borrow)]
+    content_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    ttl: Option<Text<'a>>,
     #[serde(default, deserialize_with = "whole")]
     by: Option<i64>,
+}
+
+/// The operations of a batch. More than [`OPERATIONS_MAX`] are refused where they begin, not at their end.
+#[derive(Debug)]
+struct Operations<'a>(Vec<Operation<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Operations<'a> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Operations<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of operations")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Operations<'de>, A::Error> {
+                let mut operations = Vec::new();
+                while let Some(operation) = list.next_element()? {
+                    if operations.len() == OPERATIONS_MAX {
+                        let text = format_args!("a batch has at most {OPERATIONS_MAX} operations");
+                        return Err(A::Error::custom(text));
+                    }
+                    operations.push(operation);
+                }
+                Ok(Operations(operations))
+            }
+        }
+        input.deserialize_seq(List)
+    }
 }
 
 /// A whole number. To JSON Schema `5.0` is one as well, and some programs write it so.
@@ -113,11 +183,11 @@ pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Ans
             detail,
         ));
     }
-    let body = door.body(&parts.headers, body).await?;
-    let operations: Vec<Operation> =
+    let (body, mut held) = door.body(&parts.headers, body).await?;
+    let Operations(operations) =
         serde_json::from_slice(&body).map_err(|error| Problem::bad(format!("not a list of operations: {error}")))?;
-    if operations.len() > OPERATIONS_MAX {
-        return Err(Problem::bad(format!("a batch has at most {OPERATIONS_MAX} operations")));
+    if operations.len() >= OPERATIONS_MANY {
+        held.take_turn(usize::MAX).await?;
     }
     let mut batch = Batch::new();
     for (index, operation) in operations.iter().enumerate() {
@@ -138,21 +208,21 @@ pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Ans
     Ok(json(StatusCode::OK, &outcomes))
 }
 
-impl Operation {
+impl Operation<'_> {
     /// Appends the request that this comes to.
     fn push(&self, door: &Door, batch: &mut Batch) -> Result<(), Problem> {
         self.check_members()?;
-        let key = bytes("key", self.key.as_deref(), self.key_encoded.as_deref())?;
+        let key = bytes("key", self.key.as_ref(), self.key_encoded.as_ref())?;
         let key = door.checked_key(key)?;
         match self.op {
             Verb::Get => batch.push(&[b"SALP.GET", &key]),
             Verb::Delete => batch.push(&[b"DEL", &key]),
             Verb::Incr => batch.push(&[b"INCRBY", &key, self.by.unwrap_or(1).to_string().as_bytes()]),
             Verb::Put => {
-                let value = bytes("value", self.value.as_deref(), self.value_encoded.as_deref())?;
-                let kind = self.content_type.as_deref().unwrap_or_default();
+                let value = bytes("value", self.value.as_ref(), self.value_encoded.as_ref())?;
+                let kind = self.content_type.as_ref().map_or("", |kind| &kind.0);
                 let (kind, value) = kv::checked_value(kind.as_bytes(), value.into())?;
-                let expiry = kv::expiry(self.ttl.as_deref())?;
+                let expiry = kv::expiry(self.ttl.as_ref().map(|ttl| &*ttl.0))?;
                 let mut args: Vec<&[u8]> = vec![b"SALP.PUT", &key, &kind, &value];
                 args.extend(expiry.iter().map(Vec::as_slice));
                 batch.push(&args);
@@ -176,10 +246,10 @@ impl Operation {
 }
 
 /// What one of two members says.
-fn bytes(name: &str, text: Option<&str>, encoded: Option<&str>) -> Result<Vec<u8>, Problem> {
+fn bytes(name: &str, text: Option<&Text<'_>>, encoded: Option<&Text<'_>>) -> Result<Vec<u8>, Problem> {
     match (text, encoded) {
-        (Some(text), None) => Ok(text.as_bytes().to_vec()),
-        (None, Some(encoded)) => address::decode(encoded),
+        (Some(text), None) => Ok(text.0.as_bytes().to_vec()),
+        (None, Some(encoded)) => address::decode(&encoded.0),
         _ => Err(Problem::bad(format!("it takes either {name} or {name}_encoded"))),
     }
 }
@@ -276,7 +346,7 @@ mod tests {
             (r#"{"op":"incr","key":"a","by":-1}"#, true),
             (r#"{"op":"delete","key":"a","ttl":"1s"}"#, false),
         ] {
-            let operation: Operation = serde_json::from_str(text).unwrap();
+            let operation: Operation<'_> = serde_json::from_str(text).unwrap();
             assert_eq!(operation.check_members().is_ok(), good, "{text}");
         }
         for text in [
@@ -284,7 +354,7 @@ mod tests {
             r#"{"op":"put","key":"a","vaule":""}"#,
             r#"{"op":"incr","key":"a","by":1.5}"#,
         ] {
-            assert!(serde_json::from_str::<Operation>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<Operation<'_>>(text).is_err(), "{text}");
         }
         for (by, read) in [
             ("5", Some(5)),
@@ -298,13 +368,39 @@ mod tests {
         ] {
             let text = format!(r#"{{"op":"incr","key":"a","by":{by}}}"#);
             assert_eq!(
-                serde_json::from_str::<Operation>(&text).ok().and_then(|op| op.by),
+                serde_json::from_str::<Operation<'_>>(&text).ok().and_then(|op| op.by),
                 read,
                 "{by}"
             );
         }
-        assert!(bytes("key", Some("a"), Some("a")).is_err());
+        let (plain, encoded) = (Text(Cow::Borrowed("a")), Text(Cow::Borrowed("%ff")));
+        assert!(bytes("key", Some(&plain), Some(&plain)).is_err());
         assert!(bytes("key", None, None).is_err());
-        assert_eq!(bytes("key", None, Some("%ff")).unwrap(), b"\xff");
+        assert_eq!(bytes("key", None, Some(&encoded)).unwrap(), b"\xff");
+    }
+
+    #[test]
+    fn text_without_escapes_is_not_copied() {
+        let text = r#"[{"op":"put","key":"plain","value":"a\nb"}]"#;
+        let Operations(operations) = serde_json::from_str(text).unwrap();
+        let of = |text: &Option<Text<'_>>| matches!(text, Some(Text(Cow::Borrowed(_))));
+        assert_eq!((of(&operations[0].key), of(&operations[0].value)), (true, false));
+        assert_eq!(operations[0].value.as_ref().unwrap().0, "a\nb");
+    }
+
+    #[test]
+    fn too_many_operations_are_refused_where_they_begin() {
+        let list = |count| format!("[{}", vec![r#"{"op":"get","key":"a"}"#; count].join(","));
+        let all = list(OPERATIONS_MAX) + "]";
+        assert_eq!(
+            serde_json::from_str::<Operations<'_>>(&all).unwrap().0.len(),
+            OPERATIONS_MAX
+        );
+        // What follows is not looked at.
+        let error = serde_json::from_str::<Operations<'_>>(&(list(OPERATIONS_MAX + 1) + ", no JSON")).unwrap_err();
+        assert!(
+            error.to_string().starts_with("a batch has at most 1000 operations"),
+            "{error}"
+        );
     }
 }

@@ -306,7 +306,7 @@ fn accepted(name: &str, then: &str) -> Response {
 /// `POST /nodes`
 pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
-    let body = door.body(&parts.headers, body).await?;
+    let (body, _held) = door.body(&parts.headers, body).await?;
     let Named { name } = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad(format!("the body is {{\"name\": \"…\"}}: {error}")))?;
     if wire::dist::node_name(name.as_bytes()).is_none() {

@@ -238,7 +238,8 @@ pub(super) async fn put(State(door): State<Shared>, request: Request) -> Answer 
         .headers
         .get(header::CONTENT_TYPE)
         .map_or(&b""[..], |kind| kind.as_bytes());
-    let (content_type, value) = checked_value(content_type, door.body(&parts.headers, body).await?)?;
+    let (body, _held) = door.body(&parts.headers, body).await?;
+    let (content_type, value) = checked_value(content_type, body)?;
     let mut args: Vec<&[u8]> = vec![b"SALP.PUT", &key, &content_type, &value];
     args.extend(expiry.iter().map(Vec::as_slice));
     if only_new {

@@ -99,6 +99,11 @@ impl Seat {
             .store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
+    /// Has the connection closed.
+    pub(super) fn leave(&self) {
+        self.leave.notify_one();
+    }
+
     fn silent(&self) -> Duration {
         let active = Duration::from_millis(self.active_ms.load(Ordering::Relaxed));
         self.opened.elapsed().saturating_sub(active)
@@ -232,6 +237,7 @@ fn connection(
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (seat, routes) = (seat.clone(), routes.clone());
         request.extensions_mut().insert(Peer(peer.ip()));
+        request.extensions_mut().insert(seat.clone());
         async move {
             if seat.is_spare && !PROBE_PATHS.contains(&request.uri().path()) {
                 return Served::Ok(crowded());

@@ -26,6 +26,7 @@ use store::{
 };
 
 use super::{Answer, Shared};
+use crate::budget::Budget;
 
 /// Upper bounds of the buckets, in microseconds.
 const BOUNDS_US: [u64; 14] = [
@@ -117,6 +118,7 @@ pub(super) async fn show(State(door): State<Shared>) -> Answer {
     text.family(name, "counter", "Writes of the state file that failed.");
     text.sample(name, &[], failures);
     of_the_commands(&mut text, &status);
+    of_the_buffers(&mut text, &door.settings.budget);
     of_the_tables(&mut text, &status.tables);
     of_the_cluster(&mut text, &status);
     of_http(
@@ -228,6 +230,35 @@ fn of_the_commands(text: &mut Text, status: &Status) {
     );
     for (word, count) in &status.errors {
         text.sample(name, &[("error", word)], count);
+    }
+}
+
+fn of_the_buffers(text: &mut Text, budget: &Budget) {
+    text.gauge(
+        "salp_buffer_bytes",
+        "Bytes of requests and replies that are under way.",
+        budget.used() as u64,
+    );
+    text.gauge(
+        "salp_buffer_bytes_max",
+        "Bytes that these may be.",
+        budget.bytes_max() as u64,
+    );
+    let counted = [
+        (
+            "salp_clients_cut_total",
+            "Clients that were cut because they did not read their replies.",
+            budget.clients_cut(),
+        ),
+        (
+            "salp_buffer_refusals_total",
+            "Requests that were refused because the buffers were full.",
+            budget.refused(),
+        ),
+    ];
+    for (name, help, value) in counted {
+        text.family(name, "counter", help);
+        text.sample(name, &[], value);
     }
 }
 

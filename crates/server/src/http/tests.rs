@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use axum::http::{Method, Request};
-use http_body_util::Full;
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, Method, Request},
+};
+use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
@@ -63,6 +66,7 @@ impl Fixture {
             key_bytes_max: 100,
             connections_max: 100,
             state_failures: Arc::default(),
+            budget: Budget::new(16 << 20),
         };
         change(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();

@@ -76,9 +76,14 @@ pub(crate) static ACCEPT: Limit = Limit::new("a connection could not be accepted
 /// A client showed a wrong password or token.
 pub(crate) static SECRET: Limit = Limit::new("a client showed a wrong secret");
 
+/// A client does not read its replies.
+pub(crate) static UNREAD: Limit = Limit::new("client cut off");
+/// The buffers are full.
+pub(crate) static NO_ROOM: Limit = Limit::new("request refused for want of room");
+
 /// Logs how many lines were left out. Called once in each [`WINDOW`].
 pub(super) fn report() {
-    for limit in [&HANDSHAKE, &SECURE, &REFUSED, &CUT, &ACCEPT, &SECRET] {
+    for limit in [&HANDSHAKE, &SECURE, &REFUSED, &CUT, &ACCEPT, &SECRET, &UNREAD, &NO_ROOM] {
         let lines = limit.take_more();
         if lines > 0 {
             tracing::warn!(lines, "more of the same within a second, not logged: {}", limit.what);

@@ -144,6 +144,11 @@ fn memory(store: &Store, _: &Session, out: &mut String) {
     line(out, format_args!("mem_fragmentation_bytes:{spare}"));
     number(out, "active_defrag_running", 0);
     number(out, "lazyfree_pending_objects", 0);
+    let buffers = store.measured.buffers;
+    number(out, "buffers", buffers.bytes);
+    number(out, "max_buffers", store.config.buffer_bytes_max as u64);
+    number(out, "client_output_buffer_limit_disconnections", buffers.clients_cut);
+    number(out, "buffers_refused_requests", buffers.refused);
 }
 
 /// Bytes, as a number and for people.

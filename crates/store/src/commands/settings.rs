@@ -10,7 +10,11 @@ use alloc::{
 use wire::reply::ErrorKind;
 
 use super::{glob, number::integer};
-use crate::{store::Store, visit::Visit};
+use crate::{
+    config::{Config, share_max},
+    store::Store,
+    visit::Visit,
+};
 
 /// The settings that can be changed.
 const MEMORY_MAX: &str = "maxmemory";
@@ -67,7 +71,7 @@ fn at_least(min: i64, value: &[u8]) -> Result<i64, String> {
     }
 }
 
-fn settings(store: &Store) -> [(&'static str, String); 18] {
+fn settings(store: &Store) -> [(&'static str, String); 21] {
     let (config, changeable) = (&store.config, Changeable::of(store));
     let port = config.resp.as_ref().map_or(0, |(_, port)| *port);
     [
@@ -75,6 +79,11 @@ fn settings(store: &Store) -> [(&'static str, String); 18] {
         ("appendonly", "no".into()),
         ("save", String::new()),
         ("timeout", "0".into()),
+        ("client-output-buffer-limit", output_limit(config)),
+        (
+            "client-query-buffer-limit",
+            share_max(config.buffer_bytes_max).to_string(),
+        ),
         ("cluster-enabled", "yes".into()),
         ("cluster-require-full-coverage", "no".into()),
         ("databases", config.keyspaces.len().to_string()),
@@ -83,6 +92,7 @@ fn settings(store: &Store) -> [(&'static str, String); 18] {
         ("latency-tracking-info-percentiles", "50 99 99.9".into()),
         ("maxclients", config.host.clients_max.to_string()),
         (MEMORY_MAX, changeable.memory_bytes_max.to_string()),
+        ("maxmemory-clients", config.buffer_bytes_max.to_string()),
         ("maxmemory-policy", "noeviction".into()),
         (
             "min-replicas-to-write",
@@ -94,6 +104,13 @@ fn settings(store: &Store) -> [(&'static str, String); 18] {
         (SLOWER_THAN, changeable.slower_than_us.to_string()),
         (SLOWLOG_MAX, changeable.slowlog_max.to_string()),
     ]
+}
+
+/// A client has one share of the buffers, for replies as for requests. There is no lower limit for some seconds, and
+/// none for replicas, which are no clients here.
+fn output_limit(config: &Config) -> String {
+    let share = share_max(config.buffer_bytes_max);
+    format!("normal {share} 0 0 slave 0 0 0 pubsub 0 0 0")
 }
 
 /// `CONFIG GET pattern …`

@@ -12,7 +12,6 @@ use wire::{
     request::{Args, Batch},
 };
 
-use super::GATHER_BYTES_MAX;
 use crate::{
     ask::Session,
     command,
@@ -147,10 +146,11 @@ impl Store {
             self.sent.insert(token, sent);
             return false;
         }
+        let room = self.gather_room(sent.run, replies);
         let Some(run) = self.runs.get(sent.run) else {
             return true;
         };
-        let all = gather(run, sent.slots.drain(..count).map(|(slot, _)| slot), replies);
+        let all = gather(run, sent.slots.drain(..count).map(|(slot, _)| slot), replies, room);
         if follows {
             self.sent.insert(token, sent);
             return true;
@@ -342,20 +342,21 @@ pub(super) fn put_into_parcel(run: &mut Run, peer: usize, args: Args<'_>, place:
     parcel.reads_only &= read;
 }
 
-/// Puts replies into places of a run. Returns false if they are more than the run may gather: then large replies become
+/// Puts replies into places of a run. Returns false if they have more bytes than `room`: then large replies become
 /// errors until the rest fits. Small replies are kept; replies to writes are small.
-pub(super) fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, replies: &Replies) -> bool {
+pub(super) fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, replies: &Replies, room: usize) -> bool {
     let gathered = &mut run.ask.batch.replies;
-    if gathered.data_len() + replies.data_len() <= GATHER_BYTES_MAX {
+    if replies.data_len() <= room {
         gathered.fill_each(slots, replies);
         return true;
     }
+    let bytes_max = gathered.data_len() + room;
     let mut tokens = replies.tokens();
     for slot in slots {
         let mut reply = Replies::new();
         reply.append_value(&mut tokens);
         let is_small = reply.data_len() <= TOO_LARGE.len();
-        if gathered.data_len() + reply.data_len() > GATHER_BYTES_MAX && !is_small {
+        if gathered.data_len() + reply.data_len() > bytes_max && !is_small {
             reply.clear();
             reply.error(ErrorKind::Oom, TOO_LARGE);
         }

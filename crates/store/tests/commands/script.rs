@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use store::{
-    ask::{Measured, Payload, Session},
+    ask::{Buffers, Measured, Payload, Session},
     config::{Config, Keyspace, Password},
     quorum::Level,
 };
@@ -69,6 +69,11 @@ impl Stage {
                 cpu_us: 1_500_000,
                 cpu_system_us: Some(250_000),
                 log_lines_dropped: 7,
+                buffers: Buffers {
+                    bytes: 4096,
+                    clients_cut: 2,
+                    refused: 3,
+                },
             };
             nodes.tell(Payload::Measured(measured));
         }
