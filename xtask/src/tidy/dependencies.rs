@@ -3,7 +3,8 @@
 
 use toml::Table;
 
-use super::{Fault, Tree, manifest, manifest::Dependency, walls};
+use super::{manifest, manifest::Dependency, walls};
+use crate::tree::{Fault, Tree};
 
 /// Packages that no manifest of ours may name, and what to use instead.
 const BANNED: &[(&str, &str)] = &[

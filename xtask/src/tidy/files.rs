@@ -1,6 +1,7 @@
 //! Rules about single files.
 
-use super::{Fault, Tree, rust};
+use super::rust;
+use crate::tree::{Fault, Tree};
 
 /// How many lines a source file may have before its tests.
 const LINES_MAX: usize = 800;

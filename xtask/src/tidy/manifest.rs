@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::Tree;
+use crate::tree::Tree;
 
 /// One dependency of one manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]

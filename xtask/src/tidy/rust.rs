@@ -33,7 +33,7 @@ fn has_word(line: &str, word: &str) -> bool {
 }
 
 /// How many lines of `text` come before its tests.
-pub(super) fn lines_before_tests(text: &str) -> usize {
+pub(crate) fn lines_before_tests(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
     let tests = lines
         .windows(2)

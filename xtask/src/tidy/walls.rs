@@ -6,16 +6,17 @@
 
 use toml::Value;
 
-use super::{Fault, Tree, manifest, rust};
+use super::{manifest, rust};
+use crate::tree::{Fault, Tree};
 
 /// One crate of the house.
-pub(super) struct Room {
-    pub(super) package: &'static str,
-    pub(super) folder: &'static str,
+pub(crate) struct Room {
+    pub(crate) package: &'static str,
+    pub(crate) folder: &'static str,
     /// The crates of the house that it may import.
     imports: &'static [&'static str],
     /// Whether it is `no_std`: no clock, thread, socket or randomness of its own.
-    pub(super) is_core: bool,
+    pub(crate) is_core: bool,
 }
 
 pub(super) const HOUSE: &[Room] = &[
@@ -32,6 +33,11 @@ pub(super) const HOUSE: &[Room] = &[
     ),
     room("xtask", "xtask", &[], false),
 ];
+
+/// All crates.
+pub(crate) fn house() -> &'static [Room] {
+    HOUSE
+}
 
 const fn room(package: &'static str, folder: &'static str, imports: &'static [&'static str], is_core: bool) -> Room {
     Room {
@@ -215,7 +221,7 @@ mod tests {
         let mut tree = Tree::default();
         let folders: Vec<&str> = HOUSE.iter().map(|room| room.folder).collect();
         let workspace = format!("[workspace]\nmembers = {folders:?}");
-        tree.files.insert("Cargo.toml".into(), workspace);
+        tree.put("Cargo.toml", workspace);
         for Room {
             package,
             folder,
@@ -227,9 +233,9 @@ mod tests {
             for import in *imports {
                 manifest += &format!("{import}.workspace = true\n");
             }
-            tree.files.insert(format!("{folder}/Cargo.toml"), manifest);
-            let lib = "#![no_std]\n//! A crate.\n".into();
-            tree.files.insert(format!("{folder}/src/lib.rs"), lib);
+            tree.put(format!("{folder}/Cargo.toml"), manifest);
+            let lib = "#![no_std]\n//! A crate.\n";
+            tree.put(format!("{folder}/src/lib.rs"), lib);
         }
         tree
     }
@@ -239,7 +245,7 @@ mod tests {
     fn check(rule: fn(&Tree) -> Vec<Fault>, path: &str, text: &str, expected: &[&str]) {
         let mut tree = house();
         assert_eq!(rule(&tree), [], "the house as it should be");
-        tree.files.insert(path.into(), text.into());
+        tree.put(path, text);
         let faults: Vec<String> = rule(&tree).iter().map(Fault::to_string).collect();
         assert_eq!(faults, expected);
     }

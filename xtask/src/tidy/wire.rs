@@ -3,7 +3,7 @@
 //! A test is named as `FILE: TEST, TEST`, the file from `crates/` and without its `.rs`, or from the root with its
 //! `.py`.
 
-use super::{Fault, Tree};
+use crate::tree::{Fault, Tree};
 
 const PAGE: &str = "docs/wire.md";
 
