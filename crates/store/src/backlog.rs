@@ -118,7 +118,7 @@ impl Backlog {
 impl Store {
     /// Moves waiting data into the peer's outbox until the outbox is full. Returns false if nothing more waits.
     pub(crate) fn bring(&mut self, slot: usize) -> bool {
-        while !self.outboxes[slot].is_full() {
+        while !self.links[slot].outbox.is_full() {
             let (replied, given) = (self.bring_replies(slot), self.bring_chunk(slot));
             if !replied && !given {
                 return false;
@@ -128,11 +128,11 @@ impl Store {
     }
 
     fn bring_replies(&mut self, slot: usize) -> bool {
-        let Some(piece) = self.backlogs[slot].take_piece() else {
+        let Some(piece) = self.links[slot].backlog.take_piece() else {
             return false;
         };
-        if piece.deadline_ms > self.monotonic_ms {
-            self.outboxes[slot].push(&Message::Outcome {
+        if piece.deadline_ms > self.time.monotonic_ms {
+            self.links[slot].outbox.push(&Message::Outcome {
                 token: piece.token,
                 follows: piece.follows,
                 replies: &piece.replies,
@@ -142,9 +142,9 @@ impl Store {
     }
 
     fn bring_chunk(&mut self, slot: usize) -> bool {
-        if let Some(stream) = self.backlogs[slot].chunks.pop_front() {
+        if let Some(stream) = self.links[slot].backlog.chunks.pop_front() {
             self.send_chunk(stream);
-        } else if let Some(pull) = self.backlogs[slot].pulls.pop_front() {
+        } else if let Some(pull) = self.links[slot].backlog.pulls.pop_front() {
             self.give(slot, &pull);
         } else {
             return false;

@@ -78,6 +78,15 @@ impl Writes {
     }
 }
 
+/// Requests of BEAM processes.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    pub answers: Vec<(Box<Caller>, Replies)>,
+    pub writes: Writes,
+    /// Runs under way.
+    pub runs: usize,
+}
+
 impl Store {
     /// Handles a term that a process of some node sent to the store. A `sys` message is refused. Terms that are neither
     /// a call nor a cast are dropped.
@@ -87,7 +96,7 @@ impl Store {
             Request::Cast(request) => (None, request),
             Request::Info(term) => return refuse_system(ctx, &term),
         };
-        self.counters.requests += 1;
+        self.gauges.counters.requests += 1;
         if request.is_atom("stats") {
             if let Some(from) = from {
                 ctx.reply(&from, Term::from(self.take_vitals(0).keys_held));
@@ -95,26 +104,26 @@ impl Store {
             return;
         }
         match request_of(&request) {
-            Some(_) if self.beam_runs >= RUNS_MAX => match from {
+            Some(_) if self.beam.runs >= RUNS_MAX => match from {
                 Some(from) => ctx.reply(&from, error(reason(ErrorKind::Busy))),
-                None => self.counters.casts_dropped += 1,
+                None => self.gauges.counters.casts_dropped += 1,
             },
             Some((args, shape)) => {
                 let mut batch = Batch::new();
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
-                let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
+                let deadline_ms = self.time.monotonic_ms + self.config.request_timeout_ms;
                 let shard = usize::from(slot::shard(slot::slot(&args[1]), self.config.shards));
                 let writes = matches!(shape, Shape::Done | Shape::Number).then_some(shard);
                 let origin = Origin::Beam(Box::new(Caller { from, shape, writes }));
                 let ask = self.own_ask(Session::new(0, true), batch);
-                let mut run = Run::new(origin, ask, deadline_ms, self.wall.ahead_ms());
-                if self.beam_writes.0.contains_key(&shard) {
+                let mut run = Run::new(origin, ask, deadline_ms, self.time.wall.ahead_ms());
+                if self.beam.writes.0.contains_key(&shard) {
                     run.written_elsewhere.insert(shard);
                 }
                 if writes.is_some() {
-                    self.beam_writes.begin(shard);
+                    self.beam.writes.begin(shard);
                 }
-                self.beam_runs += 1;
+                self.beam.runs += 1;
                 self.admit(run);
             }
             None => {

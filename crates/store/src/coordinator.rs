@@ -63,16 +63,16 @@ pub(crate) struct Awaited {
 impl Store {
     /// Starts a batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
-        self.records.take(&mut ask.tally, &mut self.counters);
-        ask.session.shown.active_ms = self.monotonic_ms;
-        ask.began_us = self.monotonic_us;
-        ask.slow_us = self.records.slowlog.from_us();
-        if self.pause.is_on()
+        self.gauges.records.take(&mut ask.tally, &mut self.gauges.counters);
+        ask.session.shown.active_ms = self.time.monotonic_ms;
+        ask.began_us = self.time.monotonic_us;
+        ask.slow_us = self.gauges.records.slowlog.from_us();
+        if self.front.pause.is_on()
             && ask.session.piecemeal
             && !ask.batch.is_empty()
-            && self.pause.holds(ask.batch.request(0))
+            && self.front.pause.holds(ask.batch.request(0))
         {
-            self.pause.hold(ask);
+            self.front.pause.hold(ask);
         } else {
             self.begin(ask);
         }
@@ -80,14 +80,14 @@ impl Store {
 
     /// A batch of a client that is not paused.
     pub(crate) fn begin(&mut self, ask: Box<Ask>) {
-        self.counters.requests += ask.batch.len() as u64;
-        let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
-        self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
+        self.gauges.counters.requests += ask.batch.len() as u64;
+        let deadline_ms = self.time.monotonic_ms + self.config.request_timeout_ms;
+        self.admit(Run::new(Origin::Client, ask, deadline_ms, self.time.wall.ahead_ms()));
     }
 
     /// An `Ask` for a run of this node's own, without a client.
     pub(crate) fn own_ask(&self, session: Session, batch: Batch) -> Box<Ask> {
-        Box::new(Ask::new(self.nobody.clone(), session, batch))
+        Box::new(Ask::new(self.front.nobody.clone(), session, batch))
     }
 
     /// Begins a run. If this node was stopped for a while, other nodes may have replaced it meanwhile; then the run
@@ -95,21 +95,21 @@ impl Store {
     pub(crate) fn admit(&mut self, run: Run) {
         if !self.takes(&run) {
             self.turn_down(run);
-        } else if self.recovering.is_empty() {
+        } else if self.links.recovering.is_empty() {
             self.start(run);
         } else {
-            self.held.push(run);
+            self.front.held.push(run);
         }
     }
 
     /// Refuses runs that have waited too long to begin.
     pub(crate) fn refuse_held(&mut self) {
-        let (late, held) = mem::take(&mut self.held)
+        let (late, held) = mem::take(&mut self.front.held)
             .into_iter()
-            .partition(|run| run.deadline_ms <= self.monotonic_ms);
-        self.held = held;
+            .partition(|run| run.deadline_ms <= self.time.monotonic_ms);
+        self.front.held = held;
         for run in late {
-            self.counters.timeouts += 1;
+            self.gauges.counters.timeouts += 1;
             let text = "this node stood still and has not heard of all others since";
             self.refuse(run, ErrorKind::NoNodes, text);
         }
@@ -140,13 +140,13 @@ impl Store {
 
     /// Begins a run. If it has nothing to wait for, finishes it at once.
     pub(crate) fn start(&mut self, mut run: Run) {
-        let id = self.runs.reserve();
+        let id = self.front.runs.reserve();
         self.execute(id, &mut run);
         if matches!(run.origin, Origin::Client) {
             self.note_client(&mut run.ask);
         }
         if run.is_settled() {
-            self.runs.release(id);
+            self.front.runs.release(id);
             self.finish(run);
         } else {
             self.park(id, run);
@@ -156,17 +156,19 @@ impl Store {
     fn park(&mut self, id: RunId, run: Run) {
         for peer in run.awaited.iter() {
             let awaited = Awaited {
-                number: self.outboxes[peer].number(),
+                number: self.links[peer].outbox.number(),
                 run: id,
-                since_ms: self.monotonic_ms,
+                since_ms: self.time.monotonic_ms,
             };
-            self.waiting[peer].push_back(awaited);
+            self.front.waiting[peer].push_back(awaited);
         }
         if !run.writes.is_empty() {
-            self.relax_at.push_back((self.monotonic_ms + self.relax_after_ms(), id));
+            self.front
+                .relax_at
+                .push_back((self.time.monotonic_ms + self.relax_after_ms(), id));
         }
-        self.end_at.push_back((run.deadline_ms, id));
-        self.runs.put(id, Box::new(run));
+        self.front.end_at.push_back((run.deadline_ms, id));
+        self.front.runs.put(id, Box::new(run));
     }
 
     fn execute(&mut self, id: RunId, run: &mut Run) {
@@ -175,7 +177,7 @@ impl Store {
         let (is_last, is_piecemeal) = (run.is_last, run.is_piecemeal());
         let is_client = matches!(run.origin, Origin::Client);
         let piece_bytes = match run.origin {
-            Origin::Peer { slot, .. } => self.backlogs[slot].piece_bytes(),
+            Origin::Peer { slot, .. } => self.links[slot].backlog.piece_bytes(),
             _ => PIECE_BYTES,
         };
         for index in 0..requests.len() {
@@ -200,7 +202,7 @@ impl Store {
                 continue;
             }
             let args = requests.request(index);
-            if index > 0 && self.pause.is_on() && is_client && is_piecemeal && self.pause.holds(args) {
+            if index > 0 && self.front.pause.is_on() && is_client && is_piecemeal && self.front.pause.holds(args) {
                 self.hold_back(is_client, &mut requests, index);
                 break;
             }
@@ -218,7 +220,7 @@ impl Store {
         if is_client {
             // They are counted when they come again. One that is executed already may have reset the counters.
             let held_back = (requests.len() - index) as u64;
-            self.counters.requests = self.counters.requests.saturating_sub(held_back);
+            self.gauges.counters.requests = self.gauges.counters.requests.saturating_sub(held_back);
         }
         requests.hold_back(index);
     }
@@ -351,7 +353,7 @@ impl Store {
         let route = self.cluster.route(shard);
         if let (Access::Read, Some(Seat::Peer(primary))) = (access, route.primary)
             && route.settled
-            && self.has_lease(primary)
+            && self.links.has_lease(primary, self.time.monotonic_ms)
             && !run.written_elsewhere.contains(shard)
             // A forwarded read must stay at the primary: the peer may have sent it behind a write.
             && run.asker.is_none()
@@ -389,7 +391,9 @@ impl Store {
             if !self.has_enough_copies(run, shard) {
                 return replies.no_replicas();
             }
-            if access == Access::Grow && (!targets.intersection(self.full).is_empty() || self.memory_is_short(args)) {
+            if access == Access::Grow
+                && (!targets.intersection(self.links.full).is_empty() || self.memory_is_short(args))
+            {
                 return replies.out_of_memory();
             }
         }
@@ -398,21 +402,21 @@ impl Store {
         call(&mut Call {
             args,
             replies,
-            now_ms: self.now_ms,
+            now_ms: self.time.now_ms,
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: run.ask.session.keyspace,
             config: &self.config,
             random: self.random.next(),
             shard: &mut self.replicas[shard].shard,
-            counters: &mut self.counters,
-            hlc: &mut self.hlc,
+            counters: &mut self.gauges.counters,
+            hlc: &mut self.time.hlc,
             delta: (!targets.is_empty()).then_some(&mut self.delta),
         });
         if !self.delta.is_empty() {
             self.send_delta(shard, targets);
             self.delta.clear();
             self.delta.shrink_to(DELTA_KEPT_BYTES_MAX);
-            run.wrote(mark, level, targets, self.silent);
+            run.wrote(mark, level, targets, self.links.silent);
         }
     }
 
@@ -423,7 +427,7 @@ impl Store {
             delta: &self.delta,
         };
         for peer in targets.iter() {
-            self.outboxes[peer].push(&message);
+            self.links[peer].outbox.push(&message);
         }
     }
 
@@ -524,7 +528,7 @@ impl Store {
     /// Whether a write on `shard`, whose primary is this node, would reach as many copies as its keyspace demands.
     fn has_enough_copies(&self, run: &Run, shard: usize) -> bool {
         let min_acks = self.config.keyspaces[usize::from(run.ask.session.keyspace)].min_acks;
-        min_acks <= 1 || self.targets(shard).without(self.silent).len() + 1 >= min_acks
+        min_acks <= 1 || self.targets(shard).without(self.links.silent).len() + 1 >= min_acks
     }
 
     /// The peers that a write on `shard`, whose primary is this node, is sent to.
@@ -558,11 +562,11 @@ impl Store {
         parts.written_elsewhere.clone_from(&run.written_elsewhere);
         parts.asker = run.asker;
         parts.parked_until_ms = run.parked_until_ms;
-        let parts_id = self.runs.reserve();
+        let parts_id = self.front.runs.reserve();
         self.execute(parts_id, &mut parts);
         run.written_elsewhere.clone_from(&parts.written_elsewhere);
         if parts.is_settled() {
-            self.runs.release(parts_id);
+            self.front.runs.release(parts_id);
             let reply = self.folded(fold, &parts);
             replies.fill(slot, &reply);
         } else {
@@ -581,8 +585,8 @@ impl Store {
 
     /// Notes that `peer` has merged every delta up to frame `number`.
     pub(crate) fn acknowledged(&mut self, peer: usize, number: u64) {
-        while let Some(awaited) = self.waiting[peer].pop_front_if(|awaited| awaited.number <= number) {
-            if let Some(run) = self.runs.get(awaited.run) {
+        while let Some(awaited) = self.front.waiting[peer].pop_front_if(|awaited| awaited.number <= number) {
+            if let Some(run) = self.front.runs.get(awaited.run) {
                 run.acknowledge(peer);
                 self.settle(awaited.run);
             }
@@ -597,15 +601,15 @@ impl Store {
     /// Whether `peer` is so far behind that writes will soon not wait for it. It gets no fresh echoes from now on. The
     /// echoes it has expire before a write is acknowledged without it.
     pub(crate) fn lags(&self, peer: usize) -> bool {
-        let oldest = self.waiting[peer].front();
-        oldest.is_some_and(|awaited| self.monotonic_ms >= awaited.since_ms + self.relax_after_ms() - LEASE_MS)
+        let oldest = self.front.waiting[peer].front();
+        oldest.is_some_and(|awaited| self.time.monotonic_ms >= awaited.since_ms + self.relax_after_ms() - LEASE_MS)
     }
 
     /// Handles the loss of `peer`: no run waits for it any more.
     pub(crate) fn abandon(&mut self, peer: usize) {
-        self.waiting[peer].clear();
-        for id in self.runs.ids() {
-            if let Some(run) = self.runs.get(id) {
+        self.front.waiting[peer].clear();
+        for id in self.front.runs.ids() {
+            if let Some(run) = self.front.runs.get(id) {
                 run.lose(peer);
             }
             self.settle(id);
@@ -614,8 +618,8 @@ impl Store {
     }
 
     fn settle(&mut self, id: RunId) {
-        if self.runs.get(id).is_some_and(|run| run.is_settled())
-            && let Some(run) = self.runs.take(id)
+        if self.front.runs.get(id).is_some_and(|run| run.is_settled())
+            && let Some(run) = self.front.runs.take(id)
         {
             self.finish(*run);
         }
@@ -628,22 +632,22 @@ impl Store {
                 if run.ask.batch.replies.may_have_errors() {
                     self.count_errors(&mut run.ask);
                 }
-                self.answers.push(run.ask);
+                self.front.answers.push(run.ask);
             }
             Origin::Peer { slot, life, token } => {
                 if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
                     outcome::pieces(&run.ask.batch.replies, |replies, follows| {
-                        self.backlogs[slot].reply(token, follows, replies, run.deadline_ms);
+                        self.links[slot].backlog.reply(token, follows, replies, run.deadline_ms);
                     });
                 }
-                if self.spares.len() < SPARES_MAX {
+                if self.front.spares.len() < SPARES_MAX {
                     run.ask.batch.clear();
-                    self.spares.push(run.ask.batch);
+                    self.front.spares.push(run.ask.batch);
                 }
             }
             Origin::Part { of, slot, fold } => {
                 let reply = self.folded(fold, &run);
-                if let Some(parent) = self.runs.get(of) {
+                if let Some(parent) = self.front.runs.get(of) {
                     parent.ask.batch.replies.fill(slot, &reply);
                     parent.open -= 1;
                     self.settle(of);
@@ -651,15 +655,15 @@ impl Store {
             }
             Origin::Again { of, slots } => {
                 let room = self.gather_room(of, &run.ask.batch.replies);
-                if let Some(parent) = self.runs.get(of) {
+                if let Some(parent) = self.front.runs.get(of) {
                     gather(parent, slots, &run.ask.batch.replies, room);
                     parent.open -= 1;
                     self.settle(of);
                 }
             }
             Origin::Beam(caller) => {
-                self.beam_runs -= 1;
-                self.beam_answers.push((caller, mem::take(&mut run.ask.batch.replies)));
+                self.beam.runs -= 1;
+                self.beam.answers.push((caller, mem::take(&mut run.ask.batch.replies)));
             }
         }
     }
@@ -670,22 +674,22 @@ impl Store {
     /// forwarded run has less time left, and may wait behind one of them. The peer that forwarded it gives it up by
     /// itself.
     pub(crate) fn deadlines(&mut self) {
-        while let Some(&(at_ms, id)) = self.relax_at.front() {
-            let alive = self.runs.get(id).is_some();
-            if alive && at_ms > self.monotonic_ms {
+        while let Some(&(at_ms, id)) = self.front.relax_at.front() {
+            let alive = self.front.runs.get(id).is_some();
+            if alive && at_ms > self.time.monotonic_ms {
                 break;
             }
-            self.relax_at.pop_front();
+            self.front.relax_at.pop_front();
             if alive {
                 self.relax(id);
             }
         }
-        while let Some(&(at_ms, id)) = self.end_at.front() {
-            let alive = self.runs.get(id).is_some();
-            if alive && at_ms > self.monotonic_ms {
+        while let Some(&(at_ms, id)) = self.front.end_at.front() {
+            let alive = self.front.runs.get(id).is_some();
+            if alive && at_ms > self.time.monotonic_ms {
                 break;
             }
-            self.end_at.pop_front();
+            self.front.end_at.pop_front();
             if alive {
                 self.give_up(id);
             }
@@ -693,25 +697,28 @@ impl Store {
     }
 
     fn relax(&mut self, id: RunId) {
-        let Some(run) = self.runs.get(id) else { return };
+        let Some(run) = self.front.runs.get(id) else { return };
         // A peer that was silent for this long is not waited for until it answers.
         let silent = run.silent();
         for writes in &mut run.writes {
             writes.quorum.relax();
         }
         if !silent.is_empty() {
-            self.counters.writes_relaxed += run.writes.iter().map(|writes| writes.marks.len() as u64).sum::<u64>();
-            self.silent = self.silent.union(silent);
+            self.gauges.counters.writes_relaxed +=
+                run.writes.iter().map(|writes| writes.marks.len() as u64).sum::<u64>();
+            self.links.silent = self.links.silent.union(silent);
         }
         self.settle(id);
     }
 
     fn give_up(&mut self, id: RunId) {
-        let Some(mut run) = self.runs.take(id) else { return };
+        let Some(mut run) = self.front.runs.take(id) else {
+            return;
+        };
         for token in &run.sent {
-            self.sent.remove(token);
+            self.front.sent.remove(token);
         }
-        self.counters.timeouts += 1;
+        self.gauges.counters.timeouts += 1;
         for writes in run
             .writes
             .iter()
@@ -731,7 +738,7 @@ impl Store {
     }
 
     fn no_nodes(&mut self, shard: usize, replies: &mut Replies) {
-        self.counters.no_nodes += 1;
+        self.gauges.counters.no_nodes += 1;
         let ring_shard = shard % usize::from(self.config.shards);
         replies.error(
             ErrorKind::NoNodes,
@@ -748,12 +755,16 @@ impl Store {
     /// Bytes of replies that run `id` may gather now, which `replies` are for.
     pub(crate) fn gather_room(&mut self, id: RunId, replies: &Replies) -> usize {
         let bytes_max = self.gather_bytes_max();
-        let own = self.runs.get(id).map_or(0, |run| run.ask.batch.replies.data_len());
+        let own = self
+            .front
+            .runs
+            .get(id)
+            .map_or(0, |run| run.ask.batch.replies.data_len());
         let of_run = bytes_max.saturating_sub(own);
         if replies.data_len() <= GATHER_SMALL_BYTES {
             return of_run;
         }
-        let all: usize = self.runs.iter().map(|run| run.ask.batch.replies.data_len()).sum();
+        let all: usize = self.front.runs.iter().map(|run| run.ask.batch.replies.data_len()).sum();
         if all == own {
             of_run
         } else {
@@ -769,7 +780,7 @@ impl Store {
         let bytes = args.iter().map(|arg| arg.len() as u64).sum();
         let is_short = self.memory_would_be_short(bytes);
         if !is_short {
-            self.grown_bytes += bytes;
+            self.gauges.grown_bytes += bytes;
         }
         is_short
     }
@@ -777,7 +788,11 @@ impl Store {
     /// Whether storing `bytes` more would exceed the limit.
     pub(crate) fn memory_would_be_short(&self, bytes: u64) -> bool {
         let bytes_max = self.config.memory_bytes_max;
-        let kept = self.measured.memory_bytes.saturating_add(self.grown_bytes);
+        let kept = self
+            .gauges
+            .measured
+            .memory_bytes
+            .saturating_add(self.gauges.grown_bytes);
         bytes_max > 0 && kept.saturating_add(bytes) > bytes_max
     }
 }

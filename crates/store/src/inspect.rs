@@ -47,27 +47,27 @@ impl Store {
 
     /// Cluster time at the last reading, in Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
-        self.now_ms
+        self.time.now_ms
     }
 
     /// The counters.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.gauges.counters
     }
 
     /// Whether writes do not wait for the peer in `slot`: it was silent for the write timeout, and has not answered
     /// since.
     pub fn is_silent(&self, slot: usize) -> bool {
-        self.silent.contains(slot)
+        self.links.silent.contains(slot)
     }
 
     /// The work under way.
     pub fn underway(&self) -> Underway {
         Underway {
-            runs: self.runs.len(),
-            waiting: self.waiting.iter().map(alloc::collections::VecDeque::len).sum(),
-            parcels: self.sent.len(),
-            held: self.held.len() + self.parked.len(),
+            runs: self.front.runs.len(),
+            waiting: self.front.waiting.iter().map(alloc::collections::VecDeque::len).sum(),
+            parcels: self.front.sent.len(),
+            held: self.front.held.len() + self.front.parked.len(),
             fills: self.keeper.under_way(),
             streams: self.replicas.iter().map(|replica| replica.shard.stats().streams).sum(),
             followers: self

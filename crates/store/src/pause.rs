@@ -66,11 +66,11 @@ impl Pause {
 impl Store {
     /// Begins what waited, if the pause is over.
     pub(crate) fn end_pause(&mut self) {
-        if self.pause.until_ms <= self.monotonic_ms || self.cluster.leaving() {
-            self.pause.end();
+        if self.front.pause.until_ms <= self.time.monotonic_ms || self.cluster.leaving() {
+            self.front.pause.end();
         }
-        if !self.pause.is_on() && !self.pause.held.is_empty() {
-            for ask in mem::take(&mut self.pause.held) {
+        if !self.front.pause.is_on() && !self.front.pause.held.is_empty() {
+            for ask in mem::take(&mut self.front.pause.held) {
                 self.begin(ask);
             }
         }

@@ -27,7 +27,7 @@ impl<'a> Visit<'a> {
 
     /// To be called after a change of the session, so that `CLIENT LIST` shows the change.
     pub fn session_changed(&mut self) {
-        if let Some(known) = self.store.clients.get_mut(&self.session.id) {
+        if let Some(known) = self.store.front.clients.get_mut(&self.session.id) {
             known.clone_from(self.session);
         }
     }

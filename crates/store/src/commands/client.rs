@@ -118,13 +118,13 @@ pub(super) fn getredir(visit: &mut Visit<'_>) {
 
 /// `CLIENT INFO`
 pub(super) fn info(visit: &mut Visit<'_>) {
-    let line = line(visit.session, visit.store.monotonic_ms);
+    let line = line(visit.session, visit.store.time.monotonic_ms);
     visit.replies.verbatim(b"txt", line.as_bytes());
 }
 
 /// `CLIENT LIST [TYPE type] [ID id …]`: the connections of this node. All have the type `normal`.
 pub(super) fn list(visit: &mut Visit<'_>) {
-    let mut sessions: Vec<&Session> = visit.store.clients.values().collect();
+    let mut sessions: Vec<&Session> = visit.store.front.clients.values().collect();
     match (visit.arg(2).to_ascii_lowercase().as_slice(), visit.args.len()) {
         (_, 2) => {}
         (b"type", 4) => match has_type(visit.arg(3)) {
@@ -145,7 +145,7 @@ pub(super) fn list(visit: &mut Visit<'_>) {
         _ => return visit.replies.syntax(),
     }
     sessions.sort_unstable_by_key(|session| session.id);
-    let now_ms = visit.store.monotonic_ms;
+    let now_ms = visit.store.time.monotonic_ms;
     let me = &*visit.session;
     // What is kept of the own connection is that of before this batch.
     let shown = |session: &Session| line(if session.id == me.id { me } else { session }, now_ms);

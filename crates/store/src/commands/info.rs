@@ -78,7 +78,7 @@ fn hundredths(of: u64) -> String {
 }
 
 fn server(store: &Store, _: &Session, out: &mut String) {
-    let up_s = (store.monotonic_ms - store.started_ms) / 1000;
+    let up_s = (store.time.monotonic_ms - store.time.started_ms) / 1000;
     let port = store.config.resp.as_ref().map_or(0, |(_, port)| u64::from(*port));
     line(out, format_args!("redis_version:{REDIS_VERSION}"));
     // As a Redis says that was not built from its repository.
@@ -102,7 +102,7 @@ fn server(store: &Store, _: &Session, out: &mut String) {
         ),
     );
     number(out, "tcp_port", port);
-    number(out, "server_time_usec", store.wall.now_ms.saturating_mul(1000));
+    number(out, "server_time_usec", store.time.wall.now_ms.saturating_mul(1000));
     number(out, "uptime_in_seconds", up_s);
     number(out, "uptime_in_days", up_s / 86_400);
     known(out, "executable", &host.executable);
@@ -116,17 +116,17 @@ fn known(out: &mut String, name: &str, text: &str) {
 }
 
 fn clients(store: &Store, _: &Session, out: &mut String) {
-    number(out, "connected_clients", store.clients.len() as u64);
+    number(out, "connected_clients", store.front.clients.len() as u64);
     number(out, "cluster_connections", store.cluster.connected().len() as u64);
     if store.config.host.clients_max > 0 {
         number(out, "maxclients", store.config.host.clients_max as u64);
     }
-    number(out, "blocked_clients", store.pause.waiting() as u64);
+    number(out, "blocked_clients", store.front.pause.waiting() as u64);
     number(out, "tracking_clients", 0);
 }
 
 fn memory(store: &Store, _: &Session, out: &mut String) {
-    let (measured, marks) = (&store.measured, &store.records.memory);
+    let (measured, marks) = (&store.gauges.measured, &store.gauges.records.memory);
     size(out, "used_memory", measured.memory_bytes);
     size(out, "used_memory_rss", measured.resident_bytes);
     size(out, "used_memory_peak", marks.peak_bytes);
@@ -144,7 +144,7 @@ fn memory(store: &Store, _: &Session, out: &mut String) {
     line(out, format_args!("mem_fragmentation_bytes:{spare}"));
     number(out, "active_defrag_running", 0);
     number(out, "lazyfree_pending_objects", 0);
-    let buffers = store.measured.buffers;
+    let buffers = store.gauges.measured.buffers;
     number(out, "buffers", buffers.bytes);
     number(out, "max_buffers", store.config.buffer_bytes_max as u64);
     number(out, "client_output_buffer_limit_disconnections", buffers.clients_cut);
@@ -184,11 +184,11 @@ fn persistence(_: &Store, _: &Session, out: &mut String) {
 }
 
 fn stats(store: &Store, _: &Session, out: &mut String) {
-    let (counters, rates) = (&store.counters, &store.records.rates);
+    let (counters, rates) = (&store.gauges.counters, &store.gauges.records.rates);
     let connections = counters.connections + counters.connections_rejected;
     number(out, "total_connections_received", connections);
     number(out, "total_commands_processed", counters.requests);
-    number(out, "instantaneous_ops_per_sec", store.vitals.ops_per_second);
+    number(out, "instantaneous_ops_per_sec", store.gauges.vitals.ops_per_second);
     number(out, "total_net_input_bytes", counters.received_bytes);
     number(out, "total_net_output_bytes", counters.sent_bytes);
     for (name, bytes) in [("input", rates.received_bytes), ("output", rates.sent_bytes)] {
@@ -210,8 +210,8 @@ fn stats(store: &Store, _: &Session, out: &mut String) {
     ] {
         number(out, name, 0);
     }
-    number(out, "total_error_replies", store.records.ledger.errors_total());
-    number(out, "log_lines_dropped", store.measured.log_lines_dropped);
+    number(out, "total_error_replies", store.gauges.records.ledger.errors_total());
+    number(out, "log_lines_dropped", store.gauges.measured.log_lines_dropped);
 }
 
 /// Copies are a matter of shards: a node has no replicas, and the replication of shards has no offset.
@@ -222,7 +222,7 @@ fn replication(_: &Store, _: &Session, out: &mut String) {
 }
 
 fn cpu(store: &Store, _: &Session, out: &mut String) {
-    let (all_us, system_us) = (store.measured.cpu_us, store.measured.cpu_system_us);
+    let (all_us, system_us) = (store.gauges.measured.cpu_us, store.gauges.measured.cpu_system_us);
     let mut seconds = |name: &str, us: u64| {
         line(out, format_args!("{name}:{}.{:06}", us / 1_000_000, us % 1_000_000));
     };
@@ -236,7 +236,7 @@ fn cpu(store: &Store, _: &Session, out: &mut String) {
 fn modules(_: &Store, _: &Session, _: &mut String) {}
 
 fn commandstats(store: &Store, _: &Session, out: &mut String) {
-    for (row, calls) in store.records.ledger.commands() {
+    for (row, calls) in store.gauges.records.ledger.commands() {
         line(
             out,
             format_args!(
@@ -253,13 +253,13 @@ fn commandstats(store: &Store, _: &Session, out: &mut String) {
 }
 
 fn errorstats(store: &Store, _: &Session, out: &mut String) {
-    for (word, count) in store.records.ledger.errors() {
+    for (word, count) in store.gauges.records.ledger.errors() {
         line(out, format_args!("errorstat_{word}:count={count}"));
     }
 }
 
 fn latencystats(store: &Store, _: &Session, out: &mut String) {
-    for (row, calls) in store.records.ledger.commands() {
+    for (row, calls) in store.gauges.records.ledger.commands() {
         if let [Some(p50), Some(p99), Some(p999)] = [500, 990, 999].map(|per_mille| calls.percentile_us(per_mille)) {
             let name = row.shown();
             line(
@@ -294,7 +294,7 @@ fn salp(store: &Store, _: &Session, out: &mut String) {
     // The status has no tables and no awaited nodes here: `/metrics` and `/readyz` show them. So `ready` only means
     // that the copies of this node are complete.
     let status = store.status(Tables::default(), Vec::new());
-    let vitals = store.take_vitals(store.vitals.ops_per_second);
+    let vitals = store.take_vitals(store.gauges.vitals.ops_per_second);
     line(out, format_args!("node:{}", status.name));
     number(out, "members", status.nodes.len() as u64);
     number(
@@ -316,7 +316,7 @@ fn salp(store: &Store, _: &Session, out: &mut String) {
     }
     let writers = store.replicas.iter().map(|replica| replica.shard.clock().writers());
     number(out, "clock_rows_max", writers.max().unwrap_or(0) as u64);
-    for (name, _, count) in store.counters.named() {
+    for (name, _, count) in store.gauges.counters.named() {
         number(out, &format!("counted_{name}"), count);
     }
 }

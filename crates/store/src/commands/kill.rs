@@ -91,6 +91,7 @@ fn close(visit: &mut Visit<'_>, filter: &Filter, skips_me: bool) -> usize {
     let fits = |session: &&Session| filter.fits(session) && !(skips_me && session.id == me);
     let ids: Vec<u64> = visit
         .store
+        .front
         .clients
         .values()
         .filter(fits)
@@ -100,11 +101,11 @@ fn close(visit: &mut Visit<'_>, filter: &Filter, skips_me: bool) -> usize {
     let (own, others): (Vec<u64>, Vec<u64>) = ids.into_iter().partition(|id| *id == me);
     visit.session.quit |= !own.is_empty();
     for id in &others {
-        visit.store.clients.remove(id);
-        visit.store.pause.forget(*id);
+        visit.store.front.clients.remove(id);
+        visit.store.front.pause.forget(*id);
     }
     if !others.is_empty() {
-        visit.store.kills.push((visit.client.clone(), others));
+        visit.store.out.kills.push((visit.client.clone(), others));
     }
     count
 }
@@ -130,8 +131,8 @@ pub(super) fn pause(visit: &mut Visit<'_>) {
         Some(ms) => match u64::try_from(ms) {
             Err(_) => visit.replies.error(ErrorKind::Err, "timeout is negative"),
             Ok(ms) => {
-                let until_ms = visit.store.monotonic_ms.saturating_add(ms);
-                visit.store.pause.begin(until_ms, all);
+                let until_ms = visit.store.time.monotonic_ms.saturating_add(ms);
+                visit.store.front.pause.begin(until_ms, all);
                 visit.replies.ok();
             }
         },
@@ -140,6 +141,6 @@ pub(super) fn pause(visit: &mut Visit<'_>) {
 
 /// `CLIENT UNPAUSE`
 pub(super) fn unpause(visit: &mut Visit<'_>) {
-    visit.store.pause.end();
+    visit.store.front.pause.end();
     visit.replies.ok();
 }

@@ -20,7 +20,7 @@ pub(super) fn percent(a: u64, b: u64) -> u64 {
 /// `MEMORY STATS`
 pub(super) fn stats(visit: &mut Visit<'_>) {
     let store = &*visit.store;
-    let (measured, marks) = (&store.measured, &store.records.memory);
+    let (measured, marks) = (&store.gauges.measured, &store.gauges.records.memory);
     let keys: u64 = store.replicas.iter().map(|replica| replica.shard.len() as u64).sum();
     let grown = measured.memory_bytes.saturating_sub(marks.startup_bytes);
     let bytes: [(&str, u64); 6] = [
@@ -61,7 +61,7 @@ pub(super) fn doctor(visit: &mut Visit<'_>) {
 }
 
 fn report(store: &Store) -> String {
-    let (measured, max) = (&store.measured, store.config.memory_bytes_max);
+    let (measured, max) = (&store.gauges.measured, store.config.memory_bytes_max);
     let mut text = String::new();
     if max > 0 && percent(measured.memory_bytes, max) >= FULL_PERCENT {
         text += &format!(

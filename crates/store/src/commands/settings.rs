@@ -35,9 +35,9 @@ impl Changeable {
     fn of(store: &Store) -> Self {
         Self {
             memory_bytes_max: store.config.memory_bytes_max,
-            slower_than_us: store.records.slowlog.slower_than_us,
-            slowlog_max: store.records.slowlog.entries_max,
-            spikes_from_ms: store.records.spikes.from_ms,
+            slower_than_us: store.gauges.records.slowlog.slower_than_us,
+            slowlog_max: store.gauges.records.slowlog.entries_max,
+            spikes_from_ms: store.gauges.records.spikes.from_ms,
         }
     }
 
@@ -55,10 +55,10 @@ impl Changeable {
 
     fn apply(self, store: &mut Store) {
         store.config.memory_bytes_max = self.memory_bytes_max;
-        store.records.slowlog.slower_than_us = self.slower_than_us;
-        store.records.slowlog.entries_max = self.slowlog_max;
-        store.records.slowlog.trim();
-        store.records.spikes.from_ms = self.spikes_from_ms;
+        store.gauges.records.slowlog.slower_than_us = self.slower_than_us;
+        store.gauges.records.slowlog.entries_max = self.slowlog_max;
+        store.gauges.records.slowlog.trim();
+        store.gauges.records.spikes.from_ms = self.spikes_from_ms;
     }
 }
 
@@ -193,7 +193,7 @@ fn memory(text: &[u8]) -> Option<u64> {
 
 /// `CONFIG RESETSTAT`
 pub(super) fn resetstat(visit: &mut Visit<'_>) {
-    visit.store.reset_counters();
+    visit.store.gauges.reset();
     visit.replies.ok();
 }
 

@@ -29,7 +29,7 @@ pub(super) fn slowlog_get(visit: &mut Visit<'_>) {
         let text = "count should be greater than or equal to -1";
         return visit.replies.error(ErrorKind::Err, text);
     };
-    let log = &visit.store.records.slowlog;
+    let log = &visit.store.gauges.records.slowlog;
     let count = usize::try_from(count).unwrap_or(usize::MAX).min(log.len());
     visit.replies.array(count);
     for entry in log.entries().take(count) {
@@ -48,18 +48,18 @@ pub(super) fn slowlog_get(visit: &mut Visit<'_>) {
 
 /// `SLOWLOG LEN`
 pub(super) fn slowlog_len(visit: &mut Visit<'_>) {
-    visit.replies.int(visit.store.records.slowlog.len() as i64);
+    visit.replies.int(visit.store.gauges.records.slowlog.len() as i64);
 }
 
 /// `SLOWLOG RESET`
 pub(super) fn slowlog_reset(visit: &mut Visit<'_>) {
-    visit.store.records.slowlog.clear();
+    visit.store.gauges.records.slowlog.clear();
     visit.replies.ok();
 }
 
 /// `LATENCY LATEST`: the youngest spike and the highest.
 pub(super) fn latest(visit: &mut Visit<'_>) {
-    let Some(((at_s, took_ms), longest_ms)) = visit.store.records.spikes.latest() else {
+    let Some(((at_s, took_ms), longest_ms)) = visit.store.gauges.records.spikes.latest() else {
         return visit.replies.array(0);
     };
     visit.replies.array(1);
@@ -75,7 +75,7 @@ pub(super) fn history(visit: &mut Visit<'_>) {
     if visit.arg(2) != COMMAND.as_bytes() {
         return visit.replies.array(0);
     }
-    let samples = visit.store.records.spikes.samples();
+    let samples = visit.store.gauges.records.spikes.samples();
     visit.replies.array(samples.len());
     for (at_s, took_ms) in samples {
         visit.replies.array(2);
@@ -88,20 +88,20 @@ pub(super) fn history(visit: &mut Visit<'_>) {
 pub(super) fn reset(visit: &mut Visit<'_>) {
     let events = visit.args.skip(2);
     let is_meant = events.is_empty() || events.iter().any(|event| event == COMMAND.as_bytes());
-    let had_samples = is_meant && visit.store.records.spikes.clear();
+    let had_samples = is_meant && visit.store.gauges.records.spikes.clear();
     visit.replies.int(i64::from(had_samples));
 }
 
 /// `LATENCY DOCTOR`
 pub(super) fn doctor(visit: &mut Visit<'_>) {
-    let report = visit.store.records.spikes.report();
+    let report = visit.store.gauges.records.spikes.report();
     visit.replies.verbatim(b"txt", report.as_bytes());
 }
 
 /// `LATENCY HISTOGRAM [command …]`: a command stands for its subcommands, too. One that was not called is left out.
 pub(super) fn histogram(visit: &mut Visit<'_>) {
     let names = visit.args.skip(2);
-    let ledger = &visit.store.records.ledger;
+    let ledger = &visit.store.gauges.records.ledger;
     let start = visit.replies.mark();
     visit.replies.map(0);
     let mut count = 0;

@@ -18,7 +18,7 @@ impl Store {
         if let Some(row) = ask.mix.last() {
             shown.command = row.shown();
         }
-        if let Some(known) = self.clients.get_mut(&ask.session.id) {
+        if let Some(known) = self.front.clients.get_mut(&ask.session.id) {
             known.shown.active_ms = shown.active_ms;
             known.shown.command = shown.command;
         }
@@ -35,7 +35,7 @@ impl Store {
             let row = command_of(args);
             // Such a request is refused before it is counted as a call.
             let is_refused = row.is_none_or(|row| !row.arity.admits(args.len())) || kind == ErrorKind::NoAuth;
-            let is_rejected = self.records.ledger.erred(row, kind, is_refused);
+            let is_rejected = self.gauges.records.ledger.erred(row, kind, is_refused);
             if let Some(row) = row.filter(|_| is_rejected && !is_refused) {
                 ask.mix.take_back(row);
             }

@@ -67,7 +67,7 @@ impl Store {
         if usize::from(forward.keyspace) >= self.config.keyspaces.len() {
             return false;
         }
-        let mut batch = self.spares.pop().unwrap_or_default();
+        let mut batch = self.front.spares.pop().unwrap_or_default();
         if message::requests(forward.requests, |args| batch.push(args)).is_err() {
             return false;
         }
@@ -77,13 +77,13 @@ impl Store {
             life,
             token: forward.token,
         };
-        let deadline_ms = self.monotonic_ms + patience_ms;
+        let deadline_ms = self.time.monotonic_ms + patience_ms;
         let ask = self.own_ask(session, batch);
         let mut run = Run::new(origin, ask, deadline_ms, forward.wall_ahead_ms);
         run.hops = forward.hops;
         run.asker = Some((slot, life));
         run.is_last = forward.is_last;
-        if self.backlogs[slot].is_full() {
+        if self.links[slot].backlog.is_full() {
             self.refuse(
                 run,
                 ErrorKind::Busy,
@@ -111,29 +111,29 @@ impl Store {
     }
 
     fn forward(&mut self, id: RunId, run: &mut Run, parcel: Parcel, is_last: bool) {
-        let token = self.next_token;
-        self.next_token += 1;
+        let token = self.front.next_token;
+        self.front.next_token += 1;
         let keyspace = &self.config.keyspaces[usize::from(parcel.keyspace)];
-        self.outboxes[parcel.peer].push(&Message::Forward(Forward {
+        self.links[parcel.peer].outbox.push(&Message::Forward(Forward {
             token,
             hops: run.hops + 1,
             level: run.ask.session.level.unwrap_or(keyspace.level),
-            patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
+            patience_ms: run.deadline_ms.saturating_sub(self.time.monotonic_ms),
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: parcel.keyspace,
             is_last,
             requests: &parcel.requests,
         }));
-        self.counters.forwarded += parcel.slots.len() as u64;
+        self.gauges.counters.forwarded += parcel.slots.len() as u64;
         run.open += 1;
         run.sent.push(token);
-        self.sent.insert(token, Sent::of(id, parcel));
+        self.front.sent.insert(token, Sent::of(id, parcel));
     }
 
     /// Handles the replies to a parcel, or to the next of its requests that have none yet.
     pub(crate) fn outcome(&mut self, peer: usize, token: u64, follows: bool, replies: &Replies) -> bool {
         // The parcel was given up before: its replies are ignored.
-        let Some(mut sent) = self.sent.remove(&token) else {
+        let Some(mut sent) = self.front.sent.remove(&token) else {
             return true;
         };
         let count = replies.count();
@@ -143,16 +143,16 @@ impl Store {
             count <= sent.slots.len()
         };
         if sent.peer != peer || count == 0 || !fits || !replies.is_complete() {
-            self.sent.insert(token, sent);
+            self.front.sent.insert(token, sent);
             return false;
         }
         let room = self.gather_room(sent.run, replies);
-        let Some(run) = self.runs.get(sent.run) else {
+        let Some(run) = self.front.runs.get(sent.run) else {
             return true;
         };
         let all = gather(run, sent.slots.drain(..count).map(|(slot, _)| slot), replies, room);
         if follows {
-            self.sent.insert(token, sent);
+            self.front.sent.insert(token, sent);
             return true;
         }
         run.open -= 1;
@@ -168,7 +168,7 @@ impl Store {
 
     /// Forwards requests again that a peer has put off. They go in one parcel, so the replies come in pieces again.
     fn forward_rest(&mut self, sent: Sent) {
-        let Some(mut run) = self.runs.lend(sent.run) else {
+        let Some(mut run) = self.front.runs.lend(sent.run) else {
             return;
         };
         let mut requests = Vec::new();
@@ -186,12 +186,14 @@ impl Store {
             reads_only,
         };
         self.forward(sent.run, &mut run, rest, true);
-        self.runs.put(sent.run, run);
+        self.front.runs.put(sent.run, run);
     }
 
     /// Answers the requests of a parcel that is no longer under way with an error.
     fn fail(&mut self, sent: Sent, kind: ErrorKind, text: &str) {
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         let mut failed = Replies::new();
         failed.error(kind, text);
         for (slot, _) in sent.slots {
@@ -203,6 +205,7 @@ impl Store {
     /// Handles the parcels that a lost `peer` had.
     pub(super) fn lose_parcels(&mut self, peer: usize) {
         let mut tokens: Vec<u64> = self
+            .front
             .sent
             .iter()
             .filter(|(_, sent)| sent.peer == peer)
@@ -210,7 +213,7 @@ impl Store {
             .collect();
         tokens.sort_unstable();
         for token in tokens {
-            if let Some(sent) = self.sent.remove(&token) {
+            if let Some(sent) = self.front.sent.remove(&token) {
                 self.parcel_lost(sent);
             }
         }
@@ -219,7 +222,9 @@ impl Store {
     /// Asks another node for the reads of a lost parcel. A read fails instead if the run has sent a write on the same
     /// shard behind it, since the write may be done by now. For a lost write, the outcome is unknown.
     fn parcel_lost(&mut self, mut sent: Sent) {
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         if !sent.reads_only {
             run.open -= 1;
             let text = "the node that executed this write is lost: it may or may not have taken effect";
@@ -235,7 +240,9 @@ impl Store {
             ErrorKind::NoNodes,
             "the node that was asked is lost, and a write behind this read may be done",
         );
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         for (slot, _) in late {
             run.ask.batch.replies.fill(slot, &failed);
         }
@@ -249,15 +256,17 @@ impl Store {
 
     /// Whether the run of a read, or a run that it is part of, has sent a write on the same shard.
     fn is_followed_by_a_write(&mut self, id: RunId, keyspace: u16, index: u32) -> bool {
-        let Some(run) = self.runs.lend(id) else { return false };
+        let Some(run) = self.front.runs.lend(id) else {
+            return false;
+        };
         let args = run.ask.batch.request(index as usize);
         let row = command::find(&args[0]).map(|row| row.member(args.get(1)).unwrap_or(row));
         let shard = row.and_then(|row| self.locate(row.keys, args, keyspace).ok());
         let mut of = run.parent();
         let mut is_written = shard.is_some_and(|shard| run.written_elsewhere.contains(shard));
-        self.runs.put(id, run);
+        self.front.runs.put(id, run);
         while let (Some(shard), Some(above), false) = (shard, of, is_written) {
-            let Some(run) = self.runs.get(above) else { break };
+            let Some(run) = self.front.runs.get(above) else { break };
             is_written = run.written_elsewhere.contains(shard);
             of = run.parent();
         }
@@ -271,14 +280,18 @@ impl Store {
 
     /// Refuses requests that waited for their shard.
     pub(crate) fn refuse_parcel(&mut self, sent: Sent, text: &str) {
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         run.open -= 1;
         self.fail(sent, ErrorKind::NoNodes, text);
     }
 
     /// Starts the requests of a parcel again. They stay together, so that they travel in parcels again.
     fn ask_again(&mut self, sent: Sent, prepare: impl FnOnce(&mut Run)) {
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         let mut session = run.ask.session.for_part();
         session.keyspace = sent.keyspace;
         let mut batch = Batch::new();

@@ -1,0 +1,73 @@
+//! The batches that clients and peers have under way at this node, and what each of them waits for.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use hashbrown::HashMap;
+use wire::{
+    etf::{Atom, Pid},
+    request::Batch,
+};
+
+use crate::{
+    ask::{Ask, Session},
+    config::Config,
+    coordinator::{Awaited, Sent},
+    parked::Parked,
+    pause::Pause,
+    peers::PEERS_MAX,
+    run::{Run, RunId, Runs},
+};
+
+/// Batches, and what they wait for.
+pub(crate) struct Front {
+    /// Sessions of the clients of this node.
+    pub clients: HashMap<u64, Session, foldhash::fast::FixedState>,
+    pub runs: Runs,
+    /// By peer: runs that wait until the peer has merged the frame of this number.
+    pub waiting: Vec<VecDeque<Awaited>>,
+    /// Parcels that peers execute, by token.
+    pub sent: HashMap<u64, Sent, foldhash::fast::FixedState>,
+    pub next_token: u64,
+    /// Requests on shards that are not settled.
+    pub parked: Parked,
+    /// Requests of Redis clients that are paused.
+    pub pause: Pause,
+    /// Runs that wait while peers are [`recovering`](crate::links::Links::recovering), until their deadline at most. A
+    /// client has one batch under way at a time, and BEAM processes have `beam::RUNS_MAX` together, so this is bounded.
+    pub held: Vec<Run>,
+    /// When a run's writes are content with a majority, in monotonic milliseconds.
+    pub relax_at: VecDeque<(u64, RunId)>,
+    /// When a run is answered with what it has, in monotonic milliseconds.
+    pub end_at: VecDeque<(u64, RunId)>,
+    #[allow(clippy::vec_box)] // the boxes travel on
+    pub answers: Vec<Box<Ask>>,
+    /// Emptied batches, for the requests that peers forward.
+    pub spares: Vec<Batch>,
+    /// The sender of requests that the node makes itself.
+    pub nobody: Pid,
+}
+
+impl Front {
+    /// Nothing is under way.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            clients: HashMap::default(),
+            runs: Runs::default(),
+            waiting: (0..PEERS_MAX).map(|_| VecDeque::new()).collect(),
+            sent: HashMap::default(),
+            next_token: 1,
+            parked: Parked::default(),
+            pause: Pause::default(),
+            held: Vec::new(),
+            relax_at: VecDeque::new(),
+            end_at: VecDeque::new(),
+            answers: Vec::new(),
+            spares: Vec::new(),
+            nobody: Pid {
+                node: Atom::new(&config.name),
+                id: 0,
+                serial: 0,
+                creation: config.creation,
+            },
+        }
+    }
+}

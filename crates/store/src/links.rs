@@ -1,0 +1,127 @@
+//! The streams of frames between this store and its peers'.
+//!
+//! A link belongs to one life of a peer. It starts anew, with frame 1, when the peer joins.
+
+use alloc::vec::Vec;
+use core::ops::{Index, IndexMut};
+use wire::etf::Atom;
+
+use crate::{
+    backlog::Backlog,
+    early::Early,
+    message::LEASE_MS,
+    outbox::Outbox,
+    peers::{PEERS_MAX, PeerSet},
+    store::NAME,
+};
+
+/// What goes to one peer and comes from it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// The node of the peer. Empty while the slot is free.
+    pub node: Atom,
+    /// What is gathered for the peer, and the number of the last frame.
+    pub outbox: Outbox,
+    /// What waits to be put into the outbox.
+    pub backlog: Backlog,
+    /// The number of the last frame that came from the peer.
+    pub received: u64,
+    /// The number of the last frame that the peer has merged.
+    pub acknowledged: u64,
+    /// The peer's monotonic milliseconds in its last frame.
+    pub beat: u64,
+    /// The last own beat that the peer had received, in this node's monotonic milliseconds.
+    pub echo: u64,
+}
+
+impl Link {
+    fn to(node: Atom) -> Self {
+        Self {
+            node,
+            outbox: Outbox::default(),
+            backlog: Backlog::default(),
+            received: 0,
+            acknowledged: 0,
+            beat: 0,
+            echo: 0,
+        }
+    }
+}
+
+/// The links of all peers by slot, and the peers that are in a special state.
+#[derive(Debug)]
+pub(crate) struct Links {
+    links: Vec<Link>,
+    /// The name under which every node registers its store.
+    pub store: Atom,
+    /// Peers that let a write wait past the write timeout and have not answered since.
+    pub silent: PeerSet,
+    /// Peers with as much memory allocated as they may have: primaries refuse writes that would make them grow.
+    pub full: PeerSet,
+    /// Peers that have sent nothing since this node stood still. Until they do, others may have taken over from it.
+    pub recovering: PeerSet,
+    /// Peers whose connection is lost, which the member list does not show yet.
+    pub cut: PeerSet,
+    /// Silent peers that another member has dropped. Their connections are closed at the end of the message.
+    pub given_up: PeerSet,
+    /// Peers that broke the protocol during the present message, and the rule.
+    pub broken: Vec<(usize, &'static str)>,
+    /// Frames of nodes that are not in the member list yet.
+    pub early: Early,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            links: (0..PEERS_MAX).map(|_| Link::to(Atom::new(""))).collect(),
+            store: Atom::new(NAME),
+            silent: PeerSet::EMPTY,
+            full: PeerSet::EMPTY,
+            recovering: PeerSet::EMPTY,
+            cut: PeerSet::EMPTY,
+            given_up: PeerSet::EMPTY,
+            broken: Vec::new(),
+            early: Early::default(),
+        }
+    }
+}
+
+impl Index<usize> for Links {
+    type Output = Link;
+
+    fn index(&self, slot: usize) -> &Link {
+        &self.links[slot]
+    }
+}
+
+impl IndexMut<usize> for Links {
+    fn index_mut(&mut self, slot: usize) -> &mut Link {
+        &mut self.links[slot]
+    }
+}
+
+impl Links {
+    /// A peer joins at this slot: its link starts anew.
+    pub(crate) fn open(&mut self, slot: usize, node: &str) {
+        self.links[slot] = Link::to(Atom::new(node));
+        self.lost(slot);
+    }
+
+    /// The link at this slot, and the name under which the peer's store is registered.
+    pub(crate) fn with_name(&mut self, slot: usize) -> (&mut Link, &Atom) {
+        (&mut self.links[slot], &self.store)
+    }
+
+    /// The peer at this slot is lost.
+    pub(crate) fn lost(&mut self, slot: usize) {
+        self.silent.remove(slot);
+        self.full.remove(slot);
+        self.recovering.remove(slot);
+        self.cut.remove(slot);
+    }
+
+    /// The peer received a frame of this node less than a lease ago, and everything that the peer sent before is here.
+    pub(crate) fn has_lease(&self, slot: usize, now_ms: u64) -> bool {
+        now_ms < self.links[slot].echo + LEASE_MS && !self.cut.contains(slot)
+    }
+}
