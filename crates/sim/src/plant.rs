@@ -228,7 +228,7 @@ impl Plant {
     }
 }
 
-/// Burns down with the chunks that a node takes in. What is to happen then is the world's matter.
+/// Burns down with the chunks, and the slices of large messages, that a node takes in. What is to happen then is the world's matter.
 #[derive(Debug, Default)]
 pub struct Fuse {
     left: Cell<u32>,
@@ -236,9 +236,9 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// After so many chunks.
-    pub fn light(&self, chunks: u32) {
-        self.left.set(chunks);
+    /// After so many chunks or slices.
+    pub fn light(&self, count: u32) {
+        self.left.set(count);
     }
 
     /// Whether it has burnt down since that was last asked.
@@ -253,7 +253,8 @@ impl Fuse {
         }
         let Ok(mut whole) = Frame::decode(frame) else { return };
         while let Some(Ok(message)) = whole.next() {
-            if matches!(message, frame::Message::Chunk { .. }) && self.left.get() > 0 {
+            let burns = matches!(message, frame::Message::Chunk { .. } | frame::Message::Slice(_));
+            if burns && self.left.get() > 0 {
                 self.left.set(self.left.get() - 1);
                 self.blown.set(self.left.get() == 0);
             }

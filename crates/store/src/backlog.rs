@@ -5,12 +5,14 @@
 //! ([`Context::has_room`](node::Context::has_room)), and a chunk is not even made. Everything else, deltas above all,
 //! goes into the outbox at once and so ahead of them.
 //!
-//! - Replies and chunks take turns.
+//! - Slices of large messages, replies and chunks take turns. While large messages are under way, small replies go, and
+//!   chunks and large replies wait.
 //! - A stream that was begun goes before a shard that was not, so that what is begun comes to its end; streams take
 //!   turns.
 //! - A peer that is lost leaves nothing behind.
 
 use alloc::{collections::VecDeque, vec::Vec};
+use bytes::Bytes;
 
 use crate::{clock::Clock, message::Message, store::Store};
 
@@ -22,6 +24,8 @@ const REPLIES_BYTES_MAX: usize = 256 << 20;
 struct Piece {
     token: u64,
     follows: bool,
+    /// It has all replies to the parcel, so there is no order to keep.
+    is_whole: bool,
     replies: Vec<u8>,
     /// Nobody waits for it any longer.
     deadline_ms: u64,
@@ -36,10 +40,12 @@ pub(crate) struct Pull {
     pub clock: Clock,
 }
 
-/// What waits for one peer.
+/// What waits for one peer, but for what is in its outbox.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pieces: VecDeque<Piece>,
+    /// The parcel whose last piece so far is followed by another.
+    last_token: Option<u64>,
     /// Bytes of replies in `pieces`.
     bytes: usize,
     /// Streams by number, once for each chunk that the peer takes: `keeper::WINDOW` for each that is open, at most.
@@ -67,9 +73,12 @@ impl Backlog {
     /// Adds a piece of the replies to a parcel, of use until `deadline_ms`.
     pub(crate) fn reply(&mut self, token: u64, follows: bool, replies: Vec<u8>, deadline_ms: u64) {
         self.bytes += replies.len();
+        let goes_on = self.last_token == Some(token);
+        self.last_token = follows.then_some(token);
         self.pieces.push_back(Piece {
             token,
             follows,
+            is_whole: !follows && !goes_on,
             replies,
             deadline_ms,
         });
@@ -86,8 +95,11 @@ impl Backlog {
         self.chunks.push_back(stream);
     }
 
-    fn take_piece(&mut self) -> Option<Piece> {
-        let piece = self.pieces.pop_front()?;
+    /// Takes the next piece for which `is_wanted`, whole replies out of their turn.
+    fn take_piece(&mut self, is_wanted: impl Fn(&Piece) -> bool) -> Option<Piece> {
+        let is_next = |(at, piece): (usize, &Piece)| (at == 0 || piece.is_whole) && is_wanted(piece);
+        let at = self.pieces.iter().enumerate().position(is_next)?;
+        let piece = self.pieces.remove(at)?;
         self.bytes -= piece.replies.len();
         Some(piece)
     }
@@ -97,24 +109,49 @@ impl Store {
     /// Moves what waits for a peer into its outbox until that is worth sending; false if nothing is left.
     pub(crate) fn bring(&mut self, slot: usize) -> bool {
         while !self.outboxes[slot].is_full() {
-            let (replied, given) = (self.bring_replies(slot), self.bring_chunk(slot));
-            if !replied && !given {
+            let sliced = self.bring_slice(slot);
+            // What waits behind large messages is in the outbox already: it is not filled up with more of that.
+            let is_free = self.outboxes[slot].departures().is_empty();
+            let replied = self.bring_replies(slot, is_free);
+            let given = is_free && self.bring_chunk(slot);
+            if !sliced && !replied && !given {
                 return false;
             }
         }
         true
     }
 
-    fn bring_replies(&mut self, slot: usize) -> bool {
-        let Some(piece) = self.backlogs[slot].take_piece() else {
+    fn bring_slice(&mut self, slot: usize) -> bool {
+        let outbox = &mut self.outboxes[slot];
+        if !outbox.bring() {
+            return false;
+        }
+        let (_, complete) = outbox.departures().counts();
+        self.awaited[slot].sent(complete, outbox.number());
+        true
+    }
+
+    /// `all`: large replies too, and those in pieces.
+    fn bring_replies(&mut self, slot: usize, all: bool) -> bool {
+        let outbox = &mut self.outboxes[slot];
+        let is_small = |piece: &Piece| piece.is_whole && !outbox.is_large(piece.replies.len());
+        let Some(piece) = self.backlogs[slot].take_piece(|piece| all || is_small(piece)) else {
             return false;
         };
-        if piece.deadline_ms > self.monotonic_ms {
-            self.outboxes[slot].push(&Message::Outcome {
-                token: piece.token,
-                follows: piece.follows,
-                replies: &piece.replies,
-            });
+        if piece.deadline_ms <= self.monotonic_ms {
+            return true;
+        }
+        let is_large = outbox.is_large(piece.replies.len());
+        let replies = Bytes::from(piece.replies);
+        let outcome = Message::Outcome {
+            token: piece.token,
+            follows: piece.follows,
+            replies: &replies,
+        };
+        match (is_large, piece.is_whole) {
+            (true, _) => outbox.push_large(&outcome, replies.clone()),
+            (false, true) => outbox.push(&outcome),
+            (false, false) => outbox.push_behind(&outcome),
         }
         true
     }

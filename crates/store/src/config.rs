@@ -57,6 +57,8 @@ pub struct Config {
     pub password: Option<Password>,
     /// Allocated bytes past which writes that grow the store are refused; 0: no limit.
     pub memory_bytes_max: u64,
+    /// A message to another node that carries more bytes travels in slices of so many.
+    pub slice_bytes: usize,
 }
 
 /// A secret that is neither printed nor compared in a time that tells of it.
@@ -108,6 +110,7 @@ impl Default for Config {
             resp: None,
             password: None,
             memory_bytes_max: 0,
+            slice_bytes: 128 << 10,
         }
     }
 }

@@ -14,6 +14,7 @@
 mod parcel;
 
 use alloc::{boxed::Box, vec::Vec};
+use bytes::Bytes;
 use core::mem;
 use wire::{
     reply::{ErrorKind, Replies},
@@ -33,6 +34,7 @@ use crate::{
     peers::PeerSet,
     quorum::Verdict,
     run::{Origin, Run, RunId},
+    slices::{extra_ms, large_bytes_max},
     slot,
     store::Store,
     visit::Visit,
@@ -48,14 +50,6 @@ const SPARES_MAX: usize = 64;
 /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather.
 const GATHER_BYTES_MAX: usize = 256 << 20;
 
-/// A run that waits until a peer has merged the frame of this number, and since when.
-#[derive(Debug)]
-pub(crate) struct Awaited {
-    number: u64,
-    run: RunId,
-    since_ms: u64,
-}
-
 impl Store {
     /// A batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
@@ -66,8 +60,13 @@ impl Store {
             known.shown.active_ms = self.monotonic_ms;
             known.shown.command = ask.session.shown.command;
         }
-        let deadline_ms = self.monotonic_ms + self.config.request_timeout_ms;
+        let deadline_ms = self.deadline_ms(ask.batch.buffer.len());
         self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
+    }
+
+    /// When a request of so many bytes is to be answered that comes now.
+    pub(crate) fn deadline_ms(&self, bytes: usize) -> u64 {
+        self.monotonic_ms + self.config.request_timeout_ms + extra_ms(bytes)
     }
 
     /// The box of a run that no client of this node asked for.
@@ -139,18 +138,23 @@ impl Store {
     }
 
     fn park(&mut self, id: RunId, run: Run) {
+        let extra_ms = run.large.extra_ms;
+        let relax_ms = self.monotonic_ms + self.relax_after_ms() + extra_ms;
         for peer in run.awaited.iter() {
-            let awaited = Awaited {
-                number: self.outboxes[peer].number(),
-                run: id,
-                since_ms: self.monotonic_ms,
-            };
-            self.waiting[peer].push_back(awaited);
+            let (outbox, awaited) = (&self.outboxes[peer], &mut self.awaited[peer]);
+            // Those that it has are used up by the time a write is acknowledged without the peer.
+            let lags_ms = relax_ms - LEASE_MS;
+            let (queued, complete) = outbox.departures().counts();
+            if run.large.wrote && queued > complete {
+                awaited.push_large(queued, id, lags_ms);
+            } else {
+                awaited.push(outbox.number(), id, lags_ms, extra_ms);
+            }
         }
         if !run.writes.is_empty() {
-            self.relax_at.push_back((self.monotonic_ms + self.relax_after_ms(), id));
+            self.relax_at.push(relax_ms, extra_ms, id);
         }
-        self.end_at.push_back((run.deadline_ms, id));
+        self.end_at.push(run.deadline_ms, extra_ms, id);
         self.runs.put(id, Box::new(run));
     }
 
@@ -223,6 +227,9 @@ impl Store {
                     Ok(shard) => shard,
                     Err(why) => return self.misplaced(why, replies),
                 };
+                if row.keys == Keys::Pairs && !self.admits_pairs(args, replies) {
+                    return;
+                }
                 let is_read = access == Access::Read;
                 match self.place_of(run, shard, access) {
                     Some(Seat::Me) if self.may_decide(run, shard) => {
@@ -311,6 +318,7 @@ impl Store {
         if let (Access::Read, Some(Seat::Peer(primary))) = (access, route.primary)
             && route.settled
             && self.has_lease(primary)
+            && !self.awaits_delta(shard)
             && !run.written_elsewhere.contains(shard)
             // A peer may have forwarded it here since it follows a write, which this node sent on.
             && run.asker.is_none()
@@ -368,20 +376,27 @@ impl Store {
             delta: (!targets.is_empty()).then_some(&mut self.delta),
         });
         if !self.delta.is_empty() {
-            self.send_delta(shard, targets);
+            run.large.wrote |= self.send_delta(shard, targets);
             run.wrote(mark, level, targets, self.silent);
         }
     }
 
-    /// Gathers the delta just written for `targets`.
-    pub(crate) fn send_delta(&mut self, shard: usize, targets: PeerSet) {
-        let message = Message::Delta {
-            shard: shard as u32,
-            delta: &self.delta,
-        };
-        for peer in targets.iter() {
-            self.outboxes[peer].push(&message);
+    /// Gathers the delta just written for `targets`. Whether it is a large one.
+    pub(crate) fn send_delta(&mut self, shard: usize, targets: PeerSet) -> bool {
+        let shard = shard as u32;
+        let is_large = self.delta.len() > self.config.slice_bytes;
+        if is_large {
+            let delta = Bytes::from(mem::take(&mut self.delta));
+            for peer in targets.iter() {
+                self.outboxes[peer].push_large(&Message::Delta { shard, delta: &delta }, delta.clone());
+            }
+        } else {
+            let delta = &self.delta;
+            for peer in targets.iter() {
+                self.outboxes[peer].push(&Message::Delta { shard, delta });
+            }
         }
+        is_large
     }
 
     fn each(
@@ -468,6 +483,19 @@ impl Store {
         true
     }
 
+    /// Whether all values of a request on one shard reach another node in one message; if not, the error is written.
+    fn admits_pairs(&self, args: Args<'_>, replies: &mut Replies) -> bool {
+        // In a delta each value stands beside its key, a dot and a stamp.
+        const BESIDE_BYTES: usize = 64;
+        let bytes_max = large_bytes_max(&self.config);
+        let bytes: usize = args.iter().map(|arg| arg.len() + BESIDE_BYTES / 2).sum();
+        if bytes > bytes_max {
+            let text = format_args!("request is longer than {bytes_max} bytes: write fewer keys at once");
+            replies.error(ErrorKind::Err, text);
+        }
+        bytes <= bytes_max
+    }
+
     /// Whether somebody takes writes on `shard`; if not, the error is written.
     fn admits_write(&mut self, run: &Run, shard: usize, replies: &mut Replies) -> bool {
         match self.place_of(run, shard, Access::Write) {
@@ -512,11 +540,13 @@ impl Store {
         parts.hops = run.hops;
         parts.is_last = run.is_last;
         parts.written_elsewhere.clone_from(&run.written_elsewhere);
+        parts.large.sent_to = run.large.sent_to;
         parts.asker = run.asker;
         parts.parked_until_ms = run.parked_until_ms;
         let parts_id = self.runs.reserve();
         self.execute(parts_id, &mut parts);
         run.written_elsewhere.clone_from(&parts.written_elsewhere);
+        run.large.sent_to = parts.large.sent_to;
         if parts.is_settled() {
             self.runs.release(parts_id);
             let reply = self.folded(fold, &parts);
@@ -537,10 +567,10 @@ impl Store {
 
     /// `peer` has merged every delta up to frame `number`.
     pub(crate) fn acknowledged(&mut self, peer: usize, number: u64) {
-        while let Some(awaited) = self.waiting[peer].pop_front_if(|awaited| awaited.number <= number) {
-            if let Some(run) = self.runs.get(awaited.run) {
+        while let Some(id) = self.awaited[peer].pop(number) {
+            if let Some(run) = self.runs.get(id) {
                 run.acknowledge(peer);
-                self.settle(awaited.run);
+                self.settle(id);
             }
         }
     }
@@ -553,13 +583,12 @@ impl Store {
     /// `peer` is so far behind that it will soon not be waited for. It is sent no more fresh echoes: those it has are
     /// used up by the time a write is acknowledged without it.
     pub(crate) fn lags(&self, peer: usize) -> bool {
-        let oldest = self.waiting[peer].front();
-        oldest.is_some_and(|awaited| self.monotonic_ms >= awaited.since_ms + self.relax_after_ms() - LEASE_MS)
+        self.awaited[peer].lags(self.monotonic_ms)
     }
 
     /// `peer` is lost: nothing is waited for from it any more.
     pub(crate) fn abandon(&mut self, peer: usize) {
-        self.waiting[peer].clear();
+        self.awaited[peer].clear();
         for id in self.runs.ids() {
             if let Some(run) = self.runs.get(id) {
                 run.lose(peer);
@@ -616,28 +645,15 @@ impl Store {
 
     /// Contents writes that have waited long with a majority, and ends what has waited too long.
     ///
-    /// Both queues are in the order of their entries: what a client of this node asks has the whole request timeout,
-    /// and what a peer forwarded has less and is given up by that peer if it should wait behind one of these.
+    /// Those that have no extra time are in the order of their times: what a client of this node asks has the whole
+    /// request timeout, and what a peer forwarded has less and is given up by that peer if it should wait behind one of
+    /// these.
     pub(crate) fn deadlines(&mut self) {
-        while let Some(&(at_ms, id)) = self.relax_at.front() {
-            let alive = self.runs.get(id).is_some();
-            if alive && at_ms > self.monotonic_ms {
-                break;
-            }
-            self.relax_at.pop_front();
-            if alive {
-                self.relax(id);
-            }
+        while let Some(id) = self.relax_at.pop(self.monotonic_ms, &mut self.runs) {
+            self.relax(id);
         }
-        while let Some(&(at_ms, id)) = self.end_at.front() {
-            let alive = self.runs.get(id).is_some();
-            if alive && at_ms > self.monotonic_ms {
-                break;
-            }
-            self.end_at.pop_front();
-            if alive {
-                self.give_up(id);
-            }
+        while let Some(id) = self.end_at.pop(self.monotonic_ms, &mut self.runs) {
+            self.give_up(id);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use node::Identity;
 
-use crate::{cluster::Cluster, config::Config, counters::Counters, shard::Shard, store::Store};
+use crate::{cluster::Cluster, config::Config, counters::Counters, due::Awaited, shard::Shard, store::Store};
 
 /// What waits for something. All of it is 0 in a store that is at rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Store {
     pub fn underway(&self) -> Underway {
         Underway {
             runs: self.runs.len(),
-            waiting: self.waiting.iter().map(alloc::collections::VecDeque::len).sum(),
+            waiting: self.awaited.iter().map(Awaited::len).sum(),
             parcels: self.sent.len(),
             held: self.held.len() + self.parked.len(),
             fills: self.keeper.under_way(),

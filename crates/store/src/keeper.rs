@@ -27,8 +27,10 @@ use crate::{
     cluster::{Change, Seat},
     codec::Reader,
     message::{self, Copy, Message},
+    outbox::Outbox,
     peers::{PEERS_MAX, PeerSet},
     shard::{Intake, Shard},
+    slices::Arrivals,
     store::Store,
 };
 
@@ -258,6 +260,8 @@ impl Store {
             | Message::Sight(_)
             | Message::Stand { .. }
             | Message::Relay { .. }
+            | Message::Large { .. }
+            | Message::Slice(_)
             | Message::Leave
             | Message::Roll(_)
             | Message::AcceptLoss => true,
@@ -416,6 +420,11 @@ impl Store {
         self.keeper.look = true;
     }
 
+    /// A peer gives something of what it was asked for.
+    pub(crate) fn gives(&mut self, slot: usize) {
+        self.keeper.gave_ms[slot] = self.monotonic_ms;
+    }
+
     /// Forgets what was under way with a lost peer.
     pub(crate) fn forget_peer(&mut self, slot: usize) {
         self.keeper.compared.remove(slot);
@@ -425,6 +434,9 @@ impl Store {
             !sources.is_empty()
         });
         self.backlogs[slot] = Backlog::default();
+        self.arrivals[slot] = Arrivals::default();
+        // What waits there is not kept until the slot is taken again.
+        self.outboxes[slot] = Outbox::new(self.config.slice_bytes);
         self.close_streams(|to, _| to == slot);
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];

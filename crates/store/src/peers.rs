@@ -10,6 +10,8 @@ pub struct PeerSet(u128);
 impl PeerSet {
     /// No peer.
     pub const EMPTY: Self = Self(0);
+    /// Every slot.
+    pub const ALL: Self = Self(u128::MAX);
 
     /// Adds one.
     pub fn insert(&mut self, peer: usize) {

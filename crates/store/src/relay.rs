@@ -22,6 +22,8 @@ use crate::{
 const HOPS_MAX: u8 = 8;
 /// Bytes that wait for a peer from which on nothing is passed on to it.
 const PASSED_BYTES_MAX: usize = 64 << 20;
+/// Bytes that wait for the neighbour on the way from which on no more is brought for a peer by relay.
+const HOP_BYTES_MAX: usize = 1 << 20;
 /// A connection over which nothing came for so long has ended at the other side, if that side makes a relay.
 const DEAD_AFTER_MS: u64 = 2 * LEASE_MS;
 
@@ -74,11 +76,11 @@ impl Store {
             let Some(hop) = self.cluster.next_hop(&to) else {
                 continue;
             };
-            while ctx.has_room(&self.names[hop]) && self.bring(slot) {
+            while ctx.has_room(&self.names[hop]) && self.outboxes[hop].bytes() < HOP_BYTES_MAX && self.bring(slot) {
                 self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
             }
             self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
-            if !self.backlogs[slot].is_empty() {
+            if !self.backlogs[slot].is_empty() || !self.outboxes[slot].departures().is_empty() {
                 ctx.await_room(&self.names[hop]);
             }
         }

@@ -6,7 +6,7 @@
 //! - The frames of a peer are numbered; a gap cuts the connection (see [`message`]).
 //! - Time is looked at once per message, so all that one message does has one time.
 
-use alloc::{boxed::Box, collections::VecDeque, format, vec::Vec};
+use alloc::{boxed::Box, format, vec::Vec};
 use hashbrown::HashMap;
 use node::{Context, Event, MembersCommand, Process};
 use wire::{
@@ -22,9 +22,10 @@ use crate::{
     calendar::Calendar,
     cluster::{Beside, Change, Cluster},
     config::Config,
-    coordinator::{Awaited, Sent},
+    coordinator::Sent,
     counters::Counters,
     dot::Writer,
+    due::{Awaited, Due},
     early::Early,
     forming::Forming,
     keeper::Replica,
@@ -35,8 +36,9 @@ use crate::{
     parked::Parked,
     peers::{PEERS_MAX, PeerSet},
     random::Random,
-    run::{Run, RunId, Runs},
+    run::{Run, Runs},
     shard::Shard,
+    slices::{Arrivals, WAITING_MAX, large_bytes_max},
     stamp::Hlc,
     wall::Wall,
     warm::GROUP,
@@ -97,12 +99,12 @@ pub struct Store {
     pub(crate) leaving: Leaving,
 
     pub(crate) runs: Runs,
-    /// By peer: runs that wait until it has merged the frame of this number.
-    pub(crate) waiting: Vec<VecDeque<Awaited>>,
+    /// By peer: what runs wait for it to have merged.
+    pub(crate) awaited: Vec<Awaited>,
     pub(crate) sent: HashMap<u64, Sent, foldhash::fast::FixedState>,
     pub(crate) next_token: u64,
-    pub(crate) relax_at: VecDeque<(u64, RunId)>,
-    pub(crate) end_at: VecDeque<(u64, RunId)>,
+    pub(crate) relax_at: Due,
+    pub(crate) end_at: Due,
     /// Peers that let a write wait past the write timeout and have not answered since.
     pub(crate) silent: PeerSet,
 
@@ -110,6 +112,8 @@ pub struct Store {
     pub(crate) outboxes: Vec<Outbox>,
     /// By peer: what waits to be put there.
     pub(crate) backlogs: Vec<Backlog>,
+    /// By peer: large messages that it has announced and that are not here yet.
+    pub(crate) arrivals: Vec<Arrivals>,
     pub(crate) received: Vec<u64>,
     acknowledged: Vec<u64>,
     /// By peer: its clock, and ours as it last had it.
@@ -187,14 +191,15 @@ impl Store {
             now_ms: 0,
             wall: Wall::default(),
             runs: Runs::default(),
-            waiting: (0..PEERS_MAX).map(|_| VecDeque::new()).collect(),
+            awaited: (0..PEERS_MAX).map(|_| Awaited::default()).collect(),
             sent: HashMap::default(),
             next_token: 1,
-            relax_at: VecDeque::new(),
-            end_at: VecDeque::new(),
+            relax_at: Due::default(),
+            end_at: Due::default(),
             silent: PeerSet::EMPTY,
-            outboxes: (0..PEERS_MAX).map(|_| Outbox::default()).collect(),
+            outboxes: (0..PEERS_MAX).map(|_| Outbox::new(config.slice_bytes)).collect(),
             backlogs: (0..PEERS_MAX).map(|_| Backlog::default()).collect(),
+            arrivals: (0..PEERS_MAX).map(|_| Arrivals::default()).collect(),
             received: alloc::vec![0; PEERS_MAX],
             acknowledged: alloc::vec![0; PEERS_MAX],
             beats: alloc::vec![0; PEERS_MAX],
@@ -377,6 +382,11 @@ impl Store {
                 self.relayed(to, from, *numbers, *hops, frame);
                 true
             }
+            Message::Large { shard, bytes } => {
+                let is_known = shard.is_none_or(|shard| (shard as usize) < self.replicas.len());
+                is_known && self.arrivals[slot].announce(*shard, *bytes, large_bytes_max(&self.config))
+            }
+            Message::Slice(bytes) => self.slice(slot, bytes),
             Message::Roll(roll) => self.roll_of(slot, roll),
             Message::AcceptLoss => {
                 self.accept_loss(false);
@@ -394,6 +404,22 @@ impl Store {
             | Message::Release { .. }
             | Message::Released { .. } => self.keep(slot, message),
         }
+    }
+
+    /// The next bytes of a large message; false if it is none that was announced.
+    fn slice(&mut self, slot: usize, bytes: &[u8]) -> bool {
+        self.gives(slot);
+        match self.arrivals[slot].take(bytes) {
+            Ok(None) => true,
+            Ok(Some(whole)) => message::decode_large(&whole).is_ok_and(|message| self.message(slot, &message)),
+            Err(()) => false,
+        }
+    }
+
+    /// A delta of `shard` is on its way here. A read at this node might not show what it has shown before.
+    pub(crate) fn awaits_delta(&self, shard: usize) -> bool {
+        let mut peers = self.arrivals.iter().filter(|arrivals| !arrivals.is_empty());
+        peers.any(|arrivals| arrivals.await_delta(shard))
     }
 
     fn members(&mut self, members: alloc::sync::Arc<[node::Member]>) {
@@ -432,7 +458,7 @@ impl Store {
         }
         for slot in change.joined.iter() {
             self.cut.remove(slot);
-            self.outboxes[slot] = Outbox::default();
+            self.outboxes[slot] = Outbox::new(self.config.slice_bytes);
             self.received[slot] = 0;
             self.acknowledged[slot] = 0;
             self.beats[slot] = 0;
@@ -547,10 +573,11 @@ impl Store {
                 self.seal(ctx, slot);
             }
             let all = self.seal(ctx, slot);
-            if !all || !self.backlogs[slot].is_empty() {
+            let departures = self.outboxes[slot].departures();
+            if !all || !self.backlogs[slot].is_empty() || !departures.is_empty() {
                 ctx.await_room(&self.names[slot]);
             }
-            if self.outboxes[slot].bytes() > OUTBOX_BYTES_MAX {
+            if self.outboxes[slot].bytes() > OUTBOX_BYTES_MAX || departures.len() > WAITING_MAX {
                 self.break_off(slot, "it does not read what it is sent");
             }
         }
@@ -574,7 +601,11 @@ impl Store {
         Head {
             applied: self.received[slot],
             now_ms: self.monotonic_ms,
-            echo: if self.lags(slot) { 0 } else { self.beats[slot] },
+            echo: if self.lags(slot) || self.outboxes[slot].departures().holds_word() {
+                0
+            } else {
+                self.beats[slot]
+            },
             stamp: self.hlc.last(),
         }
     }
