@@ -70,8 +70,8 @@ pub enum Fault {
     RestartPair,
     /// A node handles all that it is given late.
     Sluggish,
-    /// A copy that is being handed over is interrupted at one of its chunks, or a large message at one of its slices: by
-    /// a cut, or by the death of an end.
+    /// A copy that is being handed over is interrupted at one of its chunks, or a large message at one of its slices:
+    /// by a cut, or by the death of an end.
     ChunkCut,
     /// A node starts again and is told of no other node.
     Blind,

@@ -228,7 +228,8 @@ impl Plant {
     }
 }
 
-/// Burns down with the chunks, and the slices of large messages, that a node takes in. What is to happen then is the world's matter.
+/// Burns down with the chunks, and the slices of large messages, that a node takes in. What is to happen then is the
+/// world's matter.
 #[derive(Debug, Default)]
 pub struct Fuse {
     left: Cell<u32>,

@@ -146,11 +146,18 @@ mod tests {
         let mut awaited = Awaited::default();
         awaited.push_large(1, large, 900);
         awaited.push(5, small, 500, 0);
-        assert_eq!(awaited.pop(5), Some(small), "a small write does not wait for a large one before it");
+        assert_eq!(
+            awaited.pop(5),
+            Some(small),
+            "a small write does not wait for a large one before it"
+        );
         assert_eq!(awaited.pop(100), None, "the large one is not sent");
         awaited.push_large(2, later, 950);
         awaited.sent(1, 7);
-        assert_eq!((awaited.pop(6), awaited.pop(7), awaited.pop(7)), (None, Some(large), None));
+        assert_eq!(
+            (awaited.pop(6), awaited.pop(7), awaited.pop(7)),
+            (None, Some(large), None)
+        );
         assert!(!awaited.lags(949) && awaited.lags(950));
     }
 

@@ -154,7 +154,10 @@ pub(crate) struct Arrivals {
 impl Arrivals {
     /// Notes that a message of so many bytes follows in slices. False if there is no room for it.
     pub(crate) fn announce(&mut self, shard: Option<u32>, bytes: u64, bytes_max: usize) -> bool {
-        let Some(bytes) = usize::try_from(bytes).ok().filter(|bytes| (1..=bytes_max).contains(bytes)) else {
+        let Some(bytes) = usize::try_from(bytes)
+            .ok()
+            .filter(|bytes| (1..=bytes_max).contains(bytes))
+        else {
             return false;
         };
         self.announced.push_back(Announced { shard, bytes });

@@ -264,7 +264,11 @@ fn a_large_write_has_more_time_and_a_small_one_has_not() {
     net.deafen(deaf, "b");
     let began = net.begin("b", &[&format!("SET {small} 1")]);
     let large = net.begin("b", &[&format!("SET {big} {}", "v".repeat(12 * MIB))]);
-    assert_eq!(net.wait("b", began, 1_100), "OK", "a majority will do after the write timeout");
+    assert_eq!(
+        net.wait("b", began, 1_100),
+        "OK",
+        "a majority will do after the write timeout"
+    );
     assert_eq!(net.answer("b", large), None);
     net.run_ms(1_000);
     assert_eq!(net.answer("b", large), None, "it has 1.2 s more");
