@@ -43,7 +43,8 @@ pub struct Limits {
     pub output_bytes_busy: usize,
     /// Gathered bytes that leave at once, not at the flush.
     pub output_bytes_flush: usize,
-    /// Bytes of one message from a peer; past it the connection is cut.
+    /// Bytes of one message from a peer. In fragments, as a BEAM sends it, a longer one is dropped, and its caller gets
+    /// an error; in one frame it cuts the connection.
     pub message_bytes_max: usize,
     /// Monitors one peer may hold here; past it the connection is cut.
     pub monitors_per_peer_max: usize,

@@ -11,7 +11,8 @@
 //! Invariants:
 //! - which of these may come follows from the agreed flags; anything else ends the connection;
 //! - memory grows with the bytes received, never with a length announced;
-//! - a frame, the fragments of one signal, and all open fragments together have limits;
+//! - a frame, the fragments of one signal, and all open fragments together have limits; of a signal past the second or
+//!   third only the beginning is kept, so that its sender can be told;
 //! - after an error the reader is of no more use: the connection is cut.
 //!
 //! A BEAM sends what was queued while the connection was being set up in one frame of any size. So
@@ -51,8 +52,8 @@ const NO_ATOMS: u8 = 0;
 /// What a peer may make us hold. A peer that wants more is cut off.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Longest frame and longest signal of fragments, in bytes. All open fragments together may
-    /// take twice as much.
+    /// Longest frame and longest signal of fragments, in bytes. All open fragments together may take twice as much, and
+    /// [`FRAGMENT_BYTES`] for each signal that is dropped.
     pub message_bytes_max: usize,
     /// Most signals whose fragments are still coming.
     pub sequences_max: usize,
@@ -75,6 +76,9 @@ pub enum Received {
     Tick,
     /// A signal for a process.
     Signal(Signal),
+    /// A signal whose message is larger or deeper than a term may be. In place of the message it has
+    /// `{'$gen_call', From}` if it is a call, or else the empty list.
+    TooMuch(Signal),
 }
 
 /// Why a connection must be cut.
@@ -90,8 +94,6 @@ pub enum FrameError {
     Order,
     /// More signals in fragments than allowed.
     Sequences,
-    /// More bytes in fragments than allowed.
-    Fragments,
     /// A term that is none.
     Term(DecodeError),
     /// A control term that is no signal.
@@ -106,7 +108,6 @@ impl fmt::Display for FrameError {
             Self::AtomCache => f.write_str("a frame uses the atom cache"),
             Self::Order => f.write_str("a fragment came out of order"),
             Self::Sequences => f.write_str("too many signals in fragments"),
-            Self::Fragments => f.write_str("too many bytes in fragments"),
             Self::Term(error) => write!(f, "{error}"),
             Self::Signal(error) => write!(f, "{error}"),
         }
@@ -151,6 +152,20 @@ struct Assembly {
     /// How many are still to come: the number of the next one.
     left: u64,
     bytes: Vec<u8>,
+    /// It is too long: only its beginning is kept.
+    is_over: bool,
+}
+
+/// All the terms of a signal, or the beginning of one that is too long.
+struct Whole {
+    terms: Bytes,
+    is_over: bool,
+}
+
+impl From<Bytes> for Whole {
+    fn from(terms: Bytes) -> Self {
+        Self { terms, is_over: false }
+    }
 }
 
 impl Reader {
@@ -175,8 +190,8 @@ impl Reader {
             if frame.is_empty() {
                 return Ok(Some(Received::Tick));
             }
-            if let Some(terms) = self.terms(frame)? {
-                return Ok(Some(Received::Signal(self.decode(&terms)?)));
+            if let Some(whole) = self.terms(frame)? {
+                return self.decode(&whole).map(Some);
             }
         }
         Ok(None)
@@ -223,16 +238,16 @@ impl Reader {
     }
 
     /// The terms of a frame, or of the fragments that it completes.
-    fn terms(&mut self, mut frame: Bytes) -> Result<Option<Bytes>, FrameError> {
+    fn terms(&mut self, mut frame: Bytes) -> Result<Option<Whole>, FrameError> {
         if !self.flags.contains(Flags::FRAGMENTS) {
             expect(&mut frame, PASS_THROUGH)?;
-            return Ok(Some(frame));
+            return Ok(Some(frame.into()));
         }
         expect(&mut frame, VERSION)?;
         match frame.try_get_u8() {
             Ok(HEADER) => {
                 expect_no_atoms(&mut frame)?;
-                Ok(Some(frame))
+                Ok(Some(frame.into()))
             }
             Ok(FIRST_FRAGMENT) => {
                 let (sequence, number) = fragment_header(&mut frame)?;
@@ -243,6 +258,7 @@ impl Reader {
                 let assembly = Assembly {
                     left: number,
                     bytes: Vec::new(),
+                    is_over: false,
                 };
                 if self.open.insert(sequence, assembly).is_some() {
                     return Err(FrameError::Order);
@@ -258,7 +274,7 @@ impl Reader {
     }
 
     /// All the terms, if this fragment was the last one.
-    fn add_fragment(&mut self, sequence: u64, number: u64, bytes: &[u8]) -> Result<Option<Bytes>, FrameError> {
+    fn add_fragment(&mut self, sequence: u64, number: u64, bytes: &[u8]) -> Result<Option<Whole>, FrameError> {
         let Some(assembly) = self.open.get_mut(&sequence) else {
             return Err(FrameError::Order);
         };
@@ -266,35 +282,43 @@ impl Reader {
             return Err(FrameError::Order);
         }
         assembly.left -= 1;
-        self.open_bytes += bytes.len();
-        if assembly.bytes.len() + bytes.len() > self.limits.message_bytes_max
-            || self.open_bytes > 2 * self.limits.message_bytes_max
-        {
-            return Err(FrameError::Fragments);
+        let held = assembly.bytes.len();
+        assembly.is_over |= held + bytes.len() > self.limits.message_bytes_max
+            || self.open_bytes + bytes.len() > 2 * self.limits.message_bytes_max;
+        if assembly.is_over {
+            // The control term is in the first fragment.
+            let room = FRAGMENT_BYTES.saturating_sub(held).min(bytes.len());
+            assembly.bytes.extend_from_slice(&bytes[..room]);
+            assembly.bytes.truncate(FRAGMENT_BYTES);
+            assembly.bytes.shrink_to_fit();
+        } else {
+            assembly.bytes.extend_from_slice(bytes);
         }
-        assembly.bytes.extend_from_slice(bytes);
+        self.open_bytes = self.open_bytes - held + assembly.bytes.len();
         if assembly.left > 0 {
             return Ok(None);
         }
-        let whole = self
-            .open
-            .remove(&sequence)
-            .map(|assembly| assembly.bytes)
-            .unwrap_or_default();
-        self.open_bytes -= whole.len();
-        Ok(Some(Bytes::from(whole)))
+        Ok(self.open.remove(&sequence).map(|assembly| {
+            self.open_bytes -= assembly.bytes.len();
+            Whole {
+                terms: Bytes::from(assembly.bytes),
+                is_over: assembly.is_over,
+            }
+        }))
     }
 
     /// One control term, at most one message, and nothing behind.
-    fn decode(&mut self, terms: &Bytes) -> Result<Signal, FrameError> {
+    fn decode(&mut self, whole: &Whole) -> Result<Received, FrameError> {
+        let terms = &whole.terms;
         let mut at = 0;
         self.skip_version(terms, &mut at)?;
         if let Some((route, len)) = self.last_send.find(&terms[at..]) {
             at += len;
             self.skip_version(terms, &mut at)?;
-            let message = etf::decode_with(terms, &mut at, &mut self.recent)?;
-            expect_end(terms, at)?;
-            return Ok(route.send(message));
+            return Ok(match message(whole, at, &mut self.recent)? {
+                Message::Taken(message) => Received::Signal(route.send(message)),
+                Message::TooMuch(caller) => Received::TooMuch(route.send(caller)),
+            });
         }
         if self.control.capacity() > CONTROL_KEPT_MAX {
             self.control = Vec::new();
@@ -305,14 +329,18 @@ impl Reader {
         let control = &terms[control_start..at];
         let message = if at < terms.len() {
             self.skip_version(terms, &mut at)?;
-            Some(etf::decode_with(terms, &mut at, &mut self.recent)?)
+            match message(whole, at, &mut self.recent)? {
+                Message::Taken(message) => Some(message),
+                Message::TooMuch(caller) => {
+                    return Ok(Received::TooMuch(Signal::decode(&self.control, Some(caller))?));
+                }
+            }
         } else {
             None
         };
-        expect_end(terms, at)?;
         let signal = Signal::decode(&self.control, message)?;
         self.last_send.keep(control, &signal);
-        Ok(signal)
+        Ok(Received::Signal(signal))
     }
 
     /// Behind a header terms go without the version that each of them brings elsewhere.
@@ -327,6 +355,29 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// The message of a signal.
+enum Message {
+    Taken(Term),
+    /// It is larger or deeper than a term may be: who called, as [`Received::TooMuch`] tells it.
+    TooMuch(Term),
+}
+
+/// The message that begins at byte `at`, and is the last of the terms.
+fn message(whole: &Whole, mut at: usize, recent: &mut Recent) -> Result<Message, FrameError> {
+    let start = at;
+    if !whole.is_over {
+        match etf::decode_with(&whole.terms, &mut at, recent) {
+            Ok(term) => {
+                expect_end(&whole.terms, at)?;
+                return Ok(Message::Taken(term));
+            }
+            Err(error) if error.is_limit() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Message::TooMuch(etf::decode_caller(&whole.terms, start, recent)))
 }
 
 const LENGTH_BYTES: usize = 4;
