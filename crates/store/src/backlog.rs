@@ -108,10 +108,10 @@ impl Backlog {
 impl Store {
     /// Moves what waits for a peer into its outbox until that is worth sending; false if nothing is left.
     pub(crate) fn bring(&mut self, slot: usize) -> bool {
-        while !self.outboxes[slot].is_full() {
+        while !self.links[slot].outbox.is_full() {
             let sliced = self.bring_slice(slot);
             // What waits behind large messages is in the outbox already: it is not filled up with more of that.
-            let is_free = self.outboxes[slot].departures().is_empty();
+            let is_free = self.links[slot].outbox.departures().is_empty();
             let replied = self.bring_replies(slot, is_free);
             let given = is_free && self.bring_chunk(slot);
             if !sliced && !replied && !given {
@@ -122,7 +122,7 @@ impl Store {
     }
 
     fn bring_slice(&mut self, slot: usize) -> bool {
-        let outbox = &mut self.outboxes[slot];
+        let outbox = &mut self.links[slot].outbox;
         if !outbox.bring() {
             return false;
         }
@@ -133,12 +133,12 @@ impl Store {
 
     /// `all`: large replies too, and those in pieces.
     fn bring_replies(&mut self, slot: usize, all: bool) -> bool {
-        let outbox = &mut self.outboxes[slot];
+        let outbox = &mut self.links[slot].outbox;
         let is_small = |piece: &Piece| piece.is_whole && !outbox.is_large(piece.replies.len());
-        let Some(piece) = self.backlogs[slot].take_piece(|piece| all || is_small(piece)) else {
+        let Some(piece) = self.links[slot].backlog.take_piece(|piece| all || is_small(piece)) else {
             return false;
         };
-        if piece.deadline_ms <= self.monotonic_ms {
+        if piece.deadline_ms <= self.time.monotonic_ms {
             return true;
         }
         let is_large = outbox.is_large(piece.replies.len());
@@ -157,9 +157,9 @@ impl Store {
     }
 
     fn bring_chunk(&mut self, slot: usize) -> bool {
-        if let Some(stream) = self.backlogs[slot].chunks.pop_front() {
+        if let Some(stream) = self.links[slot].backlog.chunks.pop_front() {
             self.send_chunk(stream);
-        } else if let Some(pull) = self.backlogs[slot].pulls.pop_front() {
+        } else if let Some(pull) = self.links[slot].backlog.pulls.pop_front() {
             self.give(slot, &pull);
         } else {
             return false;

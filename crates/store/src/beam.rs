@@ -88,7 +88,7 @@ impl Store {
             Request::Cast(request) => (None, request),
             Request::Info(term) => return refuse_system(ctx, &term),
         };
-        self.counters.requests += 1;
+        self.gauges.counters.requests += 1;
         if request.is_atom("stats") {
             if let Some(from) = from {
                 ctx.reply(&from, Term::from(self.take_vitals(0).keys_held));
@@ -96,9 +96,9 @@ impl Store {
             return;
         }
         match request_of(&request) {
-            Some(_) if self.beam_runs >= RUNS_MAX => match from {
+            Some(_) if self.beam.runs >= RUNS_MAX => match from {
                 Some(from) => ctx.reply(&from, error(reason(ErrorKind::Busy))),
-                None => self.counters.casts_dropped += 1,
+                None => self.gauges.counters.casts_dropped += 1,
             },
             Some((args, shape)) => {
                 let mut batch = Batch::new();
@@ -108,16 +108,16 @@ impl Store {
                 let writes = matches!(shape, Shape::Done | Shape::Number).then_some(shard);
                 let origin = Origin::Beam(Box::new(Caller { from, shape, writes }));
                 let ask = self.own_ask(Session::new(0, true), batch);
-                let mut run = Run::new(origin, ask, deadline_ms, self.wall.ahead_ms());
-                if self.beam_writes.0.contains_key(&shard) {
+                let mut run = Run::new(origin, ask, deadline_ms, self.time.wall.ahead_ms());
+                if self.beam.writes.0.contains_key(&shard) {
                     run.written_elsewhere.insert(shard);
                     // Nor does it overtake what may be under way there in slices.
                     run.large.sent_to = PeerSet::ALL;
                 }
                 if writes.is_some() {
-                    self.beam_writes.begin(shard);
+                    self.beam.writes.begin(shard);
                 }
-                self.beam_runs += 1;
+                self.beam.runs += 1;
                 self.admit(run);
             }
             None => {

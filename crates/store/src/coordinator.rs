@@ -53,26 +53,26 @@ const GATHER_BYTES_MAX: usize = 256 << 20;
 impl Store {
     /// A batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
-        self.counters.requests += ask.batch.len() as u64;
-        ask.session.shown.active_ms = self.monotonic_ms;
+        self.gauges.counters.requests += ask.batch.len() as u64;
+        ask.session.shown.active_ms = self.time.monotonic_ms;
         ask.session.shown.command = last_command(&ask.batch);
-        if let Some(known) = self.clients.get_mut(&ask.session.id) {
-            known.shown.active_ms = self.monotonic_ms;
+        if let Some(known) = self.front.clients.get_mut(&ask.session.id) {
+            known.shown.active_ms = self.time.monotonic_ms;
             known.shown.command = ask.session.shown.command;
         }
         let deadline_ms = self.deadline_ms(ask.batch.buffer.len());
-        self.admit(Run::new(Origin::Client, ask, deadline_ms, self.wall.ahead_ms()));
+        self.admit(Run::new(Origin::Client, ask, deadline_ms, self.time.wall.ahead_ms()));
     }
 
     /// When a request of so many bytes is to be answered that comes now.
     pub(crate) fn deadline_ms(&self, bytes: usize) -> u64 {
-        self.monotonic_ms + self.config.request_timeout_ms + extra_ms(bytes)
+        self.time.monotonic_ms + self.config.request_timeout_ms + extra_ms(bytes)
     }
 
     /// The box of a run that no client of this node asked for.
     pub(crate) fn own_ask(&self, session: Session, batch: Batch) -> Box<Ask> {
         Box::new(Ask {
-            client: self.nobody.clone(),
+            client: self.front.nobody.clone(),
             session,
             batch,
         })
@@ -82,21 +82,21 @@ impl Store {
     pub(crate) fn admit(&mut self, run: Run) {
         if !self.takes(&run) {
             self.turn_down(run);
-        } else if self.recovering.is_empty() {
+        } else if self.links.recovering.is_empty() {
             self.start(run);
         } else {
-            self.held.push(run);
+            self.front.held.push(run);
         }
     }
 
     /// Ends what has waited too long to begin.
     pub(crate) fn refuse_held(&mut self) {
-        let (late, held) = mem::take(&mut self.held)
+        let (late, held) = mem::take(&mut self.front.held)
             .into_iter()
-            .partition(|run| run.deadline_ms <= self.monotonic_ms);
-        self.held = held;
+            .partition(|run| run.deadline_ms <= self.time.monotonic_ms);
+        self.front.held = held;
         for run in late {
-            self.counters.timeouts += 1;
+            self.gauges.counters.timeouts += 1;
             let text = "this node stood still and has not heard of all others since";
             self.refuse(run, ErrorKind::NoNodes, text);
         }
@@ -127,10 +127,10 @@ impl Store {
 
     /// Begins a run and finishes it at once if nothing has to be waited for.
     pub(crate) fn start(&mut self, mut run: Run) {
-        let id = self.runs.reserve();
+        let id = self.front.runs.reserve();
         self.execute(id, &mut run);
         if run.is_settled() {
-            self.runs.release(id);
+            self.front.runs.release(id);
             self.finish(run);
         } else {
             self.park(id, run);
@@ -139,9 +139,9 @@ impl Store {
 
     fn park(&mut self, id: RunId, run: Run) {
         let extra_ms = run.large.extra_ms;
-        let relax_ms = self.monotonic_ms + self.relax_after_ms() + extra_ms;
+        let relax_ms = self.time.monotonic_ms + self.relax_after_ms() + extra_ms;
         for peer in run.awaited.iter() {
-            let (outbox, awaited) = (&self.outboxes[peer], &mut self.awaited[peer]);
+            let (outbox, awaited) = (&self.links[peer].outbox, &mut self.awaited[peer]);
             // Those that it has are used up by the time a write is acknowledged without the peer.
             let lags_ms = relax_ms - LEASE_MS;
             let (queued, complete) = outbox.departures().counts();
@@ -152,10 +152,10 @@ impl Store {
             }
         }
         if !run.writes.is_empty() {
-            self.relax_at.push(relax_ms, extra_ms, id);
+            self.front.relax_at.push(relax_ms, extra_ms, id);
         }
-        self.end_at.push(run.deadline_ms, extra_ms, id);
-        self.runs.put(id, Box::new(run));
+        self.front.end_at.push(run.deadline_ms, extra_ms, id);
+        self.front.runs.put(id, Box::new(run));
     }
 
     fn execute(&mut self, id: RunId, run: &mut Run) {
@@ -365,19 +365,19 @@ impl Store {
         call(&mut Call {
             args,
             replies,
-            now_ms: self.now_ms,
+            now_ms: self.time.now_ms,
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: run.ask.session.keyspace,
             config: &self.config,
             random: self.random.next(),
             shard: &mut self.replicas[shard].shard,
-            counters: &mut self.counters,
-            hlc: &mut self.hlc,
+            counters: &mut self.gauges.counters,
+            hlc: &mut self.time.hlc,
             delta: (!targets.is_empty()).then_some(&mut self.delta),
         });
         if !self.delta.is_empty() {
             run.large.wrote |= self.send_delta(shard, targets);
-            run.wrote(mark, level, targets, self.silent);
+            run.wrote(mark, level, targets, self.links.silent);
         }
     }
 
@@ -388,12 +388,14 @@ impl Store {
         if is_large {
             let delta = Bytes::from(mem::take(&mut self.delta));
             for peer in targets.iter() {
-                self.outboxes[peer].push_large(&Message::Delta { shard, delta: &delta }, delta.clone());
+                self.links[peer]
+                    .outbox
+                    .push_large(&Message::Delta { shard, delta: &delta }, delta.clone());
             }
         } else {
             let delta = &self.delta;
             for peer in targets.iter() {
-                self.outboxes[peer].push(&Message::Delta { shard, delta });
+                self.links[peer].outbox.push(&Message::Delta { shard, delta });
             }
         }
         is_large
@@ -509,7 +511,7 @@ impl Store {
     /// Whether a write on `shard`, whose primary is this node, would reach as many copies as its keyspace demands.
     fn has_enough_copies(&self, run: &Run, shard: usize) -> bool {
         let min_acks = self.config.keyspaces[usize::from(run.ask.session.keyspace)].min_acks;
-        min_acks <= 1 || self.targets(shard).without(self.silent).len() + 1 >= min_acks
+        min_acks <= 1 || self.targets(shard).without(self.links.silent).len() + 1 >= min_acks
     }
 
     /// The peers that a write on `shard`, whose primary is this node, is sent to.
@@ -543,12 +545,12 @@ impl Store {
         parts.large.sent_to = run.large.sent_to;
         parts.asker = run.asker;
         parts.parked_until_ms = run.parked_until_ms;
-        let parts_id = self.runs.reserve();
+        let parts_id = self.front.runs.reserve();
         self.execute(parts_id, &mut parts);
         run.written_elsewhere.clone_from(&parts.written_elsewhere);
         run.large.sent_to = parts.large.sent_to;
         if parts.is_settled() {
-            self.runs.release(parts_id);
+            self.front.runs.release(parts_id);
             let reply = self.folded(fold, &parts);
             replies.fill(slot, &reply);
         } else {
@@ -568,7 +570,7 @@ impl Store {
     /// `peer` has merged every delta up to frame `number`.
     pub(crate) fn acknowledged(&mut self, peer: usize, number: u64) {
         while let Some(id) = self.awaited[peer].pop(number) {
-            if let Some(run) = self.runs.get(id) {
+            if let Some(run) = self.front.runs.get(id) {
                 run.acknowledge(peer);
                 self.settle(id);
             }
@@ -583,14 +585,14 @@ impl Store {
     /// `peer` is so far behind that it will soon not be waited for. It is sent no more fresh echoes: those it has are
     /// used up by the time a write is acknowledged without it.
     pub(crate) fn lags(&self, peer: usize) -> bool {
-        self.awaited[peer].lags(self.monotonic_ms)
+        self.awaited[peer].lags(self.time.monotonic_ms)
     }
 
     /// `peer` is lost: nothing is waited for from it any more.
     pub(crate) fn abandon(&mut self, peer: usize) {
         self.awaited[peer].clear();
-        for id in self.runs.ids() {
-            if let Some(run) = self.runs.get(id) {
+        for id in self.front.runs.ids() {
+            if let Some(run) = self.front.runs.get(id) {
                 run.lose(peer);
             }
             self.settle(id);
@@ -599,8 +601,8 @@ impl Store {
     }
 
     fn settle(&mut self, id: RunId) {
-        if self.runs.get(id).is_some_and(|run| run.is_settled())
-            && let Some(run) = self.runs.take(id)
+        if self.front.runs.get(id).is_some_and(|run| run.is_settled())
+            && let Some(run) = self.front.runs.take(id)
         {
             self.finish(*run);
         }
@@ -609,36 +611,36 @@ impl Store {
     /// Sends the replies of a settled run where they belong.
     fn finish(&mut self, mut run: Run) {
         match run.origin {
-            Origin::Client => self.answers.push(run.ask),
+            Origin::Client => self.front.answers.push(run.ask),
             Origin::Peer { slot, life, token } => {
                 if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
                     outcome::pieces(&run.ask.batch.replies, |replies, follows| {
-                        self.backlogs[slot].reply(token, follows, replies, run.deadline_ms);
+                        self.links[slot].backlog.reply(token, follows, replies, run.deadline_ms);
                     });
                 }
-                if self.spares.len() < SPARES_MAX {
+                if self.front.spares.len() < SPARES_MAX {
                     run.ask.batch.clear();
-                    self.spares.push(run.ask.batch);
+                    self.front.spares.push(run.ask.batch);
                 }
             }
             Origin::Part { of, slot, fold } => {
                 let reply = self.folded(fold, &run);
-                if let Some(parent) = self.runs.get(of) {
+                if let Some(parent) = self.front.runs.get(of) {
                     parent.ask.batch.replies.fill(slot, &reply);
                     parent.open -= 1;
                     self.settle(of);
                 }
             }
             Origin::Again { of, slots } => {
-                if let Some(parent) = self.runs.get(of) {
+                if let Some(parent) = self.front.runs.get(of) {
                     gather(parent, slots, &run.ask.batch.replies);
                     parent.open -= 1;
                     self.settle(of);
                 }
             }
             Origin::Beam(caller) => {
-                self.beam_runs -= 1;
-                self.beam_answers.push((caller, mem::take(&mut run.ask.batch.replies)));
+                self.beam.runs -= 1;
+                self.beam.answers.push((caller, mem::take(&mut run.ask.batch.replies)));
             }
         }
     }
@@ -649,34 +651,37 @@ impl Store {
     /// request timeout, and what a peer forwarded has less and is given up by that peer if it should wait behind one of
     /// these.
     pub(crate) fn deadlines(&mut self) {
-        while let Some(id) = self.relax_at.pop(self.monotonic_ms, &mut self.runs) {
+        while let Some(id) = self.front.relax_at.pop(self.time.monotonic_ms, &mut self.front.runs) {
             self.relax(id);
         }
-        while let Some(id) = self.end_at.pop(self.monotonic_ms, &mut self.runs) {
+        while let Some(id) = self.front.end_at.pop(self.time.monotonic_ms, &mut self.front.runs) {
             self.give_up(id);
         }
     }
 
     fn relax(&mut self, id: RunId) {
-        let Some(run) = self.runs.get(id) else { return };
+        let Some(run) = self.front.runs.get(id) else { return };
         // A peer that is silent for so long is not waited for again until it answers.
         let silent = run.silent();
         for writes in &mut run.writes {
             writes.quorum.relax();
         }
         if !silent.is_empty() {
-            self.counters.writes_relaxed += run.writes.iter().map(|writes| writes.marks.len() as u64).sum::<u64>();
-            self.silent = self.silent.union(silent);
+            self.gauges.counters.writes_relaxed +=
+                run.writes.iter().map(|writes| writes.marks.len() as u64).sum::<u64>();
+            self.links.silent = self.links.silent.union(silent);
         }
         self.settle(id);
     }
 
     fn give_up(&mut self, id: RunId) {
-        let Some(mut run) = self.runs.take(id) else { return };
+        let Some(mut run) = self.front.runs.take(id) else {
+            return;
+        };
         for token in &run.sent {
-            self.sent.remove(token);
+            self.front.sent.remove(token);
         }
-        self.counters.timeouts += 1;
+        self.gauges.counters.timeouts += 1;
         for writes in run
             .writes
             .iter()
@@ -696,7 +701,7 @@ impl Store {
     }
 
     fn no_nodes(&mut self, shard: usize, replies: &mut Replies) {
-        self.counters.no_nodes += 1;
+        self.gauges.counters.no_nodes += 1;
         let ring_shard = shard % usize::from(self.config.shards);
         replies.error(
             ErrorKind::NoNodes,
@@ -708,7 +713,7 @@ impl Store {
     fn memory_is_short(&mut self, args: Args<'_>) -> bool {
         let is_short = self.memory_would_be_short(0);
         if !is_short && self.config.memory_bytes_max > 0 {
-            self.grown_bytes += args.iter().map(|arg| arg.len() as u64).sum::<u64>();
+            self.gauges.grown_bytes += args.iter().map(|arg| arg.len() as u64).sum::<u64>();
         }
         is_short
     }
@@ -716,7 +721,11 @@ impl Store {
     /// Whether `bytes` more would be beyond the limit.
     fn memory_would_be_short(&self, bytes: u64) -> bool {
         let bytes_max = self.config.memory_bytes_max;
-        let kept = self.measured.memory_bytes.saturating_add(self.grown_bytes);
+        let kept = self
+            .gauges
+            .measured
+            .memory_bytes
+            .saturating_add(self.gauges.grown_bytes);
         bytes_max > 0 && kept.saturating_add(bytes) > bytes_max
     }
 }

@@ -47,26 +47,26 @@ impl Store {
 
     /// Cluster time when it was last read, in Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
-        self.now_ms
+        self.time.now_ms
     }
 
     /// What it has counted.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.gauges.counters
     }
 
     /// Writes do not wait for the peer in `slot`: it was silent for the write timeout, and has not answered since.
     pub fn is_silent(&self, slot: usize) -> bool {
-        self.silent.contains(slot)
+        self.links.silent.contains(slot)
     }
 
     /// What is under way.
     pub fn underway(&self) -> Underway {
         Underway {
-            runs: self.runs.len(),
+            runs: self.front.runs.len(),
             waiting: self.awaited.iter().map(Awaited::len).sum(),
-            parcels: self.sent.len(),
-            held: self.held.len() + self.parked.len(),
+            parcels: self.front.sent.len(),
+            held: self.front.held.len() + self.front.parked.len(),
             fills: self.keeper.under_way(),
             streams: self.replicas.iter().map(|replica| replica.shard.stats().streams).sum(),
             followers: self

@@ -186,9 +186,9 @@ impl Store {
         while !reader.is_empty() {
             match replica.shard.receive(&mut reader) {
                 Ok(received) => {
-                    let drifted = !self.hlc.observe(received.delta.stamp, self.now_ms);
-                    self.counters.deltas += 1;
-                    self.counters.deltas_ahead += u64::from(drifted);
+                    let drifted = !self.time.hlc.observe(received.delta.stamp, self.time.now_ms);
+                    self.gauges.counters.deltas += 1;
+                    self.gauges.counters.deltas_ahead += u64::from(drifted);
                 }
                 Err(_) => return false,
             }
@@ -203,7 +203,7 @@ impl Store {
         if self.cluster.copy(shard) != copy {
             self.cluster.set_copy(shard, copy);
             if copy == Copy::Ready {
-                self.calendar.found();
+                self.time.calendar.found();
             }
             self.keeper.announce = true;
             self.keeper.look = true;
@@ -218,7 +218,7 @@ impl Store {
             Message::Holdings { epoch, resp, holdings } => self.told(slot, epoch, resp, holdings),
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
-                    self.outboxes[slot].push(&Message::Compare);
+                    self.links[slot].outbox.push(&Message::Compare);
                 } else if self.keeper.compared.contains(slot) {
                     self.keeper.heard.insert(slot);
                 }
@@ -321,13 +321,13 @@ impl Store {
                 &bytes
             };
             if !clock.is_empty() {
-                self.outboxes[slot].push(&Message::Clock {
+                self.links[slot].outbox.push(&Message::Clock {
                     shard: shard as u32,
                     clock,
                 });
             }
         }
-        self.outboxes[slot].push(&Message::ClocksEnd);
+        self.links[slot].outbox.push(&Message::ClocksEnd);
     }
 
     fn clock_of(&mut self, slot: usize, shard: usize, clock: &[u8]) -> bool {
@@ -378,7 +378,7 @@ impl Store {
     fn round(&mut self) {
         for slot in self.cluster.connected().iter() {
             let digest = self.shared_digest(slot);
-            self.outboxes[slot].push(&Message::Digest(digest));
+            self.links[slot].outbox.push(&Message::Digest(digest));
         }
         for (shard, aged) in self.keeper.aged.iter_mut().enumerate() {
             aged.clear();
@@ -404,7 +404,7 @@ impl Store {
             let replica = &mut self.replicas[shard];
             replica.shard.remember(!alone);
             if change.crashed && self.cluster.copy(shard) == Copy::Absent {
-                replica.fill_after_ms = self.monotonic_ms + self.config.refill_after_ms;
+                replica.fill_after_ms = self.time.monotonic_ms + self.config.refill_after_ms;
             }
         }
         for slot in self.cluster.connected().iter() {
@@ -422,7 +422,7 @@ impl Store {
 
     /// A peer gives something of what it was asked for.
     pub(crate) fn gives(&mut self, slot: usize) {
-        self.keeper.gave_ms[slot] = self.monotonic_ms;
+        self.keeper.gave_ms[slot] = self.time.monotonic_ms;
     }
 
     /// Forgets what was under way with a lost peer.
@@ -433,10 +433,10 @@ impl Store {
             sources.remove(slot);
             !sources.is_empty()
         });
-        self.backlogs[slot] = Backlog::default();
+        self.links[slot].backlog = Backlog::default();
         self.arrivals[slot] = Arrivals::default();
         // What waits there is not kept until the slot is taken again.
-        self.outboxes[slot] = Outbox::new(self.config.slice_bytes);
+        self.links[slot].outbox = Outbox::new(self.config.slice_bytes);
         self.close_streams(|to, _| to == slot);
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
@@ -467,11 +467,11 @@ impl Store {
 
     /// Looks at all copies and does what is due.
     pub(crate) fn review(&mut self) {
-        if self.monotonic_ms >= self.keeper.round_at_ms {
-            self.keeper.round_at_ms = self.monotonic_ms + ROUND_MS;
+        if self.time.monotonic_ms >= self.keeper.round_at_ms {
+            self.keeper.round_at_ms = self.time.monotonic_ms + ROUND_MS;
             self.round();
         }
-        let age_ms = self.monotonic_ms - self.started_ms;
+        let age_ms = self.time.monotonic_ms - self.time.started_ms;
         let awaits = self.awaits_others();
         let settles = self.cluster.awaits_word() || age_ms < SETTLE_MS && self.cluster.awaits_members();
         self.keeper.look = false;
@@ -498,7 +498,7 @@ impl Store {
         message::put_holdings(&mut holdings, self.cluster.holdings());
         let resp = self.config.resp.as_ref().map(|(host, port)| (host.as_str(), *port));
         for slot in peers.iter() {
-            self.outboxes[slot].push(&Message::Holdings {
+            self.links[slot].outbox.push(&Message::Holdings {
                 epoch: self.cluster.announced(),
                 resp,
                 holdings: &holdings,
@@ -513,7 +513,7 @@ impl Store {
         let copy = self.cluster.copy(shard);
         if let Some(fill) = &self.replicas[shard].fill {
             let heard_ms = fill.heard_ms.max(self.keeper.gave_ms[fill.source]);
-            if self.monotonic_ms > heard_ms + STALL_MS {
+            if self.time.monotonic_ms > heard_ms + STALL_MS {
                 self.end_fill(shard);
             }
             return;
@@ -522,7 +522,7 @@ impl Store {
             (true, Copy::Absent) => self.set_copy(shard, Copy::Filling),
             (true, Copy::Filling) => match self.cluster.route(shard).primary {
                 Some(Seat::Peer(primary)) => {
-                    if self.monotonic_ms >= self.replicas[shard].fill_after_ms && !settles {
+                    if self.time.monotonic_ms >= self.replicas[shard].fill_after_ms && !settles {
                         self.fill(shard, primary, PeerSet::EMPTY, true);
                     }
                 }

@@ -93,7 +93,7 @@ impl Store {
         self.leaving.stage = Stage::HandingOver;
         self.cluster.leave();
         self.look_around();
-        self.commands.push(MembersCommand::Leave);
+        self.out.commands.push(MembersCommand::Leave);
         self.keeper.look = true;
         self.go();
     }
@@ -146,7 +146,7 @@ impl Store {
     }
 
     fn hand_over(&mut self) {
-        let now_ms = self.monotonic_ms;
+        let now_ms = self.time.monotonic_ms;
         if self.is_empty() || !self.holds_anything() {
             // Whatever a peer forwarded before it knew that has come before its word.
             let since_ms = *self.leaving.empty_since_ms.get_or_insert(now_ms);
@@ -172,7 +172,7 @@ impl Store {
         } else if is_first && let Some(keys) = self.held_keys() {
             let seconds = AWAY_MS / 1000;
             let text = format!("no other node is connected: {keys} are lost unless one is within {seconds} s");
-            self.notes.push(("alone", text));
+            self.out.notes.push(("alone", text));
         }
     }
 
@@ -187,35 +187,38 @@ impl Store {
                 self.set_copy(shard, Copy::Filling);
             }
         }
-        let since_ms = *self.leaving.alone_since_ms.get_or_insert(self.monotonic_ms);
-        if self.is_known_to_hold_nothing() || self.monotonic_ms >= since_ms + KNOWN_MS {
+        let since_ms = *self.leaving.alone_since_ms.get_or_insert(self.time.monotonic_ms);
+        if self.is_known_to_hold_nothing() || self.time.monotonic_ms >= since_ms + KNOWN_MS {
             self.serve_out();
         }
     }
 
     fn serve_out(&mut self) {
         if let Some(text) = self.leaving.lost.clone() {
-            self.notes.push(("lost", text));
+            self.out.notes.push(("lost", text));
         }
-        self.notes
+        self.out
+            .notes
             .push(("serving_out", "clients are asked to go to other nodes".into()));
         self.enter(Stage::ServingOut, SERVE_MS);
     }
 
     fn let_clients_go(&mut self) {
-        let is_late = self.monotonic_ms >= self.leaving.until_ms;
+        let is_late = self.time.monotonic_ms >= self.leaving.until_ms;
         let is_closing = self.leaving.stage == Stage::Closing;
         let are_gone = self.leaving.clients_are_gone || is_closing && is_late;
         // What is under way has a deadline, but for what peers still ask that have not heard anything for long.
-        let is_overdue = self.monotonic_ms >= self.leaving.until_ms + self.config.request_timeout_ms;
+        let is_overdue = self.time.monotonic_ms >= self.leaving.until_ms + self.config.request_timeout_ms;
         if are_gone && (self.is_idle() || is_closing && is_overdue) {
             self.enter(Stage::BiddingFarewell, 0);
             // Who may be missed for what it has goes without a good-bye, and remembers its cluster.
             if self.says_good_bye() {
-                self.commands.push(MembersCommand::Gone);
+                self.out.commands.push(MembersCommand::Gone);
             }
         } else if !is_closing && is_late {
-            self.notes.push(("closing", "connections of clients are closed".into()));
+            self.out
+                .notes
+                .push(("closing", "connections of clients are closed".into()));
             self.enter(Stage::Closing, CLOSE_MS);
         }
     }
@@ -232,12 +235,12 @@ impl Store {
             (None, true) if self.is_empty() => "every shard is handed over".into(),
             (None, _) => "there was nothing to hand over".into(),
         };
-        self.notes.push(("left", text));
+        self.out.notes.push(("left", text));
     }
 
     fn enter(&mut self, stage: Stage, for_ms: u64) {
         self.leaving.stage = stage;
-        self.leaving.until_ms = self.monotonic_ms + for_ms;
+        self.leaving.until_ms = self.time.monotonic_ms + for_ms;
         self.keeper.look = true;
     }
 
@@ -259,9 +262,12 @@ impl Store {
 
     /// No request is under way here, and every reply is sent.
     fn is_idle(&self) -> bool {
-        let waits =
-            self.runs.len() + self.held.len() + self.parked.len() + self.answers.len() + self.beam_answers.len();
-        let is_sent = |slot: usize| self.backlogs[slot].has_no_replies() && self.outboxes[slot].is_empty();
+        let waits = self.front.runs.len()
+            + self.front.held.len()
+            + self.front.parked.len()
+            + self.front.answers.len()
+            + self.beam.answers.len();
+        let is_sent = |slot: usize| self.links[slot].backlog.has_no_replies() && self.links[slot].outbox.is_empty();
         waits == 0 && self.cluster.peers().all(|(slot, _)| is_sent(slot))
     }
 

@@ -46,26 +46,30 @@ impl Store {
     pub(crate) fn park_requests(&mut self, shard: usize, requests: Sent, until_ms: u64) {
         let is_new = until_ms == 0;
         if is_new {
-            self.counters.parked += requests.count() as u64;
+            self.gauges.counters.parked += requests.count() as u64;
         }
-        let until_ms = if is_new { self.monotonic_ms + WAIT_MS } else { until_ms };
+        let until_ms = if is_new {
+            self.time.monotonic_ms + WAIT_MS
+        } else {
+            until_ms
+        };
         let waiting = Waiting { until_ms, requests };
-        self.parked.by_shard.entry(shard).or_default().push(waiting);
+        self.front.parked.by_shard.entry(shard).or_default().push(waiting);
         self.keeper.look = true;
     }
 
     /// Begins again what waits for shards that can be decided on now.
     pub(crate) fn unpark(&mut self) {
-        if self.parked.by_shard.is_empty() || !self.cluster.take_rerouted() {
+        if self.front.parked.by_shard.is_empty() || !self.cluster.take_rerouted() {
             return;
         }
         let is_ready = |shard: &usize| {
             let route = self.cluster.route(*shard);
             route.settled || matches!(route.primary, Some(Seat::Peer(_)))
         };
-        let ready: Vec<usize> = self.parked.by_shard.keys().copied().filter(is_ready).collect();
+        let ready: Vec<usize> = self.front.parked.by_shard.keys().copied().filter(is_ready).collect();
         for shard in ready {
-            for waiting in self.parked.by_shard.remove(&shard).unwrap_or_default() {
+            for waiting in self.front.parked.by_shard.remove(&shard).unwrap_or_default() {
                 self.begin_parked(waiting.requests, waiting.until_ms);
             }
         }
@@ -73,15 +77,15 @@ impl Store {
 
     /// Refuses what has waited too long: nothing of it was done.
     pub(crate) fn refuse_parked(&mut self) {
-        let now_ms = self.monotonic_ms;
+        let now_ms = self.time.monotonic_ms;
         let mut late = Vec::new();
-        self.parked.by_shard.retain(|shard, waiting| {
+        self.front.parked.by_shard.retain(|shard, waiting| {
             let is_late = |waiting: &mut Waiting| waiting.until_ms <= now_ms;
             late.extend(waiting.extract_if(.., is_late).map(|waiting| (*shard, waiting)));
             !waiting.is_empty()
         });
         for (shard, waiting) in late {
-            self.counters.no_nodes += waiting.requests.count() as u64;
+            self.gauges.counters.no_nodes += waiting.requests.count() as u64;
             let ring_shard = shard % usize::from(self.config.shards);
             let text = alloc::format!(
                 "the replicas of shard {ring_shard} are being compared after nodes were lost or met; nothing was done"

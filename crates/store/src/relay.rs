@@ -33,8 +33,8 @@ impl Store {
         let mut is_new = false;
         // What the new peers are is part of the routes, so relays that came or went ask for another look.
         loop {
-            let look = self.cluster.look(self.monotonic_ms);
-            self.given_up = self.given_up.union(look.given_up);
+            let look = self.cluster.look(self.time.monotonic_ms);
+            self.links.given_up = self.links.given_up.union(look.given_up);
             is_new |= look.sight || look.view;
             if look.change.lost.is_empty() && look.change.joined.is_empty() {
                 break;
@@ -52,7 +52,7 @@ impl Store {
     /// Tells a peer whom this node sees, and where it stands.
     pub(crate) fn introduce(&mut self, slot: usize) {
         let sight = self.cluster.view().mine().clone();
-        self.outboxes[slot].push(&Message::Sight(sight));
+        self.links[slot].outbox.push(&Message::Sight(sight));
         self.tell_stand(slot);
     }
 
@@ -62,12 +62,12 @@ impl Store {
         let knows = peer.said.epoch;
         let view = self.cluster.view().digest();
         let losses = self.cluster.view().losses();
-        self.outboxes[slot].push(&Message::Stand { view, knows, losses });
+        self.links[slot].outbox.push(&Message::Stand { view, knows, losses });
     }
 
     /// Puts the frames for peers by relay into the outboxes of the neighbours on the way.
     pub(crate) fn send_by_relay(&mut self, ctx: &mut Context<'_, Payload>) {
-        for slot in self.cluster.connected().without(self.cut).iter() {
+        for slot in self.cluster.connected().without(self.links.cut).iter() {
             let Some(peer) = self.cluster.peer(slot) else { continue };
             let Channel::Relayed(relay) = peer.channel else {
                 continue;
@@ -76,12 +76,15 @@ impl Store {
             let Some(hop) = self.cluster.next_hop(&to) else {
                 continue;
             };
-            while ctx.has_room(&self.names[hop]) && self.outboxes[hop].bytes() < HOP_BYTES_MAX && self.bring(slot) {
+            while ctx.has_room(&self.links[hop].node)
+                && self.links[hop].outbox.bytes() < HOP_BYTES_MAX
+                && self.bring(slot)
+            {
                 self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
             }
             self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
-            if !self.backlogs[slot].is_empty() || !self.outboxes[slot].departures().is_empty() {
-                ctx.await_room(&self.names[hop]);
+            if !self.links[slot].backlog.is_empty() || !self.links[slot].outbox.departures().is_empty() {
+                ctx.await_room(&self.links[hop].node);
             }
         }
     }
@@ -89,13 +92,13 @@ impl Store {
     fn seal_for_relay(&mut self, slot: usize, hop: usize, to: &Identity, (mine, theirs): (u64, u64)) {
         let head = self.head(slot);
         let mut frames: Vec<Vec<u8>> = Vec::new();
-        self.outboxes[slot].seal(head, |frame| {
+        self.links[slot].outbox.seal(head, |frame| {
             frames.push(frame.to_vec());
             true
         });
         let from = self.cluster.view().me().clone();
         for frame in &frames {
-            self.outboxes[hop].push(&Message::Relay {
+            self.links[hop].outbox.push(&Message::Relay {
                 to: to.clone(),
                 from: from.clone(),
                 numbers: (mine, theirs),
@@ -111,9 +114,10 @@ impl Store {
             return self.take_relayed(from, numbers, frame);
         }
         let next = self.cluster.next_hop(to);
-        let has_room = |slot: &usize| self.outboxes[*slot].bytes() < PASSED_BYTES_MAX && !self.cut.contains(*slot);
+        let has_room =
+            |slot: &usize| self.links[*slot].outbox.bytes() < PASSED_BYTES_MAX && !self.links.cut.contains(*slot);
         if let Some(next) = next.filter(has_room).filter(|_| hops > 0) {
-            self.outboxes[next].push(&Message::Relay {
+            self.links[next].outbox.push(&Message::Relay {
                 to: to.clone(),
                 from: from.clone(),
                 numbers,
@@ -132,16 +136,16 @@ impl Store {
             Channel::Relayed(relay) | Channel::Switched(relay, _) => relay.hear(theirs, mine),
             Channel::Direct => {
                 // The other end has lost the connection, and this end does not know it yet.
-                let alive_ms = self.echoes[slot].max(peer.since_ms);
-                if self.monotonic_ms > alive_ms + DEAD_AFTER_MS {
-                    self.given_up.insert(slot);
+                let alive_ms = self.links[slot].echo.max(peer.since_ms);
+                if self.time.monotonic_ms > alive_ms + DEAD_AFTER_MS {
+                    self.links.given_up.insert(slot);
                 }
                 return;
             }
         };
         match heard {
             Relayed::Stale => {}
-            Relayed::Taken if self.cut.contains(slot) => {}
+            Relayed::Taken if self.links.cut.contains(slot) => {}
             Relayed::Taken => {
                 self.frame_of(slot, frame);
                 if self.cluster.is_switching(slot) {
@@ -150,7 +154,7 @@ impl Store {
             }
             // The other end has lost the connection.
             Relayed::Anew if self.cluster.is_switching(slot) => {
-                self.given_up.insert(slot);
+                self.links.given_up.insert(slot);
             }
             Relayed::Anew => {
                 if let Some(slot) = self.relay_again(slot, Some(theirs)) {
@@ -180,9 +184,13 @@ impl Store {
             if !self.cluster.is_relayed(slot) {
                 continue;
             }
-            ctx.send_bytes(&self.names[slot], &self.name, &outbox::probe(beside > Beside::Unknown));
+            ctx.send_bytes(
+                &self.links[slot].node,
+                &self.links.store,
+                &outbox::probe(beside > Beside::Unknown),
+            );
             if beside >= Beside::Works {
-                let change = self.cluster.end_relay(slot, self.monotonic_ms);
+                let change = self.cluster.end_relay(slot, self.time.monotonic_ms);
                 self.changed(&change);
                 if self.cluster.is_switching(slot) {
                     self.go_on_with_early(slot);
@@ -190,7 +198,7 @@ impl Store {
                 self.look_around();
             }
         }
-        for slot in self.cluster.switched(self.monotonic_ms).iter() {
+        for slot in self.cluster.switched(self.time.monotonic_ms).iter() {
             // What is missing now is lost.
             self.hear_early(slot);
         }
@@ -200,11 +208,11 @@ impl Store {
     pub(crate) fn came_by_connection(&mut self, slot: usize, from: Option<&Pid>, frame: &Bytes) {
         let is_ahead = |bytes: &[u8]| {
             let decoded = Frame::decode(bytes);
-            decoded.is_ok_and(|frame| frame.number > self.received[slot] + 1)
+            decoded.is_ok_and(|frame| frame.number > self.links[slot].received + 1)
         };
         if self.cluster.is_switching(slot) && is_ahead(frame) {
             // Frames before it are still on their way by relay.
-            self.early.keep(from, frame);
+            self.links.early.keep(from, frame);
             return;
         }
         self.frame_of(slot, frame);
@@ -217,16 +225,16 @@ impl Store {
     fn go_on_with_early(&mut self, slot: usize) {
         let Some(peer) = self.cluster.peer(slot) else { return };
         let (name, creation, life) = (peer.name.clone(), peer.creation, peer.life);
-        let mut frames = self.early.take(&name, creation).into_iter();
+        let mut frames = self.links.early.take(&name, creation).into_iter();
         while let Some(bytes) = frames.next() {
             let is_same = self.cluster.peer(slot).is_some_and(|peer| peer.life == life);
             let number = Frame::decode(&bytes).map_or(0, |frame| frame.number);
-            if !is_same || self.cut.contains(slot) {
+            if !is_same || self.links.cut.contains(slot) {
                 return;
             }
-            if number > self.received[slot] + 1 {
+            if number > self.links[slot].received + 1 {
                 let rest = core::iter::once(bytes).chain(frames).collect();
-                return self.early.put_back(&name, creation, rest);
+                return self.links.early.put_back(&name, creation, rest);
             }
             self.frame_of(slot, &bytes);
         }

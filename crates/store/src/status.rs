@@ -15,7 +15,7 @@ impl Store {
     /// How this node fares; `ops` requests came in the last second.
     pub(crate) fn take_vitals(&self, ops: u64) -> Vitals {
         let mut vitals = Vitals {
-            memory_bytes: self.measured.memory_bytes,
+            memory_bytes: self.gauges.measured.memory_bytes,
             ops_per_second: ops,
             ..Vitals::default()
         };
@@ -46,13 +46,13 @@ impl Store {
     /// Keys of all shards, as the nodes last told.
     pub(crate) fn keys_in_cluster(&self) -> u64 {
         let theirs = self.cluster.peers().map(|(_, peer)| peer.vitals.keys_primary);
-        theirs.fold(self.vitals.keys_primary, u64::saturating_add)
+        theirs.fold(self.gauges.vitals.keys_primary, u64::saturating_add)
     }
 
     /// The cluster as this node sees it. The tables and whom the node awaits are the node's: only a process with its
     /// context can read them.
     pub(crate) fn status(&self, tables: Tables, awaited: Vec<Awaited>) -> Arc<Status> {
-        let own = self.take_vitals(self.vitals.ops_per_second);
+        let own = self.take_vitals(self.gauges.vitals.ops_per_second);
         let shards: Vec<ShardStatus> = (0..self.replicas.len()).map(|shard| self.shard_status(shard)).collect();
         let seats =
             self.cluster.peers().filter(|(_, peer)| !peer.leaving).count() + usize::from(!self.cluster.leaving());
@@ -103,8 +103,8 @@ impl Store {
             moves,
             unavailable,
             clock_skew_ms: self.clock_skew_ms(),
-            counters: self.counters.named().to_vec(),
-            measured: self.measured,
+            counters: self.gauges.counters.named().to_vec(),
+            measured: self.gauges.measured,
             tables,
             forming: FormingStatus {
                 cluster: self.forming.cluster(),

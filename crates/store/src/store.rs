@@ -242,52 +242,52 @@ impl Store {
 
     fn look_at_the_clock(&mut self, ctx: &Context<'_, Payload>) {
         let now = ctx.now();
-        let before_ms = self.monotonic_ms;
-        self.monotonic_ms = now.monotonic_us / 1000;
-        if self.monotonic_ms > before_ms + STILL_MS && before_ms > 0 {
-            self.recovering = self.cluster.connected();
-            self.resumed_ms = self.monotonic_ms;
+        let before_ms = self.time.monotonic_ms;
+        self.time.monotonic_ms = now.monotonic_us / 1000;
+        if self.time.monotonic_ms > before_ms + STILL_MS && before_ms > 0 {
+            self.links.recovering = self.cluster.connected();
+            self.time.resumed_ms = self.time.monotonic_ms;
         }
-        self.now_ms = self.calendar.read(now.monotonic_us);
-        self.wall.read(now.wall_ms, self.now_ms);
+        self.time.now_ms = self.time.calendar.read(now.monotonic_us);
+        self.time.wall.read(now.wall_ms, self.time.now_ms);
     }
 
     /// Counts from zero again.
     pub(crate) fn reset_counters(&mut self) {
-        self.counters = Counters::default();
-        self.asked = 0;
+        self.gauges.counters = Counters::default();
+        self.gauges.asked = 0;
     }
 
     /// The peer in `slot` has heard of us a moment ago, and everything it sent before is here.
     pub(crate) fn has_lease(&self, slot: usize) -> bool {
-        self.monotonic_ms < self.echoes[slot] + LEASE_MS && !self.cut.contains(slot)
+        self.time.monotonic_ms < self.links[slot].echo + LEASE_MS && !self.links.cut.contains(slot)
     }
 
     /// A frame of the peer in `slot`. An error says which rule of the protocol it broke.
     fn frame(&mut self, slot: usize, bytes: &[u8]) -> Result<(), &'static str> {
         let mut frame = Frame::decode(bytes).map_err(|malformed| malformed.0)?;
         // A frame that came twice says nothing new; one that is missing was lost, and what it held with it.
-        if frame.number <= self.received[slot] {
+        if frame.number <= self.links[slot].received {
             return Ok(());
         }
-        if frame.number != self.received[slot] + 1 {
+        if frame.number != self.links[slot].received + 1 {
             return Err("a frame is missing");
         }
-        if frame.applied >= self.outboxes[slot].unsent() {
+        if frame.applied >= self.links[slot].outbox.unsent() {
             return Err("it acknowledges what was not sent");
         }
         let life = self.cluster.peer(slot).map(|peer| peer.life);
-        self.received[slot] = frame.number;
-        self.hlc.observe(frame.stamp, self.now_ms);
-        self.beats[slot] = frame.beat;
-        self.echoes[slot] = frame.echo.min(self.monotonic_ms);
-        if frame.echo >= self.resumed_ms {
-            self.recovering.remove(slot);
+        self.links[slot].received = frame.number;
+        self.time.hlc.observe(frame.stamp, self.time.now_ms);
+        self.links[slot].beat = frame.beat;
+        self.links[slot].echo = frame.echo.min(self.time.monotonic_ms);
+        if frame.echo >= self.time.resumed_ms {
+            self.links.recovering.remove(slot);
         }
-        if frame.applied > self.acknowledged[slot] {
-            self.acknowledged[slot] = frame.applied;
-            self.silent.remove(slot);
-            for inquiry in &mut self.inquiries {
+        if frame.applied > self.links[slot].acknowledged {
+            self.links[slot].acknowledged = frame.applied;
+            self.links.silent.remove(slot);
+            for inquiry in &mut self.gauges.inquiries {
                 inquiry.open.remove(slot);
             }
             self.acknowledged(slot, frame.applied);
@@ -316,7 +316,7 @@ impl Store {
     fn message(&mut self, slot: usize, message: &Message<'_>) -> bool {
         match message {
             Message::Delta { shard, delta } => {
-                self.outboxes[slot].acknowledge();
+                self.links[slot].outbox.acknowledge();
                 self.merge(*shard as usize, delta)
             }
             Message::Forward(forward) => self.forwarded(slot, forward),
@@ -332,7 +332,7 @@ impl Store {
                 if let Some(peer) = self.cluster.peer_mut(slot) {
                     peer.vitals = *vitals;
                 }
-                for inquiry in &mut self.inquiries {
+                for inquiry in &mut self.gauges.inquiries {
                     inquiry.open.remove(slot);
                 }
                 true
@@ -433,20 +433,20 @@ impl Store {
         }
         for name in change.turned_away {
             let text = format!("{name} has no part in the store: there are slots for {PEERS_MAX} peers");
-            self.notes.push(("peers_full", text));
+            self.out.notes.push(("peers_full", text));
         }
     }
 
     /// Peers came or went.
     pub(crate) fn changed(&mut self, change: &Change) {
         // A peer that was lost before it was heard of again has gone on without this node.
-        if change.lost.iter().any(|slot| self.recovering.contains(slot)) {
+        if change.lost.iter().any(|slot| self.links.recovering.contains(slot)) {
             self.step_down();
         }
         for slot in change.lost.iter() {
-            self.silent.remove(slot);
-            self.recovering.remove(slot);
-            self.cut.remove(slot);
+            self.links.silent.remove(slot);
+            self.links.recovering.remove(slot);
+            self.links.cut.remove(slot);
             self.forget_peer(slot);
         }
         self.names = Vec::new();
@@ -454,17 +454,17 @@ impl Store {
             if self.names.len() <= slot {
                 self.names.resize(slot + 1, Atom::new(""));
             }
-            self.names[slot] = Atom::new(&peer.name);
+            self.links[slot].node = Atom::new(&peer.name);
         }
         for slot in change.joined.iter() {
-            self.cut.remove(slot);
-            self.outboxes[slot] = Outbox::new(self.config.slice_bytes);
-            self.received[slot] = 0;
-            self.acknowledged[slot] = 0;
-            self.beats[slot] = 0;
-            self.echoes[slot] = 0;
+            self.links.cut.remove(slot);
+            self.links[slot].outbox = Outbox::new(self.config.slice_bytes);
+            self.links[slot].received = 0;
+            self.links[slot].acknowledged = 0;
+            self.links[slot].beat = 0;
+            self.links[slot].echo = 0;
             if let Some(peer) = self.cluster.peer_mut(slot) {
-                peer.since_ms = self.monotonic_ms;
+                peer.since_ms = self.time.monotonic_ms;
             }
             // Before what it holds: nothing is formed, filled or merged before both have one time.
             self.tell_times(slot);
@@ -487,9 +487,9 @@ impl Store {
     pub(crate) fn hear_early(&mut self, slot: usize) {
         let Some(peer) = self.cluster.peer(slot) else { return };
         let life = peer.life;
-        for frame in self.early.take(&peer.name, peer.creation) {
+        for frame in self.links.early.take(&peer.name, peer.creation) {
             let is_same = self.cluster.peer(slot).is_some_and(|peer| peer.life == life);
-            if is_same && !self.cut.contains(slot) {
+            if is_same && !self.links.cut.contains(slot) {
                 self.frame_of(slot, &frame);
             }
         }
@@ -497,14 +497,14 @@ impl Store {
 
     /// The connection to a peer is gone, and with it everything it sent that was not handled yet.
     fn node_down(&mut self, node: &Atom, creation: u32, reason: &Term) {
-        self.early.take(node.as_str(), creation);
+        self.links.early.take(node.as_str(), creation);
         if let Some(slot) = self.cluster.slot(node.as_str())
             && self.cluster.peer(slot).is_some_and(|peer| peer.creation == creation)
         {
             if self.cluster.is_relayed(slot) {
                 self.cluster.note_beside(slot, Beside::Unknown);
             } else {
-                self.cut.insert(slot);
+                self.links.cut.insert(slot);
             }
         }
         if reason.is_atom("paused") {
@@ -526,19 +526,19 @@ impl Store {
     fn tell_vitals(&mut self, slot: usize) {
         let mut counts = Vec::new();
         message::put_key_counts(&mut counts, self.primary_keys());
-        self.outboxes[slot].push(&Message::Keys(&counts));
-        let vitals = self.take_vitals(self.vitals.ops_per_second);
-        self.outboxes[slot].push(&Message::Vitals(vitals));
+        self.links[slot].outbox.push(&Message::Keys(&counts));
+        let vitals = self.take_vitals(self.gauges.vitals.ops_per_second);
+        self.links[slot].outbox.push(&Message::Vitals(vitals));
     }
 
     /// Sends the cluster's status to those who asked, once all peers have told how they fare, or have had their time.
     fn answer_inquiries(&mut self, ctx: &mut Context<'_, Payload>) {
-        let now_ms = self.monotonic_ms;
-        if !self.inquiries.iter().any(|inquiry| inquiry.is_over(now_ms)) {
+        let now_ms = self.time.monotonic_ms;
+        if !self.gauges.inquiries.iter().any(|inquiry| inquiry.is_over(now_ms)) {
             return;
         }
         let status = self.status(ctx.tables(), ctx.awaited());
-        self.inquiries.retain(|inquiry| {
+        self.gauges.inquiries.retain(|inquiry| {
             let over = inquiry.is_over(now_ms);
             if over {
                 ctx.tell(&inquiry.to, Payload::Status(status.clone()));
@@ -548,12 +548,12 @@ impl Store {
     }
 
     fn every_second(&mut self) {
-        if !self.keeper.second_is_over(self.monotonic_ms) {
+        if !self.keeper.second_is_over(self.time.monotonic_ms) {
             return;
         }
-        let ops = self.counters.requests - self.asked;
-        self.asked = self.counters.requests;
-        self.vitals = self.take_vitals(ops);
+        let ops = self.gauges.counters.requests - self.gauges.asked;
+        self.gauges.asked = self.gauges.counters.requests;
+        self.gauges.vitals = self.take_vitals(ops);
         self.note_forming();
         for slot in self.cluster.connected().iter() {
             self.tell_vitals(slot);
@@ -565,19 +565,19 @@ impl Store {
     /// when there is room again, and when a message is done that gathered a lot.
     fn send(&mut self, ctx: &mut Context<'_, Payload>) {
         self.send_by_relay(ctx);
-        for slot in self.cluster.connected().without(self.cut).iter() {
+        for slot in self.cluster.connected().without(self.links.cut).iter() {
             if self.cluster.is_relayed(slot) {
                 continue;
             }
-            while ctx.has_room(&self.names[slot]) && self.bring(slot) {
+            while ctx.has_room(&self.links[slot].node) && self.bring(slot) {
                 self.seal(ctx, slot);
             }
             let all = self.seal(ctx, slot);
-            let departures = self.outboxes[slot].departures();
-            if !all || !self.backlogs[slot].is_empty() || !departures.is_empty() {
-                ctx.await_room(&self.names[slot]);
+            let departures = self.links[slot].outbox.departures();
+            if !all || !self.links[slot].backlog.is_empty() || !departures.is_empty() {
+                ctx.await_room(&self.links[slot].node);
             }
-            if self.outboxes[slot].bytes() > OUTBOX_BYTES_MAX || departures.len() > WAITING_MAX {
+            if self.links[slot].outbox.bytes() > OUTBOX_BYTES_MAX || departures.len() > WAITING_MAX {
                 self.break_off(slot, "it does not read what it is sent");
             }
         }
@@ -586,8 +586,8 @@ impl Store {
     /// Sends what is in an outbox; false if something is left for want of room.
     fn seal(&mut self, ctx: &mut Context<'_, Payload>, slot: usize) -> bool {
         let head = self.head(slot);
-        let (node, name) = (&self.names[slot], &self.name);
-        self.outboxes[slot].seal(head, |frame| {
+        let (node, name) = (&self.links[slot].node, &self.links.store);
+        self.links[slot].outbox.seal(head, |frame| {
             let has_room = ctx.queued(node) < QUEUED_BYTES_MAX;
             if has_room {
                 ctx.send_bytes(node, name, frame);
@@ -599,14 +599,14 @@ impl Store {
     /// What the heads of frames to a peer say now.
     pub(crate) fn head(&self, slot: usize) -> Head {
         Head {
-            applied: self.received[slot],
-            now_ms: self.monotonic_ms,
-            echo: if self.lags(slot) || self.outboxes[slot].departures().holds_word() {
+            applied: self.links[slot].received,
+            now_ms: self.time.monotonic_ms,
+            echo: if self.lags(slot) || self.links[slot].outbox.departures().holds_word() {
                 0
             } else {
-                self.beats[slot]
+                self.links[slot].beat
             },
-            stamp: self.hlc.last(),
+            stamp: self.time.hlc.last(),
         }
     }
 
@@ -616,43 +616,43 @@ impl Store {
         }
         self.answer_inquiries(ctx);
         self.unpark();
-        if !self.held.is_empty() && self.recovering.is_empty() {
-            for run in core::mem::take(&mut self.held) {
+        if !self.front.held.is_empty() && self.links.recovering.is_empty() {
+            for run in core::mem::take(&mut self.front.held) {
                 self.start(run);
             }
         }
-        for ask in self.answers.drain(..) {
+        for ask in self.front.answers.drain(..) {
             let client = ask.client.clone();
             ctx.tell(&client, Payload::Ask(ask));
         }
-        let usual = self.beam_answers.is_empty() && self.commands.is_empty() && self.notes.is_empty();
-        if !usual || !self.broken.is_empty() || !self.given_up.is_empty() {
+        let usual = self.beam.answers.is_empty() && self.out.commands.is_empty() && self.out.notes.is_empty();
+        if !usual || !self.links.broken.is_empty() || !self.links.given_up.is_empty() {
             self.carry_out_rest(ctx);
         }
     }
 
     fn carry_out_rest(&mut self, ctx: &mut Context<'_, Payload>) {
-        for (caller, replies) in self.beam_answers.drain(..) {
-            self.beam_writes.end(&caller);
+        for (caller, replies) in self.beam.answers.drain(..) {
+            self.beam.writes.end(&caller);
             beam::answer(ctx, &caller, &replies);
         }
-        for command in self.commands.drain(..) {
+        for command in self.out.commands.drain(..) {
             ctx.members(command);
         }
-        for (kind, text) in self.notes.drain(..) {
+        for (kind, text) in self.out.notes.drain(..) {
             ctx.event(Event::Note { kind, text });
         }
-        for (slot, rule) in core::mem::take(&mut self.broken) {
+        for (slot, rule) in core::mem::take(&mut self.links.broken) {
             if let Some(peer) = self.cluster.peer(slot) {
                 let text = format!("{} broke the store's protocol: {rule}", peer.name);
                 ctx.event(Event::Note { kind: "protocol", text });
-                ctx.disconnect(&self.names[slot]);
+                ctx.disconnect(&self.links[slot].node);
             }
         }
-        for slot in core::mem::take(&mut self.given_up).iter() {
+        for slot in core::mem::take(&mut self.links.given_up).iter() {
             if self.cluster.peer(slot).is_some() && !self.cluster.is_relayed(slot) {
-                self.cut.insert(slot);
-                ctx.disconnect(&self.names[slot]);
+                self.links.cut.insert(slot);
+                ctx.disconnect(&self.links[slot].node);
             }
         }
     }
@@ -666,11 +666,11 @@ impl Store {
 
     /// Nothing more is taken from a peer or sent to it: a rule was broken.
     fn break_off(&mut self, slot: usize, rule: &'static str) {
-        self.cut.insert(slot);
+        self.links.cut.insert(slot);
         if self.cluster.is_relayed(slot) {
             self.relay_again(slot, None);
         } else {
-            self.broken.push((slot, rule));
+            self.links.broken.push((slot, rule));
         }
     }
 
@@ -684,19 +684,19 @@ impl Store {
         match (slot, &term) {
             (Some(slot), Term::Binary(frame)) if self.cluster.is_relayed(slot) => {
                 if self.came_beside(slot, frame) {
-                    self.early.keep(from, frame);
+                    self.links.early.keep(from, frame);
                 }
             }
             (Some(slot), Term::Binary(frame)) => {
-                if self.cut.contains(slot) {
+                if self.links.cut.contains(slot) {
                     // Of a connection that the member list does not show yet.
-                    self.early.keep(from, frame);
+                    self.links.early.keep(from, frame);
                 } else {
                     self.came_by_connection(slot, from, frame);
                 }
             }
             (None, Term::Binary(frame)) if Frame::decode(frame).is_ok() => {
-                self.early.keep(from.filter(|pid| pid.node != *ctx.node()), frame);
+                self.links.early.keep(from.filter(|pid| pid.node != *ctx.node()), frame);
             }
             _ => self.beam(ctx, term),
         }
@@ -705,9 +705,9 @@ impl Store {
 
 impl Process<Payload> for Store {
     fn start(&mut self, ctx: &mut Context<'_, Payload>) {
-        self.calendar = Calendar::new(ctx.now().monotonic_us, ctx.now().wall_ms);
+        self.time.calendar = Calendar::new(ctx.now().monotonic_us, ctx.now().wall_ms);
         self.look_at_the_clock(ctx);
-        self.started_ms = self.monotonic_ms;
+        self.time.started_ms = self.time.monotonic_ms;
         ctx.monitor_nodes();
         ctx.monitor_members();
         ctx.timer(TICK_US, TICK);
@@ -744,7 +744,7 @@ impl Process<Payload> for Store {
             | node::Message::Reply { .. } => {}
         }
         self.carry_out(ctx);
-        if self.cluster.peers().any(|(slot, _)| self.outboxes[slot].is_full()) {
+        if self.cluster.peers().any(|(slot, _)| self.links[slot].outbox.is_full()) {
             self.send(ctx);
         }
         // Alone, there is nobody to send to.
@@ -759,34 +759,34 @@ impl Store {
         match payload {
             Payload::Ask(ask) => self.ask(ask),
             Payload::Connected(session) => {
-                self.counters.connections += 1;
-                self.clients.insert(session.id, *session);
+                self.gauges.counters.connections += 1;
+                self.front.clients.insert(session.id, *session);
             }
             Payload::Disconnected { id } => {
-                self.clients.remove(&id);
+                self.front.clients.remove(&id);
             }
-            Payload::Measured(measured) => (self.measured, self.grown_bytes) = (measured, 0),
+            Payload::Measured(measured) => (self.gauges.measured, self.gauges.grown_bytes) = (measured, 0),
             Payload::StatusOf { to } => {
                 let open = self.cluster.connected();
                 for slot in open.iter() {
-                    self.outboxes[slot].push(&Message::Ask);
+                    self.links[slot].outbox.push(&Message::Ask);
                 }
-                self.inquiries.push(Inquiry {
+                self.gauges.inquiries.push(Inquiry {
                     to,
                     open,
-                    until_ms: self.monotonic_ms + INQUIRY_MS,
+                    until_ms: self.time.monotonic_ms + INQUIRY_MS,
                 });
             }
-            Payload::Add { node } => self.commands.push(MembersCommand::Add { node }),
+            Payload::Add { node } => self.out.commands.push(MembersCommand::Add { node }),
             Payload::Leave => self.leave(),
             Payload::CutShort => self.cut_short(),
             Payload::ClientsAreGone => self.clients_are_gone(),
             Payload::LeaveOther { node } => match self.cluster.slot(node.as_str()) {
-                Some(slot) => self.outboxes[slot].push(&Message::Leave),
+                Some(slot) => self.links[slot].outbox.push(&Message::Leave),
                 None if node.as_str() == self.config.name => self.leave(),
-                None => self.commands.push(MembersCommand::Forget { node }),
+                None => self.out.commands.push(MembersCommand::Forget { node }),
             },
-            Payload::Forget { node } => self.commands.push(MembersCommand::Forget { node }),
+            Payload::Forget { node } => self.out.commands.push(MembersCommand::Forget { node }),
             Payload::Discovered { names } => self.discovered(names),
             Payload::AcceptLoss => self.accept_loss(true),
             Payload::Status(_) => {}

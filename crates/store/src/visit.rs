@@ -25,7 +25,7 @@ impl<'a> Visit<'a> {
 
     /// To be called when the session was changed, so that `CLIENT LIST` shows it as it is.
     pub fn session_changed(&mut self) {
-        if let Some(known) = self.store.clients.get_mut(&self.session.id) {
+        if let Some(known) = self.store.front.clients.get_mut(&self.session.id) {
             known.clone_from(self.session);
         }
     }

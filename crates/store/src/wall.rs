@@ -74,22 +74,22 @@ impl PeerWall {
 impl Store {
     /// Tells a peer what the clocks of this node show.
     pub(crate) fn tell_times(&mut self, slot: usize) {
-        self.outboxes[slot].push(&Message::Times(Times {
-            beat_ms: self.beats[slot],
-            cluster_ms: self.now_ms,
-            age_ms: self.calendar.age_ms(),
-            wall_ms: self.wall.now_ms,
+        self.links[slot].outbox.push(&Message::Times(Times {
+            beat_ms: self.links[slot].beat,
+            cluster_ms: self.time.now_ms,
+            age_ms: self.time.calendar.age_ms(),
+            wall_ms: self.time.wall.now_ms,
         }));
     }
 
     /// What the clocks of a peer show.
     pub(crate) fn times(&mut self, slot: usize, times: &Times) {
         self.take_time(slot, times);
-        let age_ms = self.monotonic_ms.saturating_sub(times.beat_ms);
+        let age_ms = self.time.monotonic_ms.saturating_sub(times.beat_ms);
         let Some(peer) = self.cluster.peer_mut(slot).filter(|_| age_ms <= FRESH_MS) else {
             return;
         };
-        if peer.wall.note(times.wall_ms, self.wall.now_ms, age_ms) {
+        if peer.wall.note(times.wall_ms, self.time.wall.now_ms, age_ms) {
             let (name, ms) = (&peer.name, peer.wall.ahead_ms.unsigned_abs());
             let side = if peer.wall.ahead_ms > 0 { "ahead of" } else { "behind" };
             let text = format!(
@@ -98,22 +98,22 @@ impl Store {
                 ms / 1000,
                 ms % 1000
             );
-            self.notes.push(("clock_skew", text));
+            self.out.notes.push(("clock_skew", text));
         }
     }
 
     /// Takes over a peer's cluster time if that is to be preferred.
     fn take_time(&mut self, slot: usize, times: &Times) {
-        let set_ms = self.calendar.meet(times.cluster_ms, times.age_ms);
+        let set_ms = self.time.calendar.meet(times.cluster_ms, times.age_ms);
         // What this message goes on to do has the new time, too: this node may begin to serve.
-        self.now_ms = self.calendar.now_ms();
+        self.time.now_ms = self.time.calendar.now_ms();
         if let (Some(set_ms), Some(peer)) = (set_ms, self.cluster.peer(slot)) {
             let text = format!(
                 "cluster time is set by {set_ms} ms to that of {}, which is older: values that were written here with a \
                  time to live may end by as much too early or too late",
                 peer.name
             );
-            self.notes.push(("cluster_time", text));
+            self.out.notes.push(("cluster_time", text));
         }
     }
 

@@ -90,13 +90,13 @@ pub(super) fn getredir(visit: &mut Visit<'_>) {
 
 /// `CLIENT INFO`
 pub(super) fn info(visit: &mut Visit<'_>) {
-    let line = line(visit.session, visit.store.monotonic_ms);
+    let line = line(visit.session, visit.store.time.monotonic_ms);
     visit.replies.verbatim(b"txt", line.as_bytes());
 }
 
 /// `CLIENT LIST [TYPE type] [ID id …]`: the connections of this node. All are of the type `normal`.
 pub(super) fn list(visit: &mut Visit<'_>) {
-    let mut sessions: Vec<&Session> = visit.store.clients.values().collect();
+    let mut sessions: Vec<&Session> = visit.store.front.clients.values().collect();
     match (visit.arg(2).to_ascii_lowercase().as_slice(), visit.args.len()) {
         (_, 2) => {}
         (b"type", 4) => match visit.arg(3).to_ascii_lowercase().as_slice() {
@@ -117,7 +117,7 @@ pub(super) fn list(visit: &mut Visit<'_>) {
         _ => return visit.replies.syntax(),
     }
     sessions.sort_unstable_by_key(|session| session.id);
-    let now_ms = visit.store.monotonic_ms;
+    let now_ms = visit.store.time.monotonic_ms;
     let lines: String = sessions.into_iter().map(|session| line(session, now_ms)).collect();
     visit.replies.verbatim(b"txt", lines.as_bytes());
 }

@@ -60,7 +60,7 @@ fn number(out: &mut String, name: &str, value: u64) {
 }
 
 fn server(store: &Store, _: &Session, out: &mut String) {
-    let up_s = (store.monotonic_ms - store.started_ms) / 1000;
+    let up_s = (store.time.monotonic_ms - store.time.started_ms) / 1000;
     let port = store.config.resp.as_ref().map_or(0, |(_, port)| u64::from(*port));
     line(out, format_args!("redis_version:{REDIS_VERSION}"));
     line(out, format_args!("redis_mode:cluster"));
@@ -75,20 +75,20 @@ fn server(store: &Store, _: &Session, out: &mut String) {
         ),
     );
     number(out, "tcp_port", port);
-    number(out, "server_time_usec", store.wall.now_ms.saturating_mul(1000));
+    number(out, "server_time_usec", store.time.wall.now_ms.saturating_mul(1000));
     number(out, "uptime_in_seconds", up_s);
     number(out, "uptime_in_days", up_s / 86_400);
 }
 
 fn clients(store: &Store, _: &Session, out: &mut String) {
-    number(out, "connected_clients", store.clients.len() as u64);
+    number(out, "connected_clients", store.front.clients.len() as u64);
     number(out, "blocked_clients", 0);
 }
 
 fn memory(store: &Store, _: &Session, out: &mut String) {
     let sizes = [
-        ("used_memory", store.measured.memory_bytes),
-        ("used_memory_rss", store.measured.resident_bytes),
+        ("used_memory", store.gauges.measured.memory_bytes),
+        ("used_memory_rss", store.gauges.measured.resident_bytes),
         ("maxmemory", store.config.memory_bytes_max),
     ];
     for (name, bytes) in sizes {
@@ -117,14 +117,14 @@ fn persistence(_: &Store, _: &Session, out: &mut String) {
 }
 
 fn stats(store: &Store, _: &Session, out: &mut String) {
-    number(out, "total_connections_received", store.counters.connections);
-    number(out, "total_commands_processed", store.counters.requests);
-    number(out, "instantaneous_ops_per_sec", store.vitals.ops_per_second);
-    number(out, "expired_keys", store.counters.expired);
-    number(out, "keyspace_hits", store.counters.hits);
-    number(out, "keyspace_misses", store.counters.misses);
+    number(out, "total_connections_received", store.gauges.counters.connections);
+    number(out, "total_commands_processed", store.gauges.counters.requests);
+    number(out, "instantaneous_ops_per_sec", store.gauges.vitals.ops_per_second);
+    number(out, "expired_keys", store.gauges.counters.expired);
+    number(out, "keyspace_hits", store.gauges.counters.hits);
+    number(out, "keyspace_misses", store.gauges.counters.misses);
     number(out, "evicted_keys", 0);
-    number(out, "log_lines_dropped", store.measured.log_lines_dropped);
+    number(out, "log_lines_dropped", store.gauges.measured.log_lines_dropped);
 }
 
 fn replication(_: &Store, _: &Session, out: &mut String) {
@@ -133,7 +133,7 @@ fn replication(_: &Store, _: &Session, out: &mut String) {
 }
 
 fn cpu(store: &Store, _: &Session, out: &mut String) {
-    let us = store.measured.cpu_us;
+    let us = store.gauges.measured.cpu_us;
     line(
         out,
         format_args!("used_cpu_user:{}.{:06}", us / 1_000_000, us % 1_000_000),
@@ -163,7 +163,7 @@ fn keyspace(store: &Store, session: &Session, out: &mut String) {
 fn salp(store: &Store, _: &Session, out: &mut String) {
     // What is the node's: `/metrics` shows its tables, `/readyz` whom it waits for. `ready` is that of the copies here.
     let status = store.status(Tables::default(), Vec::new());
-    let vitals = store.take_vitals(store.vitals.ops_per_second);
+    let vitals = store.take_vitals(store.gauges.vitals.ops_per_second);
     line(out, format_args!("node:{}", status.name));
     number(out, "members", status.nodes.len() as u64);
     number(
@@ -185,7 +185,7 @@ fn salp(store: &Store, _: &Session, out: &mut String) {
     number(out, "keys_held", vitals.keys_held);
     let writers = store.replicas.iter().map(|replica| replica.shard.clock().writers());
     number(out, "clock_rows_max", writers.max().unwrap_or(0) as u64);
-    for (name, _, count) in store.counters.named() {
+    for (name, _, count) in store.gauges.counters.named() {
         number(out, &format!("counted_{name}"), count);
     }
 }

@@ -10,7 +10,7 @@ use crate::{cluster::Seat, message::Copy, quorum::Level, store::Store, visit::Vi
 
 /// `TIME`: the wall clock of this node, which is read in milliseconds.
 pub(super) fn time(visit: &mut Visit<'_>) {
-    let now_ms = visit.store.wall.now_ms;
+    let now_ms = visit.store.time.wall.now_ms;
     visit.replies.array(2);
     for number in [now_ms / 1000, now_ms % 1000 * 1000] {
         visit
@@ -21,8 +21,8 @@ pub(super) fn time(visit: &mut Visit<'_>) {
 
 /// `LASTSAVE`: the Unix second of the start, as Redis answers that has not saved since.
 pub(super) fn lastsave(visit: &mut Visit<'_>) {
-    let up_ms = visit.store.monotonic_ms - visit.store.started_ms;
-    let started_ms = visit.store.wall.now_ms.saturating_sub(up_ms);
+    let up_ms = visit.store.time.monotonic_ms - visit.store.time.started_ms;
+    let started_ms = visit.store.time.wall.now_ms.saturating_sub(up_ms);
     visit.replies.int((started_ms / 1000).cast_signed());
 }
 
@@ -69,7 +69,7 @@ fn held_elsewhere(store: &Store, shard: usize, level: Level) -> usize {
     let answers = |seat: &Seat| match *seat {
         Seat::Me => true,
         Seat::Away => false,
-        Seat::Peer(slot) => !store.silent.contains(slot),
+        Seat::Peer(slot) => !store.links.silent.contains(slot),
     };
     let ready = cluster
         .order(shard)

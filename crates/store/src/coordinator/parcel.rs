@@ -68,24 +68,24 @@ impl Store {
         if usize::from(forward.keyspace) >= self.config.keyspaces.len() {
             return false;
         }
-        let mut batch = self.spares.pop().unwrap_or_default();
+        let mut batch = self.front.spares.pop().unwrap_or_default();
         if message::requests(forward.requests, |args| batch.push(args)).is_err() {
             return false;
         }
-        let patience_ms = self.deadline_ms(forward.requests.len()) - self.monotonic_ms;
+        let patience_ms = self.deadline_ms(forward.requests.len()) - self.time.monotonic_ms;
         let patience_ms = forward.patience_ms.min(patience_ms);
         let origin = Origin::Peer {
             slot,
             life,
             token: forward.token,
         };
-        let deadline_ms = self.monotonic_ms + patience_ms;
+        let deadline_ms = self.time.monotonic_ms + patience_ms;
         let ask = self.own_ask(session, batch);
         let mut run = Run::new(origin, ask, deadline_ms, forward.wall_ahead_ms);
         run.hops = forward.hops;
         run.asker = Some((slot, life));
         run.is_last = forward.is_last;
-        if self.backlogs[slot].is_full() {
+        if self.links[slot].backlog.is_full() {
             self.refuse(
                 run,
                 ErrorKind::Busy,
@@ -113,16 +113,16 @@ impl Store {
     }
 
     fn forward(&mut self, id: RunId, run: &mut Run, mut parcel: Parcel, is_last: bool) {
-        let token = self.next_token;
-        self.next_token += 1;
+        let token = self.front.next_token;
+        self.front.next_token += 1;
         let keyspace = &self.config.keyspaces[usize::from(parcel.keyspace)];
-        let outbox = &mut self.outboxes[parcel.peer];
+        let outbox = &mut self.links[parcel.peer].outbox;
         let requests = Bytes::from(mem::take(&mut parcel.requests));
         let message = Message::Forward(Forward {
             token,
             hops: run.hops + 1,
             level: run.ask.session.level.unwrap_or(keyspace.level),
-            patience_ms: run.deadline_ms.saturating_sub(self.monotonic_ms),
+            patience_ms: run.deadline_ms.saturating_sub(self.time.monotonic_ms),
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: parcel.keyspace,
             is_last,
@@ -136,16 +136,16 @@ impl Store {
         } else {
             outbox.push(&message);
         }
-        self.counters.forwarded += parcel.slots.len() as u64;
+        self.gauges.counters.forwarded += parcel.slots.len() as u64;
         run.open += 1;
         run.sent.push(token);
-        self.sent.insert(token, Sent::of(id, parcel));
+        self.front.sent.insert(token, Sent::of(id, parcel));
     }
 
     /// The replies to a parcel, or those of its first requests that have none yet.
     pub(crate) fn outcome(&mut self, peer: usize, token: u64, follows: bool, replies: &Replies) -> bool {
         // A parcel that was given up meanwhile is not missed.
-        let Some(mut sent) = self.sent.remove(&token) else {
+        let Some(mut sent) = self.front.sent.remove(&token) else {
             return true;
         };
         let count = replies.count();
@@ -155,15 +155,15 @@ impl Store {
             count <= sent.slots.len()
         };
         if sent.peer != peer || count == 0 || !fits || !replies.is_complete() {
-            self.sent.insert(token, sent);
+            self.front.sent.insert(token, sent);
             return false;
         }
-        let Some(run) = self.runs.get(sent.run) else {
+        let Some(run) = self.front.runs.get(sent.run) else {
             return true;
         };
         let all = gather(run, sent.slots.drain(..count).map(|(slot, _)| slot), replies);
         if follows {
-            self.sent.insert(token, sent);
+            self.front.sent.insert(token, sent);
             return true;
         }
         run.open -= 1;
@@ -179,7 +179,7 @@ impl Store {
 
     /// What a peer has put off is forwarded again, in one parcel: it is answered in pieces, too.
     fn forward_rest(&mut self, sent: Sent) {
-        let Some(mut run) = self.runs.lend(sent.run) else {
+        let Some(mut run) = self.front.runs.lend(sent.run) else {
             return;
         };
         let mut requests = Vec::new();
@@ -197,12 +197,14 @@ impl Store {
             reads_only,
         };
         self.forward(sent.run, &mut run, rest, true);
-        self.runs.put(sent.run, run);
+        self.front.runs.put(sent.run, run);
     }
 
     /// Answers the requests of a parcel that is no longer under way with an error.
     fn fail(&mut self, sent: Sent, kind: ErrorKind, text: &str) {
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         let mut failed = Replies::new();
         failed.error(kind, text);
         for (slot, _) in sent.slots {
@@ -221,7 +223,7 @@ impl Store {
             .collect();
         tokens.sort_unstable();
         for token in tokens {
-            if let Some(sent) = self.sent.remove(&token) {
+            if let Some(sent) = self.front.sent.remove(&token) {
                 self.parcel_lost(sent);
             }
         }
@@ -230,7 +232,9 @@ impl Store {
     /// Reads are asked of another, unless the run has sent a write on their shard, which may have overtaken them now;
     /// whether a write was executed nobody knows.
     fn parcel_lost(&mut self, mut sent: Sent) {
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         if !sent.reads_only {
             run.open -= 1;
             let text = "the node that executed this write is lost: it may or may not have taken effect";
@@ -246,7 +250,9 @@ impl Store {
             ErrorKind::NoNodes,
             "the node that was asked is lost, and a write behind this read may be done",
         );
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         for (slot, _) in late {
             run.ask.batch.replies.fill(slot, &failed);
         }
@@ -260,15 +266,17 @@ impl Store {
 
     /// Whether the run of a read, or one that it is a part of, has sent a write on the same shard.
     fn is_followed_by_a_write(&mut self, id: RunId, keyspace: u16, index: u32) -> bool {
-        let Some(run) = self.runs.lend(id) else { return false };
+        let Some(run) = self.front.runs.lend(id) else {
+            return false;
+        };
         let args = run.ask.batch.request(index as usize);
         let row = command::find(&args[0]).map(|row| row.member(args.get(1)).unwrap_or(row));
         let shard = row.and_then(|row| self.locate(row.keys, args, keyspace).ok());
         let mut of = run.parent();
         let mut is_written = shard.is_some_and(|shard| run.written_elsewhere.contains(shard));
-        self.runs.put(id, run);
+        self.front.runs.put(id, run);
         while let (Some(shard), Some(above), false) = (shard, of, is_written) {
-            let Some(run) = self.runs.get(above) else { break };
+            let Some(run) = self.front.runs.get(above) else { break };
             is_written = run.written_elsewhere.contains(shard);
             of = run.parent();
         }
@@ -282,14 +290,18 @@ impl Store {
 
     /// Refuses requests that waited for their shard.
     pub(crate) fn refuse_parcel(&mut self, sent: Sent, text: &str) {
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         run.open -= 1;
         self.fail(sent, ErrorKind::NoNodes, text);
     }
 
     /// Begins the requests of a parcel once more. They stay together, so that they go in parcels again.
     fn ask_again(&mut self, sent: Sent, prepare: impl FnOnce(&mut Run)) {
-        let Some(run) = self.runs.get(sent.run) else { return };
+        let Some(run) = self.front.runs.get(sent.run) else {
+            return;
+        };
         let mut session = run.ask.session.for_part();
         session.keyspace = sent.keyspace;
         let mut batch = Batch::new();

@@ -30,14 +30,14 @@ impl Store {
     /// Deletes what has expired in shards that this node is the primary of.
     pub(crate) fn expire(&mut self) {
         // A node that stood still may have been deposed, and what it holds extended by others.
-        if !self.recovering.is_empty() {
+        if !self.links.recovering.is_empty() {
             return;
         }
         let everybody_is_here = !self.cluster.members_away() && self.unheard().is_empty();
         let counted_grace_ms = if everybody_is_here { GRACE_MS } else { APART_GRACE_MS };
         let overdue = Overdue {
-            plain_ms: self.now_ms.saturating_sub(GRACE_MS),
-            counted_ms: self.now_ms.saturating_sub(counted_grace_ms),
+            plain_ms: self.time.now_ms.saturating_sub(GRACE_MS),
+            counted_ms: self.time.now_ms.saturating_sub(counted_grace_ms),
         };
         let (shards, mut cost) = (self.replicas.len(), 0);
         for _ in 0..shards {
@@ -74,12 +74,12 @@ impl Store {
 
     /// How many objects were looked at, and deleted.
     fn expire_some(&mut self, shard: usize, overdue: Overdue, limit: usize, targets: PeerSet) -> (usize, usize) {
-        let (stamp, mut deleted) = (self.hlc.tick(self.now_ms), 0);
+        let (stamp, mut deleted) = (self.time.hlc.tick(self.time.now_ms), 0);
         self.delta.clear();
         let delta = (!targets.is_empty()).then_some(&mut self.delta);
         let held = &mut self.replicas[shard].shard;
         let looked = held.expire(overdue, limit, stamp, delta, |_, _| deleted += 1);
-        self.counters.expired += deleted as u64;
+        self.gauges.counters.expired += deleted as u64;
         if !self.delta.is_empty() {
             self.send_delta(shard, targets);
         }

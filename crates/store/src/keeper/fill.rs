@@ -24,7 +24,7 @@ impl Store {
         }
         // What it pulled before it has given up.
         self.close_streams(|to, of| (to, of) == (slot, shard));
-        self.backlogs[slot].pull(Pull { shard, any, clock });
+        self.links[slot].backlog.pull(Pull { shard, any, clock });
         true
     }
 
@@ -33,7 +33,7 @@ impl Store {
         let shard = pull.shard;
         let copy = self.cluster.copy(shard);
         if copy == Copy::Absent || copy == Copy::Filling && !pull.any {
-            return self.outboxes[slot].push(&Message::Refusal { shard: shard as u32 });
+            return self.links[slot].outbox.push(&Message::Refusal { shard: shard as u32 });
         }
         let replica = &mut self.replicas[shard];
         if self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Ready {
@@ -48,8 +48,8 @@ impl Store {
             }
             Missing::Whole => return self.open_stream(slot, shard),
         };
-        self.counters.chunks_sent += 1;
-        self.outboxes[slot].push(&Message::Chunk {
+        self.gauges.counters.chunks_sent += 1;
+        self.links[slot].outbox.push(&Message::Chunk {
             shard: shard as u32,
             kind,
             chunk: &chunk,
@@ -63,7 +63,7 @@ impl Store {
         let stream = Stream { to, of, owed: WINDOW };
         self.keeper.streams.insert(number, stream);
         for _ in 0..WINDOW {
-            self.backlogs[to].chunk(number);
+            self.links[to].backlog.chunk(number);
         }
     }
 
@@ -75,7 +75,7 @@ impl Store {
             && stream.owed < WINDOW
         {
             stream.owed += 1;
-            self.backlogs[slot].chunk(number);
+            self.links[slot].backlog.chunk(number);
         }
         true
     }
@@ -90,8 +90,8 @@ impl Store {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
         let made = self.replicas[of].shard.next_chunk(number, CHUNK_BYTES, &mut chunk);
         if made.is_some() {
-            self.counters.chunks_sent += 1;
-            self.outboxes[to].push(&Message::Chunk {
+            self.gauges.counters.chunks_sent += 1;
+            self.links[to].outbox.push(&Message::Chunk {
                 shard: of as u32,
                 kind: Kind::Stream,
                 chunk: &chunk,
@@ -116,7 +116,7 @@ impl Store {
             given: PeerSet::EMPTY,
             then,
             intake: None,
-            heard_ms: self.monotonic_ms,
+            heard_ms: self.time.monotonic_ms,
             makes_ready,
         });
         self.keeper.fills += 1;
@@ -126,7 +126,7 @@ impl Store {
 
     /// How many copies may be filled or repaired at a time, `shard` among them.
     fn fills_max(&self, shard: usize) -> usize {
-        if self.parked.has(shard) {
+        if self.front.parked.has(shard) {
             URGENT_FILLS_MAX
         } else {
             FILLS_MAX
@@ -136,7 +136,7 @@ impl Store {
     /// The next shard to be repaired: one that requests wait for, if there is one.
     fn next_repair(&self) -> Option<usize> {
         let wanted = &self.keeper.wanted;
-        let urgent = self.parked.shards().find(|shard| wanted.contains_key(shard));
+        let urgent = self.front.parked.shards().find(|shard| wanted.contains_key(shard));
         let next = urgent.or_else(|| wanted.keys().next().copied())?;
         (self.keeper.fills < self.fills_max(next)).then_some(next)
     }
@@ -180,7 +180,7 @@ impl Store {
         let mut clock = Vec::new();
         replica.shard.clock().encode(&mut clock);
         let any = !fill.makes_ready || !fill.given.is_empty() || self.cluster.route(shard).primary.is_none();
-        self.outboxes[fill.source].push(&Message::Pull {
+        self.links[fill.source].outbox.push(&Message::Pull {
             shard: shard as u32,
             any,
             clock: &clock,
@@ -191,15 +191,15 @@ impl Store {
         let Some(replica) = self.replicas.get_mut(shard) else {
             return false;
         };
-        self.keeper.gave_ms[slot] = self.monotonic_ms;
+        self.keeper.gave_ms[slot] = self.time.monotonic_ms;
         // A fill that was given up may still be answered.
         let Some(fill) = replica.fill.as_mut().filter(|fill| fill.source == slot) else {
             return true;
         };
-        fill.heard_ms = self.monotonic_ms;
+        fill.heard_ms = self.time.monotonic_ms;
         let mut reader = Reader::new(bytes);
-        self.counters.chunks_merged += 1;
-        self.counters.chunk_bytes += bytes.len() as u64;
+        self.gauges.counters.chunks_merged += 1;
+        self.gauges.counters.chunk_bytes += bytes.len() as u64;
         match kind {
             Kind::Nothing => self.filled(shard),
             Kind::Part | Kind::Rest => match replica.shard.receive_part(&mut reader) {
@@ -219,7 +219,7 @@ impl Store {
                 };
                 match intake.receive(&mut reader) {
                     Ok(Intaken::More) => {
-                        self.outboxes[slot].push(&Message::More {
+                        self.links[slot].outbox.push(&Message::More {
                             shard: shard as u32,
                             stream,
                         });
@@ -257,7 +257,7 @@ impl Store {
             return self.pull(shard);
         }
         self.end_fill(shard);
-        self.counters.fills += 1;
+        self.gauges.counters.fills += 1;
         if makes_ready && self.cluster.copy(shard) == Copy::Filling && !self.cluster.awaits_word() {
             self.set_copy(shard, Copy::Ready);
         }

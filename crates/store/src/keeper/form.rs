@@ -27,7 +27,7 @@ impl Store {
         } = affiliation;
         self.cluster.host(guests);
         self.forming.seeks = seeks;
-        if self.forming.identified(identity, resets, self.monotonic_ms) {
+        if self.forming.identified(identity, resets, self.time.monotonic_ms) {
             self.throw_away();
         }
         self.count_members();
@@ -68,7 +68,7 @@ impl Store {
         let Some(roll) = roll else { return };
         let bytes = roll.encode();
         for slot in self.cluster.connected().iter() {
-            self.outboxes[slot].push(&Message::Roll(&bytes));
+            self.links[slot].outbox.push(&Message::Roll(&bytes));
         }
     }
 
@@ -79,16 +79,16 @@ impl Store {
 
     /// This node is alone and nothing was written since it formed.
     fn is_blank(&self) -> bool {
-        self.cluster.is_alone() && self.hlc.last() == self.forming.untouched
+        self.cluster.is_alone() && self.time.hlc.last() == self.forming.untouched
     }
 
     /// Whether shards may not be formed yet.
     pub(super) fn awaits_others(&mut self) -> bool {
         if !self.forming.said_serving && self.cluster.is_serving() && !self.is_blank() {
             self.forming.said_serving = true;
-            self.commands.push(MembersCommand::Serve);
+            self.out.commands.push(MembersCommand::Serve);
         }
-        !self.all_agree() && !self.forming.is_overdue(self.monotonic_ms - self.started_ms)
+        !self.all_agree() && !self.forming.is_overdue(self.time.monotonic_ms - self.time.started_ms)
     }
 
     /// What is provisional counts once all members agree to it, and it is more than an empty cluster of one; or once
@@ -100,7 +100,7 @@ impl Store {
             false => !self.forming.forms_in_time() && is_written(),
         };
         if self.cluster.is_serving() && counts() && self.forming.settles(false) {
-            self.commands.push(MembersCommand::Form { provisional: false });
+            self.out.commands.push(MembersCommand::Form { provisional: false });
         }
     }
 
@@ -119,12 +119,12 @@ impl Store {
             }
         };
         if begun {
-            self.counters.formed += 1;
+            self.gauges.counters.formed += 1;
             let overdue = !self.all_agree();
-            self.forming.formed(overdue, self.monotonic_ms);
+            self.forming.formed(overdue, self.time.monotonic_ms);
             let provisional = overdue || self.is_blank();
             if self.forming.settles(provisional) {
-                self.commands.push(MembersCommand::Form { provisional });
+                self.out.commands.push(MembersCommand::Form { provisional });
             }
         }
     }
@@ -141,10 +141,10 @@ impl Store {
         self.forming.accept_loss();
         let missing: Vec<node::Atom> = self.cluster.awaited().map(node::Atom::new).collect();
         let forget = missing.into_iter().map(|node| MembersCommand::Forget { node });
-        self.commands.extend(forget);
+        self.out.commands.extend(forget);
         if tell {
             for slot in self.cluster.connected().iter() {
-                self.outboxes[slot].push(&Message::AcceptLoss);
+                self.links[slot].outbox.push(&Message::AcceptLoss);
             }
         }
         self.count_members();
@@ -171,10 +171,10 @@ impl Store {
             self.tell_stand(slot);
         }
         self.keeper.throw_away();
-        self.started_ms = self.monotonic_ms;
-        self.forming.untouched = self.hlc.last();
+        self.time.started_ms = self.time.monotonic_ms;
+        self.forming.untouched = self.time.hlc.last();
         let text = "met its cluster: what this node formed without it is thrown away".into();
-        self.notes.push(("thrown_away", text));
+        self.out.notes.push(("thrown_away", text));
     }
 
     /// For whom this node waits before it forms the shards that nobody holds; none if there are no such shards, or it
@@ -217,13 +217,13 @@ impl Store {
     pub(crate) fn note_forming(&mut self) {
         if let Some((what, shards)) = self.forming.take_formed() {
             let (kind, text) = self.describe(what, shards);
-            self.notes.push((kind, text));
+            self.out.notes.push((kind, text));
         }
         let waiting = self.waiting();
-        if self.forming.is_note_due(waiting.is_some(), self.monotonic_ms)
+        if self.forming.is_note_due(waiting.is_some(), self.time.monotonic_ms)
             && let Some(text) = waiting
         {
-            self.notes.push(("waiting", text));
+            self.out.notes.push(("waiting", text));
         }
     }
 

@@ -28,7 +28,7 @@ impl Store {
         } else if self.cluster.copy(shard) == Copy::Ready && self.cluster.placed_here(shard) {
             // Who lets another go stays until it has asked anew.
             replica.released = PeerSet::EMPTY;
-            self.outboxes[slot].push(&Message::Released {
+            self.links[slot].outbox.push(&Message::Released {
                 shard: shard as u32,
                 digest: theirs.digest(),
             });
@@ -66,13 +66,13 @@ impl Store {
         let last = replica.shard.last();
         *replica = Replica::new(Shard::new(self.writer, last));
         self.keeper.streams.retain(|_, stream| stream.of != shard);
-        self.counters.dropped += 1;
+        self.gauges.counters.dropped += 1;
         self.set_copy(shard, Copy::Absent);
     }
 
     pub(super) fn ask_release(&mut self, shard: usize) {
         let replica = &mut self.replicas[shard];
-        if replica.release_asked_ms > 0 && self.monotonic_ms < replica.release_asked_ms + RELEASE_EVERY_MS {
+        if replica.release_asked_ms > 0 && self.time.monotonic_ms < replica.release_asked_ms + RELEASE_EVERY_MS {
             return;
         }
         let ready = self
@@ -82,7 +82,7 @@ impl Store {
         if !ready {
             return;
         }
-        replica.release_asked_ms = self.monotonic_ms;
+        replica.release_asked_ms = self.time.monotonic_ms;
         replica.release_digest = replica.shard.clock().digest();
         replica.released = PeerSet::EMPTY;
         let mut clock = Vec::new();
@@ -90,7 +90,7 @@ impl Store {
         let seats: Vec<Seat> = self.cluster.order(shard).collect();
         for seat in seats {
             if let Seat::Peer(slot) = seat {
-                self.outboxes[slot].push(&Message::Release {
+                self.links[slot].outbox.push(&Message::Release {
                     shard: shard as u32,
                     clock: &clock,
                 });
