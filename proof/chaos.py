@@ -31,6 +31,7 @@ from proof.scenarios.cut import cut
 from proof.scenarios.facade import facade
 from proof.scenarios.hang_up import hang_up
 from proof.scenarios.healing import heal_append, heal_window
+from proof.scenarios.large import large
 from proof.scenarios.meeting import two_bad_cases
 from proof.scenarios.mesh import mesh
 from proof.scenarios.outages import kill, pause, rolling, terminate
@@ -79,6 +80,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "one-link": one_link,
     "restart-each-alone": restart_each_alone,
     "hang-up": hang_up,
+    "large": large,
 }
 FAULTS = (
     "partitions",

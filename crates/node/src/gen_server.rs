@@ -59,7 +59,21 @@ pub enum Request {
     Info(Term),
 }
 
-/// Reads a message. A malformed call or cast becomes an `Info`.
+/// The caller of `{'$gen_call', From}`: the head of a call that is too large to be taken.
+pub(crate) fn caller_of(head: &Term) -> Option<From> {
+    match head.as_tuple()? {
+        [verb, from] if verb.is_atom("$gen_call") => match from.as_tuple()? {
+            [Term::Pid(pid), tag] => Some(From {
+                pid: pid.clone(),
+                tag: tag.clone(),
+            }),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Reads a message. A malformed call or cast is an `Info`.
 pub fn parse(term: Term) -> Request {
     let Term::Tuple(mut items) = term else {
         return Request::Info(term);

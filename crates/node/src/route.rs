@@ -14,7 +14,7 @@ use crate::{
     config::Limits,
     connection::Up,
     effect::Event,
-    gen_server::answered,
+    gen_server::{answered, caller_of},
     input::ConnectionId,
     message::{Address, Message, Payload},
     monitors::{Guest, Watch},
@@ -369,24 +369,29 @@ impl<P: Payload> Core<P> {
         };
         let losses = self.connections.losses;
         loop {
-            match reader.next(&mut bytes) {
+            let arrived = match reader.next(&mut bytes) {
                 Ok(None) => break,
-                Ok(Some(Received::Tick)) => self.answer_tick(id),
-                Ok(Some(Received::Signal(signal))) => match self.signal_arrived(id, signal) {
-                    Ok(()) => {}
-                    Err(Breach::Forged) => {
-                        let detail = String::from("it speaks for processes that are not its own");
-                        return self.cut(id, "protocol", detail);
-                    }
-                    Err(Breach::Malformed) => {
-                        let detail = String::from("it spawns a function with arguments that are none");
-                        return self.cut(id, "protocol", detail);
-                    }
-                    Err(Breach::Quota(what)) => {
-                        return self.cut(id, "quota", format!("it holds too many {what}"));
-                    }
-                },
+                Ok(Some(Received::Tick)) => {
+                    self.answer_tick(id);
+                    Ok(())
+                }
+                Ok(Some(Received::Signal(signal))) => self.signal_arrived(id, signal),
+                Ok(Some(Received::TooMuch(signal))) => self.too_much_arrived(id, signal),
                 Err(error) => return self.cut(id, "protocol", error.to_string()),
+            };
+            match arrived {
+                Ok(()) => {}
+                Err(Breach::Forged) => {
+                    let detail = String::from("it speaks for processes that are not its own");
+                    return self.cut(id, "protocol", detail);
+                }
+                Err(Breach::Malformed) => {
+                    let detail = String::from("it spawns a function with arguments that are none");
+                    return self.cut(id, "protocol", detail);
+                }
+                Err(Breach::Quota(what)) => {
+                    return self.cut(id, "quota", format!("it holds too many {what}"));
+                }
             }
             if self.connections.losses != losses && self.connections.up_by_id(id).is_none() {
                 // The answer to a signal was too much for the connection. What is behind it comes from nobody.
@@ -395,6 +400,55 @@ impl<P: Payload> Core<P> {
         }
         if let Some(up) = self.connections.up_by_id(id) {
             up.reader = Some(reader);
+        }
+    }
+
+    /// A signal whose message is larger or deeper than a term may be. Whoever waits for an answer gets an error; a
+    /// message that nobody waits for is dropped, with an event; an exit reason is replaced.
+    fn too_much_arrived(&mut self, id: ConnectionId, mut signal: Signal) -> Result<(), Breach> {
+        match &signal {
+            Signal::Send { from, message, .. } => {
+                if let Some(from) = from {
+                    self.check_from(id, from)?;
+                }
+                match caller_of(message) {
+                    Some(caller) => {
+                        let error = Term::tuple([Term::atom("error"), Term::atom("too_large")]);
+                        self.reply(self.net_kernel, &caller, error);
+                    }
+                    None => {
+                        let to = self.pid(self.net_kernel);
+                        let reason = "it is larger or deeper than a term may be";
+                        self.event(Event::MessageDropped { to, reason });
+                    }
+                }
+                Ok(())
+            }
+            Signal::SpawnRequest { request, from, .. } => {
+                self.check_from(id, from)?;
+                let answer = Signal::SpawnReply {
+                    request: request.clone(),
+                    to: from.clone(),
+                    link: false,
+                    monitor: false,
+                    outcome: Err(Atom::new("system_limit")),
+                };
+                self.transmit(&from.node.clone(), answer, false);
+                Ok(())
+            }
+            Signal::Exit { .. }
+            | Signal::Exit2 { .. }
+            | Signal::Down { .. }
+            | Signal::Link { .. }
+            | Signal::GroupLeader { .. }
+            | Signal::Monitor { .. }
+            | Signal::Demonitor { .. }
+            | Signal::SpawnReply { .. }
+            | Signal::UnlinkId { .. }
+            | Signal::UnlinkIdAck { .. } => {
+                curtail(&mut signal);
+                self.signal_arrived(id, signal)
+            }
         }
     }
 

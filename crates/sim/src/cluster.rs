@@ -448,6 +448,11 @@ impl World {
                 Some(Plant::ForgottenJoin) => Vec::new(),
                 _ => others.iter().map(|other| other.as_str().into()).collect(),
             },
+            // What a planted bug is to spoil has to be seen in one frame.
+            slice_bytes: match self.plant {
+                None => self.plan.load.slice_bytes,
+                Some(_) => store::config::Config::default().slice_bytes,
+            },
             ..store::config::Config::default()
         };
         let node_config = node::Config {
@@ -459,7 +464,10 @@ impl World {
             birth: config.birth(),
             join: others,
             dist_port: Some(4000),
-            limits: Limits::default(),
+            limits: Limits {
+                output_bytes_busy: self.plan.load.busy_bytes,
+                ..Limits::default()
+            },
         };
         let store = Rc::new(RefCell::new(Store::new(config, self.random.next())));
         let mut node = Node::new(node_config, self.random.next());

@@ -222,6 +222,10 @@ pub struct Load {
     pub level: Level,
     /// How many copies must be reachable for a write.
     pub min_acks: u32,
+    /// What carries more bytes to another node travels in slices of so many.
+    pub slice_bytes: usize,
+    /// While so many bytes are on their way to a node, no slice is sent to it.
+    pub busy_bytes: usize,
 }
 
 impl Plan {
@@ -259,6 +263,8 @@ impl Plan {
                 value_bytes_max: if large { 8_000 } else { 40 },
                 level: Level::All,
                 min_acks: 1,
+                slice_bytes: store::config::Config::default().slice_bytes,
+                busy_bytes: node::Limits::default().output_bytes_busy,
             },
             faults,
             all_at_once: random.chance(500),
@@ -273,6 +279,11 @@ impl Plan {
                 plan.skew_ms = 2 * DAY_MS;
             }
             plan.containers = random.pick(&[0, 0, 200, 500, 1_000]);
+            if random.chance(300) {
+                plan.load.slice_bytes = random.pick(&[60, 200, 200, 1_000]);
+                plan.load.busy_bytes = random.pick(&[200, 1_000, 4_000]);
+                plan.load.value_bytes_max = plan.load.value_bytes_max.max(600);
+            }
         }
         plan
     }

@@ -238,9 +238,9 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// Starts the fuse: it blows after this many chunks.
-    pub fn light(&self, chunks: u32) {
-        self.left.set(chunks);
+    /// After so many chunks or slices.
+    pub fn light(&self, count: u32) {
+        self.left.set(count);
     }
 
     /// Whether the fuse has blown since the last call.
@@ -255,7 +255,8 @@ impl Fuse {
         }
         let Ok(mut whole) = Frame::decode(frame) else { return };
         while let Some(Ok(message)) = whole.next() {
-            if matches!(message, frame::Message::Chunk { .. }) && self.left.get() > 0 {
+            let burns = matches!(message, frame::Message::Chunk { .. } | frame::Message::Slice(_));
+            if burns && self.left.get() > 0 {
                 self.left.set(self.left.get() - 1);
                 self.blown.set(self.left.get() == 0);
             }

@@ -11,8 +11,9 @@
 //! - When a peer is lost, its backlog is dropped.
 
 use alloc::{collections::VecDeque, vec::Vec};
+use bytes::Bytes;
 
-use crate::{clock::Clock, message::Message, outcome::PIECE_BYTES, store::Store};
+use crate::{clock::Clock, links::Link, message::Message, outcome::PIECE_BYTES, store::Store};
 
 /// Bytes of replies that wait for one peer from which on what it forwards is refused as busy.
 const REPLIES_BYTES_MAX: usize = 128 << 20;
@@ -29,6 +30,8 @@ const SMALL_REPLIES_BYTES: usize = 16 << 10;
 struct Piece {
     token: u64,
     follows: bool,
+    /// It has all replies to the parcel, so there is no order to keep.
+    is_whole: bool,
     replies: Vec<u8>,
     /// After this time no client waits for these replies.
     deadline_ms: u64,
@@ -47,8 +50,10 @@ pub(crate) struct Pull {
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pieces: VecDeque<Piece>,
-    /// Replies of [`SMALL_REPLIES_BYTES`] at most that are one piece: they go first.
+    /// Whole replies of [`SMALL_REPLIES_BYTES`] at most: they go first.
     small: VecDeque<Piece>,
+    /// The parcel whose last piece so far is followed by another.
+    last_token: Option<u64>,
     /// Bytes of replies in both.
     bytes: usize,
     /// Stream numbers, one for each chunk that the peer will take: at most `keeper::WINDOW` for each open stream.
@@ -85,13 +90,15 @@ impl Backlog {
     /// Adds a part of the replies to a parcel. It is dropped if it is not sent by `deadline_ms`.
     pub(crate) fn reply(&mut self, token: u64, follows: bool, replies: Vec<u8>, deadline_ms: u64) {
         self.bytes += replies.len();
-        // The pieces of one parcel's replies stay in their order.
-        let is_continued = self.pieces.back().is_some_and(|before| before.token == token);
-        let is_small = replies.len() <= SMALL_REPLIES_BYTES && !follows && !is_continued;
+        let goes_on = self.last_token == Some(token);
+        self.last_token = follows.then_some(token);
+        let is_whole = !follows && !goes_on;
+        let is_small = is_whole && replies.len() <= SMALL_REPLIES_BYTES;
         let queue = if is_small { &mut self.small } else { &mut self.pieces };
         queue.push_back(Piece {
             token,
             follows,
+            is_whole,
             replies,
             deadline_ms,
         });
@@ -108,8 +115,13 @@ impl Backlog {
         self.chunks.push_back(stream);
     }
 
-    fn take_piece(&mut self) -> Option<Piece> {
-        let piece = self.small.pop_front().or_else(|| self.pieces.pop_front())?;
+    /// Takes the next piece: only a small one unless `all`, and then none that is large for its connection.
+    fn take_piece(&mut self, all: bool, is_large: impl Fn(usize) -> bool) -> Option<Piece> {
+        let piece = match self.small.front() {
+            Some(next) if all || !is_large(next.replies.len()) => self.small.pop_front(),
+            None if all => self.pieces.pop_front(),
+            _ => None,
+        }?;
         self.bytes -= piece.replies.len();
         Some(piece)
     }
@@ -119,24 +131,48 @@ impl Store {
     /// Moves waiting data into the peer's outbox until the outbox is full. Returns false if nothing more waits.
     pub(crate) fn bring(&mut self, slot: usize) -> bool {
         while !self.links[slot].outbox.is_full() {
-            let (replied, given) = (self.bring_replies(slot), self.bring_chunk(slot));
-            if !replied && !given {
+            let sliced = self.bring_slice(slot);
+            // What waits behind large messages is in the outbox already: it is not filled up with more of that.
+            let is_free = self.links[slot].outbox.departures().is_empty();
+            let replied = self.bring_replies(slot, is_free);
+            let given = is_free && self.bring_chunk(slot);
+            if !sliced && !replied && !given {
                 return false;
             }
         }
         true
     }
 
-    fn bring_replies(&mut self, slot: usize) -> bool {
-        let Some(piece) = self.links[slot].backlog.take_piece() else {
+    fn bring_slice(&mut self, slot: usize) -> bool {
+        let outbox = &mut self.links[slot].outbox;
+        if !outbox.bring() {
+            return false;
+        }
+        let (_, complete) = outbox.departures().counts();
+        self.front.awaited[slot].sent(complete, outbox.number());
+        true
+    }
+
+    /// `all`: large replies too, and those in pieces.
+    fn bring_replies(&mut self, slot: usize, all: bool) -> bool {
+        let Link { outbox, backlog, .. } = &mut self.links[slot];
+        let Some(piece) = backlog.take_piece(all, |bytes| outbox.is_large(bytes)) else {
             return false;
         };
-        if piece.deadline_ms > self.time.monotonic_ms {
-            self.links[slot].outbox.push(&Message::Outcome {
-                token: piece.token,
-                follows: piece.follows,
-                replies: &piece.replies,
-            });
+        if piece.deadline_ms <= self.time.monotonic_ms {
+            return true;
+        }
+        let is_large = outbox.is_large(piece.replies.len());
+        let replies = Bytes::from(piece.replies);
+        let outcome = Message::Outcome {
+            token: piece.token,
+            follows: piece.follows,
+            replies: &replies,
+        };
+        match (is_large, piece.is_whole) {
+            (true, _) => outbox.push_large(&outcome, replies.clone()),
+            (false, true) => outbox.push(&outcome),
+            (false, false) => outbox.push_behind(&outcome),
         }
         true
     }
@@ -166,8 +202,12 @@ mod tests {
         backlog.reply(2, false, large(), 9);
         backlog.reply(3, false, alloc::vec![3], 9);
         assert_eq!(backlog.bytes, 2 * (SMALL_REPLIES_BYTES + 1) + 2);
-        let order: Vec<(u64, bool)> =
-            core::iter::from_fn(|| backlog.take_piece().map(|piece| (piece.token, piece.follows))).collect();
+        let order: Vec<(u64, bool)> = core::iter::from_fn(|| {
+            backlog
+                .take_piece(true, |_| false)
+                .map(|piece| (piece.token, piece.follows))
+        })
+        .collect();
         assert_eq!(order, [(3, false), (1, true), (1, false), (2, false)]);
         assert!(backlog.is_empty() && backlog.bytes == 0);
     }

@@ -22,6 +22,7 @@ use wire::{
 use crate::{
     ask::{Payload, Session},
     call::TERM_TYPE,
+    peers::PeerSet,
     run::{Origin, Run},
     slot,
     store::Store,
@@ -111,7 +112,7 @@ impl Store {
             Some((args, shape)) => {
                 let mut batch = Batch::new();
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
-                let deadline_ms = self.time.monotonic_ms + self.config.request_timeout_ms;
+                let deadline_ms = self.deadline_ms(batch.buffer.len());
                 let shard = usize::from(slot::shard(slot::slot(&args[1]), self.config.shards));
                 let writes = matches!(shape, Shape::Done | Shape::Number).then_some(shard);
                 let origin = Origin::Beam(Box::new(Caller { from, shape, writes }));
@@ -119,6 +120,8 @@ impl Store {
                 let mut run = Run::new(origin, ask, deadline_ms, self.time.wall.ahead_ms());
                 if self.beam.writes.0.contains_key(&shard) {
                     run.written_elsewhere.insert(shard);
+                    // Nor does it overtake what may be under way there in slices.
+                    run.large.sent_to = PeerSet::ALL;
                 }
                 if writes.is_some() {
                     self.beam.writes.begin(shard);

@@ -62,6 +62,8 @@ pub struct Config {
     /// Bytes that clients may make this node hold besides stored data. The front ends count them. Replies of other nodes
     /// take a part of it while they are gathered here.
     pub buffer_bytes_max: usize,
+    /// A message to another node that carries more bytes travels in slices of so many.
+    pub slice_bytes: usize,
 }
 
 /// The share that one client may have of buffers of `bytes_max`, and that all clients with much may have together.
@@ -135,6 +137,7 @@ impl Default for Config {
             memory_bytes_max: 0,
             host: Host::default(),
             buffer_bytes_max: 256 << 20,
+            slice_bytes: 128 << 10,
         }
     }
 }

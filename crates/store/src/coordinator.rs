@@ -16,6 +16,7 @@ mod notes;
 mod parcel;
 
 use alloc::{boxed::Box, vec::Vec};
+use bytes::Bytes;
 use core::mem;
 use wire::{
     reply::{ErrorKind, Replies},
@@ -35,6 +36,7 @@ use crate::{
     peers::PeerSet,
     quorum::Verdict,
     run::{Origin, Run, RunId},
+    slices::{extra_ms, large_bytes_max},
     slot,
     store::Store,
     visit::Visit,
@@ -51,14 +53,6 @@ const SPARES_MAX: usize = 64;
 const DELTA_KEPT_BYTES_MAX: usize = 1 << 20;
 /// Replies of a peer of more bytes than these are gathered only if there is room for them among those of all runs.
 const GATHER_SMALL_BYTES: usize = 64 << 10;
-
-/// A run that waits until a peer has merged the frame with this number, and since when.
-#[derive(Debug)]
-pub(crate) struct Awaited {
-    number: u64,
-    run: RunId,
-    since_ms: u64,
-}
 
 impl Store {
     /// Starts a batch of a client.
@@ -78,10 +72,15 @@ impl Store {
         }
     }
 
+    /// When a request of so many bytes is to be answered that comes now.
+    pub(crate) fn deadline_ms(&self, bytes: usize) -> u64 {
+        self.time.monotonic_ms + self.config.request_timeout_ms + extra_ms(bytes)
+    }
+
     /// A batch of a client that is not paused.
     pub(crate) fn begin(&mut self, ask: Box<Ask>) {
         self.gauges.counters.requests += ask.batch.len() as u64;
-        let deadline_ms = self.time.monotonic_ms + self.config.request_timeout_ms;
+        let deadline_ms = self.deadline_ms(ask.batch.buffer.len());
         self.admit(Run::new(Origin::Client, ask, deadline_ms, self.time.wall.ahead_ms()));
     }
 
@@ -154,20 +153,23 @@ impl Store {
     }
 
     fn park(&mut self, id: RunId, run: Run) {
+        let extra_ms = run.large.extra_ms;
+        let relax_ms = self.time.monotonic_ms + self.relax_after_ms() + extra_ms;
         for peer in run.awaited.iter() {
-            let awaited = Awaited {
-                number: self.links[peer].outbox.number(),
-                run: id,
-                since_ms: self.time.monotonic_ms,
-            };
-            self.front.waiting[peer].push_back(awaited);
+            let (outbox, awaited) = (&self.links[peer].outbox, &mut self.front.awaited[peer]);
+            // Those that it has are used up by the time a write is acknowledged without the peer.
+            let lags_ms = relax_ms - LEASE_MS;
+            let (queued, complete) = outbox.departures().counts();
+            if run.large.wrote && queued > complete {
+                awaited.push_large(queued, id, lags_ms);
+            } else {
+                awaited.push(outbox.number(), id, lags_ms, extra_ms);
+            }
         }
         if !run.writes.is_empty() {
-            self.front
-                .relax_at
-                .push_back((self.time.monotonic_ms + self.relax_after_ms(), id));
+            self.front.relax_at.push(relax_ms, extra_ms, id);
         }
-        self.front.end_at.push_back((run.deadline_ms, id));
+        self.front.end_at.push(run.deadline_ms, extra_ms, id);
         self.front.runs.put(id, Box::new(run));
     }
 
@@ -266,6 +268,9 @@ impl Store {
                     Ok(shard) => shard,
                     Err(why) => return self.misplaced(why, replies),
                 };
+                if row.keys == Keys::Pairs && !self.admits_pairs(args, replies) {
+                    return;
+                }
                 let is_read = access == Access::Read;
                 match self.place_of(run, shard, access) {
                     Some(Seat::Me) if self.may_decide(run, shard) => {
@@ -354,6 +359,7 @@ impl Store {
         if let (Access::Read, Some(Seat::Peer(primary))) = (access, route.primary)
             && route.settled
             && self.links.has_lease(primary, self.time.monotonic_ms)
+            && !self.awaits_delta(shard)
             && !run.written_elsewhere.contains(shard)
             // A forwarded read must stay at the primary: the peer may have sent it behind a write.
             && run.asker.is_none()
@@ -413,22 +419,31 @@ impl Store {
             delta: (!targets.is_empty()).then_some(&mut self.delta),
         });
         if !self.delta.is_empty() {
-            self.send_delta(shard, targets);
+            run.large.wrote |= self.send_delta(shard, targets);
             self.delta.clear();
             self.delta.shrink_to(DELTA_KEPT_BYTES_MAX);
             run.wrote(mark, level, targets, self.links.silent);
         }
     }
 
-    /// Sends the delta just written to `targets`.
-    pub(crate) fn send_delta(&mut self, shard: usize, targets: PeerSet) {
-        let message = Message::Delta {
-            shard: shard as u32,
-            delta: &self.delta,
-        };
-        for peer in targets.iter() {
-            self.links[peer].outbox.push(&message);
+    /// Gathers the delta just written for `targets`. Whether it is a large one.
+    pub(crate) fn send_delta(&mut self, shard: usize, targets: PeerSet) -> bool {
+        let shard = shard as u32;
+        let is_large = self.delta.len() > self.config.slice_bytes;
+        if is_large {
+            let delta = Bytes::from(mem::take(&mut self.delta));
+            for peer in targets.iter() {
+                self.links[peer]
+                    .outbox
+                    .push_large(&Message::Delta { shard, delta: &delta }, delta.clone());
+            }
+        } else {
+            let delta = &self.delta;
+            for peer in targets.iter() {
+                self.links[peer].outbox.push(&Message::Delta { shard, delta });
+            }
         }
+        is_large
     }
 
     fn each(
@@ -515,7 +530,20 @@ impl Store {
         true
     }
 
-    /// Whether some node accepts writes on `shard`. If not, writes the error.
+    /// Whether all values of a request on one shard reach another node in one message; if not, the error is written.
+    fn admits_pairs(&self, args: Args<'_>, replies: &mut Replies) -> bool {
+        // In a delta each value stands beside its key, a dot and a stamp.
+        const BESIDE_BYTES: usize = 64;
+        let bytes_max = large_bytes_max(&self.config);
+        let bytes: usize = args.iter().map(|arg| arg.len() + BESIDE_BYTES / 2).sum();
+        if bytes > bytes_max {
+            let text = format_args!("request is longer than {bytes_max} bytes: write fewer keys at once");
+            replies.error(ErrorKind::Err, text);
+        }
+        bytes <= bytes_max
+    }
+
+    /// Whether somebody takes writes on `shard`; if not, the error is written.
     fn admits_write(&mut self, run: &Run, shard: usize, replies: &mut Replies) -> bool {
         match self.place_of(run, shard, Access::Write) {
             None => self.no_nodes(shard, replies),
@@ -560,11 +588,13 @@ impl Store {
         parts.hops = run.hops;
         parts.is_last = run.is_last;
         parts.written_elsewhere.clone_from(&run.written_elsewhere);
+        parts.large.sent_to = run.large.sent_to;
         parts.asker = run.asker;
         parts.parked_until_ms = run.parked_until_ms;
         let parts_id = self.front.runs.reserve();
         self.execute(parts_id, &mut parts);
         run.written_elsewhere.clone_from(&parts.written_elsewhere);
+        run.large.sent_to = parts.large.sent_to;
         if parts.is_settled() {
             self.front.runs.release(parts_id);
             let reply = self.folded(fold, &parts);
@@ -585,10 +615,10 @@ impl Store {
 
     /// Notes that `peer` has merged every delta up to frame `number`.
     pub(crate) fn acknowledged(&mut self, peer: usize, number: u64) {
-        while let Some(awaited) = self.front.waiting[peer].pop_front_if(|awaited| awaited.number <= number) {
-            if let Some(run) = self.front.runs.get(awaited.run) {
+        while let Some(id) = self.front.awaited[peer].pop(number) {
+            if let Some(run) = self.front.runs.get(id) {
                 run.acknowledge(peer);
-                self.settle(awaited.run);
+                self.settle(id);
             }
         }
     }
@@ -601,13 +631,12 @@ impl Store {
     /// Whether `peer` is so far behind that writes will soon not wait for it. It gets no fresh echoes from now on. The
     /// echoes it has expire before a write is acknowledged without it.
     pub(crate) fn lags(&self, peer: usize) -> bool {
-        let oldest = self.front.waiting[peer].front();
-        oldest.is_some_and(|awaited| self.time.monotonic_ms >= awaited.since_ms + self.relax_after_ms() - LEASE_MS)
+        self.front.awaited[peer].lags(self.time.monotonic_ms)
     }
 
     /// Handles the loss of `peer`: no run waits for it any more.
     pub(crate) fn abandon(&mut self, peer: usize) {
-        self.front.waiting[peer].clear();
+        self.front.awaited[peer].clear();
         for id in self.front.runs.ids() {
             if let Some(run) = self.front.runs.get(id) {
                 run.lose(peer);
@@ -674,25 +703,11 @@ impl Store {
     /// forwarded run has less time left, and may wait behind one of them. The peer that forwarded it gives it up by
     /// itself.
     pub(crate) fn deadlines(&mut self) {
-        while let Some(&(at_ms, id)) = self.front.relax_at.front() {
-            let alive = self.front.runs.get(id).is_some();
-            if alive && at_ms > self.time.monotonic_ms {
-                break;
-            }
-            self.front.relax_at.pop_front();
-            if alive {
-                self.relax(id);
-            }
+        while let Some(id) = self.front.relax_at.pop(self.time.monotonic_ms, &mut self.front.runs) {
+            self.relax(id);
         }
-        while let Some(&(at_ms, id)) = self.front.end_at.front() {
-            let alive = self.front.runs.get(id).is_some();
-            if alive && at_ms > self.time.monotonic_ms {
-                break;
-            }
-            self.front.end_at.pop_front();
-            if alive {
-                self.give_up(id);
-            }
+        while let Some(id) = self.front.end_at.pop(self.time.monotonic_ms, &mut self.front.runs) {
+            self.give_up(id);
         }
     }
 

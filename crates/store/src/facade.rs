@@ -23,7 +23,7 @@ use wire::{
     reply::ErrorKind,
 };
 
-use crate::{ask::Payload, store::NAME};
+use crate::{ask::Payload, slices::extra_ms, store::NAME};
 
 /// Most calls that wait for the store. Further ones are refused as busy.
 const CALLS_MAX: usize = 65_536;
@@ -89,7 +89,9 @@ fn export_as(node: &mut Node<Payload>, module: &str, missing: Option<&Atom>, tim
     for (function, arity) in FUNCTIONS {
         let errand = errand.clone();
         let called = move |ctx: &mut Context<'_, Payload>, args: Vec<Term>| {
-            ctx.call(&Address::Name(Atom::new(NAME)), request(function, args), timeout_us);
+            let request = request(function, args);
+            let timeout_us = patience_us(&request, timeout_us);
+            ctx.call(&Address::Name(Atom::new(NAME)), request, timeout_us);
             Outcome::Later(Box::new(errand.clone()))
         };
         // The same permission as for the process of this name: every peer that knows the cookie.
@@ -102,7 +104,12 @@ fn timeout_us(request_timeout_ms: u64) -> u64 {
     request_timeout_ms.saturating_mul(1000).saturating_add(GRACE_US)
 }
 
-/// The request that a call of this function makes.
+/// As long as the store has for a request of this size, which is no more than it takes in memory.
+fn patience_us(request: &Term, timeout_us: u64) -> u64 {
+    timeout_us + 1000 * extra_ms(request.held_bytes())
+}
+
+/// The request that a function with these arguments is.
 fn request(function: &'static str, args: Vec<Term>) -> Term {
     let verb = Term::atom(function);
     if args.is_empty() {
@@ -204,7 +211,8 @@ impl Facade {
             let busy = refusal(Term::atom(ErrorKind::Busy.name()));
             return self.answer(ctx, &waiter, busy);
         }
-        let call = ctx.call(&self.store, request, self.timeout_us);
+        let timeout_us = patience_us(&request, self.timeout_us);
+        let call = ctx.call(&self.store, request, timeout_us);
         self.calls.insert(call, waiter);
     }
 

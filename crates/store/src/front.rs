@@ -1,6 +1,6 @@
 //! The batches that clients and peers have under way at this node, and what each of them waits for.
 
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use hashbrown::HashMap;
 use wire::{
     etf::{Atom, Pid},
@@ -10,11 +10,12 @@ use wire::{
 use crate::{
     ask::{Ask, Session},
     config::Config,
-    coordinator::{Awaited, Sent},
+    coordinator::Sent,
+    due::{Awaited, Due},
     parked::Parked,
     pause::Pause,
     peers::PEERS_MAX,
-    run::{Run, RunId, Runs},
+    run::{Run, Runs},
 };
 
 /// Batches, and what they wait for.
@@ -22,8 +23,8 @@ pub(crate) struct Front {
     /// Sessions of the clients of this node.
     pub clients: HashMap<u64, Session, foldhash::fast::FixedState>,
     pub runs: Runs,
-    /// By peer: runs that wait until the peer has merged the frame of this number.
-    pub waiting: Vec<VecDeque<Awaited>>,
+    /// For each peer: the runs that wait until it has merged something.
+    pub awaited: Vec<Awaited>,
     /// Parcels that peers execute, by token.
     pub sent: HashMap<u64, Sent, foldhash::fast::FixedState>,
     pub next_token: u64,
@@ -35,9 +36,9 @@ pub(crate) struct Front {
     /// client has one batch under way at a time, and BEAM processes have `beam::RUNS_MAX` together, so this is bounded.
     pub held: Vec<Run>,
     /// When a run's writes are content with a majority, in monotonic milliseconds.
-    pub relax_at: VecDeque<(u64, RunId)>,
+    pub relax_at: Due,
     /// When a run is answered with what it has, in monotonic milliseconds.
-    pub end_at: VecDeque<(u64, RunId)>,
+    pub end_at: Due,
     #[allow(clippy::vec_box)] // the boxes travel on
     pub answers: Vec<Box<Ask>>,
     /// Emptied batches, for the requests that peers forward.
@@ -52,14 +53,14 @@ impl Front {
         Self {
             clients: HashMap::default(),
             runs: Runs::default(),
-            waiting: (0..PEERS_MAX).map(|_| VecDeque::new()).collect(),
+            awaited: (0..PEERS_MAX).map(|_| Awaited::default()).collect(),
             sent: HashMap::default(),
             next_token: 1,
             parked: Parked::default(),
             pause: Pause::default(),
             held: Vec::new(),
-            relax_at: VecDeque::new(),
-            end_at: VecDeque::new(),
+            relax_at: Due::default(),
+            end_at: Due::default(),
             answers: Vec::new(),
             spares: Vec::new(),
             nobody: Pid {

@@ -3,7 +3,7 @@
 
 use node::Identity;
 
-use crate::{cluster::Cluster, config::Config, counters::Counters, shard::Shard, store::Store};
+use crate::{cluster::Cluster, config::Config, counters::Counters, due::Awaited, shard::Shard, store::Store};
 
 /// How much work of each kind waits. All numbers are 0 in a store at rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Store {
     pub fn underway(&self) -> Underway {
         Underway {
             runs: self.front.runs.len(),
-            waiting: self.front.waiting.iter().map(alloc::collections::VecDeque::len).sum(),
+            waiting: self.front.awaited.iter().map(Awaited::len).sum(),
             parcels: self.front.sent.len(),
             held: self.front.held.len() + self.front.parked.len(),
             fills: self.keeper.under_way(),

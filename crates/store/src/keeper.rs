@@ -28,8 +28,10 @@ use crate::{
     cluster::{Change, Seat},
     codec::Reader,
     message::{self, Copy, Message},
+    outbox::Outbox,
     peers::{PEERS_MAX, PeerSet},
     shard::{Intake, Shard},
+    slices::Arrivals,
     store::Store,
 };
 
@@ -261,6 +263,8 @@ impl Store {
             | Message::Sight(_)
             | Message::Stand { .. }
             | Message::Relay { .. }
+            | Message::Large { .. }
+            | Message::Slice(_)
             | Message::Leave
             | Message::Roll(_)
             | Message::AcceptLoss => true,
@@ -419,7 +423,12 @@ impl Store {
         self.keeper.look = true;
     }
 
-    /// Forgets everything under way with a lost peer.
+    /// A peer gives something of what it was asked for.
+    pub(crate) fn gives(&mut self, slot: usize) {
+        self.keeper.gave_ms[slot] = self.time.monotonic_ms;
+    }
+
+    /// Forgets what was under way with a lost peer.
     pub(crate) fn forget_peer(&mut self, slot: usize) {
         self.keeper.compared.remove(slot);
         self.keeper.heard.remove(slot);
@@ -428,6 +437,9 @@ impl Store {
             !sources.is_empty()
         });
         self.links[slot].backlog = Backlog::default();
+        self.links[slot].arrivals = Arrivals::default();
+        // What waits there is not kept until the slot is taken again.
+        self.links[slot].outbox = Outbox::new(self.config.slice_bytes);
         self.close_streams(|to, _| to == slot);
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];

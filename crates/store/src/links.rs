@@ -8,10 +8,12 @@ use wire::etf::Atom;
 
 use crate::{
     backlog::Backlog,
+    config::Config,
     early::Early,
     message::LEASE_MS,
     outbox::Outbox,
     peers::{PEERS_MAX, PeerSet},
+    slices::Arrivals,
     store::NAME,
 };
 
@@ -24,6 +26,8 @@ pub(crate) struct Link {
     pub outbox: Outbox,
     /// What waits to be put into the outbox.
     pub backlog: Backlog,
+    /// Large messages that the peer has announced and that are not here yet.
+    pub arrivals: Arrivals,
     /// The number of the last frame that came from the peer.
     pub received: u64,
     /// The number of the last frame that the peer has merged.
@@ -35,11 +39,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    fn to(node: Atom) -> Self {
+    fn to(node: Atom, slice_bytes: usize) -> Self {
         Self {
             node,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(slice_bytes),
             backlog: Backlog::default(),
+            arrivals: Arrivals::default(),
             received: 0,
             acknowledged: 0,
             beat: 0,
@@ -52,6 +57,8 @@ impl Link {
 #[derive(Debug)]
 pub(crate) struct Links {
     links: Vec<Link>,
+    /// A message with more bytes travels in slices of this size.
+    slice_bytes: usize,
     /// The name under which every node registers its store.
     pub store: Atom,
     /// Peers that let a write wait past the write timeout and have not answered since.
@@ -70,10 +77,13 @@ pub(crate) struct Links {
     pub early: Early,
 }
 
-impl Default for Links {
-    fn default() -> Self {
+impl Links {
+    /// No peer is known.
+    pub(crate) fn new(config: &Config) -> Self {
+        let free = || Link::to(Atom::new(""), config.slice_bytes);
         Self {
-            links: (0..PEERS_MAX).map(|_| Link::to(Atom::new(""))).collect(),
+            links: (0..PEERS_MAX).map(|_| free()).collect(),
+            slice_bytes: config.slice_bytes,
             store: Atom::new(NAME),
             silent: PeerSet::EMPTY,
             full: PeerSet::EMPTY,
@@ -84,26 +94,15 @@ impl Default for Links {
             early: Early::default(),
         }
     }
-}
 
-impl Index<usize> for Links {
-    type Output = Link;
-
-    fn index(&self, slot: usize) -> &Link {
-        &self.links[slot]
+    /// The links of all slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter()
     }
-}
 
-impl IndexMut<usize> for Links {
-    fn index_mut(&mut self, slot: usize) -> &mut Link {
-        &mut self.links[slot]
-    }
-}
-
-impl Links {
     /// A peer joins at this slot: its link starts anew.
     pub(crate) fn open(&mut self, slot: usize, node: &str) {
-        self.links[slot] = Link::to(Atom::new(node));
+        self.links[slot] = Link::to(Atom::new(node), self.slice_bytes);
         self.lost(slot);
     }
 
@@ -123,5 +122,19 @@ impl Links {
     /// The peer received a frame of this node less than a lease ago, and everything that the peer sent before is here.
     pub(crate) fn has_lease(&self, slot: usize, now_ms: u64) -> bool {
         now_ms < self.links[slot].echo + LEASE_MS && !self.cut.contains(slot)
+    }
+}
+
+impl Index<usize> for Links {
+    type Output = Link;
+
+    fn index(&self, slot: usize) -> &Link {
+        &self.links[slot]
+    }
+}
+
+impl IndexMut<usize> for Links {
+    fn index_mut(&mut self, slot: usize) -> &mut Link {
+        &mut self.links[slot]
     }
 }

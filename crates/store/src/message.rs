@@ -299,6 +299,15 @@ pub enum Message<'a> {
     Roll(&'a [u8]),
     /// An operator says that the nodes which are not connected are lost: do not wait for them.
     AcceptLoss,
+    /// A large message follows in slices, behind those that were announced before.
+    Large {
+        /// Of a delta: its shard.
+        shard: Option<u32>,
+        /// How long it is.
+        bytes: u64,
+    },
+    /// The next bytes of the first large message of which some are missing.
+    Slice(&'a [u8]),
 }
 
 const DELTA: u8 = 1;
@@ -329,12 +338,70 @@ const RELAY: u8 = 25;
 const TIMES: u8 = 30;
 const ROLL: u8 = 40;
 const ACCEPT_LOSS: u8 = 41;
+const LARGE: u8 = 42;
+const SLICE: u8 = 43;
 
 impl Message<'_> {
-    /// Appends the encoded message.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// Whether it may be sent before large messages that were there first. What may not says where the sender stands,
+    /// or what it has: the receiver takes it to have all that was sent before.
+    pub(crate) fn overtakes(&self) -> bool {
         match self {
-            Self::Delta { shard, delta } => tagged(out, DELTA, *shard, delta),
+            Self::Delta { .. }
+            | Self::Forward(_)
+            | Self::Outcome { .. }
+            | Self::Vitals(_)
+            | Self::Times(_)
+            | Self::Keys(_)
+            | Self::Ask
+            | Self::Relay { .. }
+            | Self::Large { .. }
+            | Self::Slice(_) => true,
+            Self::Holdings { .. }
+            | Self::Sight(_)
+            | Self::Stand { .. }
+            | Self::Digest(_)
+            | Self::Compare
+            | Self::Clock { .. }
+            | Self::ClocksEnd
+            | Self::Pull { .. }
+            | Self::More { .. }
+            | Self::Chunk { .. }
+            | Self::Refusal { .. }
+            | Self::Release { .. }
+            | Self::Released { .. }
+            | Self::Leave
+            | Self::Roll(_)
+            | Self::AcceptLoss => false,
+        }
+    }
+
+    /// Appends the message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self.encode_head(out) {
+            Some(body) => out.extend_from_slice(body),
+            None => self.encode_small(out),
+        }
+    }
+
+    /// The bytes that it carries, which may be many.
+    pub(crate) fn body(&self) -> Option<&[u8]> {
+        match self {
+            Self::Delta { delta, .. } => Some(delta),
+            Self::Forward(forward) => Some(forward.requests),
+            Self::Outcome { replies, .. } => Some(replies),
+            Self::Chunk { chunk, .. } => Some(chunk),
+            _ => None,
+        }
+    }
+
+    /// Appends what stands before the body, and hands that out. Nothing is appended if it has none.
+    pub(crate) fn encode_head(&self, out: &mut Vec<u8>) -> Option<&[u8]> {
+        let body = self.body()?;
+        match self {
+            Self::Delta { shard, .. } => {
+                out.push(DELTA);
+                put_varint(out, u64::from(*shard));
+            }
             Self::Forward(f) => {
                 out.push(FORWARD);
                 put_varint(out, f.token);
@@ -343,17 +410,38 @@ impl Message<'_> {
                 put_signed(out, f.wall_ahead_ms);
                 put_varint(out, u64::from(f.keyspace));
                 out.push(u8::from(f.is_last));
-                put_bytes(out, f.requests);
             }
-            Self::Outcome {
-                token,
-                follows,
-                replies,
-            } => {
+            Self::Outcome { token, follows, .. } => {
                 out.push(OUTCOME);
                 put_varint(out, *token);
                 out.push(u8::from(*follows));
-                put_bytes(out, replies);
+            }
+            Self::Chunk { shard, kind, .. } => {
+                out.push(match kind {
+                    Kind::Nothing => CHUNK_NOTHING,
+                    Kind::Part => CHUNK_PART,
+                    Kind::Rest => CHUNK_REST,
+                    Kind::Stream => CHUNK_STREAM,
+                });
+                put_varint(out, u64::from(*shard));
+            }
+            _ => return None,
+        }
+        put_varint(out, body.len() as u64);
+        Some(body)
+    }
+
+    fn encode_small(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Delta { .. } | Self::Forward(_) | Self::Outcome { .. } | Self::Chunk { .. } => {}
+            Self::Large { shard, bytes } => {
+                out.push(LARGE);
+                put_varint(out, shard.map_or(0, |shard| u64::from(shard) + 1));
+                put_varint(out, *bytes);
+            }
+            Self::Slice(bytes) => {
+                out.push(SLICE);
+                put_bytes(out, bytes);
             }
             Self::Holdings { epoch, resp, holdings } => {
                 out.push(HOLDINGS);
@@ -415,15 +503,6 @@ impl Message<'_> {
                 out.push(MORE);
                 put_varint(out, u64::from(*shard));
                 put_varint(out, *stream);
-            }
-            Self::Chunk { shard, kind, chunk } => {
-                let tag = match kind {
-                    Kind::Nothing => CHUNK_NOTHING,
-                    Kind::Part => CHUNK_PART,
-                    Kind::Rest => CHUNK_REST,
-                    Kind::Stream => CHUNK_STREAM,
-                };
-                tagged(out, tag, *shard, chunk);
             }
             Self::Refusal { shard } => {
                 out.push(REFUSAL);
@@ -519,6 +598,14 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         LEAVE => Message::Leave,
         ROLL => Message::Roll(input.bytes()?),
         ACCEPT_LOSS => Message::AcceptLoss,
+        LARGE => Message::Large {
+            shard: match input.varint()? {
+                0 => None,
+                number => Some(u32::try_from(number - 1).map_err(|_| Malformed("shard out of range"))?),
+            },
+            bytes: input.varint()?,
+        },
+        SLICE => Message::Slice(input.bytes()?),
         ASK => Message::Ask,
         KEYS => Message::Keys(input.bytes()?),
         CLOCK => Message::Clock {
@@ -585,7 +672,17 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
     })
 }
 
-/// A received frame.
+/// Reads a message that came in slices: one that has a body, and nothing behind it.
+pub(crate) fn decode_large(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
+    let mut input = Reader::new(bytes);
+    let message = decode(&mut input)?;
+    if !input.is_empty() || message.body().is_none() {
+        return Err(Malformed("not a large message"));
+    }
+    Ok(message)
+}
+
+/// A frame as it was received.
 #[derive(Clone, Debug)]
 pub struct Frame<'a> {
     /// Its number on this connection.

@@ -2,14 +2,16 @@
 //! format of frames.
 
 use alloc::{collections::VecDeque, vec::Vec};
+use bytes::Bytes;
 
 use crate::{
     message::{BEAT_MS, HEADER, Message, VERSION},
+    slices::{self, Departing, Departures},
     stamp::Stamp,
 };
 
-/// A frame larger than this takes no further message, so its size is limited by that of one message.
-const FRAME_BYTES: usize = 256 << 10;
+/// Slices that a frame is worth sending with: a longer one takes no further message, so that its size is bounded.
+const FRAME_SLICES: usize = 2;
 
 /// The header fields of frames that describe their sender.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +43,11 @@ pub struct Outbox {
     /// Bytes of the frames in `full`.
     full_bytes: usize,
     frame: Vec<u8>,
-    /// Number of the frame that is being gathered.
+    /// Large messages, and what waits behind them.
+    departures: Departures,
+    /// A message that carries more travels in slices of so many bytes.
+    slice_bytes: usize,
+    /// Number the frame being gathered will have.
     number: u64,
     /// Whether the peer waits for an acknowledgement.
     acknowledge: bool,
@@ -49,21 +55,22 @@ pub struct Outbox {
     sealed_ms: u64,
 }
 
-impl Default for Outbox {
-    fn default() -> Self {
+impl Outbox {
+    /// An outbox from which nothing was sent.
+    pub fn new(slice_bytes: usize) -> Self {
         Self {
             full: VecDeque::new(),
             full_bytes: 0,
             frame: alloc::vec![0; HEADER],
+            departures: Departures::default(),
+            slice_bytes,
             number: 1,
             acknowledge: false,
             sealed_ms: 0,
         }
     }
-}
 
-impl Outbox {
-    /// Number of the frame that is being gathered. The last message is in it, or in the frame before.
+    /// Number of the frame that is being gathered: the one that the last message is in, or one before.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -75,23 +82,81 @@ impl Outbox {
 
     /// Bytes not sent yet.
     pub fn bytes(&self) -> usize {
-        self.full_bytes + self.frame.len()
+        self.full_bytes + self.frame.len() + self.departures.bytes()
     }
 
     /// Whether no message waits to be sent.
     pub fn is_empty(&self) -> bool {
-        self.full.is_empty() && self.frame.len() == HEADER
+        self.full.is_empty() && self.frame.len() == HEADER && self.departures.is_empty()
     }
 
-    /// Adds a message.
+    /// Large messages, and what waits behind them.
+    pub(crate) fn departures(&self) -> &Departures {
+        &self.departures
+    }
+
+    /// A message that carries so many bytes is large.
+    pub(crate) fn is_large(&self, bytes: usize) -> bool {
+        bytes > self.slice_bytes
+    }
+
+    /// Adds a message. One that is large, or must not overtake large ones, waits for [`Outbox::bring`].
     pub fn push(&mut self, message: &Message<'_>) {
-        if self.frame.len() > FRAME_BYTES {
+        match message.body().filter(|body| self.is_large(body.len())) {
+            Some(body) => self.push_large(message, Bytes::copy_from_slice(body)),
+            None if message.overtakes() => self.put(message),
+            None => self.push_behind(message),
+        }
+    }
+
+    /// Adds a large message with the bytes that it carries.
+    pub(crate) fn push_large(&mut self, message: &Message<'_>, body: Bytes) {
+        let mut head = Vec::new();
+        message.encode_head(&mut head);
+        self.put(&Message::Large {
+            shard: slices::delta_shard(message),
+            bytes: (head.len() + body.len()) as u64,
+        });
+        self.departures.push_large(head, body);
+    }
+
+    /// Adds a message that does not overtake large ones.
+    pub(crate) fn push_behind(&mut self, message: &Message<'_>) {
+        let large = message.body().filter(|body| self.is_large(body.len()));
+        if let Some(body) = large {
+            self.push_large(message, Bytes::copy_from_slice(body));
+        } else if self.departures.is_empty() {
+            self.put(message);
+        } else {
+            let mut whole = Vec::new();
+            message.encode(&mut whole);
+            self.departures.push_whole(whole, message.body().is_none());
+        }
+    }
+
+    /// Moves the next slice, or message behind large ones, into the frame. False if there is none.
+    pub(crate) fn bring(&mut self) -> bool {
+        match self.departures.next(self.slice_bytes) {
+            Some(Departing::Slice(bytes)) => self.put(&Message::Slice(&bytes)),
+            Some(Departing::Whole(message)) => self.room().extend_from_slice(&message),
+            None => return false,
+        }
+        true
+    }
+
+    fn put(&mut self, message: &Message<'_>) {
+        message.encode(self.room());
+    }
+
+    /// The frame that takes the next message.
+    fn room(&mut self) -> &mut Vec<u8> {
+        if self.is_full() {
             self.full_bytes += self.frame.len();
             self.full
                 .push_back(core::mem::replace(&mut self.frame, alloc::vec![0; HEADER]));
             self.number += 1;
         }
-        message.encode(&mut self.frame);
+        &mut self.frame
     }
 
     /// Makes the next flush send a frame even if there is no message.
@@ -101,7 +166,7 @@ impl Outbox {
 
     /// Whether there is enough to send a frame before the flush.
     pub fn is_full(&self) -> bool {
-        self.frame.len() > FRAME_BYTES
+        self.frame.len() > HEADER + FRAME_SLICES * self.slice_bytes
     }
 
     /// Passes frames to `send` if there is a message, an acknowledgement or a beat to send. Stops when `send` refuses a
@@ -140,8 +205,8 @@ impl Outbox {
         self.sealed_ms = now_ms;
         self.number += 1;
         self.frame.truncate(HEADER);
-        // Frees the memory of a large frame.
-        self.frame.shrink_to(FRAME_BYTES);
+        // A frame that grew large gives its memory back.
+        self.frame.shrink_to(FRAME_SLICES * self.slice_bytes);
         true
     }
 }

@@ -10,6 +10,8 @@ pub struct PeerSet(u128);
 impl PeerSet {
     /// The set without peers.
     pub const EMPTY: Self = Self(0);
+    /// Every slot.
+    pub const ALL: Self = Self(u128::MAX);
 
     /// Adds a peer.
     pub fn insert(&mut self, peer: usize) {

@@ -22,8 +22,9 @@ use crate::{
 const HOPS_MAX: u8 = 8;
 /// If more bytes than this wait for a peer, nothing is passed on to it.
 const PASSED_BYTES_MAX: usize = 64 << 20;
-/// If nothing has arrived over a connection for this long, and the other side begins a relay, the connection has ended
-/// there.
+/// Bytes that wait for the neighbour on the way from which on no more is brought for a peer by relay.
+const HOP_BYTES_MAX: usize = 1 << 20;
+/// A connection over which nothing came for so long has ended at the other side, if that side makes a relay.
 const DEAD_AFTER_MS: u64 = 2 * LEASE_MS;
 
 impl Store {
@@ -75,11 +76,14 @@ impl Store {
             let Some(hop) = self.cluster.next_hop(&to) else {
                 continue;
             };
-            while ctx.has_room(&self.links[hop].node) && self.bring(slot) {
+            while ctx.has_room(&self.links[hop].node)
+                && self.links[hop].outbox.bytes() < HOP_BYTES_MAX
+                && self.bring(slot)
+            {
                 self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
             }
             self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
-            if !self.links[slot].backlog.is_empty() {
+            if !self.links[slot].backlog.is_empty() || !self.links[slot].outbox.departures().is_empty() {
                 ctx.await_room(&self.links[hop].node);
             }
         }

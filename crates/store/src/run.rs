@@ -9,6 +9,7 @@ use crate::{
     command::Fold,
     peers::PeerSet,
     quorum::{Level, Quorum, Verdict},
+    slices::extra_ms,
 };
 
 /// The id of a run while it is under way.
@@ -103,12 +104,30 @@ pub(crate) struct Run {
     pub written_elsewhere: ShardSet,
     /// Number of parcels and parts that have not come back.
     pub open: u32,
+    /// What is large about it.
+    pub large: Large,
+}
+
+/// What is large about a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Large {
+    /// Time that it has beyond that of others, for the bytes of its requests.
+    pub extra_ms: u64,
+    /// It has written what reaches other replicas in slices.
+    pub wrote: bool,
+    /// Peers to which it has sent a large parcel: its further parcels to them must not overtake that.
+    pub sent_to: PeerSet,
 }
 
 impl Run {
     pub(crate) fn new(origin: Origin, ask: Box<Ask>, deadline_ms: u64, wall_ahead_ms: i64) -> Self {
+        let large = Large {
+            extra_ms: extra_ms(ask.batch.buffer.len()),
+            ..Large::default()
+        };
         Self {
             origin,
+            large,
             ask,
             hops: 0,
             deadline_ms,

@@ -28,6 +28,7 @@ use crate::{
     peers::{PEERS_MAX, PeerSet},
     random::Random,
     shard::Shard,
+    slices::{WAITING_MAX, large_bytes_max},
     timekeeper::Timekeeper,
     warm::GROUP,
 };
@@ -104,7 +105,7 @@ impl Store {
             leaving: Leaving::default(),
             front: Front::new(&config),
             beam: beam::Desk::default(),
-            links: Links::default(),
+            links: Links::new(&config),
             gauges: Gauges::default(),
             out: Out::default(),
             delta: Vec::new(),
@@ -237,6 +238,14 @@ impl Store {
                 self.relayed(to, from, *numbers, *hops, frame);
                 true
             }
+            Message::Large { shard, bytes } => {
+                let is_known = shard.is_none_or(|shard| (shard as usize) < self.replicas.len());
+                is_known
+                    && self.links[slot]
+                        .arrivals
+                        .announce(*shard, *bytes, large_bytes_max(&self.config))
+            }
+            Message::Slice(bytes) => self.slice(slot, bytes),
             Message::Roll(roll) => self.roll_of(slot, roll),
             Message::AcceptLoss => {
                 self.accept_loss(false);
@@ -254,6 +263,26 @@ impl Store {
             | Message::Release { .. }
             | Message::Released { .. } => self.keep(slot, message),
         }
+    }
+
+    /// The next bytes of a large message; false if it is none that was announced.
+    fn slice(&mut self, slot: usize, bytes: &[u8]) -> bool {
+        self.gives(slot);
+        match self.links[slot].arrivals.take(bytes) {
+            Ok(None) => true,
+            Ok(Some(whole)) => message::decode_large(&whole).is_ok_and(|message| self.message(slot, &message)),
+            Err(()) => false,
+        }
+    }
+
+    /// A delta of `shard` is on its way here. A read at this node might not show what it has shown before.
+    pub(crate) fn awaits_delta(&self, shard: usize) -> bool {
+        let mut peers = self
+            .links
+            .iter()
+            .map(|link| &link.arrivals)
+            .filter(|arrivals| !arrivals.is_empty());
+        peers.any(|arrivals| arrivals.await_delta(shard))
     }
 
     fn members(&mut self, members: alloc::sync::Arc<[node::Member]>) {
@@ -395,10 +424,11 @@ impl Store {
                 self.seal(ctx, slot);
             }
             let all = self.seal(ctx, slot);
-            if !all || !self.links[slot].backlog.is_empty() {
+            let departures = self.links[slot].outbox.departures();
+            if !all || !self.links[slot].backlog.is_empty() || !departures.is_empty() {
                 ctx.await_room(&self.links[slot].node);
             }
-            if self.links[slot].outbox.bytes() > OUTBOX_BYTES_MAX {
+            if self.links[slot].outbox.bytes() > OUTBOX_BYTES_MAX || departures.len() > WAITING_MAX {
                 self.break_off(slot, "it does not read what it is sent");
             }
         }
@@ -422,7 +452,11 @@ impl Store {
         Head {
             applied: self.links[slot].received,
             now_ms: self.time.monotonic_ms,
-            echo: if self.lags(slot) { 0 } else { self.links[slot].beat },
+            echo: if self.lags(slot) || self.links[slot].outbox.departures().holds_word() {
+                0
+            } else {
+                self.links[slot].beat
+            },
             stamp: self.time.hlc.last(),
         }
     }

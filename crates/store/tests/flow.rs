@@ -4,8 +4,10 @@
 
 mod net;
 
+use bytes::Bytes;
 use net::Net;
-use store::slot;
+use store::{ask::Session, quorum::Level, slot};
+use wire::etf::Term;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const MIB: usize = 1 << 20;
@@ -155,4 +157,137 @@ fn many_large_values_at_once_lose_no_replica() {
         assert!(net.wait("a", id, 100) == value);
     }
     check_nobody_was_cut(&net);
+}
+
+// Slices
+
+/// The nodes beside `b` that hold a key of which it is the primary.
+fn holders(net: &mut Net, key: &str) -> Vec<&'static str> {
+    let status = net.status("b");
+    let shard = &status.shards[usize::from(slot::shard(slot::slot(key.as_bytes()), net::SHARDS))];
+    let holds = |name: &&str| *name != "b" && shard.replicas.contains(&format!("{name}@net"));
+    NAMES.into_iter().filter(holds).collect()
+}
+
+#[test]
+fn a_small_write_does_not_wait_for_a_large_one() {
+    let mut net = Net::cluster(&NAMES);
+    let [big, small] = keys_of(&mut net, "b", "a");
+    let set_big = format!("SET {big} {}", "v".repeat(24 * MIB));
+    // At the primary the values go to the replicas, and by way of another node to the primary, too.
+    for door in ["b", "a"] {
+        let large = net.begin(door, &[&set_big]);
+        net.run_us(500);
+        let began = net.begin(door, &[&format!("SET {small} {door}")]);
+        assert_eq!(net.wait(door, began, 3), "OK", "at {door}");
+        assert_eq!(net.answer(door, large), None, "at {door}");
+        assert_eq!(net.wait(door, large, 100), "OK", "at {door}");
+        let read = net.begin("a", &[&format!("GET {big}")]);
+        net.run_us(500);
+        let get = net.begin("a", &[&format!("GET {small}")]);
+        assert_eq!((net.wait("a", get, 3).as_str(), net.answer("a", read)), (door, None));
+        assert_eq!(net.wait("a", read, 100).len(), 24 * MIB);
+    }
+    check_nobody_was_cut(&net);
+}
+
+#[test]
+fn requests_of_one_client_and_casts_of_one_process_keep_their_order() {
+    let mut net = Net::cluster(&NAMES);
+    let [key, other] = keys_of(&mut net, "b", "a");
+    let value = "v".repeat(8 * MIB);
+    let replies = net.ask_all(
+        "a",
+        &[
+            &format!("SET {key} {value}"),
+            &format!("MSET {other} 1 {key} small"),
+            &format!("GET {key}"),
+        ],
+    );
+    assert_eq!(replies, "OK | OK | small");
+    for value in [value.as_str(), "later"] {
+        let binary = |text: &str| Term::Binary(Bytes::copy_from_slice(text.as_bytes()));
+        let put = Term::tuple([Term::atom("put"), binary(&key), binary(value)]);
+        net.send("a", "salp", Term::tuple([Term::atom("$gen_cast"), put]));
+    }
+    let get = Term::tuple([Term::atom("get"), Term::Binary(Bytes::copy_from_slice(key.as_bytes()))]);
+    assert_eq!(net.call("a", "salp", get).to_string(), "{ok,<<\"later\">>}");
+}
+
+#[test]
+fn a_replica_that_awaits_a_delta_leaves_reads_to_the_primary() {
+    let mut net = Net::cluster(&NAMES);
+    let [key] = keys_of(&mut net, "b", "a");
+    let reader = holders(&mut net, &key)[0];
+    assert_eq!(net.ask("b", &format!("SET {key} old")), "OK");
+    let mut session = Session::new(0, true);
+    session.level = Some(Level::One);
+    let value = "v".repeat(24 * MIB);
+    let set = net.begin_as("b", session, &[&format!("SET {key} {value}")]);
+    assert_eq!(net.wait("b", set, 1), "OK");
+    net.run_us(1_500);
+    let read = net.begin(reader, &[&format!("STRLEN {key}")]);
+    assert_eq!(net.wait(reader, read, 3), value.len().to_string());
+}
+
+#[test]
+fn a_connection_that_is_cut_between_slices_leaves_nothing_half() {
+    let mut net = Net::cluster(&NAMES);
+    let [key] = keys_of(&mut net, "b", "a");
+    let others = holders(&mut net, &key);
+    for (number, cut_us) in [400, 1_500, 4_000].into_iter().enumerate() {
+        let value = number.to_string().repeat(16 * MIB);
+        let set = net.begin("a", &[&format!("SET {key} {value}")]);
+        net.run_us(cut_us);
+        for other in ["a", others[0]] {
+            net.cut("b", other);
+        }
+        net.run_ms(50);
+        net.heal();
+        // Whether the write has reached the primary is not known; nothing of it is there, or all.
+        let answer = net.answer("a", set).unwrap();
+        let shown = net.ask("b", &format!("GET {key}"));
+        assert!(shown == value || answer == "!timeout", "{answer}");
+        assert_eq!(net.ask("b", &format!("SET {key} {value}")), "OK");
+    }
+    let last = "2".repeat(16 * MIB);
+    net.kill("b");
+    net.run_ms(50);
+    for other in others {
+        assert!(net.ask(other, &format!("GET {key}")) == last, "at {other}");
+    }
+}
+
+#[test]
+fn a_large_write_has_more_time_and_a_small_one_has_not() {
+    let mut net = Net::cluster(&NAMES);
+    let [big] = keys_of(&mut net, "b", "a");
+    let (small, deaf) = (format!("{{{big}}}"), holders(&mut net, &big)[0]);
+    net.deafen(deaf, "b");
+    let began = net.begin("b", &[&format!("SET {small} 1")]);
+    let large = net.begin("b", &[&format!("SET {big} {}", "v".repeat(12 * MIB))]);
+    assert_eq!(
+        net.wait("b", began, 1_100),
+        "OK",
+        "a majority will do after the write timeout"
+    );
+    assert_eq!(net.answer("b", large), None);
+    net.run_ms(1_000);
+    assert_eq!(net.answer("b", large), None, "it has 1.2 s more");
+    assert_eq!(net.wait("b", large, 250), "OK");
+}
+
+#[test]
+fn what_is_too_large_for_one_message_between_nodes_is_refused() {
+    let mut net = Net::new();
+    let mut config = net::config("a", &[]);
+    config.value_bytes_max = MIB;
+    net.start_with(config);
+    net.heal();
+    let pairs = |count: usize| -> String {
+        let value = "v".repeat(MIB);
+        (0..count).map(|number| format!(" {{k}}{number} {value}")).collect()
+    };
+    assert_eq!(net.ask("a", &format!("MSETNX{}", pairs(18))), "!bad_request");
+    assert_eq!(net.ask("a", &format!("MSETNX{}", pairs(17))), "1");
 }

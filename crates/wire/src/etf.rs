@@ -37,7 +37,7 @@ mod weight;
 
 pub use atom::Atom;
 pub use decode::{DecodeError, ELEMENTS_MAX, decode, decode_bare};
-pub(crate) use decode::{Recent, decode_elements, decode_with};
+pub(crate) use decode::{Recent, decode_caller, decode_elements, decode_with};
 pub use encode::{encode, encode_bare};
 pub(crate) use encode::{encode_atom, encode_pid, encode_reference, encode_tuple_head};
 pub use typed::{FromTerm, Mismatch, ToTerm};

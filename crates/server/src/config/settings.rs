@@ -189,13 +189,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "write-timeout",
         "TIME",
         "1s",
-        "a write that waited so long for all replicas is content with a majority",
+        "after this time, and 100 ms for each MiB of the request, a majority of replicas is enough for a write",
     ),
     one(
         "request-timeout",
         "TIME",
         "5s",
-        "every request is answered within this time",
+        "every request is answered within this time, and 100 ms for each MiB of the request",
     ),
     optional(
         "state-dir",

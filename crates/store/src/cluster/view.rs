@@ -83,10 +83,12 @@ impl Relay {
     /// A frame from the other end has arrived. The other end has the number `theirs`, and believes that this end has
     /// the number `mine` (0 if it does not know).
     pub fn hear(&mut self, theirs: u64, mine: u64) -> Relayed {
-        if mine != 0 && mine != self.mine || theirs < self.theirs {
+        // Of a relay that this end follows, frames may come that were sent before the other end knew this one's number.
+        let is_followed = theirs == self.theirs;
+        if theirs < self.theirs || !is_followed && mine != 0 && mine != self.mine {
             return Relayed::Stale;
         }
-        match (theirs == self.theirs, self.open) {
+        match (is_followed, self.open) {
             (true, true) => Relayed::Taken,
             (true, false) => Relayed::Stale,
             (false, true) => Relayed::Anew,
@@ -624,6 +626,16 @@ mod tests {
         assert_eq!(a.hear(7, 1), Relayed::Stale);
         assert_eq!(a.hear(8, 0), Relayed::Taken);
         assert_eq!(a.hear(8, 2), Relayed::Taken);
+    }
+
+    #[test]
+    fn all_frames_of_an_end_that_begins_anew_are_taken() {
+        let mut a = heard(1, 7, true);
+        assert_eq!(a.hear(8, 1), Relayed::Anew);
+        let mut a = heard(2, 8, true);
+        // The second frame that was sent at once, when the other end knew this one as 1.
+        assert_eq!(a.hear(8, 1), Relayed::Taken);
+        assert_eq!(a.hear(9, 1), Relayed::Stale);
     }
 
     #[test]

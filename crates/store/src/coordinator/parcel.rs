@@ -6,6 +6,7 @@
 //!   them would be answered at once, however large.
 
 use alloc::vec::Vec;
+use bytes::Bytes;
 use core::mem;
 use wire::{
     reply::{ErrorKind, Replies, Slot},
@@ -71,7 +72,8 @@ impl Store {
         if message::requests(forward.requests, |args| batch.push(args)).is_err() {
             return false;
         }
-        let patience_ms = forward.patience_ms.min(self.config.request_timeout_ms);
+        let patience_ms = self.deadline_ms(forward.requests.len()) - self.time.monotonic_ms;
+        let patience_ms = forward.patience_ms.min(patience_ms);
         let origin = Origin::Peer {
             slot,
             life,
@@ -110,11 +112,13 @@ impl Store {
         }
     }
 
-    fn forward(&mut self, id: RunId, run: &mut Run, parcel: Parcel, is_last: bool) {
+    fn forward(&mut self, id: RunId, run: &mut Run, mut parcel: Parcel, is_last: bool) {
         let token = self.front.next_token;
         self.front.next_token += 1;
         let keyspace = &self.config.keyspaces[usize::from(parcel.keyspace)];
-        self.links[parcel.peer].outbox.push(&Message::Forward(Forward {
+        let outbox = &mut self.links[parcel.peer].outbox;
+        let requests = Bytes::from(mem::take(&mut parcel.requests));
+        let message = Message::Forward(Forward {
             token,
             hops: run.hops + 1,
             level: run.ask.session.level.unwrap_or(keyspace.level),
@@ -122,8 +126,16 @@ impl Store {
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: parcel.keyspace,
             is_last,
-            requests: &parcel.requests,
-        }));
+            requests: &requests,
+        });
+        if outbox.is_large(requests.len()) {
+            outbox.push_large(&message, requests.clone());
+            run.large.sent_to.insert(parcel.peer);
+        } else if run.large.sent_to.contains(parcel.peer) {
+            outbox.push_behind(&message);
+        } else {
+            outbox.push(&message);
+        }
         self.gauges.counters.forwarded += parcel.slots.len() as u64;
         run.open += 1;
         run.sent.push(token);
@@ -300,7 +312,7 @@ impl Store {
         }
         let (deadline_ms, wall_ahead_ms) = (run.deadline_ms, run.wall_ahead_ms);
         let (hops, asker) = (run.hops, run.asker);
-        let written_elsewhere = run.written_elsewhere.clone();
+        let (written_elsewhere, sent_to) = (run.written_elsewhere.clone(), run.large.sent_to);
         let origin = Origin::Again {
             of: sent.run,
             slots: sent.slots.into_iter().map(|(slot, _)| slot).collect(),
@@ -309,6 +321,7 @@ impl Store {
         again.hops = hops;
         again.asker = asker;
         again.written_elsewhere = written_elsewhere;
+        again.large.sent_to = sent_to;
         prepare(&mut again);
         self.start(again);
     }

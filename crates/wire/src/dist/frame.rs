@@ -74,6 +74,9 @@ pub enum Received {
     Tick,
     /// A signal for a process.
     Signal(Signal),
+    /// A signal whose message is larger or deeper than a term may be. In place of the message it has
+    /// `{'$gen_call', From}` if it is a call, or else the empty list.
+    TooMuch(Signal),
 }
 
 /// Why a connection must be closed.
@@ -89,9 +92,7 @@ pub enum FrameError {
     Order,
     /// More signals in fragments than allowed.
     Sequences,
-    /// More bytes in fragments than allowed.
-    Fragments,
-    /// Bytes that are not a term.
+    /// A term that is none.
     Term(DecodeError),
     /// A control term that is not a signal.
     Signal(SignalError),
@@ -105,7 +106,6 @@ impl fmt::Display for FrameError {
             Self::AtomCache => f.write_str("a frame uses the atom cache"),
             Self::Order => f.write_str("a fragment came out of order"),
             Self::Sequences => f.write_str("too many signals in fragments"),
-            Self::Fragments => f.write_str("too many bytes in fragments"),
             Self::Term(error) => write!(f, "{error}"),
             Self::Signal(error) => write!(f, "{error}"),
         }
@@ -150,6 +150,20 @@ struct Assembly {
     /// How many fragments are still to come, which is also the number of the next one.
     left: u64,
     bytes: Vec<u8>,
+    /// It is too long: only its beginning is kept.
+    is_over: bool,
+}
+
+/// All the terms of a signal, or the beginning of one that is too long.
+struct Whole {
+    terms: Bytes,
+    is_over: bool,
+}
+
+impl From<Bytes> for Whole {
+    fn from(terms: Bytes) -> Self {
+        Self { terms, is_over: false }
+    }
 }
 
 impl Reader {
@@ -174,8 +188,8 @@ impl Reader {
             if frame.is_empty() {
                 return Ok(Some(Received::Tick));
             }
-            if let Some(terms) = self.terms(frame)? {
-                return Ok(Some(Received::Signal(self.decode(&terms)?)));
+            if let Some(whole) = self.terms(frame)? {
+                return self.decode(&whole).map(Some);
             }
         }
         Ok(None)
@@ -221,17 +235,17 @@ impl Reader {
         input.advance(count);
     }
 
-    /// The terms of a frame, or of the signal whose last fragment this frame is.
-    fn terms(&mut self, mut frame: Bytes) -> Result<Option<Bytes>, FrameError> {
+    /// The terms of a frame, or of the fragments that it completes.
+    fn terms(&mut self, mut frame: Bytes) -> Result<Option<Whole>, FrameError> {
         if !self.flags.contains(Flags::FRAGMENTS) {
             expect(&mut frame, PASS_THROUGH)?;
-            return Ok(Some(frame));
+            return Ok(Some(frame.into()));
         }
         expect(&mut frame, VERSION)?;
         match frame.try_get_u8() {
             Ok(HEADER) => {
                 expect_no_atoms(&mut frame)?;
-                Ok(Some(frame))
+                Ok(Some(frame.into()))
             }
             Ok(FIRST_FRAGMENT) => {
                 let (sequence, number) = fragment_header(&mut frame)?;
@@ -242,6 +256,7 @@ impl Reader {
                 let assembly = Assembly {
                     left: number,
                     bytes: Vec::new(),
+                    is_over: false,
                 };
                 if self.open.insert(sequence, assembly).is_some() {
                     return Err(FrameError::Order);
@@ -256,8 +271,8 @@ impl Reader {
         }
     }
 
-    /// The terms of the signal, if this fragment was its last one.
-    fn add_fragment(&mut self, sequence: u64, number: u64, bytes: &[u8]) -> Result<Option<Bytes>, FrameError> {
+    /// All the terms, if this fragment was the last one.
+    fn add_fragment(&mut self, sequence: u64, number: u64, bytes: &[u8]) -> Result<Option<Whole>, FrameError> {
         let Some(assembly) = self.open.get_mut(&sequence) else {
             return Err(FrameError::Order);
         };
@@ -265,35 +280,43 @@ impl Reader {
             return Err(FrameError::Order);
         }
         assembly.left -= 1;
-        self.open_bytes += bytes.len();
-        if assembly.bytes.len() + bytes.len() > self.limits.message_bytes_max
-            || self.open_bytes > 2 * self.limits.message_bytes_max
-        {
-            return Err(FrameError::Fragments);
+        let held = assembly.bytes.len();
+        assembly.is_over |= held + bytes.len() > self.limits.message_bytes_max
+            || self.open_bytes + bytes.len() > 2 * self.limits.message_bytes_max;
+        if assembly.is_over {
+            // The control term is in the first fragment.
+            let room = FRAGMENT_BYTES.saturating_sub(held).min(bytes.len());
+            assembly.bytes.extend_from_slice(&bytes[..room]);
+            assembly.bytes.truncate(FRAGMENT_BYTES);
+            assembly.bytes.shrink_to_fit();
+        } else {
+            assembly.bytes.extend_from_slice(bytes);
         }
-        assembly.bytes.extend_from_slice(bytes);
+        self.open_bytes = self.open_bytes - held + assembly.bytes.len();
         if assembly.left > 0 {
             return Ok(None);
         }
-        let whole = self
-            .open
-            .remove(&sequence)
-            .map(|assembly| assembly.bytes)
-            .unwrap_or_default();
-        self.open_bytes -= whole.len();
-        Ok(Some(Bytes::from(whole)))
+        Ok(self.open.remove(&sequence).map(|assembly| {
+            self.open_bytes -= assembly.bytes.len();
+            Whole {
+                terms: Bytes::from(assembly.bytes),
+                is_over: assembly.is_over,
+            }
+        }))
     }
 
-    /// Decodes one control term and at most one message. Anything behind them is an error.
-    fn decode(&mut self, terms: &Bytes) -> Result<Signal, FrameError> {
+    /// One control term, at most one message, and nothing behind.
+    fn decode(&mut self, whole: &Whole) -> Result<Received, FrameError> {
+        let terms = &whole.terms;
         let mut at = 0;
         self.skip_version(terms, &mut at)?;
         if let Some((route, len)) = self.last_send.find(&terms[at..]) {
             at += len;
             self.skip_version(terms, &mut at)?;
-            let message = etf::decode_with(terms, &mut at, &mut self.recent)?;
-            expect_end(terms, at)?;
-            return Ok(route.send(message));
+            return Ok(match message(whole, at, &mut self.recent)? {
+                Message::Taken(message) => Received::Signal(route.send(message)),
+                Message::TooMuch(caller) => Received::TooMuch(route.send(caller)),
+            });
         }
         if self.control.capacity() > CONTROL_KEPT_MAX {
             self.control = Vec::new();
@@ -304,14 +327,18 @@ impl Reader {
         let control = &terms[control_start..at];
         let message = if at < terms.len() {
             self.skip_version(terms, &mut at)?;
-            Some(etf::decode_with(terms, &mut at, &mut self.recent)?)
+            match message(whole, at, &mut self.recent)? {
+                Message::Taken(message) => Some(message),
+                Message::TooMuch(caller) => {
+                    return Ok(Received::TooMuch(Signal::decode(&self.control, Some(caller))?));
+                }
+            }
         } else {
             None
         };
-        expect_end(terms, at)?;
         let signal = Signal::decode(&self.control, message)?;
         self.last_send.keep(control, &signal);
-        Ok(signal)
+        Ok(Received::Signal(signal))
     }
 
     /// Skips the version byte before a term. With FRAGMENTS the frame has a header instead, and terms have no version
@@ -327,6 +354,29 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// The message of a signal.
+enum Message {
+    Taken(Term),
+    /// It is larger or deeper than a term may be: who called, as [`Received::TooMuch`] tells it.
+    TooMuch(Term),
+}
+
+/// The message that begins at byte `at`, and is the last of the terms.
+fn message(whole: &Whole, mut at: usize, recent: &mut Recent) -> Result<Message, FrameError> {
+    let start = at;
+    if !whole.is_over {
+        match etf::decode_with(&whole.terms, &mut at, recent) {
+            Ok(term) => {
+                expect_end(&whole.terms, at)?;
+                return Ok(Message::Taken(term));
+            }
+            Err(error) if error.is_limit() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Message::TooMuch(etf::decode_caller(&whole.terms, start, recent)))
 }
 
 const LENGTH_BYTES: usize = 4;

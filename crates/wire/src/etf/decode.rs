@@ -55,6 +55,13 @@ pub enum DecodeError {
     Elements,
 }
 
+impl DecodeError {
+    /// The bytes may well be a term, and a BEAM takes it: it is more than we take.
+    pub(crate) fn is_limit(self) -> bool {
+        matches!(self, Self::Depth | Self::Magnitude | Self::Elements)
+    }
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -108,8 +115,21 @@ pub(crate) fn decode_with(input: &Bytes, at: &mut usize, recent: &mut Recent) ->
     Ok(term)
 }
 
-/// Appends the elements of the tuple at byte `at` to `items`, for a reader that needs the elements only. Appends
-/// nothing if another term begins there.
+/// The head of a call, `{'$gen_call', From}`, if the term that begins at byte `at` is one; the empty list if not. What
+/// is asked for is not read.
+pub(crate) fn decode_caller(input: &Bytes, at: usize, recent: &mut Recent) -> Term {
+    let mut decoder = Decoder::new(input, at, recent);
+    let mut head = || {
+        let (tag, count) = (decoder.u8().ok()?, decoder.u8().ok()?);
+        let verb = decoder.term(1).ok()?;
+        let is_call = (tag, count) == (tag::SMALL_TUPLE, 3) && verb.is_atom("$gen_call");
+        is_call.then(|| decoder.term(1).ok().map(|from| Term::tuple([verb, from])))?
+    };
+    head().unwrap_or(Term::NIL)
+}
+
+/// Appends the elements of the tuple that begins at byte `at` to `items`, for a reader who wants no more of it. None
+/// are appended if another term begins there.
 pub(crate) fn decode_elements(
     input: &Bytes,
     at: &mut usize,

@@ -264,12 +264,12 @@ fn open_fragments_are_limited() {
     let full = [first(1, 9, &half), next(1, 8, &half)];
     assert_eq!(ends(&full), Ok(vec![]));
     let over = [full.to_vec(), vec![next(1, 7, &one)]].concat();
-    assert_eq!(ends(&over), Err(FrameError::Fragments));
+    assert_eq!(ends(&over), Ok(vec![]));
 
     let both = [full.to_vec(), vec![first(2, 9, &half), next(2, 8, &half)]].concat();
     assert_eq!(ends(&both), Ok(vec![]));
     let over = [both, vec![first(3, 9, &one)]].concat();
-    assert_eq!(ends(&over), Err(FrameError::Fragments));
+    assert_eq!(ends(&over), Ok(vec![]));
 
     // A complete signal does not count any more.
     let small = to_srv(Term::atom("x"));
@@ -277,6 +277,76 @@ fn open_fragments_are_limited() {
     let (a, b) = terms.split_at(20);
     let many: Vec<_> = (0..50).flat_map(|_| [first(1, 2, a), next(1, 1, b)]).collect();
     assert_eq!(ends(&many).unwrap().len(), 50);
+}
+
+#[test]
+fn of_a_signal_that_is_too_long_the_beginning_is_kept() {
+    let limits = Limits {
+        message_bytes_max: 3 * FRAGMENT_BYTES,
+        sequences_max: 3,
+    };
+    let call = Term::tuple([
+        Term::atom("$gen_call"),
+        Term::atom("from"),
+        Term::Binary(vec![7; FRAGMENT_BYTES].into()),
+    ]);
+    let mut frame = Vec::new();
+    write_frame(&mut frame, FRAGMENTING, &to_srv(call));
+    let (start, rest) = frame[4 + HEADER_BYTES..].split_at(100);
+    let mut reader = Reader::new(FRAGMENTING, limits);
+    let mut came = Vec::new();
+    for number in (1..=50).rev() {
+        let fragment = if number == 50 {
+            first(1, 50, start)
+        } else {
+            next(1, number, rest)
+        };
+        came.extend(reader.next(&mut Bytes::from(fragment)).unwrap());
+        assert!(reader.open_bytes <= limits.message_bytes_max);
+    }
+    let caller = Term::tuple([Term::atom("$gen_call"), Term::atom("from")]);
+    assert_eq!(came, [Received::TooMuch(to_srv(caller))]);
+    assert_eq!((reader.open_bytes, reader.open.len()), (0, 0));
+}
+
+/// What a BEAM takes and we do not. What is no term is refused as ever.
+#[test]
+fn a_message_that_is_too_much_is_told_from_one_that_is_malformed() {
+    let deep = |count: usize| (0..count).fold(Term::NIL, |inner, _| Term::tuple([inner]));
+    let integer = |bytes: usize| Term::integer(false, &vec![1; bytes]);
+    let list = Term::List(vec![Term::Int(1); crate::etf::ELEMENTS_MAX + 1]);
+    let from = || Term::tuple([Term::atom("pid"), Term::atom("tag")]);
+    let caller = Term::tuple([Term::atom("$gen_call"), from()]);
+    let mut kept = Term::tuple([Term::atom("wide")]);
+    if let Term::Tuple(items) = &mut kept {
+        items.extend(vec![Term::NIL; crate::etf::ELEMENTS_MAX]);
+    }
+    for much in [deep(300), integer(70 << 10), list, kept] {
+        let call = Term::tuple([Term::atom("$gen_call"), from(), much.clone()]);
+        let cast = Term::tuple([Term::atom("$gen_cast"), much.clone()]);
+        // Twice: the second time by the control term that is known.
+        let small = to_srv(Term::atom("x"));
+        let mut bytes = Vec::new();
+        for signal in [
+            to_srv(call.clone()),
+            small.clone(),
+            to_srv(call),
+            to_srv(cast),
+            small.clone(),
+        ] {
+            write_frame(&mut bytes, FRAGMENTING, &signal);
+        }
+        let too_much = |caller: &Term| Received::TooMuch(to_srv(caller.clone()));
+        let small = Received::Signal(small);
+        let expected = [
+            too_much(&caller),
+            small.clone(),
+            too_much(&caller),
+            too_much(&Term::NIL),
+            small,
+        ];
+        assert!(read_all(FRAGMENTING, &bytes).unwrap() == expected);
+    }
 }
 
 #[test]
@@ -421,6 +491,7 @@ proptest! {
                     let sequence = message.as_tuple().unwrap()[0].as_int().unwrap();
                     got[sequence as usize].push(signal);
                 }
+                Received::TooMuch(signal) => panic!("{signal:?}"),
             }
         }
         prop_assert_eq!(ticks, 3);
