@@ -57,8 +57,8 @@ pub struct Config {
     pub password: Option<Password>,
     /// Allocated bytes past which writes that grow the store are refused; 0: no limit.
     pub memory_bytes_max: u64,
-    /// Bytes that clients may make this node hold besides stored data. The front ends count them; replies of other nodes
-    /// take a part of it while they are gathered here.
+    /// Bytes that clients may make this node hold besides stored data. The front ends count them; replies of other
+    /// nodes take a part of it while they are gathered here.
     pub buffer_bytes_max: usize,
 }
 

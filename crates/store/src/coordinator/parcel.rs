@@ -341,8 +341,8 @@ pub(super) fn put_into_parcel(run: &mut Run, peer: usize, args: Args<'_>, place:
     parcel.reads_only &= read;
 }
 
-/// Puts replies into places of a run; false if they have more bytes than `room`. Then as many of them are errors as must
-/// be, and the small ones, which those of writes are, stay what they are.
+/// Puts replies into places of a run; false if they have more bytes than `room`. Then as many of them are errors as
+/// must be, and the small ones, which those of writes are, stay what they are.
 pub(super) fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, replies: &Replies, room: usize) -> bool {
     let gathered = &mut run.ask.batch.replies;
     if replies.data_len() <= room {
