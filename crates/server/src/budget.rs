@@ -10,8 +10,8 @@
 //! - A connection or request has one [`Claim`] and sets it to what it holds whenever it is about to wait. What is done
 //!   without waiting costs no claim.
 //! - A claim of up to [`SMALL_BYTES`] is always granted. One of up to [`MEDIUM_BYTES`] is granted within half of the
-//!   budget, a larger one within three eighths. So clients that hold much leave room for those that hold little, and what
-//!   is left is for replies that the store gathers, and for copies.
+//!   budget, a larger one within three eighths. So clients that hold much leave room for those that hold little. The
+//!   other half is for replies that the store gathers, and for copies.
 //! - A claim is at most [`Budget::share_max`].
 //! - Requests of more than [`LARGE_BYTES`], of which peers and replicas get copies, take turns: [`Budget::turn`].
 //! - A claim gives its bytes back when it is dropped, so the budget is at 0 once every connection is closed.
