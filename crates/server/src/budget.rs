@@ -9,9 +9,9 @@
 //!
 //! - A connection or request has one [`Claim`] and sets it to what it holds whenever it is about to wait. What is done
 //!   without waiting costs no claim.
-//! - A claim of up to [`SMALL_BYTES`] is always granted. One of up to [`MEDIUM_BYTES`] is granted within five eighths of
-//!   the budget, a larger one within three. So clients that hold much leave room for those that hold little, and what
-//!   is left is for replies that the store gathers, and for copies.
+//! - A claim of up to [`SMALL_BYTES`] is always granted. One of up to [`MEDIUM_BYTES`] is granted within half of the
+//!   budget, a larger one within three eighths. So clients that hold much leave room for those that hold little. The
+//!   other half is for replies that the store gathers, and for copies.
 //! - A claim is at most [`Budget::share_max`].
 //! - Requests of more than [`LARGE_BYTES`], of which peers and replicas get copies, take turns: [`Budget::turn`].
 //! - A claim gives its bytes back when it is dropped, so the budget is at 0 once every connection is closed.
@@ -151,7 +151,7 @@ impl Budget {
         if bytes <= SMALL_BYTES {
             usize::MAX
         } else if bytes <= MEDIUM_BYTES {
-            self.bytes_max / 8 * 5
+            self.bytes_max / 2
         } else {
             self.share_max()
         }
@@ -174,7 +174,8 @@ impl Claim {
         &self.budget
     }
 
-    /// Makes it a claim of `bytes`. False, and nothing is changed, if there is no room for that. Less is always granted.
+    /// Makes it a claim of `bytes`. False, and nothing is changed, if there is no room for that. Less is always
+    /// granted.
     pub(crate) fn set(&mut self, bytes: usize) -> bool {
         if bytes <= self.bytes {
             self.shrink(bytes);
@@ -300,8 +301,8 @@ mod tests {
         assert_eq!(granted, [true, true, false, false]);
         let mut medium: Vec<Claim> = (0..60).map(|_| budget.claim()).collect();
         let granted = medium.iter_mut().filter_map(|claim| claim.set(MIB).then_some(()));
-        assert_eq!(granted.count(), 20, "they share what is left");
-        assert_eq!(budget.used(), 40 * MIB);
+        assert_eq!(granted.count(), 12, "they share what is left");
+        assert_eq!(budget.used(), 32 * MIB);
         let mut small = budget.claim();
         assert!(small.set(SMALL_BYTES), "what is small is always granted");
         assert!(!small.set(SMALL_BYTES + 1));

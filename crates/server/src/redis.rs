@@ -6,8 +6,8 @@
 //! - One batch of a connection is under way at a time.
 //! - Whatever a connection holds while it waits is in its [`Claim`] on the node's [`Budget`].
 //! - A large request is read only once there is room for all of it. A client that waits too long for that is refused.
-//! - A client may write all of a pipeline before it reads. While replies wait for it, its requests are read ahead as far
-//!   as there is room. What comes beyond is read and dropped, so that the client gets to reading; it then finds the
+//! - A client may write all of a pipeline before it reads. While replies wait for it, its requests are read ahead as
+//!   far as there is room. What comes beyond is read and dropped, so that the client gets to reading; it then finds the
 //!   replies to all that was executed, an error, and the end of the connection.
 //! - Of a pipeline, as many requests are executed in one go as have replies of about [`GO_BYTES`], by those before; one
 //!   by one if there is no room for that.
@@ -602,7 +602,6 @@ impl Connection {
             if ask.batch.len() > go {
                 ask.batch.hold_back(go);
             }
-            let requests = ask.batch.len();
             let id = ask.session.id;
             let at_once = {
                 let mut core = self.shell.core();
@@ -625,7 +624,7 @@ impl Connection {
             if let Some(address) = guesses_from {
                 count_wrong(address, &ask.batch.replies);
             }
-            self.goes.note(requests, ask.batch.replies.data_len());
+            self.goes.note(ask.batch.len(), ask.batch.replies.data_len());
             let unsent = self.answer(&ask.batch.replies)?;
             if !unsent.is_empty() {
                 // They are encoded now, and held once.

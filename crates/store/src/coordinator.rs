@@ -783,7 +783,7 @@ impl Store {
         if all == own {
             of_run
         } else {
-            (self.config.buffer_bytes_max / 4).saturating_sub(all)
+            (self.config.buffer_bytes_max / 16 * 3).saturating_sub(all)
         }
     }
 

@@ -1,8 +1,8 @@
 //! Bodies and responses within the [`Budget`](crate::budget::Budget) of the node.
 //!
 //! - A body is read once there is room for all of it, or as it comes if its length is not known.
-//! - A response is held until its client has taken it. It leaves in pieces, so that its room is given back with its last
-//!   piece and not with its first. A client that does not take it is cut.
+//! - A response is held until its client has taken it. It leaves in pieces, so that its room is given back with the
+//!   last piece and not with the first. A client that does not take it is cut.
 
 use std::{
     pin::Pin,
