@@ -63,7 +63,7 @@ impl Store {
         self.records.take(&mut ask.tally, &mut self.counters);
         ask.session.shown.active_ms = self.monotonic_ms;
         ask.began_us = self.monotonic_us;
-        ask.slow_us = self.records.slowlog.from_us();
+        ask.slow_us = self.records.slowlog.threshold_us();
         if self.pause.is_on()
             && ask.session.piecemeal
             && !ask.batch.is_empty()
