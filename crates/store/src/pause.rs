@@ -22,6 +22,7 @@ pub(crate) struct Pause {
     /// Reads wait, too.
     all: bool,
     /// What waits. A client has one batch under way, so there are no more than clients.
+    #[allow(clippy::vec_box)] // the boxes travel on
     held: Vec<Box<Ask>>,
 }
 

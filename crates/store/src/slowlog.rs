@@ -41,7 +41,7 @@ impl Default for Slowlog {
 
 impl Slowlog {
     /// From how many microseconds on a batch is logged.
-    pub(crate) fn from_us(&self) -> u64 {
+    pub(crate) fn threshold_us(&self) -> u64 {
         u64::try_from(self.slower_than_us).unwrap_or(u64::MAX)
     }
 
