@@ -13,6 +13,7 @@
 //! - Timer tokens from [`TOKEN_MAX`] on belong to this module.
 //! - Two `sys` messages are supported: `get_state` and `terminate` (`GenServer.stop/3`). Others are answered with
 //!   `{error, {unknown_system_msg, Request}}`, as in OTP. A [`Next::WaitFor`] starts again after a `sys` message.
+//!
 //! Source: `gen_server` and `sys` in the STDLIB reference manual.
 
 use crate::{

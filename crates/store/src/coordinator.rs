@@ -57,11 +57,11 @@ const GATHER_SMALL_BYTES: usize = 64 << 10;
 impl Store {
     /// Starts a batch of a client.
     pub(crate) fn ask(&mut self, mut ask: Box<Ask>) {
-        self.records.take(&mut ask.tally, &mut self.counters);
-        ask.session.shown.active_ms = self.monotonic_ms;
-        ask.began_us = self.monotonic_us;
-        ask.slow_us = self.records.slowlog.threshold_us();
-        if self.pause.is_on()
+        self.gauges.records.take(&mut ask.tally, &mut self.gauges.counters);
+        ask.session.shown.active_ms = self.time.monotonic_ms;
+        ask.began_us = self.time.monotonic_us;
+        ask.slow_us = self.gauges.records.slowlog.threshold_us();
+        if self.front.pause.is_on()
             && ask.session.piecemeal
             && !ask.batch.is_empty()
             && self.front.pause.holds(ask.batch.request(0))

@@ -60,7 +60,7 @@ fn batches_share_the_room_for_replies_of_other_nodes_and_small_replies_pass() {
     // What two batches have together is beyond the limit: one of them waits for a node that is mute.
     let mute = keys_of(&mut net, "c", false, "a", 1).remove(0);
     net.stop("c");
-    let waits = net.begin("a", &[&three[0], &three[1], &three[2], &get(&mute)]);
+    let waits = net.begin("a", &[three[0], three[1], three[2], &get(&mute)]);
     net.run_ms(500);
     let refused = net.begin("a", &three);
     assert_eq!(net.wait("a", refused, 2_000), "!oom | !oom | !oom");
