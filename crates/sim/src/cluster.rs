@@ -606,7 +606,7 @@ impl World {
             self.thrown_away(at, before);
         }
         if standing != before {
-            self.stands(at);
+            self.stands(at, before);
         }
         for effect in effects {
             self.trace.effect(now_us, at, &effect);

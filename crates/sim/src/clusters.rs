@@ -169,9 +169,23 @@ impl Clusters {
     ///
     /// - A node that remembers a cluster belongs to no other one.
     /// - A node founds a cluster only together with all nodes that it was given to join: each of them belonged to that
-    ///   cluster. If the node remembers names without a cluster, it has looked for those nodes before.
-    pub fn stands(&mut self, machine: usize, standing: Standing, birth: &Birth, now_us: u64) -> Verdict {
+    ///   cluster. If the node remembers names without a cluster, it has looked for those nodes before. Two clusters that
+    ///   are not formed become one under one of their ids. So a node that serves one of them goes on under another id
+    ///   without founding it.
+    ///
+    /// `before`: what this life of the node reported before.
+    pub fn stands(
+        &mut self,
+        machine: usize,
+        (before, standing): (Standing, Standing),
+        birth: &Birth,
+        now_us: u64,
+    ) -> Verdict {
         let Some(id) = standing.cluster else { return Ok(()) };
+        let was_founded = before.cluster.is_some_and(|before| self.founded.contains(&before));
+        if was_founded && before.serves && !before.is_formed && standing.serves {
+            self.founded.insert(id);
+        }
         self.said.entry(machine).or_default().insert(id);
         if !standing.is_bound() {
             return Ok(());
@@ -262,13 +276,17 @@ mod tests {
     fn a_node_founds_a_cluster_with_all_nodes_that_it_was_given() {
         let mut clusters = Clusters::default();
         let founds = |clusters: &mut Clusters, machine, id, others: &[usize]| {
-            clusters.stands(machine, standing(id, true), &told(others), 0)
+            clusters.stands(machine, (Standing::default(), standing(id, true)), &told(others), 0)
         };
         assert!(
             founds(&mut clusters, 0, ONE, &[1]).is_err(),
             "node 1 has not reported the cluster"
         );
-        assert!(clusters.stands(1, standing(ONE, false), &told(&[0]), 0).is_ok());
+        assert!(
+            clusters
+                .stands(1, (Standing::default(), standing(ONE, false)), &told(&[0]), 0)
+                .is_ok()
+        );
         assert!(founds(&mut clusters, 0, ONE, &[1]).is_ok());
         assert!(
             founds(&mut clusters, 2, ONE, &[5]).is_ok(),
@@ -282,20 +300,65 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_that_is_not_formed_goes_on_under_another_id() {
+        let mut clusters = Clusters::default();
+        let unformed = |id| Standing {
+            is_formed: false,
+            ..standing(id, true)
+        };
+        let nothing = Standing::default();
+        assert!(clusters.stands(5, (nothing, unformed(ONE)), &told(&[]), 0).is_ok());
+        assert!(
+            clusters.stands(0, (nothing, unformed(ONE)), &told(&[2]), 0).is_ok(),
+            "it is founded"
+        );
+        assert!(
+            clusters.stands(1, (nothing, unformed(TWO)), &told(&[2]), 0).is_err(),
+            "it founds"
+        );
+        assert!(
+            clusters
+                .stands(0, (standing(ONE, true), unformed(TWO)), &told(&[2]), 0)
+                .is_err()
+        );
+        assert!(
+            clusters
+                .stands(0, (unformed(ONE), unformed(TWO)), &told(&[2]), 0)
+                .is_ok()
+        );
+    }
+
+    #[test]
     fn a_node_that_remembers_a_cluster_belongs_to_no_other() {
         let mut clusters = Clusters::default();
         let mut birth = Birth::default();
         birth.memory.cluster = Some(ONE);
-        assert!(clusters.stands(0, standing(TWO, true), &birth, 0).is_err());
-        assert!(clusters.stands(0, standing(ONE, true), &birth, 0).is_ok());
+        assert!(
+            clusters
+                .stands(0, (Standing::default(), standing(TWO, true)), &birth, 0)
+                .is_err()
+        );
+        assert!(
+            clusters
+                .stands(0, (Standing::default(), standing(ONE, true)), &birth, 0)
+                .is_ok()
+        );
         birth.memory.cluster = None;
         birth.memory.members.push(node::Known {
             name: Atom::new("b@h"),
             creation: 1,
             dist_port: None,
         });
-        assert!(clusters.stands(0, standing(TWO, true), &birth, SEEK_US - 1).is_err());
-        assert!(clusters.stands(0, standing(TWO, true), &birth, SEEK_US).is_ok());
+        assert!(
+            clusters
+                .stands(0, (Standing::default(), standing(TWO, true)), &birth, SEEK_US - 1)
+                .is_err()
+        );
+        assert!(
+            clusters
+                .stands(0, (Standing::default(), standing(TWO, true)), &birth, SEEK_US)
+                .is_ok()
+        );
     }
 
     #[test]

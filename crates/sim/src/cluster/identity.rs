@@ -204,8 +204,8 @@ impl World {
         }
     }
 
-    /// A node's standing has changed.
-    pub(super) fn stands(&mut self, at: usize) {
+    /// A node's standing has changed. It was `before`.
+    pub(super) fn stands(&mut self, at: usize, before: Standing) {
         self.regroups = true;
         let (now_us, standing) = (self.now_us(), self.standing(at));
         if self.plan.table == Table::First {
@@ -215,7 +215,9 @@ impl World {
         let name = &self.machines[at].name;
         let named = self.machines.iter().position(|machine| machine.name == *name);
         let named = named.unwrap_or(at);
-        let verdict = self.clusters.stands(named, standing, &self.machines[at].birth, now_us);
+        let verdict = self
+            .clusters
+            .stands(named, (before, standing), &self.machines[at].birth, now_us);
         if let Err(why) = verdict {
             let name = self.machines[at].name.clone();
             return self.fail(format!("{}: {why}", name.as_str()));
