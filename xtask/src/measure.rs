@@ -16,6 +16,8 @@ use crate::{
 const FIELDS_MAX: usize = 16;
 /// How many lines a function may have.
 const FUNCTION_LINES_MAX: usize = 70;
+/// Structs that are still too wide, with the fields that they had when this was written. They may shrink, not grow.
+const STILL_WIDE: &[(&str, usize)] = &[("Core", 38), ("Global", 23)];
 
 /// The page that has the table.
 pub(crate) const PAGE: &str = "ARCHITECTURE.md";
@@ -93,7 +95,10 @@ pub(crate) fn wide_structs(tree: &Tree) -> Vec<Fault> {
     let mut faults = Vec::new();
     for room in house().iter().filter(|room| room.is_core) {
         for one in parts::Parsed::of(tree, room.folder).structs_above(FIELDS_MAX) {
-            if !one.has_reason {
+            let is_still_wide = STILL_WIDE
+                .iter()
+                .any(|(name, fields)| one.name == *name && one.fields <= *fields);
+            if !one.has_reason && !is_still_wide {
                 let what = format!(
                     "{} has {} fields: group them, or say why not in a line that begins with `{}`",
                     one.name,

@@ -29,6 +29,7 @@ pub struct Config {
 }
 
 /// Limits of queues, buffers and tables. Each line says what happens beyond the limit.
+// Wide: a table: one line for each limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Messages that wait for local processes. A further one is dropped, with an event.

@@ -21,7 +21,7 @@ use std::{
 use crate::{bell::Bell, departure::Stage};
 
 /// A client that asks seldom enough to be silent for so long is not about to ask in the next moment either.
-pub(crate) const QUIET: Duration = Duration::from_millis(50);
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
 /// How long connections may stay open whose clients are refused. The store waits longer: all are closed by then.
 pub(crate) const OVER_AFTER: Duration = Duration::from_millis(250);
 

@@ -285,6 +285,7 @@ pub struct FormingStatus {
 }
 
 /// The cluster as one node sees it.
+// Wide: a report: one line for each figure that it has.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// The name of the node that reports.

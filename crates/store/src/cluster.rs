@@ -164,6 +164,20 @@ pub struct Change {
     pub crashed: bool,
 }
 
+/// Nodes that are known by name, members or not.
+#[derive(Debug)]
+struct Named {
+    /// The names of the nodes to join.
+    join: Vec<String>,
+    /// Names that discovery found at its last look.
+    found: Vec<String>,
+    /// Connected nodes that are BEAMs. They are not waited for.
+    guests: Arc<[Atom]>,
+    /// Members that were away at some time when every shard was served, and have not come back since. What they hold is
+    /// needed for no shard: nodes that stop serving after that begin again without them.
+    dispensable: Vec<String>,
+}
+
 /// The view of one node.
 #[derive(Debug)]
 pub struct Cluster {
@@ -173,12 +187,7 @@ pub struct Cluster {
     /// Shards of one keyspace; the placement is the same in all keyspaces.
     ring_shards: u16,
     leaving: bool,
-    /// The names of the nodes to join.
-    join: Vec<String>,
-    /// Names that discovery found at its last look.
-    found: Vec<String>,
-    /// Connected nodes that are BEAMs. They are not waited for.
-    guests: Arc<[Atom]>,
+    named: Named,
     members: Arc<[Member]>,
     peers: Vec<Option<Peer>>,
     met: u64,
@@ -204,9 +213,12 @@ impl Cluster {
                 creation: config.creation,
             }),
             fences: Fences::new(shards),
-            join: config.join.iter().filter(|other| *other != name).cloned().collect(),
-            found: Vec::new(),
-            guests: Arc::from([]),
+            named: Named {
+                join: config.join.iter().filter(|other| *other != name).cloned().collect(),
+                found: Vec::new(),
+                guests: Arc::from([]),
+                dispensable: Vec::new(),
+            },
             replicas,
             ring_shards,
             leaving: false,
@@ -364,13 +376,24 @@ impl Cluster {
         self.peers().any(|(_, peer)| peer.holdings.is_empty())
     }
 
-    /// Whether a node with a ready copy of `shard` is out of reach and not known to be dead.
+    /// Whether a node with a ready copy of `shard` is out of reach, is not known to be dead, and may have the only copy.
     pub fn misses(&self, shard: usize) -> bool {
         self.absent.iter().any(|gone| {
-            gone.holdings
-                .get(shard)
-                .is_some_and(|holding| holding.copy == Copy::Ready)
+            let holding = gone.holdings.get(shard);
+            holding.is_some_and(|holding| holding.copy == Copy::Ready) && !self.is_dispensable(&gone.name)
         })
+    }
+
+    fn is_dispensable(&self, name: &str) -> bool {
+        self.named.dispensable.iter().any(|other| other == name)
+    }
+
+    /// Notes which members are away, if every shard is served without them.
+    pub fn note_dispensable(&mut self) {
+        let is_noted = self.away().eq(self.named.dispensable.iter().map(String::as_str));
+        if !is_noted && self.routes.iter().all(|route| route.primary.is_some()) {
+            self.named.dispensable = self.away().map(String::from).collect();
+        }
     }
 
     /// Whether `shard`, which has no ready copy in reach, may be formed. `awaits`: whether some members do not agree
@@ -390,30 +413,36 @@ impl Cluster {
     }
 
     /// Whether some node is known, named or found that is not connected and has not said goodbye.
+    /// Members that were away while every shard was served do not count.
     pub fn awaits_members(&self) -> bool {
-        self.awaited().next().is_some()
+        self.awaited().any(|name| !self.is_dispensable(name))
     }
 
-    /// The names of those nodes.
+    /// The names of all nodes that are known, named or found, are not connected, and have not said goodbye.
     pub fn awaited(&self) -> impl Iterator<Item = &str> {
-        let is_guest = |name: &str| self.guests.iter().any(|guest| guest.as_str() == name);
+        let is_guest = |name: &str| self.named.guests.iter().any(|guest| guest.as_str() == name);
         let is_member = |name: &str| self.members.iter().any(|member| member.name.as_str() == name);
         let met = move |name: &&str| is_member(name) || is_guest(name);
-        let joined = self.join.iter().map(String::as_str).filter(move |name| !met(name));
-        let is_further = move |name: &&str| !met(name) && !self.join.iter().any(|other| other == name);
-        let found = self.found.iter().map(String::as_str).filter(is_further);
+        let joined = self
+            .named
+            .join
+            .iter()
+            .map(String::as_str)
+            .filter(move |name| !met(name));
+        let is_further = move |name: &&str| !met(name) && !self.named.join.iter().any(|other| other == name);
+        let found = self.named.found.iter().map(String::as_str).filter(is_further);
         self.away().chain(joined).chain(found)
     }
 
     /// Notes which connected nodes are BEAMs.
     pub fn host(&mut self, guests: Arc<[Atom]>) {
-        self.guests = guests;
+        self.named.guests = guests;
     }
 
     /// Notes the names that discovery found at its last look.
     pub fn found(&mut self, mut names: Vec<String>) {
         names.retain(|name| name != self.name());
-        self.found = names;
+        self.named.found = names;
     }
 
     /// Drops everything known about the copies of peers and of lost nodes.
@@ -511,6 +540,7 @@ impl Cluster {
             if !serving {
                 continue;
             }
+            self.named.dispensable.retain(|other| other != name);
             let leaving = member.state == MemberState::Leaving;
             if let Some(slot) = self.slot(name) {
                 if let Some(peer) = self.peer_mut(slot) {
@@ -632,25 +662,27 @@ impl Cluster {
                 primary = Some(seat);
             }
         }
-        // Fallbacks are compared by name, so that every node with the same view picks the same one.
-        let mut fallback: Option<(&str, Seat)> = None;
-        if self.copies[shard] == Copy::Ready {
-            fallback = Some((self.name(), Seat::Me));
-        }
         for (slot, peer) in self.peers() {
             if peer.copy(shard) == Copy::Ready {
                 targets.insert(slot);
-                if fallback.is_none_or(|(name, _)| peer.name.as_str() < name) {
-                    fallback = Some((&peer.name, Seat::Peer(slot)));
-                }
             }
         }
         Route {
-            primary: primary.or(fallback.map(|(_, seat)| seat)),
+            primary: primary.or_else(|| self.fallback(shard)),
             targets,
             readable: self.copies[shard] == Copy::Ready,
             settled: self.is_settled(shard),
         }
+    }
+
+    /// Who serves a shard that has no ready replica. The first name is taken, so that every node with the same view
+    /// picks the same one.
+    fn fallback(&self, shard: usize) -> Option<Seat> {
+        let me = (self.copies[shard] == Copy::Ready).then(|| (self.name(), Seat::Me));
+        let ready = self.peers().filter(|(_, peer)| peer.copy(shard) == Copy::Ready);
+        let others = ready.map(|(slot, peer)| (peer.name.as_str(), Seat::Peer(slot)));
+        let first = me.into_iter().chain(others).min_by_key(|(name, _)| *name);
+        first.map(|(_, seat)| seat)
     }
 }
 

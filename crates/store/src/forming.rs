@@ -253,6 +253,12 @@ impl Forming {
         matches!(claim, Some(Claim::Provisional(_)))
     }
 
+    /// Whether this node's data counts.
+    pub(crate) fn is_settled(&self) -> bool {
+        let claim = self.identity.as_ref().map(|identity| &identity.claim);
+        matches!(claim, Some(Claim::Settled { .. }))
+    }
+
     /// Notes that this node's data counts from now on, or is provisional. Returns true if the membership must be told.
     pub(crate) fn settles(&mut self, provisional: bool) -> bool {
         let saying = if provisional { Said::Provisional } else { Said::Settled };

@@ -484,6 +484,9 @@ impl Store {
             }
         }
         self.repair();
+        if self.links.recovering.is_empty() && self.forming.is_settled() {
+            self.cluster.note_dispensable();
+        }
         if self.keeper.announce {
             self.keeper.announce = false;
             self.cluster.announce();

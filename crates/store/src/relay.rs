@@ -189,7 +189,7 @@ impl Store {
                 &self.links.store,
                 &outbox::probe(beside > Beside::Unknown),
             );
-            if beside >= Beside::Works {
+            if self.cluster.may_end_relay(slot) {
                 let change = self.cluster.end_relay(slot, self.time.monotonic_ms);
                 self.changed(&change);
                 if self.cluster.is_switching(slot) {

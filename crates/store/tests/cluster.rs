@@ -600,6 +600,49 @@ fn a_node_that_was_stopped_does_not_answer_with_old_values() {
     }
 }
 
+#[test]
+fn nodes_that_all_stood_still_go_on_without_those_that_were_down_before() {
+    let mut net = Net::cluster(&["a", "b", "c", "d", "e"]);
+    fill(&mut net, "a", 60);
+    net.kill("d");
+    net.kill("e");
+    net.heal();
+    for name in ["a", "b", "c"] {
+        net.stop(name);
+    }
+    net.run_ms(8_000);
+    for name in ["a", "b", "c"] {
+        net.resume(name);
+    }
+    net.run_ms(5_000);
+    check_filled(&mut net, &["a", "b", "c"], 60);
+}
+
+#[test]
+fn nodes_that_stood_still_wait_for_one_that_was_up_then() {
+    let mut net = Net::cluster(&["a", "b", "c", "d", "e"]);
+    fill(&mut net, "a", 60);
+    net.kill("d");
+    net.heal();
+    for name in ["a", "b", "c"] {
+        net.stop(name);
+    }
+    // It goes on alone.
+    net.run_ms(8_000);
+    let set = net.ask("e", "SET key:7 later");
+    assert_eq!(set, "OK");
+    for name in ["a", "b", "c"] {
+        net.part(name, "e");
+        net.resume(name);
+    }
+    net.run_ms(5_000);
+    let answer = net.ask("a", "GET key:7");
+    assert!(answer.starts_with('!'), "{answer} does not know what e wrote");
+    net.mend();
+    net.heal();
+    assert_eq!(net.ask("a", "GET key:7"), "later");
+}
+
 fn keys_held(net: &mut Net, name: &str) -> u64 {
     let status = net.status(name);
     let own = status

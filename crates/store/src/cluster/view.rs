@@ -30,6 +30,9 @@ const LOST_MS: u64 = 300;
 /// How long frames of a relay may still arrive after a connection has replaced it.
 const SWITCH_MS: u64 = 500;
 
+/// How often an end of a relay that could end waits for frames of the other end, one time each tick.
+const WAITS_MAX: u8 = 10;
+
 /// How frames reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
@@ -53,6 +56,8 @@ pub struct Relay {
     pub open: bool,
     /// The state of a connection that exists beside the relay.
     pub beside: Beside,
+    /// How often this end found that it could end the relay, but for frames of the other end that are on their way.
+    pub waits: u8,
 }
 
 /// What is known about a connection beside a relay.
@@ -96,6 +101,20 @@ impl Relay {
                 (self.theirs, self.open) = (theirs, true);
                 Relayed::Taken
             }
+        }
+    }
+
+    /// Whether the relay may end, as the connection beside it works. If no frame of the other end has come by the relay,
+    /// but its frames over the connection go on with the numbers of the relay, then earlier ones are still on their way:
+    /// this end waits for them.
+    pub fn may_end(&mut self) -> bool {
+        if self.beside == Beside::Works && !self.open {
+            self.waits += 1;
+        }
+        match self.beside {
+            Beside::Unknown | Beside::Heard => false,
+            Beside::Works => self.open || self.waits > WAITS_MAX,
+            Beside::Anew => true,
         }
     }
 }
@@ -450,6 +469,7 @@ impl Cluster {
             theirs,
             open: theirs > 0,
             beside: Beside::Unknown,
+            waits: 0,
         };
         self.absent.retain(|gone| gone.name != node.name);
         let peer = self.peer_of(node, Channel::Relayed(relay));
@@ -505,6 +525,12 @@ impl Cluster {
         }
         self.place();
         change
+    }
+
+    /// Whether the relay to the peer in `slot` may end ([`Relay::may_end`]).
+    pub fn may_end_relay(&mut self, slot: usize) -> bool {
+        let peer = self.peer_mut(slot);
+        peer.is_some_and(|peer| matches!(&mut peer.channel, Channel::Relayed(relay) if relay.may_end()))
     }
 
     /// Peers whose relay ended so long ago that none of its frames can arrive any more.
@@ -602,11 +628,33 @@ mod tests {
             theirs,
             open,
             beside: Beside::Unknown,
+            waits: 0,
         }
     }
 
     fn relay(mine: u64) -> Relay {
         heard(mine, 0, false)
+    }
+
+    #[test]
+    fn an_end_waits_for_frames_that_are_on_their_way() {
+        let mut ahead = relay(1);
+        assert!(!ahead.may_end());
+        ahead.beside = Beside::Works;
+        assert!(
+            !ahead.may_end(),
+            "nothing has come by the relay, and the connection has frame 5"
+        );
+        assert_eq!(ahead.hear(7, 1), Relayed::Taken);
+        assert!(ahead.may_end());
+        // The frames were lost on their way.
+        let mut in_vain = relay(1);
+        in_vain.beside = Beside::Works;
+        assert_eq!((0..20).filter(|_| !in_vain.may_end()).count(), usize::from(WAITS_MAX));
+        // The other end has no relay.
+        let mut anew = relay(1);
+        anew.beside = Beside::Anew;
+        assert!(anew.may_end());
     }
 
     #[test]
