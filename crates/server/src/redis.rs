@@ -9,15 +9,16 @@
 //! - A client may write all of a pipeline before it reads. While replies wait for it, its requests are read ahead as
 //!   far as there is room. What comes beyond is read and dropped, so that the client gets to reading; it then finds the
 //!   replies to all that was executed, an error, and the end of the connection.
-//! - Of a pipeline, as many requests are executed in one go as have replies of about [`GO_BYTES`], by those before; one
-//!   by one if there is no room for that.
+//! - Of a pipeline, as many requests are executed in one go as have replies of about [`pipeline::GO_BYTES`], by those
+//!   before; one by one if there is no room for that.
 //! - An idle connection holds no buffer. Batches and the output buffer are shared by all.
 //! - What is read in one go is bounded, so no connection holds up the others.
 //! - When the node ends, each connection is closed between two requests, and no reply is lost with it: see
 //!   [`clients`](crate::clients).
 
+mod pipeline;
+
 use std::{
-    collections::VecDeque,
     fmt,
     future::{Future, poll_fn},
     io, mem,
@@ -42,6 +43,7 @@ use wire::{
     resp::{self, Limits, Parser},
 };
 
+use self::pipeline::{Ahead, Goes, READ_BYTES_MAX};
 use crate::{
     budget::{Budget, COPIES, Claim, LARGE_BYTES, NO_ROOM, SMALL_BYTES, STILL_TIME_MAX, UNREAD_TIME_MAX},
     clients::{Client, Clients, OVER_AFTER, QUIET, Then},
@@ -52,16 +54,8 @@ use crate::{
     mailbox::Mailbox,
 };
 
-/// Bytes read in one go.
-const READ_BYTES_MAX: usize = 32 << 10;
 /// Bytes read in one go of a request that is known to be large.
 const LARGE_READ_BYTES_MAX: usize = 256 << 10;
-/// Bytes of replies that the requests executed in one go are to have.
-const GO_BYTES: usize = 4 << 20;
-/// Requests in one go as long as nothing is known of their replies.
-const GO_FIRST: usize = 64;
-/// The fewest, if there is room.
-const GO_MIN: usize = 16;
 /// A connection that is closed because of what its client sent is read for so long, so that the reason reaches a client
 /// that is still writing.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -238,76 +232,6 @@ enum Read {
     End,
     /// The client stands still in the middle of a large request, and others wait for room.
     Still,
-}
-
-/// What was read while replies waited for the client.
-#[derive(Default)]
-struct Ahead {
-    /// Each of [`READ_BYTES_MAX`] at most, so that what was executed is freed.
-    pieces: VecDeque<Vec<u8>>,
-    bytes: usize,
-    /// The client has ended its side.
-    ended: bool,
-    /// There was no room for all of it. What came since is dropped.
-    overflowed: bool,
-}
-
-impl Ahead {
-    /// Where to read to.
-    fn piece(&mut self) -> &mut Vec<u8> {
-        if self.pieces.back().is_none_or(|piece| piece.len() == piece.capacity()) {
-            self.pieces.push_back(Vec::with_capacity(READ_BYTES_MAX));
-        }
-        self.pieces.back_mut().expect("there is one now")
-    }
-
-    /// Takes the oldest bytes.
-    fn take(&mut self) -> Option<Vec<u8>> {
-        if self.bytes == 0 {
-            // A piece that nothing was read into.
-            self.pieces.clear();
-        }
-        let piece = self.pieces.pop_front()?;
-        self.bytes -= piece.len();
-        Some(piece)
-    }
-
-    /// Drops all of it, and what comes from now on.
-    fn overflow(&mut self) {
-        *self = Self {
-            ended: self.ended,
-            overflowed: true,
-            ..Self::default()
-        };
-    }
-}
-
-/// How large the replies of a client are, as far as is known.
-#[derive(Default)]
-struct Goes {
-    /// Bytes of a reply in the last go; `None` before the first.
-    usual: Option<usize>,
-}
-
-impl Goes {
-    /// So many requests had replies of so many bytes.
-    #[inline]
-    fn note(&mut self, requests: usize, reply_bytes: usize) {
-        self.usual = Some(reply_bytes / requests.max(1));
-    }
-
-    /// How many of so many requests are executed in one go, and what their replies will take.
-    #[inline]
-    fn next(&self, requests: usize) -> (usize, usize) {
-        match self.usual {
-            Some(usual) => {
-                let go = requests.min((GO_BYTES / usual.max(1)).max(GO_MIN));
-                (go, go * usual)
-            }
-            None if requests <= GO_MIN => (requests, 0),
-            None => (requests.min(GO_FIRST), 2 * GO_BYTES),
-        }
-    }
 }
 
 /// What a slow client came to.

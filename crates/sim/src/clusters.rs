@@ -169,9 +169,9 @@ impl Clusters {
     ///
     /// - A node that remembers a cluster belongs to no other one.
     /// - A node founds a cluster only together with all nodes that it was given to join: each of them belonged to that
-    ///   cluster. If the node remembers names without a cluster, it has looked for those nodes before. Two clusters that
-    ///   are not formed become one under one of their ids. So a node that serves one of them goes on under another id
-    ///   without founding it.
+    ///   cluster. If the node remembers names without a cluster, it has looked for those nodes before. Two clusters
+    ///   that are not formed become one under one of their ids. So a node that serves one of them goes on under another
+    ///   id without founding it.
     ///
     /// `before`: what this life of the node reported before.
     pub fn stands(

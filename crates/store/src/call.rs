@@ -61,7 +61,8 @@ impl<'a> Call<'a> {
         self.args.get(index).unwrap_or_default()
     }
 
-    /// A time on the client's wall clock, in cluster time. The first and the last moments of 64 bits stay what they are.
+    /// A time on the client's wall clock, in cluster time. The first and the last moments of 64 bits stay what they
+    /// are.
     pub fn cluster_ms(&self, wall_ms: i64) -> i64 {
         wall_ms.saturating_sub(self.wall_ahead_ms)
     }

@@ -376,7 +376,8 @@ impl Cluster {
         self.peers().any(|(_, peer)| peer.holdings.is_empty())
     }
 
-    /// Whether a node with a ready copy of `shard` is out of reach, is not known to be dead, and may have the only copy.
+    /// Whether a node with a ready copy of `shard` is out of reach, is not known to be dead, and may have the only
+    /// copy.
     pub fn misses(&self, shard: usize) -> bool {
         self.absent.iter().any(|gone| {
             let holding = gone.holdings.get(shard);

@@ -25,6 +25,7 @@ pub struct Keyspace {
 }
 
 /// Settings of one node's store.
+// Wide: a table, one line for each setting.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Full node name.
@@ -59,8 +60,8 @@ pub struct Config {
     pub memory_bytes_max: u64,
     /// What `INFO` shows of the process and its machine.
     pub host: Host,
-    /// Bytes that clients may make this node hold besides stored data. The front ends count them. Replies of other nodes
-    /// take a part of it while they are gathered here.
+    /// Bytes that clients may make this node hold besides stored data. The front ends count them. Replies of other
+    /// nodes take a part of it while they are gathered here.
     pub buffer_bytes_max: usize,
     /// A message to another node that carries more bytes travels in slices of so many.
     pub slice_bytes: usize,

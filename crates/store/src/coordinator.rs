@@ -14,6 +14,8 @@
 
 mod notes;
 mod parcel;
+mod place;
+mod room;
 
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
@@ -37,7 +39,6 @@ use crate::{
     quorum::Verdict,
     run::{Origin, Run, RunId},
     slices::{extra_ms, large_bytes_max},
-    slot,
     store::Store,
     visit::Visit,
     warm::GROUP,
@@ -51,8 +52,6 @@ pub(crate) const HOPS_MAX: u8 = 3;
 const SPARES_MAX: usize = 64;
 /// Capacity for deltas that is kept: one large value does not pin its size.
 const DELTA_KEPT_BYTES_MAX: usize = 1 << 20;
-/// Replies of a peer of more bytes than these are gathered only if there is room for them among those of all runs.
-const GATHER_SMALL_BYTES: usize = 64 << 10;
 
 impl Store {
     /// Starts a batch of a client.
@@ -307,79 +306,6 @@ impl Store {
         }
     }
 
-    /// The shard that all keys of a request belong to.
-    fn locate(&self, keys: Keys, args: Args<'_>, keyspace: u16) -> Result<usize, Misplaced> {
-        let base = usize::from(keyspace) * usize::from(self.config.shards);
-        if keys == Keys::Shard {
-            let number = core::str::from_utf8(&args[1])
-                .ok()
-                .and_then(|text| text.parse::<usize>().ok());
-            return number
-                .filter(|&number| number < usize::from(self.config.shards))
-                .map(|number| base + number)
-                .ok_or(Misplaced::NoShard);
-        }
-        if keys == Keys::Slot {
-            // A number that is not a slot is refused by the command itself, on any shard.
-            let slot = core::str::from_utf8(&args[2])
-                .ok()
-                .and_then(|text| text.parse::<u16>().ok());
-            let slot = slot.filter(|&slot| slot < slot::SLOTS).unwrap_or(0);
-            return Ok(base + self.shard_of(slot));
-        }
-        if keys == Keys::First {
-            return Ok(base + self.shard_of(self.slot_of(args.get(1).unwrap_or_default())?));
-        }
-        let mut found = None;
-        for key in keys.of(args) {
-            let slot = self.slot_of(key)?;
-            if found.is_some_and(|other| other != slot) {
-                return Err(Misplaced::CrossSlot);
-            }
-            found = Some(slot);
-        }
-        Ok(base + self.shard_of(found.ok_or(Misplaced::NoShard)?))
-    }
-
-    fn slot_of(&self, key: &[u8]) -> Result<u16, Misplaced> {
-        if key.len() > self.config.key_bytes_max {
-            return Err(Misplaced::KeyTooLong);
-        }
-        Ok(slot::slot(key))
-    }
-
-    /// The shard of a slot, within its keyspace.
-    fn shard_of(&self, slot: u16) -> usize {
-        usize::from(slot::shard(slot, self.config.shards))
-    }
-
-    /// Which node executes a request on `shard` now.
-    fn place_of(&self, run: &Run, shard: usize, access: Access) -> Option<Seat> {
-        let route = self.cluster.route(shard);
-        if let (Access::Read, Some(Seat::Peer(primary))) = (access, route.primary)
-            && route.settled
-            && self.links.has_lease(primary, self.time.monotonic_ms)
-            && !self.awaits_delta(shard)
-            && !run.written_elsewhere.contains(shard)
-            // A forwarded read must stay at the primary: the peer may have sent it behind a write.
-            && run.asker.is_none()
-        {
-            return Some(Seat::Me);
-        }
-        route.primary
-    }
-
-    /// Whether a request of `run` on `shard` may be executed here now: the shard is settled, the node that forwarded
-    /// the request has the same view, and no earlier request of the run on this shard waits.
-    fn may_decide(&self, run: &Run, shard: usize) -> bool {
-        let agrees = |(slot, life): (usize, u64)| {
-            self.cluster.peer(slot).is_some_and(|peer| peer.life == life) && self.cluster.agrees(slot)
-        };
-        self.cluster.route(shard).settled
-            && run.parked.iter().all(|(other, _)| *other != shard)
-            && run.asker.is_none_or(agrees)
-    }
-
     fn run_here(
         &mut self,
         run: &mut Run,
@@ -562,17 +488,6 @@ impl Store {
     /// The peers that a write on `shard`, whose primary is this node, is sent to.
     fn targets(&self, shard: usize) -> PeerSet {
         self.cluster.route(shard).targets.union(self.replicas[shard].followers)
-    }
-
-    fn misplaced(&self, why: Misplaced, replies: &mut Replies) {
-        match why {
-            Misplaced::CrossSlot => replies.cross_slot(),
-            Misplaced::NoShard => replies.syntax(),
-            Misplaced::KeyTooLong => replies.error(
-                ErrorKind::Err,
-                format_args!("key is longer than {} bytes", self.config.key_bytes_max),
-            ),
-        }
     }
 
     /// Runs the parts of one request as a batch of its own, and makes one reply from their replies.
@@ -760,56 +675,6 @@ impl Store {
             format_args!("no live replica of shard {ring_shard}; `salp cluster` shows who is missing"),
         );
     }
-
-    /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather. A
-    /// value of any size fits, and its client's share has room for that.
-    pub(crate) fn gather_bytes_max(&self) -> usize {
-        self.config.buffer_bytes_max / 16 * 5
-    }
-
-    /// Bytes of replies that run `id` may gather now, which `replies` are for.
-    pub(crate) fn gather_room(&mut self, id: RunId, replies: &Replies) -> usize {
-        let bytes_max = self.gather_bytes_max();
-        let own = self
-            .front
-            .runs
-            .get(id)
-            .map_or(0, |run| run.ask.batch.replies.data_len());
-        let of_run = bytes_max.saturating_sub(own);
-        if replies.data_len() <= GATHER_SMALL_BYTES {
-            return of_run;
-        }
-        let all: usize = self.front.runs.iter().map(|run| run.ask.batch.replies.data_len()).sum();
-        if all == own {
-            of_run
-        } else {
-            (self.config.buffer_bytes_max / 16 * 3).saturating_sub(all)
-        }
-    }
-
-    /// Memory is measured once a second. Until the next measurement, all bytes that clients send count as stored.
-    fn memory_is_short(&mut self, args: Args<'_>) -> bool {
-        if self.config.memory_bytes_max == 0 {
-            return false;
-        }
-        let bytes = args.iter().map(|arg| arg.len() as u64).sum();
-        let is_short = self.memory_would_be_short(bytes);
-        if !is_short {
-            self.gauges.grown_bytes += bytes;
-        }
-        is_short
-    }
-
-    /// Whether storing `bytes` more would exceed the limit.
-    pub(crate) fn memory_would_be_short(&self, bytes: u64) -> bool {
-        let bytes_max = self.config.memory_bytes_max;
-        let kept = self
-            .gauges
-            .measured
-            .memory_bytes
-            .saturating_add(self.gauges.grown_bytes);
-        bytes_max > 0 && kept.saturating_add(bytes) > bytes_max
-    }
 }
 
 /// The row that executes a request of `run`; `None` if it is refused, and the error is written.
@@ -842,14 +707,6 @@ fn resolve(run: &Run, args: Args<'_>, replies: &mut Replies) -> Option<&'static 
         return None;
     }
     Some(row)
-}
-
-/// Why the shard of a request cannot be determined.
-#[derive(Clone, Copy)]
-enum Misplaced {
-    CrossSlot,
-    KeyTooLong,
-    NoShard,
 }
 
 fn push_part(batch: &mut Batch, part: &str, number: usize, rest: Args<'_>) {

@@ -104,9 +104,9 @@ impl Relay {
         }
     }
 
-    /// Whether the relay may end, as the connection beside it works. If no frame of the other end has come by the relay,
-    /// but its frames over the connection go on with the numbers of the relay, then earlier ones are still on their way:
-    /// this end waits for them.
+    /// Whether the relay may end, as the connection beside it works. If no frame of the other end has come by the
+    /// relay, but its frames over the connection go on with the numbers of the relay, then earlier ones are still on
+    /// their way: this end waits for them.
     pub fn may_end(&mut self) -> bool {
         if self.beside == Beside::Works && !self.open {
             self.waits += 1;
@@ -529,8 +529,10 @@ impl Cluster {
 
     /// Whether the relay to the peer in `slot` may end ([`Relay::may_end`]).
     pub fn may_end_relay(&mut self, slot: usize) -> bool {
-        let peer = self.peer_mut(slot);
-        peer.is_some_and(|peer| matches!(&mut peer.channel, Channel::Relayed(relay) if relay.may_end()))
+        match self.peer_mut(slot).map(|peer| &mut peer.channel) {
+            Some(Channel::Relayed(relay)) => relay.may_end(),
+            _ => false,
+        }
     }
 
     /// Peers whose relay ended so long ago that none of its frames can arrive any more.
