@@ -647,7 +647,6 @@ REDIS: tuple[Case, ...] = (
         "client-kill",
         "CLIENT KILL ID closes that connection: 1",
         _client_kill,
-        Open("connections cannot be closed by others yet", "ERR unknown subcommand 'KILL'"),
     ),
     Case(
         "eviction",

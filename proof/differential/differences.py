@@ -60,6 +60,13 @@ def _is_text(reply: bytes) -> bool:
     return reply[:1] == b"$" and reply[:2] != b"$-"
 
 
+def _is_slow_log(reply: bytes) -> bool:
+    """Which requests were slow is different at each server. An entry has an id, a time, a duration, the request, the
+    client's address and its name."""
+    entries = items(reply)
+    return entries is not None and all(len(items(entry) or ()) == 6 for entry in entries)
+
+
 def _same_members(ours: bytes, theirs: bytes) -> bool:
     mine, its = items(ours), items(theirs)
     return mine is not None and its is not None and sorted(mine) == sorted(its)
@@ -92,6 +99,8 @@ FREE: dict[bytes, Callable[[bytes, bytes], bool]] = {
     b"COMMAND COUNT": _both(lambda reply: _is_count(reply) and int(reply[1:]) > 50),
     b"INFO": _both(lambda reply: reply[:1] in (b"$", b"=")),
     b"LASTSAVE": _both(lambda reply: _is_count(reply) and 0 <= time.time() - int(reply[1:]) < 86_400),
+    b"SLOWLOG GET": _both(_is_slow_log),
+    b"SLOWLOG LEN": _both(_is_count),
     b"MEMORY USAGE": _both(lambda reply: _is_count(reply) and int(reply[1:]) > 0),
     b"OBJECT IDLETIME": _both(_is_count),
     b"ROLE": _both(lambda reply: reply.startswith(b"*3\r\n$6\r\nmaster\r\n")),
