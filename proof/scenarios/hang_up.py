@@ -66,6 +66,8 @@ def _on_terminal(cluster: Cluster, node: Node, before: Sequence[str] = ()) -> in
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
+        # A proof that runs under nohup would hand down that the signal is ignored.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
     _start(
