@@ -403,8 +403,8 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// A signal whose message is larger or deeper than a term may be. Whoever waits for an answer gets an error; a
-    /// message that nobody waits for is dropped, with an event; an exit reason is replaced.
+    /// Handles a signal whose message is larger or deeper than a term may be. A caller that waits for an answer gets an
+    /// error. An exit reason is replaced. Any other message is dropped, with an event.
     fn too_much_arrived(&mut self, id: ConnectionId, mut signal: Signal) -> Result<(), Breach> {
         match &signal {
             Signal::Send { from, message, .. } => {

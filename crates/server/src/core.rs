@@ -21,7 +21,6 @@ use std::{
     cell::{RefCell, RefMut},
     collections::{HashMap, VecDeque},
     mem,
-    path::PathBuf,
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -36,7 +35,7 @@ use store::{
     tally::Tally,
 };
 use tokio::{
-    sync::{Notify, broadcast, mpsc, oneshot, watch},
+    sync::{Notify, broadcast, mpsc, oneshot},
     time::{Instant, interval, sleep_until, timeout},
 };
 use wire::request::Batch;
@@ -55,6 +54,7 @@ use crate::{
     mailbox::Mailbox,
     measure::Meter,
     misfit, process,
+    state::StateFile,
 };
 
 /// Empty batches kept for the next ones; further ones are freed.
@@ -134,9 +134,7 @@ pub(crate) struct Core {
     pub(crate) connections: Connections,
     router: Rc<Router>,
     events: broadcast::Sender<Event>,
-    /// What is to be written to the state file.
-    remember: watch::Sender<Memory>,
-    state_file: Option<PathBuf>,
+    state: StateFile,
     departure: Departure,
     name: Atom,
     flush: Rc<Bell>,
@@ -174,8 +172,7 @@ pub(crate) struct Parts {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) tasks: Tasks,
     pub(crate) meter: Meter,
-    pub(crate) remember: watch::Sender<Memory>,
-    pub(crate) state_file: Option<PathBuf>,
+    pub(crate) state: StateFile,
     pub(crate) departure: Departure,
     pub(crate) budget: Arc<Budget>,
 }
@@ -227,8 +224,7 @@ impl Core {
                 connections: Connections::default(),
                 router,
                 events: parts.events.clone(),
-                remember: parts.remember.clone(),
-                state_file: parts.state_file.clone(),
+                state: parts.state.clone(),
                 departure: parts.departure.clone(),
                 name: parts.node.name.clone(),
                 flush: Rc::default(),
@@ -311,7 +307,7 @@ impl Core {
                 Effect::Dial { connection, node, port } => self.dial(connection, node, port),
                 Effect::Close { connection } => self.close(connection),
                 // Without a state file nobody listens.
-                Effect::Remember(memory) => drop(self.remember.send_replace(memory)),
+                Effect::Remember(memory) => drop(self.state.remember.send_replace(memory)),
                 Effect::Event(event) => self.event(event),
             }
         }
@@ -432,7 +428,7 @@ impl Core {
         {
             self.end.ring();
         }
-        if let Some(fault) = misfit::fatal(&event, &self.name, self.state_file.as_deref()) {
+        if let Some(fault) = misfit::fatal(&event, &self.name, self.state.path.as_deref()) {
             self.departure.fail(fault);
             self.end.ring();
         }
@@ -676,12 +672,12 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
         wishes,
         stop,
         meter,
-        remember,
+        state,
         departure,
         ..
     } = parts;
     // The core has the only sender: the state file is done when it ends.
-    drop(remember);
+    drop(state);
     shell.core().input(Input::Start);
     tokio::task::spawn_local(flush(shell.clone()));
     tokio::task::spawn_local(alarm(shell.clone()));

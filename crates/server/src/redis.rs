@@ -328,7 +328,7 @@ impl Connection {
 
     // Room
 
-    /// What it will hold with replies of so many bytes. More than a share is expected of nobody.
+    /// The bytes that the connection will hold with replies of this size: one share at most.
     fn expected(&self, under_way: usize, reply_bytes: usize) -> usize {
         (under_way + self.held() + reply_bytes)
             .min(self.claim.budget().share_max())
@@ -421,7 +421,7 @@ impl Connection {
         }
     }
 
-    /// Reads on in a large request. A client that stands still does so for as long as nobody needs its room.
+    /// Reads the rest of a large request. A client that sends nothing is closed only if others need its room.
     async fn read_large(&mut self) -> io::Result<Read> {
         loop {
             let read = poll_fn(|cx| self.poll_read(cx, false));

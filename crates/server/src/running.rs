@@ -277,8 +277,10 @@ impl Node {
             events,
             tasks,
             meter,
-            remember,
-            state_file: state.as_ref().map(|state| state.path().to_owned()),
+            state: state::StateFile {
+                remember,
+                path: state.as_ref().map(|state| state.path().to_owned()),
+            },
             departure: Departure::default(),
             budget: budget.clone(),
         };

@@ -249,6 +249,15 @@ fn text(name: &Atom, memory: &Memory) -> String {
     text
 }
 
+/// Where a node keeps what it is to remember.
+#[derive(Clone)]
+pub(crate) struct StateFile {
+    /// Takes what is to be written.
+    pub(crate) remember: watch::Sender<Memory>,
+    /// None if the node has no state file.
+    pub(crate) path: Option<PathBuf>,
+}
+
 /// Writes what a node is to remember, until it has ended.
 #[derive(Debug)]
 pub(crate) struct Keeper {

@@ -13,7 +13,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 use bytes::Bytes;
 
-use crate::{clock::Clock, links::Link, message::Message, outcome::PIECE_BYTES, store::Store};
+use crate::{clock::Clock, message::Message, outcome::PIECE_BYTES, store::Store, traffic::Traffic};
 
 /// Bytes of replies that wait for one peer from which on what it forwards is refused as busy.
 const REPLIES_BYTES_MAX: usize = 128 << 20;
@@ -130,10 +130,10 @@ impl Backlog {
 impl Store {
     /// Moves waiting data into the peer's outbox until the outbox is full. Returns false if nothing more waits.
     pub(crate) fn bring(&mut self, slot: usize) -> bool {
-        while !self.links[slot].outbox.is_full() {
+        while !self.peers[slot].outbox.is_full() {
             let sliced = self.bring_slice(slot);
             // What waits behind large messages is in the outbox already: it is not filled up with more of that.
-            let is_free = self.links[slot].outbox.departures().is_empty();
+            let is_free = self.peers[slot].outbox.departures().is_empty();
             let replied = self.bring_replies(slot, is_free);
             let given = is_free && self.bring_chunk(slot);
             if !sliced && !replied && !given {
@@ -144,7 +144,7 @@ impl Store {
     }
 
     fn bring_slice(&mut self, slot: usize) -> bool {
-        let outbox = &mut self.links[slot].outbox;
+        let outbox = &mut self.peers[slot].outbox;
         if !outbox.bring() {
             return false;
         }
@@ -155,7 +155,7 @@ impl Store {
 
     /// `all`: large replies too, and those in pieces.
     fn bring_replies(&mut self, slot: usize, all: bool) -> bool {
-        let Link { outbox, backlog, .. } = &mut self.links[slot];
+        let Traffic { outbox, backlog, .. } = &mut self.peers[slot];
         let Some(piece) = backlog.take_piece(all, |bytes| outbox.is_large(bytes)) else {
             return false;
         };
@@ -178,9 +178,9 @@ impl Store {
     }
 
     fn bring_chunk(&mut self, slot: usize) -> bool {
-        if let Some(stream) = self.links[slot].backlog.chunks.pop_front() {
+        if let Some(stream) = self.peers[slot].backlog.chunks.pop_front() {
             self.send_chunk(stream);
-        } else if let Some(pull) = self.links[slot].backlog.pulls.pop_front() {
+        } else if let Some(pull) = self.peers[slot].backlog.pulls.pop_front() {
             self.give(slot, &pull);
         } else {
             return false;

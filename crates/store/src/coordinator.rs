@@ -93,7 +93,7 @@ impl Store {
     pub(crate) fn admit(&mut self, run: Run) {
         if !self.takes(&run) {
             self.turn_down(run);
-        } else if self.links.recovering.is_empty() {
+        } else if self.peers.recovering.is_empty() {
             self.start(run);
         } else {
             self.front.held.push(run);
@@ -155,7 +155,7 @@ impl Store {
         let extra_ms = run.large.extra_ms;
         let relax_ms = self.time.monotonic_ms + self.relax_after_ms() + extra_ms;
         for peer in run.awaited.iter() {
-            let (outbox, awaited) = (&self.links[peer].outbox, &mut self.front.awaited[peer]);
+            let (outbox, awaited) = (&self.peers[peer].outbox, &mut self.front.awaited[peer]);
             // Those that it has are used up by the time a write is acknowledged without the peer.
             let lags_ms = relax_ms - LEASE_MS;
             let (queued, complete) = outbox.departures().counts();
@@ -178,7 +178,7 @@ impl Store {
         let (is_last, is_piecemeal) = (run.is_last, run.is_piecemeal());
         let is_client = matches!(run.origin, Origin::Client);
         let piece_bytes = match run.origin {
-            Origin::Peer { slot, .. } => self.links[slot].backlog.piece_bytes(),
+            Origin::Peer { slot, .. } => self.peers[slot].backlog.piece_bytes(),
             _ => PIECE_BYTES,
         };
         for index in 0..requests.len() {
@@ -216,7 +216,7 @@ impl Store {
         run.ask.batch = requests;
     }
 
-    /// Executes no request from the one at `index` on: whoever asked gives them again.
+    /// Executes no request from the one at `index` on: its sender repeats them.
     fn hold_back(&mut self, is_client: bool, requests: &mut Batch, index: usize) {
         if is_client {
             // They are counted when they come again. One that is executed already may have reset the counters.
@@ -324,7 +324,7 @@ impl Store {
                 return replies.no_replicas();
             }
             if access == Access::Grow
-                && (!targets.intersection(self.links.full).is_empty() || self.memory_is_short(args))
+                && (!targets.intersection(self.peers.full).is_empty() || self.memory_is_short(args))
             {
                 return replies.out_of_memory();
             }
@@ -348,7 +348,7 @@ impl Store {
             run.large.wrote |= self.send_delta(shard, targets);
             self.delta.clear();
             self.delta.shrink_to(DELTA_KEPT_BYTES_MAX);
-            run.wrote(mark, level, targets, self.links.silent);
+            run.wrote(mark, level, targets, self.peers.silent);
         }
     }
 
@@ -359,14 +359,14 @@ impl Store {
         if is_large {
             let delta = Bytes::from(mem::take(&mut self.delta));
             for peer in targets.iter() {
-                self.links[peer]
+                self.peers[peer]
                     .outbox
                     .push_large(&Message::Delta { shard, delta: &delta }, delta.clone());
             }
         } else {
             let delta = &self.delta;
             for peer in targets.iter() {
-                self.links[peer].outbox.push(&Message::Delta { shard, delta });
+                self.peers[peer].outbox.push(&Message::Delta { shard, delta });
             }
         }
         is_large
@@ -482,7 +482,7 @@ impl Store {
     /// Whether a write on `shard`, whose primary is this node, would reach as many copies as its keyspace demands.
     fn has_enough_copies(&self, run: &Run, shard: usize) -> bool {
         let min_acks = self.config.keyspaces[usize::from(run.ask.session.keyspace)].min_acks;
-        min_acks <= 1 || self.targets(shard).without(self.links.silent).len() + 1 >= min_acks
+        min_acks <= 1 || self.targets(shard).without(self.peers.silent).len() + 1 >= min_acks
     }
 
     /// The peers that a write on `shard`, whose primary is this node, is sent to.
@@ -581,7 +581,7 @@ impl Store {
             Origin::Peer { slot, life, token } => {
                 if self.cluster.peer(slot).is_some_and(|peer| peer.life == life) {
                     outcome::pieces(&run.ask.batch.replies, |replies, follows| {
-                        self.links[slot].backlog.reply(token, follows, replies, run.deadline_ms);
+                        self.peers[slot].backlog.reply(token, follows, replies, run.deadline_ms);
                     });
                 }
                 if self.front.spares.len() < SPARES_MAX {
@@ -636,7 +636,7 @@ impl Store {
         if !silent.is_empty() {
             self.gauges.counters.writes_relaxed +=
                 run.writes.iter().map(|writes| writes.marks.len() as u64).sum::<u64>();
-            self.links.silent = self.links.silent.union(silent);
+            self.peers.silent = self.peers.silent.union(silent);
         }
         self.settle(id);
     }

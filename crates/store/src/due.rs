@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_patient_holds_nobody_up() {
+    fn a_run_with_more_time_delays_no_other() {
         let [small, patient, _] = ids(&mut Runs::default());
         let mut awaited = Awaited::default();
         awaited.push(1, patient, 7_000, 6_400);

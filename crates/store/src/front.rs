@@ -32,8 +32,9 @@ pub(crate) struct Front {
     pub parked: Parked,
     /// Requests of Redis clients that are paused.
     pub pause: Pause,
-    /// Runs that wait while peers are [`recovering`](crate::links::Links::recovering), until their deadline at most. A
-    /// client has one batch under way at a time, and BEAM processes have `beam::RUNS_MAX` together, so this is bounded.
+    /// Runs that wait while peers are [`recovering`](crate::traffic::Peers::recovering), until their deadline at most.
+    /// A client has one batch under way at a time, and BEAM processes have `beam::RUNS_MAX` together, so this is
+    /// bounded.
     pub held: Vec<Run>,
     /// When a run's writes are content with a majority, in monotonic milliseconds.
     pub relax_at: Due,

@@ -58,7 +58,7 @@ impl Store {
     /// Whether writes do not wait for the peer in `slot`: it was silent for the write timeout, and has not answered
     /// since.
     pub fn is_silent(&self, slot: usize) -> bool {
-        self.links.silent.contains(slot)
+        self.peers.silent.contains(slot)
     }
 
     /// The work under way.

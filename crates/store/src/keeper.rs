@@ -221,7 +221,7 @@ impl Store {
             Message::Holdings { epoch, resp, holdings } => self.told(slot, epoch, resp, holdings),
             Message::Digest(digest) => {
                 if digest != self.shared_digest(slot) {
-                    self.links[slot].outbox.push(&Message::Compare);
+                    self.peers[slot].outbox.push(&Message::Compare);
                 } else if self.keeper.compared.contains(slot) {
                     self.keeper.heard.insert(slot);
                 }
@@ -324,13 +324,13 @@ impl Store {
                 &bytes
             };
             if !clock.is_empty() {
-                self.links[slot].outbox.push(&Message::Clock {
+                self.peers[slot].outbox.push(&Message::Clock {
                     shard: shard as u32,
                     clock,
                 });
             }
         }
-        self.links[slot].outbox.push(&Message::ClocksEnd);
+        self.peers[slot].outbox.push(&Message::ClocksEnd);
     }
 
     fn clock_of(&mut self, slot: usize, shard: usize, clock: &[u8]) -> bool {
@@ -381,7 +381,7 @@ impl Store {
     fn round(&mut self) {
         for slot in self.cluster.connected().iter() {
             let digest = self.shared_digest(slot);
-            self.links[slot].outbox.push(&Message::Digest(digest));
+            self.peers[slot].outbox.push(&Message::Digest(digest));
         }
         for (shard, aged) in self.keeper.aged.iter_mut().enumerate() {
             aged.clear();
@@ -436,10 +436,10 @@ impl Store {
             sources.remove(slot);
             !sources.is_empty()
         });
-        self.links[slot].backlog = Backlog::default();
-        self.links[slot].arrivals = Arrivals::default();
+        self.peers[slot].backlog = Backlog::default();
+        self.peers[slot].arrivals = Arrivals::default();
         // What waits there is not kept until the slot is taken again.
-        self.links[slot].outbox = Outbox::new(self.config.slice_bytes);
+        self.peers[slot].outbox = Outbox::new(self.config.slice_bytes);
         self.close_streams(|to, _| to == slot);
         for shard in 0..self.replicas.len() {
             let replica = &mut self.replicas[shard];
@@ -484,7 +484,7 @@ impl Store {
             }
         }
         self.repair();
-        if self.links.recovering.is_empty() && self.forming.is_settled() {
+        if self.peers.recovering.is_empty() && self.forming.is_settled() {
             self.cluster.note_dispensable();
         }
         if self.keeper.announce {
@@ -504,7 +504,7 @@ impl Store {
         message::put_holdings(&mut holdings, self.cluster.holdings());
         let resp = self.config.resp.as_ref().map(|(host, port)| (host.as_str(), *port));
         for slot in peers.iter() {
-            self.links[slot].outbox.push(&Message::Holdings {
+            self.peers[slot].outbox.push(&Message::Holdings {
                 epoch: self.cluster.announced(),
                 resp,
                 holdings: &holdings,

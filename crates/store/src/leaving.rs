@@ -270,7 +270,7 @@ impl Store {
             + self.front.parked.len()
             + self.front.answers.len()
             + self.beam.answers.len();
-        let is_sent = |slot: usize| self.links[slot].backlog.has_no_replies() && self.links[slot].outbox.is_empty();
+        let is_sent = |slot: usize| self.peers[slot].backlog.has_no_replies() && self.peers[slot].outbox.is_empty();
         waits == 0 && self.cluster.peers().all(|(slot, _)| is_sent(slot))
     }
 

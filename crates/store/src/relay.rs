@@ -34,7 +34,7 @@ impl Store {
         // Routes depend on which peers are relayed. So if relays began or ended, another look is needed.
         loop {
             let look = self.cluster.look(self.time.monotonic_ms);
-            self.links.given_up = self.links.given_up.union(look.given_up);
+            self.peers.given_up = self.peers.given_up.union(look.given_up);
             is_new |= look.sight || look.view;
             if look.change.lost.is_empty() && look.change.joined.is_empty() {
                 break;
@@ -52,7 +52,7 @@ impl Store {
     /// Sends a peer this node's sight, and how far this node agrees with it.
     pub(crate) fn introduce(&mut self, slot: usize) {
         let sight = self.cluster.view().mine().clone();
-        self.links[slot].outbox.push(&Message::Sight(sight));
+        self.peers[slot].outbox.push(&Message::Sight(sight));
         self.tell_stand(slot);
     }
 
@@ -62,12 +62,12 @@ impl Store {
         let knows = peer.said.epoch;
         let view = self.cluster.view().digest();
         let losses = self.cluster.view().losses();
-        self.links[slot].outbox.push(&Message::Stand { view, knows, losses });
+        self.peers[slot].outbox.push(&Message::Stand { view, knows, losses });
     }
 
     /// Puts frames for relayed peers into the outboxes of the neighbours on the way.
     pub(crate) fn send_by_relay(&mut self, ctx: &mut Context<'_, Payload>) {
-        for slot in self.cluster.connected().without(self.links.cut).iter() {
+        for slot in self.cluster.connected().without(self.peers.cut).iter() {
             let Some(peer) = self.cluster.peer(slot) else { continue };
             let Channel::Relayed(relay) = peer.channel else {
                 continue;
@@ -76,15 +76,15 @@ impl Store {
             let Some(hop) = self.cluster.next_hop(&to) else {
                 continue;
             };
-            while ctx.has_room(&self.links[hop].node)
-                && self.links[hop].outbox.bytes() < HOP_BYTES_MAX
+            while ctx.has_room(&self.peers[hop].node)
+                && self.peers[hop].outbox.bytes() < HOP_BYTES_MAX
                 && self.bring(slot)
             {
                 self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
             }
             self.seal_for_relay(slot, hop, &to, (relay.mine, relay.theirs));
-            if !self.links[slot].backlog.is_empty() || !self.links[slot].outbox.departures().is_empty() {
-                ctx.await_room(&self.links[hop].node);
+            if !self.peers[slot].backlog.is_empty() || !self.peers[slot].outbox.departures().is_empty() {
+                ctx.await_room(&self.peers[hop].node);
             }
         }
     }
@@ -92,13 +92,13 @@ impl Store {
     fn seal_for_relay(&mut self, slot: usize, hop: usize, to: &Identity, (mine, theirs): (u64, u64)) {
         let head = self.head(slot);
         let mut frames: Vec<Vec<u8>> = Vec::new();
-        self.links[slot].outbox.seal(head, |frame| {
+        self.peers[slot].outbox.seal(head, |frame| {
             frames.push(frame.to_vec());
             true
         });
         let from = self.cluster.view().me().clone();
         for frame in &frames {
-            self.links[hop].outbox.push(&Message::Relay {
+            self.peers[hop].outbox.push(&Message::Relay {
                 to: to.clone(),
                 from: from.clone(),
                 numbers: (mine, theirs),
@@ -115,9 +115,9 @@ impl Store {
         }
         let next = self.cluster.next_hop(to);
         let has_room =
-            |slot: &usize| self.links[*slot].outbox.bytes() < PASSED_BYTES_MAX && !self.links.cut.contains(*slot);
+            |slot: &usize| self.peers[*slot].outbox.bytes() < PASSED_BYTES_MAX && !self.peers.cut.contains(*slot);
         if let Some(next) = next.filter(has_room).filter(|_| hops > 0) {
-            self.links[next].outbox.push(&Message::Relay {
+            self.peers[next].outbox.push(&Message::Relay {
                 to: to.clone(),
                 from: from.clone(),
                 numbers,
@@ -136,16 +136,16 @@ impl Store {
             Channel::Relayed(relay) | Channel::Switched(relay, _) => relay.hear(theirs, mine),
             Channel::Direct => {
                 // The other end has lost the connection, but this end does not know it yet.
-                let alive_ms = self.links[slot].echo.max(peer.since_ms);
+                let alive_ms = self.peers[slot].echo.max(peer.since_ms);
                 if self.time.monotonic_ms > alive_ms + DEAD_AFTER_MS {
-                    self.links.given_up.insert(slot);
+                    self.peers.given_up.insert(slot);
                 }
                 return;
             }
         };
         match heard {
             Relayed::Stale => {}
-            Relayed::Taken if self.links.cut.contains(slot) => {}
+            Relayed::Taken if self.peers.cut.contains(slot) => {}
             Relayed::Taken => {
                 self.frame_of(slot, frame);
                 if self.cluster.is_switching(slot) {
@@ -154,7 +154,7 @@ impl Store {
             }
             // The other end has lost the connection.
             Relayed::Anew if self.cluster.is_switching(slot) => {
-                self.links.given_up.insert(slot);
+                self.peers.given_up.insert(slot);
             }
             Relayed::Anew => {
                 if let Some(slot) = self.relay_again(slot, Some(theirs)) {
@@ -185,11 +185,11 @@ impl Store {
                 continue;
             }
             ctx.send_bytes(
-                &self.links[slot].node,
-                &self.links.store,
+                &self.peers[slot].node,
+                &self.peers.store,
                 &outbox::probe(beside > Beside::Unknown),
             );
-            if self.cluster.may_end_relay(slot) {
+            if self.cluster.relay_ends_now(slot) {
                 let change = self.cluster.end_relay(slot, self.time.monotonic_ms);
                 self.changed(&change);
                 if self.cluster.is_switching(slot) {
@@ -208,11 +208,11 @@ impl Store {
     pub(crate) fn came_by_connection(&mut self, slot: usize, from: Option<&Pid>, frame: &Bytes) {
         let is_ahead = |bytes: &[u8]| {
             let decoded = Frame::decode(bytes);
-            decoded.is_ok_and(|frame| frame.number > self.links[slot].received + 1)
+            decoded.is_ok_and(|frame| frame.number > self.peers[slot].received + 1)
         };
         if self.cluster.is_switching(slot) && is_ahead(frame) {
             // Frames with lower numbers are still on their way by relay.
-            self.links.early.keep(from, frame);
+            self.peers.early.keep(from, frame);
             return;
         }
         self.frame_of(slot, frame);
@@ -225,16 +225,16 @@ impl Store {
     fn go_on_with_early(&mut self, slot: usize) {
         let Some(peer) = self.cluster.peer(slot) else { return };
         let (name, creation, life) = (peer.name.clone(), peer.creation, peer.life);
-        let mut frames = self.links.early.take(&name, creation).into_iter();
+        let mut frames = self.peers.early.take(&name, creation).into_iter();
         while let Some(bytes) = frames.next() {
             let is_same = self.cluster.peer(slot).is_some_and(|peer| peer.life == life);
             let number = Frame::decode(&bytes).map_or(0, |frame| frame.number);
-            if !is_same || self.links.cut.contains(slot) {
+            if !is_same || self.peers.cut.contains(slot) {
                 return;
             }
-            if number > self.links[slot].received + 1 {
+            if number > self.peers[slot].received + 1 {
                 let rest = core::iter::once(bytes).chain(frames).collect();
-                return self.links.early.put_back(&name, creation, rest);
+                return self.peers.early.put_back(&name, creation, rest);
             }
             self.frame_of(slot, &bytes);
         }

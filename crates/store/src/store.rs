@@ -21,7 +21,6 @@ use crate::{
     gauges::Gauges,
     keeper::Replica,
     leaving::Leaving,
-    links::Links,
     message::{self, Frame, Message},
     outbox::Head,
     outcome,
@@ -30,6 +29,7 @@ use crate::{
     shard::Shard,
     slices::{WAITING_MAX, large_bytes_max},
     timekeeper::Timekeeper,
+    traffic::Peers,
     warm::GROUP,
 };
 
@@ -64,7 +64,7 @@ pub struct Store {
 
     pub(crate) front: Front,
     pub(crate) beam: beam::Desk,
-    pub(crate) links: Links,
+    pub(crate) peers: Peers,
 
     pub(crate) gauges: Gauges,
     pub(crate) out: Out,
@@ -105,7 +105,7 @@ impl Store {
             leaving: Leaving::default(),
             front: Front::new(&config),
             beam: beam::Desk::default(),
-            links: Links::new(&config),
+            peers: Peers::new(&config),
             gauges: Gauges::default(),
             out: Out::default(),
             delta: Vec::new(),
@@ -115,7 +115,7 @@ impl Store {
 
     fn look_at_the_clock(&mut self, ctx: &Context<'_, Payload>) {
         if self.time.read(ctx.now()) {
-            self.links.recovering = self.cluster.connected();
+            self.peers.recovering = self.cluster.connected();
         }
     }
 
@@ -123,26 +123,26 @@ impl Store {
     fn frame(&mut self, slot: usize, bytes: &[u8]) -> Result<(), &'static str> {
         let mut frame = Frame::decode(bytes).map_err(|malformed| malformed.0)?;
         // A frame that came twice is ignored. If a frame is missing, it was lost with its messages.
-        if frame.number <= self.links[slot].received {
+        if frame.number <= self.peers[slot].received {
             return Ok(());
         }
-        if frame.number != self.links[slot].received + 1 {
+        if frame.number != self.peers[slot].received + 1 {
             return Err("a frame is missing");
         }
-        if frame.applied >= self.links[slot].outbox.unsent() {
+        if frame.applied >= self.peers[slot].outbox.unsent() {
             return Err("it acknowledges what was not sent");
         }
         let life = self.cluster.peer(slot).map(|peer| peer.life);
-        self.links[slot].received = frame.number;
+        self.peers[slot].received = frame.number;
         self.time.hlc.observe(frame.stamp, self.time.now_ms);
-        self.links[slot].beat = frame.beat;
-        self.links[slot].echo = frame.echo.min(self.time.monotonic_ms);
+        self.peers[slot].beat = frame.beat;
+        self.peers[slot].echo = frame.echo.min(self.time.monotonic_ms);
         if frame.echo >= self.time.resumed_ms {
-            self.links.recovering.remove(slot);
+            self.peers.recovering.remove(slot);
         }
-        if frame.applied > self.links[slot].acknowledged {
-            self.links[slot].acknowledged = frame.applied;
-            self.links.silent.remove(slot);
+        if frame.applied > self.peers[slot].acknowledged {
+            self.peers[slot].acknowledged = frame.applied;
+            self.peers.silent.remove(slot);
             self.gauges.reported(slot);
             self.acknowledged(slot, frame.applied);
         }
@@ -170,7 +170,7 @@ impl Store {
     fn message(&mut self, slot: usize, message: &Message<'_>) -> bool {
         match message {
             Message::Delta { shard, delta } => {
-                self.links[slot].outbox.acknowledge();
+                self.peers[slot].outbox.acknowledge();
                 self.merge(*shard as usize, delta)
             }
             Message::Forward(forward) => self.forwarded(slot, forward),
@@ -186,9 +186,9 @@ impl Store {
                 if let Some(peer) = self.cluster.peer_mut(slot) {
                     peer.vitals = *vitals;
                 }
-                self.links.full.remove(slot);
+                self.peers.full.remove(slot);
                 if vitals.is_full != 0 {
-                    self.links.full.insert(slot);
+                    self.peers.full.insert(slot);
                 }
                 self.gauges.reported(slot);
                 true
@@ -241,7 +241,7 @@ impl Store {
             Message::Large { shard, bytes } => {
                 let is_known = shard.is_none_or(|shard| (shard as usize) < self.replicas.len());
                 is_known
-                    && self.links[slot]
+                    && self.peers[slot]
                         .arrivals
                         .announce(*shard, *bytes, large_bytes_max(&self.config))
             }
@@ -268,7 +268,7 @@ impl Store {
     /// The next bytes of a large message; false if it is none that was announced.
     fn slice(&mut self, slot: usize, bytes: &[u8]) -> bool {
         self.gives(slot);
-        match self.links[slot].arrivals.take(bytes) {
+        match self.peers[slot].arrivals.take(bytes) {
             Ok(None) => true,
             Ok(Some(whole)) => message::decode_large(&whole).is_ok_and(|message| self.message(slot, &message)),
             Err(()) => false,
@@ -278,9 +278,9 @@ impl Store {
     /// A delta of `shard` is on its way here. A read at this node might not show what it has shown before.
     pub(crate) fn awaits_delta(&self, shard: usize) -> bool {
         let mut peers = self
-            .links
+            .peers
             .iter()
-            .map(|link| &link.arrivals)
+            .map(|traffic| &traffic.arrivals)
             .filter(|arrivals| !arrivals.is_empty());
         peers.any(|arrivals| arrivals.await_delta(shard))
     }
@@ -303,17 +303,17 @@ impl Store {
     /// Handles peers that came or went.
     pub(crate) fn changed(&mut self, change: &Change) {
         // A peer that was lost before it answered again has gone on without this node.
-        if change.lost.iter().any(|slot| self.links.recovering.contains(slot)) {
+        if change.lost.iter().any(|slot| self.peers.recovering.contains(slot)) {
             self.step_down();
         }
         for slot in change.lost.iter() {
-            self.links.lost(slot);
+            self.peers.lost(slot);
             self.forget_peer(slot);
         }
         for slot in change.joined.iter() {
             if let Some(peer) = self.cluster.peer_mut(slot) {
                 peer.since_ms = self.time.monotonic_ms;
-                self.links.open(slot, &peer.name);
+                self.peers.open(slot, &peer.name);
             }
             // Sent before the list of copies: no shard is formed, filled or merged before both nodes have the same
             // time.
@@ -337,9 +337,9 @@ impl Store {
     pub(crate) fn hear_early(&mut self, slot: usize) {
         let Some(peer) = self.cluster.peer(slot) else { return };
         let life = peer.life;
-        for frame in self.links.early.take(&peer.name, peer.creation) {
+        for frame in self.peers.early.take(&peer.name, peer.creation) {
             let is_same = self.cluster.peer(slot).is_some_and(|peer| peer.life == life);
-            if is_same && !self.links.cut.contains(slot) {
+            if is_same && !self.peers.cut.contains(slot) {
                 self.frame_of(slot, &frame);
             }
         }
@@ -347,14 +347,14 @@ impl Store {
 
     /// The connection to a peer is lost, and with it everything it sent that was not handled yet.
     fn node_down(&mut self, node: &Atom, creation: u32, reason: &Term) {
-        self.links.early.take(node.as_str(), creation);
+        self.peers.early.take(node.as_str(), creation);
         if let Some(slot) = self.cluster.slot(node.as_str())
             && self.cluster.peer(slot).is_some_and(|peer| peer.creation == creation)
         {
             if self.cluster.is_relayed(slot) {
                 self.cluster.note_beside(slot, Beside::Unknown);
             } else {
-                self.links.cut.insert(slot);
+                self.peers.cut.insert(slot);
             }
         }
         if reason.is_atom("paused") {
@@ -377,9 +377,9 @@ impl Store {
     fn tell_vitals(&mut self, slot: usize) {
         let mut counts = Vec::new();
         message::put_key_counts(&mut counts, self.primary_keys());
-        self.links[slot].outbox.push(&Message::Keys(&counts));
+        self.peers[slot].outbox.push(&Message::Keys(&counts));
         let vitals = self.take_vitals(self.gauges.vitals.ops_per_second);
-        self.links[slot].outbox.push(&Message::Vitals(vitals));
+        self.peers[slot].outbox.push(&Message::Vitals(vitals));
     }
 
     /// Sends the status of the cluster to those who asked for it, once all peers have reported their vitals or the wait
@@ -416,19 +416,19 @@ impl Store {
     /// comes when there is room again, and after a message that gathered a lot.
     fn send(&mut self, ctx: &mut Context<'_, Payload>) {
         self.send_by_relay(ctx);
-        for slot in self.cluster.connected().without(self.links.cut).iter() {
+        for slot in self.cluster.connected().without(self.peers.cut).iter() {
             if self.cluster.is_relayed(slot) {
                 continue;
             }
-            while ctx.has_room(&self.links[slot].node) && self.bring(slot) {
+            while ctx.has_room(&self.peers[slot].node) && self.bring(slot) {
                 self.seal(ctx, slot);
             }
             let all = self.seal(ctx, slot);
-            let departures = self.links[slot].outbox.departures();
-            if !all || !self.links[slot].backlog.is_empty() || !departures.is_empty() {
-                ctx.await_room(&self.links[slot].node);
+            let departures = self.peers[slot].outbox.departures();
+            if !all || !self.peers[slot].backlog.is_empty() || !departures.is_empty() {
+                ctx.await_room(&self.peers[slot].node);
             }
-            if self.links[slot].outbox.bytes() > OUTBOX_BYTES_MAX || departures.len() > WAITING_MAX {
+            if self.peers[slot].outbox.bytes() > OUTBOX_BYTES_MAX || departures.len() > WAITING_MAX {
                 self.break_off(slot, "it does not read what it is sent");
             }
         }
@@ -437,11 +437,11 @@ impl Store {
     /// Sends the frames in an outbox. Returns false if some are left because there is no room.
     fn seal(&mut self, ctx: &mut Context<'_, Payload>, slot: usize) -> bool {
         let head = self.head(slot);
-        let (link, name) = self.links.with_name(slot);
-        link.outbox.seal(head, |frame| {
-            let has_room = ctx.queued(&link.node) < QUEUED_BYTES_MAX;
+        let (traffic, name) = self.peers.with_name(slot);
+        traffic.outbox.seal(head, |frame| {
+            let has_room = ctx.queued(&traffic.node) < QUEUED_BYTES_MAX;
             if has_room {
-                ctx.send_bytes(&link.node, name, frame);
+                ctx.send_bytes(&traffic.node, name, frame);
             }
             has_room
         })
@@ -450,12 +450,12 @@ impl Store {
     /// The header fields of frames to a peer, as of now.
     pub(crate) fn head(&self, slot: usize) -> Head {
         Head {
-            applied: self.links[slot].received,
+            applied: self.peers[slot].received,
             now_ms: self.time.monotonic_ms,
-            echo: if self.lags(slot) || self.links[slot].outbox.departures().holds_word() {
+            echo: if self.lags(slot) || self.peers[slot].outbox.departures().holds_word() {
                 0
             } else {
-                self.links[slot].beat
+                self.peers[slot].beat
             },
             stamp: self.time.hlc.last(),
         }
@@ -470,7 +470,7 @@ impl Store {
         if self.front.pause.waiting() > 0 {
             self.end_pause();
         }
-        if !self.front.held.is_empty() && self.links.recovering.is_empty() {
+        if !self.front.held.is_empty() && self.peers.recovering.is_empty() {
             for run in core::mem::take(&mut self.front.held) {
                 self.start(run);
             }
@@ -480,7 +480,7 @@ impl Store {
             ctx.tell(&client, Payload::Ask(ask));
         }
         let usual = self.beam.answers.is_empty() && self.out.commands.is_empty() && self.out.notes.is_empty();
-        if !usual || !self.out.kills.is_empty() || !self.links.broken.is_empty() || !self.links.given_up.is_empty() {
+        if !usual || !self.out.kills.is_empty() || !self.peers.broken.is_empty() || !self.peers.given_up.is_empty() {
             self.carry_out_rest(ctx);
         }
     }
@@ -499,17 +499,17 @@ impl Store {
         for (kind, text) in self.out.notes.drain(..) {
             ctx.event(Event::Note { kind, text });
         }
-        for (slot, rule) in core::mem::take(&mut self.links.broken) {
+        for (slot, rule) in core::mem::take(&mut self.peers.broken) {
             if let Some(peer) = self.cluster.peer(slot) {
                 let text = format!("{} broke the store's protocol: {rule}", peer.name);
                 ctx.event(Event::Note { kind: "protocol", text });
-                ctx.disconnect(&self.links[slot].node);
+                ctx.disconnect(&self.peers[slot].node);
             }
         }
-        for slot in core::mem::take(&mut self.links.given_up).iter() {
+        for slot in core::mem::take(&mut self.peers.given_up).iter() {
             if self.cluster.peer(slot).is_some() && !self.cluster.is_relayed(slot) {
-                self.links.cut.insert(slot);
-                ctx.disconnect(&self.links[slot].node);
+                self.peers.cut.insert(slot);
+                ctx.disconnect(&self.peers[slot].node);
             }
         }
     }
@@ -523,11 +523,11 @@ impl Store {
 
     /// Stops receiving from a peer and sending to it, because it broke a rule.
     fn break_off(&mut self, slot: usize, rule: &'static str) {
-        self.links.cut.insert(slot);
+        self.peers.cut.insert(slot);
         if self.cluster.is_relayed(slot) {
             self.relay_again(slot, None);
         } else {
-            self.links.broken.push((slot, rule));
+            self.peers.broken.push((slot, rule));
         }
     }
 
@@ -541,19 +541,19 @@ impl Store {
         match (slot, &term) {
             (Some(slot), Term::Binary(frame)) if self.cluster.is_relayed(slot) => {
                 if self.came_beside(slot, frame) {
-                    self.links.early.keep(from, frame);
+                    self.peers.early.keep(from, frame);
                 }
             }
             (Some(slot), Term::Binary(frame)) => {
-                if self.links.cut.contains(slot) {
+                if self.peers.cut.contains(slot) {
                     // The frame is from a new connection that the member list does not show yet.
-                    self.links.early.keep(from, frame);
+                    self.peers.early.keep(from, frame);
                 } else {
                     self.came_by_connection(slot, from, frame);
                 }
             }
             (None, Term::Binary(frame)) if Frame::decode(frame).is_ok() => {
-                self.links.early.keep(from.filter(|pid| pid.node != *ctx.node()), frame);
+                self.peers.early.keep(from.filter(|pid| pid.node != *ctx.node()), frame);
             }
             _ => self.beam(ctx, term),
         }
@@ -598,7 +598,7 @@ impl Process<Payload> for Store {
             | node::Message::Reply { .. } => {}
         }
         self.carry_out(ctx);
-        if self.cluster.peers().any(|(slot, _)| self.links[slot].outbox.is_full()) {
+        if self.cluster.peers().any(|(slot, _)| self.peers[slot].outbox.is_full()) {
             self.send(ctx);
         }
         // Without peers there is nothing to send.
@@ -628,7 +628,7 @@ impl Store {
             Payload::StatusOf { to } => {
                 let open = self.cluster.connected();
                 for slot in open.iter() {
-                    self.links[slot].outbox.push(&Message::Ask);
+                    self.peers[slot].outbox.push(&Message::Ask);
                 }
                 self.gauges.inquire(to, open, self.time.monotonic_ms);
             }
@@ -637,7 +637,7 @@ impl Store {
             Payload::CutShort => self.cut_short(),
             Payload::ClientsAreGone => self.clients_are_gone(),
             Payload::LeaveOther { node } => match self.cluster.slot(node.as_str()) {
-                Some(slot) => self.links[slot].outbox.push(&Message::Leave),
+                Some(slot) => self.peers[slot].outbox.push(&Message::Leave),
                 None if node.as_str() == self.config.name => self.leave(),
                 None => self.out.commands.push(MembersCommand::Forget { node }),
             },

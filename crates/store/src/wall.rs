@@ -75,9 +75,9 @@ impl PeerWall {
 impl Store {
     /// Sends a peer the clocks of this node.
     pub(crate) fn tell_times(&mut self, slot: usize) {
-        let link = &mut self.links[slot];
-        link.outbox.push(&Message::Times(Times {
-            beat_ms: link.beat,
+        let traffic = &mut self.peers[slot];
+        traffic.outbox.push(&Message::Times(Times {
+            beat_ms: traffic.beat,
             cluster_ms: self.time.now_ms,
             age_ms: self.time.calendar.age_ms(),
             wall_ms: self.time.wall.now_ms,

@@ -37,7 +37,7 @@ impl Syncs {
         done.map(|(monitor, wait)| (monitor, wait.from)).collect()
     }
 
-    /// A waiting process ended. Returns false if the monitor belongs to none of them.
+    /// A process with this monitor ended. Returns false if no waiting process has this monitor.
     pub(crate) fn ended(&mut self, monitor: &Ref) -> bool {
         self.0.remove(monitor).is_some()
     }

@@ -104,10 +104,10 @@ impl Relay {
         }
     }
 
-    /// Whether the relay may end, as the connection beside it works. If no frame of the other end has come by the
-    /// relay, but its frames over the connection go on with the numbers of the relay, then earlier ones are still on
-    /// their way: this end waits for them.
-    pub fn may_end(&mut self) -> bool {
+    /// Once each tick: whether the relay ends now, as the connection beside it works. If no frame of the other end has
+    /// come by the relay, but its frames over the connection go on with the numbers of the relay, then earlier ones are
+    /// still on their way: this end waits for them.
+    pub fn ends_now(&mut self) -> bool {
         if self.beside == Beside::Works && !self.open {
             self.waits += 1;
         }
@@ -527,10 +527,10 @@ impl Cluster {
         change
     }
 
-    /// Whether the relay to the peer in `slot` may end ([`Relay::may_end`]).
-    pub fn may_end_relay(&mut self, slot: usize) -> bool {
+    /// Once each tick: whether the relay to the peer in `slot` ends now ([`Relay::ends_now`]).
+    pub fn relay_ends_now(&mut self, slot: usize) -> bool {
         match self.peer_mut(slot).map(|peer| &mut peer.channel) {
-            Some(Channel::Relayed(relay)) => relay.may_end(),
+            Some(Channel::Relayed(relay)) => relay.ends_now(),
             _ => false,
         }
     }
@@ -641,22 +641,22 @@ mod tests {
     #[test]
     fn an_end_waits_for_frames_that_are_on_their_way() {
         let mut ahead = relay(1);
-        assert!(!ahead.may_end());
+        assert!(!ahead.ends_now());
         ahead.beside = Beside::Works;
         assert!(
-            !ahead.may_end(),
+            !ahead.ends_now(),
             "nothing has come by the relay, and the connection has frame 5"
         );
         assert_eq!(ahead.hear(7, 1), Relayed::Taken);
-        assert!(ahead.may_end());
+        assert!(ahead.ends_now());
         // The frames were lost on their way.
         let mut in_vain = relay(1);
         in_vain.beside = Beside::Works;
-        assert_eq!((0..20).filter(|_| !in_vain.may_end()).count(), usize::from(WAITS_MAX));
+        assert_eq!((0..20).filter(|_| !in_vain.ends_now()).count(), usize::from(WAITS_MAX));
         // The other end has no relay.
         let mut anew = relay(1);
         anew.beside = Beside::Anew;
-        assert!(anew.may_end());
+        assert!(anew.ends_now());
     }
 
     #[test]

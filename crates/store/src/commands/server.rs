@@ -66,7 +66,7 @@ fn held_elsewhere(store: &Store, shard: usize, level: Level) -> usize {
     let answers = |seat: &Seat| match *seat {
         Seat::Me => true,
         Seat::Away => false,
-        Seat::Peer(slot) => !store.links.silent.contains(slot),
+        Seat::Peer(slot) => !store.peers.silent.contains(slot),
     };
     let ready = cluster
         .order(shard)

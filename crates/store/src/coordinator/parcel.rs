@@ -85,7 +85,7 @@ impl Store {
         run.hops = forward.hops;
         run.asker = Some((slot, life));
         run.is_last = forward.is_last;
-        if self.links[slot].backlog.is_full() {
+        if self.peers[slot].backlog.is_full() {
             self.refuse(
                 run,
                 ErrorKind::Busy,
@@ -116,7 +116,7 @@ impl Store {
         let token = self.front.next_token;
         self.front.next_token += 1;
         let keyspace = &self.config.keyspaces[usize::from(parcel.keyspace)];
-        let outbox = &mut self.links[parcel.peer].outbox;
+        let outbox = &mut self.peers[parcel.peer].outbox;
         let requests = Bytes::from(mem::take(&mut parcel.requests));
         let message = Message::Forward(Forward {
             token,

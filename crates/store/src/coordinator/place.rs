@@ -73,7 +73,7 @@ impl Store {
         let route = self.cluster.route(shard);
         if let (Access::Read, Some(Seat::Peer(primary))) = (access, route.primary)
             && route.settled
-            && self.links.has_lease(primary, self.time.monotonic_ms)
+            && self.peers.has_lease(primary, self.time.monotonic_ms)
             && !self.awaits_delta(shard)
             && !run.written_elsewhere.contains(shard)
             // A forwarded read must stay at the primary: the peer may have sent it behind a write.

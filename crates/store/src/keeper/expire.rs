@@ -30,7 +30,7 @@ impl Store {
     /// Deletes expired keys in the shards that this node is the primary of.
     pub(crate) fn expire(&mut self) {
         // A node that was stopped may not be the primary any more, and other nodes may have extended its keys.
-        if !self.links.recovering.is_empty() {
+        if !self.peers.recovering.is_empty() {
             return;
         }
         let everybody_is_here = !self.cluster.members_away() && self.unheard().is_empty();

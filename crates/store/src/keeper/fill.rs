@@ -24,7 +24,7 @@ impl Store {
         }
         // The peer has given up what it pulled before.
         self.close_streams(|to, of| (to, of) == (slot, shard));
-        self.links[slot].backlog.pull(Pull { shard, any, clock });
+        self.peers[slot].backlog.pull(Pull { shard, any, clock });
         true
     }
 
@@ -33,7 +33,7 @@ impl Store {
         let shard = pull.shard;
         let copy = self.cluster.copy(shard);
         if copy == Copy::Absent || copy == Copy::Filling && !pull.any {
-            return self.links[slot].outbox.push(&Message::Refusal { shard: shard as u32 });
+            return self.peers[slot].outbox.push(&Message::Refusal { shard: shard as u32 });
         }
         let replica = &mut self.replicas[shard];
         if self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Ready {
@@ -49,7 +49,7 @@ impl Store {
             Missing::Whole => return self.open_stream(slot, shard),
         };
         self.gauges.counters.chunks_sent += 1;
-        self.links[slot].outbox.push(&Message::Chunk {
+        self.peers[slot].outbox.push(&Message::Chunk {
             shard: shard as u32,
             kind,
             chunk: &chunk,
@@ -63,7 +63,7 @@ impl Store {
         let stream = Stream { to, of, owed: WINDOW };
         self.keeper.streams.insert(number, stream);
         for _ in 0..WINDOW {
-            self.links[to].backlog.chunk(number);
+            self.peers[to].backlog.chunk(number);
         }
     }
 
@@ -75,7 +75,7 @@ impl Store {
             && stream.owed < WINDOW
         {
             stream.owed += 1;
-            self.links[slot].backlog.chunk(number);
+            self.peers[slot].backlog.chunk(number);
         }
         true
     }
@@ -91,7 +91,7 @@ impl Store {
         let made = self.replicas[of].shard.next_chunk(number, CHUNK_BYTES, &mut chunk);
         if made.is_some() {
             self.gauges.counters.chunks_sent += 1;
-            self.links[to].outbox.push(&Message::Chunk {
+            self.peers[to].outbox.push(&Message::Chunk {
                 shard: of as u32,
                 kind: Kind::Stream,
                 chunk: &chunk,
@@ -180,7 +180,7 @@ impl Store {
         let mut clock = Vec::new();
         replica.shard.clock().encode(&mut clock);
         let any = !fill.makes_ready || !fill.given.is_empty() || self.cluster.route(shard).primary.is_none();
-        self.links[fill.source].outbox.push(&Message::Pull {
+        self.peers[fill.source].outbox.push(&Message::Pull {
             shard: shard as u32,
             any,
             clock: &clock,
@@ -220,7 +220,7 @@ impl Store {
                 };
                 match intake.receive(&mut reader) {
                     Ok(Intaken::More) => {
-                        self.links[slot].outbox.push(&Message::More {
+                        self.peers[slot].outbox.push(&Message::More {
                             shard: shard as u32,
                             stream,
                         });

@@ -67,7 +67,7 @@ impl Store {
         let Some(roll) = roll else { return };
         let bytes = roll.encode();
         for slot in self.cluster.connected().iter() {
-            self.links[slot].outbox.push(&Message::Roll(&bytes));
+            self.peers[slot].outbox.push(&Message::Roll(&bytes));
         }
     }
 
@@ -144,7 +144,7 @@ impl Store {
         self.out.commands.extend(forget);
         if tell {
             for slot in self.cluster.connected().iter() {
-                self.links[slot].outbox.push(&Message::AcceptLoss);
+                self.peers[slot].outbox.push(&Message::AcceptLoss);
             }
         }
         self.count_members();

@@ -28,7 +28,7 @@ impl Store {
         } else if self.cluster.copy(shard) == Copy::Ready && self.cluster.placed_here(shard) {
             // A node that allows another to drop a copy must not drop its own with permissions it got before.
             replica.released = PeerSet::EMPTY;
-            self.links[slot].outbox.push(&Message::Released {
+            self.peers[slot].outbox.push(&Message::Released {
                 shard: shard as u32,
                 digest: theirs.digest(),
             });
@@ -91,7 +91,7 @@ impl Store {
         let seats: Vec<Seat> = self.cluster.order(shard).collect();
         for seat in seats {
             if let Seat::Peer(slot) = seat {
-                self.links[slot].outbox.push(&Message::Release {
+                self.peers[slot].outbox.push(&Message::Release {
                     shard: shard as u32,
                     clock: &clock,
                 });

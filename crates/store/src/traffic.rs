@@ -1,6 +1,6 @@
-//! The streams of frames between this store and its peers'.
+//! The frames between this store and the stores of its peers.
 //!
-//! A link belongs to one life of a peer. It starts anew, with frame 1, when the peer joins.
+//! Traffic belongs to one life of a peer. It starts again, with frame 1, when the peer joins.
 
 use alloc::vec::Vec;
 use core::ops::{Index, IndexMut};
@@ -19,7 +19,7 @@ use crate::{
 
 /// What goes to one peer and comes from it.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct Traffic {
     /// The node of the peer. Empty while the slot is free.
     pub node: Atom,
     /// What is gathered for the peer, and the number of the last frame.
@@ -38,7 +38,7 @@ pub(crate) struct Link {
     pub echo: u64,
 }
 
-impl Link {
+impl Traffic {
     fn to(node: Atom, slice_bytes: usize) -> Self {
         Self {
             node,
@@ -53,10 +53,10 @@ impl Link {
     }
 }
 
-/// The links of all peers by slot, and the peers that are in a special state.
+/// The traffic with each peer by slot, and the peers that are in a special state.
 #[derive(Debug)]
-pub(crate) struct Links {
-    links: Vec<Link>,
+pub(crate) struct Peers {
+    each: Vec<Traffic>,
     /// A message with more bytes travels in slices of this size.
     slice_bytes: usize,
     /// The name under which every node registers its store.
@@ -77,12 +77,12 @@ pub(crate) struct Links {
     pub early: Early,
 }
 
-impl Links {
+impl Peers {
     /// No peer is known.
     pub(crate) fn new(config: &Config) -> Self {
-        let free = || Link::to(Atom::new(""), config.slice_bytes);
+        let free = || Traffic::to(Atom::new(""), config.slice_bytes);
         Self {
-            links: (0..PEERS_MAX).map(|_| free()).collect(),
+            each: (0..PEERS_MAX).map(|_| free()).collect(),
             slice_bytes: config.slice_bytes,
             store: Atom::new(NAME),
             silent: PeerSet::EMPTY,
@@ -95,20 +95,20 @@ impl Links {
         }
     }
 
-    /// The links of all slots.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
-        self.links.iter()
+    /// The traffic of all slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Traffic> {
+        self.each.iter()
     }
 
-    /// A peer joins at this slot: its link starts anew.
+    /// A peer joins at this slot: its traffic starts again.
     pub(crate) fn open(&mut self, slot: usize, node: &str) {
-        self.links[slot] = Link::to(Atom::new(node), self.slice_bytes);
+        self.each[slot] = Traffic::to(Atom::new(node), self.slice_bytes);
         self.lost(slot);
     }
 
-    /// The link at this slot, and the name under which the peer's store is registered.
-    pub(crate) fn with_name(&mut self, slot: usize) -> (&mut Link, &Atom) {
-        (&mut self.links[slot], &self.store)
+    /// The traffic at this slot, and the name under which the peer's store is registered.
+    pub(crate) fn with_name(&mut self, slot: usize) -> (&mut Traffic, &Atom) {
+        (&mut self.each[slot], &self.store)
     }
 
     /// The peer at this slot is lost.
@@ -121,20 +121,20 @@ impl Links {
 
     /// The peer received a frame of this node less than a lease ago, and everything that the peer sent before is here.
     pub(crate) fn has_lease(&self, slot: usize, now_ms: u64) -> bool {
-        now_ms < self.links[slot].echo + LEASE_MS && !self.cut.contains(slot)
+        now_ms < self.each[slot].echo + LEASE_MS && !self.cut.contains(slot)
     }
 }
 
-impl Index<usize> for Links {
-    type Output = Link;
+impl Index<usize> for Peers {
+    type Output = Traffic;
 
-    fn index(&self, slot: usize) -> &Link {
-        &self.links[slot]
+    fn index(&self, slot: usize) -> &Traffic {
+        &self.each[slot]
     }
 }
 
-impl IndexMut<usize> for Links {
-    fn index_mut(&mut self, slot: usize) -> &mut Link {
-        &mut self.links[slot]
+impl IndexMut<usize> for Peers {
+    fn index_mut(&mut self, slot: usize) -> &mut Traffic {
+        &mut self.each[slot]
     }
 }
