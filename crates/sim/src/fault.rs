@@ -222,9 +222,9 @@ pub struct Load {
     pub level: Level,
     /// How many copies must be reachable for a write.
     pub min_acks: u32,
-    /// What carries more bytes to another node travels in slices of so many.
+    /// A message to another node that carries more bytes than this travels in slices of this size.
     pub slice_bytes: usize,
-    /// While so many bytes are on their way to a node, no slice is sent to it.
+    /// No slice is sent to a node while this many bytes are on their way to it.
     pub busy_bytes: usize,
 }
 
@@ -281,8 +281,10 @@ impl Plan {
             plan.containers = random.pick(&[0, 0, 200, 500, 1_000]);
             if random.chance(300) {
                 plan.load.slice_bytes = random.pick(&[60, 200, 200, 1_000]);
-                plan.load.busy_bytes = random.pick(&[200, 1_000, 4_000]);
                 plan.load.value_bytes_max = plan.load.value_bytes_max.max(600);
+                // With less on its way, a connection could not carry what the clients write: its latency bounds that.
+                let busy_bytes = random.pick(&[200, 1_000, 4_000]);
+                plan.load.busy_bytes = busy_bytes.max(plan.load.value_bytes_max as usize);
             }
         }
         plan
