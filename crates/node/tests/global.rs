@@ -412,8 +412,10 @@ fn requests_end_whichever_connection_is_closed() {
                  timer:sleep(rand:uniform(300)), [net_adm:ping(X) || X <- [N0, N1]] \
                end || _ <- lists:seq(1, 30)], ok",
             "Agree([Me, N0, N1])",
-            "Until(fun() -> [Pilot(X, {unlock, {r, I}}) || X <- [N0, N1], I <- [1, 2]], \
-               {[], [{0, 0}]} =:= {ets:tab2list(global_locks), lists:usort([Pilot(X, {tables, all}) || X <- [N0, N1]])} end)",
+            "Left = fun() -> {ets:tab2list(global_locks), [Pilot(X, {tables, all}) || X <- [N0, N1]]} end, \
+               try Until(fun() -> [Pilot(X, {unlock, {r, I}}) || X <- [N0, N1], I <- [1, 2]], \
+                 {[], [{0, 0}, {0, 0}]} =:= Left() end) \
+               catch exit:{timeout, _} -> exit({left, Left()}) end",
             "Until(fun() -> 1 =:= length(lists:usort([lists:sort(global:registered_names()) | \
                [Pilot(X, {names, all}) || X <- [N0, N1]]])) end)",
             "[[_] = lists:usort([global:whereis_name(Name) | [Pilot(X, {whereis, Name}) || X <- [N0, N1]]]) || \
