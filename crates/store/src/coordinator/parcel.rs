@@ -18,7 +18,7 @@ use crate::{
     command,
     message::{self, Forward, Message},
     outcome::TOO_LARGE,
-    peers::PEERS_MAX,
+    peers::{PEERS_MAX, PeerSet},
     run::{Origin, Parcel, Run, RunId},
     store::Store,
 };
@@ -287,7 +287,11 @@ impl Store {
 
     /// Starts requests again that waited for their shard. If they must wait again, they do so until `until_ms`.
     pub(crate) fn begin_parked(&mut self, sent: Sent, until_ms: u64) {
-        self.ask_again(sent, |again| again.parked_until_ms = until_ms);
+        self.ask_again(sent, |again| {
+            again.parked_until_ms = until_ms;
+            // A request that waited before them, and started again before them, may be under way in slices.
+            again.large.sent_to = PeerSet::ALL;
+        });
     }
 
     /// Refuses requests that waited for their shard.
