@@ -93,8 +93,9 @@ impl Quiet {
         self.since(before_us).then_some(before_us)
     }
 
-    /// The law of dropping. The node on `machine` has just dropped copies. All replicas in its view must be ready, and
-    /// cover what the dropped copy had at the last look. Checked only in a quiet world, since otherwise a replica may
+    /// The law of dropping. The node on `machine` has just dropped copies. All replicas in its view must cover what the
+    /// dropped copy had at the last look. They need not be ready: a node that stood still since it told that it has
+    /// everything still has it, and serves it once it has compared with others. Checked only in a quiet world, since otherwise a replica may
     /// have lost data in the meantime. Checked once for each copy, since the node's view may change and new replicas
     /// take time to fill.
     pub fn may_drop(&mut self, world: &World, machine: usize) -> Verdict {
@@ -125,7 +126,7 @@ impl Quiet {
             };
             let clock = &before.swap_remove(index).clock;
             for replica in own.cluster().order(shard).filter_map(lives) {
-                if replica.cluster().copy(shard) != Copy::Ready || !replica.shard(shard).clock().covers(clock) {
+                if replica.cluster().copy(shard) == Copy::Absent || !replica.shard(shard).clock().covers(clock) {
                     let (name, other) = (own.cluster().name(), replica.cluster().name());
                     return Err(format!("{name} dropped shard {shard} before {other} had all of it"));
                 }
