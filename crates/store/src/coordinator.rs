@@ -643,7 +643,12 @@ impl Store {
     }
 
     fn relax(&mut self, id: RunId) {
-        for (_, peer) in self.front.unsure.extract_if(.., |(run, _)| *run == id).collect::<Vec<_>>() {
+        for (_, peer) in self
+            .front
+            .unsure
+            .extract_if(.., |(run, _)| *run == id)
+            .collect::<Vec<_>>()
+        {
             self.write_off(id, peer);
         }
         let Some(run) = self.front.runs.get(id) else { return };

@@ -380,6 +380,32 @@ fn a_replica_that_receives_nothing_does_not_answer_with_old_values() {
 }
 
 #[test]
+fn a_replica_that_does_not_know_that_it_is_lost_does_not_answer_with_old_values() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    let key = key_of(&mut net, "a");
+    assert_eq!(net.ask("a", &format!("SET {key} old")), "OK");
+    net.run_ms(7);
+    net.part("a", "c");
+    let id = net.begin("a", &[&format!("SET {key} new")]);
+    net.cut_end("a", "c");
+    let mut ms = 0;
+    while net.answer("a", id).is_none() {
+        net.run_ms(1);
+        ms += 1;
+    }
+    assert!(ms < 1_000, "the write took {ms} ms");
+    let gets: Vec<u64> = (0..500)
+        .map(|_| {
+            net.run_ms(1);
+            net.begin("c", &[&format!("GET {key}")])
+        })
+        .collect();
+    for id in gets {
+        assert_eq!(net.wait("c", id, 5_100), "new");
+    }
+}
+
+#[test]
 fn a_joining_node_is_filled_and_serves() {
     let mut net = Net::cluster(&["a"]);
     // More writes than the recent writes remember, so that whole shards are streamed.
