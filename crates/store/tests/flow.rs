@@ -214,6 +214,47 @@ fn requests_of_one_client_and_casts_of_one_process_keep_their_order() {
     assert_eq!(net.call("a", "salp", get).to_string(), "{ok,<<\"later\">>}");
 }
 
+/// A batch is taken apart if its requests wait for their shard. Its parts keep their order when they are forwarded at
+/// last, whatever their size.
+#[test]
+fn requests_that_waited_are_not_overtaken_by_later_ones_of_their_batch() {
+    let mut net = Net::cluster(&["a", "b"]);
+    let value = "v".repeat(MIB);
+    let keys: [String; 4] = keys_of(&mut net, "b", "c");
+    let [set, pair, each, other] = &keys;
+    let batches: [(&[String], &str); 3] = [
+        // The second command has parts, so what waits before it is put aside.
+        (
+            &[
+                format!("SET {set} {value}"),
+                format!("DEL {other} {pair}"),
+                format!("STRLEN {set}"),
+            ],
+            "OK | 0 | 1048576",
+        ),
+        (
+            &[format!("MSET {pair} {value} {other} 1"), format!("STRLEN {pair}")],
+            "OK | 1048576",
+        ),
+        (
+            &[format!("SET {each} {value}"), format!("EXISTS {each} {other}")],
+            "OK | 2",
+        ),
+    ];
+    for (batch, expected) in batches {
+        // `a` decides on no shard of `b` until it is sure that the connection does not come back.
+        net.cut("a", "b");
+        net.run_ms(2);
+        let requests: Vec<&str> = batch.iter().map(String::as_str).collect();
+        let id = net.begin("a", &requests);
+        net.run_us(10);
+        assert_eq!(net.answer("a", id), None);
+        assert_eq!(net.wait("a", id, 1_000), expected);
+        net.heal();
+    }
+    assert!(net.counter("a", "parked") > 0);
+}
+
 #[test]
 fn a_replica_that_awaits_a_delta_leaves_reads_to_the_primary() {
     let mut net = Net::cluster(&NAMES);

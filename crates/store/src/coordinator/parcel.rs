@@ -18,7 +18,7 @@ use crate::{
     command,
     message::{self, Forward, Message},
     outcome::TOO_LARGE,
-    peers::PEERS_MAX,
+    peers::{PEERS_MAX, PeerSet},
     run::{Origin, Parcel, Run, RunId},
     store::Store,
 };
@@ -274,14 +274,12 @@ impl Store {
         let args = run.ask.batch.request(index as usize);
         let row = command::find(&args[0]).map(|row| row.member(args.get(1)).unwrap_or(row));
         let shard = row.and_then(|row| self.locate(row.keys, args, keyspace).ok());
-        let mut of = run.parent();
-        let mut is_written = shard.is_some_and(|shard| run.written_elsewhere.contains(shard));
         self.front.runs.put(id, run);
-        while let (Some(shard), Some(above), false) = (shard, of, is_written) {
-            let Some(run) = self.front.runs.get(above) else { break };
-            is_written = run.written_elsewhere.contains(shard);
-            of = run.parent();
-        }
+        let Some(shard) = shard else { return false };
+        let mut is_written = false;
+        self.front
+            .runs
+            .each_from(Some(id), |run| is_written |= run.written_elsewhere.contains(shard));
         is_written
     }
 
@@ -312,7 +310,12 @@ impl Store {
         }
         let (deadline_ms, wall_ahead_ms) = (run.deadline_ms, run.wall_ahead_ms);
         let (hops, asker) = (run.hops, run.asker);
-        let (written_elsewhere, sent_to) = (run.written_elsewhere.clone(), run.large.sent_to);
+        let written_elsewhere = run.written_elsewhere.clone();
+        // Other parts of the same batch may have waited too, and may have been forwarded since.
+        let mut sent_to = PeerSet::EMPTY;
+        self.front
+            .runs
+            .each_from(Some(sent.run), |run| sent_to = sent_to.union(run.large.sent_to));
         let origin = Origin::Again {
             of: sent.run,
             slots: sent.slots.into_iter().map(|(slot, _)| slot).collect(),
