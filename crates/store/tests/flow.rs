@@ -214,6 +214,29 @@ fn requests_of_one_client_and_casts_of_one_process_keep_their_order() {
     assert_eq!(net.call("a", "salp", get).to_string(), "{ok,<<\"later\">>}");
 }
 
+/// The replies to the first part of the batch are too large for one message, so one of its requests is put off. The
+/// second part must not overtake it.
+#[test]
+fn requests_that_waited_and_are_put_off_are_not_overtaken() {
+    let mut net = Net::cluster(&["a", "b"]);
+    let [key, other] = keys_of(&mut net, "b", "c");
+    let (big, small) = (format!("{{{key}}}:big"), format!("{{{key}}}:small"));
+    let value = "v".repeat(5 * MIB);
+    assert_eq!(net.ask("b", &format!("SET {big} {value}")), "OK");
+    net.cut("a", "b");
+    net.run_ms(2);
+    let id = net.begin(
+        "a",
+        &[
+            &format!("GET {big}"),
+            &format!("GET {small}"),
+            &format!("MSET {small} 1 {other} 1"),
+        ],
+    );
+    assert_eq!(net.wait("a", id, 1_000).replace(&value, "V"), "V | - | OK");
+    assert!(net.counter("a", "parked") > 0);
+}
+
 /// A batch is taken apart if its requests wait for their shard. Its parts keep their order when they are forwarded at
 /// last, whatever their size.
 #[test]

@@ -108,7 +108,7 @@ impl Store {
         for (shard, parcel) in mem::take(&mut run.parked) {
             run.open += 1;
             let until_ms = run.parked_until_ms;
-            self.park_requests(shard, Sent::of(id, parcel), until_ms);
+            self.park_requests(shard, Sent::of(id, parcel), until_ms, is_last);
         }
     }
 
@@ -284,8 +284,10 @@ impl Store {
     }
 
     /// Starts requests again that waited for their shard. If they must wait again, they do so until `until_ms`.
-    pub(crate) fn begin_parked(&mut self, sent: Sent, until_ms: u64) {
-        self.ask_again(sent, |again| again.parked_until_ms = until_ms);
+    pub(crate) fn begin_parked(&mut self, sent: Sent, until_ms: u64, is_last: bool) {
+        self.ask_again(sent, |again| {
+            (again.parked_until_ms, again.is_last) = (until_ms, is_last)
+        });
     }
 
     /// Refuses requests that waited for their shard.
