@@ -131,7 +131,8 @@ impl Store {
         if outbox.is_large(requests.len()) {
             outbox.push_large(&message, requests.clone());
             run.large.sent_to.insert(parcel.peer);
-        } else if run.large.sent_to.contains(parcel.peer) {
+        } else if run.asker.is_some() || run.large.sent_to.contains(parcel.peer) {
+            // What another node forwarded may follow a large parcel of the same batch, which is a run of its own here.
             outbox.push_behind(&message);
         } else {
             outbox.push(&message);
@@ -231,8 +232,8 @@ impl Store {
         }
     }
 
-    /// Asks another node for the reads of a lost parcel. A read fails instead if the run has sent a write on the same
-    /// shard behind it, since the write may be done by now. For a lost write, the outcome is unknown.
+    /// Asks another node for the reads of a lost parcel. A read fails instead if a write on the same shard may have been
+    /// sent behind it, since the write may be done by now. For a lost write, the outcome is unknown.
     fn parcel_lost(&mut self, mut sent: Sent) {
         let Some(run) = self.front.runs.get(sent.run) else {
             return;
@@ -246,7 +247,7 @@ impl Store {
         let slots = mem::take(&mut sent.slots);
         let (late, rest): (Vec<_>, Vec<_>) = slots
             .into_iter()
-            .partition(|&(_, index)| self.is_followed_by_a_write(sent.run, sent.keyspace, index));
+            .partition(|&(_, index)| self.may_precede_a_write(sent.run, sent.keyspace, index));
         let mut failed = Replies::new();
         failed.error(
             ErrorKind::NoNodes,
@@ -266,8 +267,9 @@ impl Store {
         self.ask_again(sent, |again| again.hops = hops);
     }
 
-    /// Whether the run of a read, or a run that it is part of, has sent a write on the same shard.
-    fn is_followed_by_a_write(&mut self, id: RunId, keyspace: u16, index: u32) -> bool {
+    /// Whether the run of a read, or a run that it is part of, may have sent a write on the same shard. A run that another
+    /// node forwarded may be followed by a write that is a run of its own here, unless it is the last of its batch.
+    fn may_precede_a_write(&mut self, id: RunId, keyspace: u16, index: u32) -> bool {
         let Some(run) = self.front.runs.lend(id) else {
             return false;
         };
@@ -276,11 +278,12 @@ impl Store {
         let shard = row.and_then(|row| self.locate(row.keys, args, keyspace).ok());
         self.front.runs.put(id, run);
         let Some(shard) = shard else { return false };
-        let mut is_written = false;
-        self.front
-            .runs
-            .each_from(Some(id), |run| is_written |= run.written_elsewhere.contains(shard));
-        is_written
+        let mut is_followed = false;
+        self.front.runs.each_from(Some(id), |run| {
+            let is_forwarded = matches!(run.origin, Origin::Peer { .. });
+            is_followed |= run.written_elsewhere.contains(shard) || is_forwarded && !run.is_last;
+        });
+        is_followed
     }
 
     /// Starts requests again that waited for their shard. If they must wait again, they do so until `until_ms`.
