@@ -143,6 +143,11 @@ impl Store {
         if matches!(run.origin, Origin::Client) {
             self.note_client(&mut run.ask);
         }
+        let sent_to = run.large.sent_to;
+        if !sent_to.is_empty() {
+            let note = |above: &mut Run| above.large.sent_to = above.large.sent_to.union(sent_to);
+            self.front.runs.each_from(run.parent(), note);
+        }
         if run.is_settled() {
             self.front.runs.release(id);
             self.finish(run);

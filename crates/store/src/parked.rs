@@ -15,6 +15,8 @@ const WAIT_MS: u64 = 1_000;
 #[derive(Debug)]
 struct Waiting {
     until_ms: u64,
+    /// Whether their run sends nothing later that must not overtake them.
+    is_last: bool,
     requests: Sent,
 }
 
@@ -43,7 +45,8 @@ impl Parked {
 
 impl Store {
     /// Makes the requests of a run wait until `shard` is settled. Requests that waited before keep their time limit.
-    pub(crate) fn park_requests(&mut self, shard: usize, requests: Sent, until_ms: u64) {
+    /// `is_last`: the run sends nothing later that must not overtake them.
+    pub(crate) fn park_requests(&mut self, shard: usize, requests: Sent, until_ms: u64, is_last: bool) {
         let is_new = until_ms == 0;
         if is_new {
             self.gauges.counters.parked += requests.count() as u64;
@@ -53,7 +56,11 @@ impl Store {
         } else {
             until_ms
         };
-        let waiting = Waiting { until_ms, requests };
+        let waiting = Waiting {
+            until_ms,
+            is_last,
+            requests,
+        };
         self.front.parked.by_shard.entry(shard).or_default().push(waiting);
         self.keeper.look = true;
     }
@@ -70,7 +77,7 @@ impl Store {
         let ready: Vec<usize> = self.front.parked.by_shard.keys().copied().filter(is_ready).collect();
         for shard in ready {
             for waiting in self.front.parked.by_shard.remove(&shard).unwrap_or_default() {
-                self.begin_parked(waiting.requests, waiting.until_ms);
+                self.begin_parked(waiting.requests, waiting.until_ms, waiting.is_last);
             }
         }
     }

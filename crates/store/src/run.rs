@@ -115,7 +115,8 @@ pub(crate) struct Large {
     pub extra_ms: u64,
     /// It has written what reaches other replicas in slices.
     pub wrote: bool,
-    /// Peers to which it has sent a large parcel: its further parcels to them must not overtake that.
+    /// Peers to which it has sent a large parcel, or a run that it is a part of or that is a part of it has: its further
+    /// parcels to them must not overtake that.
     pub sent_to: PeerSet,
 }
 
@@ -239,6 +240,15 @@ impl Runs {
     pub(crate) fn get(&mut self, id: RunId) -> Option<&mut Run> {
         let (life, run) = self.places.get_mut(id.place as usize)?;
         if *life == id.life { run.as_deref_mut() } else { None }
+    }
+
+    /// Applies `act` to the run with this id, and to the runs that it is a part of, directly or through others.
+    pub(crate) fn each_from(&mut self, id: Option<RunId>, mut act: impl FnMut(&mut Run)) {
+        let mut next = id;
+        while let Some(run) = next.and_then(|id| self.get(id)) {
+            act(run);
+            next = run.parent();
+        }
     }
 
     /// Takes a run out for a moment. [`Runs::put`] brings it back under its id.

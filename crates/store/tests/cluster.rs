@@ -268,6 +268,26 @@ fn a_write_to_a_silent_primary_ends_at_its_deadline() {
 }
 
 #[test]
+fn a_write_that_reaches_its_primary_after_its_deadline_is_not_done() {
+    let mut net = Net::new();
+    for name in ["a", "b", "c"] {
+        net.start_with(store::config::Config {
+            request_timeout_ms: 1_000,
+            ..net::config(name, &["a"])
+        });
+    }
+    net.heal();
+    let key = key_of(&mut net, "b");
+    net.deafen("a", "b");
+    let late = net.begin("a", &[&format!("SET {key} late")]);
+    assert_eq!(net.wait("a", late, 1_100), "!timeout");
+    assert_eq!(net.ask("b", &format!("SET {key} later")), "OK");
+    net.hear();
+    net.run_ms(100);
+    assert_eq!(net.ask("b", &format!("GET {key}")), "later");
+}
+
+#[test]
 fn a_leaving_node_hands_over_and_reports_it() {
     let mut net = Net::cluster(&["a", "b", "c", "d"]);
     fill(&mut net, "a", 100);

@@ -12,6 +12,19 @@ use wire::etf::Term;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const MIB: usize = 1 << 20;
 
+/// A key whose first two replicas are these, in this order, and of which a third node has no copy.
+fn key_at(net: &mut Net, [first, second]: [&str; 2], without: &str) -> String {
+    let status = net.status(first);
+    let [first, second, without] = [first, second, without].map(|name| format!("{name}@net"));
+    let mut keys = (0..10_000).map(|number| format!("key:{number}"));
+    let is_there = |key: &String| {
+        let shard = usize::from(slot::shard(slot::slot(key.as_bytes()), net::SHARDS));
+        let replicas = &status.shards[shard].replicas;
+        replicas[0] == first && replicas[1] == second && !replicas.contains(&without)
+    };
+    keys.find(is_there).unwrap()
+}
+
 /// Keys whose primary is one node, and of which a certain other node has no copy.
 fn keys_of<const COUNT: usize>(net: &mut Net, primary: &str, without: &str) -> [String; COUNT] {
     let status = net.status(primary);
@@ -212,6 +225,110 @@ fn requests_of_one_client_and_casts_of_one_process_keep_their_order() {
     }
     let get = Term::tuple([Term::atom("get"), Term::Binary(Bytes::copy_from_slice(key.as_bytes()))]);
     assert_eq!(net.call("a", "salp", get).to_string(), "{ok,<<\"later\">>}");
+}
+
+/// The replies to the first part of the batch are too large for one message, so one of its requests is put off. The
+/// second part must not overtake it.
+#[test]
+fn requests_that_waited_and_are_put_off_are_not_overtaken() {
+    let mut net = Net::cluster(&["a", "b"]);
+    let [key, other] = keys_of(&mut net, "b", "c");
+    let (big, small) = (format!("{{{key}}}:big"), format!("{{{key}}}:small"));
+    let value = "v".repeat(5 * MIB);
+    assert_eq!(net.ask("b", &format!("SET {big} {value}")), "OK");
+    net.cut("a", "b");
+    net.run_ms(2);
+    let id = net.begin(
+        "a",
+        &[
+            &format!("GET {big}"),
+            &format!("GET {small}"),
+            &format!("MSET {small} 1 {other} 1"),
+        ],
+    );
+    assert_eq!(net.wait("a", id, 1_000).replace(&value, "V"), "V | - | OK");
+    assert!(net.counter("a", "parked") > 0);
+}
+
+/// A batch is taken apart if its requests wait for their shard. Its parts keep their order when they are forwarded at
+/// last, whatever their size.
+#[test]
+fn requests_that_waited_are_not_overtaken_by_later_ones_of_their_batch() {
+    let mut net = Net::cluster(&["a", "b"]);
+    let value = "v".repeat(MIB);
+    let keys: [String; 4] = keys_of(&mut net, "b", "c");
+    let [set, pair, each, other] = &keys;
+    let batches: [(&[String], &str); 3] = [
+        // The second command has parts, so what waits before it is put aside.
+        (
+            &[
+                format!("SET {set} {value}"),
+                format!("DEL {other} {pair}"),
+                format!("STRLEN {set}"),
+            ],
+            "OK | 0 | 1048576",
+        ),
+        (
+            &[format!("MSET {pair} {value} {other} 1"), format!("STRLEN {pair}")],
+            "OK | 1048576",
+        ),
+        (
+            &[format!("SET {each} {value}"), format!("EXISTS {each} {other}")],
+            "OK | 2",
+        ),
+    ];
+    for (batch, expected) in batches {
+        // `a` decides on no shard of `b` until it is sure that the connection does not come back.
+        net.cut("a", "b");
+        net.run_ms(2);
+        let requests: Vec<&str> = batch.iter().map(String::as_str).collect();
+        let id = net.begin("a", &requests);
+        net.run_us(10);
+        assert_eq!(net.answer("a", id), None);
+        assert_eq!(net.wait("a", id, 1_000), expected);
+        net.heal();
+    }
+    assert!(net.counter("a", "parked") > 0);
+}
+
+/// `a` has just lost `c` and takes `b` for the primary. `b` forwards what comes from `a` to `c`.
+#[test]
+fn a_node_on_the_way_keeps_the_order_of_a_batch() {
+    let mut net = Net::cluster(&NAMES);
+    let key = key_at(&mut net, ["c", "b"], "a");
+    let [other, third] = keys_of(&mut net, "b", "c");
+    net.cut("a", "c");
+    net.run_ms(1);
+    let set = format!("SET {key} {}", "v".repeat(MIB));
+    let id = net.begin("a", &[&set, &format!("DEL {other} {third}"), &format!("STRLEN {key}")]);
+    assert_eq!(net.wait("a", id, 1_000), "OK | 0 | 1048576");
+}
+
+/// The same, but `c` is lost after it has executed everything, and before its replies have come.
+#[test]
+fn a_node_on_the_way_does_not_ask_again_for_a_read_before_a_write() {
+    let mut net = Net::cluster(&NAMES);
+    let key = key_at(&mut net, ["c", "b"], "a");
+    let [other, third] = keys_of(&mut net, "b", "c");
+    net.part("a", "c");
+    net.cut("a", "c");
+    net.run_ms(1);
+    let requests = [
+        format!("GET {key}"),
+        format!("DEL {other} {third}"),
+        format!("SET {key} later"),
+    ];
+    let id = net.begin("a", &requests.each_ref().map(String::as_str));
+    net.run_ms(2);
+    net.deafen("c", "b");
+    net.run_ms(200);
+    assert_eq!(net.answer("a", id), None);
+    net.cut("c", "b");
+    net.hear();
+    let answer = net.wait("a", id, 5_100);
+    net.heal();
+    assert_eq!(net.ask("a", &format!("GET {key}")), "later", "it was executed");
+    assert_eq!(answer, "!no_nodes | 0 | !timeout");
 }
 
 #[test]

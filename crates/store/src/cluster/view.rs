@@ -445,8 +445,7 @@ impl Cluster {
                 && !self.view.members.iter().any(|member| peer.is(&member.node))
             {
                 change.crashed |= !peer.leaving;
-                self.unseat(slot);
-                change.lost.insert(slot);
+                self.drop_relay(slot, change);
             }
         }
         let members = self.view.members.iter().map(|member| &member.node);
@@ -521,16 +520,34 @@ impl Cluster {
             peer.channel = Channel::Switched(relay, now_ms + SWITCH_MS);
             return change;
         }
+        self.drop_relay(slot, &mut change);
+        self.place();
+        change
+    }
+
+    /// Ends the relay to the peer in `slot`: the peer is lost. If it is connected beside the relay, it gets a slot as a
+    /// new peer at once: the member list may stay as it is for long, and no other event gives a connected member a
+    /// slot.
+    fn drop_relay(&mut self, slot: usize, change: &mut Change) {
+        let Some(peer) = self.peer(slot) else { return };
         let node = peer.identity();
         self.unseat(slot);
         change.lost.insert(slot);
+        let is_connected = |member: &&super::Member| {
+            member.name.as_str() == node.name && member.creation == node.creation && super::is_serving(member)
+        };
+        let Some(member) = self.members.iter().find(is_connected) else {
+            return;
+        };
+        let leaving = member.state == MemberState::Leaving;
         self.absent.retain(|gone| gone.name != node.name);
-        let peer = self.peer_of(node, Channel::Direct);
-        if let Some(slot) = self.seat_peer(peer, change.lost) {
-            change.joined.insert(slot);
+        let name = node.name.clone();
+        let mut peer = self.peer_of(node, Channel::Direct);
+        peer.leaving = leaving;
+        match self.seat_peer(peer, change.lost) {
+            Some(slot) => change.joined.insert(slot),
+            None => self.turned_away.push(name),
         }
-        self.place();
-        change
     }
 
     /// Once each tick: whether the relay to the peer in `slot` ends now ([`Relay::ends_now`]).
@@ -692,6 +709,68 @@ mod tests {
         // The second frame that was sent at once, when the other end knew this one as 1.
         assert_eq!(a.hear(8, 1), Relayed::Taken);
         assert_eq!(a.hear(9, 1), Relayed::Stale);
+    }
+
+    fn member(name: &str, state: MemberState, connected: bool) -> super::super::Member {
+        super::super::Member {
+            name: node::Atom::new(name),
+            creation: 4,
+            state,
+            connected,
+            dist_port: None,
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_connected_again_keeps_a_slot_when_its_relay_loses_its_way() {
+        let mut cluster = Cluster::new(&crate::config::Config {
+            name: "a@h".into(),
+            shards: 1,
+            ..crate::config::Config::default()
+        });
+        let members = |b, d| [member("b@h", b, b == MemberState::Up), member("d@h", d, true)].into();
+        let holding = crate::message::Holding {
+            copy: Copy::Ready,
+            missed: false,
+        };
+        cluster.update(members(MemberState::Up, MemberState::Up));
+        let [b, d] = ["b@h", "d@h"].map(|name| cluster.slot(name).unwrap());
+        let node = |name: &str| Identity {
+            name: name.into(),
+            creation: 4,
+        };
+        let lists = |names: [&str; 2]| Sight {
+            leaving: false,
+            neighbours: names
+                .map(|name| Neighbour {
+                    node: node(name),
+                    serves: true,
+                    doubted: false,
+                })
+                .into(),
+        };
+        for (slot, names) in [(b, ["a@h", "d@h"]), (d, ["a@h", "b@h"])] {
+            assert!(cluster.told(slot, 1, alloc::vec![holding]));
+            cluster.sees(slot, lists(names));
+        }
+        cluster.look(0);
+        cluster.update(members(MemberState::Down, MemberState::Up));
+        cluster.look(10);
+        let look = cluster.look(10 + RELAY_AFTER_MS);
+        let relayed = cluster.slot("b@h").unwrap();
+        assert!(look.change.joined.contains(relayed) && cluster.is_relayed(relayed));
+        // `d` is silent. `b` is connected again, but nothing has come over its connection yet.
+        cluster.update(members(MemberState::Up, MemberState::Up));
+        cluster.update(members(MemberState::Up, MemberState::Suspect));
+        assert!(cluster.is_relayed(cluster.slot("b@h").unwrap()));
+        let look = cluster.look(20 + RELAY_AFTER_MS);
+        let direct = cluster.slot("b@h").unwrap();
+        assert!(look.change.lost.contains(relayed) && look.change.joined.contains(direct));
+        assert!(!cluster.is_relayed(direct));
+        assert!(
+            cluster.awaits_word(),
+            "no shard is formed before `b` has reported its copies"
+        );
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Store {
             return false;
         }
         let patience_ms = self.deadline_ms(forward.requests.len()) - self.time.monotonic_ms;
-        let patience_ms = forward.patience_ms.min(patience_ms);
+        let patience_ms = forward.until_ms.saturating_sub(self.time.now_ms).min(patience_ms);
         let origin = Origin::Peer {
             slot,
             life,
@@ -85,7 +85,10 @@ impl Store {
         run.hops = forward.hops;
         run.asker = Some((slot, life));
         run.is_last = forward.is_last;
-        if self.peers[slot].backlog.is_full() {
+        if patience_ms == 0 {
+            // Its client may have sent another write since, which it must not replace.
+            self.refuse(run, ErrorKind::Timeout, "it came after its deadline: nothing was done");
+        } else if self.peers[slot].backlog.is_full() {
             self.refuse(
                 run,
                 ErrorKind::Busy,
@@ -108,7 +111,7 @@ impl Store {
         for (shard, parcel) in mem::take(&mut run.parked) {
             run.open += 1;
             let until_ms = run.parked_until_ms;
-            self.park_requests(shard, Sent::of(id, parcel), until_ms);
+            self.park_requests(shard, Sent::of(id, parcel), until_ms, is_last);
         }
     }
 
@@ -122,7 +125,7 @@ impl Store {
             token,
             hops: run.hops + 1,
             level: run.ask.session.level.unwrap_or(keyspace.level),
-            patience_ms: run.deadline_ms.saturating_sub(self.time.monotonic_ms),
+            until_ms: self.time.now_ms + run.deadline_ms.saturating_sub(self.time.monotonic_ms),
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: parcel.keyspace,
             is_last,
@@ -131,7 +134,8 @@ impl Store {
         if outbox.is_large(requests.len()) {
             outbox.push_large(&message, requests.clone());
             run.large.sent_to.insert(parcel.peer);
-        } else if run.large.sent_to.contains(parcel.peer) {
+        } else if run.asker.is_some() || run.large.sent_to.contains(parcel.peer) {
+            // What another node forwarded may follow a large parcel of the same batch, which is a run of its own here.
             outbox.push_behind(&message);
         } else {
             outbox.push(&message);
@@ -231,8 +235,8 @@ impl Store {
         }
     }
 
-    /// Asks another node for the reads of a lost parcel. A read fails instead if the run has sent a write on the same
-    /// shard behind it, since the write may be done by now. For a lost write, the outcome is unknown.
+    /// Asks another node for the reads of a lost parcel. A read fails instead if a write on the same shard may have been
+    /// sent behind it, since the write may be done by now. For a lost write, the outcome is unknown.
     fn parcel_lost(&mut self, mut sent: Sent) {
         let Some(run) = self.front.runs.get(sent.run) else {
             return;
@@ -246,7 +250,7 @@ impl Store {
         let slots = mem::take(&mut sent.slots);
         let (late, rest): (Vec<_>, Vec<_>) = slots
             .into_iter()
-            .partition(|&(_, index)| self.is_followed_by_a_write(sent.run, sent.keyspace, index));
+            .partition(|&(_, index)| self.may_precede_a_write(sent.run, sent.keyspace, index));
         let mut failed = Replies::new();
         failed.error(
             ErrorKind::NoNodes,
@@ -266,31 +270,29 @@ impl Store {
         self.ask_again(sent, |again| again.hops = hops);
     }
 
-    /// Whether the run of a read, or a run that it is part of, has sent a write on the same shard.
-    fn is_followed_by_a_write(&mut self, id: RunId, keyspace: u16, index: u32) -> bool {
+    /// Whether the run of a read, or a run that it is part of, may have sent a write on the same shard. A run that another
+    /// node forwarded may be followed by a write that is a run of its own here, unless it is the last of its batch.
+    fn may_precede_a_write(&mut self, id: RunId, keyspace: u16, index: u32) -> bool {
         let Some(run) = self.front.runs.lend(id) else {
             return false;
         };
         let args = run.ask.batch.request(index as usize);
         let row = command::find(&args[0]).map(|row| row.member(args.get(1)).unwrap_or(row));
         let shard = row.and_then(|row| self.locate(row.keys, args, keyspace).ok());
-        let mut of = run.parent();
-        let mut is_written = shard.is_some_and(|shard| run.written_elsewhere.contains(shard));
         self.front.runs.put(id, run);
-        while let (Some(shard), Some(above), false) = (shard, of, is_written) {
-            let Some(run) = self.front.runs.get(above) else { break };
-            is_written = run.written_elsewhere.contains(shard);
-            of = run.parent();
-        }
-        is_written
+        let Some(shard) = shard else { return false };
+        let mut is_followed = false;
+        self.front.runs.each_from(Some(id), |run| {
+            let is_forwarded = matches!(run.origin, Origin::Peer { .. });
+            is_followed |= run.written_elsewhere.contains(shard) || is_forwarded && !run.is_last;
+        });
+        is_followed
     }
 
     /// Starts requests again that waited for their shard. If they must wait again, they do so until `until_ms`.
-    pub(crate) fn begin_parked(&mut self, sent: Sent, until_ms: u64) {
+    pub(crate) fn begin_parked(&mut self, sent: Sent, until_ms: u64, is_last: bool) {
         self.ask_again(sent, |again| {
-            again.parked_until_ms = until_ms;
-            // A request that waited before them, and started again before them, may be under way in slices.
-            again.large.sent_to = PeerSet::ALL;
+            (again.parked_until_ms, again.is_last) = (until_ms, is_last)
         });
     }
 
@@ -316,7 +318,12 @@ impl Store {
         }
         let (deadline_ms, wall_ahead_ms) = (run.deadline_ms, run.wall_ahead_ms);
         let (hops, asker) = (run.hops, run.asker);
-        let (written_elsewhere, sent_to) = (run.written_elsewhere.clone(), run.large.sent_to);
+        let written_elsewhere = run.written_elsewhere.clone();
+        // Other parts of the same batch may have waited too, and may have been forwarded since.
+        let mut sent_to = PeerSet::EMPTY;
+        self.front
+            .runs
+            .each_from(Some(sent.run), |run| sent_to = sent_to.union(run.large.sent_to));
         let origin = Origin::Again {
             of: sent.run,
             slots: sent.slots.into_iter().map(|(slot, _)| slot).collect(),
