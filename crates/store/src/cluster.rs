@@ -173,8 +173,8 @@ struct Named {
     found: Vec<String>,
     /// Connected nodes that are BEAMs. They are not waited for.
     guests: Arc<[Atom]>,
-    /// Members that were away at some time when every shard was served, and have not come back since. What they hold is
-    /// needed for no shard: nodes that stop serving after that begin again without them.
+    /// Members that were out of reach at some time when every shard was served, and that no node in reach has met since.
+    /// What they hold is needed for no shard: nodes that stop serving after that begin again without them.
     dispensable: Vec<String>,
 }
 
@@ -389,11 +389,13 @@ impl Cluster {
         self.named.dispensable.iter().any(|other| other == name)
     }
 
-    /// Notes which members are away, if every shard is served without them.
+    /// Notes which members nobody in reach is connected to, if every shard is served without them.
     pub fn note_dispensable(&mut self) {
-        let is_noted = self.away().eq(self.named.dispensable.iter().map(String::as_str));
+        let is_reached = |name: &&str| self.view.members().iter().any(|member| member.node.name == *name);
+        let unreached = || self.away().filter(|name| !is_reached(name));
+        let is_noted = unreached().eq(self.named.dispensable.iter().map(String::as_str));
         if !is_noted && self.routes.iter().all(|route| route.primary.is_some()) {
-            self.named.dispensable = self.away().map(String::from).collect();
+            self.named.dispensable = unreached().map(String::from).collect();
         }
     }
 

@@ -391,6 +391,9 @@ impl Cluster {
             self.view.sights = sights.collect();
             let told = self.view.sights.iter().map(|(node, sight)| (node, sight));
             self.view.members = sight::component(&self.view.me, &self.view.mine, told);
+            let members = &self.view.members;
+            let is_member = |name: &str| members.iter().any(|member| member.node.name == name);
+            self.named.dispensable.retain(|name| !is_member(name));
             let digest = self.view.digest_now();
             look.view = digest != core::mem::replace(&mut self.view.digest, digest);
         }
