@@ -165,7 +165,7 @@ pub struct View {
     relays: u64,
     /// How many peers this node has lost.
     losses: u64,
-    /// Whether a member with a ready copy has not reported its copies to this node.
+    /// Whether a member that may have acknowledged writes has not reported its copies to this node.
     is_incomplete: bool,
 }
 
@@ -421,7 +421,7 @@ impl Cluster {
         let mut neighbours: Vec<Neighbour> = listed
             .map(|(_, peer)| Neighbour {
                 node: peer.identity(),
-                serves: peer.serves(),
+                holds: peer.holds(),
                 doubted: doubts(peer),
             })
             .collect();
@@ -596,8 +596,9 @@ impl Cluster {
         set
     }
 
-    /// Whether a member that may have a ready copy has not reported its copies. A connected peer that reports nothing
-    /// for [`MUTE_MS`] is not waited for any more, unless other members reach it.
+    /// Whether a member that may have acknowledged writes has not reported its copies. It may have them if a copy of it
+    /// is ready, or was: a node that stood still calls no copy ready until it has caught up. A connected peer that
+    /// reports nothing for [`MUTE_MS`] is not waited for any more, unless other members reach it.
     fn is_incomplete(&self, now_ms: u64) -> bool {
         let has_told = |node: &Identity| {
             let slot = self.seat_of(node);
@@ -613,10 +614,7 @@ impl Cluster {
             .iter()
             .filter(|member| member.node.name != self.view.me.name);
         let is_full = self.peers.len() == PEERS_MAX && self.peers.iter().all(Option::is_some);
-        !is_full
-            && others
-                .into_iter()
-                .any(|member| member.serves && !has_told(&member.node))
+        !is_full && others.into_iter().any(|member| member.holds && !has_told(&member.node))
     }
 }
 
