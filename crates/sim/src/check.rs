@@ -1,8 +1,17 @@
 //! What must hold while the world runs, and after it has healed ([`settled`]). [`Quiet`] says when the stricter checks
 //! apply.
 
+use std::ops::Deref;
+
 use store::{
-    clock::Clock, cluster::Seat, config::Config, dot::Writer, message::Copy, object::Value, slot, store::Store,
+    clock::Clock,
+    cluster::{Peer, Seat},
+    config::Config,
+    dot::Writer,
+    message::Copy,
+    object::Value,
+    slot,
+    store::Store,
 };
 
 use crate::{
@@ -108,14 +117,7 @@ impl Quiet {
         };
         let lives = |seat| match seat {
             Seat::Me | Seat::Away => None,
-            Seat::Peer(slot) => {
-                let peer = own.cluster().peer(slot)?;
-                let is_it = |config: &Config| config.name == peer.name && config.creation == peer.creation;
-                stores
-                    .iter()
-                    .find(|(_, store)| is_it(store.config()))
-                    .map(|(_, store)| store)
-            }
+            Seat::Peer(slot) => living(&stores, own.cluster().peer(slot)?),
         };
         for (shard, before) in self.before.iter_mut().enumerate() {
             if own.cluster().copy(shard) != Copy::Absent {
@@ -158,6 +160,28 @@ impl Quiet {
             left > 0 && others.count() >= copies.min(left)
         })
     }
+}
+
+/// The store of a peer, if it lives.
+fn living<'a, S: Deref<Target = Store>>(stores: &'a [(usize, S)], peer: &Peer) -> Option<&'a S> {
+    let is_it = |config: &Config| config.name == peer.name && config.creation == peer.creation;
+    let found = stores.iter().find(|(_, store)| is_it(store.config()));
+    found.map(|(_, store)| store)
+}
+
+/// The shards of which the node on `machine` has no copy, although all replicas in its view have died.
+pub fn dead_replicas(world: &World, machine: usize) -> Vec<usize> {
+    let stores: Vec<_> = world.stores().collect();
+    let Some((_, own)) = stores.iter().find(|(at, _)| *at == machine) else {
+        return Vec::new();
+    };
+    let cluster = own.cluster();
+    let is_dead = |seat| match seat {
+        Seat::Me | Seat::Away => false,
+        Seat::Peer(slot) => cluster.peer(slot).is_some_and(|peer| living(&stores, peer).is_none()),
+    };
+    let dropped = (0..cluster.shards()).filter(|&shard| cluster.copy(shard) == Copy::Absent);
+    dropped.filter(|&shard| cluster.order(shard).all(is_dead)).collect()
 }
 
 /// The copies of the main cluster's nodes that are ready or hold something.
@@ -208,7 +232,11 @@ pub fn keyspace(key: &str) -> u16 {
 }
 
 fn shard_of(store: &Store, key: &str) -> usize {
-    let shards = store.config().shards;
+    shard_among(store.config().shards, key)
+}
+
+/// The shard of a key, if each keyspace has so many shards.
+pub fn shard_among(shards: u16, key: &str) -> usize {
     usize::from(keyspace(key) * shards + slot::shard(slot::slot(key.as_bytes()), shards))
 }
 

@@ -627,6 +627,7 @@ impl World {
             self.fail(format!("the calendar of {} went back to {calendar_ms}", name.as_str()));
         }
         if has_dropped {
+            self.excuse_dropped(at);
             let mut quiet = std::mem::take(&mut self.quiet);
             let verdict = quiet.may_drop(self, at);
             self.quiet = quiet;

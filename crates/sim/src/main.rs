@@ -72,7 +72,7 @@ use crate::{
 };
 
 /// A planted bug must be caught within this many seeds.
-const PLANT_SEEDS_MAX: u64 = 60;
+const PLANT_SEEDS_MAX: u64 = 300;
 const PLANT_SECONDS: u64 = 30;
 
 const USAGE: &str = "usage: sim [SEED] [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N] [-v]

@@ -69,6 +69,10 @@
 //! another write follows at least [`LATE_US`](crate::shadow::LATE_US) later in a whole world. If a crash takes the last
 //! copy of a write (`strikes.rs`), no request must know the earlier writes of that key any more. If only the crashed
 //! node had a write before its reply, no request must know that write.
+//!
+//! A node that is no replica of a shard drops its copy once all replicas have allowed that. If all of these replicas
+//! die before it does so, and it has not noticed, it drops the last copy. Then the crash took that copy too, from the
+//! drop on. If one of the replicas in its view lives, nothing is excused.
 
 use node::ClusterId;
 use store::quorum::Level;

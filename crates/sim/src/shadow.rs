@@ -860,7 +860,9 @@ mod tests {
         assert!(shadow.contended_left(0, None).is_ok());
         shadow.contended_write(0, "v", State::Acked);
         assert!(shadow.contended_left(0, None).is_err() && shadow.contended_left(0, Some("v")).is_ok());
-        shadow.excuse_contended(|_| false);
+        shadow.excuse_contended(|_| false, |_| false);
+        assert!(shadow.contended_left(0, None).is_err(), "the crash concerns other keys");
+        shadow.excuse_contended(|_| true, |_| false);
         assert!(shadow.contended_left(0, None).is_ok());
     }
 

@@ -109,9 +109,10 @@ impl Peer {
         !matches!(self.channel, Channel::Relayed(_))
     }
 
-    /// Whether it has a ready copy of some shard.
-    fn serves(&self) -> bool {
-        self.holdings.iter().any(|holding| holding.copy == Copy::Ready)
+    /// Whether it has a copy of some shard that is ready, or was.
+    fn holds(&self) -> bool {
+        let holds = |holding: &Holding| holding.copy == Copy::Ready || holding.was_ready;
+        self.holdings.iter().any(holds)
     }
 
     fn copy(&self, shard: usize) -> Copy {
@@ -324,6 +325,7 @@ impl Cluster {
         (0..self.shards()).map(|shard| Holding {
             copy: self.copies[shard],
             missed: self.misses(shard),
+            was_ready: self.copies[shard] != Copy::Absent && self.fences.was_ready(shard),
         })
     }
 
@@ -737,5 +739,44 @@ mod tests {
         let change = cluster.update(without_one());
         assert_eq!((change.joined.len(), cluster.turns_away()), (1, false));
         assert!(cluster.slot(&late).is_some());
+    }
+
+    #[test]
+    fn a_member_that_only_others_reach_is_waited_for_even_if_its_copies_are_not_ready_any_more() {
+        let stepped_down = Holding {
+            copy: Copy::Filling,
+            missed: false,
+            was_ready: true,
+        };
+        // A node of a cluster of three. Both peers have reported that their copy is not ready any more.
+        let connected = |number: usize| {
+            let mut cluster = Cluster::new(&Config {
+                name: format!("n{number:03}@h"),
+                creation: 4,
+                shards: 1,
+                ..Config::default()
+            });
+            cluster.update(members((0..3).filter(|other| *other != number)));
+            for slot in [0, 1] {
+                cluster.told(slot, 1, vec![stepped_down]);
+            }
+            cluster.look(0);
+            cluster
+        };
+        let mut cluster = connected(0);
+        cluster.set_copy(0, Copy::Ready);
+        cluster.sees(0, connected(1).view().mine().clone());
+        cluster.look(0);
+        assert!(cluster.route(0).settled);
+        // The connection to n002 breaks. What n002 wrote meanwhile is not merged here, and n001 still reaches n002.
+        cluster.update(members([1]));
+        cluster.look(0);
+        assert!(!cluster.route(0).settled);
+        let slot = cluster.look(1_000).change.joined.iter().next().expect("a relay");
+        cluster.told(slot, 2, vec![stepped_down]);
+        cluster.look(1_000);
+        assert!(!cluster.route(0).settled, "the copy of n002 is not merged");
+        cluster.merged(0, slot);
+        assert!(cluster.route(0).settled);
     }
 }

@@ -17,7 +17,7 @@ use crate::peers::PeerSet;
 pub struct Fences {
     /// Peers whose copy must be merged: they had one when they were met, or when they lost another node.
     unmerged: Vec<PeerSet>,
-    /// The announcement in which the copy of this node was first ready.
+    /// The announcement in which the copy of this node was first ready; 0 if it never was.
     ready_in: Vec<u64>,
     /// Number of the latest announcement of this node's copies. The next one has the next number.
     announced: u64,
@@ -46,6 +46,11 @@ impl Fences {
     /// Notes that the copy of `shard` has just become ready: the next announcement reports it.
     pub fn became_ready(&mut self, shard: usize) {
         self.ready_in[shard] = self.announced + 1;
+    }
+
+    /// Whether the copy of `shard` is ready, or was.
+    pub fn was_ready(&self, shard: usize) -> bool {
+        self.ready_in[shard] > 0
     }
 
     /// Whether a peer that has processed announcement `known` knows that the copy of `shard` is ready.

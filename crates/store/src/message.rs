@@ -56,7 +56,7 @@ pub enum Copy {
     Ready,
 }
 
-/// A node's [`Copy`] of one shard, and whether the node misses a ready copy of it.
+/// A node's [`Copy`] of one shard, and what the node knows about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Holding {
     /// The state of the copy.
@@ -64,11 +64,14 @@ pub struct Holding {
     /// Whether the node knows of a ready copy at a node that is neither connected nor dead. While that holds, no node
     /// may form this shard.
     pub missed: bool,
+    /// Whether the node has had a ready copy. Even if its copy is not ready any more, it may have acknowledged writes
+    /// that no other copy has.
+    pub was_ready: bool,
 }
 
 impl Holding {
     fn to_byte(self) -> u8 {
-        self.copy as u8 | u8::from(self.missed) << 2
+        self.copy as u8 | u8::from(self.missed) << 2 | u8::from(self.was_ready) << 3
     }
 
     fn from_byte(byte: u8) -> Result<Self, Malformed> {
@@ -81,6 +84,7 @@ impl Holding {
         Ok(Self {
             copy,
             missed: byte & 4 != 0,
+            was_ready: byte & 8 != 0,
         })
     }
 }

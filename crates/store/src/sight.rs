@@ -58,8 +58,8 @@ impl Identity {
 pub struct Neighbour {
     /// The peer's name and creation.
     pub node: Identity,
-    /// Whether it has a ready copy of some shard.
-    pub serves: bool,
+    /// Whether it has a copy of some shard that is ready, or was.
+    pub holds: bool,
     /// Whether nothing was received from it for half the tick time.
     pub doubted: bool,
 }
@@ -80,7 +80,7 @@ impl Sight {
         put_varint(out, self.neighbours.len() as u64);
         for neighbour in &self.neighbours {
             neighbour.node.encode(out);
-            out.push(u8::from(neighbour.serves) | u8::from(neighbour.doubted) << 1);
+            out.push(u8::from(neighbour.holds) | u8::from(neighbour.doubted) << 1);
         }
     }
 
@@ -95,7 +95,7 @@ impl Sight {
             let flags = input.u8()?;
             neighbours.push(Neighbour {
                 node,
-                serves: flags & 1 != 0,
+                holds: flags & 1 != 0,
                 doubted: flags & 2 != 0,
             });
         }
@@ -110,8 +110,8 @@ pub struct Reached {
     pub node: Identity,
     /// Whether it is leaving.
     pub leaving: bool,
-    /// Whether it has a ready copy of some shard.
-    pub serves: bool,
+    /// Whether it has a copy of some shard that is ready, or was.
+    pub holds: bool,
     /// The neighbour of this node that is first on the shortest way; the member itself if it is a neighbour.
     pub through: Identity,
 }
@@ -121,7 +121,7 @@ struct Vertex<'a> {
     node: &'a Identity,
     /// Its sight; `None` if it has not reported one.
     sight: Option<&'a Sight>,
-    serves: bool,
+    holds: bool,
     /// The vertices of connections that count, and whether each connection is doubted.
     edges: Vec<(usize, bool)>,
 }
@@ -147,7 +147,7 @@ pub fn component<'a>(
         Some(Reached {
             node: vertex.node.clone(),
             leaving: vertex.sight.is_some_and(|sight| sight.leaving),
-            serves: vertex.serves,
+            holds: vertex.holds,
             through: graph[way?].node.clone(),
         })
     };
@@ -176,7 +176,7 @@ fn graph<'a>(
             graph.push(Vertex {
                 node,
                 sight: None,
-                serves: false,
+                holds: false,
                 edges: Vec::new(),
             });
         }
@@ -188,7 +188,7 @@ fn graph<'a>(
         graph[from].sight = Some(sight);
         for neighbour in &sight.neighbours {
             let to = numbers[&neighbour.node];
-            graph[to].serves |= neighbour.serves;
+            graph[to].holds |= neighbour.holds;
             lists.insert((from, to), neighbour.doubted);
         }
     }
@@ -242,11 +242,11 @@ mod tests {
         }
     }
 
-    /// Sights by node. `"b c? d!"` lists b, c in doubt, and d, which serves.
+    /// Sights by node. `"b c? d!"` lists b, c in doubt, and d, which holds a copy.
     fn sights(lists: &[(&str, &str)]) -> BTreeMap<Identity, Sight> {
         let neighbour = |word: &str| Neighbour {
             node: node(word.trim_end_matches(['?', '!'])),
-            serves: word.contains('!'),
+            holds: word.contains('!'),
             doubted: word.contains('?'),
         };
         let sight = |list: &str| Sight {
@@ -262,8 +262,8 @@ mod tests {
         let mine = &sights[&me];
         let members = component(&me, mine, sights.iter().filter(|(other, _)| **other != me));
         let member = |reached: &Reached| {
-            let serves = if reached.serves { "!" } else { "" };
-            format!("{}{serves}:{}", reached.node.name, reached.through.name)
+            let holds = if reached.holds { "!" } else { "" };
+            format!("{}{holds}:{}", reached.node.name, reached.through.name)
         };
         members.iter().map(member).collect::<Vec<_>>().join(" ")
     }

@@ -207,21 +207,39 @@ impl World {
     /// Writes that no living node of a cluster holds are excused. The node on the machine `lost` does not count as
     /// living.
     pub(super) fn excuse_without(&mut self, lost: Option<usize>, cluster: Option<ClusterId>) {
+        self.excuse_some(lost, cluster, |_| true);
+    }
+
+    /// The node on a machine has dropped copies, as all replicas in its view had allowed. If all of these replicas have
+    /// died meanwhile, the node had not noticed that yet, and their deaths took the dropped copy too.
+    pub(super) fn excuse_dropped(&mut self, at: usize) {
+        let shards = crate::check::dead_replicas(self, at);
+        if !shards.is_empty() {
+            let per_keyspace = self.plan.shards;
+            let concerns = |key: &str| shards.contains(&crate::check::shard_among(per_keyspace, key));
+            self.excuse_some(None, self.cluster_of(at), concerns);
+        }
+    }
+
+    /// The same for some keys only.
+    fn excuse_some(&mut self, lost: Option<usize>, cluster: Option<ClusterId>, concerns: impl Fn(&str) -> bool) {
         let mut shadow = std::mem::take(&mut self.workload.shadow);
         let of_it = |at: usize| Some(at) != lost && self.cluster_of(at) == cluster;
         for key in 0..shadow.len() {
-            shadow.excuse_unless(key, cluster, |name, number, deleted| {
-                self.stores()
-                    .any(|(at, store)| of_it(at) && crate::check::holds(&store, name, number, deleted))
-            });
+            if concerns(shadow.name(key)) {
+                shadow.excuse_unless(key, cluster, |name, number, deleted| {
+                    self.stores()
+                        .any(|(at, store)| of_it(at) && crate::check::holds(&store, name, number, deleted))
+                });
+            }
         }
-        shadow.excuse_counters(cluster, |name| {
+        shadow.excuse_counters(cluster, &concerns, |name| {
             self.stores()
                 .filter(|(at, store)| of_it(*at) && crate::check::is_ready(store, name))
                 .map(|(_, store)| crate::check::sum(&store, name))
                 .collect()
         });
-        shadow.excuse_contended(|name| {
+        shadow.excuse_contended(&concerns, |name| {
             self.stores()
                 .any(|(_, store)| crate::check::shown(&store, name).is_some())
         });

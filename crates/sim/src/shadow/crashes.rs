@@ -42,9 +42,15 @@ impl Shadow {
         }
     }
 
-    /// Called after a crash that was not lawful. Excuses a counter unless a living node shows what is owed.
-    pub fn excuse_counters(&mut self, cluster: Option<ClusterId>, sums: impl Fn(&str) -> Vec<i64>) {
-        for counter in &mut self.counters {
+    /// Called after a crash that was not lawful. Excuses each counter that the crash `concerns`, unless a living node
+    /// shows what is owed.
+    pub fn excuse_counters(
+        &mut self,
+        cluster: Option<ClusterId>,
+        concerns: impl Fn(&str) -> bool,
+        sums: impl Fn(&str) -> Vec<i64>,
+    ) {
+        for counter in self.counters.iter_mut().filter(|counter| concerns(&counter.name)) {
             let sums = sums(&counter.name);
             counter.excused |= sums.iter().max().copied().unwrap_or(0) < counter.owed;
             let owed = counter.adds[counter.void.of(cluster)..].iter();
@@ -69,10 +75,11 @@ impl Shadow {
         }
     }
 
-    /// Called after a crash that was not lawful. Nothing is owed for a contended key if no node `has` a value for it.
-    pub fn excuse_contended(&mut self, has: impl Fn(&str) -> bool) {
+    /// Called after a crash that was not lawful. Nothing is owed for a contended key that the crash `concerns` if no
+    /// node `has` a value for it.
+    pub fn excuse_contended(&mut self, concerns: impl Fn(&str) -> bool, has: impl Fn(&str) -> bool) {
         for contended in &mut self.contended {
-            contended.lasts &= has(&contended.name);
+            contended.lasts &= !concerns(&contended.name) || has(&contended.name);
         }
     }
 }

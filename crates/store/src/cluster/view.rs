@@ -165,7 +165,7 @@ pub struct View {
     relays: u64,
     /// How many peers this node has lost.
     losses: u64,
-    /// Whether a member with a ready copy has not reported its copies to this node.
+    /// Whether a member that may have acknowledged writes has not reported its copies to this node.
     is_incomplete: bool,
 }
 
@@ -295,9 +295,9 @@ impl Cluster {
             && self.peers().all(is_at_one)
     }
 
-    /// Whether every peer that serves has the same view, and no peer was lost a moment ago.
+    /// Whether every peer that may answer reads has the same view, and no peer was lost a moment ago.
     pub fn is_at_one(&self) -> bool {
-        let agrees = |(slot, peer): (usize, &Peer)| !peer.serves() || self.agrees(slot);
+        let agrees = |(slot, peer): (usize, &Peer)| !peer.holds() || self.agrees(slot);
         !self.view.is_incomplete && self.view.lost.is_empty() && self.peers().all(agrees)
     }
 
@@ -430,7 +430,7 @@ impl Cluster {
         let mut neighbours: Vec<Neighbour> = listed
             .map(|(_, peer)| Neighbour {
                 node: peer.identity(),
-                serves: peer.serves(),
+                holds: peer.holds(),
                 doubted: doubts(peer),
             })
             .collect();
@@ -622,8 +622,9 @@ impl Cluster {
         set
     }
 
-    /// Whether a member that may have a ready copy has not reported its copies. A connected peer that reports nothing
-    /// for [`MUTE_MS`] is not waited for any more, unless other members reach it.
+    /// Whether a member that may have acknowledged writes has not reported its copies. It may have them if a copy of it
+    /// is ready, or was: a node that stood still calls no copy ready until it has caught up. A connected peer that
+    /// reports nothing for [`MUTE_MS`] is not waited for any more, unless other members reach it.
     fn is_incomplete(&self, now_ms: u64) -> bool {
         let has_told = |node: &Identity| {
             let slot = self.seat_of(node);
@@ -639,10 +640,7 @@ impl Cluster {
             .iter()
             .filter(|member| member.node.name != self.view.me.name);
         let is_full = self.peers.len() == PEERS_MAX && self.peers.iter().all(Option::is_some);
-        !is_full
-            && others
-                .into_iter()
-                .any(|member| member.serves && !has_told(&member.node))
+        !is_full && others.into_iter().any(|member| member.holds && !has_told(&member.node))
     }
 }
 
@@ -735,6 +733,7 @@ mod tests {
         let holding = crate::message::Holding {
             copy: Copy::Ready,
             missed: false,
+            was_ready: true,
         };
         cluster.update(members(MemberState::Up, MemberState::Up));
         let [b, d] = ["b@h", "d@h"].map(|name| cluster.slot(name).unwrap());
@@ -747,7 +746,7 @@ mod tests {
             neighbours: names
                 .map(|name| Neighbour {
                     node: node(name),
-                    serves: true,
+                    holds: true,
                     doubted: false,
                 })
                 .into(),
