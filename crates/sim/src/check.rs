@@ -23,8 +23,9 @@ const EXPIRE_US_MAX: u64 = 90_000_000;
 /// Time in which a node reports its status; it asks the other nodes first.
 const ANSWER_US: u64 = 500_000;
 
-/// Whether the main cluster is *quiet*: no network fault, no slow and no paused node; every two nodes with a ready copy
-/// are connected; and every ready copy covers what any ready copy of its shard had at the previous look.
+/// Whether the main cluster is *quiet*: no network fault, no slow and no paused node; every two nodes that hold
+/// something are connected; and every ready copy covers what any copy of its shard had at the previous look, ready or
+/// not: a node that was paused may hold acknowledged writes in copies that it does not serve yet.
 ///
 /// The last two conditions are read from the stores themselves. A crash and its effects do not end the quiet: that
 /// other replicas take over without an error is what these checks test.
@@ -44,8 +45,16 @@ pub struct Quiet {
     connected: bool,
     /// The time of the previous look.
     looked_us: u64,
-    /// The ready copies at the previous look: for each shard, machine, life and clock.
-    before: Vec<Vec<(usize, u64, Clock)>>,
+    /// The copies at the previous look, for each shard.
+    before: Vec<Vec<Held>>,
+}
+
+/// A copy of a shard.
+#[derive(Debug)]
+struct Held {
+    machine: usize,
+    clock: Clock,
+    ready: bool,
 }
 
 impl Quiet {
@@ -70,7 +79,7 @@ impl Quiet {
     /// Looks at all nodes. Returns the time of the previous look if the world has been quiet since: then every ready
     /// copy has everything that any ready copy had at that time.
     pub fn look(&mut self, world: &World) -> Option<u64> {
-        let copies = ready_copies(world);
+        let copies = held_copies(world);
         self.connected = world.network.is_open() && running_well(world) && connected(world);
         self.now = self.connected && world.network.is_honest() && self.is_covered_by(&copies);
         if !self.connected || std::mem::take(&mut self.struck) {
@@ -84,8 +93,9 @@ impl Quiet {
         self.since(before_us).then_some(before_us)
     }
 
-    /// The law of dropping. The node on `machine` has just dropped copies. All replicas in its view must be ready, and
-    /// cover what the dropped copy had at the last look. Checked only in a quiet world, since otherwise a replica may
+    /// The law of dropping. The node on `machine` has just dropped copies. All replicas in its view must cover what the
+    /// dropped copy had at the last look. They need not be ready: a node that stood still since it told that it has
+    /// everything still has it, and serves it once it has compared with others. Checked only in a quiet world, since otherwise a replica may
     /// have lost data in the meantime. Checked once for each copy, since the node's view may change and new replicas
     /// take time to fill.
     pub fn may_drop(&mut self, world: &World, machine: usize) -> Verdict {
@@ -111,12 +121,12 @@ impl Quiet {
             if own.cluster().copy(shard) != Copy::Absent {
                 continue;
             }
-            let Some(index) = before.iter().position(|(at, ..)| *at == machine) else {
+            let Some(index) = before.iter().position(|held| held.machine == machine && held.ready) else {
                 continue;
             };
-            let (.., clock) = &before.swap_remove(index);
+            let clock = &before.swap_remove(index).clock;
             for replica in own.cluster().order(shard).filter_map(lives) {
-                if replica.cluster().copy(shard) != Copy::Ready || !replica.shard(shard).clock().covers(clock) {
+                if replica.cluster().copy(shard) == Copy::Absent || !replica.shard(shard).clock().covers(clock) {
                     let (name, other) = (own.cluster().name(), replica.cluster().name());
                     return Err(format!("{name} dropped shard {shard} before {other} had all of it"));
                 }
@@ -125,42 +135,41 @@ impl Quiet {
         Ok(())
     }
 
-    /// Whether each of these ready copies has everything that any ready copy had before.
-    fn is_covered_by(&self, now: &[Vec<(usize, u64, Clock)>]) -> bool {
+    /// Whether each ready one of these copies has everything that any copy had before.
+    fn is_covered_by(&self, now: &[Vec<Held>]) -> bool {
         self.before.iter().zip(now).all(|(before, now)| {
-            now.iter()
-                .all(|(_, _, clock)| before.iter().all(|(_, _, earlier)| clock.covers(earlier)))
+            let mut ready = now.iter().filter(|held| held.ready);
+            ready.all(|held| before.iter().all(|earlier| held.clock.covers(&earlier.clock)))
         })
     }
 
     /// Whether each shard has at least `copies` ready copies left without `machines` (or as many as there are other
     /// machines). Only copies that cover what `machines` had at the last look count.
     pub fn can_lose(&self, world: &World, machines: &[usize], copies: usize) -> bool {
-        let now = ready_copies(world);
+        let now = held_copies(world);
         let counted = world.running().into_iter().filter(|at| world.counts(*at));
         let left = counted.count() - machines.len();
         self.before.iter().zip(now).all(|(before, now)| {
-            let lost: Vec<&Clock> = before
-                .iter()
-                .filter(|(at, ..)| machines.contains(at))
-                .map(|(_, _, clock)| clock)
-                .collect();
-            let covers = |clock: &Clock| lost.iter().all(|lost| clock.covers(lost));
-            let others = now
-                .iter()
-                .filter(|(at, _, clock)| !machines.contains(at) && covers(clock));
+            let lost: Vec<&Held> = before.iter().filter(|held| machines.contains(&held.machine)).collect();
+            let others = now.iter().filter(|held| {
+                let covers = || lost.iter().all(|lost| held.clock.covers(&lost.clock));
+                held.ready && !machines.contains(&held.machine) && covers()
+            });
             left > 0 && others.count() >= copies.min(left)
         })
     }
 }
 
-fn ready_copies(world: &World) -> Vec<Vec<(usize, u64, Clock)>> {
-    let mut copies = vec![Vec::new(); world.plan.shards_total()];
-    for (at, store) in world.stores().filter(|(at, _)| world.counts(*at)) {
-        let life = world.machines[at].life.as_ref().map_or(0, |life| life.number);
+/// The copies of the main cluster's nodes that are ready or hold something.
+fn held_copies(world: &World) -> Vec<Vec<Held>> {
+    let mut copies: Vec<Vec<Held>> = (0..world.plan.shards_total()).map(|_| Vec::new()).collect();
+    for (machine, store) in world.stores().filter(|(at, _)| world.counts(*at)) {
         for (shard, copies) in copies.iter_mut().enumerate() {
-            if store.cluster().copy(shard) == Copy::Ready {
-                copies.push((at, life, store.shard(shard).clock().clone()));
+            let clock = store.shard(shard).clock();
+            let ready = store.cluster().copy(shard) == Copy::Ready;
+            if ready || !clock.is_empty() {
+                let clock = clock.clone();
+                copies.push(Held { machine, clock, ready });
             }
         }
     }
@@ -174,14 +183,15 @@ fn running_well(world: &World) -> bool {
         .all(|machine| machine.life.as_ref().is_none_or(|life| !life.paused))
 }
 
-/// Whether every two nodes with a ready copy have each other as peers.
+/// Whether every two nodes that serve or hold something have each other as peers.
 pub fn connected(world: &World) -> bool {
-    let serving: Vec<_> = world
+    let is_empty = |store: &Store| (0..world.plan.shards_total()).all(|shard| store.shard(shard).clock().is_empty());
+    let holding: Vec<_> = world
         .stores()
-        .filter(|(at, store)| world.counts(*at) && store.cluster().is_serving())
+        .filter(|(at, store)| world.counts(*at) && (store.cluster().is_serving() || !is_empty(store)))
         .collect();
-    serving.iter().all(|(_, a)| {
-        serving.iter().all(|(_, b)| {
+    holding.iter().all(|(_, a)| {
+        holding.iter().all(|(_, b)| {
             let b = b.config();
             let is_it = |name: &str, creation| name == b.name && creation == b.creation;
             let is_peer = a.cluster().peers().any(|(_, peer)| is_it(&peer.name, peer.creation));

@@ -608,6 +608,10 @@ impl World {
         if standing != before {
             self.stands(at, before);
         }
+        // A reply of this step is judged by whom the node has lost in the same step.
+        if self.regroups {
+            self.regroup();
+        }
         for effect in effects {
             self.trace.effect(now_us, at, &effect);
             self.carry_out(at, number, effect);

@@ -115,6 +115,8 @@ pub struct Mark {
     pub state: State,
     /// When the outcome was known.
     pub ended_us: u64,
+    /// The last batch that was asked for before its end: it tells what came first within one microsecond.
+    pub ended_batch: u64,
     /// The level of the write.
     pub level: Level,
     /// The time from which rule R1 applies to the write. None if it does not apply.
@@ -133,11 +135,17 @@ impl Mark {
             cluster: spot.cluster,
             state: State::Pending,
             ended_us: 0,
+            ended_batch: 0,
             level: Level::All,
             everywhere_us: None,
             sure: false,
             orphan: false,
         }
+    }
+
+    /// Notes its outcome. `batch`: the last batch that was asked for.
+    pub fn end(&mut self, state: State, now_us: u64, batch: u64) {
+        (self.state, self.ended_us, self.ended_batch) = (state, now_us, batch);
     }
 
     /// Whether this cluster has acknowledged the write.
@@ -147,7 +155,8 @@ impl Mark {
 
     /// Whether the write is over before a request at `spot` begins.
     pub fn is_before(&self, spot: &Spot) -> bool {
-        self.spot.batch == spot.batch || self.state != State::Pending && self.ended_us <= spot.asked_us
+        let is_over = (self.ended_us, self.ended_batch) < (spot.asked_us, spot.batch);
+        self.spot.batch == spot.batch || self.state != State::Pending && is_over
     }
 }
 

@@ -263,7 +263,8 @@ impl Shadow {
     pub fn end(&mut self, key: usize, number: usize, state: State, level: Level, sight: &Sight<'_>, now_us: u64) {
         let owned = &mut self.owned[key];
         let write = &mut owned.writes[number - 1];
-        (write.mark.state, write.mark.ended_us, write.spread_us) = (state, now_us, now_us);
+        write.mark.end(state, now_us, self.spot.batch);
+        write.spread_us = now_us;
         write.mark.level = level;
         if level != Level::All {
             write.spread_us += SPREAD_US;
@@ -527,7 +528,8 @@ impl Shadow {
         now_us: u64,
     ) {
         let mark = &mut self.counters[counter].adds[add].1;
-        (mark.state, mark.ended_us, mark.level) = (state, now_us, level);
+        mark.end(state, now_us, self.spot.batch);
+        mark.level = level;
         if let Sight::Known(reader) = sight {
             mark.cluster = reader.cluster;
         }

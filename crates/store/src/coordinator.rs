@@ -554,16 +554,32 @@ impl Store {
         self.front.awaited[peer].lags(self.time.monotonic_ms)
     }
 
-    /// Handles the loss of `peer`: no run waits for it any more.
+    /// Handles the loss of `peer`. Only this end may have lost the connection: then the peer lives, and reads its copies
+    /// until it hears of the loss. So writes that it has not acknowledged wait until all nodes have the same view again.
     pub(crate) fn abandon(&mut self, peer: usize) {
         self.front.awaited[peer].clear();
         for id in self.front.runs.ids() {
-            if let Some(run) = self.front.runs.get(id) {
-                run.lose(peer);
+            if self.front.runs.get(id).is_some_and(|run| run.silent().contains(peer)) {
+                self.front.unsure.push((id, peer));
             }
-            self.settle(id);
         }
         self.lose_parcels(peer);
+    }
+
+    /// Once all nodes have the same view, no run waits for a lost peer any more.
+    pub(crate) fn write_off_lost(&mut self) {
+        if !self.front.unsure.is_empty() && self.cluster.is_at_one() {
+            for (id, peer) in mem::take(&mut self.front.unsure) {
+                self.write_off(id, peer);
+            }
+        }
+    }
+
+    fn write_off(&mut self, id: RunId, peer: usize) {
+        if let Some(run) = self.front.runs.get(id) {
+            run.lose(peer);
+        }
+        self.settle(id);
     }
 
     fn settle(&mut self, id: RunId) {
@@ -632,6 +648,14 @@ impl Store {
     }
 
     fn relax(&mut self, id: RunId) {
+        for (_, peer) in self
+            .front
+            .unsure
+            .extract_if(.., |(run, _)| *run == id)
+            .collect::<Vec<_>>()
+        {
+            self.write_off(id, peer);
+        }
         let Some(run) = self.front.runs.get(id) else { return };
         // A peer that was silent for this long is not waited for until it answers.
         let silent = run.silent();

@@ -15,7 +15,7 @@ use crate::{
     parked::Parked,
     pause::Pause,
     peers::PEERS_MAX,
-    run::{Run, Runs},
+    run::{Run, RunId, Runs},
 };
 
 /// Batches, and what they wait for.
@@ -32,6 +32,8 @@ pub(crate) struct Front {
     pub parked: Parked,
     /// Requests of Redis clients that are paused.
     pub pause: Pause,
+    /// Runs with writes that a lost peer has not acknowledged, and the slot that it had.
+    pub unsure: Vec<(RunId, usize)>,
     /// Runs that wait while peers are [`recovering`](crate::traffic::Peers::recovering), until their deadline at most.
     /// A client has one batch under way at a time, and BEAM processes have `beam::RUNS_MAX` together, so this is
     /// bounded.
@@ -59,6 +61,7 @@ impl Front {
             next_token: 1,
             parked: Parked::default(),
             pause: Pause::default(),
+            unsure: Vec::new(),
             held: Vec::new(),
             relax_at: Due::default(),
             end_at: Due::default(),

@@ -145,8 +145,8 @@ pub struct Forward<'a> {
     pub hops: u8,
     /// The level of its writes.
     pub level: Level,
-    /// How long its client still waits, in milliseconds.
-    pub patience_ms: u64,
+    /// Until when its client waits, in cluster time. A connection may deliver it much later.
+    pub until_ms: u64,
     /// How many milliseconds the wall clock of the client's node is ahead of cluster time.
     pub wall_ahead_ms: i64,
     /// Its keyspace.
@@ -406,7 +406,7 @@ impl Message<'_> {
                 out.push(FORWARD);
                 put_varint(out, f.token);
                 out.extend([f.hops, f.level.to_byte()]);
-                put_varint(out, f.patience_ms);
+                put_varint(out, f.until_ms);
                 put_signed(out, f.wall_ahead_ms);
                 put_varint(out, u64::from(f.keyspace));
                 out.push(u8::from(f.is_last));
@@ -563,7 +563,7 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             token: input.varint()?,
             hops: input.u8()?,
             level: Level::from_byte(input.u8()?).ok_or(Malformed("unknown level"))?,
-            patience_ms: input.varint()?,
+            until_ms: input.varint()?,
             wall_ahead_ms: input.signed()?,
             keyspace: u16::try_from(input.varint()?).map_err(|_| Malformed("keyspace out of range"))?,
             is_last: input.u8()? != 0,

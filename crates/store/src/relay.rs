@@ -25,7 +25,7 @@ const PASSED_BYTES_MAX: usize = 64 << 20;
 /// Bytes that wait for the neighbour on the way from which on no more is brought for a peer by relay.
 const HOP_BYTES_MAX: usize = 1 << 20;
 /// A connection over which nothing came for so long has ended at the other side, if that side makes a relay.
-const DEAD_AFTER_MS: u64 = 2 * LEASE_MS;
+const DEAD_AFTER_MS: u64 = LEASE_MS;
 
 impl Store {
     /// Computes the reachable members again, and notifies the peers of changes.

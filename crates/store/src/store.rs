@@ -466,6 +466,7 @@ impl Store {
             self.settle_forming();
         }
         self.answer_inquiries(ctx);
+        self.write_off_lost();
         self.unpark();
         if self.front.pause.waiting() > 0 {
             self.end_pause();

@@ -268,6 +268,26 @@ fn a_write_to_a_silent_primary_ends_at_its_deadline() {
 }
 
 #[test]
+fn a_write_that_reaches_its_primary_after_its_deadline_is_not_done() {
+    let mut net = Net::new();
+    for name in ["a", "b", "c"] {
+        net.start_with(store::config::Config {
+            request_timeout_ms: 1_000,
+            ..net::config(name, &["a"])
+        });
+    }
+    net.heal();
+    let key = key_of(&mut net, "b");
+    net.deafen("a", "b");
+    let late = net.begin("a", &[&format!("SET {key} late")]);
+    assert_eq!(net.wait("a", late, 1_100), "!timeout");
+    assert_eq!(net.ask("b", &format!("SET {key} later")), "OK");
+    net.hear();
+    net.run_ms(100);
+    assert_eq!(net.ask("b", &format!("GET {key}")), "later");
+}
+
+#[test]
 fn a_leaving_node_hands_over_and_reports_it() {
     let mut net = Net::cluster(&["a", "b", "c", "d"]);
     fill(&mut net, "a", 100);
@@ -374,6 +394,32 @@ fn a_replica_that_receives_nothing_does_not_answer_with_old_values() {
         net.run_ms(1);
     }
     net.hear();
+    for id in gets {
+        assert_eq!(net.wait("c", id, 5_100), "new");
+    }
+}
+
+#[test]
+fn a_replica_that_does_not_know_that_it_is_lost_does_not_answer_with_old_values() {
+    let mut net = Net::cluster(&["a", "b", "c"]);
+    let key = key_of(&mut net, "a");
+    assert_eq!(net.ask("a", &format!("SET {key} old")), "OK");
+    net.run_ms(7);
+    net.part("a", "c");
+    let id = net.begin("a", &[&format!("SET {key} new")]);
+    net.cut_end("a", "c");
+    let mut ms = 0;
+    while net.answer("a", id).is_none() {
+        net.run_ms(1);
+        ms += 1;
+    }
+    assert!(ms < 1_000, "the write took {ms} ms");
+    let gets: Vec<u64> = (0..500)
+        .map(|_| {
+            net.run_ms(1);
+            net.begin("c", &[&format!("GET {key}")])
+        })
+        .collect();
     for id in gets {
         assert_eq!(net.wait("c", id, 5_100), "new");
     }

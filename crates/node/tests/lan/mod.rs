@@ -140,12 +140,16 @@ impl<P: Payload> Lan<P> {
 
     /// Closes the connections between two nodes.
     pub fn cut(&mut self, a: &Atom, b: &Atom) {
-        for (near, other) in [(a, b), (b, a)] {
-            let far = &mut self.machine(near).far;
-            let cut: Vec<_> = far.extract_if(.., |_, far| far.0 == *other).collect();
-            for (connection, _) in cut {
-                self.travel(near.clone(), Input::Closed { connection });
-            }
+        self.cut_end(a, b);
+        self.cut_end(b, a);
+    }
+
+    /// `near` sees its connections to `other` closed. `other` does not notice.
+    pub fn cut_end(&mut self, near: &Atom, other: &Atom) {
+        let far = &mut self.machine(near).far;
+        let cut: Vec<_> = far.extract_if(.., |_, far| far.0 == *other).collect();
+        for (connection, _) in cut {
+            self.travel(near.clone(), Input::Closed { connection });
         }
     }
 

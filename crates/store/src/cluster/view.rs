@@ -295,6 +295,12 @@ impl Cluster {
             && self.peers().all(is_at_one)
     }
 
+    /// Whether every peer that serves has the same view, and no peer was lost a moment ago.
+    pub fn is_at_one(&self) -> bool {
+        let agrees = |(slot, peer): (usize, &Peer)| !peer.serves() || self.agrees(slot);
+        !self.view.is_incomplete && self.view.lost.is_empty() && self.peers().all(agrees)
+    }
+
     /// Whether a peer with a ready copy of `shard` was lost a moment ago and may come back.
     fn lost_a_holder(&self, shard: usize) -> bool {
         let had = |node: &Identity| {

@@ -73,7 +73,7 @@ impl Store {
             return false;
         }
         let patience_ms = self.deadline_ms(forward.requests.len()) - self.time.monotonic_ms;
-        let patience_ms = forward.patience_ms.min(patience_ms);
+        let patience_ms = forward.until_ms.saturating_sub(self.time.now_ms).min(patience_ms);
         let origin = Origin::Peer {
             slot,
             life,
@@ -85,7 +85,10 @@ impl Store {
         run.hops = forward.hops;
         run.asker = Some((slot, life));
         run.is_last = forward.is_last;
-        if self.peers[slot].backlog.is_full() {
+        if patience_ms == 0 {
+            // Its client may have sent another write since, which it must not replace.
+            self.refuse(run, ErrorKind::Timeout, "it came after its deadline: nothing was done");
+        } else if self.peers[slot].backlog.is_full() {
             self.refuse(
                 run,
                 ErrorKind::Busy,
@@ -122,7 +125,7 @@ impl Store {
             token,
             hops: run.hops + 1,
             level: run.ask.session.level.unwrap_or(keyspace.level),
-            patience_ms: run.deadline_ms.saturating_sub(self.time.monotonic_ms),
+            until_ms: self.time.now_ms + run.deadline_ms.saturating_sub(self.time.monotonic_ms),
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: parcel.keyspace,
             is_last,

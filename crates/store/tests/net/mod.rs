@@ -183,6 +183,11 @@ impl Net {
         self.lan.cut(&atom(a), &atom(b));
     }
 
+    /// `near` sees its connection to `other` closed. `other` does not notice.
+    pub fn cut_end(&mut self, near: &str, other: &str) {
+        self.lan.cut_end(&atom(near), &atom(other));
+    }
+
     // Requests
 
     /// Starts a batch at a node. [`Net::answer`] returns its replies.
