@@ -115,8 +115,8 @@ pub(crate) struct Large {
     pub extra_ms: u64,
     /// It has written what reaches other replicas in slices.
     pub wrote: bool,
-    /// Peers to which it has sent a large parcel, or a run that it is a part of or that is a part of it has: its further
-    /// parcels to them must not overtake that.
+    /// Peers to which a large parcel was sent by this run, a run that it is a part of, or a run that is a part of it.
+    /// Further parcels to these peers must not overtake that one.
     pub sent_to: PeerSet,
 }
 

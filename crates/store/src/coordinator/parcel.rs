@@ -235,8 +235,8 @@ impl Store {
         }
     }
 
-    /// Asks another node for the reads of a lost parcel. A read fails instead if a write on the same shard may have been
-    /// sent behind it, since the write may be done by now. For a lost write, the outcome is unknown.
+    /// Asks another node for the reads of a lost parcel. A read fails instead if a write on the same shard may have
+    /// been sent behind it, since the write may be done by now. For a lost write, the outcome is unknown.
     fn parcel_lost(&mut self, mut sent: Sent) {
         let Some(run) = self.front.runs.get(sent.run) else {
             return;
@@ -270,8 +270,9 @@ impl Store {
         self.ask_again(sent, |again| again.hops = hops);
     }
 
-    /// Whether the run of a read, or a run that it is part of, may have sent a write on the same shard. A run that another
-    /// node forwarded may be followed by a write that is a run of its own here, unless it is the last of its batch.
+    /// Whether the run of a read, or a run that it is part of, may have sent a write on the same shard. A run that
+    /// another node forwarded may be followed by a write that is a run of its own here, unless it is the last of its
+    /// batch.
     fn may_precede_a_write(&mut self, id: RunId, keyspace: u16, index: u32) -> bool {
         let Some(run) = self.front.runs.lend(id) else {
             return false;
@@ -292,7 +293,7 @@ impl Store {
     /// Starts requests again that waited for their shard. If they must wait again, they do so until `until_ms`.
     pub(crate) fn begin_parked(&mut self, sent: Sent, until_ms: u64, is_last: bool) {
         self.ask_again(sent, |again| {
-            (again.parked_until_ms, again.is_last) = (until_ms, is_last)
+            (again.parked_until_ms, again.is_last) = (until_ms, is_last);
         });
     }
 
