@@ -389,8 +389,9 @@ fn a_beam_cannot_end_services() {
     );
 }
 
-/// In each round, both nodes change names and wait for locks, and a connection of one of them ends. After the last round
-/// a BEAM may still end a connection, to prevent overlapping partitions; so the last change is made until it succeeds.
+/// In each round, both nodes change names and wait for locks, and a connection of one of them ends. After the last
+/// round a BEAM may still end a connection, to prevent overlapping partitions; so the last change is made until it
+/// succeeds.
 #[test]
 fn requests_end_whichever_connection_is_closed() {
     check(

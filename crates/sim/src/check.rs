@@ -104,9 +104,9 @@ impl Quiet {
 
     /// The law of dropping. The node on `machine` has just dropped copies. All replicas in its view must cover what the
     /// dropped copy had at the last look. They need not be ready: a node that stood still since it told that it has
-    /// everything still has it, and serves it once it has compared with others. Checked only in a quiet world, since otherwise a replica may
-    /// have lost data in the meantime. Checked once for each copy, since the node's view may change and new replicas
-    /// take time to fill.
+    /// everything still has it, and serves it once it has compared with others. Checked only in a quiet world, since
+    /// otherwise a replica may have lost data in the meantime. Checked once for each copy, since the node's view may
+    /// change and new replicas take time to fill.
     pub fn may_drop(&mut self, world: &World, machine: usize) -> Verdict {
         if !self.since(world.now_us()) {
             return Ok(());

@@ -174,8 +174,8 @@ struct Named {
     found: Vec<String>,
     /// Connected nodes that are BEAMs. They are not waited for.
     guests: Arc<[Atom]>,
-    /// Members that were out of reach at some time when every shard was served, and that no node in reach has met since.
-    /// What they hold is needed for no shard: nodes that stop serving after that begin again without them.
+    /// Members that were out of reach at some time when every shard was served, and that no node in reach has met
+    /// since. What they hold is needed for no shard: nodes that stop serving after that begin again without them.
     dispensable: Vec<String>,
 }
 

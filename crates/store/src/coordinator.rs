@@ -554,8 +554,9 @@ impl Store {
         self.front.awaited[peer].lags(self.time.monotonic_ms)
     }
 
-    /// Handles the loss of `peer`. Only this end may have lost the connection: then the peer lives, and reads its copies
-    /// until it hears of the loss. So writes that it has not acknowledged wait until all nodes have the same view again.
+    /// Handles the loss of `peer`. Only this end may have lost the connection: then the peer lives, and reads its
+    /// copies until it hears of the loss. So writes that it has not acknowledged wait until all nodes have the same
+    /// view again.
     pub(crate) fn abandon(&mut self, peer: usize) {
         self.front.awaited[peer].clear();
         for id in self.front.runs.ids() {
