@@ -484,13 +484,14 @@ impl Cluster {
         if holdings.len() != shards {
             return false;
         }
-        let is_met = peer.holdings.is_empty();
         peer.said.epoch = epoch;
-        peer.holdings = holdings;
-        if is_met {
+        let before = core::mem::replace(&mut peer.holdings, holdings);
+        if before.is_empty() {
             self.raise_fences(slot);
         }
-        self.reroute();
+        if self.peer(slot).is_some_and(|peer| peer.holdings != before) {
+            self.reroute();
+        }
         true
     }
 

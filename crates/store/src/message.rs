@@ -151,6 +151,8 @@ pub struct Forward<'a> {
     pub level: Level,
     /// Until when its client waits, in cluster time. A connection may deliver it much later.
     pub until_ms: u64,
+    /// Until when it may wait for its shard, in cluster time; 0 if it has not waited yet.
+    pub parked_until_ms: u64,
     /// How many milliseconds the wall clock of the client's node is ahead of cluster time.
     pub wall_ahead_ms: i64,
     /// Its keyspace.
@@ -411,6 +413,7 @@ impl Message<'_> {
                 put_varint(out, f.token);
                 out.extend([f.hops, f.level.to_byte()]);
                 put_varint(out, f.until_ms);
+                put_varint(out, f.parked_until_ms);
                 put_signed(out, f.wall_ahead_ms);
                 put_varint(out, u64::from(f.keyspace));
                 out.push(u8::from(f.is_last));
@@ -568,6 +571,7 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
             hops: input.u8()?,
             level: Level::from_byte(input.u8()?).ok_or(Malformed("unknown level"))?,
             until_ms: input.varint()?,
+            parked_until_ms: input.varint()?,
             wall_ahead_ms: input.signed()?,
             keyspace: u16::try_from(input.varint()?).map_err(|_| Malformed("keyspace out of range"))?,
             is_last: input.u8()? != 0,

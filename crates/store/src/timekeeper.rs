@@ -63,4 +63,24 @@ impl Timekeeper {
         }
         stood_still
     }
+
+    /// A monotonic time of this node as cluster time. 0 stays 0: it stands for no time.
+    pub(crate) fn to_cluster_ms(&self, monotonic_ms: u64) -> u64 {
+        match monotonic_ms {
+            0 => 0,
+            at_ms => (self.now_ms + at_ms).saturating_sub(self.monotonic_ms).max(1),
+        }
+    }
+
+    /// The reverse. What lies before the start of the monotonic clock is its first millisecond.
+    pub(crate) fn to_monotonic_ms(&self, cluster_ms: u64) -> u64 {
+        match cluster_ms {
+            0 => 0,
+            at_ms => self
+                .monotonic_ms
+                .saturating_add(at_ms)
+                .saturating_sub(self.now_ms)
+                .max(1),
+        }
+    }
 }

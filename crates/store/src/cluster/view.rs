@@ -343,10 +343,12 @@ impl Cluster {
     pub fn stands(&mut self, slot: usize, view: u64, knows: u64) -> bool {
         let knows = knows.min(self.fences.announced());
         let Some(peer) = self.peer_mut(slot) else { return false };
-        let has_forgotten = knows < peer.said.knows;
+        let before = (peer.said.view, peer.said.knows);
         (peer.said.view, peer.said.knows) = (view, knows);
-        self.reroute();
-        has_forgotten
+        if before != (view, knows) {
+            self.reroute();
+        }
+        knows < before.1
     }
 
     /// A peer reports how many peers it has lost. Writes of a lost peer may have reached that peer but not this node.
@@ -356,6 +358,7 @@ impl Cluster {
         let before = peer.said.losses.replace(losses);
         if before.is_some_and(|before| before < losses) {
             self.raise_fences(slot);
+            self.reroute();
         }
     }
 

@@ -72,20 +72,20 @@ impl Store {
         if message::requests(forward.requests, |args| batch.push(args)).is_err() {
             return false;
         }
-        let patience_ms = self.deadline_ms(forward.requests.len()) - self.time.monotonic_ms;
-        let patience_ms = forward.until_ms.saturating_sub(self.time.now_ms).min(patience_ms);
+        let deadline_ms = self.deadline_ms(forward.requests.len());
+        let deadline_ms = self.time.to_monotonic_ms(forward.until_ms).min(deadline_ms);
         let origin = Origin::Peer {
             slot,
             life,
             token: forward.token,
         };
-        let deadline_ms = self.time.monotonic_ms + patience_ms;
         let ask = self.own_ask(session, batch);
         let mut run = Run::new(origin, ask, deadline_ms, forward.wall_ahead_ms);
         run.hops = forward.hops;
+        run.parked_until_ms = self.time.to_monotonic_ms(forward.parked_until_ms);
         run.asker = Some((slot, life));
         run.is_last = forward.is_last;
-        if patience_ms == 0 {
+        if deadline_ms <= self.time.monotonic_ms {
             // Its client may have sent another write since, which it must not replace.
             self.refuse(run, ErrorKind::Timeout, "it came after its deadline: nothing was done");
         } else if self.peers[slot].backlog.is_full() {
@@ -125,7 +125,8 @@ impl Store {
             token,
             hops: run.hops + 1,
             level: run.ask.session.level.unwrap_or(keyspace.level),
-            until_ms: self.time.now_ms + run.deadline_ms.saturating_sub(self.time.monotonic_ms),
+            until_ms: self.time.to_cluster_ms(run.deadline_ms),
+            parked_until_ms: self.time.to_cluster_ms(run.parked_until_ms),
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: parcel.keyspace,
             is_last,
