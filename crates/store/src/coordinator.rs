@@ -559,6 +559,8 @@ impl Store {
     /// view again.
     pub(crate) fn abandon(&mut self, peer: usize) {
         self.front.awaited[peer].clear();
+        let runs = &mut self.front.runs;
+        self.front.unsure.retain(|(id, _)| runs.get(*id).is_some());
         for id in self.front.runs.ids() {
             if self.front.runs.get(id).is_some_and(|run| run.silent().contains(peer)) {
                 self.front.unsure.push((id, peer));
