@@ -84,3 +84,23 @@ impl Timekeeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_changed_to_cluster_time_and_back() {
+        let mut time = Timekeeper::default();
+        time.start(Time {
+            monotonic_us: 5_000_000,
+            wall_ms: 1_700_000_000_000,
+        });
+        assert_eq!(time.to_cluster_ms(5_250), time.now_ms + 250);
+        assert_eq!(time.to_monotonic_ms(time.now_ms + 250), 5_250);
+        assert_eq!(time.to_monotonic_ms(time.now_ms - 250), 4_750);
+        assert_eq!((time.to_cluster_ms(0), time.to_monotonic_ms(0)), (0, 0), "no time");
+        assert_eq!(time.to_monotonic_ms(1), 1, "long before the clock's start");
+        assert_eq!(time.to_monotonic_ms(u64::MAX), u64::MAX - time.now_ms);
+    }
+}
