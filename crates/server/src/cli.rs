@@ -211,11 +211,11 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     code
 }
 
-/// Help and version as clap has them; an error as one line.
+/// Prints help and version as clap formats them, and an error as one line.
 fn explain(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // Nobody is left to tell if this fails.
+            // If standard output fails, there is no other place to report it.
             let _ = error.print();
             if error.use_stderr() {
                 ExitCode::from(WRONG)

@@ -1,21 +1,21 @@
 //! salp, a distributed in-memory key-value store built the Erlang way: the shell that runs one node on real sockets,
 //! and the command `salp`.
 //!
-//! The node itself is sans-I/O (crates `wire`, `node`, `store`). Here are sockets, clocks, entropy and settings, and no
-//! decision about data:
+//! The node itself does no I/O (crates `wire`, `node`, `store`). This crate has the sockets, clocks, random numbers and
+//! settings. It makes no decision about data:
 //!
 //! | module | is |
 //! |---|---|
 //! | `core` | the node on its thread: inputs in, effects out |
-//! | `redis` | the door for Redis clients |
+//! | `redis` | the front end for Redis clients |
 //! | `functions` | what other nodes may call |
-//! | `http` | the door for HTTP clients, Prometheus and browsers |
+//! | `http` | the front end for HTTP clients, Prometheus and browsers |
 //! | `dist`, `tls`, `epmd`, `discovery` | peers: connections, certificates, ports, names |
 //! | [`Handle`], [`Keyspace`] | the ways in from other threads |
 //! | [`process`] | servers, supervisors and async processes of a program |
-//! | `log`, `output`, `signals` | what a process says, and what ends it |
+//! | `log`, `output`, `signals` | log lines, other output, and the signals that end the process |
 //! | `running` | a node from its start to its end; [`Node::builder`] |
-//! | `config` | settings, and errors that name the mend |
+//! | `config` | settings, and errors that say how to fix them |
 //! | [`cli`], `start`, `dev`, `client` | the command |
 //!
 //! # A node inside a program
@@ -42,8 +42,8 @@
 //!
 //! # Processes of a program
 //!
-//! What an Erlang programmer expects: servers, supervisors ([`supervisor`]), registries ([`registry`]), links, monitors
-//! and names ([`Context`]). More are in `examples/`: `counter`, `workers`, `chat`, `lock`, `from_iex`.
+//! As in Erlang, there are servers, supervisors ([`supervisor`]), registries ([`registry`]), links, monitors and names
+//! ([`Context`]). More are in `examples/`: `counter`, `workers`, `chat`, `lock`, `from_iex`.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,12 +1,13 @@
 //! `salp bench`: a load generator.
 //!
-//! - *Closed loop*: each connection sends as many requests as the pipeline is deep, waits for their replies, and goes
-//!   on. It shows the highest rate, and the latency at that rate.
+//! - *Closed loop*: each connection sends as many requests as the pipeline is deep, waits for their replies, and
+//!   repeats. This shows the highest rate, and the latency at that rate.
 //! - *Open loop* (`--rate`): requests are due at fixed times, whatever the server does, and latency is counted from
 //!   when a request was due. A server that stalls is charged for all requests that should have been sent meanwhile, so
-//!   there is no coordinated omission (G. Tene, *How NOT to Measure Latency*). What was never sent is counted too.
+//!   there is no coordinated omission (G. Tene, *How NOT to Measure Latency*). Requests that were never sent are
+//!   counted too.
 //!
-//! All connections run on one thread; a server with more cores than two may be faster than this can show.
+//! All connections run on one thread; a server with more than two cores may be faster than this can measure.
 
 mod connection;
 mod pace;
@@ -101,12 +102,12 @@ struct Report {
     pipeline: u64,
     connections: u64,
     seconds: f64,
-    /// Asked for.
+    /// The rate that was asked for.
     rate: Option<u64>,
     requests: u64,
     requests_per_second: f64,
     errors: u64,
-    /// Reads of keys that were not there.
+    /// Reads of missing keys.
     misses: u64,
     /// Requests that were due and could not be sent in time.
     unsent: u64,
@@ -114,7 +115,7 @@ struct Report {
     latency: Percentiles,
 }
 
-/// What connections counted.
+/// What the connections counted.
 #[derive(Debug)]
 struct Counted {
     latency: Latency,
@@ -187,7 +188,7 @@ impl Bench {
                 password: self.password.clone().or_else(|| variable::read("SALP_RESP_PASSWORD")),
             },
             Protocol::Http => {
-                // Who is not let in is told so, and not how fast.
+                // If access is refused, this reports it, instead of a rate.
                 succeed(&self.target.client()?, Method::GET, "/kv?limit=1", Bytes::new()).await?;
                 Address::Http(self.target.clone())
             }
@@ -239,7 +240,7 @@ fn run_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// One connection's run.
+/// Runs one connection.
 async fn drive(mut connection: Connection, mut pace: Pace, mut requests: Requests) -> Result<Counted, Failure> {
     let mut counted = Counted::new();
     let mut due = Vec::new();
@@ -272,7 +273,7 @@ enum Ask<'a> {
     Set(&'a str, &'a [u8]),
 }
 
-/// What a connection asks for, drawn from the number of the connection: each run asks the same.
+/// The requests of a connection, drawn from the number of the connection: each run sends the same requests.
 #[derive(Debug)]
 struct Requests {
     workload: Workload,

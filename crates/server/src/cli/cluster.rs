@@ -60,14 +60,14 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// Copies that each shard can have: one on each node that is there and stays.
+    /// How many copies each shard can have: one on each node that is up and stays.
     fn copies(&self) -> u64 {
         let holds = |node: &&Node| node.connected && matches!(node.state.as_str(), "up" | "suspect");
         self.replicas.min(self.nodes.iter().filter(holds).count() as u64)
     }
 }
 
-/// Prints what is at `path`: as it came, or as `render` shows it.
+/// Prints the answer for `path`: unchanged, or as `render` formats it.
 async fn show<T: DeserializeOwned>(shown: &Shown, path: &str, render: fn(&T) -> String) -> Result<(), Failure> {
     let client = shown.target.client()?;
     let body = succeed(&client, Method::GET, path, Bytes::new()).await?;
@@ -122,7 +122,7 @@ pub(super) async fn form(client: &Client) -> Result<(), Failure> {
     print(render_begun(&begun))
 }
 
-/// What `POST /form` began.
+/// What `POST /form` did.
 #[derive(Debug, Deserialize)]
 struct Begun {
     declared_gone: Vec<String>,

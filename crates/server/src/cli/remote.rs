@@ -100,7 +100,7 @@ pub(crate) enum Remote {
     Bench(bench::Bench),
 }
 
-/// Which node to talk to.
+/// The node to talk to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Target {
     /// Address of a node [default: http://127.0.0.1:4000] [env: SALP_URL]
@@ -111,7 +111,7 @@ pub(crate) struct Target {
     token: Option<String>,
 }
 
-/// Where a node of `salp dev` listens.
+/// The address of a node with default settings, and of the first node of `salp dev`.
 const URL: &str = "http://127.0.0.1:4000";
 
 impl Target {
@@ -121,7 +121,7 @@ impl Target {
         Ok(Client::new(url.as_deref().unwrap_or(URL), self.token())?)
     }
 
-    /// Host and port, for who makes connections without [`Client`].
+    /// Host and port, for code that makes connections without [`Client`].
     pub(super) fn host(&self) -> Result<String, Failure> {
         let client = self.client()?;
         let host = client.url().trim_start_matches("http://");
@@ -145,7 +145,7 @@ impl Target {
     }
 }
 
-/// Which node to ask, and how to show what it says.
+/// The node to ask, and how to print its answer.
 #[derive(Debug, Args)]
 pub(crate) struct Shown {
     /// Print JSON
@@ -155,11 +155,11 @@ pub(crate) struct Shown {
     pub(super) target: Target,
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(super) code: u8,
-    /// One line; empty for a negative answer that speaks for itself.
+    /// One line. Empty if the exit code alone is the answer.
     pub(super) text: String,
 }
 
@@ -188,7 +188,7 @@ impl Failure {
         }
     }
 
-    /// What an answer that is no success means: our fault, or the cluster's.
+    /// What an unsuccessful answer means: wrong use, or a fault of the cluster.
     pub(super) fn of(answer: &Answer) -> Self {
         let text = answer.problem();
         if !answer.is_problem() {
@@ -222,7 +222,7 @@ pub(crate) fn run(command: Remote) -> ExitCode {
     ended(done)
 }
 
-/// Says why a command failed. Its exit code.
+/// Reports why a command failed. Returns its exit code.
 pub(super) fn ended(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -256,7 +256,7 @@ async fn execute(command: Remote) -> Result<(), Failure> {
     }
 }
 
-/// Writes to stdout. A reader that has seen enough is no failure.
+/// Writes to standard output. A closed pipe is not an error.
 pub(super) fn print(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes.as_ref()).and_then(|()| out.flush()) {
@@ -265,7 +265,7 @@ pub(super) fn print(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
     }
 }
 
-/// Sends a request that is to succeed.
+/// Sends a request. An unsuccessful answer is an error.
 pub(super) async fn succeed(client: &Client, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
     let answer = client.send(method, path, body).await?;
     if answer.status.is_success() {
@@ -298,7 +298,7 @@ async fn get(client: &Client, key: &str) -> Result<(), Failure> {
     match answer.status {
         StatusCode::OK if answer.has_version => {
             print(&answer.body)?;
-            // A value in a file or a pipe is to be that value and no byte more.
+            // A value in a file or a pipe must be exactly the value.
             if io::stdout().is_terminal() {
                 print("\n")
             } else {

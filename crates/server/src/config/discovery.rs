@@ -1,7 +1,7 @@
-//! Settings of discovery: their table, and what they come to for each kind.
+//! Settings of discovery: their table, and how they are parsed for each kind.
 //!
-//! They stand in the table `[discovery]` of the file, where the kind is `kind`. One that is of another kind than the
-//! one chosen is refused: whoever gave it expected something of it.
+//! In the file they are in the table `[discovery]`, where the kind is `kind`. A setting of another kind than the chosen
+//! one is refused, since it would have no effect.
 
 use std::{
     env, fs,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::discovery::{dns, epmd, gossip, hosts, kubernetes};
 
-/// How nodes are found besides those named.
+/// How nodes are found besides the named ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Discovery {
     pub(crate) kind: Kind,
@@ -26,10 +26,10 @@ pub(crate) struct Discovery {
     pub(crate) interval: Duration,
 }
 
-/// By what.
+/// How nodes are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Not at all.
+    /// By their given names alone.
     Static,
     Epmd(epmd::Hosts),
     Hosts(hosts::HostsFile),
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Kubernetes(kubernetes::Settings),
 }
 
-/// All settings but the kind itself.
+/// All settings of discovery except the kind.
 pub(crate) const DISCOVERY: &[Setting] = &[
     one("discovery-interval", "TIME", "5s", "time between two looks"),
     many(
@@ -141,12 +141,12 @@ pub(crate) const DISCOVERY: &[Setting] = &[
 
 /// Where a pod reads its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-/// Most hosts, or name servers.
+/// Most hosts or name servers in a list.
 const HOSTS_MAX: usize = 256;
 
 const KINDS: &str = "use static, epmd, hosts, dns, gossip or kubernetes";
 
-/// The kinds that a setting is of.
+/// The kinds that a setting belongs to.
 fn kinds(name: &str) -> &'static [&'static str] {
     match name {
         "discovery-interval" => &["epmd", "hosts", "dns", "gossip", "kubernetes"],
@@ -160,17 +160,17 @@ fn kinds(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// What the other settings say that discovery needs to know.
+/// Other settings that discovery depends on.
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     pub(super) name: &'a Atom,
     pub(super) dist_bind: IpAddr,
     pub(super) epmd: Option<u16>,
-    /// Nodes whose port nobody knows are looked for on this node's own.
+    /// Nodes whose port is unknown are dialled at this node's own port.
     pub(super) fixed_port: bool,
 }
 
-/// Understands the settings of discovery.
+/// Parses the settings of discovery.
 pub(super) fn resolve(read: &Reading<'_>, around: Around<'_>) -> Result<Discovery, ConfigError> {
     let chosen = read.one("discovery", |text| Ok(text.to_owned()))?;
     let interval = read.one("discovery-interval", |text| {
@@ -306,7 +306,7 @@ impl Reading<'_> {
                 let mend = "leave it out, or choose mode endpoints or pods";
                 return Err(self.error("discovery-selector", "means nothing to mode dns", mend));
             }
-            // SRV records have the names of pods, A records their addresses.
+            // SRV records contain the names of pods, A records their addresses.
             Mode::Dns if (host == Host::Hostname) != matches!(port, Some(Port::Named(_))) => {
                 let mend = "use hostname with the name of a port in discovery-port, or ip with a number or none";
                 return Err(self.error("discovery-address", "does not go with the port in mode dns", mend));
@@ -400,7 +400,7 @@ impl Reading<'_> {
         ))
     }
 
-    /// Without EPMD a port must come from somewhere.
+    /// Without EPMD, another setting must give the port.
     fn refuse_unknown_port(&self, around: Around<'_>) -> Result<(), ConfigError> {
         if around.epmd.is_some() || around.fixed_port {
             return Ok(());
@@ -409,7 +409,8 @@ impl Reading<'_> {
         Err(self.error("discovery-port", "is missing, and EPMD is off", mend))
     }
 
-    /// What is found by address is named by it, and so must this node be, or the others know it under another name.
+    /// A node that is found by address is named by it. So this node's own name must have an address too: otherwise the
+    /// others would know it under another name.
     fn refuse_other_than_address(&self, around: Around<'_>, needs_port: bool) -> Result<(), ConfigError> {
         if host(around.name).parse::<Ipv4Addr>().is_err() || self.0.source("name") == Source::Default {
             let problem = format!("is {}, and nodes are found by their addresses", around.name.as_str());

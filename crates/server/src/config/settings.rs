@@ -1,7 +1,7 @@
-//! The table of settings, and what was given for each of them and where.
+//! The table of settings; for each, the values that were given and their sources.
 //!
-//! A row drives the flag, the environment variable, the key in the file and the help. The order of precedence is
-//! flag, environment, file, default; what was given keeps its source, so that an error can name it.
+//! A row defines the flag, the environment variable, the key in the file and the help. The order of precedence is flag,
+//! environment, file, default. Each value keeps its source, so an error can name it.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::variable::Variable;
 pub(crate) enum Kind {
     /// At most once.
     One,
-    /// As often as one likes; a list in the file, separated by commas in the environment.
+    /// Any number of times. A list in the file, separated by commas in the environment.
     Many,
     /// Given or not; `true` or `false` in the file and the environment.
     Switch,
@@ -26,9 +26,9 @@ pub(crate) enum Kind {
 /// One setting of `salp start`.
 #[derive(Debug)]
 pub(crate) struct Setting {
-    /// As a flag, without its dashes.
+    /// The name of the flag, without its dashes.
     pub(crate) name: &'static str,
-    /// What its value is, for the help.
+    /// A placeholder for the value, for the help.
     pub(crate) value: &'static str,
     pub(crate) kind: Kind,
     pub(crate) default: Option<&'static str>,
@@ -75,7 +75,7 @@ const fn switch(name: &'static str, help: &'static str) -> Setting {
     }
 }
 
-/// All settings of `salp start` but those of [`DISCOVERY`].
+/// All settings of `salp start` except those of [`DISCOVERY`].
 pub(crate) const SETTINGS: &[Setting] = &[
     one(
         "name",
@@ -232,7 +232,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 ];
 
 impl Setting {
-    /// All there are.
+    /// All settings.
     pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
         SETTINGS.iter().chain(DISCOVERY)
     }
@@ -241,22 +241,21 @@ impl Setting {
         Self::all().find(|setting| setting.name == name)
     }
 
-    /// Its value is not shown to anybody.
+    /// Its value is never shown.
     fn is_secret(&self) -> bool {
         ["cookie", "resp-password", "http-token"].contains(&self.name)
     }
 
-    /// Its name is taken, and its work is not done yet: only its default is accepted.
+    /// It is reserved but not implemented yet: only its default is accepted.
     pub(crate) fn is_to_come(&self) -> bool {
         ["data-dir", "workers"].contains(&self.name)
     }
 
-    /// Its environment variable.
     pub(crate) fn variable(&self) -> String {
         format!("SALP_{}", self.name.replace('-', "_").to_uppercase())
     }
 
-    /// The values in one text; those of a list are separated by commas.
+    /// The values in one text. The values of a list are separated by commas.
     pub(crate) fn texts<'a>(&self, text: &'a str) -> Vec<&'a str> {
         match self.kind {
             Kind::Many => text.split(',').map(str::trim).filter(|text| !text.is_empty()).collect(),
@@ -264,7 +263,7 @@ impl Setting {
         }
     }
 
-    /// Its key in the file, behind that of its table and a dot if it has one.
+    /// Its key in the file: the key of its table and a dot, if it has one, then its own key.
     pub(crate) fn key(&self) -> String {
         match self.name.strip_prefix("discovery-") {
             Some(rest) => format!("discovery.{}", rest.replace('-', "_")),
@@ -276,26 +275,23 @@ impl Setting {
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A flag of the command line.
     Flag,
-    /// An environment variable.
     Environment,
-    /// A file.
     File(PathBuf),
     /// The program that embeds the node.
     Program,
-    /// Nobody gave it.
+    /// No source gave it.
     Default,
 }
 
-/// A value and where it comes from.
+/// A value and its source.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
     pub(crate) text: String,
     pub(crate) source: Source,
 }
 
-/// What the settings are called where they were given.
+/// The name of a setting in the source that gave it.
 pub(crate) struct Place<'a>(pub(crate) &'static Setting, pub(crate) &'a Source);
 
 impl fmt::Display for Place<'_> {
@@ -310,24 +306,24 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// What was given for each setting, before it is understood.
+/// The values that were given for each setting, not parsed yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     given: BTreeMap<&'static str, Vec<Given>>,
-    /// Variables that are not meant for salp, each with what to do about it.
+    /// Variables that are ignored because they are not meant for salp, each with advice.
     pub(crate) ignored: Vec<String>,
     /// The tables `[[keyspace]]` of the file.
     pub(crate) keyspaces: Option<(PathBuf, Vec<toml::Value>)>,
 }
 
-/// Where the settings file is looked for if none is named.
+/// The default settings file.
 const FILE: &str = "salp.toml";
 
 /// Largest settings file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 impl Settings {
-    /// Merges the sources. `flags` are those that were given; `file` is the one that was named.
+    /// Merges the sources. `flags` are the given flags, `file` is the named file.
     pub(crate) fn merge(
         flags: &[(&'static str, Vec<String>)],
         variable: impl Fn(&str) -> Option<String>,
@@ -339,7 +335,7 @@ impl Settings {
             let name = setting.variable();
             let text = match variable(&name).map(Variable::of) {
                 None => continue,
-                // An empty secret would open a port that somebody meant to close.
+                // An empty secret would open a port that was meant to be protected.
                 Some(Variable::Empty) if setting.is_secret() => String::new(),
                 Some(Variable::Empty) => continue,
                 Some(Variable::OfService(text)) => {
@@ -369,7 +365,7 @@ impl Settings {
         self.replace(setting, texts, &Source::Program);
     }
 
-    /// The value of a setting that has one: as given, or its default.
+    /// The value of a setting that has one value: the given one, or its default.
     pub(crate) fn one(&self, name: &str) -> Option<Given> {
         let setting = Setting::find(name).expect("only settings of the table are asked for");
         let given = self.given.get(setting.name).and_then(|given| given.last().cloned());
@@ -386,7 +382,7 @@ impl Settings {
         self.given.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Where a setting was given.
+    /// The source of a setting.
     pub(crate) fn source(&self, name: &str) -> Source {
         self.given
             .get(name)
@@ -488,7 +484,7 @@ fn nearest(key: &str) -> Option<String> {
     keys.filter(|(distance, _)| *distance <= 2).min().map(|(_, key)| key)
 }
 
-/// Letters to insert, remove or exchange to make one word of the other (Levenshtein).
+/// The number of letters to insert, remove or replace to turn one word into the other (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -13,7 +13,7 @@ use crate::{
 };
 use store::quorum::Level;
 
-/// Resolves flags, variables and a file, with a cookie so that none is read or made.
+/// Resolves flags, variables and a file. A cookie is given, so no cookie file is read or created.
 fn resolve(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str>) -> Result<Config, ConfigError> {
     let dir = TestDir::new();
     let path = dir.join("salp.toml");
@@ -34,7 +34,7 @@ fn resolve(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str
     Config::resolve(&Settings::merge(&given, variable, file.map(|_| path.as_path()))?)
 }
 
-/// The line of an error, which names the place, the problem and the mend.
+/// Checks that the line of an error names the place, the problem and the fix.
 fn check_error(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str>, parts: &[&str]) {
     let line = match resolve(flags, variables, file) {
         Ok(_) => panic!("{flags:?} {variables:?} {file:?} was taken"),
@@ -357,7 +357,7 @@ fn every_setting_is_in_the_file_under_its_own_name() {
     }
 }
 
-/// What the table `[discovery]` comes to, with this kind and these lines.
+/// Parses a table `[discovery]` with this kind and these lines.
 fn discover(kind: &str, lines: &str) -> Result<Config, ConfigError> {
     let table = format!("[discovery]\nkind = '{kind}'\n{lines}");
     resolve(&[("name", "salp@10.0.0.1")], &[], Some(&table))
@@ -519,7 +519,7 @@ fn what_is_wrong_with_discovery_is_said_at_the_start() {
             &[part],
         );
     }
-    // Found by address, it would answer to no name that it is dialled by.
+    // If it were found by address, it would have another name than the one it is dialled by.
     for name in [vec![], vec![("name", "salp@db.test")]] {
         for (kind, of_kind) in [
             ("dns", ("discovery-query", "a")),

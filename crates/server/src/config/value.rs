@@ -1,4 +1,4 @@
-//! What the text of a setting means. An error is what is wrong and how to mend it.
+//! Parses the text of a setting. An error says what is wrong and how to fix it.
 
 use std::{
     env,
@@ -17,14 +17,13 @@ use store::config::{Keyspace, Password};
 use super::{Join, LogFormat};
 use crate::duration;
 
-/// A value, or what is wrong with its text and how to mend it.
+/// A value; or what is wrong with its text, and how to fix it.
 pub(super) type Parsed<T> = Result<T, (String, String)>;
 
 fn wrong<T>(problem: impl Into<String>, mend: impl Into<String>) -> Parsed<T> {
     Err((problem.into(), mend.into()))
 }
 
-/// A full node name.
 pub(super) fn name(text: &str) -> Parsed<Atom> {
     if let Some(name) = wire::dist::node_name(text.as_bytes()) {
         return Ok(name);
@@ -60,7 +59,7 @@ pub(super) fn join(text: &str) -> Parsed<Join> {
     }
 }
 
-/// Where to listen; `off`: nowhere.
+/// An address to listen on. `off`: none.
 pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     if text == "off" {
         return Ok(None);
@@ -84,7 +83,6 @@ pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     }
 }
 
-/// An IP address.
 pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
     text.parse().or_else(|_| {
         wrong(
@@ -94,7 +92,6 @@ pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
     })
 }
 
-/// A port, or a range of ports.
 pub(super) fn ports(text: &str) -> Parsed<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.parse(), last.parse()) {
@@ -115,7 +112,7 @@ pub(super) fn secret(text: &str) -> Parsed<Password> {
     }
 }
 
-/// The letters of a cookie, without the line end that an editor leaves.
+/// The letters of a cookie, without the line break that an editor adds.
 pub(super) fn cookie(bytes: &[u8]) -> Parsed<&[u8]> {
     match bytes.trim_ascii() {
         [] => wrong("is empty", "write a secret into it, such as 32 random letters"),
@@ -125,7 +122,7 @@ pub(super) fn cookie(bytes: &[u8]) -> Parsed<&[u8]> {
     }
 }
 
-/// A path; `~` in front is the home directory.
+/// A path. A leading `~` is the home directory.
 pub(super) fn path(text: &str) -> Parsed<PathBuf> {
     let Some(rest) = text.strip_prefix("~/") else {
         return if text.is_empty() {
@@ -148,7 +145,6 @@ pub(super) fn number<T: FromStr + PartialOrd + Copy + Display>(text: &str, min: 
     }
 }
 
-/// A number of shards.
 pub(super) fn shards(text: &str) -> Parsed<u16> {
     match text.parse::<u16>() {
         Ok(shards) if shards.is_power_of_two() && shards <= 16_384 => Ok(shards),
@@ -212,7 +208,7 @@ pub(super) fn buffer_size(text: &str) -> Parsed<usize> {
     }
 }
 
-/// The size of a value. It must fit in a message between nodes, with what stands around it.
+/// The size of a value. A message between nodes must have room for it and its envelope.
 pub(super) fn value_size(text: &str) -> Parsed<usize> {
     match size(text)? {
         bytes @ 1..=0x400_0000 => Ok(bytes as usize),
@@ -220,7 +216,6 @@ pub(super) fn value_size(text: &str) -> Parsed<usize> {
     }
 }
 
-/// The name or address of a host.
 pub(super) fn host_name(text: &str) -> Parsed<String> {
     if wire::dist::node_name(format!("x@{text}").as_bytes()).is_some() {
         return Ok(text.into());
@@ -228,7 +223,7 @@ pub(super) fn host_name(text: &str) -> Parsed<String> {
     wrong(format!("{text:?} is no host"), "give a name or an IPv4 address")
 }
 
-/// A name under which HTTP clients ask for this node.
+/// A host name under which HTTP clients may address this node.
 pub(super) fn http_host(text: &str) -> Parsed<String> {
     if text == "*" {
         return Ok(text.into());
@@ -239,7 +234,7 @@ pub(super) fn http_host(text: &str) -> Parsed<String> {
     })
 }
 
-/// The origin of a web page: scheme, host and maybe a port.
+/// The origin of a web page: scheme, host and an optional port.
 pub(super) fn origin(text: &str) -> Parsed<String> {
     let uri = || text.parse::<Uri>().ok();
     let is_plain = |uri: &Uri| {
@@ -256,7 +251,7 @@ pub(super) fn origin(text: &str) -> Parsed<String> {
     wrong(format!("{text:?} is not the origin of a web page"), mend)
 }
 
-/// What node names begin with.
+/// The prefix of node names.
 pub(super) fn name_prefix(text: &str) -> Parsed<String> {
     if wire::dist::node_name(format!("{text}x@h").as_bytes()).is_some() {
         return Ok(text.into());
@@ -267,7 +262,6 @@ pub(super) fn name_prefix(text: &str) -> Parsed<String> {
     )
 }
 
-/// Yes or no.
 pub(super) fn truth(text: &str) -> Parsed<bool> {
     match text {
         "true" | "1" | "yes" => Ok(true),
@@ -282,7 +276,6 @@ pub(super) fn level(text: &str) -> Parsed<tracing::Level> {
         .or_else(|_| wrong(format!("{text:?} is no level"), "use error, warn, info, debug or trace"))
 }
 
-/// How log lines look.
 pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
     match text {
         "text" => Ok(LogFormat::Text),
