@@ -23,7 +23,7 @@ impl Builder {
         match Setting::find(&plain) {
             Some(setting) => self.settings.set(setting.name, &setting.texts(value)),
             None => {
-                let fault = ConfigError::new(name, "is no setting", "`salp start --help` lists the settings");
+                let fault = ConfigError::new(name, "is not a setting", "`salp start --help` lists the settings");
                 self.fault.get_or_insert(fault);
             }
         }
@@ -145,7 +145,7 @@ mod tests {
         assert!(
             builder
                 .fault
-                .is_some_and(|fault| fault.to_string().starts_with("max-memroy: is no setting"))
+                .is_some_and(|fault| fault.to_string().starts_with("max-memroy: is not a setting"))
         );
     }
 

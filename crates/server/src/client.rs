@@ -117,7 +117,7 @@ impl Client {
             .map_err(|_| bad("is not an address; write one such as http://127.0.0.1:4000"))?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => return Err(bad("https is not spoken; put a TLS proxy in between")),
+            Some("https") => return Err(bad("https is not supported; put a TLS proxy in between")),
             _ => return Err(bad("must start with http://")),
         }
         if uri.path() != "/" || uri.query().is_some() {
@@ -160,7 +160,7 @@ impl Client {
             let status = response.status();
             let has_version = response.headers().contains_key(header::ETAG);
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| ClientError::Broken(format!("{} broke off: {error}", self.base)))?;
+            let body = body.map_err(|error| ClientError::Broken(format!("the answer of {} broke off: {error}", self.base)))?;
             Ok(Answer {
                 status,
                 body: body.to_bytes(),

@@ -220,7 +220,7 @@ impl Config {
         }
         if self.write_timeout > self.request_timeout {
             let mend = "make it shorter than --request-timeout";
-            return Err(read.error("write-timeout", "is longer than a request may take", mend));
+            return Err(read.error("write-timeout", "is longer than --request-timeout", mend));
         }
         if self.buffer_bytes_max / 4 < self.value_bytes_max {
             let mend = "make it larger, or --max-value smaller";
@@ -352,11 +352,11 @@ impl Reading<'_> {
     /// Refuses settings that are reserved but not implemented yet.
     fn refuse_what_is_to_come(&self) -> Result<(), ConfigError> {
         if self.0.source("data-dir") != Source::Default {
-            return Err(self.error("data-dir", "keeping data on disk is not there yet", "leave it out"));
+            return Err(self.error("data-dir", "keeping data on disk is not supported yet", "leave it out"));
         }
         let workers: u32 = self.one("workers", |text| value::number(text, 1, 1024))?;
         if workers != 1 {
-            return Err(self.error("workers", "more than one worker is not there yet", "leave it out"));
+            return Err(self.error("workers", "more than one worker is not supported yet", "leave it out"));
         }
         Ok(())
     }

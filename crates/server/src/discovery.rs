@@ -185,7 +185,7 @@ impl Finder {
             State::New => {}
             State::Found => tracing::info!("discovery finds nodes"),
             State::Nobody => tracing::info!("discovery works and finds no other node"),
-            State::Failing(trouble) => tracing::warn!(trouble, "discovery fails; who was found before stays known"),
+            State::Failing(trouble) => tracing::warn!(trouble, "discovery fails; nodes found before stay known"),
         }
         self.state = state;
     }

@@ -162,7 +162,7 @@ impl Router {
     async fn ask_epmd(&self, node: &Atom, host: &str) -> io::Result<u16> {
         let unknown = |text: String| io::Error::new(io::ErrorKind::NotFound, text);
         let Some(port) = self.epmd else {
-            let text = "its port is not known and EPMD is off; write --join NAME@HOST:PORT";
+            let text = "its port is unknown and EPMD is off; write --join NAME@HOST:PORT";
             return Err(unknown(text.into()));
         };
         let name = node.as_str().split('@').next().unwrap_or_default();
@@ -369,7 +369,7 @@ fn certified(stream: Stream) -> io::Result<(Stream, Option<Certificate>)> {
     let Stream::Tls(_, session) = &stream else {
         return Ok((stream, None));
     };
-    let shown = Shown::of(session).ok_or_else(|| io::Error::other("it shows no certificate"))?;
+    let shown = Shown::of(session).ok_or_else(|| io::Error::other("it presents no certificate"))?;
     Ok((stream, Some(Certificate::new(shown))))
 }
 
@@ -379,7 +379,7 @@ async fn dial(router: &Router, node: &Atom, port: Option<u16>) -> Option<(Stream
         Ok(stream) => stream,
         Err(error) => {
             if router.keeps_failing(node) {
-                tracing::warn!(node = name, %error, "a node cannot be reached; trying on");
+                tracing::warn!(node = name, %error, "a node cannot be reached; retrying");
             }
             return None;
         }

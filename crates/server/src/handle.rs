@@ -201,7 +201,7 @@ impl Handle {
 
     fn tell(&self, wish: Wish) {
         if let Err(mpsc::error::TrySendError::Full(wish)) = self.wishes.try_send(wish) {
-            tracing::warn!(?wish, "too many wishes at a time, dropped one");
+            tracing::warn!(?wish, "too many requests to add, forget or leave at a time; one was dropped");
         }
     }
 }

@@ -730,7 +730,7 @@ fn count_wrong(address: IpAddr, replies: &Replies) {
     if wrong > 0 {
         PASSWORDS.add(address, wrong);
         if limit::SECRET.allows() {
-            tracing::warn!(%address, "a Redis client showed a wrong password");
+            tracing::warn!(%address, "a Redis client sent a wrong password");
         }
     }
 }

@@ -546,7 +546,7 @@ fn listen_in(
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the port is in use".into(),
-        io::ErrorKind::AddrNotAvailable => "it is no address of this machine".into(),
+        io::ErrorKind::AddrNotAvailable => "it is not an address of this machine".into(),
         io::ErrorKind::PermissionDenied => "ports below 1024 need privileges".into(),
         _ => error.to_string(),
     }
@@ -651,7 +651,7 @@ impl Builder {
                     let place = format!("discovery.{key}");
                     builder
                         .fault
-                        .get_or_insert(ConfigError::new(place, "is no setting", mend));
+                        .get_or_insert(ConfigError::new(place, "is not a setting", mend));
                     builder
                 }
             };

@@ -140,8 +140,8 @@ fn lock(path: &Path) -> io::Result<Lock> {
 
 fn read(path: &Path, name: &Atom) -> Result<Memory, ConfigError> {
     let fault = |problem: &dyn std::fmt::Display| {
-        let mend = "put a good copy in its place, or remove it: then this node knows of no cluster but those that \
-                    --join and --discovery name";
+        let mend = "restore a good copy, or remove it: then this node knows only the nodes that --join and \
+                    --discovery name";
         ConfigError::new(path.display(), problem, mend)
     };
     let mut text = String::new();

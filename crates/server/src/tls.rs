@@ -119,11 +119,11 @@ impl Keeper {
             match Identity::read(&self.files, &self.host) {
                 Ok(identity) => {
                     held.identity = Arc::new(identity);
-                    tracing::info!("certificates read anew; new connections use them");
+                    tracing::info!("certificates read again; new connections use them");
                 }
                 Err(Unusable { setting, problem, mend }) => {
                     let problem = format!("--{setting}: {problem}");
-                    tracing::warn!(problem, mend, "changed certificates cannot be used; the old ones stay");
+                    tracing::warn!(problem, mend, "changed certificates cannot be used; the old ones stay in use");
                 }
             }
         }
@@ -152,7 +152,7 @@ pub(crate) struct Identity {
 impl Identity {
     /// The session of the side that dials a node on `host`.
     pub(crate) fn dialling(&self, host: &str) -> Result<Connection, Error> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::General("it is no host name".into()))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::General("it is not a host name".into()))?;
         Ok(ClientConnection::new(self.client.clone(), name)?.into())
     }
 
@@ -234,7 +234,7 @@ fn check(
     let unusable = |problem: String, mend: &str| Unusable::new(CERT, problem, mend);
     let name = ServerName::try_from(host).map_err(|_| {
         unusable(
-            format!("{host} is no host name"),
+            format!("{host} is not a host name"),
             "name the node after a DNS name or an address",
         )
     })?;
@@ -270,19 +270,19 @@ fn describe(fault: &CertificateError) -> (String, &'static str) {
         Fault::NotValidYet | Fault::NotValidYetContext { .. } => ("is not valid yet", "correct the clock, or wait"),
         Fault::UnknownIssuer => {
             let problem = format!("is not signed by a CA of --{CA}");
-            return (problem, "add the CA there, or the certificates in between here");
+            return (problem, "add the CA to that file, or the intermediate certificates to this one");
         }
         Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => (
-            "is not for servers and clients both",
-            "a node is both: have one made without extended key usages, or with both of these",
+            "is not for both servers and clients",
+            "a node is both: use a certificate without extended key usages, or with both",
         ),
         Fault::BadEncoding => ("is not well formed", ANOTHER),
         Fault::Revoked => ("was revoked", ANOTHER),
-        Fault::BadSignature => ("has a signature that is not right", ANOTHER),
-        Fault::UnhandledCriticalExtension => ("has a critical extension that is not known here", ANOTHER),
+        Fault::BadSignature => ("has a wrong signature", ANOTHER),
+        Fault::UnhandledCriticalExtension => ("has an unknown critical extension", ANOTHER),
         Fault::UnsupportedSignatureAlgorithmContext { .. }
         | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
-            "is signed by an algorithm that is not known here",
+            "is signed by an unknown algorithm",
             "use ECDSA, Ed25519 or RSA with SHA-256",
         ),
         Fault::Other(other) => return (format!("was refused: {other}"), ANOTHER),
@@ -356,10 +356,10 @@ pub(crate) fn explain(error: &Error) -> io::Error {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateRevoked => "it refuses this node's certificate".into(),
-            AlertDescription::CertificateRequired => "it asks for a certificate, and this node showed none".into(),
+            AlertDescription::CertificateRequired => "it asks for a certificate, and this node presented none".into(),
             _ => error.to_string(),
         },
-        Error::NoCertificatesPresented => "it shows no certificate".into(),
+        Error::NoCertificatesPresented => "it presents no certificate".into(),
         error => error.to_string(),
     };
     io::Error::new(io::ErrorKind::InvalidData, text)

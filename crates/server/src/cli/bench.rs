@@ -32,7 +32,7 @@ use crate::{duration, variable};
 use connection::{Address, Connection};
 use pace::Pace;
 
-/// What is asked for.
+/// The requests to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Workload {
@@ -40,15 +40,15 @@ enum Workload {
     Get,
     /// Writes
     Set,
-    /// Four reads to a write
+    /// Four reads for each write
     Mixed,
 }
 
-/// Which door is used.
+/// The protocol of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Protocol {
-    /// Redis's protocol
+    /// The protocol of Redis
     Resp,
     /// HTTP
     Http,
@@ -57,37 +57,37 @@ enum Protocol {
 /// Put a node under load.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Bench {
-    /// What is asked for; several run one after the other
+    /// Requests to send; several workloads run one after the other
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Workload::Set, Workload::Get])]
     workload: Vec<Workload>,
-    /// Which doors are used
+    /// Protocols to use; several run one after the other
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Protocol::Resp])]
     protocol: Vec<Protocol>,
-    /// Requests under way on a connection (RESP only)
+    /// Requests under way on each connection (RESP only)
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pipeline: u64,
-    /// Connections
+    /// Number of connections
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     connections: u64,
     /// Duration of each run: a number of seconds, or a time such as 500ms or 2m
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = run_time)]
     seconds: Duration,
-    /// Bytes of a value
+    /// Size of a value in bytes
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(..=64 << 20))]
     size: u64,
-    /// Different keys, drawn evenly
+    /// Number of different keys; each is equally likely
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
-    /// Requests per second over all connections (open loop) [default: as many as are answered]
+    /// Requests per second over all connections (open loop) [default: closed loop]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     rate: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Address of the RESP door
+    /// Address of a node's RESP listener
     #[arg(long, default_value = "127.0.0.1:6379")]
     resp: String,
-    /// Password of the RESP listener [env: SALP_RESP_PASSWORD]
+    /// Password of the node's RESP listener [env: SALP_RESP_PASSWORD]
     #[arg(long)]
     password: Option<String>,
     #[command(flatten)]

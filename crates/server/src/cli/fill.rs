@@ -28,16 +28,16 @@ const SIZE_MAX: u64 = 64 << 20;
 /// Load the store with keys.
 #[derive(Debug, Args)]
 pub(crate) struct Fill {
-    /// How many keys
+    /// Number of keys
     #[arg(long, default_value_t = 5000)]
     count: u64,
-    /// What the keys begin with; a number from 1 follows
+    /// Prefix of the keys; a number from 1 follows
     #[arg(long, default_value = "k_")]
     prefix: String,
-    /// Bytes of a value
+    /// Size of a value in bytes
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(..=SIZE_MAX))]
     size: u64,
-    /// Requests under way at a time
+    /// Number of requests under way
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     concurrency: u64,
     #[command(flatten)]

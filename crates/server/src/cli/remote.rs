@@ -21,7 +21,7 @@ use crate::{
 /// Commands for a running cluster.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Remote {
-    /// Print the value of a key; exits 1 if there is none
+    /// Print the value of a key; the exit code is 1 if it does not exist
     Get {
         /// The key
         #[arg(value_parser = key)]
@@ -43,7 +43,7 @@ pub(crate) enum Remote {
         #[command(flatten)]
         target: Target,
     },
-    /// Delete keys and print how many there were; exits 1 if there were none
+    /// Delete keys and print how many existed; the exit code is 1 if none did
     Del {
         /// The keys
         #[arg(required = true, value_parser = key)]
@@ -51,20 +51,20 @@ pub(crate) enum Remote {
         #[command(flatten)]
         target: Target,
     },
-    /// Add to a number and print the sum
+    /// Add to an integer and print the sum
     Incr {
         /// The key
         #[arg(value_parser = key)]
         key: String,
-        /// How much
+        /// The integer to add
         #[arg(default_value_t = 1, allow_negative_numbers = true)]
         by: i64,
         #[command(flatten)]
         target: Target,
     },
-    /// Load the store with keys and print rate and latencies
+    /// Store many numbered keys, and print rate and latencies
     Fill(fill::Fill),
-    /// Show keys, memory and requests of each node, and their sums
+    /// Show keys, memory and requests of each node, and the totals
     Stats {
         #[command(flatten)]
         shown: Shown,
@@ -76,37 +76,38 @@ pub(crate) enum Remote {
     },
     /// Connect a running node to the cluster
     Add {
-        /// Its full name, such as salp@10.0.0.7
+        /// Full name of the node, such as salp@10.0.0.7
         node: String,
         #[command(flatten)]
         target: Target,
     },
-    /// Have a node hand over its data and go; one that is down is forgotten
+    /// Have a node hand over its data and stop; a node that is down is forgotten
+        /// Full name of the node
     Leave {
-        /// Its full name
+        /// Full name of the node
         node: String,
         #[command(flatten)]
         target: Target,
     },
-    /// Make the nodes within reach a cluster although others are missing: those are declared gone
+    /// Form a cluster of the connected nodes although others are missing: the missing ones are declared gone
     Form {
-        /// What only the missing nodes hold may be lost
+        /// Accept that data is lost if only the missing nodes hold it
         #[arg(long, required = true)]
         accept_loss: bool,
         #[command(flatten)]
         target: Target,
     },
-    /// Put a node under load and print rate and latencies
+    /// Put a node under load, and print rate and latencies
     Bench(bench::Bench),
 }
 
 /// The node to talk to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Target {
-    /// Address of a node [default: http://127.0.0.1:4000] [env: SALP_URL]
+    /// HTTP address of a node [default: http://127.0.0.1:4000] [env: SALP_URL]
     #[arg(long)]
     url: Option<String>,
-    /// Token of its HTTP listener [env: SALP_HTTP_TOKEN]
+    /// Token of the node's HTTP listener [env: SALP_HTTP_TOKEN]
     #[arg(long)]
     token: Option<String>,
 }
@@ -196,7 +197,7 @@ impl Failure {
         }
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::INSUFFICIENT_STORAGE => Self::negative(text),
-            StatusCode::UNAUTHORIZED => Self::usage("the node asks for its token: give --token or set SALP_HTTP_TOKEN"),
+            StatusCode::UNAUTHORIZED => Self::usage("the node requires a token: give --token or set SALP_HTTP_TOKEN"),
             status if status.is_client_error() => Self::usage(text),
             _ => Self::unreachable(text),
         }

@@ -30,7 +30,7 @@ pub(crate) fn read_or_make(path: &Path) -> Result<Cookie, (String, String)> {
     let file = fs::File::open(path).map_err(unusable)?;
     let facts = file.metadata().map_err(unusable)?;
     if !facts.is_file() {
-        return Err((format!("{} is no file", path.display()), "name another".into()));
+        return Err((format!("{} is not a file", path.display()), "name another".into()));
     }
     if facts.permissions().mode() & 0o077 != 0 {
         let path = path.display();

@@ -42,11 +42,11 @@ pub(super) fn parse(text: &str) -> Parsed<Face> {
         match part.split_once('=') {
             Some(("style", "server")) => style = Style::Server,
             Some(("style", "messages")) => style = Style::Messages,
-            Some(("style", other)) => return wrong(format!("{other:?} is no style"), "write server or messages"),
+            Some(("style", other)) => return wrong(format!("{other:?} is not a style"), "write server or messages"),
             Some(("missing", word)) if is_atom(word) => missing = Some(Atom::new(word)),
             _ => {
                 return wrong(
-                    format!("{part:?} is no option of a facade"),
+                    format!("{part:?} is not an option of a facade"),
                     "write NAME:style=server or NAME:missing=nil",
                 );
             }
@@ -65,7 +65,7 @@ pub(super) fn parse(text: &str) -> Parsed<Face> {
 pub(super) fn check(facades: &[Face]) -> Parsed<()> {
     if facades.len() > FACADES_MAX {
         return wrong(
-            format!("there are {} of them", facades.len()),
+            format!("there are {} facades", facades.len()),
             format!("have at most {FACADES_MAX}"),
         );
     }
@@ -86,7 +86,7 @@ fn name(text: &str) -> Parsed<Atom> {
     }
     if !is_atom(text) {
         return wrong(
-            format!("{text:?} is no name"),
+            format!("{text:?} is not a name"),
             "use up to 255 characters, and no blanks, commas or colons",
         );
     }

@@ -81,154 +81,157 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "name",
         "NAME@HOST",
         "salp@127.0.0.1",
-        "name of the node; long if the host has a dot, else short",
+        "Full name of this node; a host with a dot makes a long name, a host without one a short name",
     ),
     one(
         "cookie-file",
         "FILE",
         "~/.erlang.cookie",
-        "file with the cluster's secret; made if missing",
+        "File with the cluster's secret; created if it is missing",
     ),
     optional(
         "cookie",
         "SECRET",
-        "the secret itself, for tests: others on this machine can read it",
+        "The cluster's secret itself, for tests only: other users of this machine can see it",
     ),
     one(
         "resp",
         "ADDR",
         "127.0.0.1:6379",
-        "where Redis clients connect, or `off`",
+        "Address for Redis clients, or off",
     ),
     optional(
         "resp-password",
         "SECRET",
-        "password of Redis clients; better in the file or the environment",
+        "Password that Redis clients must send; put it in the file or the environment, since others can see flags",
     ),
-    one("http", "ADDR", "127.0.0.1:4000", "where HTTP clients connect, or `off`"),
+    one("http", "ADDR", "127.0.0.1:4000", "Address for HTTP clients, or off"),
     optional(
         "http-token",
         "SECRET",
-        "bearer token of HTTP clients; better in the file or the environment",
+        "Bearer token that HTTP clients must send; put it in the file or the environment, since others can see flags",
     ),
     many(
         "http-host",
         "HOST",
-        "a further name by which HTTP clients call this node, or * for any; it answers to localhost, IP addresses and \
-         the host in its name",
+        "Further host name that HTTP clients may use for this node, or * for any (repeatable); localhost, IP addresses \
+         and the host in --name are always allowed",
     ),
     many(
         "http-cors",
         "ORIGIN",
-        "a web site whose pages may use this node, such as https://app.example, or * for any",
+        "Web site whose pages may use this node, such as https://app.example, or * for any (repeatable)",
     ),
-    one("dist-bind", "IP", "127.0.0.1", "where other nodes connect"),
+    one("dist-bind", "IP", "127.0.0.1", "Address for other nodes"),
     one(
         "dist-port",
         "P|A-B",
         "0",
-        "port for other nodes, or a range to choose from; 0: any free one",
+        "Port for other nodes, or a range to choose from; 0: any free port",
     ),
     optional(
         "dist-tls-cert",
         "FILE",
-        "certificate of this node, PEM: with it nodes connect by TLS, and only so",
+        "Certificate of this node (PEM); turns on TLS between nodes, unencrypted peers are then refused",
     ),
-    optional("dist-tls-key", "FILE", "private key of that certificate, PEM"),
+    optional("dist-tls-key", "FILE", "Private key of that certificate (PEM)"),
     optional(
         "dist-tls-ca",
         "FILE",
-        "certificates of the CAs that sign for nodes, PEM",
+        "Certificates of the CAs that sign for nodes (PEM)",
     ),
     many(
         "join",
         "NODE[:PORT]",
-        "a node to connect to; with a port, EPMD is not asked",
+        "Node to connect to (repeatable); with a port, EPMD is not asked",
     ),
     one(
         "discovery",
         "KIND",
         "static",
-        "how nodes are found besides --join: static, epmd, hosts, dns, gossip or kubernetes",
+        "How nodes are found besides --join: static, epmd, hosts, dns, gossip or kubernetes",
     ),
-    optional("data-dir", "DIR", "where data is kept; none: in memory only"),
+    optional("data-dir", "DIR", "Directory for data; without it data is only in memory"),
     switch(
         "hidden",
-        "do not show among the visible nodes of a BEAM, and take no part in global",
+        "Hide this node from the nodes() of a BEAM, and take no part in global",
     ),
     optional(
         "epmd-port",
         "PORT",
-        "port of the port mapper; default: ERL_EPMD_PORT, or 4369",
+        "Port of the Erlang port mapper (EPMD); default: ERL_EPMD_PORT, or 4369",
     ),
-    switch("no-epmd", "neither ask nor run the port mapper; needs ports in --join"),
-    one("tick-time", "TIME", "5s", "a node that was silent for so long is down"),
-    one("replicas", "N", "3", "copies of each shard"),
+    switch("no-epmd", "Neither ask nor run EPMD; then --join needs ports, or all nodes the same --dist-port"),
+    one("tick-time", "TIME", "5s", "A node that is silent for this time counts as down"),
+    one("replicas", "N", "3", "Copies of each shard; the same on all nodes"),
     one(
         "shards",
         "N",
         "1024",
-        "shards of a keyspace, a power of two; fixed for the life of a cluster",
+        "Shards of each keyspace, a power of two; the same on all nodes, and fixed for the life of a cluster",
     ),
-    one("workers", "N", "1", "threads that execute requests"),
+    one("workers", "N", "1", "Threads that execute requests"),
     one(
         "max-memory",
         "SIZE",
         "0",
-        "memory past which writes that need more are refused; 0: no limit",
+        "Memory limit; past it, writes that need more memory are refused; 0: no limit",
     ),
     one(
         "max-buffers",
         "SIZE",
         "256mb",
-        "memory for requests and replies that are under way, besides stored data; at least four times max-value",
+        "Limit of the memory for requests and replies under way, besides stored data; at least 16mb, and four times \
+         --max-value",
     ),
-    one("max-value", "SIZE", "64mb", "largest value"),
-    one("max-clients", "N", "10000", "Redis clients at a time"),
+    one("max-value", "SIZE", "64mb", "Largest size of a value, at most 64mb"),
+    one("max-clients", "N", "10000", "Most Redis clients at a time"),
     one(
         "write-timeout",
         "TIME",
         "1s",
-        "after this time, and 100 ms for each MiB of the request, a majority of replicas is enough for a write",
+        "After this time, plus 100 ms for each MiB of the request, a majority of replicas is enough for a write",
     ),
     one(
         "request-timeout",
         "TIME",
         "5s",
-        "every request is answered within this time, and 100 ms for each MiB of the request",
+        "Every request is answered within this time, plus 100 ms for each MiB of the request",
     ),
     optional(
         "state-dir",
         "DIR",
-        "where this node remembers its cluster, without any data, or `none`; default: $STATE_DIRECTORY, else \
-         $XDG_STATE_HOME/salp, else ~/.local/state/salp",
+        "Directory in which this node remembers its cluster, without any data, or none; default: $STATE_DIRECTORY, \
+         else $XDG_STATE_HOME/salp, else ~/.local/state/salp",
     ),
     one(
         "expect",
         "N",
         "1",
-        "form the first cluster only when so many nodes have met",
+        "Form the first cluster only when this many nodes have met",
     ),
     one(
         "form-after",
         "TIME",
         "0s",
-        "for caches: serve empty when the others were not met in this time; thrown away when they are. 0: never",
+        "For caches: after this time a node that has not met the others serves without them, empty; its data is \
+         dropped when it meets them; 0: never",
     ),
     one(
         "leave-timeout",
         "TIME",
         "60s",
-        "how long a stopping node may take to hand its data over",
+        "How long a stopping node may take to hand over its data",
     ),
-    one("log", "LEVEL", "info", "error, warn, info, debug or trace"),
-    one("log-format", "FORMAT", "text", "text or json"),
+    one("log", "LEVEL", "info", "Log level: error, warn, info, debug or trace"),
+    one("log-format", "FORMAT", "text", "Format of the log: text or json"),
     many(
         "facade",
         "NAME[:style=STYLE][:missing=ATOM]",
-        "another module and process name for the store; style server or messages",
+        "Further module and process name of the store, for BEAM programs (repeatable); STYLE is server or messages, \
+         ATOM is the answer for a missing key",
     ),
-    switch("insecure", "allow what is not safe on an open network"),
+    switch("insecure", "Allow ports open to other machines without password, token or TLS; for private networks only"),
 ];
 
 impl Setting {
@@ -449,7 +452,7 @@ impl Settings {
                 Some(near) => format!("did you mean {near}?"),
                 None => "`salp start --help` lists the settings".into(),
             };
-            return Err(ConfigError::new(place, "is no setting", mend));
+            return Err(ConfigError::new(place, "is not a setting", mend));
         };
         let values = match (value, setting.kind) {
             (toml::Value::Array(values), Kind::Many) => values,

@@ -34,7 +34,7 @@ pub(super) fn name(text: &str) -> Parsed<Atom> {
             format!("{text:?} has no host"),
             format!("write {text}@127.0.0.1, or the name of this host"),
         ),
-        1 => wrong(format!("{text:?} is no node name"), mend),
+        1 => wrong(format!("{text:?} is not a node name"), mend),
         _ => wrong(format!("{text:?} has more than one @"), mend),
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn join(text: &str) -> Parsed<Join> {
             port: Some(port),
         }),
         Ok(_) | Err(_) => wrong(
-            format!("{port:?} is no port"),
+            format!("{port:?} is not a port"),
             "write NAME@HOST:PORT with a port from 1 to 65535",
         ),
     }
@@ -73,11 +73,11 @@ pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     match named.map(|_| text.to_socket_addrs()) {
         Some(Ok(addresses)) if addresses.len() > 0 => Ok(addresses.into_iter().next()),
         Some(_) => wrong(
-            format!("the host of {text:?} is not known"),
+            format!("the host of {text:?} cannot be resolved"),
             "give an address of this machine",
         ),
         None => wrong(
-            format!("{text:?} is no address"),
+            format!("{text:?} is not an address"),
             "write IP:PORT, such as 127.0.0.1:6379, or off",
         ),
     }
@@ -86,7 +86,7 @@ pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
 pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
     text.parse().or_else(|_| {
         wrong(
-            format!("{text:?} is no IP address"),
+            format!("{text:?} is not an IP address"),
             "write one, such as 127.0.0.1 or 0.0.0.0",
         )
     })
@@ -97,7 +97,7 @@ pub(super) fn ports(text: &str) -> Parsed<RangeInclusive<u16>> {
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first <= last && (first > 0 || last == 0) => Ok(first..=last),
         _ => wrong(
-            format!("{text:?} is no port and no range"),
+            format!("{text:?} is neither a port nor a range"),
             "write a port, such as 9100, or a range, 9100-9199",
         ),
     }
@@ -141,7 +141,7 @@ pub(super) fn path(text: &str) -> Parsed<PathBuf> {
 pub(super) fn number<T: FromStr + PartialOrd + Copy + Display>(text: &str, min: T, max: T) -> Parsed<T> {
     match text.parse() {
         Ok(number) if min <= number && number <= max => Ok(number),
-        _ => wrong(format!("{text:?} is no number from {min} to {max}"), "give one within"),
+        _ => wrong(format!("must be from {min} to {max}, not {text:?}"), "give a whole number in this range"),
     }
 }
 
@@ -149,8 +149,8 @@ pub(super) fn shards(text: &str) -> Parsed<u16> {
     match text.parse::<u16>() {
         Ok(shards) if shards.is_power_of_two() && shards <= 16_384 => Ok(shards),
         _ => wrong(
-            format!("{text:?} is no power of two from 1 to 16384"),
-            "use 1024 unless you know better",
+            format!("must be a power of two from 1 to 16384, not {text:?}"),
+            "use the default 1024 if in doubt",
         ),
     }
 }
@@ -191,7 +191,7 @@ pub(super) fn size(text: &str) -> Parsed<u64> {
     bytes.map_or_else(
         || {
             wrong(
-                format!("{text:?} is no size"),
+                format!("{text:?} is not a size"),
                 "write a number with kb, mb or gb, such as 2gb",
             )
         },
@@ -212,7 +212,7 @@ pub(super) fn buffer_size(text: &str) -> Parsed<usize> {
 pub(super) fn value_size(text: &str) -> Parsed<usize> {
     match size(text)? {
         bytes @ 1..=0x400_0000 => Ok(bytes as usize),
-        _ => wrong(format!("{text} is out of range"), "give a size from 1 byte to 64mb"),
+        _ => wrong(format!("must be from 1 byte to 64mb, not {text}"), "give a size in this range"),
     }
 }
 
@@ -220,7 +220,7 @@ pub(super) fn host_name(text: &str) -> Parsed<String> {
     if wire::dist::node_name(format!("x@{text}").as_bytes()).is_some() {
         return Ok(text.into());
     }
-    wrong(format!("{text:?} is no host"), "give a name or an IPv4 address")
+    wrong(format!("{text:?} is not a host"), "give a name or an IPv4 address")
 }
 
 /// A host name under which HTTP clients may address this node.
@@ -273,21 +273,21 @@ pub(super) fn truth(text: &str) -> Parsed<bool> {
 /// How much is logged.
 pub(super) fn level(text: &str) -> Parsed<tracing::Level> {
     text.parse()
-        .or_else(|_| wrong(format!("{text:?} is no level"), "use error, warn, info, debug or trace"))
+        .or_else(|_| wrong(format!("{text:?} is not a log level"), "use error, warn, info, debug or trace"))
 }
 
 pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => wrong(format!("{text:?} is no format"), "use text or json"),
+        _ => wrong(format!("{text:?} is not a log format"), "use text or json"),
     }
 }
 
 /// One table `[[keyspace]]`.
 pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
     let Some(table) = table.as_table() else {
-        return wrong("is no table", "write [[keyspace]]");
+        return wrong("is not a table", "write [[keyspace]]");
     };
     let mut keyspace = Keyspace {
         name: String::new(),
@@ -299,14 +299,14 @@ pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
             ("name", toml::Value::String(name)) => keyspace.name.clone_from(name),
             ("level", toml::Value::String(text)) => match super::level(text) {
                 Some(level) => keyspace.level = level,
-                None => return wrong(format!("level {text:?} is none"), "use one, quorum or all"),
+                None => return wrong(format!("{text:?} is not a level"), "use one, quorum or all"),
             },
             ("min_acks", toml::Value::Integer(number @ 1..=15)) => keyspace.min_acks = *number as u32,
-            ("name" | "level", _) => return wrong(format!("{key} is no string"), "put it in quotes"),
-            ("min_acks", _) => return wrong("min_acks is no number from 1 to 15", "give one within"),
+            ("name" | "level", _) => return wrong(format!("{key} is not a string"), "put it in quotes"),
+            ("min_acks", _) => return wrong("min_acks must be from 1 to 15", "give a whole number in this range"),
             _ => {
                 return wrong(
-                    format!("{key} is no setting of a keyspace"),
+                    format!("{key} is not a setting of a keyspace"),
                     "use name, level and min_acks",
                 );
             }
@@ -316,7 +316,7 @@ pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
     let starts_well = keyspace.name.starts_with(|c: char| c.is_ascii_alphabetic());
     if !starts_well || keyspace.name.len() > 64 || !keyspace.name.chars().all(is_plain) {
         let mend = "begin with a letter and use letters, digits, _ and -, at most 64";
-        return wrong(format!("{:?} is no name of a keyspace", keyspace.name), mend);
+        return wrong(format!("{:?} is not a name for a keyspace", keyspace.name), mend);
     }
     Ok(keyspace)
 }

@@ -67,7 +67,7 @@ impl Api {
         let token = read(&self.address.token)?;
         let token = String::from_utf8_lossy(&token);
         let mut proof = header::HeaderValue::try_from(format!("Bearer {}", token.trim()))
-            .map_err(|_| Trouble::refused(self.address.token.display(), "is no token"))?;
+            .map_err(|_| Trouble::refused(self.address.token.display(), "is not a token"))?;
         proof.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, proof);
         let name = ServerName::try_from(host.clone()).map_err(|_| Trouble::refused(self, "has no proper host"))?;
@@ -112,7 +112,7 @@ impl Api {
 
     fn client_config(&self) -> Result<ClientConfig, Trouble> {
         let path = &self.address.authority;
-        let wrong = || Trouble::refused(path.display(), "is no certificate of an authority");
+        let wrong = || Trouble::refused(path.display(), "is not a CA certificate");
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&read(path)?) {
             roots.add(certificate.map_err(|_| wrong())?).map_err(|_| wrong())?;

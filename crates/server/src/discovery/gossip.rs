@@ -195,7 +195,7 @@ impl Speaker {
                         let node = node.as_str();
                         tracing::warn!(
                             node,
-                            "its clock is more than a minute off this one's: its gossip is refused"
+                            "its clock differs by more than a minute from this node's: its gossip is refused"
                         );
                     }
                 }

@@ -105,7 +105,7 @@ fn understand(text: &str) -> Result<Listed, String> {
         if line.contains('@') {
             listed
                 .nodes
-                .push(node(line).ok_or_else(|| format!("line {}: {line:?} is no node", index + 1))?);
+                .push(node(line).ok_or_else(|| format!("line {}: {line:?} is not a node", index + 1))?);
         } else if wire::dist::node_name(format!("x@{line}").as_bytes()).is_some() {
             listed.hosts.push(line.into());
         } else {
@@ -148,9 +148,9 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         for (text, part) in [
-            ("a@h\na@h:0", "line 2: \"a@h:0\" is no node"),
-            ("a@h:99999", "is no node"),
-            ("@h", "is no node"),
+            ("a@h\na@h:0", "line 2: \"a@h:0\" is not a node"),
+            ("a@h:99999", "is not a node"),
+            ("@h", "is not a node"),
             ("two words", "neither a node nor a host"),
             ("'h", "neither a node nor a host"),
         ] {

@@ -217,7 +217,7 @@ async fn list<T: for<'a> Deserialize<'a>>(api: &Api, path: &str, selector: &str)
         }
         let body = api.get(&target).await?;
         let page: List<T> =
-            serde_json::from_slice(&body).map_err(|_| Trouble::refused(api, "what answers is no Kubernetes API"))?;
+            serde_json::from_slice(&body).map_err(|_| Trouble::refused(api, "the server is not a Kubernetes API"))?;
         items.extend(page.items);
         next = page.metadata.next.unwrap_or_default();
         if next.is_empty() {

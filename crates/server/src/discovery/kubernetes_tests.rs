@@ -342,7 +342,7 @@ async fn only_the_authority_that_was_named_is_believed() {
     check_trouble(&mut kubernetes, "certificate").await;
     assert!(server.world.lock().unwrap().asked.is_empty(), "the token stayed here");
     fs::write(server.dir.join("ca.crt"), "none").unwrap();
-    check_trouble(&mut kubernetes, "is no certificate of an authority").await;
+    check_trouble(&mut kubernetes, "is not a CA certificate").await;
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, Problem> {
         let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
         match (digit(rest.next()), digit(rest.next())) {
             (Some(high), Some(low)) => bytes.push((high << 4 | low) as u8),
-            _ => return Err(Problem::bad("'%' in an address is followed by two hexadecimal digits")),
+            _ => return Err(Problem::bad("'%' in an address must be followed by two hexadecimal digits")),
         }
     }
     Ok(bytes)
@@ -106,7 +106,7 @@ impl Query {
         let value = str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
         value
             .map(Some)
-            .ok_or_else(|| Problem::bad(format!("'{name}' is {wanted}")))
+            .ok_or_else(|| Problem::bad(format!("'{name}' must be {wanted}")))
     }
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn ttl_ms(text: &str) -> Result<u64, Problem> {
     const TTL_MS_MAX: u64 = i64::MAX as u64 / 2;
     duration::parse_ms(text)
         .filter(|ms| (1..=TTL_MS_MAX).contains(ms))
-        .ok_or_else(|| Problem::bad("'ttl' is a time above zero such as 60s, 1500ms, 5m, 12h or 7d"))
+        .ok_or_else(|| Problem::bad("'ttl' must be a time above zero, such as 60s, 1500ms, 5m, 12h or 7d"))
 }
 
 #[cfg(test)]

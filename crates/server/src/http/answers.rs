@@ -216,7 +216,7 @@ pub(super) async fn remember(State(door): State<Shared>, request: Request, next:
             let answer = match key {
                 Some(key) => once(door, key, request, next).await,
                 None => Err(Problem::bad(format!(
-                    "an Idempotency-Key has 1 to {KEY_BYTES_MAX} visible characters"
+                    "an Idempotency-Key must have 1 to {KEY_BYTES_MAX} visible characters"
                 ))),
             };
             answer.unwrap_or_else(IntoResponse::into_response)

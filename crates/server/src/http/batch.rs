@@ -174,7 +174,7 @@ pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Ans
         .get(header::CONTENT_TYPE)
         .map(|kind| kind.to_str().unwrap_or("?"));
     if !kind.is_none_or(|kind| kind.trim().to_ascii_lowercase().starts_with("application/json")) {
-        let detail = "a batch has the content type application/json: add -H 'content-type: application/json'";
+        let detail = "a batch must have the content type application/json: add -H 'content-type: application/json'";
         let title = "Unsupported content type";
         return Err(Problem::refused(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -236,10 +236,10 @@ impl Operation<'_> {
         let for_put =
             self.value.is_some() || self.value_encoded.is_some() || self.content_type.is_some() || self.ttl.is_some();
         if for_put && self.op != Verb::Put {
-            return Err(Problem::bad("value, content_type and ttl are for put"));
+            return Err(Problem::bad("only put takes value, content_type and ttl"));
         }
         if self.by.is_some() && self.op != Verb::Incr {
-            return Err(Problem::bad("by is for incr"));
+            return Err(Problem::bad("only incr takes by"));
         }
         Ok(())
     }

@@ -139,11 +139,11 @@ pub(super) async fn node(State(door): State<Shared>, request: Request) -> Answer
 fn named(request: &Request) -> Result<String, Problem> {
     let name = request.uri().path().strip_prefix("/nodes/");
     let name = address::decode(name.ok_or_else(Problem::unexpected)?)?;
-    String::from_utf8(name).map_err(|_| Problem::bad("a node's name is text"))
+    String::from_utf8(name).map_err(|_| Problem::bad("a node's name must be UTF-8 text"))
 }
 
 fn no_node(name: &str) -> Problem {
-    let detail = format!("{name} is no member of this cluster");
+    let detail = format!("{name} is not a member of this cluster");
     Problem::refused(StatusCode::NOT_FOUND, "no_node", "No such node", detail)
 }
 
@@ -252,7 +252,7 @@ impl Unready {
 
 fn unready(status: &Status) -> Option<Unready> {
     if status.leaving {
-        let detail = "the node hands over its shards and leaves";
+        let detail = "the node is handing over its shards and leaves";
         return Some(Unready::new(status, "leaving", detail));
     }
     if status.ready {
@@ -279,7 +279,7 @@ fn unready(status: &Status) -> Option<Unready> {
                 format!("names, locks and groups do not agree yet with {count} nodes, first: {node} ({exchange})");
             Unready::new(status, "nodes", detail)
         }
-        (0, ..) => Unready::new(status, "shards", "the node has not found its place in the cluster yet"),
+        (0, ..) => Unready::new(status, "shards", "the node has not joined its cluster yet"),
         _ => {
             let detail = format!("{filling} of the {placed} shards placed here are still to be synchronised");
             Unready::new(status, "shards", detail)
@@ -308,10 +308,10 @@ pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer 
     let (parts, body) = request.into_parts();
     let (body, _held) = door.body(&parts.headers, body).await?;
     let Named { name } = serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad(format!("the body is {{\"name\": \"…\"}}: {error}")))?;
+        .map_err(|error| Problem::bad(format!("the body must be {{\"name\": \"…\"}}: {error}")))?;
     if wire::dist::node_name(name.as_bytes()).is_none() {
         return Err(Problem::bad(
-            "a node's name is name@host, of letters, digits, dots, dashes and underscores",
+            "a node's name must be name@host, of letters, digits, dots, dashes and underscores",
         ));
     }
     if door.status().await?.name == name {

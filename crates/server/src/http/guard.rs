@@ -39,7 +39,7 @@ pub(super) async fn admit(State(door): State<Shared>, request: Request, next: Ne
     if admitted {
         next.run(request).await
     } else {
-        Problem::of(ErrorKind::NoAuth, "show the token as 'Authorization: Bearer …'").into_response()
+        Problem::of(ErrorKind::NoAuth, "send the token as 'Authorization: Bearer …'").into_response()
     }
 }
 
@@ -55,7 +55,7 @@ fn shows(token: &Password, request: &Request) -> Result<bool, Problem> {
                 StatusCode::TOO_MANY_REQUESTS,
                 "guesses",
                 "Too many wrong tokens",
-                "too many wrong tokens came from this address; no token from there is looked at for some seconds",
+                "too many wrong tokens came from this address; no token from there is checked for some seconds",
             )
         };
         return Err(problem.with_header(header::RETRY_AFTER, guesses::WINDOW.as_secs()));
@@ -64,7 +64,7 @@ fn shows(token: &Password, request: &Request) -> Result<bool, Problem> {
     if let Some(peer) = peer.filter(|_| !shows) {
         TOKENS.add(peer, 1);
         if limit::SECRET.allows() {
-            tracing::warn!(address = %peer, "an HTTP client showed a wrong token");
+            tracing::warn!(address = %peer, "an HTTP client sent a wrong token");
         }
     }
     Ok(shows)

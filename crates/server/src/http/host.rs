@@ -64,30 +64,30 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<Strin
     let bad = |detail: &str| Err(Problem::bad(detail));
     let header = match (given.next(), given.next()) {
         (None, _) if version < Version::HTTP_11 => None,
-        (None, _) => return bad("a request of HTTP/1.1 has the header Host"),
+        (None, _) => return bad("a request of HTTP/1.1 must have the header Host"),
         (Some(_), Some(_)) => return bad("the header Host is given twice"),
         (Some(host), None) => Some(host),
     };
     let parsed = header.map(|host| Authority::try_from(host.as_bytes()));
     let authority = match (uri.authority(), parsed) {
-        (_, Some(Err(_))) => return bad("the header Host is a name or an address, and maybe a port"),
+        (_, Some(Err(_))) => return bad("the header Host must be a name or an address, with an optional port"),
         (Some(authority), _) => authority.clone(),
         (None, Some(Ok(authority))) => authority,
         (None, None) => return Ok(None),
     };
     if authority.as_str().contains('@') {
-        return bad("the header Host is a name or an address, and maybe a port");
+        return bad("the header Host must be a name or an address, with an optional port");
     }
     Ok(Some(authority.host().to_owned()))
 }
 
 fn misdirected(host: &str) -> Problem {
     let host: String = host.chars().take(255).collect();
-    let detail = format!("this node is not called {host}; if it is, start it with --http-host {host} (SALP_HTTP_HOST)");
+    let detail = format!("{host} is not a name of this node; to allow it, start the node with --http-host {host} (SALP_HTTP_HOST)");
     Problem::refused(
         StatusCode::MISDIRECTED_REQUEST,
         "misdirected",
-        "Meant for another host",
+        "Request for another host",
         detail,
     )
 }
@@ -103,7 +103,7 @@ fn framed(headers: &HeaderMap) -> Result<(), Problem> {
     };
     let has_other = |name, plain| headers.get_all(name).iter().any(is_other(plain));
     if has_other(header::TRANSFER_ENCODING, "chunked") {
-        let detail = "of transfer codings, only chunked is understood";
+        let detail = "the only supported transfer coding is chunked";
         let title = "Unknown transfer coding";
         return Err(Problem::refused(
             StatusCode::NOT_IMPLEMENTED,

@@ -68,7 +68,7 @@ pub(super) fn checked_value(content_type: &[u8], value: Bytes) -> Result<(Vec<u8
     match etf::decode(&value) {
         Ok(Term::Binary(bytes)) => Ok((Vec::new(), bytes)),
         Ok(_) => Ok((content_type.to_vec(), value)),
-        Err(error) => Err(Problem::bad(format!("the body is no Erlang term: {error}"))),
+        Err(error) => Err(Problem::bad(format!("the body is not an Erlang term: {error}"))),
     }
 }
 
@@ -220,7 +220,7 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
 }
 
 fn no_such_range(length: usize) -> Problem {
-    let detail = format!("the value has {length} bytes, and the range begins behind them");
+    let detail = format!("the value has {length} bytes, and the range begins after them");
     let status = StatusCode::RANGE_NOT_SATISFIABLE;
     let problem = Problem::refused(status, "no_range", "No such range", detail);
     problem.with_header(header::CONTENT_RANGE, header_value(&format!("bytes */{length}")))
@@ -362,13 +362,13 @@ pub(super) async fn list(State(door): State<Shared>, request: Request) -> Answer
     let query = Query::of(request.uri(), &["prefix", "cursor", "limit"])?;
     let limit = query.parse("limit", "a number of keys")?.unwrap_or(PAGE_KEYS);
     if !(1..=PAGE_KEYS_MAX).contains(&limit) {
-        return Err(Problem::bad(format!("'limit' is 1 to {PAGE_KEYS_MAX}")));
+        return Err(Problem::bad(format!("'limit' must be from 1 to {PAGE_KEYS_MAX}")));
     }
     let is_cursor = |text: &&[u8]| (1..=19).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     let mut cursor = match query.bytes("cursor") {
         None => "0".to_owned(),
         Some(text) if is_cursor(&text) => String::from_utf8_lossy(text).into_owned(),
-        Some(_) => return Err(Problem::bad("'cursor' is what the last page gave as its cursor")),
+        Some(_) => return Err(Problem::bad("'cursor' must be the cursor of the last page")),
     };
     let pattern = begins_with(query.bytes("prefix").unwrap_or_default());
     let mut page = Page::default();

@@ -260,7 +260,7 @@ fn connection(
 fn crowded() -> Response {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let detail =
-        "this node has as many HTTP connections as it may have; it answers /healthz, /readyz and /metrics alone";
+        "this node has as many HTTP connections as it may have; it answers only /healthz, /readyz and /metrics";
     let problem = Problem {
         retry: Retry::Safe,
         ..Problem::refused(status, "connections", "Too many connections", detail)

@@ -44,7 +44,7 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let method: String = request.method().as_str().chars().take(32).collect();
-    let detail = format!("{method} is not for this path, which takes {allowed}");
+    let detail = format!("this path does not support {method}; it supports {allowed}");
     Problem::refused(
         StatusCode::METHOD_NOT_ALLOWED,
         "no_method",

@@ -170,7 +170,7 @@ fn of_this_node(text: &mut Text, status: &Status) {
     );
     text.gauge(
         "salp_leaving",
-        "1 if this node hands over and goes.",
+        "1 if this node is handing over its data to leave.",
         u64::from(status.leaving),
     );
     text.family(
@@ -242,7 +242,7 @@ fn of_the_buffers(text: &mut Text, budget: &Budget) {
     );
     text.gauge(
         "salp_buffer_bytes_max",
-        "Bytes that these may be.",
+        "Limit of these bytes.",
         budget.bytes_max() as u64,
     );
     let counted = [
@@ -291,7 +291,7 @@ fn of_the_tables(text: &mut Text, tables: &Tables) {
             "How often processes of the peer joined groups.",
             |peer| peer.joins,
         ),
-        ("salp_peer_global_names", "Names of global the peer told.", |peer| {
+        ("salp_peer_global_names", "Names of global the peer registered.", |peer| {
             peer.global_names
         }),
         (
@@ -321,7 +321,7 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
     );
     text.gauge(
         "salp_cluster_unavailable_shards",
-        "Shards nobody within reach serves.",
+        "Shards no node within reach serves.",
         status.unavailable,
     );
     type Flag = (&'static str, &'static str, fn(&NodeStatus) -> bool);
@@ -357,7 +357,7 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
     text.family(
         "salp_node_stop_risk",
         "gauge",
-        "1 for why a node may not be stopped now.",
+        "1 for the reason why a node may not be stopped now.",
     );
     for node in &status.nodes {
         if let Some(risk) = &node.stop_risk {

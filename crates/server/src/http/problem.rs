@@ -67,7 +67,7 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "no_key",
             "No such key",
-            "the keyspace does not hold this key",
+            "the keyspace does not have this key",
         )
     }
 
@@ -83,7 +83,7 @@ impl Problem {
             kind: "stopped",
             title: "The node is stopping",
             status: StatusCode::SERVICE_UNAVAILABLE,
-            detail: "this node no longer answers; whether it did what was asked is unknown".into(),
+            detail: "this node is stopping and did not answer; the request may or may not have been executed".into(),
             retry: Retry::Unsafe,
             header: None,
         }
@@ -95,7 +95,7 @@ impl Problem {
             kind: "internal",
             title: "Internal error",
             status: StatusCode::INTERNAL_SERVER_ERROR,
-            detail: "the store gave an answer of an unexpected form".into(),
+            detail: "the store's answer has an unexpected form".into(),
             retry: Retry::Unsafe,
             header: None,
         }
@@ -130,7 +130,7 @@ fn describe(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::CrossSlot => (S::BAD_REQUEST, "Keys of different slots"),
         ErrorKind::Moved => (S::SERVICE_UNAVAILABLE, "Another node owns the key"),
         ErrorKind::TryAgain => (S::SERVICE_UNAVAILABLE, "The key is being moved"),
-        ErrorKind::ClusterDown => (S::SERVICE_UNAVAILABLE, "The cluster does not serve"),
+        ErrorKind::ClusterDown => (S::SERVICE_UNAVAILABLE, "The cluster does not serve requests"),
         ErrorKind::NoNodes => (S::SERVICE_UNAVAILABLE, "No live replica for this key"),
         ErrorKind::NoReplicas => (S::SERVICE_UNAVAILABLE, "Too few replicas to begin"),
         ErrorKind::NoQuorum => (S::GATEWAY_TIMEOUT, "Too few replicas confirmed"),

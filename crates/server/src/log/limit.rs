@@ -74,12 +74,12 @@ pub(crate) static CUT: Limit = Limit::new("node cut off");
 pub(crate) static ACCEPT: Limit = Limit::new("a connection could not be accepted");
 
 /// A client sent a wrong password or token.
-pub(crate) static SECRET: Limit = Limit::new("a client showed a wrong secret");
+pub(crate) static SECRET: Limit = Limit::new("a client sent a wrong secret");
 
 /// A client does not read its replies.
 pub(crate) static UNREAD: Limit = Limit::new("client cut off");
 /// The buffers are full.
-pub(crate) static NO_ROOM: Limit = Limit::new("request refused for want of room");
+pub(crate) static NO_ROOM: Limit = Limit::new("request refused because there is no room");
 
 /// Logs how many lines were not logged. Called once in each [`WINDOW`].
 pub(super) fn report() {
