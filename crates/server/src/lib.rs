@@ -72,6 +72,31 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`NodeKind`] and [`SpawnOptions`] are what `Context::nodes` and `Context::spawn_at` take: this process starts another
+//! one at each visible node and monitors it.
+//!
+//! ```
+//! use salp::{Inbox, NodeKind, SpawnOptions, Term};
+//!
+//! # async fn example(node: salp::Node) -> Result<(), Box<dyn std::error::Error>> {
+//! node.spawn_async(|mut inbox: Inbox| async move {
+//!     let options = SpawnOptions { monitor: true, ..SpawnOptions::default() };
+//!     let start = move |ctx: &mut salp::Context<'_>| {
+//!         for peer in ctx.nodes(NodeKind::Visible) {
+//!             ctx.spawn_at(&peer, "timer", "sleep", vec![Term::Int(1000)], options);
+//!         }
+//!     };
+//!     inbox.act(start).await?;
+//!     while let Some(message) = inbox.receive().await {
+//!         println!("{message:?}");
+//!     }
+//!     Ok::<(), salp::process::Failure>(())
+//! })
+//! .await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod bell;
 mod budget;
@@ -117,7 +142,7 @@ pub use config::ConfigError;
 pub use handle::{Gone, Handle};
 pub use keyspace::{Keyspace, StoreError};
 pub use node::{
-    Address, Atom, Awaited, Exchange, Method, Pid, Process, Ref, Term,
+    Address, Atom, Awaited, Exchange, Method, NodeKind, Pid, Process, Ref, SpawnOptions, Term,
     gen_server::{self, From},
     registry,
     server::{GenServer, Next, Reply, Server},
