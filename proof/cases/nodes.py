@@ -232,7 +232,7 @@ def _lone_leave(cluster: Cluster) -> str:
             client.call("SET", "a", "1")
         node.terminate()
         code, shown = node.wait_exit(), node.log.read_text()
-        is_told = any("WARN" in line and "1 key in 1 shard go with this node" in line for line in shown.splitlines())
+        is_told = any("WARN" in line and "1 key in 1 shard are lost with this node" in line for line in shown.splitlines())
         return "" if code == 1 and is_told else f"exit code {code}; {shown.splitlines()[-3:]}"
 
 

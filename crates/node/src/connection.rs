@@ -19,7 +19,7 @@ use wire::{
     etf::{Atom, Pid},
 };
 
-/// Bytes that an empty output has room for at most.
+/// Largest capacity of an empty output buffer, in bytes.
 const ROOM_MAX: usize = 32 << 10;
 
 #[derive(Debug)]
@@ -28,18 +28,18 @@ pub(crate) enum Phase {
     Dialling {
         node: Atom,
     },
-    /// We dialled and shake hands.
+    /// This node dialled. The handshake is under way.
     Initiating {
         node: Atom,
         handshake: Box<Initiator>,
     },
-    /// It called us; its name once it told.
+    /// The peer dialled. `node` is its name once it has sent it.
     Accepting {
         node: Option<Atom>,
         certificate: Option<Certificate>,
         handshake: Box<Acceptor>,
     },
-    /// We gave way to the peer's own dial. The socket is closed already.
+    /// This node gave way to the peer's own dial. The socket is closed already.
     Yielded {
         node: Atom,
     },
@@ -47,7 +47,7 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    /// The peer, as far as known.
+    /// The peer's name, as far as it is known.
     pub(crate) fn node(&self) -> Option<&Atom> {
         match self {
             Phase::Dialling { node } | Phase::Initiating { node, .. } | Phase::Yielded { node } => Some(node),
@@ -63,21 +63,21 @@ pub(crate) struct Up {
     pub(crate) node: Atom,
     pub(crate) creation: u32,
     pub(crate) flags: Flags,
-    /// When bytes last came, or it took some of what waited for it.
+    /// When the peer last sent bytes, or took some of the bytes that waited for it.
     pub(crate) heard_us: u64,
-    /// Beginnings of frames for `send_bytes`, by sender and name.
+    /// First bytes of frames for `send_bytes`, by sender and name.
     pub(crate) headers: Vec<(Local, Atom, RegSendHeader)>,
-    /// Out while it is reading.
+    /// `None` while it is reading.
     pub(crate) reader: Option<Reader>,
 }
 
 impl Up {
-    /// Either side keeps out of the other's node list.
+    /// Whether one side is hidden from the other's node list.
     pub(crate) fn hidden(&self) -> bool {
         !self.flags.contains(Flags::PUBLISHED)
     }
 
-    /// Whether a pid is one of the peer in its present life.
+    /// Whether a pid belongs to the peer in its present life.
     pub(crate) fn owns(&self, pid: &Pid) -> bool {
         pid.creation == self.creation && pid.node == self.node
     }
@@ -89,14 +89,14 @@ pub(crate) struct Connection {
     pub(crate) output: Output,
 }
 
-/// Gathered bytes, and those handed to the shell but not yet written.
+/// Gathered bytes, and bytes that the shell has but has not written yet.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) gathered: Vec<u8>,
     unwritten: usize,
     /// When bytes were last handed to the shell.
     pub(crate) wrote_us: u64,
-    /// On the list for the next flush.
+    /// It is on the list for the next flush.
     pub(crate) dirty: bool,
 }
 
@@ -110,18 +110,18 @@ impl Output {
         }
     }
 
-    /// All that is on its way.
+    /// All bytes on their way.
     pub(crate) fn bytes(&self) -> usize {
         self.gathered.len() + self.unwritten
     }
 
-    /// Hands out what was gathered.
+    /// Hands out the gathered bytes.
     pub(crate) fn take(&mut self, now_us: u64) -> Option<Bytes> {
         self.dirty = false;
         if self.gathered.is_empty() {
             return None;
         }
-        // What comes next is about as much.
+        // The next output is probably about as long.
         let next = Vec::with_capacity(self.gathered.len().min(ROOM_MAX));
         let bytes = Bytes::from(mem::replace(&mut self.gathered, next));
         self.unwritten += bytes.len();
@@ -134,14 +134,14 @@ impl Output {
     }
 }
 
-/// How we stand with one node name.
+/// What is known about one node name.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
-    /// The attempt under way: our dial, or the peer's that we gave way to.
+    /// The attempt under way: this node's dial, or the peer's dial that this node gave way to.
     pub(crate) pending: Option<ConnectionId>,
     pub(crate) up: Option<ConnectionId>,
     pub(crate) failures: u32,
-    /// Not before this do signals make us dial it.
+    /// Signals cause no dial before this time.
     pub(crate) retry_us: u64,
 }
 
@@ -150,9 +150,9 @@ pub(crate) struct Standing {
 pub(crate) struct Connections {
     pub(crate) by_id: BTreeMap<ConnectionId, Connection>,
     pub(crate) by_name: BTreeMap<Atom, Standing>,
-    /// How many were lost so far.
+    /// Connections lost so far.
     pub(crate) losses: u64,
-    /// Those with gathered bytes, in the order they began to gather.
+    /// Connections with gathered bytes, in the order in which they began to gather.
     pub(crate) dirty: Vec<ConnectionId>,
     dials: u64,
 }
@@ -187,18 +187,18 @@ impl Connections {
         }
     }
 
-    /// All that are up, by name.
+    /// All connections that are up, by name.
     pub(crate) fn all_up(&self) -> impl Iterator<Item = &Up> {
         self.by_name.keys().filter_map(|node| self.up(node))
     }
 
-    /// Accepted and not yet through the handshake.
+    /// Accepted connections whose handshake is not over.
     pub(crate) fn accepting(&self) -> usize {
         let is_accepting = |c: &&Connection| matches!(c.phase, Phase::Accepting { .. });
         self.by_id.values().filter(is_accepting).count()
     }
 
-    /// The challenges we wait to see answered, but for that of one connection.
+    /// The challenges that wait for an answer, except that of one connection.
     pub(crate) fn challenges_but(&self, but: ConnectionId) -> Vec<u32> {
         let others = self.by_id.iter().filter(|(id, _)| **id != but);
         let challenge = |phase: &Phase| match phase {

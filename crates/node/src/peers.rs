@@ -33,20 +33,20 @@ use wire::{
     etf::{Atom, Term},
 };
 
-/// A connection must be up so long after the dial or the accept, in microseconds (`net_setuptime`).
+/// A connection must be up within this time after the dial or the accept, in microseconds (`net_setuptime`).
 const SETUP_US: u64 = 7_000_000;
-/// A tick is answered with a tick if we wrote nothing for so long: the peer's tick time may be
-/// shorter than ours. The bound keeps two nodes from answering each other's answers.
+/// A tick is answered with a tick if this node sent nothing for this time: the peer's tick time may be shorter. The
+/// bound keeps two nodes from answering each other's answers.
 const TICK_ANSWER_US: u64 = 1_000_000;
-/// The name that no process of a BEAM can have: a monitor of it is answered at once, and by the emulator itself.
+/// A name that no process of a BEAM can have. The emulator itself answers a monitor of it, at once.
 pub(crate) const NOBODY: &str = "undefined";
-/// The number of a reference that no monitor has: nothing comes of its answer.
+/// The number of a reference that no monitor has. The answer to it has no effect.
 const NO_MONITOR: u64 = 0;
-/// Why a peer is refused that has our own name, or whose host leaves no room for one.
+/// Why a peer is refused that has this node's name, or whose host leaves no room for a name.
 const UNWELCOME: &str = "not welcome";
-/// Why a peer with another's name is refused.
+/// Why a peer is refused whose certificate does not cover its name.
 const UNCOVERED: &str = "its certificate is not for the host of its name";
-/// What the first bytes of TLS look like to who expects the length of a handshake message.
+/// The first two bytes of TLS, read as the length of a handshake message.
 const TLS_HELLO: u32 = 0x1603;
 const TLS_ALERT: u32 = 0x1503;
 
@@ -70,8 +70,8 @@ impl<P: Payload> Core<P> {
 
     // Dialling
 
-    /// Begins to connect to a node, unless that is under way or done. False if it is this node.
-    /// Without a `port`, the one the members told is used.
+    /// Begins to connect to a node, unless it is connected or a connection is under way. False if it is this node.
+    /// Without a `port`, the port that members reported is used.
     pub(crate) fn dial(&mut self, node: &Atom, port: Option<u16>) -> bool {
         if *node == self.config.name {
             return false;
@@ -166,7 +166,7 @@ impl<P: Payload> Core<P> {
             return;
         };
         if connection.output.bytes() > 0 {
-            // It reads what was on the way before: who stands still takes no more than its system has room for.
+            // The peer reads what waited for it. A peer that has stopped takes no more than the buffers of its system.
             up.heard_us = self.now.monotonic_us;
         }
         if !self.room.is_empty() {
@@ -185,18 +185,18 @@ impl<P: Payload> Core<P> {
             Phase::Initiating { .. } => {
                 self.setup_failed(id, "closed by the peer; its cookie may differ, or its use of TLS");
             }
-            // The peer met us on another connection before it gave its name on this one, or only looked whether the
-            // port is open: nothing has failed.
+            // The peer reached this node on another connection before it sent its name on this one, or only checked
+            // whether the port is open. Nothing has failed.
             Phase::Accepting { node: None, .. } => self.drop_attempt(id),
             Phase::Accepting { .. } => self.setup_failed(id, "closed by the peer"),
             Phase::Dialling { .. } => self.drop_attempt(id),
-            // Our own close of a moment ago.
+            // This node closed it a moment ago.
             Phase::Yielded { .. } => {}
         }
     }
 
     /// Whether this node and the peer of attempt `id` have another connection, or are making one. When two nodes dial
-    /// each other at once, one of the connections is closed, and nothing has failed.
+    /// each other at once, one of the two connections is closed, and nothing has failed.
     fn meets_elsewhere(&self, id: ConnectionId) -> bool {
         let attempt = self.connections.by_id.get(&id);
         let node = attempt.and_then(|connection| connection.phase.node());
@@ -238,7 +238,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The peer that called told its name: is it welcome, or does it meet our own dial?
+    /// The peer that dialled sent its name. It may be refused, or meet this node's own dial.
     fn answer_name(&mut self, id: ConnectionId, peer: &handshake::Peer) {
         if !self.is_covered(id, &peer.name) {
             return self.turn_away(id, &peer.name, UNCOVERED);
@@ -260,13 +260,13 @@ impl<P: Payload> Core<P> {
         self.answer(id, &peer.name, &verdict);
     }
 
-    /// Whether the peer that called may claim this name, or be given one on this host.
+    /// Whether the peer that dialled may claim this name, or be given a name on this host.
     fn is_covered(&self, id: ConnectionId, name: &Atom) -> bool {
         let phase = self.connections.by_id.get(&id).map(|connection| &connection.phase);
         matches!(phase, Some(Phase::Accepting { certificate, .. }) if certificate::may_claim(certificate.as_ref(), name))
     }
 
-    /// The peer that called has no name: it is given one, on the host it told.
+    /// The peer that dialled has no name. It is given one, on the host it sent.
     fn name_peer(&mut self, id: ConnectionId, host: &Atom) {
         let random = self.random.next();
         let by_name = &self.connections.by_name;
@@ -290,7 +290,7 @@ impl<P: Payload> Core<P> {
         match verdict {
             Verdict::Ok | Verdict::Alive | Verdict::Named { .. } => {}
             Verdict::OkSimultaneous => {
-                // Who waits for our dial now waits for this connection.
+                // What waited for this node's dial now waits for this connection.
                 let standing = self.connections.by_name.entry(name.clone()).or_default();
                 if let Some(ours) = standing.pending.replace(id) {
                     self.close(ours);
@@ -311,7 +311,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The peer believes it is connected to us: we insist only if we know of no connection.
+    /// The peer believes it is connected to this node. This node insists only if it knows of no connection.
     fn answer_alive(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.by_id.get_mut(&id) else {
             return;
@@ -327,7 +327,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// The peer connects to us at this moment, and its attempt is the one that goes on.
+    /// The peer dials this node at the same time. The peer's attempt goes on.
     fn yield_to_peer(&mut self, id: ConnectionId) {
         self.send_gathered(id);
         let Some(connection) = self.connections.by_id.get_mut(&id) else {
@@ -403,7 +403,7 @@ impl<P: Payload> Core<P> {
         self.drop_attempt(id);
     }
 
-    /// An attempt came to nothing. If others waited for it, they hear.
+    /// An attempt failed. Whatever waited for it is notified.
     fn drop_attempt(&mut self, id: ConnectionId) {
         let node = self.connections.by_id.get(&id).and_then(|c| c.phase.node().cloned());
         self.close(id);
@@ -444,7 +444,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// A peer broke the protocol or a bound.
+    /// A peer broke the protocol or went past a bound.
     pub(crate) fn cut(&mut self, id: ConnectionId, reason: &'static str, detail: String) {
         if let Some(Connection {
             phase: Phase::Up(up), ..
@@ -488,7 +488,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// What links and monitors to and from a node come to when it is lost.
+    /// Ends the links and monitors to and from a lost node.
     fn disconnect_processes(&mut self, node: &Atom) {
         let noconnection = Term::atom("noconnection");
         for (local, pid) in self.links.active_with(node) {
@@ -502,8 +502,8 @@ impl<P: Payload> Core<P> {
         self.cancel_calls(node);
     }
 
-    /// The node did not run for a while: its peers may have given it up, and it does not know. So it
-    /// gives up all of them, and what it believes of them, before it looks at anything else.
+    /// The node did not run for a while. Its peers may have dropped it without its knowledge. So it drops all peers,
+    /// and what it believes about them, before it does anything else.
     pub(crate) fn paused(&mut self, silent_us: u64) {
         let ids: Vec<ConnectionId> = self.connections.by_id.keys().copied().collect();
         if ids.is_empty() {
@@ -523,10 +523,10 @@ impl<P: Payload> Core<P> {
 
     // Ticks
 
-    /// Eight times per tick time: who was silent for all of it is lost, and to whom we said nothing for an eighth hears
-    /// a tick. So a peer that has our tick time and is well is never silent for more than a quarter. One whose own is
-    /// longer may be, as a BEAM's is: it is asked for a sign of life. So is one that has much to read; that it goes on
-    /// taking it is one, too.
+    /// Runs 8 times per tick time. A peer that was silent for all of it is dropped. A peer that was silent for half of
+    /// it is probed: its tick time may be longer, or it has much to read (taking bytes counts as life). A peer to which
+    /// nothing was sent for an eighth gets a tick, so with equal tick times a healthy peer is never silent for more
+    /// than a quarter.
     pub(crate) fn tick(&mut self) {
         let now_us = self.now.monotonic_us;
         let tick_us = self.config.tick_ms * 1000;
@@ -554,14 +554,14 @@ impl<P: Payload> Core<P> {
                 self.send_tick(id);
             }
         }
-        // The count of failures outlives the wait it led to, or the waits would never grow.
+        // The count of failures outlives the wait that it caused. Otherwise the waits would never grow.
         self.connections.by_name.retain(|_, standing| {
             let retry_us = standing.retry_us + BACKOFF_MAX_US;
             standing.up.is_some() || standing.pending.is_some() || now_us < retry_us
         });
     }
 
-    /// Sends a peer what it must answer, with a reference of this number.
+    /// Sends a peer a monitor that it must answer, with a reference of this number.
     pub(crate) fn probe(&mut self, node: &Atom, number: u64) {
         let probe = Signal::Monitor {
             from: self.pid(self.net_kernel),
@@ -593,8 +593,8 @@ impl<P: Payload> Core<P> {
 
     // Output
 
-    /// After something was gathered behind `bytes_before` that are on their way: sends it at once if
-    /// it is much, cuts the connection if the peer does not read. So one message may be of any size.
+    /// Called after something was gathered behind `bytes_before`, which are on their way. Sends it at once if it is
+    /// large. Cuts the connection if the peer does not read. So one message may be of any size.
     pub(crate) fn gathered(&mut self, id: ConnectionId, bytes_before: usize) {
         let Some(connection) = self.connections.by_id.get(&id) else {
             return;
@@ -618,7 +618,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// One `Effect::Send` per connection with gathered bytes.
+    /// Makes one `Effect::Send` per connection with gathered bytes.
     pub(crate) fn send_all_gathered(&mut self) {
         for id in core::mem::take(&mut self.connections.dirty) {
             self.send_gathered(id);
@@ -667,7 +667,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// For how long nothing came from a connected node, and it took nothing of what waited for it, in microseconds.
+    /// For how long a connected node has sent nothing and taken none of the bytes that wait for it, in microseconds.
     pub(crate) fn silent_us(&self, node: &Atom) -> Option<u64> {
         let up = self.connections.up(node)?;
         Some(self.now.monotonic_us.saturating_sub(up.heard_us))

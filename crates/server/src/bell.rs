@@ -1,5 +1,5 @@
-//! [`Bell`]: wakes one task of the same thread. What is rung before anyone listens is heard at once, and ringing twice
-//! is ringing once.
+//! [`Bell`]: wakes one task of the same thread. A ring before the task listens is kept. Two rings before the task wakes
+//! count as one.
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,12 +23,12 @@ impl Bell {
         }
     }
 
-    /// Whether it was rung and nobody has heard it yet.
+    /// Whether a ring waits to be heard.
     pub(crate) fn is_rung(&self) -> bool {
         self.rung.get()
     }
 
-    /// Waits for the next ring, or takes the one that was.
+    /// Waits for the next ring, or takes one that is kept.
     pub(crate) async fn heard(&self) {
         poll_fn(|cx| {
             if self.rung.take() {

@@ -1,5 +1,4 @@
-//! [`Budget`]: the bytes that clients make this node hold besides stored data, and the most that they may be
-//! (`--max-buffers`).
+//! [`Budget`]: the bytes that this node holds for clients besides stored data, and their limit (`--max-buffers`).
 //!
 //! ```text
 //! Redis connection ─┐            requests that are read in part or read ahead, batches under way, unread replies
@@ -7,13 +6,13 @@
 //! HTTP request ─────┘            bodies, batches under way, responses
 //! ```
 //!
-//! - A connection or request has one [`Claim`] and sets it to what it holds whenever it is about to wait. What is done
-//!   without waiting costs no claim.
+//! - A connection or request has one [`Claim`] and sets it to the bytes it holds whenever it is about to wait. Work
+//!   without a wait needs no claim.
 //! - A claim of up to [`SMALL_BYTES`] is always granted. One of up to [`MEDIUM_BYTES`] is granted within half of the
-//!   budget, a larger one within three eighths. So clients that hold much leave room for those that hold little. The
-//!   other half is for replies that the store gathers, and for copies.
+//!   budget, a larger one within three eighths. So clients with large claims leave room for clients with small ones.
+//!   The other half is for replies that the store gathers, and for copies.
 //! - A claim is at most [`Budget::share_max`].
-//! - Requests of more than [`LARGE_BYTES`], of which peers and replicas get copies, take turns: [`Budget::turn`].
+//! - Requests of more than [`LARGE_BYTES`]take turns, since peers and replicas get copies: [`Budget::turn`].
 //! - A claim gives its bytes back when it is dropped, so the budget is at 0 once every connection is closed.
 
 use std::{
@@ -31,19 +30,20 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-/// A connection may always hold so much.
+/// A connection may always hold this much, in bytes.
 pub(crate) const SMALL_BYTES: usize = 32 << 10;
-/// What a connection may hold beyond the share of those that hold more.
+/// Largest claim that may use half of the budget, in bytes. Larger claims may use less of it.
 const MEDIUM_BYTES: usize = 1 << 20;
 /// Requests of more bytes than these take turns.
 pub(crate) const LARGE_BYTES: usize = 1 << 20;
-/// Times that the bytes of such a request count while it is under way: itself, and the copies for peers.
+/// How many times the bytes of such a request count while it is under way: once for itself, and once for each copy for
+/// a peer.
 pub(crate) const COPIES: usize = 3;
-/// How long a client waits for room, or for its turn, before it is refused.
+/// How long a client waits for room or for its turn. Then it is refused.
 const WAIT_TIME_MAX: Duration = Duration::from_secs(10);
-/// While room is scarce, a client that holds some is closed if it neither sends nor reads for so long.
+/// While room is scarce, a client that holds some is closed if it neither sends nor reads for this time.
 pub(crate) const STILL_TIME_MAX: Duration = Duration::from_secs(5);
-/// A client that reads nothing for so long is closed in any case.
+/// A client that reads nothing for this time is closed in any case.
 pub(crate) const UNREAD_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Why a client is refused.
@@ -60,16 +60,16 @@ pub(crate) struct Budget {
     used: AtomicUsize,
     /// Claims that wait for room.
     waiting: AtomicUsize,
-    /// Tells them that there may be some.
+    /// Notifies the claims that wait: there may be room.
     room: Notify,
-    /// KiB of large requests that may be under way. They are served in their order.
+    /// KiB of large requests that may be under way. Requests are served in their order.
     turns: Arc<Semaphore>,
     turns_max: u32,
     /// How long a client waits for room.
     wait_time_max: Duration,
     /// Clients that were cut because they did not read their replies.
     clients_cut: AtomicU64,
-    /// Requests that were refused for want of room.
+    /// Requests that were refused because there was no room.
     refused: AtomicU64,
 }
 
@@ -79,7 +79,7 @@ impl Budget {
     }
 
     fn with_patience(bytes_max: usize, wait_time_max: Duration) -> Arc<Self> {
-        // An eighth of the budget, as large as it may be.
+        // An eighth of the budget, within the bounds of the semaphore.
         let turns_max = u32::try_from(bytes_max >> 13).map_or(1 << 20, |kib| kib.clamp(1, 1 << 20));
         Arc::new(Self {
             bytes_max,
@@ -119,17 +119,17 @@ impl Budget {
         self.clients_cut.fetch_add(1, Relaxed);
     }
 
-    /// Counts a refusal for want of room.
+    /// Counts a refusal because there was no room.
     pub(crate) fn count_refused(&self) {
         self.refused.fetch_add(1, Relaxed);
     }
 
-    /// Room is scarce: what is held without need is to be given back.
+    /// Whether room is scarce: clients must give back what they do not need.
     pub(crate) fn is_scarce(&self) -> bool {
         self.waiting.load(Relaxed) > 0 || self.used() > self.share_max() - MEDIUM_BYTES
     }
 
-    /// A claim of nothing yet.
+    /// An empty claim.
     pub(crate) fn claim(self: &Arc<Self>) -> Claim {
         Claim {
             budget: self.clone(),
@@ -146,7 +146,7 @@ impl Budget {
             .ok()
     }
 
-    /// Up to where claims of `bytes` may fill the budget.
+    /// The budget may be filled up to this by claims of `bytes`.
     fn limit(&self, bytes: usize) -> usize {
         if bytes <= SMALL_BYTES {
             usize::MAX
@@ -174,7 +174,7 @@ impl Claim {
         &self.budget
     }
 
-    /// Makes it a claim of `bytes`. False, and nothing is changed, if there is no room for that. Less is always
+    /// Sets the claim to `bytes`. If there is no room, returns false and changes nothing. A smaller claim is always
     /// granted.
     pub(crate) fn set(&mut self, bytes: usize) -> bool {
         if bytes <= self.bytes {
@@ -193,7 +193,7 @@ impl Claim {
         fits
     }
 
-    /// Makes it a claim of `bytes`, room or not: for what is held already and is soon given back.
+    /// Sets the claim to `bytes` even if there is no room: for bytes that are held already and soon given back.
     pub(crate) fn force(&mut self, bytes: usize) {
         if bytes > self.bytes {
             self.budget.used.fetch_add(bytes - self.bytes, Relaxed);
@@ -203,8 +203,8 @@ impl Claim {
         }
     }
 
-    /// Makes it a claim of `bytes` once there is room. False, and nothing is changed, if there is none for too long, or
-    /// can never be.
+    /// Sets the claim to `bytes` once there is room. Returns false and changes nothing if there is no room for too
+    /// long, or never can be.
     pub(crate) async fn await_room(&mut self, bytes: usize) -> bool {
         if self.set(bytes) {
             return true;
@@ -217,7 +217,7 @@ impl Claim {
         let until = Instant::now() + self.budget.wait_time_max;
         loop {
             let mut room = pin!(budget.room.notified());
-            // What is given back from now on is heard of.
+            // From here on, bytes that are given back are noticed.
             room.as_mut().enable();
             if self.set(bytes) {
                 return true;
@@ -248,7 +248,7 @@ impl Drop for Claim {
     }
 }
 
-/// Counts a claim as waiting for as long as it lives, also if its task is dropped.
+/// Counts a claim as waiting while it lives, even if its task is dropped.
 struct Waiting<'a>(&'a Budget);
 
 impl<'a> Waiting<'a> {

@@ -1,4 +1,4 @@
-//! The settings of a [`Builder`] beyond those that every program gives. [`Builder::setting`] reaches all of them.
+//! Further settings of a [`Builder`]. [`Builder::setting`] reaches all settings of `salp start`.
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ impl Builder {
         match Setting::find(&plain) {
             Some(setting) => self.settings.set(setting.name, &setting.texts(value)),
             None => {
-                let fault = ConfigError::new(name, "is no setting", "`salp start --help` lists the settings");
+                let fault = ConfigError::new(name, "is not a setting", "`salp start --help` lists the settings");
                 self.fault.get_or_insert(fault);
             }
         }
         self
     }
 
-    /// One keyspace more. The first call replaces the keyspace `default`. A write waits as `level` says, and needs
+    /// Adds a keyspace. The first call replaces the keyspace `default`. A write waits as `level` says, and needs
     /// `min_acks` copies within reach.
     #[must_use]
     pub fn keyspace(mut self, name: &str, level: Level, min_acks: u32) -> Self {
@@ -51,19 +51,19 @@ impl Builder {
         self
     }
 
-    /// The file with the cluster's secret, instead of `~/.erlang.cookie`. It is made if it is missing.
+    /// The file with the cluster's secret, instead of `~/.erlang.cookie`. If it does not exist, it is created.
     #[must_use]
     pub fn cookie_file(self, path: &str) -> Self {
         self.setting("cookie-file", path)
     }
 
-    /// Password that Redis clients show.
+    /// Password that Redis clients must send.
     #[must_use]
     pub fn resp_password(self, password: &str) -> Self {
         self.setting("resp-password", password)
     }
 
-    /// Token that HTTP clients show as `Authorization: Bearer …`.
+    /// Token that HTTP clients must send as `Authorization: Bearer …`.
     #[must_use]
     pub fn http_token(self, token: &str) -> Self {
         self.setting("http-token", token)
@@ -75,43 +75,43 @@ impl Builder {
         self.setting("insecure", if insecure { "true" } else { "false" })
     }
 
-    /// Whether the node hides among the visible nodes of a BEAM, and takes no part in `global`.
+    /// Whether the node is hidden from the visible nodes of a BEAM. A hidden node takes no part in `global`.
     #[must_use]
     pub fn hidden(self, hidden: bool) -> Self {
         self.setting("hidden", if hidden { "true" } else { "false" })
     }
 
-    /// Shards of a keyspace, a power of two. Fixed for the life of a cluster; 1,024 unless it is given.
+    /// Number of shards of each keyspace, a power of two. It cannot be changed while the cluster lives. Default: 1,024.
     #[must_use]
     pub fn shards(self, shards: u16) -> Self {
         self.setting("shards", &shards.to_string())
     }
 
-    /// Bytes of memory past which writes that need more are refused. 0, the default, is no limit.
+    /// Limit of memory in bytes. Past it, writes that need more memory are refused. Default: 0, no limit.
     #[must_use]
     pub fn max_memory(self, bytes: u64) -> Self {
         self.setting("max-memory", &bytes.to_string())
     }
 
-    /// A node that was silent for so long is down; 5 s unless it is given.
+    /// A node that is silent for this time counts as down. Default: 5 s.
     #[must_use]
     pub fn tick_time(self, time: Duration) -> Self {
         self.setting("tick-time", &time_text(time))
     }
 
-    /// After this time a majority of the replicas is enough for a write; 1 s unless it is given.
+    /// After this time a majority of the replicas is enough for a write. Default: 1 s.
     #[must_use]
     pub fn write_timeout(self, time: Duration) -> Self {
         self.setting("write-timeout", &time_text(time))
     }
 
-    /// Every request is answered within this time; 5 s unless it is given.
+    /// Every request is answered within this time. Default: 5 s.
     #[must_use]
     pub fn request_timeout(self, time: Duration) -> Self {
         self.setting("request-timeout", &time_text(time))
     }
 
-    /// How long a stopping node may take to hand its data over; 60 s unless it is given.
+    /// How long a stopping node may take to hand its data over. Default: 60 s.
     #[must_use]
     pub fn leave_timeout(self, time: Duration) -> Self {
         self.setting("leave-timeout", &time_text(time))
@@ -145,7 +145,7 @@ mod tests {
         assert!(
             builder
                 .fault
-                .is_some_and(|fault| fault.to_string().starts_with("max-memroy: is no setting"))
+                .is_some_and(|fault| fault.to_string().starts_with("max-memroy: is not a setting"))
         );
     }
 

@@ -1,10 +1,9 @@
-//! Busy waiting: before the core's thread sleeps, it looks for the next input of peers and programs a little longer, as
-//! Erlang's schedulers do (`erl +sbwt`).
+//! Busy waiting: before the core's thread sleeps, it looks for the next input of peers and programs for a short time,
+//! as Erlang's schedulers do (`erl +sbwt`).
 //!
-//! A node that answers at once answers sooner than a sleeping thread is woken, so a chain of calls is bound by wakes
-//! and not by work. Looking longer costs CPU time when nothing comes. So it is done only while it pays: after more
-//! misses than hits it is left alone, but for a try now and then. Other threads and programs that want the core have it
-//! between two looks.
+//! A sleeping thread takes longer to wake than a node takes to answer. So the wakes, not the work, bound a chain of
+//! calls. Busy waiting costs CPU time if nothing comes. So it stops after more misses than hits, except for a try now
+//! and then. Other threads and programs that want the core get it between two looks.
 
 use std::{
     cell::Cell,
@@ -16,15 +15,15 @@ use tokio::task;
 
 use crate::bell::Bell;
 
-/// How long nothing may come: about what waking a thread of a virtual machine costs.
+/// A wait ends if nothing comes for this time. Waking a thread of a virtual machine costs about as much.
 const WAIT: Duration = Duration::from_micros(50);
-/// A yield that takes longer has lent the core to somebody who wanted it.
+/// If a yield takes longer than this, another program used the core.
 const LENT: Duration = Duration::from_micros(4);
-/// Who keeps it longer than this is no peer that sends and sleeps: it would have the core for good.
+/// If a yield takes longer than this, a busy program has the core: the wait counts as a miss.
 const KEPT: Duration = Duration::from_millis(1);
-/// Misses in a row after which waiting does not pay, at most.
+/// The most credit: after so many misses in a row, waiting does not pay.
 const CREDIT_MAX: u8 = 8;
-/// While it does not pay, every so many inputs are a try.
+/// While waiting does not pay, one in this many inputs is a try.
 const TRY_EVERY: u8 = 64;
 
 /// See the [module](self).
@@ -35,12 +34,12 @@ pub(crate) struct BusyWait {
 }
 
 impl BusyWait {
-    /// Something has come after which more may come soon.
+    /// An input came, after which more may come soon.
     pub(crate) fn note(&self) {
         self.input.ring();
     }
 
-    /// Keeps the event loop awake while that pays, for ever.
+    /// Keeps the event loop awake while that pays. Never returns.
     pub(crate) async fn keep(&self) {
         loop {
             self.input.heard().await;
@@ -54,8 +53,8 @@ impl BusyWait {
         }
     }
 
-    /// Whether something comes. `None` if somebody else had the core for a while: that cost nothing, and what it has
-    /// sent meanwhile is read together.
+    /// Whether an input came. `None` if another program used the core for a while: the wait cost nothing, and what that
+    /// program sent is read in one go.
     async fn wait(&self) -> Option<bool> {
         let mut now = Instant::now();
         let until = now + WAIT;
@@ -65,7 +64,7 @@ impl BusyWait {
             if lent > LENT {
                 return (lent > KEPT).then_some(false);
             }
-            // The sockets are looked at, and who has something to do does it.
+            // The event loop looks at the sockets and runs the tasks that are ready.
             task::yield_now().await;
             if self.input.is_rung() {
                 return Some(true);
@@ -76,7 +75,7 @@ impl BusyWait {
     }
 }
 
-/// How waiting has paid lately.
+/// How well waiting has paid lately.
 #[derive(Debug, Clone, Copy, Default)]
 struct Record {
     credit: u8,
@@ -102,7 +101,7 @@ impl Record {
 mod tests {
     use super::*;
 
-    /// How many of so many inputs are waited behind, when every `n`th wait pays.
+    /// How many of `inputs` are followed by a wait, if every `pays_every`th wait pays.
     fn waits(inputs: u32, pays_every: u32) -> u32 {
         let mut record = Record::default();
         let mut waits = 0;

@@ -35,12 +35,16 @@ pub(crate) const WRONG: u8 = 2;
 
 /// Below the options of `salp start`.
 const START_HELP: &str = "\
-Signals: SIGINT (Ctrl-C), SIGTERM, and SIGHUP when the process has a controlling terminal (the terminal was closed): the \
-node hands its data to the other nodes and ends. A second signal ends it at once. Without a controlling terminal (a \
-service), and under nohup, SIGHUP is ignored.
+Values: TIME is a number with ms, s, m, h or d, such as 5s; without a unit it is seconds. SIZE is a number with kb, mb, \
+gb or tb, such as 2gb (1 kb is 1024 bytes); without a unit it is bytes. An option is taken from the flag, else from the \
+environment variable, else from the settings file, else it has its default.
 
-Log: it goes to standard error. The node never waits for it: lines that cannot be written are dropped and counted \
-(log_lines_dropped in INFO, salp_log_lines_dropped_total in /metrics).";
+Signals: on SIGINT (Ctrl-C) and SIGTERM the node hands its data to the other nodes and stops. A second signal stops it \
+at once. SIGHUP does the same if the process has a controlling terminal (the terminal was closed). It is ignored \
+without one (a service), and under nohup.
+
+Log: it is written to standard error. The node never waits for it: lines that cannot be written are dropped and \
+counted (log_lines_dropped in INFO, salp_log_lines_dropped_total in /metrics).";
 
 #[derive(Debug, Parser)]
 #[command(name = "salp", version = version(), about = "A distributed in-memory key-value store", max_term_width = 100)]
@@ -51,18 +55,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one node until SIGINT or SIGTERM, then leave gracefully
+    /// Run one node until SIGINT or SIGTERM, then hand over its data and stop
     #[command(after_help = START_HELP)]
     Start(StartArgs),
-    /// Run a local cluster until Ctrl-C
+    /// Run a cluster on this machine until Ctrl-C, to try things out
     Dev(DevArgs),
-    /// Run the port mapper alone
+    /// Run only the Erlang port mapper (EPMD)
     Epmd(EpmdArgs),
-    /// Print the cluster's secret; make its file if there is none
+    /// Print the cluster's secret; create its file if it is missing
     Cookie(CookieArgs),
-    /// Print a completion script
+    /// Print a script that completes commands in a shell
     Completions {
-        /// For which shell
+        /// The shell
         shell: Shell,
     },
     #[command(flatten)]
@@ -140,22 +144,22 @@ impl Args for StartArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DevArgs {
-    /// How many nodes
+    /// Number of nodes
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) nodes: u16,
-    /// Port of the first node's Redis clients; the others follow
+    /// Port for Redis clients of the first node; the other nodes use the next ports
     #[arg(long, default_value_t = 6379, value_name = "PORT")]
     pub(crate) base_resp: u16,
-    /// Port of the first node's HTTP clients; the others follow
+    /// Port for HTTP clients of the first node; the other nodes use the next ports
     #[arg(long, default_value_t = 4000, value_name = "PORT")]
     pub(crate) base_http: u16,
     /// File with the cluster's secret [default: ~/.erlang.cookie]
     #[arg(long, value_name = "FILE")]
     pub(crate) cookie_file: Option<PathBuf>,
-    /// What the nodes log
+    /// Log level of the nodes: error, warn, info, debug or trace
     #[arg(long, default_value = "warn", value_name = "LEVEL")]
     pub(crate) log: String,
-    /// Further options of `salp start` for every node, behind --
+    /// Further options of `salp start` for every node, after --
     #[arg(last = true, value_name = "OPTIONS")]
     pub(crate) options: Vec<String>,
 }
@@ -172,7 +176,7 @@ struct EpmdArgs {
 
 #[derive(Debug, clap::Args)]
 struct CookieArgs {
-    /// The file [default: ~/.erlang.cookie] [env: SALP_COOKIE_FILE]
+    /// File with the cluster's secret [default: ~/.erlang.cookie] [env: SALP_COOKIE_FILE]
     #[arg(long, value_name = "FILE")]
     cookie_file: Option<PathBuf>,
 }
@@ -211,11 +215,11 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     code
 }
 
-/// Help and version as clap has them; an error as one line.
+/// Prints help and version as clap formats them, and an error as one line.
 fn explain(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // Nobody is left to tell if this fails.
+            // If standard output fails, there is no other place to report it.
             let _ = error.print();
             if error.use_stderr() {
                 ExitCode::from(WRONG)

@@ -1,6 +1,6 @@
-//! A small HTTP client: what the command line talks to a node with.
+//! A small HTTP client, with which the command line talks to a node.
 //!
-//! Connections are kept and shared; every request has a deadline. Only `http` is spoken.
+//! Connections are kept and shared. Every request has a deadline. It supports `http` only.
 
 use std::{fmt, time::Duration};
 
@@ -14,10 +14,10 @@ use hyper_util::{
 use serde::Deserialize;
 use tokio::time;
 
-/// Time in which a connection has to be made.
+/// Time limit for making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Time in which a request has to be answered. A node answers within 5 s by default.
+/// Time limit for an answer. A node answers within 5 s by default.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Largest answer that is read.
@@ -26,11 +26,11 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClientError {
-    /// The address is none that this client can call.
+    /// This client cannot call the address.
     Url(String),
-    /// Nobody answers there.
+    /// Nothing answers at the address.
     Unreachable(String),
-    /// What came is no answer.
+    /// The answer is malformed.
     Broken(String),
 }
 
@@ -47,17 +47,15 @@ impl std::error::Error for ClientError {}
 /// What a node answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    /// The status.
     pub(crate) status: StatusCode,
-    /// The whole body.
     pub(crate) body: Bytes,
-    /// It has the version of a value. Every value of a node has one.
+    /// The answer has the version of a value. Every value of a node has one.
     pub(crate) has_version: bool,
-    /// The URL that was asked.
+    /// The URL of the request.
     pub(crate) url: String,
 }
 
-/// The members of a problem that are looked at or shown.
+/// The members of a problem that are used.
 #[derive(Deserialize)]
 struct Problem {
     #[serde(rename = "type")]
@@ -68,7 +66,7 @@ struct Problem {
 }
 
 impl Answer {
-    /// What a refusal or failure says, in one line.
+    /// One line that says why the request was refused or failed.
     pub(crate) fn problem(&self) -> String {
         match self.read_problem() {
             Some(Problem { title, detail, .. }) if title == detail => title,
@@ -80,7 +78,7 @@ impl Answer {
         }
     }
 
-    /// Whether it is a refusal of a node. Other web servers have other errors.
+    /// Whether a node refused the request. Other web servers have other errors.
     pub(crate) fn is_problem(&self) -> bool {
         self.read_problem().is_some()
     }
@@ -98,20 +96,20 @@ impl Answer {
     }
 }
 
-/// Talks to one node. Cheap to clone.
+/// Talks to one node. Cloning it is cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     inner: legacy::Client<HttpConnector, Full<Bytes>>,
-    /// Without a slash at the end.
+    /// Without a trailing slash.
     base: String,
     token: Option<String>,
 }
 
 impl Client {
-    /// A client of the node at `url`, which shows `token` if there is one.
+    /// A client of the node at `url`. It sends `token` if there is one.
     ///
     /// # Errors
-    /// `url` is no `http` address.
+    /// `url` is not an `http` address.
     pub(crate) fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
         let bad = |why: &str| ClientError::Url(format!("--url {url}: {why}"));
         let uri: Uri = url
@@ -119,7 +117,7 @@ impl Client {
             .map_err(|_| bad("is not an address; write one such as http://127.0.0.1:4000"))?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => return Err(bad("https is not spoken; put a TLS proxy in between")),
+            Some("https") => return Err(bad("https is not supported; put a TLS proxy in between")),
             _ => return Err(bad("must start with http://")),
         }
         if uri.path() != "/" || uri.query().is_some() {
@@ -136,15 +134,15 @@ impl Client {
         })
     }
 
-    /// Where it calls.
+    /// The address of the node.
     pub(crate) fn url(&self) -> &str {
         &self.base
     }
 
-    /// Sends a request and reads its whole answer. `path` begins with a slash and is encoded already.
+    /// Sends a request and reads its whole answer. `path` begins with a slash and is percent-encoded already.
     ///
     /// # Errors
-    /// No answer, or none in time.
+    /// There is no answer, or none in time.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
@@ -162,7 +160,7 @@ impl Client {
             let status = response.status();
             let has_version = response.headers().contains_key(header::ETAG);
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| ClientError::Broken(format!("{} broke off: {error}", self.base)))?;
+            let body = body.map_err(|error| ClientError::Broken(format!("the answer of {} broke off: {error}", self.base)))?;
             Ok(Answer {
                 status,
                 body: body.to_bytes(),
@@ -174,7 +172,7 @@ impl Client {
         time::timeout(REQUEST_TIMEOUT, exchange).await.map_err(|_| late())?
     }
 
-    /// The innermost cause says most: "connection refused" rather than "client error".
+    /// The innermost cause is the most precise: "connection refused" rather than "client error".
     fn unreachable(&self, error: &dyn std::error::Error) -> ClientError {
         let mut cause = error;
         while let Some(next) = cause.source() {

@@ -1,13 +1,13 @@
-//! [`Clients`]: the Redis clients of one node. They are counted, and let go when the node ends.
+//! [`Clients`]: the Redis clients of one node. It counts them, and closes their connections when the node ends.
 //!
-//! A request that is under way to a node while that closes the connection is not executed, but its client cannot know.
-//! So a connection is closed at a moment when its client is not about to send:
+//! A node that closes a connection does not execute a request that is still on its way, and the client cannot know
+//! that. So a connection is closed when its client is not about to send:
 //!
 //! - when nothing has come for [`QUIET`];
-//! - behind the refusal of a request: its client knows now that it has to look elsewhere;
+//! - behind the refusal of a request: its client then knows that it must ask another node;
 //! - at last, [`OVER_AFTER`] into [`Stage::Closing`], behind any reply.
 //!
-//! A connection is never closed in the middle of a request before that.
+//! Before that, a connection is never closed in the middle of a request.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,20 +20,19 @@ use std::{
 
 use crate::{bell::Bell, departure::Stage};
 
-/// A client that asks seldom enough to be silent for so long is not about to ask in the next moment either.
+/// A client that was silent for this time rarely asks, so it will probably not ask in the next moment.
 pub(crate) const QUIET: Duration = Duration::from_millis(200);
-/// How long connections may stay open whose clients are refused. The store waits longer: all are closed by then.
+/// How long connections may stay open whose clients are refused. All are closed by then, since the store waits longer.
 pub(crate) const OVER_AFTER: Duration = Duration::from_millis(250);
 
-/// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     stage: Cell<Stage>,
     count: Cell<usize>,
     next: Cell<u64>,
-    /// By number: the tasks of the connections.
+    /// The tasks of the connections, by number.
     tasks: RefCell<HashMap<u64, Waker>>,
-    /// Rung by the last one that goes.
+    /// Rung when the last client goes.
     gone: Bell,
 }
 
@@ -42,7 +41,7 @@ impl Clients {
         self.count.get()
     }
 
-    /// A new one. It counts for as long as it lives.
+    /// Adds a client. It counts until it is dropped.
     pub(crate) fn add(self: &Rc<Self>) -> Client {
         let number = self.next.get();
         self.next.set(number + 1);
@@ -54,7 +53,7 @@ impl Clients {
         }
     }
 
-    /// The node is so far with its end: every connection looks at it.
+    /// The node has reached this stage of its end: every connection checks it.
     pub(crate) fn enter(&self, stage: Stage) {
         self.stage.set(stage);
         for task in self.tasks.borrow().values() {
@@ -62,7 +61,7 @@ impl Clients {
         }
     }
 
-    /// Waits until there is none.
+    /// Waits until no client is left.
     pub(crate) async fn gone(&self) {
         while self.count.get() > 0 {
             self.gone.heard().await;
@@ -70,7 +69,7 @@ impl Clients {
     }
 }
 
-/// What to do with a connection from which nothing is at hand.
+/// What to do with a connection from which nothing has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// Wait for more.
@@ -80,17 +79,17 @@ pub(crate) enum Then {
     Close,
 }
 
-/// One of them.
+/// One client.
 #[derive(Debug)]
 pub(crate) struct Client {
     all: Rc<Clients>,
     number: u64,
-    /// The node refused what it asked, since it ends.
+    /// The node refused its request because the node ends.
     was_refused: bool,
 }
 
 impl Client {
-    /// The present task serves it.
+    /// The current task serves this client.
     pub(crate) async fn begin(&self) {
         poll_fn(|cx| {
             self.all.tasks.borrow_mut().insert(self.number, cx.waker().clone());
@@ -99,7 +98,7 @@ impl Client {
         .await;
     }
 
-    /// All it asked has its replies.
+    /// All its requests have replies.
     #[inline]
     pub(crate) fn answered(&mut self) {
         self.was_refused = self.all.stage.get() >= Stage::Closing;
@@ -117,12 +116,12 @@ impl Client {
         }
     }
 
-    /// Nothing more of it is read.
+    /// Whether the node reads nothing more from it.
     pub(crate) fn is_over(&self) -> bool {
         self.all.stage.get() == Stage::Over
     }
 
-    /// The node ends.
+    /// Whether the node closes its connection because the node ends.
     pub(crate) fn is_let_go(&self) -> bool {
         self.all.stage.get() > Stage::Serving
     }

@@ -1,15 +1,15 @@
-//! Both clocks of the machine, as the node wants them.
+//! The two clocks of the machine, in the units of the node.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use node::Time;
 
-/// Reads time. The wall clock is looked at once per millisecond, since it is only data and of that precision.
+/// Reads time. The wall clock is read once per millisecond: it is only data, and that is its precision.
 #[derive(Debug)]
 pub(crate) struct Clock {
     origin: Instant,
     wall_ms: u64,
-    /// When the wall clock was read, on the monotonic one.
+    /// When the wall clock was read, by the monotonic clock.
     read_us: u64,
 }
 
@@ -36,14 +36,14 @@ impl Clock {
 
     /// The moment of a deadline.
     pub(crate) fn instant(&self, monotonic_us: u64) -> Instant {
-        // A deadline past this is none.
+        // A deadline further away than this counts as none.
         const FAR_US: u64 = 86_400_000_000;
         let left_us = monotonic_us.saturating_sub(self.read_us).min(FAR_US);
         self.origin + Duration::from_micros(self.read_us + left_us)
     }
 }
 
-/// Milliseconds since 1970; 0 on a machine that believes it is earlier.
+/// Milliseconds since 1970. 0 on a machine whose clock is before that.
 fn wall_ms() -> u64 {
     SystemTime::UNIX_EPOCH
         .elapsed()

@@ -1,7 +1,7 @@
-//! Settings of a node: merged from flags, environment, file and defaults, understood, and checked against each other.
+//! Settings of a node: merged from flags, environment, file and defaults, parsed, and checked against each other.
 //!
-//! Every error is one line that names the setting, where it was given, what is wrong and how to mend it. Secrets are
-//! never part of it.
+//! Every error is one line that names the setting, where it was given, what is wrong and how to fix it. An error never
+//! contains a secret.
 
 pub(crate) mod cookie;
 pub(crate) mod discovery;
@@ -40,7 +40,7 @@ use self::{
     settings::{Given, Place, Setting, Settings, Source},
 };
 
-/// Why a node cannot be started as it was asked for: one line, without a final stop.
+/// Why a node cannot start with these settings: one line, without a final full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     place: String,
@@ -49,7 +49,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `place` is the setting, `problem` says what is wrong with it, `mend` what to do about it.
+    /// `place` is the setting, `problem` says what is wrong with it, `mend` says how to fix it.
     pub(crate) fn new(place: impl fmt::Display, problem: impl fmt::Display, mend: impl fmt::Display) -> Self {
         Self {
             place: place.to_string(),
@@ -72,18 +72,17 @@ impl std::error::Error for ConfigError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Join {
     pub(crate) node: Atom,
-    /// Where it listens, if EPMD is not to be asked.
+    /// The port it listens on, if EPMD need not be asked.
     pub(crate) port: Option<u16>,
 }
 
-/// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     Text,
     Json,
 }
 
-/// Settings of one node, understood and checked.
+/// Settings of one node, parsed and checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) name: Atom,
@@ -92,25 +91,24 @@ pub(crate) struct Config {
     pub(crate) resp_password: Option<Password>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) http_token: Option<Password>,
-    /// Further names of the HTTP listener.
+    /// Further host names of the HTTP listener.
     pub(crate) http_hosts: Vec<String>,
-    /// Web sites whose pages may use it.
+    /// Web sites whose pages may use the HTTP listener.
     pub(crate) http_origins: Vec<String>,
     pub(crate) dist_bind: IpAddr,
-    /// Ports to choose from; 0 alone: any free one.
+    /// Ports to choose from. 0 alone: any free one.
     pub(crate) dist_ports: RangeInclusive<u16>,
-    /// The certificate with which nodes connect; `None`: without TLS.
+    /// The certificate for connections between nodes. `None`: without TLS.
     pub(crate) dist_tls: Option<Arc<Keeper>>,
     pub(crate) join: Vec<Join>,
     pub(crate) discovery: Discovery,
     pub(crate) hidden: bool,
-    /// The port of EPMD on every host; `None`: neither asked nor run.
+    /// The port of EPMD on every host. `None`: EPMD is neither asked nor run.
     pub(crate) epmd: Option<u16>,
     pub(crate) tick: Duration,
     pub(crate) replicas: u8,
     pub(crate) shards: u16,
     pub(crate) keyspaces: Vec<Keyspace>,
-    /// Other names of the store.
     pub(crate) facades: Vec<Face>,
     /// 0: no limit.
     pub(crate) memory_bytes_max: u64,
@@ -119,7 +117,7 @@ pub(crate) struct Config {
     pub(crate) clients_max: usize,
     pub(crate) write_timeout: Duration,
     pub(crate) request_timeout: Duration,
-    /// Where the node remembers its cluster; `None`: nowhere.
+    /// Where the node remembers its cluster. `None`: it does not.
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) forming: forming::Settings,
     /// Commands that are made for tests.
@@ -128,15 +126,15 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
 }
 
-/// Shortest secret of a port that is open to other machines. With fewer than ten guesses a second (`guesses.rs`) even
-/// one of lower-case letters alone is never found.
+/// Shortest secret of a port that is open to other machines. `guesses.rs` allows fewer than ten guesses a second, so
+/// even one of lower-case letters alone cannot be guessed.
 const SECRET_BYTES_MIN: usize = 16;
 
-/// Most keyspaces: each takes a table of shards.
+/// Most keyspaces: each needs a table of shards.
 const KEYSPACES_MAX: usize = 16;
 
 impl Config {
-    /// Understands and checks `settings`. Reads the cookie file, and makes it if it is missing.
+    /// Parses and checks `settings`. Reads the cookie file, and creates it if it is missing.
     pub(crate) fn resolve(settings: &Settings) -> Result<Self, ConfigError> {
         let read = Reading(settings);
         read.refuse_what_is_to_come()?;
@@ -194,7 +192,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Rules between settings.
+    /// Checks the rules between settings.
     fn check(&self, read: &Reading<'_>) -> Result<(), ConfigError> {
         let is_long = |name: &Atom| host(name).contains('.');
         for join in &self.join {
@@ -222,7 +220,7 @@ impl Config {
         }
         if self.write_timeout > self.request_timeout {
             let mend = "make it shorter than --request-timeout";
-            return Err(read.error("write-timeout", "is longer than a request may take", mend));
+            return Err(read.error("write-timeout", "is longer than --request-timeout", mend));
         }
         if self.buffer_bytes_max / 4 < self.value_bytes_max {
             let mend = "make it larger, or --max-value smaller";
@@ -267,7 +265,7 @@ impl Config {
         Ok(())
     }
 
-    /// Where a node listens whose port nobody knows: without EPMD, on the same fixed port as this one. The rule of
+    /// The port of a node whose port is unknown: without EPMD, the fixed port of this node. This is the rule of
     /// `-erl_epmd_port`, under which each host has one node.
     pub(crate) fn common_port(&self) -> Option<u16> {
         if self.epmd.is_none() {
@@ -277,7 +275,7 @@ impl Config {
         }
     }
 
-    /// What the store is told, for this life of the node, which listens for Redis clients at `resp`.
+    /// The settings of the store, for this life of the node. `resp` is where it listens for Redis clients.
     pub(crate) fn store(&self, creation: u32, resp: Option<SocketAddr>) -> store::config::Config {
         store::config::Config {
             name: self.name.as_str().into(),
@@ -299,7 +297,7 @@ impl Config {
     }
 }
 
-/// The port that is the only one in the range, unless it stands for any.
+/// The only port in the range, unless it stands for any port.
 fn fixed(ports: &RangeInclusive<u16>) -> Option<u16> {
     (ports.start() == ports.end() && *ports.start() > 0).then_some(*ports.start())
 }
@@ -313,8 +311,8 @@ pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Settings on the way to a [`Config`]. What a value means is in [`value`]; each function there gives what is wrong
-/// and how to mend it, and here the place is put in front.
+/// Settings while they are turned into a [`Config`]. The functions of [`value`] parse a value, and return what is wrong
+/// and how to fix it. The functions here add the place.
 struct Reading<'a>(&'a Settings);
 
 impl Reading<'_> {
@@ -351,14 +349,14 @@ impl Reading<'_> {
         ConfigError::new(Place(setting, &self.0.source(name)), problem, mend)
     }
 
-    /// Settings whose names are taken and whose work is not done yet.
+    /// Refuses settings that are reserved but not implemented yet.
     fn refuse_what_is_to_come(&self) -> Result<(), ConfigError> {
         if self.0.source("data-dir") != Source::Default {
-            return Err(self.error("data-dir", "keeping data on disk is not there yet", "leave it out"));
+            return Err(self.error("data-dir", "keeping data on disk is not supported yet", "leave it out"));
         }
         let workers: u32 = self.one("workers", |text| value::number(text, 1, 1024))?;
         if workers != 1 {
-            return Err(self.error("workers", "more than one worker is not there yet", "leave it out"));
+            return Err(self.error("workers", "more than one worker is not supported yet", "leave it out"));
         }
         Ok(())
     }
@@ -371,7 +369,7 @@ impl Reading<'_> {
         Ok(Some(port.unwrap_or_else(epmd::port)))
     }
 
-    /// Reads the certificates, and checks that they belong together and to this node.
+    /// Reads the certificates. Checks that they fit each other and this node.
     fn dist_tls(&self, name: &Atom) -> Result<Option<Arc<Keeper>>, ConfigError> {
         let path = |name| self.optional(name, value::path);
         let files = match (path(tls::CERT)?, path(tls::KEY)?, path(tls::CA)?) {
@@ -402,7 +400,7 @@ impl Reading<'_> {
         cookie::read_or_make(&path).map_err(|(problem, mend)| self.error("cookie-file", problem, mend))
     }
 
-    /// As given, or where the system has such things.
+    /// The given directory, or the usual one of the system.
     fn state_dir(&self) -> Result<Option<PathBuf>, ConfigError> {
         let given = self.optional("state-dir", |text| match text {
             "none" => Ok(None),
@@ -467,23 +465,23 @@ fn understand<T>(
     parse(&given.text).map_err(|(problem, mend)| ConfigError::new(Place(setting, &given.source), problem, mend))
 }
 
-/// Where a node remembers its cluster unless it is told: the directory that systemd made for it, else that of the user.
+/// Where a node remembers its cluster by default: the directory that systemd made for it, else a directory of the user.
 fn default_state_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let path = |name| variable(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-    // There may be several, separated by colons.
+    // The variable may list several directories, separated by colons.
     let of_service = path("STATE_DIRECTORY").and_then(|paths| env::split_paths(&paths).next());
     let of_user = || Some(path("XDG_STATE_HOME").filter(|path| path.is_absolute())?.join("salp"));
     let of_home = || Some(path("HOME")?.join(".local/state/salp"));
     of_service.or_else(of_user).or_else(of_home)
 }
 
-/// The cookie file that holds unless another is named.
+/// The default cookie file.
 pub(crate) fn default_cookie_file() -> PathBuf {
     let setting = Setting::find("cookie-file").expect("it is in the table");
     value::path(setting.default.unwrap_or_default()).unwrap_or_default()
 }
 
-/// The level of this name, for keyspaces.
+/// The consistency level of this name.
 fn level(name: &str) -> Option<Level> {
     Level::of(name)
 }

@@ -1,4 +1,4 @@
-//! The core: one node on one thread. It gives the node inputs and carries out the effects, in order.
+//! The core: one node on one thread. It gives the node inputs, and carries out the effects in order.
 //!
 //! ```text
 //!   RESP connection ─ execute ─▶ ┌──────┐ ── Send ──▶ peers
@@ -6,13 +6,12 @@
 //!   peers, alarm ───── input ──▶ └──────┘ ── Event ──▶ subscribers
 //! ```
 //!
-//! - Everything here runs on one thread, in tasks that borrow the core for the length of one input and never across an
-//!   `await`.
-//! - A batch that the node answers at once never leaves the task that brought it. One that takes longer finds its
-//!   owner among the [`Waiter`]s, by the number of its session.
-//! - What was gathered for peers is sent by the flush task: the first input rings it, and it runs behind the tasks that
-//!   are ready at that moment, so one round of the event loop gives one frame per peer. Without peers there is nothing
-//!   to gather, and a flush with each alarm is enough.
+//! - Everything here runs on one thread, in tasks that borrow the core for one input and never across an `await`.
+//! - A batch that the node answers at once never leaves its task. One that takes longer finds its owner among the
+//!   [`Waiter`]s, by the number of its session.
+//! - The flush task sends what was gathered for peers. The first input rings it. It runs after the tasks that are ready
+//!   at that moment, so one round of the event loop gives one frame per peer. Without peers nothing is gathered, and a
+//!   flush with each alarm is enough.
 //! - A panic leaves the node in an unknown state, so the next input ends it ([`Core::input`]).
 
 mod told;
@@ -57,29 +56,29 @@ use crate::{
     state::StateFile,
 };
 
-/// Empty batches kept for the next ones; further ones are freed.
+/// Empty batches kept for reuse. Further ones are freed.
 const BATCHES_MAX: usize = 64;
-/// Capacity of the shared output buffer that is kept.
+/// Capacity of the shared output buffer that is kept, in bytes.
 const OUTPUT_KEPT_BYTES_MAX: usize = 1 << 20;
-/// Orders carried out before others have their turn.
+/// Orders carried out in one go, before other tasks run.
 const ORDERS_AT_ONCE: usize = 256;
-/// Numbers of sessions of handles begin here, so that those of clients have no gaps.
+/// The first number for sessions of handles, so that the numbers of clients have no gaps.
 const HANDLE_SESSIONS: u64 = 1 << 62;
-/// How long the last words to peers may take.
+/// How long the last messages to peers may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// A way to the core, within its thread.
+/// A reference to the core, within its thread.
 #[derive(Clone)]
 pub(crate) struct Shell(Rc<RefCell<Core>>);
 
 impl Shell {
-    /// Borrows the core. Never held across an `await`.
+    /// Borrows the core. It must not be held across an `await`.
     pub(crate) fn core(&self) -> RefMut<'_, Core> {
         self.0.borrow_mut()
     }
 }
 
-/// A way to the core for as long as it is there.
+/// A reference that does not keep the core alive.
 #[derive(Clone)]
 pub(crate) struct WeakShell(Weak<RefCell<Core>>);
 
@@ -89,7 +88,7 @@ impl WeakShell {
     }
 }
 
-/// Who waits for a batch.
+/// The owner of a batch that waits for an answer.
 enum Waiter {
     /// A connection of this thread.
     Connection(Rc<Mailbox>),
@@ -97,40 +96,39 @@ enum Waiter {
     Handle(oneshot::Sender<Batch>),
 }
 
-/// A node, and what its shell keeps about it.
+/// A node, and what its shell keeps for it.
 pub(crate) struct Core {
     me: Weak<RefCell<Core>>,
     node: Node<Payload>,
     clock: Clock,
     /// The store's process.
     store: Address,
-    /// The process in whose name this shell asks.
+    /// The process in whose name this shell sends requests.
     door: Pid,
     /// Async processes.
     tasks: Tasks,
-    /// Those of them that must end, once what is under way is carried out.
+    /// Async processes that must end once the current effects are carried out.
     ending: Vec<(Pid, &'static str)>,
-    /// What `global` must be asked for about their locks, likewise.
+    /// Requests about their locks that must then be sent to `global`.
     locking: Vec<(Pid, Step)>,
     inputs: VecDeque<Input<Payload>>,
     effects: Vec<Effect<Payload>>,
-    /// An input is being handled; still so at the next one only after a panic.
+    /// An input is being handled. If it is still set at the next input, there was a panic.
     busy: bool,
 
     waiters: HashMap<u64, Waiter>,
     status_waiters: Vec<oneshot::Sender<Arc<Status>>>,
-    /// Senders that wait for room on the way to a node. The door waits in the node for all of them.
+    /// Senders that wait for room on the way to a node. In the node, the door process waits for all of them.
     room_waiters: Vec<(Atom, oneshot::Sender<()>)>,
-    /// There is room on the way to one of these.
+    /// There is room again on the way to one of these nodes.
     has_room: bool,
     next_client: u64,
     next_handle: u64,
     /// The batch that was answered while it was handed in.
     answered: Option<Box<Ask>>,
-    /// Whose answer that would be.
+    /// The session that is handing in a batch.
     asking: u64,
 
-    /// Connections to peers.
     pub(crate) connections: Connections,
     router: Rc<Router>,
     events: broadcast::Sender<Event>,
@@ -139,32 +137,32 @@ pub(crate) struct Core {
     name: Atom,
     flush: Rc<Bell>,
     alarm: Rc<Bell>,
-    /// When the alarm is set for, in monotonic microseconds.
+    /// The time that the alarm is set for, in monotonic microseconds.
     alarm_us: u64,
     end: Rc<Bell>,
     busy_wait: Rc<BusyWait>,
 
     batches: Vec<Batch>,
-    /// Where replies are encoded.
+    /// The buffer in which replies are encoded.
     pub(crate) output: Vec<u8>,
-    /// What clients may make this node hold.
+    /// The limit of the bytes that this node holds for clients.
     pub(crate) budget: Arc<Budget>,
-    /// What the store is to be told with the next batch.
+    /// Counts that the store is given with the next batch.
     pub(crate) tally: Tally,
-    /// By number of a Redis client: rung to close its connection.
+    /// By number of a Redis client: the bell that closes its connection.
     kills: HashMap<u64, Rc<Bell>>,
 }
 
-/// What a core is made of.
+/// The parts of a core.
 pub(crate) struct Parts {
     pub(crate) node: node::Config,
-    /// What an earlier life of the node was to remember.
+    /// What an earlier life of the node remembered.
     pub(crate) memory: Memory,
     pub(crate) store: store::config::Config,
     pub(crate) facades: Vec<Face>,
     pub(crate) seeds: [u64; 2],
     pub(crate) router: Router,
-    /// How long a node that is told to stop hands over.
+    /// How long a stopping node may take to hand over its data.
     pub(crate) leave_timeout: Duration,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) wishes: mpsc::Receiver<Wish>,
@@ -189,7 +187,7 @@ impl Core {
             facade::install(&mut node, face, parts.store.request_timeout_ms);
         }
         let door = node.adopt_service();
-        // The store and the facades are not among them: their panic ends the node.
+        // The store and the facades are not guarded: their panic ends the node.
         node.guard(process::guard);
         node.catch(process::catch);
         let router = Rc::new(mem::take(&mut parts.router));
@@ -243,10 +241,10 @@ impl Core {
 
     // The node
 
-    /// Gives the node one input and carries out what it asks for.
+    /// Gives the node one input and carries out its effects.
     pub(crate) fn input(&mut self, input: Input<Payload>) {
         if mem::replace(&mut self.busy, true) {
-            // A panic went through the node: nothing it says can be trusted.
+            // A panic went through the node: its state cannot be trusted.
             self.end.ring();
             return;
         }
@@ -262,13 +260,13 @@ impl Core {
         self.busy = false;
     }
 
-    /// Gives the node what a peer has sent.
+    /// Gives the node bytes from a peer.
     pub(crate) fn received(&mut self, connection: ConnectionId, bytes: Bytes) {
         self.input(Input::Received { connection, bytes });
         self.busy_wait.note();
     }
 
-    /// What must be done before the next input from outside.
+    /// An input that must be handled before the next one from outside.
     fn next_input(&mut self) -> Option<Input<Payload>> {
         while let Some((process, reason)) = self.ending.pop() {
             self.act_now(&process, |ctx| ctx.exit(Term::atom(reason)));
@@ -306,7 +304,7 @@ impl Core {
                 Effect::Send { connection, bytes } => self.send(connection, bytes),
                 Effect::Dial { connection, node, port } => self.dial(connection, node, port),
                 Effect::Close { connection } => self.close(connection),
-                // Without a state file nobody listens.
+                // Without a state file this channel has no receiver.
                 Effect::Remember(memory) => drop(self.state.remember.send_replace(memory)),
                 Effect::Event(event) => self.event(event),
             }
@@ -321,7 +319,7 @@ impl Core {
                 self.note_answer(&mut ask);
                 match self.waiters.remove(&ask.session.id) {
                     Some(Waiter::Connection(mailbox)) => mailbox.put(ask),
-                    // A handle that gave up does not hear of it.
+                    // The handle may have given up.
                     Some(Waiter::Handle(answer)) => drop(answer.send(ask.batch)),
                     None => {}
                 }
@@ -333,21 +331,21 @@ impl Core {
                 }
             }
             Message::Flush => self.has_room = true,
-            // The door asks for nothing else.
+            // The door process sends nothing else.
             _ => {}
         }
     }
 
     // Async processes
 
-    /// A new async process. Like any other it traps no exits before it says so.
+    /// A new async process. As every process, it does not trap exits at first.
     pub(crate) fn adopt(&mut self) -> Pid {
         let process = self.node.adopt();
         self.act(&process, |ctx| ctx.trap_exit(false));
         process
     }
 
-    /// Acts in the name of an async process; `None` if it has ended.
+    /// Runs `action` in the name of an async process. `None` if the process has ended.
     pub(crate) fn act<R>(&mut self, process: &Pid, action: impl FnOnce(&mut Context<'_, Payload>) -> R) -> Option<R> {
         if mem::replace(&mut self.busy, true) {
             self.end.ring();
@@ -363,7 +361,7 @@ impl Core {
         result
     }
 
-    /// Acts in the name of this shell.
+    /// Runs `action` in the name of this shell.
     pub(crate) fn act_as_door<R>(&mut self, action: impl FnOnce(&mut Context<'_, Payload>) -> R) -> Option<R> {
         let door = self.door.clone();
         self.act(&door, action)
@@ -374,13 +372,13 @@ impl Core {
         let result = self.node.act(now, process, &mut self.effects, action);
         self.carry_out();
         if !self.node.is_alive(process) {
-            // Ended by what it did: nobody else tells its task.
+            // The action ended the process. No effect reports that, so its task ends here.
             self.tasks.drop(process);
         }
         result
     }
 
-    /// The end of an async process, unless it has ended.
+    /// Ends an async process, unless it has ended.
     pub(crate) fn end(&mut self, process: &Pid, reason: Term) {
         self.tasks.drop(process);
         self.act(process, |ctx| ctx.exit(reason));
@@ -432,7 +430,7 @@ impl Core {
             self.departure.fail(fault);
             self.end.ring();
         }
-        // Nobody listening is no error.
+        // There may be no subscriber.
         let _ = self.events.send(event);
     }
 
@@ -446,7 +444,7 @@ impl Core {
 
     // Batches
 
-    /// Hands in a batch; gives it back if it is already answered. If not, it goes to the mailbox of
+    /// Hands in a batch. Returns it if it is already answered. Otherwise its answer goes to the mailbox of
     /// [`Core::expect`].
     pub(crate) fn execute(&mut self, mut ask: Box<Ask>) -> Option<Box<Ask>> {
         mem::swap(&mut ask.tally, &mut self.tally);
@@ -460,12 +458,12 @@ impl Core {
         answered
     }
 
-    /// The batch of client `id`, which is under way, goes to `mailbox`.
+    /// The batch of client `id` that is under way goes to `mailbox`.
     pub(crate) fn expect(&mut self, id: u64, mailbox: Rc<Mailbox>) {
         self.waiters.insert(id, Waiter::Connection(mailbox));
     }
 
-    /// Gives room to a batch that has none.
+    /// Gives buffers to a batch that has none.
     #[inline]
     pub(crate) fn take_batch(&mut self, batch: &mut Batch) {
         if let Some(roomy) = self.batches.pop() {
@@ -473,7 +471,7 @@ impl Core {
         }
     }
 
-    /// Takes the room of a batch that is done.
+    /// Takes the buffers of a batch that is done.
     #[inline]
     pub(crate) fn give_batch(&mut self, batch: &mut Batch) {
         let mut batch = mem::take(batch);
@@ -483,7 +481,7 @@ impl Core {
         }
     }
 
-    /// Takes the room of a batch if it has no bytes: a client that says nothing costs none.
+    /// Takes the buffers of a batch without bytes, so an idle client costs no memory.
     #[inline]
     pub(crate) fn give_unused(&mut self, batch: &mut Batch) {
         if batch.buffer.is_empty() {
@@ -491,7 +489,6 @@ impl Core {
         }
     }
 
-    /// Empties the output buffer.
     #[inline]
     pub(crate) fn clear_output(&mut self) {
         self.output.clear();
@@ -502,7 +499,7 @@ impl Core {
 
     // Clients
 
-    /// The envelope of a new client's batches; the store lists it from now on.
+    /// The envelope of a new client's batches. From now on the store lists the client.
     pub(crate) fn connected(&mut self, authenticated: bool, address: String, local_address: String) -> Box<Ask> {
         let mut session = Session::new(self.next_client, authenticated);
         self.next_client += 1;
@@ -514,7 +511,6 @@ impl Core {
         Box::new(Ask::new(self.door.clone(), session, Batch::new()))
     }
 
-    /// A client is gone.
     pub(crate) fn disconnected(&mut self, id: u64) {
         self.waiters.remove(&id);
         self.kills.remove(&id);
@@ -546,7 +542,7 @@ impl Core {
             }
             Order::Send { from, to, term, room } => self.send_for(from, &to, term, room),
             Order::Reply { process, from, answer } => {
-                // Nobody waits for the answer of who has ended.
+                // If the caller has ended, the answer is dropped.
                 let _ = self.act(&process, |ctx| ctx.reply(&from, answer));
             }
             Order::Call {
@@ -562,7 +558,7 @@ impl Core {
 
     fn send_for(&mut self, from: Option<Pid>, to: &Address, term: Term, room: Option<oneshot::Sender<()>>) {
         let from = from.unwrap_or_else(|| self.door.clone());
-        // Who has ended sends nothing any more.
+        // If the sender has ended, the message is dropped.
         let _ = self.act(&from, |ctx| ctx.send(to, term));
         let Some(room) = room else { return };
         if let Some(node) = to.node()
@@ -571,7 +567,7 @@ impl Core {
             self.room_waiters.push((node.clone(), room));
             let _ = self.act_as_door(|ctx| ctx.await_room(node));
         } else {
-            // Who does not wait any more need not know.
+            // The sender may have given up.
             let _ = room.send(());
         }
     }
@@ -583,7 +579,7 @@ impl Core {
             process
         });
         let tasks = self.tasks.clone();
-        // Without a process the answer is dropped, which says so.
+        // If the process has ended, the answer is dropped. Its receiver notices that.
         let _ = self.act(&process, |ctx| {
             let call = ctx.call(to, request, timeout_us);
             if let Some(forgotten) = tasks.await_call(ctx.me(), Awaited { call, answer }) {
@@ -592,7 +588,7 @@ impl Core {
         });
     }
 
-    /// Locks a resource in the name of an async process, or gives it back if that waits no more.
+    /// Locks a resource in the name of an async process. Gives it back if the process no longer waits.
     pub(crate) fn lock_for(&mut self, process: &Pid, resource: Term, answer: Answer) {
         self.with_locks(process, |ctx, locks| {
             let is_held = ctx.holds_global(&resource);
@@ -600,14 +596,14 @@ impl Core {
         });
     }
 
-    /// Gives a lock of an async process back.
+    /// Gives back a lock of an async process.
     pub(crate) fn unlock_for(&mut self, process: &Pid, resource: Term, answer: Answer) {
         self.with_locks(process, |_, locks| locks.unlock(resource, answer));
     }
 
     fn with_locks(&mut self, process: &Pid, act: impl FnOnce(&Context<'_, Payload>, &mut Locks) -> Option<Step>) {
         let tasks = self.tasks.clone();
-        // Without a process the answer is dropped, which says so.
+        // If the process has ended, the answer is dropped. Its receiver notices that.
         let _ = self.act(process, |ctx| {
             let step = tasks.with_locks(ctx.me(), |locks| act(ctx, locks)).flatten();
             if let Some(step) = step {
@@ -616,12 +612,12 @@ impl Core {
         });
     }
 
-    /// Tells senders that there is room; others go on waiting.
+    /// Notifies senders that there is room. Other senders go on waiting.
     fn tell_of_room(&mut self) {
         let door = self.door.clone();
         for (node, waiter) in mem::take(&mut self.room_waiters) {
             if self.node.has_room(&node) {
-                // Who does not wait any more need not know.
+                // The sender may have given up.
                 let _ = waiter.send(());
             } else {
                 self.act_now(&door, |ctx| ctx.await_room(&node));
@@ -654,7 +650,7 @@ impl Core {
     }
 }
 
-/// Asks `global` in the name of an async process.
+/// Sends a request to `global` in the name of an async process.
 fn ask_global(ctx: &mut Context<'_, Payload>, tasks: &Tasks, step: Step) {
     let (call, resource) = match step {
         Step::Lock(resource) => (ctx.global_lock(resource.clone(), None, None), resource),
@@ -663,7 +659,7 @@ fn ask_global(ctx: &mut Context<'_, Payload>, tasks: &Tasks, step: Step) {
     tasks.with_locks(ctx.me(), |locks| locks.asked(call, resource));
 }
 
-/// Runs a node until it ends. `serve` is given the core once the node has started, to spawn the tasks of its doors.
+/// Runs a node until it ends. `serve` is given the core once the node has started, to spawn the tasks of its listeners.
 pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
     let _last = LastWord(parts.tasks.clone());
     let shell = Core::start(&mut parts);
@@ -676,7 +672,7 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
         departure,
         ..
     } = parts;
-    // The core has the only sender: the state file is done when it ends.
+    // The core has the only sender, so the state file's task ends with the core.
     drop(state);
     shell.core().input(Input::Start);
     tokio::task::spawn_local(flush(shell.clone()));
@@ -699,7 +695,7 @@ pub(crate) async fn run(mut parts: Parts, serve: impl FnOnce(&Shell)) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    // Who does not take our last words will notice that we are gone.
+    // A peer that does not read the last messages will notice the closed connection.
     let _ = timeout(FAREWELL, written).await;
 }
 
@@ -709,7 +705,7 @@ async fn flush(shell: Shell) {
         bell.heard().await;
         shell.core().input(Input::Flush);
         if bell.is_rung() {
-            // A process has more to send: sockets are looked at before.
+            // A process has more to send. The event loop looks at the sockets first.
             tokio::task::yield_now().await;
         }
     }
@@ -725,8 +721,8 @@ async fn alarm(shell: Shell) {
             (core.clock.instant(core.alarm_us), core.alarm_us <= now_us)
         };
         if is_due {
-            // The node has more to do than fits a turn: sockets have theirs, and no timer rounds it up to a
-            // millisecond.
+            // The node has more work than fits a turn. The sockets get a turn first. A timer would round the wait up to
+            // a millisecond.
             tokio::task::yield_now().await;
         } else {
             tokio::select! {
@@ -772,7 +768,7 @@ async fn take_orders(shell: Shell, mut orders: mpsc::Receiver<Order>) {
             }
         }
         if !orders.is_empty() {
-            // Programs that ask much do not keep peers waiting.
+            // Programs with many requests must not keep peers waiting.
             tokio::task::yield_now().await;
         }
     }
@@ -784,7 +780,7 @@ async fn tell_when_clients_are_gone(shell: Shell, departure: Departure) {
     shell.core().tell_store(Payload::ClientsAreGone);
 }
 
-/// A node whose handles are all gone goes on: its sockets are ways in, too.
+/// If all handles are gone, the node goes on: requests also come over sockets.
 async fn take_wishes(shell: Shell, mut wishes: mpsc::Receiver<Wish>) {
     while let Some(wish) = wishes.recv().await {
         shell.core().wish(wish);

@@ -1,8 +1,8 @@
-//! [`Departure`]: how far a node is with its end, and how it ends. Shared by its threads.
+//! [`Departure`]: how far a node is with its end, and how it ends. The threads of the node share it.
 //!
-//! The store says how far it is, in notes ([`Payload::Leave`](store::ask::Payload::Leave)). The front ends do their
-//! part: from [`Stage::ServingOut`] on they accept no connection, and close those they have. When no
-//! connection is left, the store is notified.
+//! The store reports its progress in notes ([`Payload::Leave`](store::ask::Payload::Leave)). From [`Stage::ServingOut`]
+//! on the front ends accept no connection, and close those they have. When no connection is left, the store is
+//! notified.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,14 +13,14 @@ use crate::config::ConfigError;
 /// What a node does about its clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// It serves them.
+    /// It serves all clients.
     #[default]
     Serving,
-    /// It serves those that are connected, and closes connections that are quiet.
+    /// It serves connected clients, and closes connections that are quiet.
     ServingOut,
-    /// It refuses what they ask, and closes each connection behind that.
+    /// It refuses requests, and closes each connection after the refusal.
     Closing,
-    /// It reads nothing more from them.
+    /// It reads nothing more from clients.
     Over,
 }
 
@@ -38,7 +38,7 @@ struct Shared {
 }
 
 impl Departure {
-    /// Takes in a note of the store. True if the node has left.
+    /// Handles a note of the store. True if the node has left.
     pub(crate) fn note(&self, kind: &str, text: &str) -> bool {
         match kind {
             "serving_out" => drop(self.0.stage.send_replace(Stage::ServingOut)),
@@ -49,28 +49,28 @@ impl Departure {
         kind == "left"
     }
 
-    /// The node ends by itself. The first reason counts.
+    /// The node ends without being told to. The first reason counts.
     pub(crate) fn fail(&self, fault: ConfigError) {
         let _ = self.0.fault.set(fault);
     }
 
-    /// Why the node ended by itself, if it did.
+    /// Why the node ended without being told to, if it did.
     pub(crate) fn fault(&self) -> Option<ConfigError> {
         self.0.fault.get().cloned()
     }
 
-    /// What the node went with that no other node took over.
+    /// What was lost with the node because no other node took it over.
     pub(crate) fn lost(&self) -> Option<&str> {
         self.0.lost.get().map(String::as_str)
     }
 
-    /// Waits until the node is so far.
+    /// Waits until the node reaches this stage.
     pub(crate) async fn reach(&self, stage: Stage) {
-        // The sender is here, so there is no error.
+        // `self` has the sender, so there is no error.
         let _ = self.0.stage.subscribe().wait_for(|now| *now >= stage).await;
     }
 
-    /// Counts a front end for as long as the guard lives.
+    /// Counts a front end until the guard is dropped.
     pub(crate) fn front_end(&self) -> FrontEnd {
         self.0.front_ends.send_modify(|count| *count += 1);
         FrontEnd(self.clone())

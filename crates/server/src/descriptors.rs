@@ -1,16 +1,12 @@
-//! How the files that a process may open are shared out, so that one kind of client cannot take them all.
-//!
-//! ```text
-//! limit = own (state file, log, event queues) + nodes + HTTP clients + probes + Redis clients, which get the rest
-//! ```
+//! How the file descriptors of a process are divided, so that one kind of client cannot take them all.
 
 use rustix::process::{Resource, getrlimit};
 
-/// Files beside connections, and connections that are being refused.
+/// Descriptors for other uses than connections, and for connections that are being refused.
 const OWN: usize = 32;
-/// HTTP connections for probes alone, when all others are taken.
+/// HTTP connections for probes, used when all others are taken.
 pub(crate) const PROBES: usize = 8;
-/// Connections of nodes, if there is room: all peers, and handshakes under way.
+/// Most connections of nodes: all peers, and handshakes under way.
 const NODES_MAX: usize = 4096;
 
 /// Most connections of each kind.
@@ -22,8 +18,8 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Those of this process, which wants to serve `clients_max` clients of each kind. A node with a listener for Redis
-    /// clients says so if that is too many.
+    /// The shares of this process, which wants to serve `clients_max` clients of each kind. Logs if that is too many
+    /// and the node listens for Redis clients.
     pub(crate) fn of_process(clients_max: usize, has_redis: bool) -> Self {
         let limit = getrlimit(Resource::Nofile).current;
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));

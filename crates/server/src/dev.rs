@@ -1,5 +1,5 @@
-//! `salp dev`: a cluster on one machine, for trying things out. Its nodes are processes of their own, so that each can
-//! be killed, stopped and looked at; none is restarted. They end with this command, whatever ends it.
+//! `salp dev`: a cluster on one machine, to try things out. Each node is a process of its own, so each can be killed,
+//! stopped and inspected. No node is restarted. All nodes end when this command ends, for whatever reason.
 
 use std::{
     env,
@@ -28,9 +28,9 @@ use crate::{
     signals::Stop,
 };
 
-/// How long the nodes may take until they answer.
+/// How long the nodes may take to start.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
-/// Time between two looks at a node that does not answer yet.
+/// Time between two checks of a node that does not answer yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Runs the cluster until Ctrl-C, or until its last node has ended.
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<ExitCode, ConfigError> {
     runtime.block_on(cluster(args))
 }
 
-/// One node as this command sees it.
+/// One node, as this command sees it.
 struct Member {
     name: String,
     resp: SocketAddr,
@@ -50,7 +50,7 @@ struct Member {
     _stdin: Option<ChildStdin>,
 }
 
-/// Where the nodes remember their cluster for as long as this command runs.
+/// Where the nodes remember their cluster while this command runs.
 struct StateDir(PathBuf);
 
 impl StateDir {
@@ -68,14 +68,14 @@ impl StateDir {
 
 impl Drop for StateDir {
     fn drop(&mut self) {
-        // What is left goes with the temporary directory.
+        // If this fails, the directory is left in the system's temporary directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
 async fn cluster(args: &DevArgs) -> Result<ExitCode, ConfigError> {
     let cookie_file = args.cookie_file.clone().unwrap_or_else(default_cookie_file);
-    // Made before the nodes start, so that none of them has to.
+    // Created before the nodes start, so that none of them creates it.
     cookie::read_or_make(&cookie_file).map_err(|(problem, mend)| ConfigError::new("--cookie-file", problem, mend))?;
     let mut stop = Stop::new()?;
     let state =
@@ -163,7 +163,7 @@ fn start(args: &DevArgs, cookie_file: &Path, state_dir: &Path, index: u16) -> Re
     for other in (0..args.nodes).filter(|other| *other != index) {
         command.args(["--join", &name(other)]);
     }
-    // Ctrl-C is for this command alone, which then lets its nodes go.
+    // Ctrl-C must reach this command alone, which then ends its nodes.
     command
         .args(&args.options)
         .stdin(Stdio::piped())
@@ -184,8 +184,8 @@ fn start(args: &DevArgs, cookie_file: &Path, state_dir: &Path, index: u16) -> Re
     ))
 }
 
-/// Passes on what a node says, with its name in front, until it ends. Lines that standard error does not take are
-/// dropped: the node's pipe is read all the same.
+/// Prints the output of a node, with its name in front, until the node ends. Lines that standard error does not take
+/// are dropped: the node's pipe is always read.
 async fn watch(mut child: Child, name: &str) -> Option<ExitStatus> {
     let short = name.split('@').next().unwrap_or(name);
     if let Some(stderr) = child.stderr.take() {
@@ -209,7 +209,7 @@ async fn all_ready(members: &[Member]) {
     }
 }
 
-/// Whether a node says that it serves. It says so without a password or token, too.
+/// Whether a node reports that it is ready. It does so without a password or token too.
 async fn is_ready(http: SocketAddr) -> bool {
     const YES: &[u8] = b"HTTP/1.1 200";
     let probe = async {
@@ -224,7 +224,7 @@ async fn is_ready(http: SocketAddr) -> bool {
     answer.is_some_and(|answer| answer == YES)
 }
 
-/// Nodes in aligned columns.
+/// The nodes as a table.
 fn table(members: &[Member]) -> String {
     let header = ["node", "RESP", "HTTP", "pid"].map(str::to_owned);
     let row = |member: &Member| {

@@ -1,14 +1,15 @@
-//! Discovery: a strategy is asked, again and again, who is there.
+//! Discovery: asks a strategy again and again which nodes are up.
 //!
 //! ```text
 //!   strategy ─ look ─▶ names, ports ─▶ wish ─▶ Input::Proposed ─▶ the membership dials what it does not know
 //!                                        └──▶ Router: the ports that were found
 //! ```
 //!
-//! - A strategy yields names and decides nothing. Who is dialled, remembered and forgotten is the membership's to say.
-//! - How often is asked, what follows from a failure and what is logged is written once, here: one line whenever the
-//!   state changes, and none while it stays.
-//! - A look that fails changes nothing: who was found before stays found.
+//! - A strategy returns names and decides nothing. The membership decides which nodes are dialled, remembered and
+//!   forgotten.
+//! - The intervals, the handling of failures and the logging are here, for all strategies. A change of state is logged
+//!   in one line; an unchanged state is not logged.
+//! - A look that fails changes nothing: the nodes found before stay found.
 
 mod api;
 mod datagram;
@@ -28,45 +29,45 @@ use crate::{
     handle::Handle,
 };
 
-/// Names that one look may yield; the rest is passed over.
+/// Most names from one look. Further names are ignored.
 pub(crate) const FOUND_MAX: usize = 4096;
 /// How long one look may take.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(15);
 /// The longest wait after failures, unless the interval itself is longer.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Wait between looks until the first one succeeds: the node forms no cluster before.
+/// Wait between looks until the first one succeeds: before that the node forms no cluster.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// Looks in a row that follow each other so soon; then failures are met with longer waits.
+/// Most looks in a row with this short wait. After them, failures make the waits longer.
 const FIRST_LOOKS: u32 = 40;
 
-/// A node that seems to be there.
+/// A node that seems to be up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Found {
     pub(crate) node: Atom,
-    /// Where it listens, if the strategy knows.
+    /// The port it listens on, if the strategy knows.
     pub(crate) port: Option<u16>,
 }
 
-/// A look on its way.
+/// A look under way.
 pub(crate) type Look<'a> = Pin<Box<dyn Future<Output = Result<Vec<Found>, Trouble>> + Send + 'a>>;
 
 /// A way to find nodes.
 pub(crate) trait Strategy: Send {
-    /// All who are there now. It may name this node, too.
+    /// All nodes that are up now. This node may be among them.
     ///
     /// # Errors
-    /// Nobody could be asked.
+    /// No source could be asked.
     fn look(&mut self) -> Look<'_>;
 }
 
-/// Why a look came to nothing. One line each, without what varies from look to look.
+/// Why a look failed: one line each, without details that differ from look to look.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// A socket or a file does not work.
+    /// A socket or a file failed.
     Io { place: String, error: io::Error },
-    /// No answer in time.
+    /// There was no answer in time.
     Silent { place: String },
-    /// The answer is no, or makes no sense.
+    /// The answer is a refusal, or malformed.
     Refused { place: String, problem: String },
 }
 
@@ -101,12 +102,12 @@ impl fmt::Display for Trouble {
 pub(crate) struct Finder {
     strategy: Box<dyn Strategy>,
     interval: Duration,
-    /// Who looks.
+    /// The name of this node.
     me: Atom,
     state: State,
 }
 
-/// What the last look came to.
+/// The result of the last look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     New,
@@ -135,7 +136,7 @@ impl Finder {
         })
     }
 
-    /// Proposes the nodes that are there until this one has stopped. The first answer is proposed even if it is empty.
+    /// Proposes the nodes that are up until this node has stopped. The first answer is proposed even if it is empty.
     pub(crate) async fn run(mut self, handle: Handle) {
         let mut failures = 0;
         let mut has_answered = false;
@@ -156,7 +157,7 @@ impl Finder {
         }
     }
 
-    /// All who are there but this node, in order; `None` if nobody could be asked.
+    /// All nodes that are up except this one, in order. `None` if no source could be asked.
     async fn look(&mut self) -> Option<Vec<Found>> {
         let looked = timeout(LOOK_TIME_MAX, self.strategy.look()).await;
         let looked = looked.unwrap_or_else(|_| Err(Trouble::silent("discovery")));
@@ -175,7 +176,7 @@ impl Finder {
         looked.ok()
     }
 
-    /// Logs the state if it is another one.
+    /// Logs the state if it has changed.
     fn note(&mut self, state: State) {
         if state == self.state {
             return;
@@ -184,23 +185,23 @@ impl Finder {
             State::New => {}
             State::Found => tracing::info!("discovery finds nodes"),
             State::Nobody => tracing::info!("discovery works and finds no other node"),
-            State::Failing(trouble) => tracing::warn!(trouble, "discovery fails; who was found before stays known"),
+            State::Failing(trouble) => tracing::warn!(trouble, "discovery fails; nodes found before stay known"),
         }
         self.state = state;
     }
 }
 
-/// What strategies know of the node that looks.
+/// What strategies know about this node.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) me: Atom,
-    /// Where it listens.
+    /// The port it listens on.
     pub(crate) dist_port: u16,
     pub(crate) cookie: node::Cookie,
 }
 
-/// Time to the next look: the interval, doubled with each failure up to [`WAIT_MAX`]. A fifth of it is left to chance,
-/// so that many nodes do not ask at the same time for ever.
+/// Time to the next look: the interval, doubled with each failure up to [`WAIT_MAX`]. A fifth of it is random, so that
+/// the looks of many nodes spread out.
 fn wait(interval: Duration, failures: u32, random: u32) -> Duration {
     let full = interval
         .saturating_mul(1 << failures.min(16))
@@ -209,7 +210,7 @@ fn wait(interval: Duration, failures: u32, random: u32) -> Duration {
 }
 
 fn jitter() -> u32 {
-    // Without chance the waits are just less spread.
+    // Without random numbers the waits are less spread.
     getrandom::u32().unwrap_or(0)
 }
 

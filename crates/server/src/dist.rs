@@ -1,17 +1,17 @@
 //! Connections to peers: dials, accepts, reads, and one write for what was gathered.
 //!
-//! What the bytes mean, who is welcome and how long anything may take is decided in the node; here bytes are moved.
+//! The node decides what the bytes mean, which peers are welcome and how long anything may take. This module moves
+//! bytes.
 //!
-//! - Bytes to a peer are written by the task that gathered them, as far as the socket takes them. The rest waits in the
-//!   connection's queue for its writer; the node bounds it (`output_bytes_max`) and cuts the peer past that.
-//! - A connection that is closed is gone for the node at once. What was sent before still has [`CLOSE_TIME_MAX`] to
-//!   leave.
-//! - With certificates every connection is TLS, without them none is: nothing is tried twice. The node hears of a
-//!   connection once TLS stands, and which hosts the peer's certificate is for.
-//! - Who is accepted counts from then on, before TLS too: one machine does not take the room of all.
-//! - A dial goes to the port that was given or that discovery found last. Else it asks EPMD, and believes the port that
-//!   members told only if EPMD has no answer: a node that is back on another port is known there, and told ports grow
-//!   stale.
+//! - The task that gathered bytes for a peer writes as many as the socket takes. The rest waits in the connection's
+//!   queue for its writer. The node bounds that queue (`output_bytes_max`) and cuts the peer past it.
+//! - For the node, a closed connection is gone at once. Bytes sent before the close have [`CLOSE_TIME_MAX`] to leave.
+//! - With certificates every connection uses TLS, without them none does. There is no second try without TLS. The node
+//!   learns of a connection once its TLS handshake is done, with the hosts that the peer's certificate is for.
+//! - An accepted connection counts from then on, before TLS too. So one machine cannot take all the room.
+//! - A dial uses the given port, or the one that discovery found last. Otherwise it asks EPMD. It uses the port that
+//!   members reported only if EPMD has no answer: EPMD knows the new port of a restarted node, while reported ports may
+//!   be old.
 
 mod stream;
 
@@ -48,51 +48,51 @@ use stream::{Reading, Stream, Writing, secure};
 
 /// Bytes read in one go.
 const READ_BYTES: usize = 64 << 10;
-/// Bytes read from one peer before others have their turn: what it floods the node with holds them up no longer than it
-/// takes to handle so much.
+/// Bytes read from one peer before others get a turn. It bounds how long a peer that sends much delays the others.
 const TURN_BYTES: usize = 64 << 10;
-/// Pieces in one write.
+/// Most pieces in one write.
 const PIECES_MAX: usize = 64;
-/// Connections at a time, dialled and accepted; past it nobody is accepted.
+/// Most connections, dialled and accepted. Past it none is accepted.
 const CONNECTIONS_MAX: usize = 4096;
-/// Connections of one other machine that were accepted within [`YOUNG`] and are open: about as many handshakes as it
-/// may have under way. Half of what the node accepts at a time; a further one is closed, and its node will try again.
+/// Most open connections from one other machine that were accepted within [`YOUNG`]: about as many handshakes as it may
+/// have under way. It is half of what the node accepts at a time. A further connection is closed, and its node will try
+/// again.
 const YOUNG_PER_ADDRESS_MAX: usize = 32;
-/// A handshake is over by then, one way or the other.
+/// By then a handshake has succeeded or failed.
 const YOUNG: Duration = Duration::from_secs(7);
-/// How long what was sent before a close may take to leave.
+/// How long bytes sent before a close may take to leave.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
-/// A connection that cannot be made in this time is given up; the node gives up a little later.
+/// Time limit for making a connection. The node's own limit is a little longer.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
-/// TLS that does not stand after this time is given up.
+/// Time limit for the TLS handshake.
 const TLS_TIME_MAX: Duration = Duration::from_secs(5);
-/// Accepted connections whose TLS does not stand yet; a further one is closed.
+/// Most accepted connections whose TLS handshake is not done. A further one is closed.
 const SECURING_MAX: usize = 64;
-/// Tries in a row that must fail: nodes that start together miss each other at first.
+/// Failures in a row before one is logged: nodes that start at the same time miss each other at first.
 const FAILURES: u32 = 4;
-/// Nodes whose failures are counted; past it they are counted anew.
+/// Most nodes whose failures are counted. Past it the counts start again.
 const FAILING_MAX: usize = 1024;
-/// How long EPMD is asked before a told port is tried.
+/// How long EPMD may take before a reported port is tried.
 const EPMD_TIME_MAX: Duration = Duration::from_secs(1);
-/// Idle time after which the system probes the peer; the node's ticks are quicker, except within a handshake.
+/// Idle time after which the system probes the peer. The node's ticks come sooner, except within a handshake.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Wait before the next accept when the process has no file descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Where the nodes of given names listen.
+/// The ports of nodes, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     /// Ports that were given with the names.
     fixed: HashMap<Atom, u16>,
-    /// Ports that discovery found at its last look, as many as one may find.
+    /// Ports that discovery found at its last look.
     found: RefCell<HashMap<Atom, u16>>,
-    /// How often in a row nodes could not be reached.
+    /// How many tries in a row failed, by node.
     failing: RefCell<HashMap<Atom, u32>>,
-    /// The port of EPMD on every host; `None`: not asked.
+    /// The port of EPMD on every host. `None`: EPMD is not asked.
     pub(crate) epmd: Option<u16>,
-    /// Where a node listens of whom nothing else is known.
+    /// The port of a node about which nothing else is known.
     common: Option<u16>,
-    /// This node's certificate, if connections are secured.
+    /// This node's certificate, if connections use TLS.
     tls: Option<Arc<Keeper>>,
 }
 
@@ -130,13 +130,13 @@ impl Router {
         timeout(CONNECT_TIME_MAX, TcpStream::connect((host, port))).await?
     }
 
-    /// Remembers the ports of a look of discovery in place of those of the look before.
+    /// Replaces the ports of the last look of discovery.
     pub(crate) fn note(&self, found: Vec<Found>) {
         let ports = found.into_iter().filter_map(|found| Some((found.node, found.port?)));
         self.found.replace(ports.collect());
     }
 
-    /// A try has failed. Whether it is the one after which that is worth a word.
+    /// Counts a failed try. True if it must be logged.
     fn keeps_failing(&self, node: &Atom) -> bool {
         let mut failing = self.failing.borrow_mut();
         if failing.len() >= FAILING_MAX {
@@ -147,7 +147,7 @@ impl Router {
         *count == FAILURES
     }
 
-    /// What a connection to `node` is from now on.
+    /// Adds TLS to a connection to `node`, if it is used.
     async fn secure(&self, node: &Atom, stream: TcpStream) -> io::Result<(Stream, Option<Certificate>)> {
         prepare(&stream);
         let Some(keeper) = &self.tls else {
@@ -162,7 +162,7 @@ impl Router {
     async fn ask_epmd(&self, node: &Atom, host: &str) -> io::Result<u16> {
         let unknown = |text: String| io::Error::new(io::ErrorKind::NotFound, text);
         let Some(port) = self.epmd else {
-            let text = "its port is not known and EPMD is off; write --join NAME@HOST:PORT";
+            let text = "its port is unknown and EPMD is off; write --join NAME@HOST:PORT";
             return Err(unknown(text.into()));
         };
         let name = node.as_str().split('@').next().unwrap_or_default();
@@ -181,21 +181,21 @@ impl Router {
 pub(crate) struct Connections {
     by_id: HashMap<ConnectionId, Connection>,
     accepted: u64,
-    /// Most connections; `None`: as many as this program can serve.
+    /// Most connections. `None`: as many as this program can serve.
     max: Option<usize>,
 }
 
-/// One connection, from the dial or the accept to the end.
+/// One connection, from the dial or accept to its end.
 #[derive(Debug, Default)]
 struct Connection {
-    /// Its writing side, once it is connected.
+    /// Its writing half, once it is connected.
     half: Option<Rc<Writing>>,
     queue: VecDeque<Bytes>,
     /// Wakes its writer.
     bell: Rc<Bell>,
     closing: bool,
     tasks: Vec<AbortHandle>,
-    /// From where it was accepted, and when.
+    /// The address it was accepted from, and when.
     accepted: Option<(IpAddr, Instant)>,
 }
 
@@ -206,12 +206,12 @@ impl Connection {
         connection
     }
 
-    /// Whether all that was sent has left.
+    /// Whether all bytes sent have left.
     fn is_written(&self) -> bool {
         self.queue.is_empty() && self.half.as_ref().is_none_or(|half| half.is_flushed())
     }
 
-    /// Whether it was accepted and its TLS does not stand yet.
+    /// Whether it was accepted and its TLS handshake is not done.
     fn is_securing(&self) -> bool {
         self.accepted.is_some() && self.half.is_none()
     }
@@ -233,12 +233,12 @@ impl Connections {
         self.by_id.is_empty()
     }
 
-    /// How many there may be.
+    /// Sets the most connections.
     pub(crate) fn limit(&mut self, max: usize) {
         self.max = Some(max.min(CONNECTIONS_MAX));
     }
 
-    /// The handshake of a connection failed: further ones from the same machine may have to wait.
+    /// The handshake of a connection failed. Further connections from the same machine may have to wait.
     pub(crate) fn failed(&self, id: ConnectionId) {
         let accepted = self.by_id.get(&id).and_then(|connection| connection.accepted);
         if let Some((address, _)) = accepted {
@@ -246,12 +246,12 @@ impl Connections {
         }
     }
 
-    /// Whether all that was sent has left.
+    /// Whether all bytes sent have left.
     pub(crate) fn is_written(&self) -> bool {
         self.by_id.values().all(Connection::is_written)
     }
 
-    /// A place for a connection from this address, unless there are enough.
+    /// A number for a connection from this address, unless there are too many.
     fn admit(&mut self, address: IpAddr, now: Instant) -> Option<ConnectionId> {
         let securing = self
             .by_id
@@ -263,21 +263,21 @@ impl Connections {
             return None;
         }
         self.accepted += 1;
-        // Odd numbers are ours to give.
+        // The shell numbers its connections with odd numbers.
         let id = ConnectionId(self.accepted * 2 - 1);
         self.by_id.insert(id, Connection::accepted(address, now));
         Some(id)
     }
 
-    /// Whether one machine has enough handshakes under way. Those of this one are not counted: all its nodes look
-    /// alike.
+    /// Whether a machine has enough handshakes under way. Connections from this machine are not counted: all its nodes
+    /// have the same address.
     fn is_crowded(&self, address: IpAddr, now: Instant) -> bool {
         let is_young = |connection: &Connection| matches!(connection.accepted, Some((other, at)) if other == address && now < at + YOUNG);
         !address.is_loopback()
             && self.by_id.values().filter(|connection| is_young(connection)).count() >= YOUNG_PER_ADDRESS_MAX
     }
 
-    /// Begins to connect; the node hears how it ended.
+    /// Begins to connect. The node is given the result.
     pub(crate) fn dial(&mut self, shell: Shell, id: ConnectionId, node: Atom, port: Option<u16>, router: Rc<Router>) {
         let task = spawn_local(async move {
             let input = match dial(&router, &node, port).await {
@@ -290,7 +290,7 @@ impl Connections {
                 }
                 None => None,
             };
-            // The end of this task is no loss for the connection any more.
+            // From here on the end of this task does not end the connection.
             if input.is_none() {
                 shell.core().connections.by_id.remove(&id);
             }
@@ -299,7 +299,7 @@ impl Connections {
         self.by_id.entry(id).or_default().tasks.push(task.abort_handle());
     }
 
-    /// Takes what the socket takes at once, and gives back how much that was.
+    /// Writes what the socket takes at once. Returns the number of bytes that were taken.
     pub(crate) fn send(&mut self, id: ConnectionId, bytes: Bytes) -> Option<usize> {
         let connection = self.by_id.get_mut(&id).filter(|connection| !connection.closing)?;
         let mut rest = bytes;
@@ -307,7 +307,7 @@ impl Connections {
         if connection.queue.is_empty()
             && let Some(half) = &connection.half
         {
-            // An error shows itself to the reader, too, who ends the connection.
+            // The reader sees the error too, and ends the connection.
             written = half.try_write(&rest).unwrap_or(0);
             rest = rest.split_off(written);
         }
@@ -320,7 +320,7 @@ impl Connections {
         (written > 0).then_some(written)
     }
 
-    /// Ends a connection once what was sent before is written, or soon.
+    /// Ends a connection once the bytes sent before are written, or the time for that is over.
     pub(crate) fn close(&mut self, shell: Shell, id: ConnectionId) {
         let Some(connection) = self.by_id.get_mut(&id) else {
             return;
@@ -338,13 +338,13 @@ impl Connections {
         connection.tasks.push(reaper.abort_handle());
     }
 
-    /// A stream for a connection; false if nobody wants it any more.
+    /// Adds the stream to a connection. False if the connection has been closed.
     fn connected(&mut self, shell: &Shell, id: ConnectionId, stream: Stream) -> bool {
         let Some(connection) = self.by_id.get_mut(&id) else {
             return false;
         };
         if let Some((_, at)) = &mut connection.accepted {
-            // The handshake of nodes begins when that of TLS is over.
+            // The node's handshake begins after the TLS handshake.
             *at = Instant::now();
         }
         let (reading, writing) = stream.split(&connection.bell);
@@ -358,18 +358,18 @@ impl Connections {
     }
 }
 
-/// Without these a connection is slower, or found dead later; it works all the same.
+/// If these options fail, the connection is slower or a dead peer is noticed later. It still works.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
 }
 
-/// A stream whose TLS stands, with the certificate of its peer.
+/// A stream whose TLS handshake is done, with the certificate of its peer.
 fn certified(stream: Stream) -> io::Result<(Stream, Option<Certificate>)> {
     let Stream::Tls(_, session) = &stream else {
         return Ok((stream, None));
     };
-    let shown = Shown::of(session).ok_or_else(|| io::Error::other("it shows no certificate"))?;
+    let shown = Shown::of(session).ok_or_else(|| io::Error::other("it presents no certificate"))?;
     Ok((stream, Some(Certificate::new(shown))))
 }
 
@@ -379,7 +379,7 @@ async fn dial(router: &Router, node: &Atom, port: Option<u16>) -> Option<(Stream
         Ok(stream) => stream,
         Err(error) => {
             if router.keeps_failing(node) {
-                tracing::warn!(node = name, %error, "a node cannot be reached; trying on");
+                tracing::warn!(node = name, %error, "a node cannot be reached; retrying");
             }
             return None;
         }
@@ -395,7 +395,7 @@ async fn dial(router: &Router, node: &Atom, port: Option<u16>) -> Option<(Stream
         .ok()
 }
 
-/// Accepts nodes for ever.
+/// Accepts connections of nodes. Never returns.
 pub(crate) async fn listen(shell: Shell, listener: TcpListener, tls: Option<Arc<Keeper>>) {
     loop {
         let (stream, address) = match listener.accept().await {
@@ -419,7 +419,7 @@ pub(crate) async fn listen(shell: Shell, listener: TcpListener, tls: Option<Arc<
     }
 }
 
-/// Begins TLS with who called; the node hears of it only if that stands.
+/// Begins TLS with the peer that dialled. The node learns of the connection only if TLS succeeds.
 fn accept(shell: &Shell, id: ConnectionId, address: IpAddr, stream: TcpStream, keeper: Arc<Keeper>) {
     let task = spawn_local({
         let shell = shell.clone();
@@ -470,7 +470,7 @@ async fn read(shell: Shell, id: ConnectionId, mut half: Reading) {
             Ok(0) => return lost(&shell, id),
             Err(error) => {
                 if error.kind() == io::ErrorKind::InvalidData && limit::SECURE.allows() {
-                    // TLS says why; the node only sees that it is over.
+                    // Only the TLS error says why. The node sees only that the connection ended.
                     tracing::warn!(connection = id.0, %error, "a secure connection ended");
                 }
                 return lost(&shell, id);
@@ -483,7 +483,7 @@ async fn read(shell: Shell, id: ConnectionId, mut half: Reading) {
     }
 }
 
-/// Writes what the socket did not take at once.
+/// Writes the bytes that the socket did not take at once.
 async fn write(shell: Shell, id: ConnectionId, half: Rc<Writing>, bell: Rc<Bell>) {
     loop {
         bell.heard().await;
@@ -500,7 +500,7 @@ async fn write(shell: Shell, id: ConnectionId, half: Rc<Writing>, bell: Rc<Bell>
     }
 }
 
-/// Writes until all has left.
+/// Writes until all bytes have left.
 async fn drain(shell: &Shell, id: ConnectionId, half: &Writing) -> io::Result<()> {
     loop {
         if shell
@@ -549,7 +549,7 @@ fn consume(queue: &mut VecDeque<Bytes>, mut bytes: usize) {
     }
 }
 
-/// The connection is gone.
+/// Reports to the node that the connection is gone.
 fn lost(shell: &Shell, id: ConnectionId) {
     let mut core = shell.core();
     core.connections.by_id.remove(&id);

@@ -1,6 +1,6 @@
-//! How a time is written: in flags, the environment, the settings file and HTTP alike.
+//! The syntax of a time, in flags, the environment, the settings file and HTTP.
 
-/// What a time looks like, for help and errors.
+/// The syntax of a time, for help and errors.
 pub(crate) const GRAMMAR: &str = "a number with ms, s, m, h or d, such as 5s";
 
 /// Milliseconds of a time such as `60s`, `1500ms`, `5m` (or `5min`), `12h`, `7d`. A number alone counts seconds.

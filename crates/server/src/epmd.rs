@@ -1,16 +1,16 @@
-//! The port mapper of the machine: this node's registration in it, look-ups in others, and the one that runs inside a
-//! node when none listens.
+//! The port mapper (EPMD) of the machine: the registration of this node, look-ups at other machines, and the port
+//! mapper that runs inside a node if none listens.
 //!
 //! ```text
 //!   register ─ connect ─▶ someone listens ─▶ ALIVE2 ─▶ hold the connection ─▶ it ends ─▶ again
 //!                 └ refused ─▶ listen ourselves (if we may) ─▶ again
 //! ```
 //!
-//! - A registration lives as long as its connection, so the keeper holds it and makes it anew whenever it ends. That is
-//!   also how a port mapper that went away with its node is replaced: all who were registered notice, the first to
-//!   listen is the new one, and all register there.
-//! - The creation of a life is the one its first registration gave; a later one changes nothing.
-//! - The one inside takes registrations from this machine only.
+//! - A registration lasts as long as its connection. So the keeper holds the connection, and registers again whenever
+//!   it ends. This also replaces a port mapper that ended with its node: all registered nodes notice, the first to
+//!   listen becomes the port mapper, and all register there.
+//! - The creation of a life comes from its first registration. Later registrations do not change it.
+//! - A port mapper inside a node accepts registrations from this machine only.
 
 use std::{
     fmt,
@@ -32,17 +32,17 @@ use wire::epmd::{
 
 use crate::variable;
 
-/// How long one question may take, connecting included.
+/// How long one request may take, connecting included.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
-/// A connection that has not asked its question by then is closed.
+/// A connection without a request by then is closed.
 const SILENT_TIME_MAX: Duration = Duration::from_secs(5);
-/// Wait between two tries to register: at first, and doubled up to the second.
+/// First wait between two tries to register. It is doubled up to the second constant.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Tries of the first registration.
 const TRIES_MAX: u32 = 5;
 
-/// The port that EPMD has on this machine.
+/// The port of EPMD on this machine.
 pub(crate) fn port() -> u16 {
     variable::read("ERL_EPMD_PORT")
         .and_then(|port| port.parse().ok())
@@ -59,8 +59,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Where the node is: on all addresses if it listens on all, else on its own and on loopback, where other nodes of
-    /// this machine register.
+    /// The addresses for a node at `node`: all addresses if the node listens on all, else its own and loopback, where
+    /// other nodes of this machine register.
     pub(crate) fn beside(node: IpAddr, port: u16) -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let bind = match node {
@@ -79,7 +79,7 @@ impl Place {
 
 // Questions
 
-/// The port of node `name` on `host`, whose EPMD listens on `port`. `None`: it knows no such node.
+/// The port of node `name` on `host`, whose EPMD listens on `port`. `None`: EPMD does not know the node.
 pub(crate) async fn find(host: &str, port: u16, name: &str) -> io::Result<Option<u16>> {
     let request = Request::Find(name.into());
     let found = timeout(QUESTION_TIME_MAX, async {
@@ -98,7 +98,7 @@ pub(crate) async fn names(host: &str, port: u16) -> io::Result<Vec<(String, u16)
     Ok(listing.await??.nodes)
 }
 
-/// Asks one thing and reads until it is answered.
+/// Sends one request and reads until the answer is complete.
 async fn ask<T>(
     stream: &mut TcpStream,
     request: &Request,
@@ -121,7 +121,7 @@ async fn ask<T>(
     }
 }
 
-/// What answered is no port mapper.
+/// The answer did not come from a port mapper.
 #[derive(Debug)]
 struct Unlike(EpmdError);
 
@@ -144,10 +144,10 @@ pub(crate) enum RegisterError {
     Unreachable(io::Error),
 }
 
-/// A registration that is kept. It ends when this is dropped, and with it the port mapper inside, if there is one.
+/// A registration that is kept until this is dropped. The port mapper inside, if there is one, ends with it.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    /// Which life of the node this is.
+    /// The creation of this life of the node.
     pub(crate) creation: u32,
     _keeper: JoinSet<()>,
 }
@@ -187,7 +187,7 @@ struct Registrar {
 }
 
 impl Registrar {
-    /// The creation, and the connection to hold.
+    /// Registers once. Returns the creation, and the connection to hold.
     async fn attempt(&mut self) -> Result<(u32, TcpStream), RegisterError> {
         let connected = timeout(QUESTION_TIME_MAX, TcpStream::connect(self.place.local())).await;
         let mut stream = match connected {
@@ -208,7 +208,7 @@ impl Registrar {
             .ok_or(RegisterError::Taken)
     }
 
-    /// Listens, and connects to ourselves. Someone may have been faster, and is as good.
+    /// Starts a port mapper and connects to it. If another process was faster, its port mapper is used.
     async fn start_inside(&mut self) -> Result<TcpStream, RegisterError> {
         match serve(&self.place).await {
             Ok(serving) => {
@@ -245,7 +245,7 @@ impl Registrar {
     }
 }
 
-/// A port mapper says nothing more to a registered node; what it says all the same is passed over.
+/// A port mapper sends nothing more to a registered node. If it does, the bytes are ignored.
 async fn until_closed(stream: &mut TcpStream) {
     let mut bytes = [0; 64];
     while matches!(stream.read(&mut bytes).await, Ok(1..)) {}
@@ -253,14 +253,14 @@ async fn until_closed(stream: &mut TcpStream) {
 
 // The port mapper
 
-/// Runs a port mapper until the tasks given back are dropped.
+/// Runs a port mapper until the returned tasks are dropped.
 ///
 /// # Errors
-/// An address cannot be listened on.
+/// It cannot listen on an address.
 pub(crate) async fn serve(place: &Place) -> io::Result<JoinSet<()>> {
     let mut seed = [0; 4];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
-    // Random, so that a node's life is not taken for one that an earlier port mapper knew.
+    // Random, so that creations differ from those of an earlier port mapper.
     let registry = Arc::new(Mutex::new(Server {
         registry: Registry::new(place.port, u32::from_ne_bytes(seed)),
         connections: 0,
@@ -299,7 +299,7 @@ async fn listen(listener: TcpListener, server: Arc<Mutex<Server>>) {
     }
 }
 
-/// A panic while it is locked would be a bug in the registry, which has none of its own invariants half done.
+/// The registry is complete between calls, so a panic while it is locked does no harm.
 fn lock(server: &Mutex<Server>) -> std::sync::MutexGuard<'_, Server> {
     server.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -326,7 +326,7 @@ async fn answer(mut stream: TcpStream, number: u64, server: Arc<Mutex<Server>>) 
     }
 }
 
-/// A connection to the port mapper; its end frees the name it holds.
+/// A connection to the port mapper. When it ends, its name is free again.
 struct Open {
     number: u64,
     server: Arc<Mutex<Server>>,

@@ -1,4 +1,4 @@
-//! What other nodes may call here: the store as module `salp`, and what takes the shell.
+//! Functions that other nodes may call: the store as module `salp`, and functions of the shell.
 //!
 //! | function | does |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `init:stop/0,1`, `'Elixir.System':stop/0,1` | the node leaves as on SIGTERM |
 //! | `net_adm:names/0` | what the port mapper of this machine says |
 //!
-//! Whoever knows the cookie may call them, as at a BEAM.
+//! Every node with the cookie may call them, as on a BEAM.
 
 use std::{rc::Rc, time::Duration};
 
@@ -27,24 +27,24 @@ use wire::{
 
 use crate::{core::WeakShell, epmd, handle::Wish, running};
 
-/// Keys in one answer.
+/// Most keys in one answer.
 const KEYS_MAX: usize = 1_000_000;
 
 type Ctx<'a, 'b> = &'a mut Context<'b, Payload>;
 
-/// What the functions need of the shell.
+/// What the functions need from the shell.
 #[derive(Clone)]
 pub(crate) struct Needs {
     pub(crate) shell: WeakShell,
-    /// The port of EPMD; `None`: not asked.
+    /// The port of EPMD. `None`: EPMD is not asked.
     pub(crate) epmd: Option<u16>,
-    /// How long the store takes to answer at most.
+    /// How long the store may take to answer, in milliseconds.
     pub(crate) request_timeout_ms: u64,
-    /// How long a node that was told to stop hands over.
+    /// How long a stopping node may take to hand over its data.
     pub(crate) leave_timeout: Duration,
 }
 
-/// Exports them all, before the node starts.
+/// Exports all functions, before the node starts.
 pub(crate) fn export(node: &mut Node<Payload>, needs: &Needs) {
     export_store(node, needs.request_timeout_ms);
     let stop = {
@@ -79,7 +79,7 @@ fn error(reason: Term) -> Term {
     Term::from((Term::atom("error"), reason))
 }
 
-/// Gives the store a message; without a store the call ends with an error.
+/// Sends the store a message. Without a store the call ends with an error.
 fn tell_store(ctx: Ctx<'_, '_>, payload: Payload) {
     match ctx.whereis(NAME).cloned() {
         Some(store) => ctx.tell(&store, payload),
@@ -87,7 +87,7 @@ fn tell_store(ctx: Ctx<'_, '_>, payload: Payload) {
     }
 }
 
-/// Asks for all keys as a client does.
+/// Asks for all keys, as a client does.
 struct Keys;
 
 impl Process<Payload> for Keys {
@@ -169,7 +169,7 @@ fn node_term(node: &NodeStatus) -> Term {
     ])
 }
 
-/// Hands everything over and ends, at the latest when the time for it is over.
+/// Hands over all data and ends, at the latest when the time for it is over.
 async fn stop(needs: Needs) {
     if let Some(shell) = needs.shell.upgrade() {
         shell.core().wish(Wish::Leave);
@@ -193,7 +193,7 @@ impl Process<Payload> for Names {
         spawn_local(async move {
             let term = names_term(needs.epmd).await;
             if let Some(shell) = needs.shell.upgrade() {
-                // In its own name: nobody else can give this answer.
+                // Sent in its own name: no other process can send this answer.
                 let (to, from) = (Address::Pid(me.clone()), Some(me));
                 let message = Message::Term { from, term };
                 shell.core().input(Input::Message { to, message });

@@ -1,11 +1,11 @@
-//! [`Guesses`]: how often a machine may show a wrong secret.
+//! [`Guesses`]: limits how often a machine may send a wrong secret.
 //!
 //! A password of eight letters withstands ten guesses a second for centuries, and 180,000 a second for days. So wrong
-//! secrets are counted by the address that they come from. After so many of them within [`WINDOW`] nothing more
-//! from there is looked at until the window is over: neither the right secret nor a wrong one. Connections that showed
-//! the right secret earlier go on.
+//! secrets are counted by the address that they come from. After a number of them within [`WINDOW`] no secret from
+//! there is checked until the window is over, not even a right one. Connections that sent the right secret earlier go
+//! on.
 //!
-//! The addresses of one IPv6 network of 64 bits count as one, as one machine has them all.
+//! All addresses of an IPv6 network of 64 bits count as one, since one machine has them all.
 
 use std::{
     collections::HashMap,
@@ -14,21 +14,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Wrong passwords, or tokens, from one address within [`WINDOW`]. One program
-/// that tries an old password every second does not reach it, so other programs at its address are served.
+/// Most wrong passwords, or tokens, from one address within [`WINDOW`]. A program that tries an old password every
+/// second stays below it, so other programs at its address are served.
 const WRONG_MAX: u32 = 100;
-/// Failed handshakes: a machine may have many nodes.
+/// Most failed handshakes: a machine may have many nodes.
 const FAILED_MAX: u32 = 50;
-/// How long they count.
+/// How long wrong secrets count.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
-/// Addresses that are counted. When there are more, those whose window is over are dropped, then all.
+/// Most addresses that are counted. Past it, those whose window is over are dropped; if that is not enough, all are.
 const ADDRESSES_MAX: usize = 4096;
 
 /// Wrong passwords of Redis clients.
 pub(crate) static PASSWORDS: Guesses = Guesses::new(WRONG_MAX);
 /// Wrong tokens of HTTP clients.
 pub(crate) static TOKENS: Guesses = Guesses::new(WRONG_MAX);
-/// Handshakes of nodes that failed, for a wrong cookie and other reasons.
+/// Failed handshakes of nodes, because of a wrong cookie or another reason.
 pub(crate) static HANDSHAKES: Guesses = Guesses::new(FAILED_MAX);
 
 /// Counts wrong secrets by address.
@@ -57,7 +57,7 @@ impl Guesses {
         }
     }
 
-    /// How many secrets from `address` may be looked at now.
+    /// How many secrets from `address` may be checked now.
     pub(crate) fn room(&self, address: IpAddr) -> u32 {
         self.room_at(address, Instant::now())
     }
@@ -71,7 +71,7 @@ impl Guesses {
         }
     }
 
-    /// `count` secrets from `address` were wrong.
+    /// Counts `count` wrong secrets from `address`.
     pub(crate) fn add(&self, address: IpAddr, count: u32) {
         self.add_at(address, count, Instant::now());
     }
@@ -94,7 +94,7 @@ impl Guesses {
     }
 }
 
-/// What stands for the machine at `address`.
+/// The address under which the machine at `address` is counted.
 fn machine(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

@@ -14,11 +14,11 @@ use wire::request::Batch;
 
 use crate::{core::Core, discovery::Found, inboxes::Tasks};
 
-/// Batches of handles that wait for the core; further callers wait.
+/// Batches of handles that wait for the core. Further callers wait.
 pub(crate) const ORDERS_MAX: usize = 4096;
-/// Wishes about the cluster that wait for the core; a further one is dropped.
+/// Wishes about the cluster that wait for the core. A further one is dropped.
 pub(crate) const WISHES_MAX: usize = 64;
-/// Events that wait for a slow reader; past it the reader is told how many it missed.
+/// Events that wait for a slow reader. Past it the reader is told how many it missed.
 pub(crate) const EVENTS_MAX: usize = 1024;
 
 /// The node has stopped.
@@ -33,7 +33,7 @@ impl fmt::Display for Gone {
 
 impl std::error::Error for Gone {}
 
-/// Something to be done on the core's thread.
+/// Something to do on the core's thread.
 pub(crate) struct Act(pub(crate) Box<dyn FnOnce(&mut Core) + Send>);
 
 impl fmt::Debug for Act {
@@ -42,7 +42,7 @@ impl fmt::Debug for Act {
     }
 }
 
-/// What a handle wants an answer to.
+/// A request of a handle that has an answer.
 #[derive(Debug)]
 pub(crate) enum Order {
     Ask {
@@ -59,7 +59,7 @@ pub(crate) enum Order {
         from: Option<Pid>,
         to: Address,
         term: Term,
-        /// Told once there is room for more on the way there.
+        /// Notified once there is room for more on the way to the receiver.
         room: Option<oneshot::Sender<()>>,
     },
     /// The answer of an async process to a call.
@@ -68,7 +68,7 @@ pub(crate) enum Order {
         from: From,
         answer: Term,
     },
-    /// A call of an async process, or of a new one that is there for this call only.
+    /// A call of an async process, or of a new process that exists for this call only.
     Call {
         process: Option<Pid>,
         to: Address,
@@ -79,10 +79,10 @@ pub(crate) enum Order {
     Act(Act),
 }
 
-/// Where the outcome of a call goes. Dropped if the process ends first.
+/// Where the result of a call goes. Dropped if the process ends first.
 pub(crate) type Answer = oneshot::Sender<Result<Term, Term>>;
 
-/// What a handle wants done.
+/// A request of a handle that has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     Add(Atom),
@@ -91,7 +91,7 @@ pub(crate) enum Wish {
     CutShort,
     LeaveOther(Atom),
     AcceptLoss,
-    /// Discovery yields these.
+    /// Nodes that discovery found.
     Propose(Vec<Found>),
 }
 
@@ -101,10 +101,10 @@ pub struct Handle {
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) events: broadcast::WeakSender<Event>,
-    /// Told once, and never too much at a time: the end is not dropped.
+    /// A `Notify`, not the bounded queue: a stop is never dropped.
     pub(crate) stop: Arc<Notify>,
     pub(crate) tasks: Tasks,
-    /// That of the program. The node's own thread has another, where nothing may wait.
+    /// The runtime of the program. The node's own thread has another one, where no task may wait.
     pub(crate) runtime: runtime::Handle,
 }
 
@@ -114,8 +114,8 @@ impl Handle {
         self.wishes.send(Wish::Propose(found)).await.is_ok()
     }
 
-    /// Executes a batch; its replies are in `batch.replies`. `keyspace` is a number in the order of the settings, and
-    /// `level` what writes wait for, or `None` for what their keyspace says.
+    /// Executes a batch. Its replies are in `batch.replies`. `keyspace` is a number in the order of the settings.
+    /// `level` is the level for writes; `None` is the level of the keyspace.
     ///
     /// # Errors
     /// The node has stopped.
@@ -141,30 +141,30 @@ impl Handle {
         answered.await.map_err(|_| Gone)
     }
 
-    /// Connects to a node, trying until it answers. Without effect if `node` is no full node name.
+    /// Connects to a node, and tries again until it answers. Ignored if `node` is not a full node name.
     pub fn add(&self, node: &str) {
         self.wish(node, Wish::Add);
     }
 
-    /// Gives up a node that is not connected, and will not come back.
+    /// Forgets a node that is not connected and will not come back.
     pub fn forget(&self, node: &str) {
         self.wish(node, Wish::Forget);
     }
 
-    /// Begins to hand everything over; the node ends when that is done.
+    /// Begins to hand over all data. The node ends when that is done.
     pub fn leave(&self) {
         self.tell(Wish::Leave);
     }
 
-    /// The same, however many other wishes there are.
+    /// The same, even if the queue of wishes is full.
     pub(crate) async fn begin_to_leave(&self) {
-        // A node that has stopped has left.
+        // If the node has stopped, it has left.
         let _ = self.wishes.send(Wish::Leave).await;
     }
 
-    /// No more time is given to that.
+    /// Ends the time for handing over.
     pub(crate) async fn cut_short(&self) {
-        // A node that has stopped has left.
+        // If the node has stopped, it has left.
         let _ = self.wishes.send(Wish::CutShort).await;
     }
 
@@ -173,20 +173,20 @@ impl Handle {
         self.wish(node, Wish::LeaveOther);
     }
 
-    /// Declares all nodes gone that are known or awaited and not connected; shards that only they held begin anew,
+    /// Declares that all nodes that are known or awaited and not connected are gone. Shards that only they held begin
     /// empty.
     pub fn accept_loss(&self) {
         self.tell(Wish::AcceptLoss);
     }
 
-    /// Stops the node at once, without handing over.
+    /// Stops the node at once, without handing over its data.
     pub fn stop(&self) {
         self.stop.notify_one();
     }
 
-    /// What happens in the node from now on. Ends with the node.
+    /// The events of the node from now on. The channel ends with the node.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        // A node that has stopped has no more events: the channel ends at once.
+        // A stopped node has no more events: the channel ends at once.
         self.events
             .upgrade()
             .unwrap_or_else(|| broadcast::Sender::new(1))
@@ -201,7 +201,7 @@ impl Handle {
 
     fn tell(&self, wish: Wish) {
         if let Err(mpsc::error::TrySendError::Full(wish)) = self.wishes.try_send(wish) {
-            tracing::warn!(?wish, "too many wishes at a time, dropped one");
+            tracing::warn!(?wish, "too many requests to add, forget or leave at a time; one was dropped");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP door: its routes, what every request passes through on the way to them, and its listener.
+//! The HTTP front end: its routes, the layers that every request passes on the way to them, and its listener.
 //!
 //! ```text
 //! listener → observe (time, count) → addressed (Host) → share (CORS) → admit (token, origin) → check (methods)
@@ -6,11 +6,11 @@
 //! ```
 //!
 //! - Handlers ask the store through [`Handle`] and decide nothing about data.
-//! - Whatever goes wrong is answered with a [`Problem`], unknown routes and methods included.
-//! - Nothing of a body is read before the request is admitted, and never more than the largest value.
-//! - Connections, the time a request may take to arrive, and remembered answers are bounded.
+//! - Every failure is answered with a [`Problem`], unknown routes and methods included.
+//! - A body is read only after its request is admitted, and at most as far as the largest value.
+//! - The number of connections, the time for a request to arrive, and remembered answers are bounded.
 //!
-//! To add a route: a line in [`routes`] and an entry in `http/openapi.json`; a test holds them together.
+//! To add a route: a line in [`routes`] and an entry in `http/openapi.json`. A test compares the two.
 
 mod address;
 mod answers;
@@ -69,45 +69,43 @@ use crate::{
     handle::Handle,
 };
 
-/// Settings of the door.
+/// Settings of the HTTP front end.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// What a client shows as `Authorization: Bearer …`; none: everybody may come in.
+    /// The token that a client must send as `Authorization: Bearer …`. `None`: every client is admitted.
     pub(crate) token: Option<Password>,
-    /// What this node is called.
+    /// The host names of this node.
     pub(crate) hosts: Hosts,
-    /// Which web sites' pages may use this node.
+    /// The web sites whose pages may use this node.
     pub(crate) origins: Origins,
     /// Names of the keyspaces; the first is the default.
     pub(crate) keyspaces: Vec<String>,
-    /// Largest body.
     pub(crate) value_bytes_max: usize,
-    /// Largest key.
     pub(crate) key_bytes_max: usize,
-    /// Most connections at a time; one more waits until another is closed.
+    /// Most connections at a time. A further one waits until another is closed.
     pub(crate) connections_max: usize,
     /// Counts writes of the state file that failed.
     pub(crate) state_failures: Arc<AtomicU64>,
-    /// What clients may make this node hold.
+    /// The limit of the bytes that this node holds for clients.
     pub(crate) budget: Arc<Budget>,
 }
 
-/// What all handlers share.
+/// State shared by all handlers.
 #[derive(Debug)]
 struct Door {
     handle: Handle,
     settings: Settings,
     answers: Answers,
     timings: Timings,
-    /// Becomes true when the node stops: streams end, and each connection does with its next response.
+    /// Becomes true when the node stops. Then streams end, and each connection closes after its next response.
     closing: watch::Sender<bool>,
 }
 
 type Shared = Arc<Door>;
 type Answer = Result<Response, Problem>;
 
-/// Serves the node behind `handle` on `listener` until `stop` ends. Returns once the last request was answered, or was
-/// given up.
+/// Serves the node behind `handle` on `listener` until `stop` ends. Returns once the last request was answered or
+/// aborted.
 pub(crate) async fn serve(
     listener: TcpListener,
     handle: Handle,
@@ -165,7 +163,7 @@ fn router(door: &Shared) -> Router {
         .with_state(door.clone())
 }
 
-/// Each path as `openapi.json` has it, and what it does.
+/// Each path as in `openapi.json`, and its handlers.
 fn routes() -> Vec<(String, MethodRouter<Shared>)> {
     let of_keyspace = || {
         [
@@ -202,14 +200,14 @@ fn routes() -> Vec<(String, MethodRouter<Shared>)> {
     of_node.into_iter().chain(default).chain(named).collect()
 }
 
-/// A path as the router takes it. A key may have slashes, so it reaches to the end of the path, and the two routes that
-/// begin with a key are one to the router.
+/// A path in the syntax of the router. A key may contain slashes, so it matches the rest of the path. So the two routes
+/// that begin with a key are one route.
 fn pattern(path: &str) -> String {
     path.strip_suffix("/incr").unwrap_or(path).replace("{key}", "{*key}")
 }
 
 fn page(kind: &'static str, text: &'static str) -> Response {
-    // The dashboard runs its own script and style, talks to its own node, and is shown in nobody's frame.
+    // The dashboard runs its own script and style and talks to its own node. It cannot be shown in a frame.
     const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                           connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, POLICY)];
@@ -222,7 +220,7 @@ async fn unknown_route(request: Request) -> Problem {
     Problem::refused(StatusCode::NOT_FOUND, "no_route", "No such route", detail)
 }
 
-/// Where a request goes: its keyspace, and what its writes wait for.
+/// The target of a request: its keyspace, and the level for its writes.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     keyspace: u16,
@@ -230,7 +228,7 @@ struct Place {
 }
 
 impl Door {
-    /// The place that `request` names, and its path below the keyspace.
+    /// The target of `request`, and its path below the keyspace.
     fn place<'a>(&self, request: &'a Request) -> Result<(Place, &'a str), Problem> {
         let (name, path) = address::split_keyspace(request.uri().path());
         let keyspace = match name {
@@ -258,7 +256,7 @@ impl Door {
         })
     }
 
-    /// A key as bytes, of a length that the store takes.
+    /// Checks that the store accepts a key of this length.
     fn checked_key(&self, key: Vec<u8>) -> Result<Vec<u8>, Problem> {
         let bytes_max = self.settings.key_bytes_max;
         if (1..=bytes_max).contains(&key.len()) {
@@ -280,7 +278,7 @@ impl Door {
         Ok(batch.replies)
     }
 
-    /// The replies to the one request `args`; an error becomes a problem.
+    /// The replies to the one request `args`. An error becomes a problem.
     async fn ask_one(&self, place: Place, args: &[&[u8]]) -> Result<Replies, Problem> {
         let mut batch = Batch::new();
         batch.push(args);
@@ -296,7 +294,7 @@ impl Door {
     }
 }
 
-/// A header's value from text that has no control characters by construction.
+/// A header value from text that cannot contain control characters.
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

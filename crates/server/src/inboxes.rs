@@ -1,4 +1,4 @@
-//! The inboxes of async processes: the core puts messages in, tasks on the program's runtime take them out.
+//! The inboxes of async processes. The core puts messages in. Tasks on the program's runtime take them out.
 
 use std::{
     collections::HashMap,
@@ -17,25 +17,25 @@ use crate::{
     process::Message,
 };
 
-/// Messages that wait for one async process, those read and put aside included.
+/// Most messages that wait for one async process, including those that were read and put aside.
 pub const INBOX_MAX: usize = 16_384;
-/// Bytes of the terms among them. The last of them may go past it, so that one message may be of any size.
+/// Most bytes of the terms in these messages. The last message may exceed it, so one message may have any size.
 pub const INBOX_BYTES_MAX: usize = 64 << 20;
 
-/// The inboxes of async processes, and what runs them.
+/// The inboxes of async processes, and their tasks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tasks(Arc<Mutex<Inboxes>>);
 
 #[derive(Debug, Default)]
 struct Inboxes {
     held: HashMap<Pid, Held>,
-    /// The node has ended: an inbox that is opened now is closed at once.
+    /// The node has ended: a new inbox is closed at once.
     is_closed: bool,
 }
 
 #[derive(Debug)]
 struct Held {
-    /// None for a process that is there for one call only.
+    /// `None` for a process that exists for one call only.
     inbox: Option<Feeding>,
     task: Option<AbortHandle>,
     call: Option<Awaited>,
@@ -57,17 +57,17 @@ impl Held {
 #[derive(Debug)]
 pub(crate) struct Awaited {
     pub(crate) call: Ref,
-    /// Who is told the outcome.
+    /// Where its result goes.
     pub(crate) answer: Answer,
 }
 
-/// What must be done after a message was handed out.
+/// What must be done after a message was delivered.
 #[derive(Debug)]
 pub(crate) enum Then {
     Nothing,
     /// The process must end.
     End(&'static str),
-    /// This is to be asked of `global`.
+    /// This request must be sent to `global`.
     Ask(Step),
 }
 
@@ -78,7 +78,7 @@ struct Feeding {
     load: Arc<Load>,
 }
 
-/// What waits for a process, put aside or not.
+/// The messages that wait for a process, including those put aside.
 #[derive(Debug, Default)]
 struct Load {
     messages: AtomicUsize,
@@ -87,7 +87,7 @@ struct Load {
 
 impl Feeding {
     fn give(&self, message: Message) -> Then {
-        // Who does not listen has not ended: its task says when it has, and why.
+        // A process that no longer receives has not ended: its task reports its end, and the reason.
         if self.messages.is_closed() {
             return Then::Nothing;
         }
@@ -104,7 +104,7 @@ impl Feeding {
     }
 }
 
-/// The other end: what an async process takes its messages from.
+/// The other end, from which an async process takes its messages.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) messages: mpsc::Receiver<Weighed>,
@@ -119,7 +119,7 @@ impl Waiting {
     }
 }
 
-/// A message and the bytes it counts.
+/// A message, and the bytes that it counts.
 #[derive(Debug)]
 pub(crate) struct Weighed {
     pub(crate) message: Message,
@@ -134,7 +134,7 @@ impl Weighed {
             | Message::Reply { result: Err(term), .. }
             | Message::Exit { reason: term, .. }
             | Message::Down { reason: term, .. } => term.held_bytes(),
-            // These are small, or shared.
+            // These are small or shared.
             Message::Payload(_)
             | Message::Timer { .. }
             | Message::NodeUp { .. }
@@ -149,7 +149,7 @@ impl Weighed {
 
 impl Tasks {
     fn lock(&self) -> MutexGuard<'_, Inboxes> {
-        // Nothing panics while it is locked.
+        // No code panics while it is locked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -171,12 +171,12 @@ impl Tasks {
     pub(crate) fn hold(&self, pid: &Pid, task: AbortHandle) {
         match self.lock().held.get_mut(pid) {
             Some(held) => held.task = Some(task),
-            // It was ended in between.
+            // The process ended in between.
             None => task.abort(),
         }
     }
 
-    /// Hands out a message.
+    /// Delivers a message.
     pub(crate) fn give(&self, pid: &Pid, message: Message) -> Then {
         let mut inboxes = self.lock();
         let Some(held) = inboxes.held.get_mut(pid) else {
@@ -193,7 +193,7 @@ impl Tasks {
             let reply = Message::Reply { call, result };
             return held.inbox.as_ref().map_or(Then::Nothing, |inbox| inbox.give(reply));
         };
-        // Who does not wait any more needs no answer.
+        // The caller may have given up.
         let _ = awaited.answer.send(result);
         match held.inbox {
             Some(_) => Then::Nothing,
@@ -201,24 +201,25 @@ impl Tasks {
         }
     }
 
-    /// The process waits for the outcome of a call. Gives the one it waited for before, which is to be forgotten.
+    /// The process waits for the result of a call. Returns the call that it waited for before. That call is to be
+    /// forgotten.
     pub(crate) fn await_call(&self, pid: &Pid, call: Awaited) -> Option<Ref> {
         let mut inboxes = self.lock();
         let held = inboxes.held.get_mut(pid)?;
         held.call.replace(call).map(|forgotten| forgotten.call)
     }
 
-    /// Does something with the locks of a process; `None` if it has ended.
+    /// Runs `act` on the locks of a process. `None` if the process has ended.
     pub(crate) fn with_locks<R>(&self, pid: &Pid, act: impl FnOnce(&mut Locks) -> R) -> Option<R> {
         self.lock().held.get_mut(pid).map(|held| act(&mut held.locks))
     }
 
-    /// A process without an inbox, for one call.
+    /// Adds a process without an inbox, for one call.
     pub(crate) fn open_for_call(&self, pid: &Pid) {
         self.lock().held.insert(pid.clone(), Held::new(None));
     }
 
-    /// The process has ended: its task ends where it awaits.
+    /// The process has ended. Its task ends at its next await.
     pub(crate) fn drop(&self, pid: &Pid) {
         let held = self.lock().held.remove(pid);
         if let Some(task) = held.and_then(|held| held.task) {
@@ -227,7 +228,7 @@ impl Tasks {
     }
 }
 
-/// When this is dropped the node has ended, whichever way: nobody receives any more.
+/// When this is dropped the node has ended, for whatever reason: all inboxes are closed.
 pub(crate) struct LastWord(pub(crate) Tasks);
 
 impl Drop for LastWord {

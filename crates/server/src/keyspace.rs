@@ -1,6 +1,7 @@
-//! [`Keyspace`]: the store as the program uses that the node is part of.
+//! [`Keyspace`]: the store, for the program that the node runs in.
 //!
-//! Every method is one request on the way that all requests take; the node answers for any key, wherever it is kept.
+//! Each method is one request. It takes the same way as all requests: the node answers for any key, wherever it is
+//! stored.
 
 use std::{fmt, time::Duration};
 
@@ -15,7 +16,7 @@ use crate::{
     handle::{Gone, Handle},
 };
 
-/// A keyspace of a running node's store, from any thread; `Node::store` gives it. Cheap to clone.
+/// A keyspace of a running node's store, usable from any thread. `Node::store` returns it. Cloning it is cheap.
 ///
 /// ```
 /// # async fn example(node: salp::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -39,25 +40,25 @@ pub struct Keyspace {
     level: Option<Level>,
 }
 
-/// Why the store did not do what it was asked.
+/// Why a request to the store failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// The node has stopped.
     Gone,
-    /// The store refused, or does not know what became of it; see [`StoreError::retry`].
+    /// The store refused the request, or does not know its outcome; see [`StoreError::retry`].
     Refused {
-        /// What kind of refusal.
+        /// The kind of error.
         kind: ErrorKind,
-        /// For people, without the kind's word.
+        /// The error text for people, without the word of the kind.
         text: String,
     },
 }
 
 impl StoreError {
-    /// Whether asking again is safe and of use.
+    /// Whether a retry is safe, and whether it may help.
     pub fn retry(&self) -> Retry {
         match self {
-            // A write may have been on its way.
+            // A write may have been under way.
             Self::Gone => Retry::Unsafe,
             Self::Refused { kind, .. } => kind.retry(),
         }
@@ -90,14 +91,14 @@ impl Keyspace {
         }
     }
 
-    /// The same keyspace with writes that wait for `level` instead of what its settings say.
+    /// The same keyspace with another consistency level for writes than that of its settings.
     #[must_use]
     pub fn at(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
     }
 
-    /// The value of a key; none if there is no such key.
+    /// The value of a key. `None` if there is no such key.
     ///
     /// # Errors
     /// The node has stopped, or refuses.
@@ -105,7 +106,7 @@ impl Keyspace {
         self.one(&[b"GET", key.as_ref()], value).await
     }
 
-    /// The values of some keys, in their order.
+    /// The values of several keys, in their order.
     ///
     /// # Errors
     /// The node has stopped, or refuses one of them.
@@ -121,18 +122,18 @@ impl Keyspace {
         batch.replies.tokens().map(|reply| understood(&reply, value)).collect()
     }
 
-    /// Gives a key a value, until it is set anew.
+    /// Sets the value of a key. It does not expire.
     ///
     /// # Errors
-    /// The node has stopped, or refuses; a write that timed out may have been done.
+    /// The node has stopped, or refuses. A write that timed out may have been done.
     pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), StoreError> {
         self.one(&[b"SET", key.as_ref(), value.as_ref()], done).await
     }
 
-    /// Gives a key a value for some time, of whole milliseconds.
+    /// Sets the value of a key that expires after `lifetime`, in whole milliseconds.
     ///
     /// # Errors
-    /// As [`Keyspace::set`]; a `lifetime` below a millisecond is refused.
+    /// As [`Keyspace::set`]. A `lifetime` below a millisecond is refused.
     pub async fn set_for(
         &self,
         key: impl AsRef<[u8]>,
@@ -144,7 +145,7 @@ impl Keyspace {
             .await
     }
 
-    /// Takes a key out; whether it was there.
+    /// Deletes a key. Returns whether it existed.
     ///
     /// # Errors
     /// As [`Keyspace::set`].
@@ -152,16 +153,17 @@ impl Keyspace {
         self.one(&[b"DEL", key.as_ref()], integer).await.map(|count| count > 0)
     }
 
-    /// Adds to a number and gives the sum; a missing key counts from 0. Sums of both sides of a cut are added up.
+    /// Adds to an integer and returns the sum. A missing key counts as 0. After a network partition, the increments of
+    /// both sides are added.
     ///
     /// # Errors
-    /// As [`Keyspace::set`]; the value is no integer of 64 bits, or the sum would be none.
+    /// As [`Keyspace::set`]. It also fails if the value is not a 64-bit integer, or the sum would overflow.
     pub async fn incr(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, StoreError> {
         let by = by.to_string();
         self.one(&[b"INCRBY", key.as_ref(), by.as_bytes()], integer).await
     }
 
-    /// How long a key still lives; none if there is no such key, `Duration::MAX` if it does not expire.
+    /// The remaining lifetime of a key. `None` if there is no such key, `Duration::MAX` if it does not expire.
     ///
     /// # Errors
     /// The node has stopped, or refuses.
@@ -173,7 +175,7 @@ impl Keyspace {
         })
     }
 
-    /// Runs any commands, those of the Redis door, as one batch; their replies are in `batch.replies`, refusals too.
+    /// Executes any Redis commands as one batch. Their replies, including errors, are in `batch.replies`.
     ///
     /// # Errors
     /// The node has stopped.
@@ -194,7 +196,7 @@ impl Keyspace {
     }
 }
 
-/// Reads a reply, which is an error or what the command answers.
+/// Parses a reply: an error, or the answer of the command.
 fn understood<T>(reply: &Reply<'_>, understand: impl FnOnce(&Reply<'_>) -> Option<T>) -> Result<T, StoreError> {
     let refused = |kind, text: &str| StoreError::Refused {
         kind,

@@ -1,21 +1,21 @@
 //! salp, a distributed in-memory key-value store built the Erlang way: the shell that runs one node on real sockets,
 //! and the command `salp`.
 //!
-//! The node itself is sans-I/O (crates `wire`, `node`, `store`). Here are sockets, clocks, entropy and settings, and no
-//! decision about data:
+//! The node itself does no I/O (crates `wire`, `node`, `store`). This crate has the sockets, clocks, random numbers and
+//! settings. It makes no decision about data:
 //!
 //! | module | is |
 //! |---|---|
 //! | `core` | the node on its thread: inputs in, effects out |
-//! | `redis` | the door for Redis clients |
+//! | `redis` | the front end for Redis clients |
 //! | `functions` | what other nodes may call |
-//! | `http` | the door for HTTP clients, Prometheus and browsers |
+//! | `http` | the front end for HTTP clients, Prometheus and browsers |
 //! | `dist`, `tls`, `epmd`, `discovery` | peers: connections, certificates, ports, names |
 //! | [`Handle`], [`Keyspace`] | the ways in from other threads |
 //! | [`process`] | servers, supervisors and async processes of a program |
-//! | `log`, `output`, `signals` | what a process says, and what ends it |
+//! | `log`, `output`, `signals` | log lines, other output, and the signals that end the process |
 //! | `running` | a node from its start to its end; [`Node::builder`] |
-//! | `config` | settings, and errors that name the mend |
+//! | `config` | settings, and errors that say how to fix them |
 //! | [`cli`], `start`, `dev`, `client` | the command |
 //!
 //! # A node inside a program
@@ -42,8 +42,8 @@
 //!
 //! # Processes of a program
 //!
-//! What an Erlang programmer expects: servers, supervisors ([`supervisor`]), registries ([`registry`]), links, monitors
-//! and names ([`Context`]). More are in `examples/`: `counter`, `workers`, `chat`, `lock`, `from_iex`.
+//! As in Erlang, there are servers, supervisors ([`supervisor`]), registries ([`registry`]), links, monitors and names
+//! ([`Context`]). More are in `examples/`: `counter`, `workers`, `chat`, `lock`, `from_iex`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -67,6 +67,31 @@
 //! node.spawn_async(|mut inbox: Inbox| async move {
 //!     let greeting = inbox.call(named("greeter"), Term::Int(7), Duration::from_secs(1)).await;
 //!     println!("{greeting:?}");
+//! })
+//! .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`NodeKind`] and [`SpawnOptions`] are what `Context::nodes` and `Context::spawn_at` take: this process starts another
+//! one at each visible node and monitors it.
+//!
+//! ```
+//! use salp::{Inbox, NodeKind, SpawnOptions, Term};
+//!
+//! # async fn example(node: salp::Node) -> Result<(), Box<dyn std::error::Error>> {
+//! node.spawn_async(|mut inbox: Inbox| async move {
+//!     let options = SpawnOptions { monitor: true, ..SpawnOptions::default() };
+//!     let start = move |ctx: &mut salp::Context<'_>| {
+//!         for peer in ctx.nodes(NodeKind::Visible) {
+//!             ctx.spawn_at(&peer, "timer", "sleep", vec![Term::Int(1000)], options);
+//!         }
+//!     };
+//!     inbox.act(start).await?;
+//!     while let Some(message) = inbox.receive().await {
+//!         println!("{message:?}");
+//!     }
+//!     Ok::<(), salp::process::Failure>(())
 //! })
 //! .await?;
 //! # Ok(())
@@ -117,7 +142,7 @@ pub use config::ConfigError;
 pub use handle::{Gone, Handle};
 pub use keyspace::{Keyspace, StoreError};
 pub use node::{
-    Address, Atom, Awaited, Exchange, Method, Pid, Process, Ref, Term,
+    Address, Atom, Awaited, Exchange, Method, NodeKind, Pid, Process, Ref, SpawnOptions, Term,
     gen_server::{self, From},
     registry,
     server::{GenServer, Next, Reply, Server},

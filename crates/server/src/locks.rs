@@ -1,5 +1,5 @@
-//! The global locks of one async process: what it asked `global` for, what it has, what it gives back. It decides and
-//! sends nothing.
+//! The global locks of one async process: its requests to `global`, the locks it holds, and those it gives back. This
+//! module decides, and sends nothing.
 //!
 //! ```text
 //!            lock                  granted
@@ -10,9 +10,9 @@
 //!         freed
 //! ```
 //!
-//! - At most one request for a resource is under way: a further one takes its place, or waits until it is done. Two of
-//!   one process would be one lock to `global`, and who gives back the one gives back the other.
-//! - A lock is given back only if the process asks for that, or if it came when nobody waited for it.
+//! - At most one request for a resource is under way. A further request replaces it, or waits until it is done. To
+//!   `global`, two locks of one process are the same lock, and freeing one would free the other.
+//! - A lock is given back only if the process asks for that, or if it was granted when no caller waited for it.
 
 use std::collections::BTreeMap;
 
@@ -24,24 +24,24 @@ use crate::handle::Answer;
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     stages: BTreeMap<Term, Stage>,
-    /// Requests under way, and what they are for.
+    /// Requests under way, and their resources.
     asked: BTreeMap<Ref, Term>,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// Who waits for it, or did.
+    /// The caller that waits for the lock, or waited.
     Locking(Answer),
     Held,
     Unlocking {
-        /// Who waits until it is free, if anybody does.
+        /// The caller that waits until it is free, if there is one.
         freed: Option<Answer>,
-        /// Who wants it then.
+        /// The caller that wants it after that.
         next: Option<Answer>,
     },
 }
 
-/// What `global` must be asked for.
+/// A request to `global`.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Step {
     Lock(Term),
@@ -49,13 +49,13 @@ pub(crate) enum Step {
 }
 
 impl Locks {
-    /// The process wants a lock. `is_held` is whether its node knows it as the holder: a program may free a lock
-    /// without this hearing of it.
+    /// The process asks for a lock. `is_held` says whether the node has the process as its holder: a program may free a
+    /// lock without this module.
     pub(crate) fn lock(&mut self, resource: Term, answer: Answer, is_held: bool) -> Option<Step> {
         match self.stages.get_mut(&resource) {
             Some(Stage::Locking(waits)) => *waits = answer,
             Some(Stage::Unlocking { next, .. }) => *next = Some(answer),
-            // Who does not wait any more has it all the same.
+            // If the caller has given up, the process still holds the lock.
             Some(Stage::Held) if is_held => drop(answer.send(Ok(Term::from(true)))),
             Some(Stage::Held) | None => return Some(self.ask_lock(resource, answer)),
         }
@@ -65,7 +65,7 @@ impl Locks {
     /// The process gives a lock back.
     pub(crate) fn unlock(&mut self, resource: Term, answer: Answer) -> Option<Step> {
         match self.stages.get_mut(&resource) {
-            // It does not have it, and will not keep it: nobody waits for it.
+            // It does not hold the lock, and will not keep it: no caller waits for it.
             Some(Stage::Locking(_)) => drop(answer.send(Ok(Term::from(true)))),
             Some(Stage::Unlocking { freed, next }) => (*freed, *next) = (Some(answer), None),
             Some(Stage::Held) | None => return Some(self.ask_unlock(resource, Some(answer))),
@@ -73,17 +73,17 @@ impl Locks {
         None
     }
 
-    /// What was to be asked for is asked for, by this call.
+    /// A request was sent to `global`, with this call.
     pub(crate) fn asked(&mut self, call: Ref, resource: Term) {
         self.asked.insert(call, resource);
     }
 
-    /// Whether a call is one of these.
+    /// Whether a call is one of these requests.
     pub(crate) fn has_asked(&self, call: &Ref) -> bool {
         self.asked.contains_key(call)
     }
 
-    /// The outcome of a call.
+    /// The result of a call.
     pub(crate) fn answered(&mut self, call: &Ref, result: Result<Term, Term>) -> Option<Step> {
         let resource = self.asked.remove(call)?;
         let is_done = matches!(&result, Ok(done) if done.is_atom("true"));
@@ -100,7 +100,7 @@ impl Locks {
             }
             Stage::Unlocking { freed, next } => {
                 if let Some(freed) = freed {
-                    // Who does not wait any more need not know.
+                    // The caller may have given up.
                     let _ = freed.send(result);
                 }
                 let next = next.filter(|next| !next.is_closed());
@@ -165,7 +165,7 @@ mod tests {
         (locks.unlock(printer(), answer), told)
     }
 
-    /// The printer's lock is held, by the first call.
+    /// The printer's lock is held, from the first call.
     fn held() -> Locks {
         let mut locks = Locks::default();
         let (step, mut told) = lock(&mut locks);
@@ -210,7 +210,7 @@ mod tests {
         locks.asked(call(1), printer());
         assert_eq!(locks.answered(&call(1), yes()), Some(Step::Unlock(printer())));
         locks.asked(call(2), printer());
-        // Who wants it meanwhile waits until it is free.
+        // A caller that asks for it meanwhile waits until it is free.
         let (step, mut told) = lock(&mut locks);
         assert_eq!(step, None);
         assert_eq!(locks.answered(&call(2), yes()), Some(Step::Lock(printer())));
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(locks.answered(&call(2), yes()), None, "nobody wants it any more");
         assert_eq!(told.try_recv(), Ok(yes()));
         assert!(locks.stages.is_empty() && locks.asked.is_empty());
-        // What it does not hold is freed, too: a program may have locked it by other means.
+        // A lock that is not held here is freed too: a program may have locked it by other means.
         assert_eq!(unlock(&mut locks).0, Some(Step::Unlock(printer())));
     }
 

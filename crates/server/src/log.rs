@@ -1,7 +1,7 @@
-//! Log lines: one per event, on standard error, as text or JSON. None of them holds a secret or a key.
+//! Log lines: one per event, on standard error, as text or JSON. They contain no secrets and no keys.
 //!
-//! Whoever logs never waits: the lines are written by the thread of an [`output`], which drops and counts what it
-//! cannot write. Lines that others can cause as often as they like are bounded by a [`limit`].
+//! Logging never waits. The thread of an [`output`] writes the lines, and drops and counts those it cannot write. Log
+//! lines that others can cause are bounded by a [`limit`].
 
 pub(crate) mod limit;
 
@@ -19,7 +19,7 @@ use tracing::{Level, debug, info, warn};
 
 use crate::{config::LogFormat, misfit, output};
 
-/// Sets up what is logged and how. Only the first call in a process has an effect.
+/// Sets up the level and the format of the log. Only the first call in a process has an effect.
 ///
 /// # Errors
 /// The system has no thread for the log.
@@ -41,11 +41,11 @@ pub(crate) fn init(level: Level, format: LogFormat) -> io::Result<()> {
 }
 
 thread_local! {
-    /// Takes the lines that this thread logs, instead of the output.
+    /// Collects the lines of this thread, instead of the output.
     static TAKEN: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// The line that says how many were dropped, in the format of the others. Empty if the level leaves it out.
+/// The line that says how many lines were dropped, in the format of the others. Empty if the log level excludes it.
 pub(crate) fn notice(lines: u64) -> Vec<u8> {
     if !tracing::dispatcher::has_been_set() {
         return output::plain_notice(lines);
@@ -58,7 +58,7 @@ pub(crate) fn notice(lines: u64) -> Vec<u8> {
     TAKEN.take().unwrap_or_default()
 }
 
-/// Hands lines to standard error's [`output`]. Each write is one line.
+/// Sends lines to standard error's [`output`]. Each write is one line.
 struct ToOutput;
 
 impl Write for ToOutput {

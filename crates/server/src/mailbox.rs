@@ -1,4 +1,4 @@
-//! [`Mailbox`]: where a connection finds its batch when it comes back later.
+//! [`Mailbox`]: where a connection gets the answer to a batch that takes longer.
 
 use std::cell::RefCell;
 

@@ -1,4 +1,4 @@
-//! What only the shell can measure: memory and CPU time of the process.
+//! Measurements that only the shell can make: memory and CPU time of the process.
 
 use std::{env, fs, process, time::Duration};
 
@@ -14,12 +14,12 @@ pub(crate) struct Meter {
     pub(crate) allocator: Option<Allocated>,
 }
 
-/// Tells the allocated and the resident bytes.
+/// Returns the allocated and the resident bytes.
 pub(crate) type Allocated = fn() -> Option<(u64, u64)>;
 
 impl Meter {
     pub(crate) fn measure(self) -> Measured {
-        // Without an allocator that tells, what is resident is the best guess for what is allocated.
+        // If the allocator is unknown, resident bytes are the best estimate of allocated bytes.
         let known = self.allocator.and_then(|measure| measure());
         let (memory_bytes, resident_bytes) = known.unwrap_or_else(|| {
             let resident = resident_bytes().unwrap_or(0);
@@ -52,10 +52,10 @@ fn cpu_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// The part of it that the system used, to a tick of the system's clock.
+/// The part of it in system mode, to a tick of the system's clock.
 fn system_time_us() -> Option<u64> {
     let line = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program, in parentheses, may have blanks in it; the state is the first field behind it.
+    // The name of the program, in parentheses, may contain blanks. The state is the first field after it.
     let ticks: u64 = line
         .rsplit_once(')')?
         .1
@@ -66,7 +66,7 @@ fn system_time_us() -> Option<u64> {
     Some(ticks * 1_000_000 / rustix::param::clock_ticks_per_second())
 }
 
-/// What `INFO` shows of this process and its machine.
+/// The facts about this process and its machine that `INFO` shows.
 pub(crate) fn host() -> Host {
     let words = ["ostype", "osrelease"].map(|name| fs::read_to_string(format!("/proc/sys/kernel/{name}")));
     let words = words.iter().flatten().map(|word| word.trim_end());
@@ -104,7 +104,7 @@ mod tests {
         .measure();
         assert_eq!((told.memory_bytes, told.resident_bytes), (1, 2));
         assert!(told.cpu_us >= measured.cpu_us);
-        // The second one is read in ticks.
+        // The second one is measured in ticks.
         assert!(
             told.cpu_system_us
                 .is_some_and(|system_us| system_us <= told.cpu_us + 20_000)

@@ -1,4 +1,4 @@
-//! A node that cannot be part of the cluster it met, as one line: which settings differ, and how to fix that.
+//! One line for a node that cannot join the cluster it met: which settings differ, and how to fix that.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use store::config::birth_difference;
 
 use crate::config::ConfigError;
 
-/// Why a node that was starting must end, if this event says so. `state` is its state file.
+/// Why a starting node must end, if this event is a reason. `state` is its state file.
 pub(crate) fn fatal(event: &Event, me: &Atom, state: Option<&Path>) -> Option<ConfigError> {
     match event {
         Event::PeerRefused {
@@ -31,7 +31,7 @@ pub(crate) fn fatal(event: &Event, me: &Atom, state: Option<&Path>) -> Option<Co
     }
 }
 
-/// What differs, in a log line.
+/// The differences, for a log line.
 pub(crate) fn describe(node: &Atom, mismatch: &Mismatch) -> String {
     match mismatch {
         Mismatch::Birth { ours, theirs } => settings(node, ours, theirs).to_string(),

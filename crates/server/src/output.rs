@@ -1,5 +1,5 @@
-//! [`Output`]: lines for standard output or standard error, written by a thread of their own. Whoever adds a line never
-//! waits, and no failed write ends anything.
+//! [`Output`]: lines for standard output or standard error, written by a thread of their own. Adding a line never
+//! waits, and a failed write ends nothing.
 //!
 //! ```text
 //! any thread ── push ──▶ lines, at most LINES_MAX and BYTES_MAX ── one thread ──▶ file descriptor
@@ -8,10 +8,10 @@
 //! - A line is dropped if there is no room for it (the reader of the pipe is slow) or if its write fails (the disk is
 //!   full, the reader is gone). Dropped lines are counted.
 //! - When lines can be written again, one line says how many were dropped before it.
-//! - [`Output::flush`] waits until all lines are written, but not longer than it is told to.
+//! - [`Output::flush`] waits until all lines are written, up to a time limit.
 //!
-//! `tracing-appender` has such a thread, but it does not count lines whose write fails, its queue has no bound in
-//! bytes, and its guard calls `println!` if the queue is full when the process ends: that waits for the full pipe.
+//! `tracing-appender` has such a thread too. But it does not count lines whose write fails, and its queue has no bound
+//! in bytes. If the queue is full when the process ends, its guard calls `println!`, which waits for the full pipe.
 
 use std::{
     collections::VecDeque,
@@ -30,20 +30,19 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::log;
 
-/// Lines that wait to be written; a further one is dropped and counted.
+/// Most lines that wait to be written. A further one is dropped and counted.
 const LINES_MAX: usize = 4096;
-/// Their bytes; a line beyond them is dropped and counted.
+/// Most bytes of these lines. A line past it is dropped and counted.
 const BYTES_MAX: usize = 1 << 20;
 /// Time between two lines that say how many were dropped.
 const NOTICE_GAP: Duration = Duration::from_secs(1);
-/// How long a process that ends waits for its lines to be written.
+/// How long an ending process waits for its lines to be written.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 
 static STDOUT: LazyLock<Output> =
     LazyLock::new(|| Output::start("salp-stdout", Descriptor(io::stdout()), plain_notice));
 static STDERR: LazyLock<Output> = LazyLock::new(|| Output::start("salp-log", Descriptor(io::stderr()), log::notice));
 
-/// Standard output.
 pub(crate) fn stdout() -> &'static Output {
     &STDOUT
 }
@@ -58,18 +57,18 @@ pub(crate) fn log_lines_dropped() -> u64 {
     LazyLock::get(&STDERR).map_or(0, |output| output.shared.dropped.load(Ordering::Relaxed))
 }
 
-/// Says on standard error why the command ends.
+/// Writes an error of the command to standard error.
 pub(crate) fn complain(text: &str) {
     let line = format!("salp: {text}\n");
     if stderr().is_running() {
         stderr().push(line);
     } else {
-        // No node runs in a process that got no thread.
+        // Without threads no node runs in this process, so this write may wait.
         let _ = io::stderr().write_all(line.as_bytes());
     }
 }
 
-/// Waits until what was said is written, for a second at most. The last thing a process does.
+/// Waits until all lines are written, at most a second. Called last in a process.
 pub(crate) fn flush() {
     let until = Instant::now() + FLUSH_TIME_MAX;
     for output in [LazyLock::get(&STDOUT), LazyLock::get(&STDERR)].into_iter().flatten() {
@@ -77,7 +76,7 @@ pub(crate) fn flush() {
     }
 }
 
-/// The line that says how many were dropped, where there is no log.
+/// The line that says how many lines were dropped, for processes without a log.
 pub(crate) fn plain_notice(lines: u64) -> Vec<u8> {
     format!("salp: {lines} lines of this output were dropped\n").into_bytes()
 }
@@ -91,9 +90,9 @@ pub(crate) struct Output {
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// The thread waits here for something to write.
+    /// The thread waits here for lines.
     filled: Condvar,
-    /// Who flushes waits here until all is written.
+    /// A flush waits here until all lines are written.
     emptied: Condvar,
     dropped: AtomicU64,
 }
@@ -101,11 +100,11 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     lines: VecDeque<Line>,
-    /// Of all lines.
+    /// Bytes of all lines.
     bytes: usize,
-    /// Lines dropped for lack of room since the last one that had room.
+    /// Lines dropped for lack of room since the last line that had room.
     missing: u64,
-    /// The thread has taken something and not written it yet.
+    /// The thread has taken something that is not written yet.
     is_writing: bool,
 }
 
@@ -116,7 +115,7 @@ struct Line {
 }
 
 impl Output {
-    /// Starts its thread. `notice` makes the line that says how many were dropped.
+    /// Starts the thread. `notice` makes the line that says how many lines were dropped.
     fn start(thread: &str, target: impl Write + Send + 'static, notice: fn(u64) -> Vec<u8>) -> Self {
         let shared = Arc::<Shared>::default();
         let writes = shared.clone();
@@ -125,12 +124,12 @@ impl Output {
         Self { shared, is_running }
     }
 
-    /// Whether the system let it have its thread. Without one all lines are dropped.
+    /// Whether the system granted it a thread. Without one all lines are dropped.
     pub(crate) fn is_running(&self) -> bool {
         self.is_running
     }
 
-    /// Adds a line, which brings its own line break, or drops and counts it.
+    /// Adds a line, which must end with a line break. Without room it is dropped and counted.
     pub(crate) fn push(&self, line: impl Into<Vec<u8>>) {
         let bytes = line.into();
         let mut queue = self.shared.lock();
@@ -168,14 +167,14 @@ impl Queue {
 }
 
 impl Shared {
-    /// A panic while it is locked leaves a queue that is whole.
+    /// The queue is complete between calls, so a panic while it is locked does no harm.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread: writes lines for ever.
+    /// The thread: writes lines. Never returns.
     fn run(&self, mut lines: Lines<impl Write>, notice: fn(u64) -> Vec<u8>) {
-        // Dropped lines that no notice has told of yet.
+        // Dropped lines that no notice has reported yet.
         let mut untold = 0;
         let mut told: Option<Instant> = None;
         loop {
@@ -195,7 +194,7 @@ impl Shared {
         }
     }
 
-    /// Waits for the next line. Its bytes are empty if there is only something to tell about dropped lines.
+    /// Waits for the next line. It is empty if there are only dropped lines to report.
     fn next(&self, has_untold: bool) -> Line {
         let mut queue = self.lock();
         queue.is_writing = false;
@@ -233,7 +232,7 @@ impl<W: Write> Lines<W> {
     /// False if the line, or a part of it, could not be written.
     fn write(&mut self, line: &[u8]) -> bool {
         if self.torn && !line.is_empty() {
-            // The rest is given up: the next line is to begin at the left.
+            // The rest is dropped: the next line must begin at the left.
             if self.target.write_all(b"\n").is_err() {
                 return false;
             }
@@ -254,8 +253,8 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// A file descriptor, without the locks and buffers that the standard library has before it. If it is non-blocking, a
-/// write waits all the same: only the thread of its output does.
+/// A file descriptor, without the locks and buffers of the standard library. If it is non-blocking, a write waits all
+/// the same, since only the thread of its output writes.
 struct Descriptor<F>(F);
 
 impl<F: AsFd> Write for Descriptor<F> {
@@ -281,15 +280,15 @@ mod tests {
 
     use super::*;
 
-    /// What a target is to do with the next write.
+    /// What a target does with the next write.
     enum Turn {
         Take,
-        /// Take so many bytes, and fail the next time.
+        /// Takes so many bytes, and fails the next time.
         Tear(usize),
         Fail,
     }
 
-    /// Waits for a turn before each write, and tells what was written.
+    /// Waits for a turn before each write, and reports what was written.
     struct Target {
         turns: Receiver<Turn>,
         written: Sender<String>,
@@ -377,7 +376,8 @@ mod tests {
         for _ in 0..3 {
             output.push("lost\n");
         }
-        // Three lines, and a notice before the second that fails, too; none before the third, so soon after.
+        // Three lines, and a notice before the second, which fails too. No notice before the third: it follows too
+        // soon.
         for _ in 0..4 {
             turn.send(Turn::Fail).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Processes of a program that runs a node: some run in the node, some are async and wait.
+//! Processes of the program that runs a node. Some run inside the node; others are async and may wait.
 //!
 //! ```text
 //!   any thread ── Handle ──▶ core's thread: servers, supervisors (spawn, start_server)
@@ -7,15 +7,15 @@
 //!                            Inbox of an async task on the program's runtime (spawn_async)
 //! ```
 //!
-//! - A process in the node runs to its end on the node's thread: what takes long there holds up the store. One that has
-//!   to wait is async.
-//! - A panic of either is the exit reason `{panic, Text}`, told to its links and monitors. The node goes on, also after
-//!   one in the making of a supervisor's child or in the drop of a process. The exceptions are the store and the node's
-//!   own processes: their panic ends the node.
-//! - A task that is ended by a signal is dropped where it awaits; one that never awaits cannot be ended.
-//! - A task ends when its future does, whether its inbox is still there or not.
-//! - An inbox holds [`INBOX_MAX`] messages of [`INBOX_BYTES_MAX`]; past it its process ends with the reason `overflow`.
-//! - When the node stops, [`Inbox::receive`] gives `None`.
+//! - A process inside the node runs on the node's thread: long work there delays the store. A process that has to wait
+//!   must be async.
+//! - A panic in either kind ends the process with the reason `{panic, Text}`. Its links and monitors are notified. The
+//!   node goes on, also after a panic while a supervisor's child is made or a process is dropped. The exceptions are
+//!   the store and the node's own processes: their panic ends the node.
+//! - A task that a signal ends is dropped at its next await. A task that never awaits cannot be ended.
+//! - A task ends when its future does, even if its inbox still exists.
+//! - An inbox holds [`INBOX_MAX`] messages of [`INBOX_BYTES_MAX`]. Past it its process ends with the reason `overflow`.
+//! - When the node stops, [`Inbox::receive`] returns `None`.
 
 use std::{
     any::Any,
@@ -48,22 +48,22 @@ use crate::{
 
 pub use crate::inboxes::{INBOX_BYTES_MAX, INBOX_MAX};
 
-/// Messages that one async process may send before it waits until they are on their way.
+/// Messages that an async process may send before it waits until they have left.
 const SENDS_MAX: u32 = 128;
-/// Bytes of the terms among them.
+/// Bytes of the terms in these messages.
 const SENT_BYTES_MAX: usize = 64 << 10;
 
-/// What a process is given.
+/// A message to a process.
 pub type Message = node::Message<Payload>;
-/// All that a process can touch.
+/// The means of a process: sending, spawning, links, monitors, timers.
 pub type Context<'a> = node::Context<'a, Payload>;
 
-/// Why a process did not start, or a call has no answer.
+/// Why a process did not start, or why a call has no answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Failure {
-    /// The node has stopped, or the process that asks has been ended.
+    /// The node has stopped, or the calling process has ended.
     Gone,
-    /// As Erlang has it: `noproc`, `noconnection`, `timeout`, or the exit reason of the other.
+    /// The reason, as in Erlang: `noproc`, `noconnection`, `timeout`, or the exit reason of the other process.
     Reason(Term),
 }
 
@@ -85,7 +85,7 @@ impl std::convert::From<Gone> for Failure {
 }
 
 impl std::convert::From<Failure> for Term {
-    /// The exit reason of a process that ends with it.
+    /// The exit reason of a process that ends because of this failure.
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Gone => Self::atom("gone"),
@@ -94,12 +94,12 @@ impl std::convert::From<Failure> for Term {
     }
 }
 
-/// A process registered on this node.
+/// The address of a process registered on this node.
 pub fn named(name: &str) -> Address {
     Address::Name(Atom::new(name))
 }
 
-/// A process registered as `name` on `node`, any node: as `{name, node}` in Erlang.
+/// The address of a process registered as `name` on any node: `{name, node}` in Erlang.
 pub fn remote(name: &str, node: &str) -> Address {
     let (node, name) = (Atom::new(node), Atom::new(name));
     Address::Remote { node, name }
@@ -108,10 +108,11 @@ pub fn remote(name: &str, node: &str) -> Address {
 // From any thread
 
 impl Handle {
-    /// Starts a process in the node, made on its thread; done when its `start` is. Nobody is linked to it.
+    /// Starts a process inside the node. It is made on the node's thread and not linked to another process. Returns
+    /// when its `start` has.
     ///
     /// # Errors
-    /// It ended in its start, the name is taken (`{already_started, Pid}`), or the node has stopped.
+    /// It ended in its `start`, the name is taken (`{already_started, Pid}`), or the node has stopped.
     pub async fn spawn(
         &self,
         name: Option<&str>,
@@ -126,7 +127,7 @@ impl Handle {
         started.ok_or(Failure::Gone)?.map_err(Failure::Reason)
     }
 
-    /// Starts a [`GenServer`] in the node; done when its `init` is.
+    /// Starts a [`GenServer`] inside the node. Returns when its `init` has.
     ///
     /// # Errors
     /// As [`Handle::spawn`].
@@ -138,7 +139,7 @@ impl Handle {
         self.spawn(name, move || Server::new(server)).await
     }
 
-    /// Starts an async process on the runtime of the caller. What `run` comes to is its exit reason ([`Ending`]).
+    /// Starts an async process on the runtime of the caller. The output of `run` becomes its exit reason ([`Ending`]).
     ///
     /// # Errors
     /// The node has stopped.
@@ -152,8 +153,8 @@ impl Handle {
         Ok(pid)
     }
 
-    /// How a supervisor starts an async process: each time with a new inbox, on the runtime that the node was started
-    /// on.
+    /// A start function for a supervisor's async child. Each start has a new inbox. It runs on the runtime that the
+    /// node was started on.
     pub fn async_child<F>(
         &self,
         id: impl Into<Term>,
@@ -171,7 +172,7 @@ impl Handle {
         })
     }
 
-    /// Calls a `gen_server` anywhere.
+    /// Calls a `gen_server` on any node.
     ///
     /// # Errors
     /// There is no answer, or the node has stopped.
@@ -200,7 +201,7 @@ impl Handle {
         outcome.map_err(Failure::Reason)
     }
 
-    /// Sends a term to any process. To nobody it is lost without a word.
+    /// Sends a term to any process. If there is no such process, the term is lost without an error.
     ///
     /// # Errors
     /// The node has stopped.
@@ -220,7 +221,7 @@ impl Handle {
         self.orders.send(order).await.map_err(|_| Gone)
     }
 
-    /// Casts to a `gen_server` anywhere.
+    /// Sends a cast to a `gen_server` on any node.
     ///
     /// # Errors
     /// The node has stopped.
@@ -247,7 +248,7 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         let adopt = Act(Box::new(move |core: &mut Core| {
             if let Err(pid) = answer.send(core.adopt()) {
-                // Who asked for it was dropped meanwhile.
+                // The caller was dropped meanwhile.
                 core.end(&pid, Term::atom("normal"));
             }
         }));
@@ -266,7 +267,7 @@ impl Handle {
         }
     }
 
-    /// Runs an async process; its end is told to the node.
+    /// Runs an async process, and reports its end to the node.
     fn run<F>(&self, runtime: &runtime::Handle, inbox: Inbox, run: impl FnOnce(Inbox) -> F + Send + 'static)
     where
         F: Future<Output: Ending> + Send + 'static,
@@ -280,14 +281,14 @@ impl Handle {
         });
     }
 
-    /// Nothing if it has ended already.
+    /// No effect if the process has ended already.
     async fn end(&self, pid: Pid, reason: Term) {
-        // A node that has stopped has ended it.
+        // If the node has stopped, the process has ended.
         let _ = self.on_core(move |core| core.end(&pid, reason)).await;
     }
 }
 
-/// The same as of its [`Handle`].
+/// The same methods as [`Handle`] has.
 impl Node {
     /// [`Handle::spawn`].
     ///
@@ -325,8 +326,8 @@ impl Node {
     }
 
     /// Waits until this node agrees on the names and locks of `global` with all visible nodes that it is connected to
-    /// or is to join, as `global:sync/0`. [`Node::ready`] waits for that, too; so does each lock and each name that is
-    /// asked for. A node that does not answer is given up after 5 s.
+    /// or must join, as `global:sync/0`. [`Node::ready`] waits for that too, and so does each request for a lock or a
+    /// name. A node that does not answer is dropped after 5 s.
     ///
     /// # Errors
     /// The node takes no part in `global` (`noproc`), too many processes wait (`system_limit`), or the node has
@@ -361,12 +362,12 @@ impl Node {
 fn end_of_task(error: JoinError) -> Term {
     match error.try_into_panic() {
         Ok(panic) => panic_reason(&*panic),
-        // Aborted: the node knows why.
+        // It was aborted, and the node knows why.
         Err(_) => Term::atom("killed"),
     }
 }
 
-/// What the end of an async process means: its exit reason.
+/// The output of an async process, as its exit reason.
 pub trait Ending: Send + 'static {
     /// The exit reason.
     fn reason(self) -> Term;
@@ -392,26 +393,26 @@ impl<E: Into<Term> + Send + 'static> Ending for Result<(), E> {
 
 // Async processes
 
-/// An async process: what it is sent, and what it does.
+/// An async process: its messages and its actions.
 #[derive(Debug)]
 pub struct Inbox {
     pid: Pid,
     waiting: Waiting,
-    /// What came while it waited for an answer, or for the end of another.
+    /// Messages that came while it waited for an answer, or for the end of another process.
     aside: VecDeque<Weighed>,
-    /// Messages sent since it last waited for room, and bytes of their terms.
+    /// Messages sent since it last waited for room, and the bytes of their terms.
     sent: AtomicU32,
     sent_bytes: AtomicUsize,
     handle: Handle,
 }
 
 impl Inbox {
-    /// This process.
+    /// The pid of this process.
     pub fn me(&self) -> &Pid {
         &self.pid
     }
 
-    /// The next message; `None` once the node has stopped. Nothing is lost if this is dropped while it waits.
+    /// The next message. `None` once the node has stopped. If this is dropped while it waits, no message is lost.
     pub async fn receive(&mut self) -> Option<Message> {
         match self.aside.pop_front() {
             Some(weighed) => Some(self.waiting.take(weighed)),
@@ -422,11 +423,11 @@ impl Inbox {
         }
     }
 
-    /// Does something in the name of this process, on the node's thread: link, monitor, register, trap exits, all that
-    /// a [`Context`] can. A panic ends this process.
+    /// Runs `action` in the name of this process, on the node's thread: link, monitor, register, trap exits and
+    /// everything else that a [`Context`] can do. A panic ends this process.
     ///
     /// # Errors
-    /// The node has stopped, or this process has been ended.
+    /// The node has stopped, or this process has ended.
     pub async fn act<R: Send + 'static>(
         &self,
         action: impl FnOnce(&mut Context<'_>) -> R + Send + 'static,
@@ -437,7 +438,7 @@ impl Inbox {
         done.flatten().ok_or(Gone)
     }
 
-    /// Sends a term to any process. Waits at times, for as long as a peer does not read what it was sent before.
+    /// Sends a term to any process. It may wait while a peer does not read what it was sent before.
     ///
     /// # Errors
     /// The node has stopped.
@@ -462,7 +463,7 @@ impl Inbox {
         self.handle.reply(&self.pid, from, answer).await
     }
 
-    /// Answers in the name of this process while it does something else.
+    /// A [`Replier`], which answers in the name of this process while this process does something else.
     pub fn replier(&self) -> Replier {
         Replier {
             pid: self.pid.clone(),
@@ -470,8 +471,8 @@ impl Inbox {
         }
     }
 
-    /// Calls a `gen_server` anywhere. Other messages wait meanwhile, for [`Inbox::receive`]. A call that is dropped is
-    /// forgotten with the next.
+    /// Calls a `gen_server` on any node. Other messages wait meanwhile, for [`Inbox::receive`]. If this is dropped, the
+    /// next call cancels it.
     ///
     /// # Errors
     /// There is no answer, or as [`Inbox::act`].
@@ -480,11 +481,11 @@ impl Inbox {
         self.handle.call_as(process, to, request, timeout).await
     }
 
-    /// Waits for the one answer to what was asked in [`Inbox::act`]: a call, a function at another node, a global name
+    /// Waits for the one answer to a request made in [`Inbox::act`]: a call, a function on another node, a global name
     /// or lock. Other messages are put aside meanwhile, for [`Inbox::receive`].
     ///
     /// # Errors
-    /// There is none, or as [`Inbox::act`].
+    /// There is no answer, or as [`Inbox::act`].
     pub async fn answer(&mut self, asked: &Ref) -> Result<Term, Failure> {
         let is_it = |message: &Message| matches!(message, Message::Reply { call, .. } if call == asked);
         match self.wait(is_it).await? {
@@ -493,10 +494,10 @@ impl Inbox {
         }
     }
 
-    /// Waits until this process holds the global lock of a resource, any term, as `global:set_lock/1`. It is freed by
-    /// [`Inbox::unlock`] or the end of this process; who holds it has it at once. Other messages wait meanwhile. If
-    /// this is dropped, by a timeout for instance, a lock that comes all the same is given back at once, unless it is
-    /// asked for again before.
+    /// Waits until this process holds the global lock of a resource, any term, as `global:set_lock/1`.
+    /// [`Inbox::unlock`] or the end of this process frees it. If this process holds it already, this returns at once.
+    /// Other messages wait meanwhile. If this is dropped, for instance by a timeout, a lock that is granted later is
+    /// given back at once, unless it is asked for again before.
     ///
     /// # Errors
     /// The node takes no part in `global` (`noproc`), more locks are under way than it may have (`system_limit`), or as
@@ -523,10 +524,10 @@ impl Inbox {
         granted(&outcome.map_err(Failure::Reason)?)
     }
 
-    /// Asks a process that OTP could ask too to end, as `GenServer.stop/3` does, and waits for its end.
+    /// Asks a process that OTP could also ask to end, as `GenServer.stop/3` does, and waits for its end.
     ///
     /// # Errors
-    /// It ended for another reason, or was not there, or as [`Inbox::act`].
+    /// It ended for another reason, it did not exist, or as [`Inbox::act`].
     pub async fn stop(&mut self, to: Address, reason: Term) -> Result<(), Failure> {
         let sent = reason.clone();
         let monitor = self.act(move |ctx| stop(ctx, &to, sent)).await?;
@@ -538,7 +539,7 @@ impl Inbox {
         }
     }
 
-    /// The first message that is the one; the others are put aside.
+    /// The first message for which `is_it` is true. Other messages are put aside.
     async fn wait(&mut self, is_it: impl Fn(&Message) -> bool) -> Result<Message, Failure> {
         let at = self.aside.iter().position(|weighed| is_it(&weighed.message));
         if let Some(weighed) = at.and_then(|at| self.aside.remove(at)) {
@@ -554,7 +555,7 @@ impl Inbox {
     }
 }
 
-/// Answers calls of an async process from elsewhere in the program.
+/// Answers calls in the name of an async process, from elsewhere in the program.
 #[derive(Clone, Debug)]
 pub struct Replier {
     pid: Pid,
@@ -562,7 +563,7 @@ pub struct Replier {
 }
 
 impl Replier {
-    /// Answers a call. Nobody hears the answer of a process that has ended.
+    /// Answers a call. If the process has ended, the answer is dropped.
     ///
     /// # Errors
     /// The node has stopped.
@@ -571,7 +572,7 @@ impl Replier {
     }
 }
 
-/// What `global` answers about a lock: a process that may wait for ever hears `false` only if it may not wait.
+/// The answer of `global` about a lock. `false` comes only to a process that may not wait.
 fn granted(answer: &Term) -> Result<(), Failure> {
     if answer.is_atom("true") {
         Ok(())
@@ -580,7 +581,7 @@ fn granted(answer: &Term) -> Result<(), Failure> {
     }
 }
 
-/// Asks a process to end; what monitors it.
+/// Asks a process to end. Returns the reference of its monitor.
 fn stop(ctx: &mut Context<'_>, to: &Address, reason: Term) -> Ref {
     let monitor = ctx.monitor(to);
     let from = Term::from((ctx.me().clone(), monitor.clone()));
@@ -591,15 +592,15 @@ fn stop(ctx: &mut Context<'_>, to: &Address, reason: Term) -> Ref {
 
 // Panics
 
-/// Stands around a process of the program: its panic is its end, not that of the node. None only while it is dropped.
+/// Wraps a process of the program: its panic ends the process, not the node. `None` only while it is dropped.
 struct Guarded(Option<Box<dyn Process<Payload>>>);
 
-/// Puts a guard around a process.
+/// Wraps a process in a guard.
 pub(crate) fn guard(process: Box<dyn Process<Payload>>) -> Box<dyn Process<Payload>> {
     Box::new(Guarded(Some(process)))
 }
 
-/// Calls what is the program's; a panic of it is an exit reason.
+/// Calls code of the program. Its panic becomes an exit reason.
 pub(crate) fn catch(run: &mut dyn FnMut()) -> Result<(), Term> {
     unpanicked(run)
 }
@@ -614,7 +615,7 @@ impl Guarded {
 }
 
 impl Drop for Guarded {
-    /// What a process leaves behind may panic, too. It has ended: nobody needs to know.
+    /// The drop of a process may panic too. The process has ended, so there is nothing to report.
     fn drop(&mut self) {
         let process = self.0.take();
         let _ = unpanicked(|| drop(process));
@@ -631,7 +632,8 @@ impl Process<Payload> for Guarded {
     }
 }
 
-/// Runs what is a process's. What a panic leaves half done is its own, and goes with it; the reason is `{panic, Text}`.
+/// Runs code of a process. A panic leaves only the state of that process incomplete, and that is dropped. The reason is
+/// `{panic, Text}`.
 fn unpanicked<R>(run: impl FnOnce() -> R) -> Result<R, Term> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_reason(&*panic))
 }

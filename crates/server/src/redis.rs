@@ -1,19 +1,19 @@
-//! The door for Redis clients. *Decode* and *encode*: bytes become a batch, replies become bytes.
+//! The front end for Redis clients. *Decode* and *encode*: bytes become a batch, replies become bytes.
 //!
-//! A connection is one task. It reads, parses all requests that are complete, has the node execute them as one batch,
-//! and writes all replies with one write; if the node answers at once, all of that happens without waking another task.
+//! A connection is one task. It reads, parses all complete requests, has the node execute them as one batch, and writes
+//! all replies with one write. If the node answers at once, no other task is woken.
 //!
 //! - One batch of a connection is under way at a time.
-//! - Whatever a connection holds while it waits is in its [`Claim`] on the node's [`Budget`].
-//! - A large request is read only once there is room for all of it. A client that waits too long for that is refused.
-//! - A client may write all of a pipeline before it reads. While replies wait for it, its requests are read ahead as
-//!   far as there is room. What comes beyond is read and dropped, so that the client gets to reading; it then finds the
-//!   replies to all that was executed, an error, and the end of the connection.
-//! - Of a pipeline, as many requests are executed in one go as have replies of about [`pipeline::GO_BYTES`], by those
-//!   before; one by one if there is no room for that.
-//! - An idle connection holds no buffer. Batches and the output buffer are shared by all.
-//! - What is read in one go is bounded, so no connection holds up the others.
-//! - When the node ends, each connection is closed between two requests, and no reply is lost with it: see
+//! - All bytes that a connection holds while it waits are in its [`Claim`] on the node's [`Budget`].
+//! - A large request is read only once there is room for all of it. A client that waits too long for room is refused.
+//! - A client may write a whole pipeline before it reads. While replies wait for it, its requests are read ahead as far
+//!   as there is room. Further bytes are read and dropped, so that the client gets to reading. It then finds the
+//!   replies to all executed requests, an error, and the end of the connection.
+//! - Of a pipeline, as many requests are executed in one go as have replies of about [`pipeline::GO_BYTES`], estimated
+//!   from earlier replies. Without room for that, they are executed one by one.
+//! - An idle connection holds no buffer. All connections share the batches and the output buffer.
+//! - The bytes read in one go are bounded, so no connection delays the others.
+//! - When the node ends, it closes each connection between two requests, and no reply is lost: see
 //!   [`clients`](crate::clients).
 
 mod pipeline;
@@ -54,34 +54,35 @@ use crate::{
     mailbox::Mailbox,
 };
 
-/// Bytes read in one go of a request that is known to be large.
+/// Bytes read in one go of a large request.
 const LARGE_READ_BYTES_MAX: usize = 256 << 10;
-/// A connection that is closed because of what its client sent is read for so long, so that the reason reaches a client
-/// that is still writing.
+/// How long the node reads from a client before it closes the connection because of what the client sent. A client that
+/// is still writing then gets the reason.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
-/// The same for a client that is let go because the node ends.
+/// The same when the node ends.
 const LET_GO_TIME_MAX: Duration = Duration::from_millis(200);
-/// A client that must show a password and does not is closed after so long.
+/// A client that must send a password is closed after this time without it.
 const STRANGER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Wait before the next accept when the process has no file descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// What holds for all connections.
+/// Options of all connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) clients_max: usize,
     pub(crate) limits: Limits,
-    /// Clients must show a password.
+    /// Clients must send a password.
     pub(crate) password: bool,
 }
 
-/// Bytes of the largest request: what is read in one go comes on top of it.
+/// Bytes of the largest request, besides those read in one go.
 pub(crate) fn request_bytes_max(budget: &Budget) -> usize {
     let share = budget.share_max() - 2 * LARGE_READ_BYTES_MAX;
     share.min(Limits::default().request_bytes_max)
 }
 
-/// Accepts clients until the node ends, and lets them go then. `front_end` lives as long as there may be one.
+/// Accepts clients until the node ends, and then closes their connections. `front_end` is dropped when there can be no
+/// more clients.
 pub(crate) async fn listen(
     shell: Shell,
     listener: TcpListener,
@@ -95,7 +96,7 @@ pub(crate) async fn listen(
         () = accept(&shell, &listener, options, &clients) => {}
     }
     clients.enter(Stage::ServingOut);
-    // Who has connected already may have sent a request.
+    // Clients that are connected already may have sent a request.
     while let Some(Ok((stream, _))) = poll_fn(|cx| Poll::Ready(at_once(listener.poll_accept(cx)))).await {
         welcome(&shell, stream, options, &clients);
     }
@@ -121,7 +122,7 @@ fn at_once<T>(polled: Poll<T>) -> Option<T> {
     }
 }
 
-/// Accepts clients for ever.
+/// Accepts clients. Never returns.
 async fn accept(shell: &Shell, listener: &TcpListener, options: Options, clients: &Rc<Clients>) {
     loop {
         match listener.accept().await {
@@ -138,7 +139,7 @@ async fn accept(shell: &Shell, listener: &TcpListener, options: Options, clients
 
 fn welcome(shell: &Shell, stream: TcpStream, options: Options, clients: &Rc<Clients>) {
     if clients.count() >= options.clients_max {
-        // It fits into the empty buffer of a new socket, or the client has to guess.
+        // It fits into the empty buffer of a new socket. If it fails, the client does not learn the reason.
         let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
         shell.core().tally.rejected += 1;
         return;
@@ -148,7 +149,7 @@ fn welcome(shell: &Shell, stream: TcpStream, options: Options, clients: &Rc<Clie
 
 async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client) {
     let address = |address: io::Result<SocketAddr>| match address {
-        // A listener at `::` has IPv4 clients, too, at addresses that only it knows.
+        // A listener at `::` also has IPv4 clients, with mapped addresses.
         Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
         Err(_) => "?".into(),
     };
@@ -158,7 +159,7 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client
         .map(|peer| peer.ip())
         .filter(|_| options.password);
     let (peer, local) = (address(stream.peer_addr()), address(stream.local_addr()));
-    // Without these the connection is slower, or found dead later; it works all the same.
+    // If these options fail, the connection is slower or a dead client is noticed later. It still works.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_keepalive(true);
     let ask = shell.core().connected(!options.password, peer, local);
@@ -195,50 +196,49 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client
     shell.core().disconnected(id);
 }
 
-/// One client.
 struct Connection {
     shell: Shell,
     stream: TcpStream,
     limits: Limits,
     since: Instant,
-    /// The envelope of its batches; `None` while one is under way.
+    /// The envelope of its batches. `None` while one is under way.
     ask: Option<Box<Ask>>,
-    /// From where it comes, if it has to show a password.
+    /// The address it comes from, if it has to send a password.
     guesses_from: Option<IpAddr>,
     parser: Parser,
-    /// What is read into: the request that is not complete yet. Without capacity while there is none.
+    /// The incomplete request that is being read. Without capacity if there is none.
     reading: Batch,
-    /// Bytes it still needs at least.
+    /// Bytes that this request still needs at least.
     missing: usize,
     ahead: Ahead,
-    /// Since when a large request is being read.
+    /// The time since which a large request is being read.
     large_since: Option<Instant>,
     goes: Goes,
-    /// What it holds while it waits.
+    /// The bytes that it holds while it waits.
     claim: Claim,
     protocol: Protocol,
     mailbox: Rc<Mailbox>,
     client: Client,
 }
 
-/// What came of a read.
+/// The result of a read.
 enum Read {
     Some {
         more_at_hand: bool,
     },
-    /// Nothing is at hand, and a client that is quiet is to be let go.
+    /// No bytes are available, and quiet clients must be closed.
     Nothing,
-    /// The client has gone, or is let go.
+    /// The client has gone, or must be closed.
     End,
-    /// The client stands still in the middle of a large request, and others wait for room.
+    /// The client has stopped in the middle of a large request, and others wait for room.
     Still,
 }
 
-/// What a slow client came to.
+/// The progress of a slow client.
 enum Step {
     /// It took so many bytes.
     Wrote(usize),
-    /// It sent some.
+    /// It sent so many bytes.
     Read(usize),
 }
 
@@ -248,12 +248,12 @@ enum After {
     Read,
     Parse,
     Close,
-    /// Close, but let the client read why.
+    /// Close, after the client was sent the reason.
     Refuse,
 }
 
 impl Connection {
-    /// Serves the client until it or we end the connection.
+    /// Serves the client until one side ends the connection.
     async fn run(&mut self) -> io::Result<()> {
         loop {
             if !self.make_room().await {
@@ -286,7 +286,7 @@ impl Connection {
         }
     }
 
-    /// Parses and executes what was read.
+    /// Parses and executes the bytes that were read.
     async fn take(&mut self) -> io::Result<After> {
         let is_known = self.is_known();
         let limits = if is_known { &self.limits } else { &Limits::BEFORE_AUTH };
@@ -328,7 +328,7 @@ impl Connection {
 
     // Room
 
-    /// The bytes that the connection will hold with replies of this size: one share at most.
+    /// The bytes that the connection will hold with replies of this size, at most one share.
     fn expected(&self, under_way: usize, reply_bytes: usize) -> usize {
         (under_way + self.held() + reply_bytes)
             .min(self.claim.budget().share_max())
@@ -341,13 +341,12 @@ impl Connection {
         self.claim.set(expected)
     }
 
-    /// What it holds besides a batch under way.
+    /// The bytes that it holds besides a batch under way.
     fn held(&self) -> usize {
         self.reading.buffer.len() + self.ahead.bytes
     }
 
-    /// Waits until there is room for the request that is being read, if that is large. False if there is none for too
-    /// long.
+    /// Waits until there is room for the request that is being read, if that is large. False if it waits too long.
     #[inline]
     async fn make_room(&mut self) -> bool {
         let held = self.held();
@@ -359,7 +358,7 @@ impl Connection {
             self.large_since = None;
             return self.claim.set(held);
         }
-        // What is read ahead has room already.
+        // Bytes that were read ahead have room already.
         if self.ahead.bytes > 0 && wanted <= self.claim.bytes() {
             return self.claim.set(wanted);
         }
@@ -369,13 +368,13 @@ impl Connection {
         }
         let has_room = self.claim.await_room(wanted).await;
         if has_room && self.ahead.bytes == 0 {
-            // Memory that grows by doubling would be had twice for a moment.
+            // Growing a buffer by doubling would hold the bytes twice for a moment.
             self.reading.buffer.reserve_exact(self.missing);
         }
         has_room
     }
 
-    /// Lets the client go because there is no room for what it sends.
+    /// Closes the connection because there is no room for the client's request.
     async fn refuse_room(&mut self) -> io::Result<()> {
         (self.reading, self.ahead) = (Batch::new(), Ahead::default());
         self.claim.set(0);
@@ -433,7 +432,7 @@ impl Connection {
         }
     }
 
-    /// `looks`: what to do if nothing is at hand.
+    /// `looks`: what to do if no bytes are available.
     #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, looks: bool) -> Poll<io::Result<Read>> {
         let Self {
@@ -448,7 +447,7 @@ impl Connection {
         if reading.buffer.capacity() == 0 {
             shell.core().take_batch(reading);
         }
-        // What a length promises is believed as far as bytes have come.
+        // An announced length counts only as far as bytes have come.
         let room = (*missing)
             .min(reading.buffer.len())
             .clamp(READ_BYTES_MAX, LARGE_READ_BYTES_MAX);
@@ -487,8 +486,8 @@ impl Connection {
 
     // Executing and writing
 
-    /// Executes what was parsed and writes the replies, in pieces if they are large. True if the client asked to be let
-    /// go.
+    /// Executes the parsed requests and writes the replies, in pieces if they are large. True if the client asked to
+    /// close.
     async fn execute(&mut self) -> io::Result<bool> {
         let mut ask = self.ask.take().expect("one batch at a time is under way");
         let was_known = ask.session.authenticated;
@@ -516,7 +515,7 @@ impl Connection {
         loop {
             let (mut go, reply_bytes) = self.goes.next(ask.batch.len());
             if reply_bytes > SMALL_BYTES && !self.expect(under_way, reply_bytes) {
-                // There is no room for so much: one by one.
+                // There is no room for so many replies: one by one.
                 go = 1;
                 let usual = self.goes.usual.unwrap_or(0);
                 if usual > SMALL_BYTES && !self.claim.await_room(self.expected(under_way, usual)).await {
@@ -551,7 +550,7 @@ impl Connection {
             self.goes.note(ask.batch.len(), ask.batch.replies.data_len());
             let unsent = self.answer(&ask.batch.replies)?;
             if !unsent.is_empty() {
-                // They are encoded now, and held once.
+                // The encoded replies replace them, so they are held only once.
                 ask.batch.replies.clear();
                 self.drain(&unsent, under_way).await?;
             }
@@ -562,7 +561,7 @@ impl Connection {
         self.shell.core().give_batch(&mut ask.batch);
         let quit = ask.session.quit;
         if was_known && !ask.session.authenticated {
-            // RESET: it has as long as a new client to show the password.
+            // After RESET, it has as long as a new client to send the password.
             self.since = Instant::now();
         }
         self.ask = Some(ask);
@@ -570,7 +569,7 @@ impl Connection {
         Ok(quit)
     }
 
-    /// Encodes and writes replies; gives back what the socket does not take at once.
+    /// Encodes and writes replies. Returns the bytes that the socket does not take at once.
     #[inline]
     fn answer(&mut self, replies: &Replies) -> io::Result<Vec<u8>> {
         let core = &mut *self.shell.core();
@@ -591,14 +590,14 @@ impl Connection {
             core.clear_output();
             return Ok(Vec::new());
         }
-        // Of its own size, which the shared buffer may be far beyond.
+        // A copy of exactly this size: the shared buffer may be much larger.
         let unsent = core.output[written..].to_vec();
         core.clear_output();
         Ok(unsent)
     }
 
-    /// Writes the rest to a client that is slower than we are, and reads what it sends meanwhile. `under_way` bytes of
-    /// its requests wait to be executed.
+    /// Writes the rest to a slow client, and reads what it sends meanwhile. `under_way` bytes of its requests wait to
+    /// be executed.
     async fn drain(&mut self, mut unsent: &[u8], under_way: usize) -> io::Result<()> {
         let reply_bytes = unsent.len();
         if !self.claim.set(under_way + reply_bytes + self.held()) {
@@ -673,7 +672,7 @@ impl Connection {
         polled.map_ok(Step::Read)
     }
 
-    /// Lets the client go without looking at what it asks for: too many wrong passwords came from where it is.
+    /// Closes the connection without checking the password: too many wrong passwords came from the client's address.
     async fn refuse_guesses(&mut self, mut ask: Box<Ask>) -> io::Result<bool> {
         self.shell.core().give_batch(&mut ask.batch);
         self.ask = Some(ask);
@@ -682,7 +681,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Refuses what a batch has left, and lets the client go: there is no room.
+    /// Refuses the rest of a batch and closes the connection, because there is no room.
     async fn refuse_batch(&mut self, mut ask: Box<Ask>) -> io::Result<bool> {
         ask.batch = Batch::new();
         self.ask = Some(ask);
@@ -690,7 +689,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Tells the client what was wrong with what it sent.
+    /// Sends the client an error about its request.
     async fn refuse(&mut self, error: impl fmt::Display) -> io::Result<()> {
         let mut replies = Replies::new();
         replies.error(ErrorKind::Err, error);
@@ -703,19 +702,19 @@ impl Connection {
         self.drain(&text, 0).await
     }
 
-    /// Ends our side, and drops what the client still sends until it ends its own: were the socket closed with bytes in
-    /// it, the client would see a broken connection instead of the last replies.
+    /// Ends the node's side, and drops what the client still sends until the client ends its own side. If the socket
+    /// were closed with unread bytes, the client would get a connection error instead of the last replies.
     async fn linger(&mut self, time_max: Duration) -> io::Result<()> {
         self.stream.shutdown().await?;
         let mut dropped = vec![0; READ_BYTES_MAX];
         let all = async { while self.stream.read(&mut dropped).await.is_ok_and(|read| read > 0) {} };
-        // However it ends, the connection is closed.
+        // The connection is closed whatever the result.
         let _ = timeout(time_max, all).await;
         Ok(())
     }
 }
 
-/// How many passwords the requests of `batch` show.
+/// How many passwords the requests of `batch` contain.
 fn secrets(batch: &Batch) -> u32 {
     let shows = |args: &Args<'_>| {
         let is = |index, word: &[u8]| args.get(index).is_some_and(|arg| arg.eq_ignore_ascii_case(word));
@@ -724,14 +723,14 @@ fn secrets(batch: &Batch) -> u32 {
     batch.requests().filter(shows).count() as u32
 }
 
-/// Counts the wrong passwords that `replies` answer.
+/// Counts the wrong passwords in `replies`.
 fn count_wrong(address: IpAddr, replies: &Replies) {
     let is_wrong = |reply: &Reply<'_>| matches!(reply, Reply::Error(ErrorKind::WrongPass, _));
     let wrong = replies.tokens().filter(is_wrong).count() as u32;
     if wrong > 0 {
         PASSWORDS.add(address, wrong);
         if limit::SECRET.allows() {
-            tracing::warn!(%address, "a Redis client showed a wrong password");
+            tracing::warn!(%address, "a Redis client sent a wrong password");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A node from its start to its end: its sockets, its thread, its registration.
 //!
-//! The core runs on a thread of its own; HTTP, the port mapper, look-ups and logging run on the runtime of the caller.
+//! The core runs on a thread of its own. HTTP, the port mapper, look-ups and logging run on the runtime of the caller.
 
 use std::{
     io,
@@ -45,42 +45,42 @@ use crate::{
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// How often [`Node::ready`] looks.
+/// How often [`Node::ready`] checks.
 const READY_EVERY: Duration = Duration::from_millis(20);
 /// How long the last write of the state file may take.
 const LAST_WRITE: Duration = Duration::from_secs(2);
-/// How long the last requests of a node may take that was given no more time to hand over.
+/// How long the last requests of a node may take once its time to hand over has ended.
 pub(crate) const LAST_REPLIES: Duration = Duration::from_secs(5);
 /// Creations below this are reserved for older releases of Erlang.
 const CREATION_MIN: u32 = 4;
 
-/// A running node. It stops, without handing over, when this is dropped.
+/// A running node. If this is dropped, the node stops without handing over its data.
 #[derive(Debug)]
 pub struct Node {
     name: String,
-    /// Their names, by number.
+    /// Names of the keyspaces, by number.
     keyspaces: Vec<String>,
     handle: Handle,
     resp: Option<SocketAddr>,
     http: Option<SocketAddr>,
-    /// Serves HTTP until a moment after the core has ended.
+    /// Serves HTTP until shortly after the core has ended.
     http_task: Option<JoinHandle<()>>,
     dist: SocketAddr,
     leave_timeout: Duration,
-    /// Its other side goes with the core.
+    /// Its sender is dropped when the core ends.
     ended: watch::Receiver<()>,
-    /// How it ended.
+    /// How the node ended.
     departure: Departure,
-    /// Writes what it is to remember until a moment after the core has ended.
+    /// Writes the state file until shortly after the core has ended.
     keeper: Option<JoinHandle<()>>,
-    /// Logs what happens, until the core has ended.
+    /// Logs events until the core has ended.
     log: Option<JoinHandle<()>>,
     registration: Option<epmd::Registration>,
 }
 
 impl Node {
-    /// Settings of a new node. Those not given are as in `salp start`, but that no client's port is opened, and nothing
-    /// is written to disk: a node that is to know its cluster after a crash needs [`Builder::state_dir`].
+    /// Settings of a new node. The defaults are those of `salp start`, with two exceptions: no client's port is opened,
+    /// and nothing is written to disk. A node that must know its cluster after a crash needs [`Builder::state_dir`].
     pub fn builder() -> Builder {
         let mut settings = Settings::default();
         settings.set("resp", &["off"]);
@@ -89,12 +89,12 @@ impl Node {
         Builder { settings, fault: None }
     }
 
-    /// Its full name.
+    /// The full name of the node.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A keyspace of its store, by name: `default`, unless the settings say otherwise.
+    /// A keyspace of the store, by name. The default keyspace is called `default`.
     ///
     /// # Errors
     /// The settings have no such keyspace.
@@ -110,29 +110,29 @@ impl Node {
         }
     }
 
-    /// The ways into it from any thread.
+    /// A handle, which works from any thread.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Where Redis clients connect, if they may.
+    /// The address for Redis clients, if there is one.
     pub fn resp(&self) -> Option<SocketAddr> {
         self.resp
     }
 
-    /// Where HTTP clients connect, if they may.
+    /// The address for HTTP clients, if there is one.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
     }
 
-    /// Where other nodes connect.
+    /// The address for other nodes.
     pub fn dist(&self) -> SocketAddr {
         self.dist
     }
 
-    /// Waits until the node is in sync with its cluster, or has formed one: before that its store refuses. Names and
-    /// locks of `global`, and process groups, are then those of each visible node that this one is connected to or was
-    /// told to join. False if the node ended first.
+    /// Waits until the node is in sync with its cluster, or has formed one. Before that the store refuses requests.
+    /// Afterwards the names and locks of `global`, and the process groups, include those of each visible node that this
+    /// node is connected to or must join. False if the node ended first.
     pub async fn ready(&self) -> bool {
         loop {
             match self.handle.status().await {
@@ -149,14 +149,14 @@ impl Node {
         while ended.changed().await.is_ok() {}
     }
 
-    /// Why the node ended by itself: it was starting, and met a cluster that it cannot be part of, or another live node
-    /// has its name. None if it did not, or was told to end.
+    /// Why the node ended without being told to: while starting it met a cluster that it cannot join, or a live node
+    /// with the same name. `None` if it runs, or was told to end.
     pub fn fault(&self) -> Option<ConfigError> {
         self.departure.fault()
     }
 
-    /// Hands everything over, answers what is under way, and ends. False if it ended with keys that no other node has
-    /// taken over: there was none, or it took longer than the settings allow.
+    /// Hands over all data, answers requests under way, and ends. False if it ended with keys that no other node has
+    /// taken over: there was no other node, or it took longer than the settings allow.
     pub async fn leave(self) -> bool {
         let leave = async {
             self.handle.begin_to_leave().await;
@@ -172,21 +172,22 @@ impl Node {
         has_left
     }
 
-    /// What the node had that no other node took over when it left, in words. None if it had nothing, or has not left.
+    /// The data that no other node took over when this node left, in words. `None` if there was none, or the node has
+    /// not left.
     pub fn lost(&self) -> Option<&str> {
         self.departure.lost()
     }
 
-    /// Ends at once, without handing over. When this is done its addresses are free.
+    /// Ends at once, without handing over data. When this returns, its addresses are free.
     pub async fn stop(mut self) {
         self.handle.stop();
         self.ended().await;
         if let Some(http) = self.http_task.take() {
-            // Answers under way have a moment; an event stream ends.
+            // Answers under way have a moment. Event streams end.
             let _ = http.await;
         }
         if let Some(keeper) = self.keeper.take() {
-            // A disk that does not answer is not waited for.
+            // A disk that does not answer must not delay the end.
             let _ = timeout(LAST_WRITE, keeper).await;
         }
         if let Some(log) = self.log.take() {
@@ -218,7 +219,7 @@ impl Node {
         };
         let proposed = match &registration {
             Some(registration) => registration.creation,
-            // 2³² values: without a state file a restart draws the one it had before once in 4 billion.
+            // 2³² values: without a state file, a restart draws the previous creation again once in 4 billion times.
             None => (random()? as u32).max(CREATION_MIN),
         };
         let creation = state::next_creation(proposed, memory.creation, CREATION_MIN);
@@ -293,11 +294,11 @@ impl Node {
             config: config.clone(),
             departure: departure.clone(),
         };
-        // Counted before the core starts, so that there is no moment without.
+        // Counted before the core starts, so the count is never too low.
         let http_front_end = departure.front_end();
         run_apart(parts, doors, alive)?;
         if let Some(finder) = finder {
-            // It ends with the core, which is who it tells.
+            // It ends with the core, to which it reports.
             tokio::spawn(finder.run(handle.clone()));
         }
         let http_task = http
@@ -347,7 +348,7 @@ impl Drop for Node {
     }
 }
 
-/// The sockets of a node, on the way to its thread.
+/// The listeners of a node, on the way to its thread.
 struct Doors {
     resp: Option<TcpListener>,
     dist: TcpListener,
@@ -357,7 +358,7 @@ struct Doors {
 }
 
 impl Doors {
-    /// Opens them. Runs on the core's thread.
+    /// Starts the listeners. Runs on the core's thread.
     fn open(self, shell: &Shell) -> io::Result<()> {
         let Self {
             resp,
@@ -392,12 +393,12 @@ impl Doors {
     }
 }
 
-/// By number.
+/// The names of the keyspaces, by number.
 fn names_of_keyspaces(config: &Config) -> Vec<String> {
     config.keyspaces.iter().map(|keyspace| keyspace.name.clone()).collect()
 }
 
-/// Opens the HTTP door until the core ends.
+/// Serves HTTP until the core ends.
 fn open_http(
     listener: TcpListener,
     config: &Config,
@@ -437,7 +438,7 @@ fn run_apart(parts: Parts, doors: Doors, alive: watch::Sender<()>) -> Result<(),
                 tracing::error!(%error, "the node's sockets cannot be used");
             }
         }));
-        // A name that is being looked up is not waited for.
+        // A look-up of a name may be under way. It is not awaited.
         runtime.shutdown_background();
     });
     thread
@@ -519,7 +520,7 @@ fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, ConfigError
     })
 }
 
-/// Listens on the first port of a range that is free.
+/// Listens on the first free port of a range.
 fn listen_in(
     setting: &str,
     address: IpAddr,
@@ -545,7 +546,7 @@ fn listen_in(
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the port is in use".into(),
-        io::ErrorKind::AddrNotAvailable => "it is no address of this machine".into(),
+        io::ErrorKind::AddrNotAvailable => "it is not an address of this machine".into(),
         io::ErrorKind::PermissionDenied => "ports below 1024 need privileges".into(),
         _ => error.to_string(),
     }
@@ -553,7 +554,7 @@ fn reason(error: &io::Error) -> String {
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A port that a stopped node had is free at once.
+    // A port of a stopped node is free at once.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -561,22 +562,22 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Settings of a node that runs inside a program. They are checked when it starts.
+/// Settings of a node that runs inside a program. They are checked when the node starts.
 #[derive(Clone, Debug)]
 pub struct Builder {
     pub(crate) settings: Settings,
-    /// What is wrong with the settings already.
+    /// An error in the settings so far.
     pub(crate) fault: Option<ConfigError>,
 }
 
 impl Builder {
-    /// Full name, `name@host`. Unique in the cluster.
+    /// The full name, `name@host`. It must be unique in the cluster.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.set("name", &[name])
     }
 
-    /// The secret that the cluster shares. Without one it is read from `~/.erlang.cookie`.
+    /// The secret of the cluster. Without it the secret is read from `~/.erlang.cookie`.
     #[must_use]
     pub fn cookie(self, cookie: &str) -> Self {
         self.set("cookie", &[cookie])
@@ -590,32 +591,32 @@ impl Builder {
         self.set("join", &texts)
     }
 
-    /// Where Redis clients connect; port 0 is any free one.
+    /// The address for Redis clients. Port 0 is any free port.
     #[must_use]
     pub fn resp(self, address: &str) -> Self {
         self.set("resp", &[address])
     }
 
-    /// Where HTTP clients connect; port 0 is any free one.
+    /// The address for HTTP clients. Port 0 is any free port.
     #[must_use]
     pub fn http(self, address: &str) -> Self {
         self.set("http", &[address])
     }
 
-    /// The address that other nodes connect to; loopback unless it is given.
+    /// The address for other nodes. Default: loopback.
     #[must_use]
     pub fn dist_bind(self, address: &str) -> Self {
         self.set("dist-bind", &[address])
     }
 
-    /// Where other nodes connect: a port, or a range `A-B`. Without one any free port is used.
+    /// The port for other nodes: a port, or a range `A-B`. Default: any free port.
     #[must_use]
     pub fn dist_port(self, ports: &str) -> Self {
         self.set("dist-port", &[ports])
     }
 
-    /// Nodes connect by TLS, with these PEM files: the node's certificate for the host of its name, the key of that,
-    /// and the CAs that sign for nodes. They are read anew when they change.
+    /// Turns TLS between nodes on, with these PEM files: the node's certificate for the host of its name, its private
+    /// key, and the CAs that sign for nodes. They are read again when they change.
     #[must_use]
     pub fn dist_tls(self, cert: &str, key: &str, ca: &str) -> Self {
         self.set("dist-tls-cert", &[cert])
@@ -623,20 +624,21 @@ impl Builder {
             .set("dist-tls-ca", &[ca])
     }
 
-    /// Whether nodes are found, and find this one, by the port mapper of their machine.
+    /// Whether nodes are registered and found by the port mapper of their machine (EPMD).
     #[must_use]
     pub fn epmd(self, epmd: bool) -> Self {
         self.set("no-epmd", &[if epmd { "false" } else { "true" }])
     }
 
-    /// The port of that port mapper, if it is not the usual one.
+    /// The port of EPMD, if it is not the usual one.
     #[must_use]
     pub fn epmd_port(self, port: u16) -> Self {
         self.set("epmd-port", &[&port.to_string()])
     }
 
-    /// How nodes are found besides those to join: a kind, and its settings by their names in the table `[discovery]` of
-    /// the settings file, such as `("dns", &[("query", "salp.example.com")])`. A list is separated by commas.
+    /// How nodes are found besides those to join: a kind and its settings. Their names are those of the table
+    /// `[discovery]` in the settings file, such as `("dns", &[("query", "salp.example.com")])`. A list is separated by
+    /// commas.
     #[must_use]
     pub fn discovery(self, kind: &str, settings: &[(&str, &str)]) -> Self {
         let mut builder = self.set("discovery", &[kind]);
@@ -649,7 +651,7 @@ impl Builder {
                     let place = format!("discovery.{key}");
                     builder
                         .fault
-                        .get_or_insert(ConfigError::new(place, "is no setting", mend));
+                        .get_or_insert(ConfigError::new(place, "is not a setting", mend));
                     builder
                 }
             };
@@ -657,13 +659,13 @@ impl Builder {
         builder
     }
 
-    /// Copies of each shard. All nodes of a cluster must agree.
+    /// Number of copies of each shard. It must be the same on all nodes of a cluster.
     #[must_use]
     pub fn replicas(self, replicas: u8) -> Self {
         self.set("replicas", &[&replicas.to_string()])
     }
 
-    /// Other names for the store, for programs of a BEAM: `NAME[:style=server|messages][:missing=ATOM]`.
+    /// Further names of the store, for programs of a BEAM: `NAME[:style=server|messages][:missing=ATOM]`.
     #[must_use]
     pub fn facades<F: AsRef<str>>(self, facades: impl IntoIterator<Item = F>) -> Self {
         let facades: Vec<F> = facades.into_iter().collect();
@@ -671,21 +673,22 @@ impl Builder {
         self.set("facade", &texts)
     }
 
-    /// Where the node remembers its cluster, without any data, so that it finds it again after a crash. Without one
-    /// nothing is written to disk, and a node that is started with no node to join begins a new cluster.
+    /// The directory in which the node remembers its cluster, without any data. With it the node finds its cluster
+    /// again after a crash. Without it nothing is written to disk, and a node without a node to join begins a new
+    /// cluster.
     #[must_use]
     pub fn state_dir(self, path: &str) -> Self {
         self.set("state-dir", &[path])
     }
 
-    /// The first cluster is formed only when so many nodes have met.
+    /// The first cluster is formed only when this many nodes have met.
     #[must_use]
     pub fn expect(self, nodes: u32) -> Self {
         self.set("expect", &[&nodes.to_string()])
     }
 
-    /// For caches: a node that has not met the others in this time serves without them. What was written by then is
-    /// thrown away when it meets its cluster. Without this it waits.
+    /// For caches: a node that has not met the others within this time serves without them. When it meets its cluster,
+    /// its writes until then are dropped. Without this setting it waits.
     #[must_use]
     pub fn form_after(self, time: Duration) -> Self {
         self.set("form-after", &[&format!("{}ms", time.as_millis())])
@@ -694,7 +697,7 @@ impl Builder {
     /// Starts the node. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// A setting is wrong, a port is in use, or another node has the name.
+    /// A setting is wrong, a port is in use, or another node has the same name.
     pub async fn start(self) -> Result<Node, ConfigError> {
         if let Some(fault) = self.fault {
             return Err(fault);

@@ -1,4 +1,4 @@
-//! [`Stop`]: the signals that end a process of salp in order, and those that must not end it.
+//! [`Stop`]: the signals that stop a process of salp, and the signals that must not end it.
 //!
 //! | signal | what it does |
 //! |---|---|
@@ -17,11 +17,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::ConfigError;
 
-/// What tells a process to stop.
+/// The signals that stop a process.
 pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
-    /// `None`: it does not stop the process.
+    /// `None`: SIGHUP does not stop the process.
     hang_up: Option<Signal>,
 }
 
@@ -32,7 +32,7 @@ impl Stop {
     }
 
     fn listen() -> io::Result<Self> {
-        // A signal that is listened for has lost its default action, which is to end the process.
+        // Listening for a signal removes its default action, which would end the process.
         drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
         let mut hang_up = None;
         if !ignores_hang_up() {
@@ -62,18 +62,18 @@ impl Stop {
     }
 }
 
-/// Whether this process has a controlling terminal, be its output anywhere else.
+/// Whether this process has a controlling terminal, even if its output goes elsewhere.
 fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// Whether this process was started with SIGHUP ignored, as `nohup` does. Only Linux says so.
+/// Whether this process was started with SIGHUP ignored, as `nohup` does. Always false except on Linux.
 fn ignores_hang_up() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored(&status).is_some_and(|ignored| ignored & (1 << (Number::HUP.as_raw() - 1)) != 0)
 }
 
-/// The signals that a process ignores, one bit each, out of its `status` (proc_pid_status(5)).
+/// The signals that a process ignores, one bit each, from its `status` (proc_pid_status(5)).
 fn ignored(status: &str) -> Option<u64> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()

@@ -1,4 +1,4 @@
-//! `salp start`: one node in the foreground, from its settings to its graceful end. And `salp epmd`.
+//! `salp start`: one node in the foreground, from its settings to its end. And `salp epmd`.
 
 use std::{
     backtrace::Backtrace,
@@ -24,7 +24,7 @@ use crate::{
 
 /// Exit code of a program that stopped because of a bug in it.
 const BUG: i32 = 101;
-/// Threads beside that of the core: HTTP, look-ups, logs.
+/// Threads besides that of the core: HTTP, look-ups, logs.
 const THREADS: usize = 2;
 
 /// Runs a node until it is told to stop, or has left.
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &StartArgs) -> Result<ExitCode, ConfigError> {
     }
     let runtime = runtime()?;
     let served = runtime.block_on(serve(config));
-    // A name that is being looked up is not waited for.
+    // A look-up of a name may be under way. It is not awaited.
     runtime.shutdown_background();
     served
 }
@@ -53,7 +53,7 @@ async fn serve(config: Config) -> Result<ExitCode, ConfigError> {
     tokio::select! {
         biased;
         () = stop.asked() => {}
-        // It was asked to leave by another way, and has left.
+        // It was asked to leave in another way, and has left.
         () = node.ended() => {
             let (fault, has_lost) = (node.fault(), node.lost().is_some());
             node.stop().await;
@@ -75,7 +75,7 @@ async fn serve(config: Config) -> Result<ExitCode, ConfigError> {
     Ok(ExitCode::FAILURE)
 }
 
-/// A node of `salp dev` must not outlive the command that runs it, however that ends.
+/// Ends the process with its standard input: a node of `salp dev` must not outlive that command.
 fn end_with_stdin() -> Result<(), ConfigError> {
     let wait = || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
@@ -88,8 +88,8 @@ fn end_with_stdin() -> Result<(), ConfigError> {
         .map_err(|error| ConfigError::new("start", error, "allow the process more threads"))
 }
 
-/// A panic anywhere ends the process: the other nodes have what this one had, and a half-dead node helps nobody. The
-/// report goes the way of the log: a pipe that nobody reads must not keep the process.
+/// A panic anywhere ends the process: other nodes have its data, and a half-dead node is of no use. The report goes to
+/// the log's output, so an unread pipe cannot keep the process alive.
 fn end_with_a_panic() {
     panic::set_hook(Box::new(|info| {
         let thread = thread::current();
@@ -105,7 +105,7 @@ fn start_log(level: tracing::Level, format: LogFormat) -> Result<(), ConfigError
     log::init(level, format).map_err(|error| ConfigError::new("start", error, "allow the process more threads"))
 }
 
-/// As many open files as the system lets us have: each client takes one.
+/// Raises the limit of open files as far as the system allows: each client needs one.
 fn raise_the_limit_of_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -125,7 +125,7 @@ fn runtime() -> Result<Runtime, ConfigError> {
 #[cfg(feature = "jemalloc")]
 fn meter() -> Meter {
     use tikv_jemalloc_ctl::{background_thread, epoch, stats};
-    // Memory that is not needed any more goes back without a request having to wait for it.
+    // Another thread gives memory back to the system, so no request waits for that.
     if let Err(error) = background_thread::write(true) {
         tracing::debug!(%error, "memory is returned by the threads that use it");
     }

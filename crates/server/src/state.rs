@@ -1,4 +1,4 @@
-//! The state file: what a node remembers of its cluster from one life to the next. It holds no data.
+//! The state file: what a node remembers about its cluster from one life to the next. It contains no data.
 //!
 //! ```toml
 //! version = 1
@@ -12,10 +12,9 @@
 //! ```
 //!
 //! - One file per node name. A lock file beside it is locked while the node runs.
-//! - It is written outside the node's thread, whole, and renamed into its place. A failed write is logged, counted and
-//!   tried again; the node goes on.
-//! - A file that cannot be read or understood keeps the node from starting: without it the node might form a second
-//!   cluster.
+//! - It is written as a whole, on another thread than the node's, and renamed to its final name. A failed write is
+//!   logged, counted and retried. The node goes on.
+//! - A node whose file cannot be read or parsed does not start: without the file it might form a second cluster.
 
 use std::{
     fmt::Write as _,
@@ -40,9 +39,9 @@ use tokio::{sync::watch, time::sleep};
 use crate::config::ConfigError;
 
 const VERSION: i64 = 1;
-/// Largest state file that is read: some 4,000 members take a tenth of it.
+/// Largest state file that is read, in bytes. 4,000 members take about a tenth of it.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// Time between two tries to write a file that could not be written.
+/// Time between two tries to write the file.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// The state of one node, from its start to its end.
@@ -50,7 +49,7 @@ const RETRY: Duration = Duration::from_secs(10);
 pub(crate) struct State {
     path: PathBuf,
     name: Atom,
-    /// Locked as long as this is there. None if there was nothing to lock.
+    /// Locked until this is dropped. `None` if there was nothing to lock.
     _lock: Option<File>,
 }
 
@@ -58,7 +57,7 @@ impl State {
     /// Locks and reads the state of the node `name` in `directory`.
     ///
     /// # Errors
-    /// The node runs already, or its file makes no sense.
+    /// The node runs already, or its file is malformed.
     pub(crate) fn open(directory: &Path, name: &Atom) -> Result<(Self, Memory), ConfigError> {
         let file = |end: &str| directory.join(format!("{}.{end}", name.as_str()));
         let path = file("toml");
@@ -93,12 +92,11 @@ impl State {
         ))
     }
 
-    /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Puts a new file in the place of the old one.
+    /// Replaces the file.
     fn write(&self, memory: &Memory) -> io::Result<()> {
         let temporary = self.path.with_extension("toml.new");
         let mut options = OpenOptions::new();
@@ -116,7 +114,7 @@ impl State {
 
 enum Lock {
     Held(File),
-    /// By a process of this number, if it has written it down.
+    /// By a process with this number, if it has written it down.
     Taken(Option<u32>),
 }
 
@@ -128,7 +126,7 @@ fn lock(path: &Path) -> io::Result<Lock> {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let mut pid = String::new();
-            // A file without a number names nobody.
+            // A file without a number names no process.
             let _ = file.take(16).read_to_string(&mut pid);
             return Ok(Lock::Taken(pid.trim().parse().ok()));
         }
@@ -142,15 +140,15 @@ fn lock(path: &Path) -> io::Result<Lock> {
 
 fn read(path: &Path, name: &Atom) -> Result<Memory, ConfigError> {
     let fault = |problem: &dyn std::fmt::Display| {
-        let mend = "put a good copy in its place, or remove it: then this node knows of no cluster but those that \
-                    --join and --discovery name";
+        let mend = "restore a good copy, or remove it: then this node knows only the nodes that --join and \
+                    --discovery name";
         ConfigError::new(path.display(), problem, mend)
     };
     let mut text = String::new();
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
-        // There is no directory.
+        // There is no such directory.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(Memory::default()),
         Err(error) => return Err(fault(&format_args!("cannot be read: {error}"))),
     };
@@ -159,7 +157,7 @@ fn read(path: &Path, name: &Atom) -> Result<Memory, ConfigError> {
     parse(&text, name).map_err(|problem| fault(&problem))
 }
 
-/// What a state file says, or what is wrong with it.
+/// Parses a state file. An error says what is wrong with it.
 fn parse(text: &str, name: &Atom) -> Result<Memory, String> {
     let table: toml::Table = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
@@ -221,11 +219,11 @@ fn number<N: TryFrom<i64>>(table: &toml::Table, key: &str) -> Result<Option<N>, 
     number.map(Some).ok_or_else(|| format!("{key} is out of range"))
 }
 
-/// A state file.
+/// The text of a state file.
 fn text(name: &Atom, memory: &Memory) -> String {
     let mut text =
         String::from("# What this node was a member of; no data. While the node runs, changes here are lost.\n");
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(
         text,
         "version = {VERSION}\nname = \"{}\"\ncreation = {}",
@@ -249,16 +247,16 @@ fn text(name: &Atom, memory: &Memory) -> String {
     text
 }
 
-/// Where a node keeps what it is to remember.
+/// The channel to the state file, and its path.
 #[derive(Clone)]
 pub(crate) struct StateFile {
-    /// Takes what is to be written.
+    /// Takes what must be remembered.
     pub(crate) remember: watch::Sender<Memory>,
-    /// None if the node has no state file.
+    /// `None` if the node has no state file.
     pub(crate) path: Option<PathBuf>,
 }
 
-/// Writes what a node is to remember, until it has ended.
+/// Writes the state file until the node has ended.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     state: Arc<State>,
@@ -276,7 +274,7 @@ impl Keeper {
         }
     }
 
-    /// Writes what is new, each time, and once more at the end.
+    /// Writes each change, and once more at the end.
     pub(crate) async fn keep(mut self, mut memory: watch::Receiver<Memory>) {
         loop {
             let has_ended = if self.is_failing {
@@ -287,7 +285,7 @@ impl Keeper {
             } else {
                 memory.changed().await.is_err()
             };
-            // The last change and the end may come at once.
+            // The last change and the end may come together.
             if has_ended && !self.is_failing {
                 return;
             }
@@ -322,7 +320,7 @@ impl Keeper {
     }
 }
 
-/// The creation of a new life: as proposed, if it is above the last one, so that none is used twice.
+/// The creation of a new life: the proposed one, if it is above the last one. So none is used twice.
 pub(crate) fn next_creation(proposed: u32, last: u32, lowest: u32) -> u32 {
     if proposed > last {
         proposed
@@ -438,7 +436,7 @@ mod tests {
         keeper.await.unwrap();
         assert_eq!(read(state.path(), &name()).unwrap(), memory());
         assert_eq!(failures.load(Ordering::Relaxed), 0);
-        // One that cannot be written is counted, and does not hold up the end.
+        // A write that fails is counted, and does not delay the end.
         let (tell, told) = watch::channel(Memory::default());
         let lost = State {
             path: directory.join("nowhere").join("file.toml"),

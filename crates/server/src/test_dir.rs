@@ -1,4 +1,4 @@
-//! A directory of a test, which goes when the test ends.
+//! A directory for a test. It is removed when the test ends.
 
 use std::{
     env, fs,

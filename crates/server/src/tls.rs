@@ -1,13 +1,12 @@
-//! TLS between nodes: this node's certificate, whom it trusts, and both read anew when their files change.
+//! TLS between nodes: this node's certificate and the CAs it trusts. Both are read again when their files change.
 //!
-//! - Both sides show a certificate and both are verified, always. There is no way to ask for less.
-//! - A certificate that other nodes would refuse is refused here first: at the start with an error that names the
-//!   mend, later with a warning, and what was there before is used on.
-//! - The files are looked at before each connection. Connections that exist are not touched by a change.
-//! - TLS 1.2 and 1.3 only, without resumption, renegotiation or early data: each connection proves everything.
+//! - Both sides present a certificate, and both are always verified. No setting weakens this.
+//! - A certificate that other nodes would refuse is refused here first. At the start this is an error that says how to
+//!   fix it. Later it is a warning, and the previous certificate stays in use.
+//! - The files are checked before each connection. A change does not affect existing connections.
+//! - TLS 1.2 and 1.3 only, without resumption, renegotiation or early data: each connection does a full handshake.
 //!
-//! Deliberately absent: revocation lists. A certificate that must not be used any more is outlived (short lifetimes) or
-//! outcast (a new CA).
+//! Deliberately absent: revocation lists. To retire a certificate, use short lifetimes or a new CA.
 
 use std::{
     fmt,
@@ -34,11 +33,11 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// PEM files, and the settings that name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Files {
-    /// This node's certificate, and those between it and the CA.
+    /// This node's certificate, and the intermediate certificates up to the CA.
     pub(crate) cert: PathBuf,
     /// Its private key.
     pub(crate) key: PathBuf,
-    /// Certificates of those who may sign for nodes.
+    /// Certificates of the CAs that sign for nodes.
     pub(crate) ca: PathBuf,
 }
 
@@ -66,7 +65,7 @@ impl Unusable {
     }
 }
 
-/// The identity of this node, as fresh as its files.
+/// The identity of this node. It is read again when its files change.
 pub(crate) struct Keeper {
     files: Files,
     /// The host of this node's name.
@@ -76,11 +75,11 @@ pub(crate) struct Keeper {
 
 struct Held {
     identity: Arc<Identity>,
-    /// The files when they were last read, for better or worse.
+    /// The files when they were last read, successfully or not.
     seen: Stamp,
 }
 
-/// When each file was last changed, and its length. `None`: it cannot be told.
+/// When each file was last changed, and its length. `None`: unknown.
 type Stamp = [Option<(SystemTime, u64)>; 3];
 
 impl fmt::Debug for Keeper {
@@ -92,9 +91,9 @@ impl fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    /// Reads the files, and checks that other nodes will accept what is in them from a node on `host`.
+    /// Reads the files, and checks that other nodes will accept them from a node on `host`.
     pub(crate) fn new(files: Files, host: &str) -> Result<Self, Unusable> {
-        // Before the files: what changes in between is read again.
+        // Before the files: a change in between is then read again.
         let seen = stamp(&files);
         let identity = Arc::new(Identity::read(&files, host)?);
         Ok(Self {
@@ -120,18 +119,18 @@ impl Keeper {
             match Identity::read(&self.files, &self.host) {
                 Ok(identity) => {
                     held.identity = Arc::new(identity);
-                    tracing::info!("certificates read anew; new connections use them");
+                    tracing::info!("certificates read again; new connections use them");
                 }
                 Err(Unusable { setting, problem, mend }) => {
                     let problem = format!("--{setting}: {problem}");
-                    tracing::warn!(problem, mend, "changed certificates cannot be used; the old ones stay");
+                    tracing::warn!(problem, mend, "changed certificates cannot be used; the old ones stay in use");
                 }
             }
         }
         held.identity.clone()
     }
 
-    /// A panic while it is locked leaves an identity that is whole.
+    /// The identity is complete between calls, so a panic while it is locked does no harm.
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,20 +143,20 @@ fn stamp(files: &Files) -> Stamp {
     })
 }
 
-/// Certificate, key and trust, ready for connections of either direction.
+/// Certificate, key and CAs, ready for connections of either direction.
 pub(crate) struct Identity {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
 }
 
 impl Identity {
-    /// The side that dials a node on `host`.
+    /// The session of the side that dials a node on `host`.
     pub(crate) fn dialling(&self, host: &str) -> Result<Connection, Error> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::General("it is no host name".into()))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::General("it is not a host name".into()))?;
         Ok(ClientConnection::new(self.client.clone(), name)?.into())
     }
 
-    /// The side that was dialled.
+    /// The session of the side that was dialled.
     pub(crate) fn accepting(&self) -> Result<Connection, Error> {
         Ok(ServerConnection::new(self.server.clone())?.into())
     }
@@ -213,8 +212,8 @@ impl Identity {
     }
 }
 
-/// AES-GCM may seal only so many records under one key. TLS 1.3 changes keys on the way; TLS 1.2 cannot, and a
-/// connection that lives for months would end. So there ChaCha20 comes first, which has no such bound.
+/// AES-GCM may encrypt only a limited number of records under one key. TLS 1.3 changes keys during a connection. TLS
+/// 1.2 cannot, so a connection that lives for months would end. There ChaCha20 comes first, which has no such limit.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.sort_by_key(|suite| match suite {
@@ -225,7 +224,7 @@ fn provider() -> CryptoProvider {
     provider
 }
 
-/// Whether other nodes will accept this certificate, whoever dials.
+/// Checks that other nodes will accept this certificate, whichever side dials.
 fn check(
     chain: &[CertificateDer<'static>],
     host: &str,
@@ -235,7 +234,7 @@ fn check(
     let unusable = |problem: String, mend: &str| Unusable::new(CERT, problem, mend);
     let name = ServerName::try_from(host).map_err(|_| {
         unusable(
-            format!("{host} is no host name"),
+            format!("{host} is not a host name"),
             "name the node after a DNS name or an address",
         )
     })?;
@@ -258,7 +257,7 @@ fn check(
     })
 }
 
-/// What is wrong with a certificate, and what to do about it.
+/// What is wrong with a certificate, and how to fix it.
 fn describe(fault: &CertificateError) -> (String, &'static str) {
     use CertificateError as Fault;
     const ANOTHER: &str = "use another certificate";
@@ -271,19 +270,19 @@ fn describe(fault: &CertificateError) -> (String, &'static str) {
         Fault::NotValidYet | Fault::NotValidYetContext { .. } => ("is not valid yet", "correct the clock, or wait"),
         Fault::UnknownIssuer => {
             let problem = format!("is not signed by a CA of --{CA}");
-            return (problem, "add the CA there, or the certificates in between here");
+            return (problem, "add the CA to that file, or the intermediate certificates to this one");
         }
         Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => (
-            "is not for servers and clients both",
-            "a node is both: have one made without extended key usages, or with both of these",
+            "is not for both servers and clients",
+            "a node is both: use a certificate without extended key usages, or with both",
         ),
         Fault::BadEncoding => ("is not well formed", ANOTHER),
         Fault::Revoked => ("was revoked", ANOTHER),
-        Fault::BadSignature => ("has a signature that is not right", ANOTHER),
-        Fault::UnhandledCriticalExtension => ("has a critical extension that is not known here", ANOTHER),
+        Fault::BadSignature => ("has a wrong signature", ANOTHER),
+        Fault::UnhandledCriticalExtension => ("has an unknown critical extension", ANOTHER),
         Fault::UnsupportedSignatureAlgorithmContext { .. }
         | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
-            "is signed by an algorithm that is not known here",
+            "is signed by an unknown algorithm",
             "use ECDSA, Ed25519 or RSA with SHA-256",
         ),
         Fault::Other(other) => return (format!("was refused: {other}"), ANOTHER),
@@ -323,12 +322,12 @@ fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, Unusable> {
     }
 }
 
-/// The certificate that a peer has shown, for the node to hold against the peer's name.
+/// The certificate that a peer presented. The node compares it with the peer's name.
 #[derive(Debug)]
 pub(crate) struct Shown(CertificateDer<'static>);
 
 impl Shown {
-    /// That of a connection whose handshake is over.
+    /// The certificate of a connection whose handshake is over.
     pub(crate) fn of(connection: &Connection) -> Option<Self> {
         Some(Self(connection.peer_certificates()?.first()?.clone().into_owned()))
     }
@@ -343,7 +342,7 @@ impl Covers for Shown {
     }
 }
 
-/// An error of TLS, for those who operate nodes.
+/// A TLS error, in words for operators.
 pub(crate) fn explain(error: &Error) -> io::Error {
     let text = match error {
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => "it does not speak TLS, and this node does".into(),
@@ -357,10 +356,10 @@ pub(crate) fn explain(error: &Error) -> io::Error {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateRevoked => "it refuses this node's certificate".into(),
-            AlertDescription::CertificateRequired => "it asks for a certificate, and this node showed none".into(),
+            AlertDescription::CertificateRequired => "it asks for a certificate, and this node presented none".into(),
             _ => error.to_string(),
         },
-        Error::NoCertificatesPresented => "it shows no certificate".into(),
+        Error::NoCertificatesPresented => "it presents no certificate".into(),
         error => error.to_string(),
     };
     io::Error::new(io::ErrorKind::InvalidData, text)

@@ -1,15 +1,15 @@
-//! Environment variables, and those that are not meant for salp.
+//! Environment variables, and variables that are not meant for salp.
 //!
 //! - An empty variable counts as unset: tools such as Docker Compose set a variable to nothing if they have no value
 //!   (`SALP_X: ${X}`).
 //! - Kubernetes gives each container the addresses of all services in its namespace. For a service `salp-dist` it sets
-//!   `SALP_DIST_PORT=tcp://10.3.2.1:9100`. No setting of salp looks like that, so such a value is passed over.
+//!   `SALP_DIST_PORT=tcp://10.3.2.1:9100`. No setting of salp has such a value, so it is ignored.
 
-/// What a variable says.
+/// The value of a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Variable {
     Text(String),
-    /// It is there and says nothing.
+    /// It is set, to nothing.
     Empty,
     /// Kubernetes set it for a service.
     OfService(String),
@@ -28,7 +28,7 @@ impl Variable {
     }
 }
 
-/// The text of variable `name`, if it has one that is meant for salp.
+/// The value of variable `name`, if it has one that is meant for salp.
 pub(crate) fn read(name: &str) -> Option<String> {
     match std::env::var(name).map(Variable::of) {
         Ok(Variable::Text(text)) => Some(text),

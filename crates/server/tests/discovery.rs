@@ -111,7 +111,7 @@ async fn a_range_gives_the_first_port_that_is_free() {
 async fn a_wrong_setting_of_discovery_is_refused_at_the_start() {
     for (kind, key, text, part) in [
         ("gossip", "group", "everybody", "no group"),
-        ("gossip", "volume", "11", "discovery.volume: is no setting"),
+        ("gossip", "volume", "11", "discovery.volume: is not a setting"),
         ("telepathy", "interval", "1s", "no kind of discovery"),
     ] {
         let error = builder("a@127.0.0.1")

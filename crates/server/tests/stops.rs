@@ -190,7 +190,7 @@ async fn a_node_alone_says_what_goes_with_it_and_fails() {
     assert_eq!(client.reply().await, Some(Value::Status("OK".into())));
     let (code, log) = lone.terminate();
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("WARN 1 key in 1 shard go with this node"), "{log}");
+    assert!(log.contains("WARN 1 key in 1 shard are lost with this node"), "{log}");
     assert!(!log.contains("every shard is handed over"), "{log}");
     assert_eq!(client.reply().await, None);
 }

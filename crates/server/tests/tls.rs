@@ -268,7 +268,7 @@ async fn what_other_nodes_would_refuse_is_refused_at_the_start() {
         (no_key, ["dist_tls_key: ", "has no private key"]),
         (other_key, ["dist_tls_key: ", "is not the key of the certificate"]),
         (stranger, ["dist_tls_cert: ", "is not signed by a CA of --dist-tls-ca"]),
-        (client_only, ["dist_tls_cert: ", "is not for servers and clients both"]),
+        (client_only, ["dist_tls_cert: ", "is not for both servers and clients"]),
         (expired, ["dist_tls_cert: ", "has expired"]),
         (
             authority.issue("elsewhere", "127.0.0.9"),

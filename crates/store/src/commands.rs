@@ -69,52 +69,52 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [Row]> {
 pub const ROWS: &[Row] = rows! {
     behind(CLUSTER);
     "string" {
-        "append" Exactly(3), First, Shard(Grow, string::append), "Appends to a value, or begins it.";
-        "decr" Exactly(2), First, Shard(Grow, number::decr), "Takes one off a number.";
-        "decrby" Exactly(3), First, Shard(Grow, number::decrby), "Takes an amount off a number.";
-        "get" Exactly(2), First, Shard(Read, string::get), "Gives the value of a key.";
-        "getdel" Exactly(2), First, Shard(Write, string::getdel), "Gives the value of a key and deletes it.";
-        "getex" AtLeast(2), First, Shard(Write, string::getex), "Gives the value of a key and sets when it expires.";
-        "getrange" Exactly(4), First, Shard(Read, string::getrange), "Gives a part of a value.";
-        "getset" Exactly(3), First, Shard(Grow, string::getset), "Sets a key and gives what it held before.";
+        "append" Exactly(3), First, Shard(Grow, string::append), "Appends to the value of a key, or sets it if the key is missing.";
+        "decr" Exactly(2), First, Shard(Grow, number::decr), "Subtracts one from a number.";
+        "decrby" Exactly(3), First, Shard(Grow, number::decrby), "Subtracts an integer from a number.";
+        "get" Exactly(2), First, Shard(Read, string::get), "Returns the value of a key.";
+        "getdel" Exactly(2), First, Shard(Write, string::getdel), "Returns the value of a key and deletes the key.";
+        "getex" AtLeast(2), First, Shard(Write, string::getex), "Returns the value of a key and sets when it expires.";
+        "getrange" Exactly(4), First, Shard(Read, string::getrange), "Returns a part of a value.";
+        "getset" Exactly(3), First, Shard(Grow, string::getset), "Sets a key and returns its old value.";
         "incr" Exactly(2), First, Shard(Grow, number::incr), "Adds one to a number.";
-        "incrby" Exactly(3), First, Shard(Grow, number::incrby), "Adds an amount to a number.";
-        "incrbyfloat" Exactly(3), First, Shard(Grow, number::incrbyfloat), "Adds a fraction to a number.";
-        "mget" AtLeast(2), All, Each("get", Fold::Array), "Gives the values of keys.";
+        "incrby" Exactly(3), First, Shard(Grow, number::incrby), "Adds an integer to a number.";
+        "incrbyfloat" Exactly(3), First, Shard(Grow, number::incrbyfloat), "Adds a decimal number to a number.";
+        "mget" AtLeast(2), All, Each("get", Fold::Array), "Returns the values of keys.";
         "mset" AtLeast(3), Pairs, Each("%set", Fold::Ok), "Sets keys.";
-        "msetnx" AtLeast(3), Pairs, Shard(Grow, string::msetnx), "Sets keys of one slot if none of them is there.";
-        "psetex" Exactly(4), First, Shard(Grow, string::psetex), "Sets a key that expires, in milliseconds.";
+        "msetnx" AtLeast(3), Pairs, Shard(Grow, string::msetnx), "Sets keys of one slot if none of them exists.";
+        "psetex" Exactly(4), First, Shard(Grow, string::psetex), "Sets a key that expires after some milliseconds.";
         "set" AtLeast(3), First, Shard(Grow, string::set), "Sets a key.";
-        "setex" Exactly(4), First, Shard(Grow, string::setex), "Sets a key that expires, in seconds.";
-        "setnx" Exactly(3), First, Shard(Grow, string::setnx), "Sets a key if it is not there.";
+        "setex" Exactly(4), First, Shard(Grow, string::setex), "Sets a key that expires after some seconds.";
+        "setnx" Exactly(3), First, Shard(Grow, string::setnx), "Sets a key if it does not exist.";
         "setrange" Exactly(4), First, Shard(Grow, string::setrange), "Overwrites a part of a value.";
-        "strlen" Exactly(2), First, Shard(Read, string::strlen), "Gives the length of a value.";
-        "substr" Exactly(4), First, Shard(Read, string::getrange), "Gives a part of a value, as GETRANGE does.";
+        "strlen" Exactly(2), First, Shard(Read, string::strlen), "Returns the length of a value in bytes.";
+        "substr" Exactly(4), First, Shard(Read, string::getrange), "Returns a part of a value, as GETRANGE does.";
         "%set" Exactly(3), First, Shard(Grow, string::set_pair), "One pair of MSET.";
     }
     "generic" {
         "copy" AtLeast(3), Two, Shard(Grow, keys::copy), "Copies a value to another key of the slot.";
         "del" AtLeast(2), All, Each("%del", Fold::Sum), "Deletes keys.";
-        "exists" AtLeast(2), All, Each("%exists", Fold::Sum), "Counts which of the keys are there.";
+        "exists" AtLeast(2), All, Each("%exists", Fold::Sum), "Counts how many of the keys exist.";
         "expire" AtLeast(3), First, Shard(Write, expiry::expire), "Sets the seconds until a key expires.";
         "expireat" AtLeast(3), First, Shard(Write, expiry::expireat), "Sets the Unix second at which a key expires.";
-        "expiretime" Exactly(2), First, Shard(Read, expiry::expiretime), "Gives the Unix second at which a key expires.";
-        "keys" Exactly(2), None, Every("%keys", Fold::Concat), "Gives all keys that match a pattern.";
-        "object" AtLeast(2), None, Family(OBJECT), "Tells how a value is kept.";
-        "persist" Exactly(2), First, Shard(Write, expiry::persist), "Lets a key live for ever.";
+        "expiretime" Exactly(2), First, Shard(Read, expiry::expiretime), "Returns the Unix second at which a key expires.";
+        "keys" Exactly(2), None, Every("%keys", Fold::Concat), "Returns all keys that match a pattern.";
+        "object" AtLeast(2), None, Family(OBJECT), "Shows how a value is stored.";
+        "persist" Exactly(2), First, Shard(Write, expiry::persist), "Removes the expiry of a key.";
         "pexpire" AtLeast(3), First, Shard(Write, expiry::pexpire), "Sets the milliseconds until a key expires.";
         "pexpireat" AtLeast(3), First, Shard(Write, expiry::pexpireat), "Sets the Unix millisecond at which a key expires.";
-        "pexpiretime" Exactly(2), First, Shard(Read, expiry::pexpiretime), "Gives the Unix millisecond at which a key expires.";
-        "pttl" Exactly(2), First, Shard(Read, expiry::pttl), "Gives the milliseconds a key has left.";
-        "randomkey" Exactly(1), None, Every("%randomkey", Fold::Random), "Gives a key at random.";
+        "pexpiretime" Exactly(2), First, Shard(Read, expiry::pexpiretime), "Returns the Unix millisecond at which a key expires.";
+        "pttl" Exactly(2), First, Shard(Read, expiry::pttl), "Returns the milliseconds until a key expires.";
+        "randomkey" Exactly(1), None, Every("%randomkey", Fold::Random), "Returns a random key.";
         "rename" Exactly(3), Two, Shard(Grow, keys::rename), "Moves a value to another key of the slot.";
-        "renamenx" Exactly(3), Two, Shard(Grow, keys::renamenx), "Moves a value to another key of the slot if that is free.";
-        "scan" AtLeast(2), None, Scan, "Gives some keys, and where to go on.";
-        "touch" AtLeast(2), All, Each("%exists", Fold::Sum), "Counts which of the keys are there.";
-        "ttl" Exactly(2), First, Shard(Read, expiry::ttl), "Gives the seconds a key has left.";
-        "type" Exactly(2), First, Shard(Read, keys::kind), "Gives the type of a key.";
+        "renamenx" Exactly(3), Two, Shard(Grow, keys::renamenx), "Moves a value to another key of the slot if that key does not exist.";
+        "scan" AtLeast(2), None, Scan, "Returns some keys, and the cursor for the next call.";
+        "touch" AtLeast(2), All, Each("%exists", Fold::Sum), "Counts how many of the keys exist.";
+        "ttl" Exactly(2), First, Shard(Read, expiry::ttl), "Returns the seconds until a key expires.";
+        "type" Exactly(2), First, Shard(Read, keys::kind), "Returns the type of the value of a key.";
         "unlink" AtLeast(2), All, Each("%del", Fold::Sum), "Deletes keys.";
-        "wait" Exactly(3), None, Here(server::wait), "Tells how many replicas hold the writes so far.";
+        "wait" Exactly(3), None, Here(server::wait), "Returns how many replicas have the writes so far.";
         "%del" Exactly(2), First, Shard(Write, keys::del), "One key of DEL.";
         "%exists" Exactly(2), First, Shard(Read, keys::exists), "One key of EXISTS.";
         "%keys" Exactly(3), Shard, Shard(Read, keys::keys), "One shard of KEYS.";
@@ -122,13 +122,13 @@ pub const ROWS: &[Row] = rows! {
         "%scan" Exactly(5), Shard, Shard(Read, scan::scan), "One shard of SCAN.";
     }
     "connection" {
-        "auth" AtLeast(2), None, Here(connection::auth), "Shows the password.";
-        "client" AtLeast(2), None, Family(CLIENT), "Tells of this and other connections.";
-        "echo" Exactly(2), None, Here(connection::echo), "Gives its argument back.";
-        "hello" AtLeast(1), None, Here(connection::hello), "Chooses the version of RESP.";
+        "auth" AtLeast(2), None, Here(connection::auth), "Sends the password.";
+        "client" AtLeast(2), None, Family(CLIENT), "Shows and controls connections of Redis clients.";
+        "echo" Exactly(2), None, Here(connection::echo), "Returns its argument.";
+        "hello" AtLeast(1), None, Here(connection::hello), "Chooses the version of the protocol RESP.";
         "ping" AtLeast(1), None, Here(connection::ping), "Answers PONG.";
         "quit" AtLeast(1), None, Here(connection::quit), "Closes the connection.";
-        "reset" Exactly(1), None, Here(connection::reset), "Puts the connection back as it began.";
+        "reset" Exactly(1), None, Here(connection::reset), "Resets the connection to its initial state.";
         "select" Exactly(2), None, Here(connection::select), "Chooses the keyspace, by number or name.";
     }
     "server" {
@@ -137,53 +137,53 @@ pub const ROWS: &[Row] = rows! {
         "dbsize" Exactly(1), None, Every("%dbsize", Fold::Sum), "Counts the keys.";
         "flushall" AtLeast(1), None, Every("%flush", Fold::Ok), "Deletes all keys of the keyspace.";
         "flushdb" AtLeast(1), None, Every("%flush", Fold::Ok), "Deletes all keys of the keyspace.";
-        "info" AtLeast(1), None, Here(info::info), "Tells how the node fares.";
-        "lastsave" Exactly(1), None, Here(server::lastsave), "Gives the Unix second of the start: nothing is saved yet.";
-        "latency" AtLeast(2), None, Family(LATENCY), "Tells how long requests take, and of spikes.";
-        "memory" AtLeast(2), None, Family(MEMORY), "Tells of memory.";
-        "module" AtLeast(2), None, Family(MODULE), "Accepted: there are no modules.";
-        "role" Exactly(1), None, Here(server::role), "Tells that this node takes writes.";
-        "slowlog" AtLeast(2), None, Family(SLOWLOG), "Shows requests that took long.";
-        "time" Exactly(1), None, Here(server::time), "Gives the time of this node's wall clock.";
+        "info" AtLeast(1), None, Here(info::info), "Shows the state and the figures of this node.";
+        "lastsave" Exactly(1), None, Here(server::lastsave), "Returns the Unix second of the node's start, since nothing is saved to disk.";
+        "latency" AtLeast(2), None, Family(LATENCY), "Shows how long requests take, and latency spikes.";
+        "memory" AtLeast(2), None, Family(MEMORY), "Shows how much memory is used.";
+        "module" AtLeast(2), None, Family(MODULE), "Lists modules. There are none.";
+        "role" Exactly(1), None, Here(server::role), "Returns the role of this node: master, since every node accepts writes.";
+        "slowlog" AtLeast(2), None, Family(SLOWLOG), "Shows slow requests.";
+        "time" Exactly(1), None, Here(server::time), "Returns the time of this node's wall clock.";
         "%dbsize" Exactly(2), Shard, Shard(Read, keys::dbsize), "One shard of DBSIZE.";
         "%flush" AtLeast(2), Shard, Shard(Write, keys::flush), "One shard of FLUSHALL.";
     }
     "cluster" {
-        "asking" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
-        "cluster" AtLeast(2), None, Family(CLUSTER), "Tells of nodes, slots and shards.";
-        "readonly" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
-        "readwrite" Exactly(1), None, Here(cluster::accepted), "Accepted: any node answers for any key.";
+        "asking" Exactly(1), None, Here(cluster::accepted), "Accepted without effect: every node answers for every key.";
+        "cluster" AtLeast(2), None, Family(CLUSTER), "Shows nodes, slots and shards.";
+        "readonly" Exactly(1), None, Here(cluster::accepted), "Accepted without effect: every node answers for every key.";
+        "readwrite" Exactly(1), None, Here(cluster::accepted), "Accepted without effect: every node answers for every key.";
     }
     "transactions" {
-        "discard" Exactly(1), None, Here(transactions::discard), "Ends what a refused MULTI began.";
-        "exec" Exactly(1), None, Here(transactions::exec), "Refused: ends what a refused MULTI began.";
-        "multi" Exactly(1), None, Here(transactions::multi), "Refused, with all that follows until EXEC or DISCARD.";
-        "unwatch" Exactly(1), None, Here(transactions::unwatch), "Accepted: no key is watched.";
+        "discard" Exactly(1), None, Here(transactions::discard), "Ends the transaction of a refused MULTI.";
+        "exec" Exactly(1), None, Here(transactions::exec), "Refused. Ends the transaction of a refused MULTI.";
+        "multi" Exactly(1), None, Here(transactions::multi), "Refused, as are all commands until EXEC or DISCARD.";
+        "unwatch" Exactly(1), None, Here(transactions::unwatch), "Accepted without effect: no key is watched.";
         "watch" AtLeast(2), All, Here(transactions::watch), "Refused: there are no transactions yet.";
     }
     "salp" {
-        "salp.get" Exactly(2), First, Shard(Read, salp::get), "Gives value, content type, version and deadline of a key.";
-        "salp.put" AtLeast(4), First, Shard(Grow, salp::put), "Sets a key with a content type; tells whether it is new, and its version.";
+        "salp.get" Exactly(2), First, Shard(Read, salp::get), "Returns value, content type, version and expiry of a key.";
+        "salp.put" AtLeast(4), First, Shard(Grow, salp::put), "Sets a key with a content type. Returns whether it is new, and its version.";
     }
 };
 
 const CLIENT: &[Row] = rows! {
     0;
     "connection" {
-        "client|getname" Exactly(2), None, Here(client::getname), "Gives the name of this connection.";
-        "client|getredir" Exactly(2), None, Here(client::getredir), "Gives -1: nothing is tracked.";
+        "client|getname" Exactly(2), None, Here(client::getname), "Returns the name of this connection.";
+        "client|getredir" Exactly(2), None, Here(client::getredir), "Returns -1: client-side caching is not supported.";
         "client|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
-        "client|id" Exactly(2), None, Here(client::id), "Gives the number of this connection.";
-        "client|info" Exactly(2), None, Here(client::info), "Tells of this connection.";
+        "client|id" Exactly(2), None, Here(client::id), "Returns the number of this connection.";
+        "client|info" Exactly(2), None, Here(client::info), "Shows this connection.";
         "client|kill" AtLeast(3), None, Here(kill::kill), "Closes connections of this node, by address, ID, TYPE, USER, ADDR or LADDR.";
-        "client|list" AtLeast(2), None, Here(client::list), "Tells of the connections of this node, all or by TYPE or ID.";
-        "client|no-evict" Exactly(3), None, Here(client::no_evict), "Accepted: no client is evicted.";
-        "client|no-touch" Exactly(3), None, Here(client::no_touch), "Accepted: reads leave no trace.";
-        "client|pause" AtLeast(3), None, Here(kill::pause), "Lets the writes, or all requests, of this node's Redis clients wait for some milliseconds.";
-        "client|reply" Exactly(3), None, Here(client::reply), "Chooses which replies are sent: ON, OFF, or SKIP the next.";
-        "client|setinfo" Exactly(4), None, Here(client::setinfo), "Notes LIB-NAME or LIB-VER of the client's library.";
+        "client|list" AtLeast(2), None, Here(client::list), "Shows connections of this node, all or by TYPE or ID.";
+        "client|no-evict" Exactly(3), None, Here(client::no_evict), "Accepted without effect: no client is evicted.";
+        "client|no-touch" Exactly(3), None, Here(client::no_touch), "Accepted without effect: reads are not recorded.";
+        "client|pause" AtLeast(3), None, Here(kill::pause), "Delays the writes, or all requests, of this node's Redis clients for some milliseconds.";
+        "client|reply" Exactly(3), None, Here(client::reply), "Chooses which replies are sent: ON (all), OFF (none) or SKIP (not the next).";
+        "client|setinfo" Exactly(4), None, Here(client::setinfo), "Sets LIB-NAME or LIB-VER, which describe the client's library.";
         "client|setname" Exactly(3), None, Here(client::setname), "Names this connection.";
-        "client|unpause" Exactly(2), None, Here(kill::unpause), "Ends a pause.";
+        "client|unpause" Exactly(2), None, Here(kill::unpause), "Ends the delay of CLIENT PAUSE.";
     }
 };
 
@@ -192,11 +192,11 @@ const COMMAND: &[Row] = rows! {
     "server" {
         "command|" Exactly(1), None, Here(describe::all), "Describes all commands.";
         "command|count" Exactly(2), None, Here(describe::count), "Counts the commands.";
-        "command|docs" AtLeast(2), None, Here(describe::docs), "Tells what commands do, all or those named.";
-        "command|getkeys" AtLeast(4), None, Here(describe::getkeys), "Gives the keys in a whole request.";
+        "command|docs" AtLeast(2), None, Here(describe::docs), "Shows what commands do, all or those named.";
+        "command|getkeys" AtLeast(4), None, Here(describe::getkeys), "Returns the keys in a request.";
         "command|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
         "command|info" AtLeast(2), None, Here(describe::info), "Describes commands, all or those named.";
-        "command|list" AtLeast(2), None, Here(describe::list), "Names commands, all or FILTERBY ACLCAT or PATTERN.";
+        "command|list" AtLeast(2), None, Here(describe::list), "Lists names of commands, all or FILTERBY ACLCAT or PATTERN.";
     }
 };
 
@@ -205,33 +205,33 @@ const CONFIG: &[Row] = rows! {
     "server" {
         "config|get" AtLeast(3), None, Here(settings::get), "Shows the settings whose names match a pattern.";
         "config|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
-        "config|resetstat" Exactly(2), None, Here(settings::resetstat), "Counts from zero again.";
-        "config|rewrite" Exactly(2), None, Here(settings::rewrite), "Refused: the settings stand in salp.toml.";
-        "config|set" AtLeast(4), None, Here(settings::set), "Changes maxmemory, slowlog-log-slower-than, slowlog-max-len or latency-monitor-threshold, on this node, until it ends.";
+        "config|resetstat" Exactly(2), None, Here(settings::resetstat), "Resets the counters of this node to zero.";
+        "config|rewrite" Exactly(2), None, Here(settings::rewrite), "Refused: change the settings in salp.toml.";
+        "config|set" AtLeast(4), None, Here(settings::set), "Changes maxmemory, slowlog-log-slower-than, slowlog-max-len or latency-monitor-threshold on this node until it stops.";
     }
 };
 
 const LATENCY: &[Row] = rows! {
     behind(CONFIG);
     "server" {
-        "latency|doctor" Exactly(2), None, Here(slow::doctor), "Tells in words which batches of requests took long.";
+        "latency|doctor" Exactly(2), None, Here(slow::doctor), "Describes the batches of requests that took long.";
         "latency|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
-        "latency|histogram" AtLeast(2), None, Here(slow::histogram), "Gives how many calls took how long, by command.";
-        "latency|history" Exactly(3), None, Here(slow::history), "Gives the spikes of an event, second by second.";
-        "latency|latest" Exactly(2), None, Here(slow::latest), "Gives the last spike of each event, and the highest.";
-        "latency|reset" AtLeast(2), None, Here(slow::reset), "Forgets the spikes, all or of some events.";
+        "latency|histogram" AtLeast(2), None, Here(slow::histogram), "Returns a histogram of durations for each command.";
+        "latency|history" Exactly(3), None, Here(slow::history), "Returns the spikes of an event, second by second.";
+        "latency|latest" Exactly(2), None, Here(slow::latest), "Returns the last and the highest spike of each event.";
+        "latency|reset" AtLeast(2), None, Here(slow::reset), "Deletes the spikes of all or some events.";
     }
 };
 
 const MEMORY: &[Row] = rows! {
     behind(LATENCY);
     "server" {
-        "memory|doctor" Exactly(2), None, Here(memory::doctor), "Tells in words what is wrong with memory.";
+        "memory|doctor" Exactly(2), None, Here(memory::doctor), "Describes problems with memory.";
         "memory|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
-        "memory|malloc-stats" Exactly(2), None, Here(memory::malloc_stats), "Says that the allocator gives no figures.";
-        "memory|purge" Exactly(2), None, Here(server::accepted), "Accepted: the allocator returns free memory by itself.";
-        "memory|stats" Exactly(2), None, Here(memory::stats), "Gives the figures of this node's memory.";
-        "memory|usage" AtLeast(3), Second, Shard(Read, keys::memory), "Tells the bytes a key takes.";
+        "memory|malloc-stats" Exactly(2), None, Here(memory::malloc_stats), "Returns a text that says that the allocator has no statistics.";
+        "memory|purge" Exactly(2), None, Here(server::accepted), "Accepted without effect: the allocator returns free memory by itself.";
+        "memory|stats" Exactly(2), None, Here(memory::stats), "Returns the memory figures of this node.";
+        "memory|usage" AtLeast(3), Second, Shard(Read, keys::memory), "Returns the bytes of memory that a key uses.";
     }
 };
 
@@ -239,28 +239,28 @@ const MODULE: &[Row] = rows! {
     behind(MEMORY);
     "server" {
         "module|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
-        "module|list" Exactly(2), None, Here(server::none), "Gives no modules.";
+        "module|list" Exactly(2), None, Here(server::none), "Returns an empty list: there are no modules.";
     }
 };
 
 const OBJECT: &[Row] = rows! {
     behind(MODULE);
     "generic" {
-        "object|encoding" Exactly(3), Second, Shard(Read, keys::encoding), "Tells how a value would be kept by Redis.";
-        "object|freq" Exactly(3), Second, Shard(Read, keys::freq), "Refused: how often a key is used is not counted.";
+        "object|encoding" Exactly(3), Second, Shard(Read, keys::encoding), "Returns how Redis would store a value.";
+        "object|freq" Exactly(3), Second, Shard(Read, keys::freq), "Refused: uses of a key are not counted.";
         "object|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
-        "object|idletime" Exactly(3), Second, Shard(Read, keys::idletime), "Gives the seconds since a key was written.";
-        "object|refcount" Exactly(3), Second, Shard(Read, keys::refcount), "Gives 1 for a key that is there.";
+        "object|idletime" Exactly(3), Second, Shard(Read, keys::idletime), "Returns the seconds since a key was written.";
+        "object|refcount" Exactly(3), Second, Shard(Read, keys::refcount), "Returns 1 for a key that exists.";
     }
 };
 
 const SLOWLOG: &[Row] = rows! {
     behind(OBJECT);
     "server" {
-        "slowlog|get" AtLeast(2), None, Here(slow::slowlog_get), "Gives the last entries, so many, or all of them: -1.";
+        "slowlog|get" AtLeast(2), None, Here(slow::slowlog_get), "Returns the last entries: 10, a given number, or all with -1.";
         "slowlog|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
         "slowlog|len" Exactly(2), None, Here(slow::slowlog_len), "Counts the entries.";
-        "slowlog|reset" Exactly(2), None, Here(slow::slowlog_reset), "Drops all entries.";
+        "slowlog|reset" Exactly(2), None, Here(slow::slowlog_reset), "Deletes all entries.";
     }
 };
 
@@ -268,13 +268,13 @@ const CLUSTER: &[Row] = rows! {
     behind(SLOWLOG);
     "cluster" {
         "cluster|countkeysinslot" Exactly(3), Slot, Shard(Read, cluster::countkeysinslot), "Counts the keys in a slot.";
-        "cluster|getkeysinslot" Exactly(4), Slot, Shard(Read, cluster::getkeysinslot), "Gives keys in a slot, at most so many.";
+        "cluster|getkeysinslot" Exactly(4), Slot, Shard(Read, cluster::getkeysinslot), "Returns keys in a slot, at most the given number.";
         "cluster|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
-        "cluster|info" Exactly(2), None, Here(cluster::info), "Tells whether all slots are served.";
-        "cluster|keyslot" Exactly(3), None, Here(cluster::keyslot), "Gives the slot of a key.";
-        "cluster|myid" Exactly(2), None, Here(cluster::myid), "Gives the id of this node.";
-        "cluster|nodes" Exactly(2), None, Here(cluster::nodes), "Tells of the nodes, one a line.";
-        "cluster|shards" Exactly(2), None, Here(cluster::shards), "Tells which nodes serve which slots, by nodes.";
-        "cluster|slots" Exactly(2), None, Here(cluster::slots), "Tells which nodes serve which slots, by slots.";
+        "cluster|info" Exactly(2), None, Here(cluster::info), "Shows whether all slots are served.";
+        "cluster|keyslot" Exactly(3), None, Here(cluster::keyslot), "Returns the slot of a key.";
+        "cluster|myid" Exactly(2), None, Here(cluster::myid), "Returns the id of this node.";
+        "cluster|nodes" Exactly(2), None, Here(cluster::nodes), "Lists the nodes, one a line.";
+        "cluster|shards" Exactly(2), None, Here(cluster::shards), "Lists the slots, grouped by the nodes that serve them.";
+        "cluster|slots" Exactly(2), None, Here(cluster::slots), "Lists the slots, and the nodes that serve each.";
     }
 };

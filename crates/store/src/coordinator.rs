@@ -108,7 +108,7 @@ impl Store {
         self.front.held = held;
         for run in late {
             self.gauges.counters.timeouts += 1;
-            let text = "this node stood still and has not heard of all others since";
+            let text = "this node was paused and has not heard from all others since";
             self.refuse(run, ErrorKind::NoNodes, text);
         }
     }
@@ -704,7 +704,7 @@ impl Store {
         let ring_shard = shard % usize::from(self.config.shards);
         replies.error(
             ErrorKind::NoNodes,
-            format_args!("no live replica of shard {ring_shard}; `salp cluster` shows who is missing"),
+            format_args!("no live replica of shard {ring_shard}; `salp cluster` shows which nodes are missing"),
         );
     }
 }

@@ -22,14 +22,14 @@ counters! {
     requests "Requests of clients of this node.";
     forwarded "Requests that another node executed.";
     connections "Client connections accepted.";
-    no_nodes "Requests refused because nobody within reach serves their shard.";
+    no_nodes "Requests refused because no node within reach serves their shard.";
     parked "Requests that waited because replicas of their shard had yet to be compared.";
     timeouts "Requests that were not settled by their deadline.";
-    writes_relaxed "Writes that were content with a majority after the write timeout.";
+    writes_relaxed "Writes answered with a majority of replicas after the write timeout.";
     casts_dropped "Casts of BEAM processes dropped because too many of their requests were under way.";
     deltas "Deltas merged.";
     deltas_ahead "Deltas merged that came from a node whose time is far ahead.";
-    chunks_sent "Chunks sent to replicas that lacked something.";
+    chunks_sent "Chunks sent to replicas that lacked data.";
     chunks_merged "Chunks merged.";
     chunk_bytes "Bytes of chunks merged.";
     fills "Fills and repairs that ended well.";

@@ -118,12 +118,12 @@ vitals! {
     keys_held "Live keys it holds.";
     shards_primary "Shards it is the primary of.";
     shards_replica "Shards placed on it.";
-    shards_held "Shards it holds, those on their way out included.";
+    shards_held "Shards it holds, including those it is handing over.";
     memory_bytes "Bytes of memory allocated by the process.";
     ops_per_second "Requests of its clients per second.";
     moves "Copies it still has to make or to hand over.";
     behind "Shards in which its clock is known to differ from a peer's.";
-    is_full "1 if it has as much memory allocated as it may: primaries refuse writes that would make it grow.";
+    is_full "1 if its memory limit is reached: primaries refuse writes that would make it grow.";
 }
 
 /// The clocks of a node. Sent each second, and as the first message on a new connection.

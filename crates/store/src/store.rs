@@ -161,7 +161,7 @@ impl Store {
                 return Ok(());
             }
             if !makes_sense {
-                return Err("a message that makes no sense");
+                return Err("a malformed message");
             }
         }
         Ok(())
@@ -295,7 +295,7 @@ impl Store {
             return self.members(self.cluster.members().clone());
         }
         for name in change.turned_away {
-            let text = format!("{name} has no part in the store: there are slots for {PEERS_MAX} peers");
+            let text = format!("{name} cannot take part in the store: it has slots for {PEERS_MAX} peers");
             self.out.notes.push(("peers_full", text));
         }
     }

@@ -112,7 +112,7 @@ fn a_node_without_peers_refuses_writes_at_once_and_reports_what_is_lost() {
     assert_eq!(net.ask_all("a", &["SET other 1", "GET key:0"]), "!stopping | 0");
     net.tell("a", Payload::ClientsAreGone);
     run_until(&mut net, "a", "left", 100);
-    let text = "1 key in 1 shard go with this node: no other node is connected that could take them over";
+    let text = "1 key in 1 shard are lost with this node: no other node is connected that could take them over";
     assert_eq!(net.texts("a", "lost"), [text]);
     assert_eq!(net.texts("a", "left"), [text]);
 }

@@ -1,12 +1,13 @@
 //! `salp bench`: a load generator.
 //!
-//! - *Closed loop*: each connection sends as many requests as the pipeline is deep, waits for their replies, and goes
-//!   on. It shows the highest rate, and the latency at that rate.
+//! - *Closed loop*: each connection sends as many requests as the pipeline is deep, waits for their replies, and
+//!   repeats. This shows the highest rate, and the latency at that rate.
 //! - *Open loop* (`--rate`): requests are due at fixed times, whatever the server does, and latency is counted from
 //!   when a request was due. A server that stalls is charged for all requests that should have been sent meanwhile, so
-//!   there is no coordinated omission (G. Tene, *How NOT to Measure Latency*). What was never sent is counted too.
+//!   there is no coordinated omission (G. Tene, *How NOT to Measure Latency*). Requests that were never sent are
+//!   counted too.
 //!
-//! All connections run on one thread; a server with more cores than two may be faster than this can show.
+//! All connections run on one thread; a server with more than two cores may be faster than this can measure.
 
 mod connection;
 mod pace;
@@ -31,7 +32,7 @@ use crate::{duration, variable};
 use connection::{Address, Connection};
 use pace::Pace;
 
-/// What is asked for.
+/// The requests to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Workload {
@@ -39,15 +40,15 @@ enum Workload {
     Get,
     /// Writes
     Set,
-    /// Four reads to a write
+    /// Four reads for each write
     Mixed,
 }
 
-/// Which door is used.
+/// The protocol of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Protocol {
-    /// Redis's protocol
+    /// The protocol of Redis
     Resp,
     /// HTTP
     Http,
@@ -56,37 +57,37 @@ enum Protocol {
 /// Put a node under load.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Bench {
-    /// What is asked for; several run one after the other
+    /// Requests to send; several workloads run one after the other
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Workload::Set, Workload::Get])]
     workload: Vec<Workload>,
-    /// Which doors are used
+    /// Protocols to use; several run one after the other
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Protocol::Resp])]
     protocol: Vec<Protocol>,
-    /// Requests under way on a connection (RESP only)
+    /// Requests under way on each connection (RESP only)
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pipeline: u64,
-    /// Connections
+    /// Number of connections
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     connections: u64,
     /// Duration of each run: a number of seconds, or a time such as 500ms or 2m
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = run_time)]
     seconds: Duration,
-    /// Bytes of a value
+    /// Size of a value in bytes
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(..=64 << 20))]
     size: u64,
-    /// Different keys, drawn evenly
+    /// Number of different keys; each is equally likely
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
-    /// Requests per second over all connections (open loop) [default: as many as are answered]
+    /// Requests per second over all connections (open loop) [default: closed loop]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     rate: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Address of the RESP door
+    /// Address of a node's RESP listener
     #[arg(long, default_value = "127.0.0.1:6379")]
     resp: String,
-    /// Password of the RESP listener [env: SALP_RESP_PASSWORD]
+    /// Password of the node's RESP listener [env: SALP_RESP_PASSWORD]
     #[arg(long)]
     password: Option<String>,
     #[command(flatten)]
@@ -101,12 +102,12 @@ struct Report {
     pipeline: u64,
     connections: u64,
     seconds: f64,
-    /// Asked for.
+    /// The rate that was asked for.
     rate: Option<u64>,
     requests: u64,
     requests_per_second: f64,
     errors: u64,
-    /// Reads of keys that were not there.
+    /// Reads of missing keys.
     misses: u64,
     /// Requests that were due and could not be sent in time.
     unsent: u64,
@@ -114,7 +115,7 @@ struct Report {
     latency: Percentiles,
 }
 
-/// What connections counted.
+/// What the connections counted.
 #[derive(Debug)]
 struct Counted {
     latency: Latency,
@@ -187,7 +188,7 @@ impl Bench {
                 password: self.password.clone().or_else(|| variable::read("SALP_RESP_PASSWORD")),
             },
             Protocol::Http => {
-                // Who is not let in is told so, and not how fast.
+                // If access is refused, this reports it, instead of a rate.
                 succeed(&self.target.client()?, Method::GET, "/kv?limit=1", Bytes::new()).await?;
                 Address::Http(self.target.clone())
             }
@@ -239,7 +240,7 @@ fn run_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// One connection's run.
+/// Runs one connection.
 async fn drive(mut connection: Connection, mut pace: Pace, mut requests: Requests) -> Result<Counted, Failure> {
     let mut counted = Counted::new();
     let mut due = Vec::new();
@@ -272,7 +273,7 @@ enum Ask<'a> {
     Set(&'a str, &'a [u8]),
 }
 
-/// What a connection asks for, drawn from the number of the connection: each run asks the same.
+/// The requests of a connection, drawn from the number of the connection: each run sends the same requests.
 #[derive(Debug)]
 struct Requests {
     workload: Workload,

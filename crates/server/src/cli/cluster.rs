@@ -60,14 +60,14 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// Copies that each shard can have: one on each node that is there and stays.
+    /// How many copies each shard can have: one on each node that is up and stays.
     fn copies(&self) -> u64 {
         let holds = |node: &&Node| node.connected && matches!(node.state.as_str(), "up" | "suspect");
         self.replicas.min(self.nodes.iter().filter(holds).count() as u64)
     }
 }
 
-/// Prints what is at `path`: as it came, or as `render` shows it.
+/// Prints the answer for `path`: unchanged, or as `render` formats it.
 async fn show<T: DeserializeOwned>(shown: &Shown, path: &str, render: fn(&T) -> String) -> Result<(), Failure> {
     let client = shown.target.client()?;
     let body = succeed(&client, Method::GET, path, Bytes::new()).await?;
@@ -76,7 +76,7 @@ async fn show<T: DeserializeOwned>(shown: &Shown, path: &str, render: fn(&T) -> 
         return print("\n");
     }
     let value = serde_json::from_slice(&body)
-        .map_err(|error| Failure::unreachable(format!("{} is no salp node: {error}", client.url())))?;
+        .map_err(|error| Failure::unreachable(format!("{} is not a salp node: {error}", client.url())))?;
     print(render(&value))
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn add(client: &Client, node: &str) -> Result<(), Failure> {
     let body = serde_json::json!({ "name": node }).to_string();
     succeed(client, Method::POST, "/nodes", body.into()).await?;
     print(format!(
-        "{node} is being connected to; `salp cluster` shows when it is up\n"
+        "connecting to {node}; `salp cluster` shows when it is up\n"
     ))
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn leave(client: &Client, node: &str) -> Result<(), Failure> {
     let forgotten = serde_json::from_slice(&body).is_ok_and(|accepted: Accepted| accepted.accepted == "forget");
     print(match forgotten {
         true => format!("{node} is down and was forgotten\n"),
-        false => format!("{node} hands over its shards and goes; `salp cluster` shows how far it is\n"),
+        false => format!("{node} hands over its shards and stops; `salp cluster` shows the progress\n"),
     })
 }
 
@@ -118,11 +118,11 @@ pub(super) async fn leave(client: &Client, node: &str) -> Result<(), Failure> {
 pub(super) async fn form(client: &Client) -> Result<(), Failure> {
     let body = succeed(client, Method::POST, "/form?accept_loss=true", Bytes::new()).await?;
     let begun = serde_json::from_slice(&body)
-        .map_err(|error| Failure::unreachable(format!("{} is no salp node: {error}", client.url())))?;
+        .map_err(|error| Failure::unreachable(format!("{} is not a salp node: {error}", client.url())))?;
     print(render_begun(&begun))
 }
 
-/// What `POST /form` began.
+/// What `POST /form` did.
 #[derive(Debug, Deserialize)]
 struct Begun {
     declared_gone: Vec<String>,
@@ -135,7 +135,7 @@ fn render_begun(begun: &Begun) -> String {
         names => format!("declared gone: {}", names.join(", ")),
     };
     match begun.shards {
-        0 => format!("{gone}; every shard has a holder within reach, so nothing begins anew\n"),
+        0 => format!("{gone}; every shard has a holder within reach, so no shard begins empty\n"),
         shards => format!("{gone}; {shards} shards begin empty, `salp cluster` shows when they are served\n"),
     }
 }

@@ -1,4 +1,4 @@
-//! `salp fill`: loads the store over HTTP with keys that are easy to name again.
+//! `salp fill`: loads the store over HTTP. The keys are numbered.
 
 use std::{
     io::{self, IsTerminal},
@@ -28,16 +28,16 @@ const SIZE_MAX: u64 = 64 << 20;
 /// Load the store with keys.
 #[derive(Debug, Args)]
 pub(crate) struct Fill {
-    /// How many keys
+    /// Number of keys
     #[arg(long, default_value_t = 5000)]
     count: u64,
-    /// What the keys begin with; a number from 1 follows
+    /// Prefix of the keys; a number from 1 follows
     #[arg(long, default_value = "k_")]
     prefix: String,
-    /// Bytes of a value
+    /// Size of a value in bytes
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(..=SIZE_MAX))]
     size: u64,
-    /// Requests under way at a time
+    /// Number of requests under way
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     concurrency: u64,
     #[command(flatten)]
@@ -50,12 +50,12 @@ struct Work {
     prefix: String,
     size: usize,
     count: u64,
-    /// The last number that was taken.
+    /// The last number that a worker took.
     taken: AtomicU64,
     bar: ProgressBar,
 }
 
-/// What one worker, or all of them, came to.
+/// The result of one worker, or of all workers.
 struct Outcome {
     latency: Latency,
     failed: u64,
@@ -119,7 +119,7 @@ impl Work {
                 outcome.failed += 1;
                 let hopeless = failure.code != 1 && outcome.latency.count() == 0;
                 outcome.first_failure.get_or_insert(failure);
-                // Nobody there, or a wrong token: more of the same would only take longer.
+                // The node cannot be reached, or the token is wrong: further requests would fail too.
                 if hopeless {
                     return outcome;
                 }
@@ -128,7 +128,7 @@ impl Work {
     }
 }
 
-/// The value of key `number`: `v_` and the number, cut or filled up with dots to `size` bytes.
+/// The value of key `number`: `v_` and the number, cut or padded with dots to `size` bytes.
 fn value(number: u64, size: usize) -> Bytes {
     let mut value = format!("v_{number}").into_bytes();
     value.resize(size, b'.');

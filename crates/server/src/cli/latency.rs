@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::table::Column;
 
-/// Longest latency that is told apart from longer ones.
+/// Longest latency that is recorded exactly. Longer ones count as this.
 const LATENCY_MAX: Duration = Duration::from_secs(600);
 
 /// A histogram of latencies, exact to a thousandth.
@@ -20,7 +20,7 @@ impl Latency {
         Self(histogram.expect("the bounds are in order and three digits are among the allowed"))
     }
 
-    /// Records that `count` requests took as long.
+    /// Records `count` requests that each took this long.
     pub(super) fn record(&mut self, took: Duration, count: u64) {
         self.0.saturating_record_n(took.as_nanos().max(1) as u64, count);
     }
@@ -45,7 +45,6 @@ impl Latency {
     }
 }
 
-/// Percentiles, in microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Percentiles {
     p50_us: f64,
@@ -56,7 +55,7 @@ pub(super) struct Percentiles {
 }
 
 impl Percentiles {
-    /// Columns for a table of them.
+    /// Columns of a table of percentiles.
     pub(super) const COLUMNS: [Column; 5] = [
         Column::Right("p50 ms"),
         Column::Right("p90 ms"),
@@ -65,7 +64,6 @@ impl Percentiles {
         Column::Right("max ms"),
     ];
 
-    /// Cells for these columns.
     pub(super) fn cells(&self) -> [String; 5] {
         [self.p50_us, self.p90_us, self.p99_us, self.p999_us, self.max_us].map(|us| format!("{:.3}", us / 1e3))
     }

@@ -21,7 +21,7 @@ use crate::{
 /// Commands for a running cluster.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Remote {
-    /// Print the value of a key; exits 1 if there is none
+    /// Print the value of a key; the exit code is 1 if it does not exist
     Get {
         /// The key
         #[arg(value_parser = key)]
@@ -43,7 +43,7 @@ pub(crate) enum Remote {
         #[command(flatten)]
         target: Target,
     },
-    /// Delete keys and print how many there were; exits 1 if there were none
+    /// Delete keys and print how many existed; the exit code is 1 if none did
     Del {
         /// The keys
         #[arg(required = true, value_parser = key)]
@@ -51,20 +51,20 @@ pub(crate) enum Remote {
         #[command(flatten)]
         target: Target,
     },
-    /// Add to a number and print the sum
+    /// Add to an integer and print the sum
     Incr {
         /// The key
         #[arg(value_parser = key)]
         key: String,
-        /// How much
+        /// The integer to add
         #[arg(default_value_t = 1, allow_negative_numbers = true)]
         by: i64,
         #[command(flatten)]
         target: Target,
     },
-    /// Load the store with keys and print rate and latencies
+    /// Store many numbered keys, and print rate and latencies
     Fill(fill::Fill),
-    /// Show keys, memory and requests of each node, and their sums
+    /// Show keys, memory and requests of each node, and the totals
     Stats {
         #[command(flatten)]
         shown: Shown,
@@ -76,42 +76,43 @@ pub(crate) enum Remote {
     },
     /// Connect a running node to the cluster
     Add {
-        /// Its full name, such as salp@10.0.0.7
+        /// Full name of the node, such as salp@10.0.0.7
         node: String,
         #[command(flatten)]
         target: Target,
     },
-    /// Have a node hand over its data and go; one that is down is forgotten
+    /// Have a node hand over its data and stop; a node that is down is forgotten
+        /// Full name of the node
     Leave {
-        /// Its full name
+        /// Full name of the node
         node: String,
         #[command(flatten)]
         target: Target,
     },
-    /// Make the nodes within reach a cluster although others are missing: those are declared gone
+    /// Form a cluster of the connected nodes although others are missing: the missing ones are declared gone
     Form {
-        /// What only the missing nodes hold may be lost
+        /// Accept that data is lost if only the missing nodes hold it
         #[arg(long, required = true)]
         accept_loss: bool,
         #[command(flatten)]
         target: Target,
     },
-    /// Put a node under load and print rate and latencies
+    /// Put a node under load, and print rate and latencies
     Bench(bench::Bench),
 }
 
-/// Which node to talk to.
+/// The node to talk to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Target {
-    /// Address of a node [default: http://127.0.0.1:4000] [env: SALP_URL]
+    /// HTTP address of a node [default: http://127.0.0.1:4000] [env: SALP_URL]
     #[arg(long)]
     url: Option<String>,
-    /// Token of its HTTP listener [env: SALP_HTTP_TOKEN]
+    /// Token of the node's HTTP listener [env: SALP_HTTP_TOKEN]
     #[arg(long)]
     token: Option<String>,
 }
 
-/// Where a node of `salp dev` listens.
+/// The address of a node with default settings, and of the first node of `salp dev`.
 const URL: &str = "http://127.0.0.1:4000";
 
 impl Target {
@@ -121,7 +122,7 @@ impl Target {
         Ok(Client::new(url.as_deref().unwrap_or(URL), self.token())?)
     }
 
-    /// Host and port, for who makes connections without [`Client`].
+    /// Host and port, for code that makes connections without [`Client`].
     pub(super) fn host(&self) -> Result<String, Failure> {
         let client = self.client()?;
         let host = client.url().trim_start_matches("http://");
@@ -145,7 +146,7 @@ impl Target {
     }
 }
 
-/// Which node to ask, and how to show what it says.
+/// The node to ask, and how to print its answer.
 #[derive(Debug, Args)]
 pub(crate) struct Shown {
     /// Print JSON
@@ -155,11 +156,11 @@ pub(crate) struct Shown {
     pub(super) target: Target,
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(super) code: u8,
-    /// One line; empty for a negative answer that speaks for itself.
+    /// One line. Empty if the exit code alone is the answer.
     pub(super) text: String,
 }
 
@@ -188,7 +189,7 @@ impl Failure {
         }
     }
 
-    /// What an answer that is no success means: our fault, or the cluster's.
+    /// What an unsuccessful answer means: wrong use, or a fault of the cluster.
     pub(super) fn of(answer: &Answer) -> Self {
         let text = answer.problem();
         if !answer.is_problem() {
@@ -196,7 +197,7 @@ impl Failure {
         }
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::INSUFFICIENT_STORAGE => Self::negative(text),
-            StatusCode::UNAUTHORIZED => Self::usage("the node asks for its token: give --token or set SALP_HTTP_TOKEN"),
+            StatusCode::UNAUTHORIZED => Self::usage("the node requires a token: give --token or set SALP_HTTP_TOKEN"),
             status if status.is_client_error() => Self::usage(text),
             _ => Self::unreachable(text),
         }
@@ -222,7 +223,7 @@ pub(crate) fn run(command: Remote) -> ExitCode {
     ended(done)
 }
 
-/// Says why a command failed. Its exit code.
+/// Reports why a command failed. Returns its exit code.
 pub(super) fn ended(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -256,7 +257,7 @@ async fn execute(command: Remote) -> Result<(), Failure> {
     }
 }
 
-/// Writes to stdout. A reader that has seen enough is no failure.
+/// Writes to standard output. A closed pipe is not an error.
 pub(super) fn print(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes.as_ref()).and_then(|()| out.flush()) {
@@ -265,7 +266,7 @@ pub(super) fn print(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
     }
 }
 
-/// Sends a request that is to succeed.
+/// Sends a request. An unsuccessful answer is an error.
 pub(super) async fn succeed(client: &Client, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
     let answer = client.send(method, path, body).await?;
     if answer.status.is_success() {
@@ -298,7 +299,7 @@ async fn get(client: &Client, key: &str) -> Result<(), Failure> {
     match answer.status {
         StatusCode::OK if answer.has_version => {
             print(&answer.body)?;
-            // A value in a file or a pipe is to be that value and no byte more.
+            // A value in a file or a pipe must be exactly the value.
             if io::stdout().is_terminal() {
                 print("\n")
             } else {

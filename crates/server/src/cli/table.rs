@@ -1,13 +1,10 @@
-//! Tables for terminals: columns as wide as they have to be, text to the left, numbers to the right.
+//! Tables for terminals. Each column is as wide as its longest cell. Text is aligned left, numbers right.
 
 use std::fmt::Write as _;
 
-/// A column.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Column {
-    /// Text.
     Left(&'static str),
-    /// Numbers.
     Right(&'static str),
 }
 
@@ -26,14 +23,14 @@ impl Table {
         }
     }
 
-    /// Appends a row, which has as many cells as there are columns.
+    /// Appends a row. It has one cell for each column.
     pub(super) fn row(&mut self, cells: impl Into<Vec<String>>) {
         let cells = cells.into();
         assert!(cells.len() == self.columns.len(), "a cell for each column");
         self.rows.push(cells);
     }
 
-    /// The lines, each with its end and without blanks before it.
+    /// The lines, each with a line break and without trailing blanks.
     pub(super) fn render(&self) -> String {
         let head = self.columns.iter().map(|column| match column {
             Column::Left(name) | Column::Right(name) => (*name).to_owned(),
@@ -64,7 +61,7 @@ impl Table {
     }
 }
 
-/// Bytes with a unit that leaves a number of one to four digits.
+/// Bytes with a unit, as a number of one to four digits.
 pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if count < 1024 {

@@ -1,7 +1,7 @@
-//! The cookie file: the secret of a cluster, readable by its owner alone.
+//! The cookie file: the secret of a cluster. Only its owner can read it.
 //!
-//! As in Erlang: `~/.erlang.cookie`, mode 0400, one line. A missing one is made with 32 random letters. It appears
-//! whole or not at all, so that two nodes that start at once use the same.
+//! As in Erlang: `~/.erlang.cookie`, mode 0400, one line. A missing file is created with 32 random letters. It appears
+//! whole or not at all, so two nodes that start at the same time use the same secret.
 
 use std::{
     fs::{self, OpenOptions},
@@ -16,7 +16,7 @@ use super::value;
 
 const LETTERS: usize = 32;
 
-/// The secret in the file; makes the file if there is none. An error is what is wrong and how to mend it.
+/// The secret in the file. Creates the file if it is missing. An error says what is wrong and how to fix it.
 pub(crate) fn read_or_make(path: &Path) -> Result<Cookie, (String, String)> {
     let unusable = |error: io::Error| {
         (
@@ -30,7 +30,7 @@ pub(crate) fn read_or_make(path: &Path) -> Result<Cookie, (String, String)> {
     let file = fs::File::open(path).map_err(unusable)?;
     let facts = file.metadata().map_err(unusable)?;
     if !facts.is_file() {
-        return Err((format!("{} is no file", path.display()), "name another".into()));
+        return Err((format!("{} is not a file", path.display()), "name another".into()));
     }
     if facts.permissions().mode() & 0o077 != 0 {
         let path = path.display();
@@ -42,7 +42,7 @@ pub(crate) fn read_or_make(path: &Path) -> Result<Cookie, (String, String)> {
     Ok(Cookie::new(secret))
 }
 
-/// Writes a new secret beside the file and gives it the file's name, unless someone else was faster.
+/// Writes a new secret to a draft and renames it, unless another process created the file first.
 fn make(path: &Path) -> io::Result<()> {
     let mut unique = [0; 8];
     fill(&mut unique)?;
@@ -58,7 +58,7 @@ fn make(path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             linked => linked,
         });
-    // The draft has served, or is of no use.
+    // The draft is no longer needed.
     let removed = fs::remove_file(&draft);
     written.and(removed)
 }
@@ -68,7 +68,7 @@ fn random_letters() -> io::Result<String> {
     while letters.len() < LETTERS {
         let mut byte = [0];
         fill(&mut byte)?;
-        // The largest multiple of 26 within a byte: each letter is as likely as the other.
+        // The largest multiple of 26 within a byte, so each letter is equally likely.
         if byte[0] < 234 {
             letters.push(char::from(b'A' + byte[0] % 26));
         }

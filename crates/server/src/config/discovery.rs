@@ -1,7 +1,7 @@
-//! Settings of discovery: their table, and what they come to for each kind.
+//! Settings of discovery: their table, and how they are parsed for each kind.
 //!
-//! They stand in the table `[discovery]` of the file, where the kind is `kind`. One that is of another kind than the
-//! one chosen is refused: whoever gave it expected something of it.
+//! In the file they are in the table `[discovery]`, where the kind is `kind`. A setting of another kind than the chosen
+//! one is refused, since it would have no effect.
 
 use std::{
     env, fs,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::discovery::{dns, epmd, gossip, hosts, kubernetes};
 
-/// How nodes are found besides those named.
+/// How nodes are found besides the named ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Discovery {
     pub(crate) kind: Kind,
@@ -26,10 +26,10 @@ pub(crate) struct Discovery {
     pub(crate) interval: Duration,
 }
 
-/// By what.
+/// How nodes are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Not at all.
+    /// By their given names alone.
     Static,
     Epmd(epmd::Hosts),
     Hosts(hosts::HostsFile),
@@ -38,115 +38,115 @@ pub(crate) enum Kind {
     Kubernetes(kubernetes::Settings),
 }
 
-/// All settings but the kind itself.
+/// All settings of discovery except the kind.
 pub(crate) const DISCOVERY: &[Setting] = &[
-    one("discovery-interval", "TIME", "5s", "time between two looks"),
+    one("discovery-interval", "TIME", "5s", "Time between two searches for nodes"),
     many(
         "discovery-host",
         "HOST",
-        "epmd: host whose EPMD is asked; default: that of --name",
+        "epmd: host whose EPMD is asked (repeatable); default: the host in --name",
     ),
     one(
         "discovery-prefix",
         "TEXT",
         "salp",
-        "epmd, hosts: what the names of nodes begin with",
+        "epmd, hosts: prefix of node names",
     ),
     optional(
         "discovery-file",
         "FILE",
-        "hosts: file with names of nodes or hosts, a line each",
+        "hosts: file with one node or host per line",
     ),
-    optional("discovery-query", "NAME", "dns: the name to ask for"),
-    one("discovery-record", "a|srv", "a", "dns: the records to ask for"),
+    optional("discovery-query", "NAME", "dns: the name to look up"),
+    one("discovery-record", "a|srv", "a", "dns: the type of records to look up"),
     many(
         "discovery-server",
         "IP[:PORT]",
-        "dns: name server; default: those of the system",
+        "dns: address of a name server (repeatable); default: those of the system",
     ),
     optional(
         "discovery-basename",
         "NAME",
-        "dns, kubernetes: what stands before the @ of all nodes; default: as in --name",
+        "dns, kubernetes: part before the @ in all node names; default: as in --name",
     ),
     optional(
         "discovery-port",
         "PORT",
-        "dns, kubernetes: where nodes listen (kubernetes: or the port's name); default: EPMD knows",
+        "dns, kubernetes: port of all nodes (kubernetes: or the name of the port); default: EPMD is asked",
     ),
     one(
         "discovery-group",
         "IP:PORT",
         "233.252.1.32:45893",
-        "gossip: multicast or broadcast address",
+        "gossip: multicast or broadcast address, and port",
     ),
     optional(
         "discovery-interface",
         "IP",
-        "gossip: address of the interface; default: --dist-bind",
+        "gossip: IPv4 address of the network interface; default: --dist-bind",
     ),
     one(
         "discovery-ttl",
         "N",
         "1",
-        "gossip: routers that multicast may pass, plus one",
+        "gossip: number of routers that multicast may pass, plus one",
     ),
     one(
         "discovery-mode",
         "MODE",
         "endpoints",
-        "kubernetes: endpoints, pods or dns (a headless service)",
+        "kubernetes: how pods are found: endpoints, pods or dns (a headless service)",
     ),
-    optional("discovery-service", "NAME", "kubernetes: the service of the nodes"),
+    optional("discovery-service", "NAME", "kubernetes: name of the service of the nodes"),
     optional(
         "discovery-selector",
         "LABELS",
-        "kubernetes: labels of the pods or endpoints",
+        "kubernetes: labels of the pods or endpoints, such as app=salp",
     ),
     optional(
         "discovery-namespace",
         "NAME",
-        "kubernetes: the namespace; default: that of this pod",
+        "kubernetes: namespace of the nodes; default: that of this pod",
     ),
     one(
         "discovery-address",
         "ip|hostname",
         "ip",
-        "kubernetes: what stands behind the @ of all nodes",
+        "kubernetes: part after the @ in all node names",
     ),
     one(
         "discovery-domain",
         "NAME",
         "cluster.local",
-        "kubernetes: domain of the cluster",
+        "kubernetes: DNS domain of the Kubernetes cluster",
     ),
     optional(
         "discovery-api",
         "URL",
-        "kubernetes: where the API is; default: as pods are told",
+        "kubernetes: URL of the API; default: from the environment of this pod",
     ),
     one(
         "discovery-token-file",
         "FILE",
         "/var/run/secrets/kubernetes.io/serviceaccount/token",
-        "kubernetes: token of the service account",
+        "kubernetes: file with the token of the service account",
     ),
     one(
         "discovery-ca-file",
         "FILE",
         "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
-        "kubernetes: certificate of the authority behind the API",
+        "kubernetes: file with the CA certificate of the API",
     ),
 ];
 
 /// Where a pod reads its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-/// Most hosts, or name servers.
+/// Most hosts or name servers in a list.
 const HOSTS_MAX: usize = 256;
 
 const KINDS: &str = "use static, epmd, hosts, dns, gossip or kubernetes";
 
-/// The kinds that a setting is of.
+/// The kinds that a setting belongs to.
 fn kinds(name: &str) -> &'static [&'static str] {
     match name {
         "discovery-interval" => &["epmd", "hosts", "dns", "gossip", "kubernetes"],
@@ -160,17 +160,17 @@ fn kinds(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// What the other settings say that discovery needs to know.
+/// Other settings that discovery depends on.
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     pub(super) name: &'a Atom,
     pub(super) dist_bind: IpAddr,
     pub(super) epmd: Option<u16>,
-    /// Nodes whose port nobody knows are looked for on this node's own.
+    /// Nodes whose port is unknown are dialled at this node's own port.
     pub(super) fixed_port: bool,
 }
 
-/// Understands the settings of discovery.
+/// Parses the settings of discovery.
 pub(super) fn resolve(read: &Reading<'_>, around: Around<'_>) -> Result<Discovery, ConfigError> {
     let chosen = read.one("discovery", |text| Ok(text.to_owned()))?;
     let interval = read.one("discovery-interval", |text| {
@@ -183,13 +183,13 @@ pub(super) fn resolve(read: &Reading<'_>, around: Around<'_>) -> Result<Discover
         "dns" => Kind::Dns(read.dns(around)?),
         "gossip" => Kind::Gossip(read.gossip(around)?),
         "kubernetes" => Kind::Kubernetes(read.kubernetes(around)?),
-        _ => return Err(read.error("discovery", format!("{chosen:?} is no kind of discovery"), KINDS)),
+        _ => return Err(read.error("discovery", format!("{chosen:?} is not a kind of discovery"), KINDS)),
     };
     let stray = DISCOVERY.iter().find(|setting| {
         read.0.source(setting.name) != Source::Default && !kinds(setting.name).contains(&chosen.as_str())
     });
     if let Some(stray) = stray {
-        let problem = format!("means nothing to discovery {chosen}");
+        let problem = format!("has no effect with discovery {chosen}");
         let mend = format!("leave it out, or choose discovery {}", kinds(stray.name).join(" or "));
         return Err(read.error(stray.name, problem, mend));
     }
@@ -232,14 +232,14 @@ impl Reading<'_> {
         let record = self.one("discovery-record", |text| match text {
             "a" | "A" => Ok(dns::Record::A),
             "srv" | "SRV" => Ok(dns::Record::Srv),
-            _ => wrong(format!("{text:?} is no kind of record"), "use a or srv"),
+            _ => wrong(format!("{text:?} is not a kind of record"), "use a or srv"),
         })?;
         let port = self.optional("discovery-port", |text| value::number(text, 1, u16::MAX))?;
         match record {
             dns::Record::A => self.refuse_other_than_address(around, port.is_none())?,
             dns::Record::Srv if port.is_some() => {
                 let mend = "leave it out: SRV records have ports";
-                return Err(self.error("discovery-port", "means nothing to SRV records", mend));
+                return Err(self.error("discovery-port", "has no effect with SRV records", mend));
             }
             dns::Record::Srv => {}
         }
@@ -272,7 +272,7 @@ impl Reading<'_> {
             "endpoints" => Ok(Mode::Endpoints),
             "pods" => Ok(Mode::Pods),
             "dns" => Ok(Mode::Dns),
-            _ => wrong(format!("{text:?} is no mode"), "use endpoints, pods or dns"),
+            _ => wrong(format!("{text:?} is not a mode"), "use endpoints, pods or dns"),
         })?;
         let service = self.optional("discovery-service", label)?;
         let selector = self.optional("discovery-selector", selector)?;
@@ -280,7 +280,7 @@ impl Reading<'_> {
         let host = self.one("discovery-address", |text| match text {
             "ip" => Ok(Host::Ip),
             "hostname" => Ok(Host::Hostname),
-            _ => wrong(format!("{text:?} is no kind of address"), "use ip or hostname"),
+            _ => wrong(format!("{text:?} is not a kind of address"), "use ip or hostname"),
         })?;
         match mode {
             Mode::Endpoints if service.is_none() && selector.is_none() => {
@@ -288,7 +288,7 @@ impl Reading<'_> {
                 return Err(self.error("discovery-service", "is missing", mend));
             }
             Mode::Endpoints if service.is_none() && host == Host::Hostname => {
-                let mend = "name it, for it is part of their names";
+                let mend = "name the service, since it is part of the node names";
                 return Err(self.error("discovery-service", "is missing", mend));
             }
             Mode::Pods if selector.is_none() => {
@@ -304,12 +304,12 @@ impl Reading<'_> {
             }
             Mode::Dns if selector.is_some() => {
                 let mend = "leave it out, or choose mode endpoints or pods";
-                return Err(self.error("discovery-selector", "means nothing to mode dns", mend));
+                return Err(self.error("discovery-selector", "has no effect in mode dns", mend));
             }
-            // SRV records have the names of pods, A records their addresses.
+            // SRV records contain the names of pods, A records their addresses.
             Mode::Dns if (host == Host::Hostname) != matches!(port, Some(Port::Named(_))) => {
                 let mend = "use hostname with the name of a port in discovery-port, or ip with a number or none";
-                return Err(self.error("discovery-address", "does not go with the port in mode dns", mend));
+                return Err(self.error("discovery-address", "does not fit the port in mode dns", mend));
             }
             Mode::Dns => self.refuse_dns_if_left_out("discovery-mode")?,
             Mode::Endpoints | Mode::Pods => {}
@@ -338,7 +338,7 @@ impl Reading<'_> {
     fn own_namespace(&self) -> Result<String, ConfigError> {
         let text = fs::read_to_string(NAMESPACE_FILE).ok();
         text.and_then(|text| label(text.trim()).ok()).ok_or_else(|| {
-            let problem = format!("is missing, and {NAMESPACE_FILE} does not tell it");
+            let problem = format!("is missing, and {NAMESPACE_FILE} does not contain it");
             self.error("discovery-namespace", problem, "name the namespace")
         })
     }
@@ -400,7 +400,7 @@ impl Reading<'_> {
         ))
     }
 
-    /// Without EPMD a port must come from somewhere.
+    /// Without EPMD, another setting must give the port.
     fn refuse_unknown_port(&self, around: Around<'_>) -> Result<(), ConfigError> {
         if around.epmd.is_some() || around.fixed_port {
             return Ok(());
@@ -409,7 +409,8 @@ impl Reading<'_> {
         Err(self.error("discovery-port", "is missing, and EPMD is off", mend))
     }
 
-    /// What is found by address is named by it, and so must this node be, or the others know it under another name.
+    /// A node that is found by address is named by it. So this node's own name must have an address too: otherwise the
+    /// others would know it under another name.
     fn refuse_other_than_address(&self, around: Around<'_>, needs_port: bool) -> Result<(), ConfigError> {
         if host(around.name).parse::<Ipv4Addr>().is_err() || self.0.source("name") == Source::Default {
             let problem = format!("is {}, and nodes are found by their addresses", around.name.as_str());
@@ -432,7 +433,7 @@ impl Reading<'_> {
         Err(self.error(
             name,
             "dns is not part of this salp",
-            "build it with --features dns, or choose another",
+            "build it with --features dns, or choose another kind",
         ))
     }
 }
@@ -451,7 +452,7 @@ fn domain(text: &str) -> Parsed<String> {
         return Ok(text.into());
     }
     wrong(
-        format!("{text:?} is no domain name"),
+        format!("{text:?} is not a domain name"),
         "write one such as salp.example.com",
     )
 }
@@ -461,7 +462,7 @@ fn label(text: &str) -> Parsed<String> {
     match domain(text) {
         Ok(name) if !name.contains(['.', '_']) => Ok(name),
         _ => wrong(
-            format!("{text:?} is no name of Kubernetes"),
+            format!("{text:?} is not a Kubernetes name"),
             "use letters, digits and -",
         ),
     }
@@ -472,7 +473,7 @@ fn selector(text: &str) -> Parsed<String> {
     if !text.is_empty() && text.len() <= 1024 && text.chars().all(is_plain) {
         return Ok(text.into());
     }
-    wrong(format!("{text:?} is no selector"), "write labels, such as app=salp")
+    wrong(format!("{text:?} is not a selector"), "write labels, such as app=salp")
 }
 
 fn kubernetes_port(text: &str) -> Parsed<kubernetes::Port> {
@@ -481,7 +482,7 @@ fn kubernetes_port(text: &str) -> Parsed<kubernetes::Port> {
     }
     match label(text) {
         Ok(name) if name.len() <= 15 => Ok(kubernetes::Port::Named(name)),
-        _ => wrong(format!("{text:?} is no port"), "give a number, or the name of a port"),
+        _ => wrong(format!("{text:?} is not a port"), "give a number, or the name of a port"),
     }
 }
 
@@ -492,7 +493,7 @@ fn server(text: &str) -> Parsed<SocketAddr> {
     server.map_or_else(
         || {
             wrong(
-                format!("{text:?} is no address"),
+                format!("{text:?} is not an address"),
                 "write IP or IP:PORT, such as 10.0.0.2:53",
             )
         },
@@ -504,7 +505,7 @@ fn group(text: &str) -> Parsed<SocketAddrV4> {
     match text.parse::<SocketAddrV4>() {
         Ok(group) if group.port() > 0 && !group.ip().is_unspecified() => Ok(group),
         _ => wrong(
-            format!("{text:?} is no group"),
+            format!("{text:?} is not a group address"),
             "write a multicast or broadcast IPv4 address and a port, such as 233.252.1.32:45893",
         ),
     }
@@ -512,7 +513,7 @@ fn group(text: &str) -> Parsed<SocketAddrV4> {
 
 fn ipv4(text: &str) -> Parsed<Ipv4Addr> {
     text.parse()
-        .or_else(|_| wrong(format!("{text:?} is no IPv4 address"), "give that of an interface"))
+        .or_else(|_| wrong(format!("{text:?} is not an IPv4 address"), "give the address of an interface"))
 }
 
 /// Whether a URL means TLS, its host and its port.
@@ -521,7 +522,7 @@ fn url(text: &str) -> Parsed<(bool, String, u16)> {
     let (tls, rest) = match text.split_once("://") {
         Some(("https", rest)) => (true, rest),
         Some(("http", rest)) => (false, rest),
-        _ => return wrong(format!("{text:?} is no URL"), mend),
+        _ => return wrong(format!("{text:?} is not a URL"), mend),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match rest.rsplit_once(':') {
@@ -535,7 +536,7 @@ fn url(text: &str) -> Parsed<(bool, String, u16)> {
     let is_host = host.parse::<IpAddr>().is_ok() || domain(host).is_ok();
     match port {
         Some(port) if is_host && port > 0 => Ok((tls, host.into(), port)),
-        Some(_) | None => wrong(format!("{text:?} is no URL of a server"), mend),
+        Some(_) | None => wrong(format!("{text:?} is not the URL of a server"), mend),
     }
 }
 

@@ -5,13 +5,13 @@ use store::facade::{Face, Style};
 
 use super::value::Parsed;
 
-/// Facades of one node.
+/// Most facades of one node.
 const FACADES_MAX: usize = 16;
 
-/// Characters of an Erlang atom.
+/// Most characters of an Erlang atom.
 const ATOM_CHARS_MAX: usize = 255;
 
-/// Names that a node registers for itself, or that OTP looks for on every node.
+/// Names that a node registers for itself, or that OTP expects on every node.
 const TAKEN: &[&str] = &[
     "auth",
     "erl_epmd",
@@ -33,7 +33,7 @@ const TAKEN: &[&str] = &[
     "user",
 ];
 
-/// One facade. What a missing key reads as is `nil` in style `server` and `none` in style `messages` unless it is said.
+/// Parses one facade. By default a missing key reads as `nil` in style `server`, and as `none` in style `messages`.
 pub(super) fn parse(text: &str) -> Parsed<Face> {
     let mut parts = text.split(':');
     let name = self::name(parts.next().unwrap_or_default())?;
@@ -42,11 +42,11 @@ pub(super) fn parse(text: &str) -> Parsed<Face> {
         match part.split_once('=') {
             Some(("style", "server")) => style = Style::Server,
             Some(("style", "messages")) => style = Style::Messages,
-            Some(("style", other)) => return wrong(format!("{other:?} is no style"), "write server or messages"),
+            Some(("style", other)) => return wrong(format!("{other:?} is not a style"), "write server or messages"),
             Some(("missing", word)) if is_atom(word) => missing = Some(Atom::new(word)),
             _ => {
                 return wrong(
-                    format!("{part:?} is no option of a facade"),
+                    format!("{part:?} is not an option of a facade"),
                     "write NAME:style=server or NAME:missing=nil",
                 );
             }
@@ -61,11 +61,11 @@ pub(super) fn parse(text: &str) -> Parsed<Face> {
     Ok(Face { name, style, missing })
 }
 
-/// Rules between facades.
+/// Checks the rules between facades.
 pub(super) fn check(facades: &[Face]) -> Parsed<()> {
     if facades.len() > FACADES_MAX {
         return wrong(
-            format!("there are {} of them", facades.len()),
+            format!("there are {} facades", facades.len()),
             format!("have at most {FACADES_MAX}"),
         );
     }
@@ -86,11 +86,11 @@ fn name(text: &str) -> Parsed<Atom> {
     }
     if !is_atom(text) {
         return wrong(
-            format!("{text:?} is no name"),
+            format!("{text:?} is not a name"),
             "use up to 255 characters, and no blanks, commas or colons",
         );
     }
-    // Elixir's aliases are atoms that begin so; the short form is never what is meant.
+    // Aliases of Elixir are atoms with this prefix. The short form is always a mistake.
     if text.starts_with(|first: char| first.is_ascii_uppercase()) && !text.starts_with("Elixir.") {
         return wrong(
             format!("{text:?} is the short form of a module's name"),
@@ -103,7 +103,7 @@ fn name(text: &str) -> Parsed<Atom> {
     Ok(Atom::new(text))
 }
 
-/// An atom that a flag, a file and an environment variable can hold alike.
+/// Whether it is an atom that needs no quotes in a flag, a file or an environment variable.
 fn is_atom(text: &str) -> bool {
     let plain = |char: char| !char.is_control() && !char.is_whitespace() && !":,=".contains(char);
     !text.is_empty() && text.chars().count() <= ATOM_CHARS_MAX && text.chars().all(plain)

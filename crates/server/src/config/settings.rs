@@ -1,7 +1,7 @@
-//! The table of settings, and what was given for each of them and where.
+//! The table of settings; for each, the values that were given and their sources.
 //!
-//! A row drives the flag, the environment variable, the key in the file and the help. The order of precedence is
-//! flag, environment, file, default; what was given keeps its source, so that an error can name it.
+//! A row defines the flag, the environment variable, the key in the file and the help. The order of precedence is flag,
+//! environment, file, default. Each value keeps its source, so an error can name it.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::variable::Variable;
 pub(crate) enum Kind {
     /// At most once.
     One,
-    /// As often as one likes; a list in the file, separated by commas in the environment.
+    /// Any number of times. A list in the file, separated by commas in the environment.
     Many,
     /// Given or not; `true` or `false` in the file and the environment.
     Switch,
@@ -26,9 +26,9 @@ pub(crate) enum Kind {
 /// One setting of `salp start`.
 #[derive(Debug)]
 pub(crate) struct Setting {
-    /// As a flag, without its dashes.
+    /// The name of the flag, without its dashes.
     pub(crate) name: &'static str,
-    /// What its value is, for the help.
+    /// A placeholder for the value, for the help.
     pub(crate) value: &'static str,
     pub(crate) kind: Kind,
     pub(crate) default: Option<&'static str>,
@@ -75,164 +75,167 @@ const fn switch(name: &'static str, help: &'static str) -> Setting {
     }
 }
 
-/// All settings of `salp start` but those of [`DISCOVERY`].
+/// All settings of `salp start` except those of [`DISCOVERY`].
 pub(crate) const SETTINGS: &[Setting] = &[
     one(
         "name",
         "NAME@HOST",
         "salp@127.0.0.1",
-        "name of the node; long if the host has a dot, else short",
+        "Full name of this node; a host with a dot makes a long name, a host without one a short name",
     ),
     one(
         "cookie-file",
         "FILE",
         "~/.erlang.cookie",
-        "file with the cluster's secret; made if missing",
+        "File with the cluster's secret; created if it is missing",
     ),
     optional(
         "cookie",
         "SECRET",
-        "the secret itself, for tests: others on this machine can read it",
+        "The cluster's secret itself, for tests only: other users of this machine can see it",
     ),
     one(
         "resp",
         "ADDR",
         "127.0.0.1:6379",
-        "where Redis clients connect, or `off`",
+        "Address for Redis clients, or off",
     ),
     optional(
         "resp-password",
         "SECRET",
-        "password of Redis clients; better in the file or the environment",
+        "Password that Redis clients must send; put it in the file or the environment, since others can see flags",
     ),
-    one("http", "ADDR", "127.0.0.1:4000", "where HTTP clients connect, or `off`"),
+    one("http", "ADDR", "127.0.0.1:4000", "Address for HTTP clients, or off"),
     optional(
         "http-token",
         "SECRET",
-        "bearer token of HTTP clients; better in the file or the environment",
+        "Bearer token that HTTP clients must send; put it in the file or the environment, since others can see flags",
     ),
     many(
         "http-host",
         "HOST",
-        "a further name by which HTTP clients call this node, or * for any; it answers to localhost, IP addresses and \
-         the host in its name",
+        "Further host name that HTTP clients may use for this node, or * for any (repeatable); localhost, IP addresses \
+         and the host in --name are always allowed",
     ),
     many(
         "http-cors",
         "ORIGIN",
-        "a web site whose pages may use this node, such as https://app.example, or * for any",
+        "Web site whose pages may use this node, such as https://app.example, or * for any (repeatable)",
     ),
-    one("dist-bind", "IP", "127.0.0.1", "where other nodes connect"),
+    one("dist-bind", "IP", "127.0.0.1", "Address for other nodes"),
     one(
         "dist-port",
         "P|A-B",
         "0",
-        "port for other nodes, or a range to choose from; 0: any free one",
+        "Port for other nodes, or a range to choose from; 0: any free port",
     ),
     optional(
         "dist-tls-cert",
         "FILE",
-        "certificate of this node, PEM: with it nodes connect by TLS, and only so",
+        "Certificate of this node (PEM); turns on TLS between nodes, unencrypted peers are then refused",
     ),
-    optional("dist-tls-key", "FILE", "private key of that certificate, PEM"),
+    optional("dist-tls-key", "FILE", "Private key of that certificate (PEM)"),
     optional(
         "dist-tls-ca",
         "FILE",
-        "certificates of the CAs that sign for nodes, PEM",
+        "Certificates of the CAs that sign for nodes (PEM)",
     ),
     many(
         "join",
         "NODE[:PORT]",
-        "a node to connect to; with a port, EPMD is not asked",
+        "Node to connect to (repeatable); with a port, EPMD is not asked",
     ),
     one(
         "discovery",
         "KIND",
         "static",
-        "how nodes are found besides --join: static, epmd, hosts, dns, gossip or kubernetes",
+        "How nodes are found besides --join: static, epmd, hosts, dns, gossip or kubernetes",
     ),
-    optional("data-dir", "DIR", "where data is kept; none: in memory only"),
+    optional("data-dir", "DIR", "Directory for data; without it data is only in memory"),
     switch(
         "hidden",
-        "do not show among the visible nodes of a BEAM, and take no part in global",
+        "Hide this node from the nodes() of a BEAM, and take no part in global",
     ),
     optional(
         "epmd-port",
         "PORT",
-        "port of the port mapper; default: ERL_EPMD_PORT, or 4369",
+        "Port of the Erlang port mapper (EPMD); default: ERL_EPMD_PORT, or 4369",
     ),
-    switch("no-epmd", "neither ask nor run the port mapper; needs ports in --join"),
-    one("tick-time", "TIME", "5s", "a node that was silent for so long is down"),
-    one("replicas", "N", "3", "copies of each shard"),
+    switch("no-epmd", "Neither ask nor run EPMD; then --join needs ports, or all nodes the same --dist-port"),
+    one("tick-time", "TIME", "5s", "A node that is silent for this time counts as down"),
+    one("replicas", "N", "3", "Copies of each shard; the same on all nodes"),
     one(
         "shards",
         "N",
         "1024",
-        "shards of a keyspace, a power of two; fixed for the life of a cluster",
+        "Shards of each keyspace, a power of two; the same on all nodes, and fixed for the life of a cluster",
     ),
-    one("workers", "N", "1", "threads that execute requests"),
+    one("workers", "N", "1", "Threads that execute requests"),
     one(
         "max-memory",
         "SIZE",
         "0",
-        "memory past which writes that need more are refused; 0: no limit",
+        "Memory limit; past it, writes that need more memory are refused; 0: no limit",
     ),
     one(
         "max-buffers",
         "SIZE",
         "256mb",
-        "memory for requests and replies that are under way, besides stored data; at least four times max-value",
+        "Limit of the memory for requests and replies under way, besides stored data; at least 16mb, and four times \
+         --max-value",
     ),
-    one("max-value", "SIZE", "64mb", "largest value"),
-    one("max-clients", "N", "10000", "Redis clients at a time"),
+    one("max-value", "SIZE", "64mb", "Largest size of a value, at most 64mb"),
+    one("max-clients", "N", "10000", "Most Redis clients at a time"),
     one(
         "write-timeout",
         "TIME",
         "1s",
-        "after this time, and 100 ms for each MiB of the request, a majority of replicas is enough for a write",
+        "After this time, plus 100 ms for each MiB of the request, a majority of replicas is enough for a write",
     ),
     one(
         "request-timeout",
         "TIME",
         "5s",
-        "every request is answered within this time, and 100 ms for each MiB of the request",
+        "Every request is answered within this time, plus 100 ms for each MiB of the request",
     ),
     optional(
         "state-dir",
         "DIR",
-        "where this node remembers its cluster, without any data, or `none`; default: $STATE_DIRECTORY, else \
-         $XDG_STATE_HOME/salp, else ~/.local/state/salp",
+        "Directory in which this node remembers its cluster, without any data, or none; default: $STATE_DIRECTORY, \
+         else $XDG_STATE_HOME/salp, else ~/.local/state/salp",
     ),
     one(
         "expect",
         "N",
         "1",
-        "form the first cluster only when so many nodes have met",
+        "Form the first cluster only when this many nodes have met",
     ),
     one(
         "form-after",
         "TIME",
         "0s",
-        "for caches: serve empty when the others were not met in this time; thrown away when they are. 0: never",
+        "For caches: after this time a node that has not met the others serves without them, empty; its data is \
+         dropped when it meets them; 0: never",
     ),
     one(
         "leave-timeout",
         "TIME",
         "60s",
-        "how long a stopping node may take to hand its data over",
+        "How long a stopping node may take to hand over its data",
     ),
-    one("log", "LEVEL", "info", "error, warn, info, debug or trace"),
-    one("log-format", "FORMAT", "text", "text or json"),
+    one("log", "LEVEL", "info", "Log level: error, warn, info, debug or trace"),
+    one("log-format", "FORMAT", "text", "Format of the log: text or json"),
     many(
         "facade",
         "NAME[:style=STYLE][:missing=ATOM]",
-        "another module and process name for the store; style server or messages",
+        "Further module and process name of the store, for BEAM programs (repeatable); STYLE is server or messages, \
+         ATOM is the answer for a missing key",
     ),
-    switch("insecure", "allow what is not safe on an open network"),
+    switch("insecure", "Allow ports open to other machines without password, token or TLS; for private networks only"),
 ];
 
 impl Setting {
-    /// All there are.
+    /// All settings.
     pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
         SETTINGS.iter().chain(DISCOVERY)
     }
@@ -241,22 +244,21 @@ impl Setting {
         Self::all().find(|setting| setting.name == name)
     }
 
-    /// Its value is not shown to anybody.
+    /// Its value is never shown.
     fn is_secret(&self) -> bool {
         ["cookie", "resp-password", "http-token"].contains(&self.name)
     }
 
-    /// Its name is taken, and its work is not done yet: only its default is accepted.
+    /// It is reserved but not implemented yet: only its default is accepted.
     pub(crate) fn is_to_come(&self) -> bool {
         ["data-dir", "workers"].contains(&self.name)
     }
 
-    /// Its environment variable.
     pub(crate) fn variable(&self) -> String {
         format!("SALP_{}", self.name.replace('-', "_").to_uppercase())
     }
 
-    /// The values in one text; those of a list are separated by commas.
+    /// The values in one text. The values of a list are separated by commas.
     pub(crate) fn texts<'a>(&self, text: &'a str) -> Vec<&'a str> {
         match self.kind {
             Kind::Many => text.split(',').map(str::trim).filter(|text| !text.is_empty()).collect(),
@@ -264,7 +266,7 @@ impl Setting {
         }
     }
 
-    /// Its key in the file, behind that of its table and a dot if it has one.
+    /// Its key in the file: the key of its table and a dot, if it has one, then its own key.
     pub(crate) fn key(&self) -> String {
         match self.name.strip_prefix("discovery-") {
             Some(rest) => format!("discovery.{}", rest.replace('-', "_")),
@@ -276,26 +278,23 @@ impl Setting {
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A flag of the command line.
     Flag,
-    /// An environment variable.
     Environment,
-    /// A file.
     File(PathBuf),
     /// The program that embeds the node.
     Program,
-    /// Nobody gave it.
+    /// No source gave it.
     Default,
 }
 
-/// A value and where it comes from.
+/// A value and its source.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
     pub(crate) text: String,
     pub(crate) source: Source,
 }
 
-/// What the settings are called where they were given.
+/// The name of a setting in the source that gave it.
 pub(crate) struct Place<'a>(pub(crate) &'static Setting, pub(crate) &'a Source);
 
 impl fmt::Display for Place<'_> {
@@ -310,24 +309,24 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// What was given for each setting, before it is understood.
+/// The values that were given for each setting, not parsed yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     given: BTreeMap<&'static str, Vec<Given>>,
-    /// Variables that are not meant for salp, each with what to do about it.
+    /// Variables that are ignored because they are not meant for salp, each with advice.
     pub(crate) ignored: Vec<String>,
     /// The tables `[[keyspace]]` of the file.
     pub(crate) keyspaces: Option<(PathBuf, Vec<toml::Value>)>,
 }
 
-/// Where the settings file is looked for if none is named.
+/// The default settings file.
 const FILE: &str = "salp.toml";
 
 /// Largest settings file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 impl Settings {
-    /// Merges the sources. `flags` are those that were given; `file` is the one that was named.
+    /// Merges the sources. `flags` are the given flags, `file` is the named file.
     pub(crate) fn merge(
         flags: &[(&'static str, Vec<String>)],
         variable: impl Fn(&str) -> Option<String>,
@@ -339,7 +338,7 @@ impl Settings {
             let name = setting.variable();
             let text = match variable(&name).map(Variable::of) {
                 None => continue,
-                // An empty secret would open a port that somebody meant to close.
+                // An empty secret would open a port that was meant to be protected.
                 Some(Variable::Empty) if setting.is_secret() => String::new(),
                 Some(Variable::Empty) => continue,
                 Some(Variable::OfService(text)) => {
@@ -369,7 +368,7 @@ impl Settings {
         self.replace(setting, texts, &Source::Program);
     }
 
-    /// The value of a setting that has one: as given, or its default.
+    /// The value of a setting that has one value: the given one, or its default.
     pub(crate) fn one(&self, name: &str) -> Option<Given> {
         let setting = Setting::find(name).expect("only settings of the table are asked for");
         let given = self.given.get(setting.name).and_then(|given| given.last().cloned());
@@ -386,7 +385,7 @@ impl Settings {
         self.given.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Where a setting was given.
+    /// The source of a setting.
     pub(crate) fn source(&self, name: &str) -> Source {
         self.given
             .get(name)
@@ -453,7 +452,7 @@ impl Settings {
                 Some(near) => format!("did you mean {near}?"),
                 None => "`salp start --help` lists the settings".into(),
             };
-            return Err(ConfigError::new(place, "is no setting", mend));
+            return Err(ConfigError::new(place, "is not a setting", mend));
         };
         let values = match (value, setting.kind) {
             (toml::Value::Array(values), Kind::Many) => values,
@@ -488,7 +487,7 @@ fn nearest(key: &str) -> Option<String> {
     keys.filter(|(distance, _)| *distance <= 2).min().map(|(_, key)| key)
 }
 
-/// Letters to insert, remove or exchange to make one word of the other (Levenshtein).
+/// The number of letters to insert, remove or replace to turn one word into the other (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -13,7 +13,7 @@ use crate::{
 };
 use store::quorum::Level;
 
-/// Resolves flags, variables and a file, with a cookie so that none is read or made.
+/// Resolves flags, variables and a file. A cookie is given, so no cookie file is read or created.
 fn resolve(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str>) -> Result<Config, ConfigError> {
     let dir = TestDir::new();
     let path = dir.join("salp.toml");
@@ -34,7 +34,7 @@ fn resolve(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str
     Config::resolve(&Settings::merge(&given, variable, file.map(|_| path.as_path()))?)
 }
 
-/// The line of an error, which names the place, the problem and the mend.
+/// Checks that the line of an error names the place, the problem and the fix.
 fn check_error(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str>, parts: &[&str]) {
     let line = match resolve(flags, variables, file) {
         Ok(_) => panic!("{flags:?} {variables:?} {file:?} was taken"),
@@ -143,16 +143,16 @@ fn texts_mean_what_they_say() {
 #[test]
 fn errors_name_the_setting_its_place_and_the_mend() {
     for (name, text, parts) in [
-        ("name", "salp", &["--name", "no host", "salp@127.0.0.1"][..]),
+        ("name", "salp", &["--name", "not a host", "salp@127.0.0.1"][..]),
         ("name", "a@b@c", &["more than one @"]),
         ("name", "å@h", &["--name", "letters"]),
-        ("join", "a@h.x:0", &["--join", "no port"]),
+        ("join", "a@h.x:0", &["--join", "not a port"]),
         ("join", "short@host", &["short name", "long one"]),
         ("resp", "6379", &["--resp", "127.0.0.1:6379", "off"]),
         ("resp", "0.0.0.0:6379", &["without a password", "SALP_RESP_PASSWORD"]),
         ("http", "[::]:4000", &["without a token", "SALP_HTTP_TOKEN"]),
         ("dist-bind", "0.0.0.0", &["without TLS", "--insecure"]),
-        ("dist-bind", "localhost", &["no IP address"]),
+        ("dist-bind", "localhost", &["not an IP address"]),
         ("dist-tls-cert", "a.pem", &["--dist-tls-key: is missing", "go together"]),
         ("dist-tls-key", "a.key", &["--dist-tls-cert: is missing"]),
         ("dist-port", "9-8", &["no range", "9100-9199"]),
@@ -163,8 +163,8 @@ fn errors_name_the_setting_its_place_and_the_mend() {
         ("tick-time", "1001h", &["longer than 1000 hours"]),
         ("replicas", "0", &["from 1 to 15"]),
         ("shards", "1000", &["power of two"]),
-        ("workers", "4", &["not there yet"]),
-        ("data-dir", "d", &["not there yet"]),
+        ("workers", "4", &["not supported yet"]),
+        ("data-dir", "d", &["not supported yet"]),
         ("facade", "Apothik.Cache", &["Elixir.Apothik.Cache"]),
         ("facade", "salp", &["is taken"]),
         ("facade", "cache:color=red", &["\"color=red\""]),
@@ -176,8 +176,8 @@ fn errors_name_the_setting_its_place_and_the_mend() {
         ("max-memory", "99999999999tb", &["no size"]),
         ("max-buffers", "1mb", &["at least 16mb"]),
         ("max-buffers", "128mb", &["four times", "--max-value"]),
-        ("max-value", "1tb", &["out of range"]),
-        ("max-value", "65mb", &["out of range", "64mb"]),
+        ("max-value", "1tb", &["from 1 byte to 64mb"]),
+        ("max-value", "65mb", &["from 1 byte to 64mb", "65mb"]),
         ("log", "loud", &["no level"]),
         ("log-format", "xml", &["text or json"]),
         ("epmd-port", "0", &["from 1 to 65535"]),
@@ -215,11 +215,11 @@ fn the_place_is_where_the_value_came_from() {
     check_error(&[], &[], Some("resp = 1.5"), &["resp in ", "is not a plain value"]);
     check_error(&[], &[], Some("a = \n"), &["salp.toml", "line 1"]);
     for (table, part) in [
-        ("[[keyspace]]\nname = 'a b'", "no name of a keyspace"),
+        ("[[keyspace]]\nname = 'a b'", "not a name for a keyspace"),
         ("[[keyspace]]\nname = 'a'\nlevel = 'most'", "use one, quorum or all"),
         ("[[keyspace]]\nname = 'a'\nmin_acks = 0", "from 1 to 15"),
         ("[[keyspace]]\nname = 'a'\nmin_acks = 4", "of 3 replicas"),
-        ("[[keyspace]]\nname = 'a'\nsize = 1", "size is no setting"),
+        ("[[keyspace]]\nname = 'a'\nsize = 1", "size is not a setting"),
         ("[[keyspace]]\nname = 'a'\n[[keyspace]]\nname = 'a'", "used twice"),
         ("keyspace = 'a'", "write [[keyspace]]"),
     ] {
@@ -357,7 +357,7 @@ fn every_setting_is_in_the_file_under_its_own_name() {
     }
 }
 
-/// What the table `[discovery]` comes to, with this kind and these lines.
+/// Parses a table `[discovery]` with this kind and these lines.
 fn discover(kind: &str, lines: &str) -> Result<Config, ConfigError> {
     let table = format!("[discovery]\nkind = '{kind}'\n{lines}");
     resolve(&[("name", "salp@10.0.0.1")], &[], Some(&table))
@@ -425,19 +425,19 @@ fn what_is_wrong_with_discovery_is_said_at_the_start() {
         (
             "gossip",
             "group = '10.0.0.1'",
-            &["discovery.group in ", "salp.toml", "no group", "233.252.1.32:45893"][..],
+            &["discovery.group in ", "salp.toml", "not a group address", "233.252.1.32:45893"][..],
         ),
-        ("gossip", "interface = 'eth0'", &["no IPv4 address"]),
+        ("gossip", "interface = 'eth0'", &["not an IPv4 address"]),
         ("gossip", "ttl = 256", &["from 0 to 255"]),
         (
             "gossip",
             "query = 'a'",
-            &["discovery.query", "means nothing to discovery gossip", "discovery dns"],
+            &["discovery.query", "has no effect with discovery gossip", "discovery dns"],
         ),
         ("gossip", "grup = 'a'", &["did you mean discovery.group?"]),
-        ("static", "interval = '1s'", &["discovery.interval", "means nothing"]),
+        ("static", "interval = '1s'", &["discovery.interval", "has no effect"]),
         ("epmd", "interval = '1ms'", &["too short"]),
-        ("epmd", "host = ['a b']", &["discovery.host", "no host"]),
+        ("epmd", "host = ['a b']", &["discovery.host", "not a host"]),
         ("hosts", "", &["--discovery-file", "is missing"]),
         (
             "hosts",
@@ -445,7 +445,7 @@ fn what_is_wrong_with_discovery_is_said_at_the_start() {
             &["discovery.file", "/nowhere/at/all", "NAME@HOST"],
         ),
         ("dns", "", &["--discovery-query", "is missing", "salp.example.com"]),
-        ("dns", "query = 'a..b'", &["no domain name"]),
+        ("dns", "query = 'a..b'", &["not a domain name"]),
         ("dns", "query = 'a'\nrecord = 'mx'", &["discovery.record", "a or srv"]),
         (
             "dns",
@@ -470,9 +470,9 @@ fn what_is_wrong_with_discovery_is_said_at_the_start() {
         ("kubernetes", "mode = 'watch'", &["endpoints, pods or dns"]),
         ("kubernetes", "", &["--discovery-service", "is missing"]),
         ("kubernetes", "mode = 'pods'", &["--discovery-selector", "app=salp"]),
-        ("kubernetes", "selector = 'a=\"b\"'", &["no selector"]),
+        ("kubernetes", "selector = 'a=\"b\"'", &["not a selector"]),
         ("kubernetes", "service = 's'", &["--discovery-namespace", "is missing"]),
-        ("kubernetes", "service = 's'\nport = 'A port!'", &["no port"]),
+        ("kubernetes", "service = 's'\nport = 'A port!'", &["not a port"]),
         (
             "kubernetes",
             "service = 's'\nnamespace = 'n'\napi = 'http://10.0.0.1'",
@@ -519,7 +519,7 @@ fn what_is_wrong_with_discovery_is_said_at_the_start() {
             &[part],
         );
     }
-    // Found by address, it would answer to no name that it is dialled by.
+    // If it were found by address, it would have another name than the one it is dialled by.
     for name in [vec![], vec![("name", "salp@db.test")]] {
         for (kind, of_kind) in [
             ("dns", ("discovery-query", "a")),

@@ -1,4 +1,4 @@
-//! What the text of a setting means. An error is what is wrong and how to mend it.
+//! Parses the text of a setting. An error says what is wrong and how to fix it.
 
 use std::{
     env,
@@ -17,14 +17,13 @@ use store::config::{Keyspace, Password};
 use super::{Join, LogFormat};
 use crate::duration;
 
-/// A value, or what is wrong with its text and how to mend it.
+/// A value; or what is wrong with its text, and how to fix it.
 pub(super) type Parsed<T> = Result<T, (String, String)>;
 
 fn wrong<T>(problem: impl Into<String>, mend: impl Into<String>) -> Parsed<T> {
     Err((problem.into(), mend.into()))
 }
 
-/// A full node name.
 pub(super) fn name(text: &str) -> Parsed<Atom> {
     if let Some(name) = wire::dist::node_name(text.as_bytes()) {
         return Ok(name);
@@ -35,7 +34,7 @@ pub(super) fn name(text: &str) -> Parsed<Atom> {
             format!("{text:?} has no host"),
             format!("write {text}@127.0.0.1, or the name of this host"),
         ),
-        1 => wrong(format!("{text:?} is no node name"), mend),
+        1 => wrong(format!("{text:?} is not a node name"), mend),
         _ => wrong(format!("{text:?} has more than one @"), mend),
     }
 }
@@ -54,13 +53,13 @@ pub(super) fn join(text: &str) -> Parsed<Join> {
             port: Some(port),
         }),
         Ok(_) | Err(_) => wrong(
-            format!("{port:?} is no port"),
+            format!("{port:?} is not a port"),
             "write NAME@HOST:PORT with a port from 1 to 65535",
         ),
     }
 }
 
-/// Where to listen; `off`: nowhere.
+/// An address to listen on. `off`: none.
 pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     if text == "off" {
         return Ok(None);
@@ -74,33 +73,31 @@ pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     match named.map(|_| text.to_socket_addrs()) {
         Some(Ok(addresses)) if addresses.len() > 0 => Ok(addresses.into_iter().next()),
         Some(_) => wrong(
-            format!("the host of {text:?} is not known"),
+            format!("the host of {text:?} cannot be resolved"),
             "give an address of this machine",
         ),
         None => wrong(
-            format!("{text:?} is no address"),
+            format!("{text:?} is not an address"),
             "write IP:PORT, such as 127.0.0.1:6379, or off",
         ),
     }
 }
 
-/// An IP address.
 pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
     text.parse().or_else(|_| {
         wrong(
-            format!("{text:?} is no IP address"),
+            format!("{text:?} is not an IP address"),
             "write one, such as 127.0.0.1 or 0.0.0.0",
         )
     })
 }
 
-/// A port, or a range of ports.
 pub(super) fn ports(text: &str) -> Parsed<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first <= last && (first > 0 || last == 0) => Ok(first..=last),
         _ => wrong(
-            format!("{text:?} is no port and no range"),
+            format!("{text:?} is neither a port nor a range"),
             "write a port, such as 9100, or a range, 9100-9199",
         ),
     }
@@ -115,7 +112,7 @@ pub(super) fn secret(text: &str) -> Parsed<Password> {
     }
 }
 
-/// The letters of a cookie, without the line end that an editor leaves.
+/// The letters of a cookie, without the line break that an editor adds.
 pub(super) fn cookie(bytes: &[u8]) -> Parsed<&[u8]> {
     match bytes.trim_ascii() {
         [] => wrong("is empty", "write a secret into it, such as 32 random letters"),
@@ -125,7 +122,7 @@ pub(super) fn cookie(bytes: &[u8]) -> Parsed<&[u8]> {
     }
 }
 
-/// A path; `~` in front is the home directory.
+/// A path. A leading `~` is the home directory.
 pub(super) fn path(text: &str) -> Parsed<PathBuf> {
     let Some(rest) = text.strip_prefix("~/") else {
         return if text.is_empty() {
@@ -144,17 +141,16 @@ pub(super) fn path(text: &str) -> Parsed<PathBuf> {
 pub(super) fn number<T: FromStr + PartialOrd + Copy + Display>(text: &str, min: T, max: T) -> Parsed<T> {
     match text.parse() {
         Ok(number) if min <= number && number <= max => Ok(number),
-        _ => wrong(format!("{text:?} is no number from {min} to {max}"), "give one within"),
+        _ => wrong(format!("must be from {min} to {max}, not {text:?}"), "give a whole number in this range"),
     }
 }
 
-/// A number of shards.
 pub(super) fn shards(text: &str) -> Parsed<u16> {
     match text.parse::<u16>() {
         Ok(shards) if shards.is_power_of_two() && shards <= 16_384 => Ok(shards),
         _ => wrong(
-            format!("{text:?} is no power of two from 1 to 16384"),
-            "use 1024 unless you know better",
+            format!("must be a power of two from 1 to 16384, not {text:?}"),
+            "use the default 1024 if in doubt",
         ),
     }
 }
@@ -195,7 +191,7 @@ pub(super) fn size(text: &str) -> Parsed<u64> {
     bytes.map_or_else(
         || {
             wrong(
-                format!("{text:?} is no size"),
+                format!("{text:?} is not a size"),
                 "write a number with kb, mb or gb, such as 2gb",
             )
         },
@@ -212,23 +208,22 @@ pub(super) fn buffer_size(text: &str) -> Parsed<usize> {
     }
 }
 
-/// The size of a value. It must fit in a message between nodes, with what stands around it.
+/// The size of a value. A message between nodes must have room for it and its envelope.
 pub(super) fn value_size(text: &str) -> Parsed<usize> {
     match size(text)? {
         bytes @ 1..=0x400_0000 => Ok(bytes as usize),
-        _ => wrong(format!("{text} is out of range"), "give a size from 1 byte to 64mb"),
+        _ => wrong(format!("must be from 1 byte to 64mb, not {text}"), "give a size in this range"),
     }
 }
 
-/// The name or address of a host.
 pub(super) fn host_name(text: &str) -> Parsed<String> {
     if wire::dist::node_name(format!("x@{text}").as_bytes()).is_some() {
         return Ok(text.into());
     }
-    wrong(format!("{text:?} is no host"), "give a name or an IPv4 address")
+    wrong(format!("{text:?} is not a host"), "give a name or an IPv4 address")
 }
 
-/// A name under which HTTP clients ask for this node.
+/// A host name under which HTTP clients may address this node.
 pub(super) fn http_host(text: &str) -> Parsed<String> {
     if text == "*" {
         return Ok(text.into());
@@ -239,7 +234,7 @@ pub(super) fn http_host(text: &str) -> Parsed<String> {
     })
 }
 
-/// The origin of a web page: scheme, host and maybe a port.
+/// The origin of a web page: scheme, host and an optional port.
 pub(super) fn origin(text: &str) -> Parsed<String> {
     let uri = || text.parse::<Uri>().ok();
     let is_plain = |uri: &Uri| {
@@ -256,7 +251,7 @@ pub(super) fn origin(text: &str) -> Parsed<String> {
     wrong(format!("{text:?} is not the origin of a web page"), mend)
 }
 
-/// What node names begin with.
+/// The prefix of node names.
 pub(super) fn name_prefix(text: &str) -> Parsed<String> {
     if wire::dist::node_name(format!("{text}x@h").as_bytes()).is_some() {
         return Ok(text.into());
@@ -267,7 +262,6 @@ pub(super) fn name_prefix(text: &str) -> Parsed<String> {
     )
 }
 
-/// Yes or no.
 pub(super) fn truth(text: &str) -> Parsed<bool> {
     match text {
         "true" | "1" | "yes" => Ok(true),
@@ -279,22 +273,21 @@ pub(super) fn truth(text: &str) -> Parsed<bool> {
 /// How much is logged.
 pub(super) fn level(text: &str) -> Parsed<tracing::Level> {
     text.parse()
-        .or_else(|_| wrong(format!("{text:?} is no level"), "use error, warn, info, debug or trace"))
+        .or_else(|_| wrong(format!("{text:?} is not a log level"), "use error, warn, info, debug or trace"))
 }
 
-/// How log lines look.
 pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => wrong(format!("{text:?} is no format"), "use text or json"),
+        _ => wrong(format!("{text:?} is not a log format"), "use text or json"),
     }
 }
 
 /// One table `[[keyspace]]`.
 pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
     let Some(table) = table.as_table() else {
-        return wrong("is no table", "write [[keyspace]]");
+        return wrong("is not a table", "write [[keyspace]]");
     };
     let mut keyspace = Keyspace {
         name: String::new(),
@@ -306,14 +299,14 @@ pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
             ("name", toml::Value::String(name)) => keyspace.name.clone_from(name),
             ("level", toml::Value::String(text)) => match super::level(text) {
                 Some(level) => keyspace.level = level,
-                None => return wrong(format!("level {text:?} is none"), "use one, quorum or all"),
+                None => return wrong(format!("{text:?} is not a level"), "use one, quorum or all"),
             },
             ("min_acks", toml::Value::Integer(number @ 1..=15)) => keyspace.min_acks = *number as u32,
-            ("name" | "level", _) => return wrong(format!("{key} is no string"), "put it in quotes"),
-            ("min_acks", _) => return wrong("min_acks is no number from 1 to 15", "give one within"),
+            ("name" | "level", _) => return wrong(format!("{key} is not a string"), "put it in quotes"),
+            ("min_acks", _) => return wrong("min_acks must be from 1 to 15", "give a whole number in this range"),
             _ => {
                 return wrong(
-                    format!("{key} is no setting of a keyspace"),
+                    format!("{key} is not a setting of a keyspace"),
                     "use name, level and min_acks",
                 );
             }
@@ -323,7 +316,7 @@ pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
     let starts_well = keyspace.name.starts_with(|c: char| c.is_ascii_alphabetic());
     if !starts_well || keyspace.name.len() > 64 || !keyspace.name.chars().all(is_plain) {
         let mend = "begin with a letter and use letters, digits, _ and -, at most 64";
-        return wrong(format!("{:?} is no name of a keyspace", keyspace.name), mend);
+        return wrong(format!("{:?} is not a name for a keyspace", keyspace.name), mend);
     }
     Ok(keyspace)
 }

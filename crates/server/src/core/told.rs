@@ -1,5 +1,5 @@
-//! What the core tells the store beside requests: how long batches took, and what went over sockets. And what the store
-//! tells the core beside replies: which connections to close.
+//! Reports from the core to the store: how long batches took, and how many bytes went over sockets. Reports from the
+//! store to the core: which connections to close.
 
 use std::{mem, rc::Rc};
 
@@ -9,20 +9,20 @@ use super::Core;
 use crate::bell::Bell;
 
 impl Core {
-    /// Notes how long a batch took.
+    /// Records how long a batch took.
     #[inline]
     pub(super) fn note_answer(&mut self, ask: &mut Ask) {
         let now = self.clock.now();
         self.tally.answered(ask, now.monotonic_us, now.wall_ms);
     }
 
-    /// Tells the store what it would otherwise be told with the next batch.
+    /// Sends the store the counts that the next batch would bring.
     pub(super) fn tell_tally(&mut self) {
         let tally = mem::take(&mut self.tally);
         self.tell_store(Payload::Tally(tally));
     }
 
-    /// The bell that is rung to close the connection of client `id`.
+    /// The bell that closes the connection of client `id`.
     pub(crate) fn kill_bell(&mut self, id: u64) -> Rc<Bell> {
         self.kills.entry(id).or_default().clone()
     }

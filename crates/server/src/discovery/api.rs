@@ -1,8 +1,7 @@
-//! One question to the API server of Kubernetes: a connection, a GET, and the answer or what is wrong with it.
+//! One request to the API server of Kubernetes: a connection, a GET, and the answer or an error.
 //!
-//! - A connection serves one question. They come seconds apart, and so token and certificates are always the newest.
-//! - An answer is no longer than [`BODY_BYTES_MAX`] and takes no longer than [`QUESTION_TIME_MAX`], connecting
-//!   included.
+//! - A connection serves one request. Requests are seconds apart, so the token and the certificates are always fresh.
+//! - An answer has at most [`BODY_BYTES_MAX`], and takes at most [`QUESTION_TIME_MAX`], connecting included.
 
 use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
 
@@ -24,14 +23,13 @@ use tokio_rustls::TlsConnector;
 
 use super::{Trouble, kubernetes::Address};
 
-/// How long one question may take.
+/// How long one request may take.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Longest answer.
 const BODY_BYTES_MAX: usize = 16 << 20;
 /// Largest token or certificate file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The API server.
 pub(crate) struct Api {
     address: Address,
 }
@@ -41,10 +39,10 @@ impl Api {
         Self { address }
     }
 
-    /// The body that the server has for this path and query.
+    /// The body that the server returns for this path and query.
     ///
     /// # Errors
-    /// It could not be asked, or its answer is not 200.
+    /// The server could not be asked, or its status is not 200.
     pub(super) async fn get(&self, target: &str) -> Result<Bytes, Trouble> {
         let asked = timeout(QUESTION_TIME_MAX, self.ask(target)).await;
         asked.unwrap_or_else(|_| Err(Trouble::silent(self)))
@@ -69,7 +67,7 @@ impl Api {
         let token = read(&self.address.token)?;
         let token = String::from_utf8_lossy(&token);
         let mut proof = header::HeaderValue::try_from(format!("Bearer {}", token.trim()))
-            .map_err(|_| Trouble::refused(self.address.token.display(), "is no token"))?;
+            .map_err(|_| Trouble::refused(self.address.token.display(), "is not a token"))?;
         proof.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, proof);
         let name = ServerName::try_from(host.clone()).map_err(|_| Trouble::refused(self, "has no proper host"))?;
@@ -100,7 +98,7 @@ impl Api {
             Ok(body.to_bytes())
         };
         tokio::pin!(answered);
-        // Whichever ends first: the connection is driven only for as long as its answer is waited for.
+        // The connection is driven only while its answer is awaited.
         tokio::select! {
             answer = &mut answered => answer,
             ended = connection => {
@@ -114,7 +112,7 @@ impl Api {
 
     fn client_config(&self) -> Result<ClientConfig, Trouble> {
         let path = &self.address.authority;
-        let wrong = || Trouble::refused(path.display(), "is no certificate of an authority");
+        let wrong = || Trouble::refused(path.display(), "is not a CA certificate");
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&read(path)?) {
             roots.add(certificate.map_err(|_| wrong())?).map_err(|_| wrong())?;
@@ -135,7 +133,7 @@ impl fmt::Display for Api {
     }
 }
 
-/// What a refusal means for whoever runs the cluster.
+/// What a refusal means, for the operator of the cluster.
 fn explain(status: StatusCode) -> String {
     let mend = match status {
         StatusCode::UNAUTHORIZED => "; the token is not accepted: see discovery.token_file",

@@ -1,15 +1,16 @@
-//! The datagram of gossip: who is there, where it listens and when it said so, sealed with a key made from the cookie.
+//! The datagram of gossip: which node is up, where it listens and when it was sent, sealed with a key made from the
+//! cookie.
 //!
 //! ```text
 //!   "salp" version:u8 kind:u8 sent_ms:u64 dist_port:u16 name_length:u8 name tag:32     integers big-endian
 //! ```
 //!
-//! - The tag is HMAC-SHA-256 over all bytes before it. It is looked at before any of them is believed, and compared in
-//!   constant time.
-//! - The key is HMAC-SHA-256 of a label of this format under the cookie, so that nothing sealed here means anything
-//!   where the cookie is used for something else.
-//! - `sent_ms` never goes back for one sender, not even with its clock; receivers refuse what is not newer than the
-//!   last (RFC 6479 has the idea, without the window: what is late is worth nothing).
+//! - The tag is HMAC-SHA-256 over all bytes before it. It is verified, in constant time, before any other byte is used.
+//! - The key is HMAC-SHA-256 of a label of this format under the cookie. So a sealed datagram has no meaning in other
+//!   protocols that use the cookie.
+//! - `sent_ms` of one sender never goes back, not even with its clock. Receivers refuse a datagram that is not newer
+//!   than the last one. (RFC 6479 has the idea. It has a window too, which gossip does not need: a late datagram has no
+//!   value.)
 //!
 //! Source: RFC 2104, HMAC.
 
@@ -19,9 +20,9 @@ use sha2::Sha256;
 
 use super::Found;
 
-/// What every datagram begins with.
+/// The first bytes of every datagram.
 const MAGIC: &[u8; 4] = b"salp";
-/// The version of the format. Others are not understood, and passed over.
+/// The version of the format. Datagrams of other versions are ignored.
 const VERSION: u8 = 1;
 const LABEL: &[u8] = b"salp gossip 1";
 const TAG_BYTES: usize = 32;
@@ -33,9 +34,9 @@ pub(super) const DATAGRAM_BYTES_MAX: usize = HEAD_BYTES + 255 + TAG_BYTES;
 /// What a datagram is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A node is there.
+    /// A node is up.
     Beat,
-    /// The same, and it would like to hear the others soon.
+    /// A node is up, and asks the others to send a beat soon.
     Ask,
 }
 
@@ -48,12 +49,12 @@ pub(super) struct Datagram {
     pub(super) sender: Found,
 }
 
-/// Why bytes are no datagram of this cluster.
+/// Why bytes are not a datagram of this cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DatagramError {
-    /// They do not begin like one, or are of another version.
+    /// They begin with other bytes, or are of another version.
     Foreign,
-    /// They end too soon or too late, or have no name.
+    /// They are too short or too long, or contain no name.
     Malformed,
     /// They were sealed with another cookie, or changed on the way.
     Forged,
@@ -88,10 +89,10 @@ impl Seal {
         bytes
     }
 
-    /// The datagram that `bytes` are.
+    /// Parses and verifies the datagram in `bytes`.
     ///
     /// # Errors
-    /// They are none, or not of this cluster.
+    /// It is malformed, or not of this cluster.
     pub(super) fn open(&self, bytes: &[u8]) -> Result<Datagram, DatagramError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(DatagramError::Foreign)?;
         if rest.first() != Some(&VERSION) {
@@ -108,7 +109,7 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
-/// Reads what is behind magic and version.
+/// Parses the bytes after magic and version.
 fn read(body: &[u8]) -> Option<Datagram> {
     let (kind, rest) = body.get(MAGIC.len() + 1..)?.split_first()?;
     let (sent_ms, rest) = rest.split_first_chunk()?;

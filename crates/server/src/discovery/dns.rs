@@ -1,31 +1,30 @@
-//! Discovery by DNS: the records of one name are asked for, again and again.
+//! Discovery by DNS: asks for the records of one name, again and again.
 //!
 //! | record | a node is | it listens |
 //! |---|---|---|
 //! | `A` | `BASENAME@ADDRESS` | on the port of the settings, or where EPMD says |
 //! | `SRV` | `BASENAME@TARGET` | on the port of the record |
 //!
-//! - The answers are not kept: how old they may be is the interval's to say, and a name server's cache has its own
-//!   word.
-//! - After trouble the system's settings are read anew: `resolv.conf` may be another by then.
-//! - `AAAA` records are not asked for: the host of a node name has no colons. The target of an `SRV` record may have
-//!   such addresses alone.
+//! - Answers are not cached. The interval bounds their age, besides the cache of the name server.
+//! - After a failure the settings of the system are read again: `resolv.conf` may have changed.
+//! - `AAAA` records are not asked for, since the host of a node name cannot contain colons. The target of an `SRV`
+//!   record may have IPv6 addresses alone.
 //!
 //! Source: RFC 1035; RFC 2782 for `SRV`.
 
 use std::net::SocketAddr;
 
-/// What to ask, and what to make of the answers.
+/// What to ask for, and how to turn the answers into nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
-    /// The name to ask for. A final dot keeps the search list of the system out.
+    /// The name to ask for. A final dot switches off the search list of the system.
     pub(crate) name: String,
     pub(crate) record: Record,
-    /// What stands before the `@` of every node.
+    /// The part of every node name before the `@`.
     pub(crate) basename: String,
-    /// Where nodes listen, if the records do not say.
+    /// The port on which nodes listen, if the records do not say.
     pub(crate) port: Option<u16>,
-    /// Whom to ask; empty: whom the system asks.
+    /// The name servers to ask. Empty: those of the system.
     pub(crate) servers: Vec<SocketAddr>,
 }
 
@@ -57,10 +56,9 @@ mod resolver {
     /// How long one server may take, and how often it is asked.
     const SERVER_TIME_MAX: Duration = Duration::from_secs(2);
     const ATTEMPTS: usize = 2;
-    /// How long a look may take with all its servers and attempts.
+    /// How long a look may take, with all its servers and attempts.
     const QUERY_TIME_MAX: Duration = Duration::from_secs(10);
 
-    /// The strategy.
     pub(crate) struct Dns {
         query: Query,
         /// `None` before the first look and after trouble.
@@ -94,7 +92,7 @@ mod resolver {
                     let records = answer.answers().iter().take(FOUND_MAX);
                     Ok(records.filter_map(|record| self.query.node(&record.data)).collect())
                 }
-                // Nobody is there, or nobody yet.
+                // No node is up yet.
                 Err(error) if error.is_no_records_found() => Ok(Vec::new()),
                 Err(error) => Err(self.query.trouble(&error)),
             }
@@ -114,7 +112,7 @@ mod resolver {
     }
 
     impl Query {
-        /// The node that a record stands for. Others, such as a `CNAME` on the way, stand for none.
+        /// The node that a record stands for. Other records, such as a `CNAME`, stand for none.
         fn node(&self, data: &RData) -> Option<Found> {
             let (host, port) = match data {
                 RData::A(address) => (address.to_string(), self.port),
@@ -129,7 +127,7 @@ mod resolver {
         fn trouble(&self, error: &NetError) -> Trouble {
             match error {
                 NetError::Timeout => Trouble::silent(self),
-                // Its text has numbers that differ from question to question.
+                // Its text contains numbers that differ from request to request.
                 NetError::Io(error) => Trouble::io(self, std::io::Error::from(error.kind())),
                 _ => Trouble::refused(self, error.to_string()),
             }
@@ -168,7 +166,7 @@ mod resolver {
     }
 }
 
-/// In place of the strategy where there is no resolver. The settings refuse it.
+/// Replaces the strategy in a build without a resolver. The settings refuse it.
 #[cfg(not(feature = "dns"))]
 pub(crate) struct Dns(Query);
 

@@ -1,4 +1,4 @@
-//! DNS against a name server of a few records, over real sockets.
+//! DNS against a name server with a few records, over real sockets.
 
 use std::{
     net::SocketAddr,
@@ -29,7 +29,7 @@ use super::{
 struct Zone {
     records: Vec<(&'static str, RData)>,
     code: Option<ResponseCode>,
-    /// Answers by UDP say that they are cut off.
+    /// Answers by UDP say that they are truncated.
     truncates: bool,
     is_mute: bool,
 }

@@ -1,6 +1,6 @@
-//! Discovery by EPMD: the port mappers of some hosts are asked which names they know.
+//! Discovery by EPMD: asks the port mappers of some hosts which names they know.
 //!
-//! Those names that begin with the prefix are proposed. Hosts that do not answer are passed over as long as one does.
+//! Names that begin with the prefix are proposed. Hosts that do not answer are ignored as long as one host answers.
 //!
 //! Source: *EPMD Protocol*, Erlang/OTP, `erl_dist_protocol`.
 
@@ -9,23 +9,23 @@ use tokio::task::JoinSet;
 use super::{Found, Look, Strategy, Trouble};
 use crate::epmd;
 
-/// Where to look, and for whom.
+/// Which hosts to ask, and for which names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hosts {
     pub(crate) hosts: Vec<String>,
-    /// What the names of nodes begin with.
+    /// The prefix of node names.
     pub(crate) prefix: String,
     /// The port of EPMD on every host.
     pub(crate) port: u16,
 }
 
 impl Hosts {
-    /// All who are there now.
+    /// All nodes that are up now.
     ///
     /// # Errors
-    /// There are hosts, and none of them answers: that of the first by name.
+    /// There are hosts, and none of them answers. The error is that of the first host by name.
     pub(crate) async fn ask(&self) -> Result<Vec<Found>, Trouble> {
-        // All at once: one that is cut off must not use up the time of the others.
+        // All are asked at once: one that is cut off must not use up the time of the others.
         let mut asked = JoinSet::new();
         for host in self.hosts.iter().cloned() {
             let port = self.port;
@@ -48,7 +48,7 @@ impl Hosts {
                 Err(_) => {}
             }
         }
-        // The same one each time, whoever failed first.
+        // Sorted, so the same error is reported each time.
         failed.sort_by(|one, other| one.0.cmp(&other.0));
         match failed.into_iter().next() {
             Some((host, error)) if !has_answer => Err(Trouble::io(format_args!("EPMD on {host}:{}", self.port), error)),
@@ -56,7 +56,7 @@ impl Hosts {
         }
     }
 
-    /// The ports stay with EPMD: it is asked again at each dial, and knows the newest.
+    /// The ports are not returned: each dial asks EPMD again, which knows the newest.
     fn pick(&self, host: &str, listed: &[(String, u16)]) -> impl Iterator<Item = Found> {
         let names = listed.iter().filter(|(name, _)| name.starts_with(&self.prefix));
         let nodes = names.filter_map(move |(name, _)| wire::dist::node_name(format!("{name}@{host}").as_bytes()));

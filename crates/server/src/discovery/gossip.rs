@@ -1,18 +1,18 @@
-//! Discovery by gossip: every node says now and then, to all on the network who listen, that it is there.
+//! Discovery by gossip: every node tells the network now and then that it is up.
 //!
 //! ```text
 //!   start ─ Ask ─▶ group ─▶ all others ─ Beat, soon, spread by chance ─▶ group
 //!   every interval ─ Beat ─▶ group
 //! ```
 //!
-//! - The group is an IPv4 multicast address or a broadcast address; nodes of one machine share its port.
-//! - What was not sealed with the cookie is dropped without an answer ([`super::datagram`]). What was is still no more
-//!   than a name to dial: the handshake asks for the cookie again.
-//! - Of one sender only what is newer than the last counts, and nothing that is [`SKEW_MS_MAX`] off this node's clock.
-//!   An entry outlives that span, so nothing heard can be played again.
-//! - This node sends at most one datagram per [`BEAT_GAP_MIN`], whatever comes, and reads at most
-//!   [`RECEIVED_PER_SECOND_MAX`]; the rest is the system's to drop.
-//! - A node hears its own beats. One that does not is deaf (its interface went, say), and opens its sockets anew.
+//! - The group is an IPv4 multicast address or a broadcast address. Nodes of one machine share its port.
+//! - A datagram that was not sealed with the cookie is dropped without an answer ([`super::datagram`]). A sealed one
+//!   only proposes a name to dial: the handshake checks the cookie again.
+//! - Of one sender, a datagram counts only if it is newer than the last one and at most [`SKEW_MS_MAX`] off this node's
+//!   clock. An entry outlives that span, so no datagram can be replayed.
+//! - This node sends at most one datagram per [`BEAT_GAP_MIN`], and reads at most [`RECEIVED_PER_SECOND_MAX`]. The
+//!   system drops the rest.
+//! - A node receives its own beats. If it does not (its interface may be down), it opens its sockets again.
 
 use std::{
     collections::BTreeMap,
@@ -35,22 +35,22 @@ use super::{Context, FOUND_MAX, Found, Look, Strategy, Trouble, jitter};
 
 /// Least time between two datagrams of this node.
 const BEAT_GAP_MIN: Duration = Duration::from_millis(500);
-/// Longest wait before an `Ask` is answered: chance spreads the answers of all over it.
+/// Longest wait before an `Ask` is answered. Random waits spread the answers of all nodes over this time.
 const ANSWER_SPREAD: Duration = Duration::from_millis(200);
-/// How long a node that starts listens for answers; longer than a gap and a spread.
+/// How long a node that starts listens for answers. Longer than a gap and a spread.
 const LISTEN: Duration = Duration::from_millis(900);
 /// Datagrams read in a second.
 const RECEIVED_PER_SECOND_MAX: u32 = 2000;
-/// How far the clocks of two nodes may be apart, in milliseconds.
+/// Largest difference between the clocks of two nodes, in milliseconds.
 const SKEW_MS_MAX: u64 = 60_000;
-/// How long a sender is kept after its last beat; longer than its datagrams could be played again.
+/// How long a sender is kept after its last beat. Longer than its datagrams could be replayed.
 const KEPT: Duration = Duration::from_millis(2 * SKEW_MS_MAX + 10_000);
-/// A node whose last so many beats were not heard is not there.
+/// A node counts as down after this many missed beats.
 const BEATS_MISSED_MAX: u32 = 4;
-/// Time between two log lines about clocks.
+/// Time between two log lines about clock differences.
 const SKEW_LOG_GAP: Duration = Duration::from_secs(60);
 
-/// Where it is said and heard.
+/// Where to send and to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// A multicast or broadcast address, and the port.
@@ -61,17 +61,16 @@ pub(crate) struct Settings {
     pub(crate) ttl: u32,
 }
 
-/// The strategy.
 pub(crate) struct Gossip {
     settings: Settings,
     interval: Duration,
     context: Context,
     shared: Arc<Mutex<Shared>>,
-    /// Speaks and listens; empty before the first look.
+    /// Sends and listens. Empty before the first look.
     task: JoinSet<()>,
 }
 
-/// What the task tells the strategy.
+/// What the task reports to the strategy.
 #[derive(Debug, Default)]
 struct Shared {
     heard: Heard,
@@ -89,7 +88,7 @@ impl Gossip {
         }
     }
 
-    /// Begins to speak and listen, if that is to be done, and says who was heard.
+    /// Starts to send and listen, if that is not under way, and returns the nodes that were heard.
     async fn report(&mut self) -> Result<Vec<Found>, Trouble> {
         if self.task.is_empty() {
             let speaker = Speaker {
@@ -127,14 +126,14 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Speaks and listens.
+/// Sends and listens.
 struct Speaker {
     settings: Settings,
     interval: Duration,
     seal: Seal,
     me: Found,
     shared: Arc<Mutex<Shared>>,
-    /// When this node said something last, as it told the others.
+    /// The time in this node's last datagram.
     sent_ms: u64,
 }
 
@@ -150,7 +149,7 @@ impl Speaker {
         }
     }
 
-    /// Runs until the sockets do not work any more, and says why.
+    /// Runs until a socket fails. Returns the error.
     async fn speak(&mut self, sockets: &Sockets) -> io::Error {
         let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
         let mut second = (Instant::now(), 0);
@@ -196,7 +195,7 @@ impl Speaker {
                         let node = node.as_str();
                         tracing::warn!(
                             node,
-                            "its clock is more than a minute off this one's: its gossip is refused"
+                            "its clock differs by more than a minute from this node's: its gossip is refused"
                         );
                     }
                 }
@@ -235,22 +234,22 @@ impl Speaker {
     }
 }
 
-/// What a datagram came to.
+/// The result of a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hearing {
-    /// Who sent it is there.
+    /// Its sender is up.
     Noted,
-    /// The same, and it waits for answers.
+    /// Its sender is up, and waits for answers.
     Asked,
-    /// It is this node's own.
+    /// This node sent it.
     Itself,
-    /// Its sender has another time.
+    /// The clock of its sender differs too much.
     Skewed(Atom),
-    /// Not of this cluster, heard before, or one name too many.
+    /// It is from another cluster, not new, or one name too many.
     Dropped,
 }
 
-/// Who was heard, and when. At most [`FOUND_MAX`]; further ones are not noted.
+/// Which nodes were heard, and when. At most [`FOUND_MAX`]; further ones are ignored.
 #[derive(Debug, Default)]
 struct Heard(BTreeMap<Atom, Entry>);
 
@@ -303,7 +302,7 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// One socket to listen, shared with other nodes of the machine, and one to speak.
+/// A socket to listen, shared with other nodes of the machine, and a socket to send.
 struct Sockets {
     receiver: UdpSocket,
     sender: UdpSocket,
@@ -316,7 +315,7 @@ impl Sockets {
         receiver.set_reuse_address(true)?;
         #[cfg(not(target_os = "linux"))]
         receiver.set_reuse_port(true)?;
-        // Bound to the group itself: what is sent to this machine alone is not for us.
+        // Bound to the group: datagrams for this machine alone are not gossip.
         receiver.bind(&SocketAddr::from(settings.group).into())?;
         let sender = udp()?;
         sender.bind(&SocketAddr::from((settings.interface, 0)).into())?;
@@ -326,7 +325,7 @@ impl Sockets {
                 sender.set_multicast_if_v4(&settings.interface)?;
             }
             sender.set_multicast_ttl_v4(settings.ttl)?;
-            // Other nodes of this machine, and this one's ears.
+            // Other nodes of this machine must receive it, and this node too.
             sender.set_multicast_loop_v4(true)?;
         } else {
             sender.set_broadcast(true)?;

@@ -1,4 +1,4 @@
-//! Gossip over loopback: who hears whom, and what junk, strangers and old datagrams come to.
+//! Gossip over loopback: which nodes hear each other, and what junk, strangers and old datagrams cause.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
@@ -59,7 +59,7 @@ async fn await_found(gossip: &mut Gossip, expected: &[Found]) {
     }
 }
 
-/// Whoever can send datagrams to a group.
+/// A sender that does not know the cookie.
 struct Stranger(UdpSocket, SocketAddr);
 
 impl Stranger {
@@ -125,7 +125,7 @@ async fn junk_strangers_and_other_times_are_passed_over() {
     let mut one = gossip(group, "a@127.0.0.1", 9101, "cookie");
     one.look().await.unwrap();
     let stranger = Stranger::new(group);
-    // No more than a socket holds while nobody reads.
+    // No more than fits a socket's buffer.
     for length in (0..600).step_by(12) {
         stranger.send(&vec![b's'; length]);
     }

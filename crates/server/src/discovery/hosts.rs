@@ -1,5 +1,4 @@
-//! Discovery by a file: names of nodes and of hosts, read anew at each look, so that whoever writes the file needs to
-//! tell nobody.
+//! Discovery by a file: names of nodes and of hosts. The file is read at each look, so a change needs no notification.
 //!
 //! A line is one of
 //!
@@ -11,7 +10,7 @@
 //!   # or % begins a comment
 //! ```
 //!
-//! A file with a line that is none of these is refused as a whole: half a file is what an interrupted editor leaves.
+//! A file with any other line is refused as a whole: an interrupted editor may leave half a file.
 //!
 //! Source: net_adm(3), "Files", for `.hosts.erlang`.
 
@@ -26,13 +25,13 @@ const BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostsFile {
     pub(crate) path: PathBuf,
-    /// What the names of nodes on the hosts begin with.
+    /// The prefix of node names on the hosts.
     pub(crate) prefix: String,
-    /// The port of EPMD on every host; `None`: only lines that name nodes are allowed.
+    /// The port of EPMD on every host. `None`: only lines that name nodes are allowed.
     pub(crate) epmd: Option<u16>,
 }
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Listed {
     nodes: Vec<Found>,
@@ -40,10 +39,10 @@ struct Listed {
 }
 
 impl HostsFile {
-    /// Whether the file can be read and understood now.
+    /// Checks that the file can be read and parsed now.
     ///
     /// # Errors
-    /// It cannot, and why.
+    /// Why it cannot.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.read().map(drop)
     }
@@ -67,7 +66,7 @@ impl HostsFile {
 impl Strategy for HostsFile {
     fn look(&mut self) -> Look<'_> {
         Box::pin(async move {
-            // A small file, and a thread that may wait.
+            // The file is small, and this thread may wait.
             let listed = self.read();
             let listed = listed.map_err(|problem| Trouble::refused(self.path.display(), problem))?;
             let mut found = listed.nodes;
@@ -106,7 +105,7 @@ fn understand(text: &str) -> Result<Listed, String> {
         if line.contains('@') {
             listed
                 .nodes
-                .push(node(line).ok_or_else(|| format!("line {}: {line:?} is no node", index + 1))?);
+                .push(node(line).ok_or_else(|| format!("line {}: {line:?} is not a node", index + 1))?);
         } else if wire::dist::node_name(format!("x@{line}").as_bytes()).is_some() {
             listed.hosts.push(line.into());
         } else {
@@ -149,9 +148,9 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         for (text, part) in [
-            ("a@h\na@h:0", "line 2: \"a@h:0\" is no node"),
-            ("a@h:99999", "is no node"),
-            ("@h", "is no node"),
+            ("a@h\na@h:0", "line 2: \"a@h:0\" is not a node"),
+            ("a@h:99999", "is not a node"),
+            ("@h", "is not a node"),
             ("two words", "neither a node nor a host"),
             ("'h", "neither a node nor a host"),
         ] {

@@ -1,4 +1,4 @@
-//! Discovery by Kubernetes: its API is asked for the pods behind a service or with some labels.
+//! Discovery by Kubernetes: asks its API for the pods behind a service or with some labels.
 //!
 //! | mode | asks for | a pod counts unless |
 //! |---|---|---|
@@ -6,9 +6,9 @@
 //! | `pods` | the pods with the labels | it is being deleted, has ended or has no address yet |
 //! | `dns` | the records of a headless service | see [`super::dns`] |
 //!
-//! - A pod that is not ready counts, too: readiness may well depend on its finding the others.
-//! - The token and the certificate of the authority are read at each look, since Kubernetes exchanges them.
-//! - The token is sent over TLS only. Plain HTTP is for a proxy on this machine, which has its own.
+//! - A pod that is not ready counts too: it may become ready only after it has found the others.
+//! - The token and the certificate of the authority are read at each look, since Kubernetes replaces them.
+//! - The token is sent over TLS only. Plain HTTP is for a proxy on this machine, which has its own token.
 //!
 //! Source: Kubernetes API, `discovery.k8s.io/v1` and `v1`; "Accessing the Kubernetes API from a Pod".
 
@@ -22,29 +22,29 @@ use super::{
     dns::{self, Dns},
 };
 
-/// Items asked for in one request, and requests in one look.
+/// Most items in one answer, and most requests in one look.
 const PAGE_ITEMS: usize = 500;
 const PAGES_MAX: usize = 16;
 
-/// Whom to ask for what, and what to make of the answer.
+/// What to ask for, where, and how to turn the answer into nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
     pub(crate) namespace: String,
-    /// The service whose endpoints are meant; needed but for pods.
+    /// The service whose endpoints are nodes. Required except in mode `pods`.
     pub(crate) service: Option<String>,
-    /// Labels, as Kubernetes writes selectors.
+    /// Labels, in the syntax of Kubernetes selectors.
     pub(crate) selector: Option<String>,
     pub(crate) host: Host,
     /// The domain of the cluster, for names of pods and services.
     pub(crate) domain: String,
-    /// What stands before the `@` of every node.
+    /// The part of every node name before the `@`.
     pub(crate) basename: String,
     pub(crate) port: Option<Port>,
     pub(crate) api: Address,
 }
 
-/// How it is asked.
+/// How to find pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Endpoints,
@@ -52,24 +52,24 @@ pub(crate) enum Mode {
     Dns,
 }
 
-/// What stands behind the `@` of every node.
+/// The part of every node name after the `@`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     /// The pod's address.
     Ip,
-    /// The pod's name within its service, which outlives its address in a StatefulSet.
+    /// The pod's name within its service. In a StatefulSet it outlives the pod's address.
     Hostname,
 }
 
-/// Where nodes listen.
+/// The port on which nodes listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
     Number(u16),
-    /// As the service or the container calls it.
+    /// The name of a port of the service or container.
     Named(String),
 }
 
-/// Where the API is, and what proves who asks and who answers.
+/// Where the API is, and what proves the identity of each side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) tls: bool,
@@ -79,7 +79,6 @@ pub(crate) struct Address {
     pub(crate) authority: PathBuf,
 }
 
-/// The strategy.
 pub(crate) enum Kubernetes {
     Api { settings: Settings, api: Api },
     Dns(Dns),
@@ -107,7 +106,7 @@ impl Strategy for Kubernetes {
 }
 
 impl Settings {
-    /// The question to DNS that a headless service answers.
+    /// The DNS query for a headless service.
     pub(crate) fn query(&self) -> dns::Query {
         let service = self.service.as_deref().unwrap_or_default();
         let service = format!("{service}.{}.svc.{}.", self.namespace, self.domain);
@@ -168,7 +167,7 @@ impl Settings {
             .iter()
             .filter(|endpoint| endpoint.conditions.terminating != Some(true));
         let found = counted.filter_map(|endpoint| {
-            // The others of an endpoint are the same pod's: all but the first are not to be used (Kubernetes API).
+            // All addresses of an endpoint belong to the same pod. Only the first may be used (Kubernetes API).
             let address = endpoint.addresses.first()?;
             self.node(address, endpoint.hostname.as_deref(), self.service.as_deref(), port)
         });
@@ -218,7 +217,7 @@ async fn list<T: for<'a> Deserialize<'a>>(api: &Api, path: &str, selector: &str)
         }
         let body = api.get(&target).await?;
         let page: List<T> =
-            serde_json::from_slice(&body).map_err(|_| Trouble::refused(api, "what answers is no Kubernetes API"))?;
+            serde_json::from_slice(&body).map_err(|_| Trouble::refused(api, "the server is not a Kubernetes API"))?;
         items.extend(page.items);
         next = page.metadata.next.unwrap_or_default();
         if next.is_empty() {
@@ -231,7 +230,7 @@ async fn list<T: for<'a> Deserialize<'a>>(api: &Api, path: &str, selector: &str)
     ))
 }
 
-// What is read of the API's answers; all else in them is passed over.
+// The parts of the API's answers that are used. Other parts are ignored.
 
 #[derive(Deserialize)]
 struct List<T> {

@@ -1,4 +1,4 @@
-//! Kubernetes against a server that answers as the API does: over TLS, with tokens, pages, refusals and silence.
+//! Kubernetes against a server that behaves like the API: TLS, tokens, pages, refusals, no answer.
 
 use std::{
     collections::HashMap,
@@ -28,15 +28,15 @@ use super::{
 };
 use crate::test_dir::TestDir;
 
-/// What the server has, and how it behaves.
+/// What the server contains, and how it behaves.
 #[derive(Default)]
 struct World {
     token: String,
-    /// By the part of the path behind the namespace; each a list of pages.
+    /// Lists of pages, by the part of the path after the namespace.
     pages: HashMap<&'static str, Vec<serde_json::Value>>,
     status: Option<u16>,
     is_mute: bool,
-    /// The queries it was asked with.
+    /// The queries it received.
     asked: Vec<String>,
 }
 
@@ -108,7 +108,7 @@ impl Server {
                 let (acceptor, world) = (acceptor.clone(), seen.clone());
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(world.clone(), request));
-                    // A client that hangs up, or refuses our certificate, is what some tests want.
+                    // Some tests want a client that hangs up or refuses the certificate.
                     if !tls {
                         drop(
                             http1::Builder::new()
@@ -342,7 +342,7 @@ async fn only_the_authority_that_was_named_is_believed() {
     check_trouble(&mut kubernetes, "certificate").await;
     assert!(server.world.lock().unwrap().asked.is_empty(), "the token stayed here");
     fs::write(server.dir.join("ca.crt"), "none").unwrap();
-    check_trouble(&mut kubernetes, "is no certificate of an authority").await;
+    check_trouble(&mut kubernetes, "is not a CA certificate").await;
 }
 
 #[tokio::test]

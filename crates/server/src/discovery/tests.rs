@@ -1,4 +1,4 @@
-//! The loop around strategies: what it proposes, how long it waits and what it takes for a change.
+//! The loop around strategies: what it proposes, how long it waits, and which changes it notices.
 
 use super::*;
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use crate::handle::Wish;
 
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// A strategy whose looks are known in advance; then it finds nobody.
+/// A strategy with given results. After them it finds no nodes.
 struct Script(VecDeque<Result<Vec<Found>, Trouble>>);
 
 impl Strategy for Script {
@@ -68,7 +68,7 @@ async fn a_look_leaves_out_the_node_itself_and_names_said_twice() {
     assert_eq!(finder.state, State::Nobody);
 }
 
-/// What a finder proposes to a node, one after the other; the node stops when the receiver is dropped.
+/// What a finder proposes to a node. The node stops when the receiver is dropped.
 fn proposals(finder: Finder) -> (mpsc::Receiver<Wish>, tokio::task::JoinHandle<()>) {
     let (orders, _) = mpsc::channel(1);
     let (wishes, wished) = mpsc::channel(1);

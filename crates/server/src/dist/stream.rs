@@ -1,14 +1,14 @@
-//! The two halves of a connection's bytes: those of a socket, or of TLS on one.
+//! The two halves of a connection: of a socket, or of TLS on a socket.
 //!
 //! ```text
 //!   Connections ── try_write ─▶ Writing ─▶ records ─▶ socket     both halves of a TLS connection
 //!   read        ◀── read ────── Reading ◀─ records ◀─ socket     share its session, on one thread
 //! ```
 //!
-//! - A plain connection has nothing in between: its halves are those of the socket.
-//! - What is written in one go is sealed in one go, into records that are full but for the last. Sealed bytes count as
-//!   written; there are never more than [`SEALED_BYTES_MAX`] of them, since none are added before the last have left.
-//! - The session itself has things to say at times (new keys); then the reading half rings for the writer.
+//! - The halves of a plain connection are those of the socket.
+//! - Bytes written in one go are encrypted in one go, into records that are full except the last. Encrypted bytes count
+//!   as written. There are at most [`SEALED_BYTES_MAX`] of them, since none are added before the last have left.
+//! - The TLS session itself sometimes has bytes to send (new keys). Then the reading half wakes the writer.
 
 use std::{
     cell::RefCell,
@@ -29,17 +29,17 @@ use tokio::{
 use super::READ_BYTES;
 use crate::{bell::Bell, tls};
 
-/// Sealed bytes that wait for the socket. What the node hands out at a flush fits.
+/// Most encrypted bytes that wait for the socket. One flush of the node fits.
 const SEALED_BYTES_MAX: usize = 256 << 10;
 
-/// A stream of bytes to a peer, before its connection has it.
+/// A byte stream to a peer, before it has a connection.
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(TcpStream, Box<Connection>),
 }
 
 impl Stream {
-    /// Its halves. `bell` wakes the connection's writer.
+    /// Splits it into its halves. `bell` wakes the connection's writer.
     pub(super) fn split(self, bell: &Rc<Bell>) -> (Reading, Writing) {
         match self {
             Self::Plain(stream) => {
@@ -66,7 +66,7 @@ impl Stream {
     }
 }
 
-/// Shakes hands.
+/// Does the TLS handshake.
 pub(super) async fn secure(stream: TcpStream, mut session: Connection) -> io::Result<Stream> {
     loop {
         while session.wants_write() {
@@ -87,21 +87,21 @@ pub(super) async fn secure(stream: TcpStream, mut session: Connection) -> io::Re
             read => drop(read?),
         }
         if let Err(error) = session.process_new_packets() {
-            // It is told why, if it listens.
+            // The peer is sent the reason, if the socket takes it.
             let _ = session.write_tls(&mut Socket(&stream));
             return Err(tls::explain(&error));
         }
     }
 }
 
-/// Where bytes of a peer come from.
+/// Where bytes from a peer come from.
 pub(super) enum Reading {
     Plain(OwnedReadHalf),
     Tls(Box<TlsReading>),
 }
 
 impl Reading {
-    /// Appends what has come, at least one byte; 0 is the end.
+    /// Appends the bytes that have come, at least one. 0 is the end.
     pub(super) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
             Self::Plain(half) => half.read_buf(buffer).await,
@@ -115,9 +115,9 @@ pub(super) struct TlsReading {
     session: Rc<RefCell<Connection>>,
     /// Wakes the writer.
     bell: Rc<Bell>,
-    /// As it came from the socket.
+    /// Bytes from the socket, still encrypted.
     sealed: BytesMut,
-    /// The peer said that no more will come.
+    /// The peer announced that no more bytes will come.
     has_ended: bool,
 }
 
@@ -135,7 +135,7 @@ impl TlsReading {
         }
     }
 
-    /// Opens all records that are whole.
+    /// Decrypts all complete records.
     fn open(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let before = buffer.len();
         let mut session = self.session.borrow_mut();
@@ -144,7 +144,7 @@ impl TlsReading {
             if self.sealed.is_empty() || self.has_ended {
                 break;
             }
-            // It takes some of it at a time.
+            // The session takes some of it at a time.
             let taken = session.read_tls(&mut &self.sealed[..])?;
             self.sealed.advance(taken);
             let state = session.process_new_packets().map_err(|error| tls::explain(&error))?;
@@ -157,7 +157,7 @@ impl TlsReading {
     }
 }
 
-/// Moves what was opened.
+/// Moves the decrypted bytes.
 fn drain(session: &mut Connection, buffer: &mut BytesMut) -> io::Result<()> {
     let mut reader = session.reader();
     loop {
@@ -184,7 +184,7 @@ pub(super) enum Writing {
 }
 
 impl Writing {
-    /// Takes what can be taken at once, and tells how much that was.
+    /// Takes as many bytes as it can at once. Returns their number.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(half) => half.try_write(bytes),
@@ -192,7 +192,7 @@ impl Writing {
         }
     }
 
-    /// The same for several pieces; with none, what was taken before moves on.
+    /// The same for several pieces. Without pieces, it writes bytes that were taken before.
     pub(super) fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Plain(half) => half.try_write_vectored(pieces),
@@ -200,7 +200,7 @@ impl Writing {
         }
     }
 
-    /// Waits until there is a point in trying.
+    /// Waits until a write may succeed.
     pub(super) async fn writable(&self) -> io::Result<()> {
         match self {
             Self::Plain(half) => half.writable().await,
@@ -208,7 +208,7 @@ impl Writing {
         }
     }
 
-    /// Whether all that was taken has left.
+    /// Whether all bytes taken have left.
     pub(super) fn is_flushed(&self) -> bool {
         match self {
             Self::Plain(_) => true,
@@ -216,7 +216,7 @@ impl Writing {
         }
     }
 
-    /// Tells the peer that no more will come, if that can be told at once.
+    /// Announces to the peer that no more bytes will come, if that can be sent at once.
     pub(super) fn finish(&self) {
         if let Self::Tls(writing) = self {
             let mut session = writing.session.borrow_mut();
@@ -242,7 +242,7 @@ impl TlsWriting {
         }
         let written = session.writer().write_vectored(pieces)?;
         if written == 0 {
-            // There was room: it seals nothing more.
+            // There was room, so the session takes nothing more.
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         match self.flush(&mut session) {
@@ -251,7 +251,7 @@ impl TlsWriting {
         }
     }
 
-    /// Writes what is sealed, as far as the socket takes it.
+    /// Writes encrypted bytes, as many as the socket takes.
     fn flush(&self, session: &mut Connection) -> io::Result<()> {
         while session.wants_write() {
             session.write_tls(&mut Socket(self.half.as_ref()))?;
@@ -260,7 +260,7 @@ impl TlsWriting {
     }
 }
 
-/// A socket as the session sees it: it never waits.
+/// A socket for the TLS session. It never waits.
 struct Socket<'a>(&'a TcpStream);
 
 impl io::Read for Socket<'_> {

@@ -1,4 +1,4 @@
-//! The port mapper against itself and, where it is installed, against that of Erlang.
+//! The port mapper against itself and, if it is installed, against that of Erlang.
 
 use super::*;
 use std::process::{Child, Command, Stdio};
@@ -20,7 +20,7 @@ fn node(name: &str, port: u16) -> Node {
     Node::new(name, port, false)
 }
 
-/// Waits until EPMD finds a node where it should be.
+/// Waits until EPMD returns this port for a node.
 async fn await_found(epmd: u16, name: &str, port: Option<u16>) {
     let start = Instant::now();
     while find("127.0.0.1", epmd, name).await.ok() != Some(port) {

@@ -1,7 +1,7 @@
-//! What a request's address says: keyspace, key and query, as bytes.
+//! Parts of a request's address: keyspace, key and query, as bytes.
 //!
-//! A key is what stands behind `/kv/`, percent-decoded once, slashes and bytes that are no UTF-8 included. The router
-//! matches the address as it was sent, so an encoded slash and a plain one name the same key.
+//! A key is everything after `/kv/`, percent-decoded once. It may contain slashes and bytes that are not UTF-8. The
+//! router matches the address as it was sent, so an encoded slash and a plain one name the same key.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub(crate) fn split_keyspace(path: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// The bytes that a percent-encoded text stands for.
+/// Percent-decodes a text.
 pub(crate) fn decode(text: &str) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -33,13 +33,13 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, Problem> {
         let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
         match (digit(rest.next()), digit(rest.next())) {
             (Some(high), Some(low)) => bytes.push((high << 4 | low) as u8),
-            _ => return Err(Problem::bad("'%' in an address is followed by two hexadecimal digits")),
+            _ => return Err(Problem::bad("'%' in an address must be followed by two hexadecimal digits")),
         }
     }
     Ok(bytes)
 }
 
-/// `bytes` so that they may stand in a path: unreserved characters as they are, all else percent-encoded.
+/// Percent-encodes `bytes` for a path, except unreserved characters.
 pub(crate) fn encode(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut text = String::with_capacity(bytes.len());
@@ -55,13 +55,13 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// The settings behind the question mark.
+/// The parameters after the question mark.
 #[derive(Debug, Default)]
 pub(crate) struct Query(Vec<(String, Vec<u8>)>);
 
 impl Query {
-    /// Reads the query of `uri`. A name that is not among `known`, or stands there twice, is refused: a mistyped `ttl`
-    /// must not keep a key for ever.
+    /// Parses the query of `uri`. A name that is not in `known`, or occurs twice, is refused: a misspelt `ttl` must not
+    /// keep a key for ever.
     pub(crate) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
         for pair in uri
@@ -92,7 +92,7 @@ impl Query {
         Ok(Self(found))
     }
 
-    /// The bytes given for `name`.
+    /// The value of parameter `name`.
     pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.0
             .iter()
@@ -100,23 +100,23 @@ impl Query {
             .map(|(_, value)| value.as_slice())
     }
 
-    /// What was given for `name`, read as a `T`.
+    /// The value of parameter `name`, parsed as a `T`.
     pub(crate) fn parse<T: std::str::FromStr>(&self, name: &str, wanted: &str) -> Result<Option<T>, Problem> {
         let Some(bytes) = self.bytes(name) else { return Ok(None) };
         let value = str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
         value
             .map(Some)
-            .ok_or_else(|| Problem::bad(format!("'{name}' is {wanted}")))
+            .ok_or_else(|| Problem::bad(format!("'{name}' must be {wanted}")))
     }
 }
 
-/// Milliseconds to live as `ttl` says.
+/// The `ttl` in milliseconds.
 pub(crate) fn ttl_ms(text: &str) -> Result<u64, Problem> {
-    // Later than this many milliseconds a deadline would no longer be a signed number.
+    // Past this many milliseconds a deadline would not fit a signed number.
     const TTL_MS_MAX: u64 = i64::MAX as u64 / 2;
     duration::parse_ms(text)
         .filter(|ms| (1..=TTL_MS_MAX).contains(ms))
-        .ok_or_else(|| Problem::bad("'ttl' is a time above zero such as 60s, 1500ms, 5m, 12h or 7d"))
+        .ok_or_else(|| Problem::bad("'ttl' must be a time above zero, such as 60s, 1500ms, 5m, 12h or 7d"))
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! Answers remembered under their `Idempotency-Key`, so that a repeated write is answered and not done again.
+//! Answers remembered under their `Idempotency-Key`: a repeated write is answered and not executed again.
 //!
-//! The table is this node's own: a retry has to go to the node that was asked first, and a restart forgets. It holds at
-//! most [`ANSWERS_MAX`] answers and [`BYTES_MAX`] bytes of bodies; the oldest leave first, all leave after [`KEPT`].
+//! Each node has its own table. A retry must go to the node that was asked first, and a restart forgets all answers.
+//! The table holds at most [`ANSWERS_MAX`] answers and [`BYTES_MAX`] bytes of bodies. The oldest are dropped first.
+//! Each is dropped after [`KEPT`].
 //!
-//! - One key is one request: reuse with another method, path, body or consistency is refused (422).
-//! - A repetition that comes while the first is under way waits for its answer. The first runs to its end even if its
-//!   client has gone, since its outcome is what a retry is about.
-//! - An answer that says that nothing was done and asking again may help ([`NothingDone`]) is not remembered. One that
-//!   does not know the outcome is: the retry learns that it is unknown, which is the truth, and does no harm.
+//! - A key stands for one request: reuse with another method, path, body or consistency is refused (422).
+//! - A repetition that comes while the first request is under way waits for its answer. The first request runs to its
+//!   end even if its client has gone, since a retry asks for its outcome.
+//! - An answer is not remembered if nothing was done and a retry may help ([`NothingDone`]). An answer that does not
+//!   know the outcome is remembered: then the retry learns that the outcome is unknown, and does no harm.
 //!
 //! Source: draft-ietf-httpapi-idempotency-key-header-07, *The Idempotency-Key HTTP Header Field*.
 
@@ -45,7 +46,7 @@ const KEPT: Duration = Duration::from_secs(600);
 /// Longest key.
 const KEY_BYTES_MAX: usize = 255;
 
-/// An answer that can be given more than once.
+/// A copy of an answer that can be sent again.
 #[derive(Clone, Debug)]
 struct Saved {
     status: StatusCode,
@@ -59,10 +60,10 @@ impl Saved {
     }
 }
 
-/// One request and its answer, once it is there.
+/// One request, and its answer once there is one.
 #[derive(Debug)]
 struct Remembered {
-    /// Hash of all that makes the request what it is.
+    /// Hash of everything that makes the request different from others.
     fingerprint: u64,
     answer: OnceCell<Saved>,
 }
@@ -70,7 +71,7 @@ struct Remembered {
 #[derive(Debug, Default)]
 struct Table {
     by_key: HashMap<Arc<str>, Held>,
-    /// Keys in the order in which they came. One that was dropped since, or came anew, stands here for nothing.
+    /// Keys in the order in which they came. An entry whose key was dropped or replaced since has no effect.
     order: VecDeque<(Instant, Arc<str>, Arc<Remembered>)>,
     /// Bytes of all bodies in `by_key`.
     bytes: usize,
@@ -79,16 +80,16 @@ struct Table {
 #[derive(Debug)]
 struct Held {
     request: Arc<Remembered>,
-    /// Of its answer's body, once it is there.
+    /// Bytes of the answer's body, once there is one.
     bytes: usize,
 }
 
-/// What a request meets in the table.
+/// What the table has for a request.
 #[derive(Debug)]
 enum Met {
-    /// This very request, new or known.
+    /// The same request, new or known.
     Same(Arc<Remembered>),
-    /// Another one under the same key.
+    /// Another request with the same key.
     Another,
 }
 
@@ -96,7 +97,7 @@ enum Met {
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     table: Mutex<Table>,
-    /// Keyed by chance, so that nobody can find two requests with one fingerprint.
+    /// With a random key, so that clients cannot construct two requests with one fingerprint.
     hasher: RandomState,
 }
 
@@ -125,7 +126,7 @@ impl Answers {
         }
     }
 
-    /// The answer to `request` is there, and has `bytes`.
+    /// The answer to `request` has come. Its body has `bytes`.
     fn settle(&self, key: &str, request: &Arc<Remembered>, bytes: usize) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let table = &mut *table;
@@ -140,9 +141,10 @@ impl Answers {
         table.forget(Instant::now());
     }
 
-    /// `request` is to be done when it comes again. Not if it has: who waits for its answer does it, and settles it.
+    /// `request` will be executed when it comes again. If it has come again already, the entry is kept: the repetition
+    /// that waits will execute it and settle it.
     fn drop_key(&self, key: &str, request: &Arc<Remembered>) {
-        // The table's two, and that of who asks.
+        // Two of the table, and one of the request.
         const REFERENCES: usize = 3;
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::strong_count(request) <= REFERENCES {
@@ -173,7 +175,7 @@ impl Answers {
 }
 
 impl Table {
-    /// Drops what is too old, and the oldest of what is too much.
+    /// Drops answers that are too old, and the oldest ones past the limits.
     fn forget(&mut self, now: Instant) {
         while let Some((since, ..)) = self.order.front() {
             let old = now.saturating_duration_since(*since) >= KEPT;
@@ -199,7 +201,7 @@ impl Table {
     }
 }
 
-/// The middleware: passes on what is no write or has no key.
+/// The middleware. It passes on requests that are not writes or have no key.
 pub(super) async fn remember(State(door): State<Shared>, request: Request, next: Next) -> Response {
     let writes = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     match request.headers().get("idempotency-key") {
@@ -214,7 +216,7 @@ pub(super) async fn remember(State(door): State<Shared>, request: Request, next:
             let answer = match key {
                 Some(key) => once(door, key, request, next).await,
                 None => Err(Problem::bad(format!(
-                    "an Idempotency-Key has 1 to {KEY_BYTES_MAX} visible characters"
+                    "an Idempotency-Key must have 1 to {KEY_BYTES_MAX} visible characters"
                 ))),
             };
             answer.unwrap_or_else(IntoResponse::into_response)
@@ -240,9 +242,9 @@ async fn once(door: Shared, key: String, request: Request, next: Next) -> Result
             ));
         }
     };
-    // The handler counts the body anew.
+    // The handler counts the body again.
     drop(held);
-    // A task of its own: it goes on when the client hangs up.
+    // A task of its own: it goes on if the client hangs up.
     let task = tokio::spawn(async move {
         let first = async {
             let response = next.run(Request::from_parts(parts, Body::from(body))).await;
@@ -263,7 +265,7 @@ async fn once(door: Shared, key: String, request: Request, next: Next) -> Result
     task.await.map_err(|_| Problem::unexpected())
 }
 
-/// Answers of writes are whole in memory, so collecting one neither waits nor fails.
+/// Answers to writes are complete in memory, so collecting one neither waits nor fails.
 async fn save(response: Response) -> Saved {
     let (parts, body) = response.into_parts();
     let body = body

@@ -1,8 +1,8 @@
 //! `POST /batch`: a list of operations in one request, a list of results in the same order.
 //!
-//! The operations are executed in their order and each for itself: one that fails does not undo or stop the others.
-//! A batch that is malformed anywhere is refused as a whole, before anything is done. Bytes that are no UTF-8 cannot
-//! stand in JSON; such a key or value is percent-encoded in `key_encoded` or `value_encoded`.
+//! The operations are executed in order. A failed operation does not undo or stop the others. A malformed batch is
+//! refused as a whole, before any operation is executed. JSON cannot contain bytes that are not UTF-8: such a key or
+//! value is percent-encoded in `key_encoded` or `value_encoded`.
 
 use std::{borrow::Cow, fmt};
 
@@ -39,10 +39,10 @@ enum Verb {
     Incr,
 }
 
-/// From so many operations on a batch takes turns with others: their results may be large.
+/// A batch of at least so many operations takes turns with others: its results may be large.
 const OPERATIONS_MANY: usize = 64;
 
-/// Text that is copied only where JSON has escapes in it.
+/// Text that is copied only if it has escapes in JSON.
 #[derive(Debug)]
 struct Text<'a>(Cow<'a, str>);
 
@@ -68,7 +68,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// One operation as it is sent.
+/// One operation of a request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Operation<'a> {
@@ -89,7 +89,7 @@ struct Operation<'a> {
     by: Option<i64>,
 }
 
-/// The operations of a batch. More than [`OPERATIONS_MAX`] are refused where they begin, not at their end.
+/// The operations of a batch. Past [`OPERATIONS_MAX`] parsing stops.
 #[derive(Debug)]
 struct Operations<'a>(Vec<Operation<'a>>);
 
@@ -119,9 +119,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Operations<'a> {
     }
 }
 
-/// A whole number. To JSON Schema `5.0` is one as well, and some programs write it so.
+/// A whole number. To JSON Schema `5.0` is a whole number too, and some programs write it so.
 fn whole<'de, D: Deserializer<'de>>(input: D) -> Result<Option<i64>, D::Error> {
-    /// Up to here a fraction would still show.
+    /// Below this, a float can still represent a fraction.
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let number = serde_json::Number::deserialize(input)?;
     let from_float = || {
@@ -168,13 +168,13 @@ pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Ans
     let (place, _) = door.place(&request)?;
     Query::of(request.uri(), &[])?;
     let (parts, body) = request.into_parts();
-    // What a form on some other site can send is refused: a browser sends no other type unasked.
+    // A form on another site can send only types that a browser sends without a preflight. They are refused.
     let kind = parts
         .headers
         .get(header::CONTENT_TYPE)
         .map(|kind| kind.to_str().unwrap_or("?"));
     if !kind.is_none_or(|kind| kind.trim().to_ascii_lowercase().starts_with("application/json")) {
-        let detail = "a batch has the content type application/json: add -H 'content-type: application/json'";
+        let detail = "a batch must have the content type application/json: add -H 'content-type: application/json'";
         let title = "Unsupported content type";
         return Err(Problem::refused(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -209,7 +209,7 @@ pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Ans
 }
 
 impl Operation<'_> {
-    /// Appends the request that this comes to.
+    /// Appends the request for this operation.
     fn push(&self, door: &Door, batch: &mut Batch) -> Result<(), Problem> {
         self.check_members()?;
         let key = bytes("key", self.key.as_ref(), self.key_encoded.as_ref())?;
@@ -231,21 +231,21 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// A member that an operation has no use for was meant for another one.
+    /// Refuses members that the operation does not use: they were meant for another operation.
     fn check_members(&self) -> Result<(), Problem> {
         let for_put =
             self.value.is_some() || self.value_encoded.is_some() || self.content_type.is_some() || self.ttl.is_some();
         if for_put && self.op != Verb::Put {
-            return Err(Problem::bad("value, content_type and ttl are for put"));
+            return Err(Problem::bad("only put takes value, content_type and ttl"));
         }
         if self.by.is_some() && self.op != Verb::Incr {
-            return Err(Problem::bad("by is for incr"));
+            return Err(Problem::bad("only incr takes by"));
         }
         Ok(())
     }
 }
 
-/// What one of two members says.
+/// The value of one of two members, of which one is encoded.
 fn bytes(name: &str, text: Option<&Text<'_>>, encoded: Option<&Text<'_>>) -> Result<Vec<u8>, Problem> {
     match (text, encoded) {
         (Some(text), None) => Ok(text.0.as_bytes().to_vec()),
@@ -254,11 +254,10 @@ fn bytes(name: &str, text: Option<&Text<'_>>, encoded: Option<&Text<'_>>) -> Res
     }
 }
 
-/// What the next reply means for an operation.
+/// The result of an operation, from the next reply.
 fn outcome(op: Verb, tokens: &mut Tokens<'_>) -> Outcome {
     let mut reply = tokens.clone();
-    // The whole reply is passed over even if it is not of the form expected, so that the next one is read from its
-    // start.
+    // The whole reply is skipped even if it has an unexpected form, so the next reply is read from its start.
     tokens.skip_value();
     read(op, &mut reply).unwrap_or_else(|problem| Outcome {
         problem: Some(problem.clone()),
@@ -317,7 +316,7 @@ mod tests {
     #[test]
     fn each_reply_is_read_from_its_start() {
         let mut replies = Replies::new();
-        replies.array(2); // not what a get is answered with
+        replies.array(2); // not the reply to a get
         replies.int(1);
         replies.int(2);
         replies.error(ErrorKind::NoNodes, "shard 3");
@@ -396,7 +395,7 @@ mod tests {
             serde_json::from_str::<Operations<'_>>(&all).unwrap().0.len(),
             OPERATIONS_MAX
         );
-        // What follows is not looked at.
+        // Parsing stops before the rest.
         let error = serde_json::from_str::<Operations<'_>>(&(list(OPERATIONS_MAX + 1) + ", no JSON")).unwrap_err();
         assert!(
             error.to_string().starts_with("a batch has at most 1000 operations"),

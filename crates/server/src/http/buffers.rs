@@ -1,8 +1,8 @@
-//! Bodies and responses within the [`Budget`](crate::budget::Budget) of the node.
+//! Bodies and responses, within the [`Budget`](crate::budget::Budget) of the node.
 //!
-//! - A body is read once there is room for all of it, or as it comes if its length is not known.
-//! - A response is held until its client has taken it. It leaves in pieces, so that its room is given back with the
-//!   last piece and not with the first. A client that does not take it is cut.
+//! - A body is read once there is room for all of it. A body of unknown length is read as it comes.
+//! - A response is held until its client has taken it. It leaves in pieces, so its room is given back after the last
+//!   piece, not after the first. A client that does not take it is cut.
 
 use std::{
     pin::Pin,
@@ -32,13 +32,13 @@ use crate::{
     log::limit,
 };
 
-/// Time in which a body has to arrive whole.
+/// Time limit for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Bytes of a response that are handed to the library at a time.
+/// Bytes of a response that are handed to the HTTP library at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The room that a request takes until it is answered.
+/// The room of a request. It is given back when the request is answered.
 #[derive(Debug)]
 pub(super) struct Held {
     claim: Claim,
@@ -46,7 +46,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Waits for the turn of a request of `bytes`, of which there are copies until it is answered.
+    /// Waits for the turn of a request of `bytes`. Until it is answered there are copies of it.
     pub(super) async fn take_turn(&mut self, bytes: usize) -> Result<(), Problem> {
         if self.turn.is_none() {
             self.turn = self.claim.budget().turn(bytes).await;
@@ -59,7 +59,7 @@ impl Held {
     }
 }
 
-/// A refusal for want of room.
+/// A refusal because there is no room.
 fn no_room(budget: &Budget, retry: Retry) -> Problem {
     budget.count_refused();
     if limit::NO_ROOM.allows() {
@@ -78,7 +78,7 @@ fn no_room(budget: &Budget, retry: Retry) -> Problem {
 }
 
 impl Door {
-    /// The whole body, if it is not larger than a value may be, and the room that it takes.
+    /// The whole body, unless it is larger than a value may be, and its room.
     pub(super) async fn body(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, Held), Problem> {
         let bytes_max = self.settings.value_bytes_max;
         let length = headers
@@ -109,7 +109,7 @@ fn slow() -> Problem {
     Problem::refused(StatusCode::REQUEST_TIMEOUT, "slow_body", "Body too slow", detail)
 }
 
-/// Reads a body of `length` bytes; 0: of unknown length.
+/// Reads a body of `length` bytes. 0: the length is unknown.
 async fn collect(claim: &mut Claim, length: usize, mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     if !claim.await_room(length).await {
         return Err(no_room(claim.budget(), Retry::Safe));
@@ -197,7 +197,7 @@ async fn watch(seat: Arc<Seat>, budget: Arc<Budget>, taken: Weak<AtomicUsize>, b
 struct Pieces {
     body: Body,
     rest: Bytes,
-    /// Bytes that the library has taken.
+    /// Bytes that the HTTP library has taken.
     taken: Arc<AtomicUsize>,
     _claim: Claim,
 }

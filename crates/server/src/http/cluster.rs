@@ -1,4 +1,4 @@
-//! The cluster over HTTP: how it is, and who is to join or go.
+//! The cluster over HTTP: its state, and requests to add and remove nodes.
 
 use std::sync::Arc;
 
@@ -27,11 +27,11 @@ pub(crate) struct NodeView<'a> {
     #[serde(flatten)]
     vitals: Figures,
     safe_to_stop: bool,
-    /// Why it may not be stopped now.
+    /// Why it must not be stopped now.
     stop_risk: Option<String>,
 }
 
-/// The vitals of a node, each under its name.
+/// The vitals of a node, by name.
 #[derive(Debug)]
 struct Figures(Vitals);
 
@@ -73,7 +73,7 @@ struct ClusterView<'a> {
     leaving: bool,
     /// The id of the cluster, once one is formed.
     cluster: Option<&'a str>,
-    /// For whom this node waits before it forms shards that no node within reach holds.
+    /// The nodes that this node waits for before it forms shards that no node within reach holds.
     waiting: Option<&'a str>,
 }
 
@@ -139,11 +139,11 @@ pub(super) async fn node(State(door): State<Shared>, request: Request) -> Answer
 fn named(request: &Request) -> Result<String, Problem> {
     let name = request.uri().path().strip_prefix("/nodes/");
     let name = address::decode(name.ok_or_else(Problem::unexpected)?)?;
-    String::from_utf8(name).map_err(|_| Problem::bad("a node's name is text"))
+    String::from_utf8(name).map_err(|_| Problem::bad("a node's name must be UTF-8 text"))
 }
 
 fn no_node(name: &str) -> Problem {
-    let detail = format!("{name} is no member of this cluster");
+    let detail = format!("{name} is not a member of this cluster");
     Problem::refused(StatusCode::NOT_FOUND, "no_node", "No such node", detail)
 }
 
@@ -193,7 +193,7 @@ pub(super) async fn ready(State(door): State<Shared>) -> Answer {
     }
 }
 
-/// Why this node may not be stopped now.
+/// Why this node must not be stopped now.
 fn stop_risk(status: &Status) -> Option<String> {
     let me = status
         .nodes
@@ -202,23 +202,23 @@ fn stop_risk(status: &Status) -> Option<String> {
     me?.stop_risk.as_ref().map(ToString::to_string)
 }
 
-/// Why the node should be given no requests.
+/// Why the node should not get requests.
 #[derive(Debug, Serialize)]
 struct Unready {
     #[serde(skip)]
     detail: String,
     /// `leaving`, `shards` or `nodes`.
     reason: &'static str,
-    /// With which nodes it does not agree yet.
+    /// Nodes with which it does not agree yet.
     awaited: Vec<AwaitedView>,
-    /// Why the node may not be stopped now either.
+    /// Why the node must not be stopped now, if there is a reason.
     stop_risk: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct AwaitedView {
     node: String,
-    /// What is still to come: `connection`, `global` or `groups`.
+    /// The step that is missing: `connection`, `global` or `groups`.
     exchange: &'static str,
 }
 
@@ -252,7 +252,7 @@ impl Unready {
 
 fn unready(status: &Status) -> Option<Unready> {
     if status.leaving {
-        let detail = "the node hands over its shards and leaves";
+        let detail = "the node is handing over its shards and leaves";
         return Some(Unready::new(status, "leaving", detail));
     }
     if status.ready {
@@ -279,7 +279,7 @@ fn unready(status: &Status) -> Option<Unready> {
                 format!("names, locks and groups do not agree yet with {count} nodes, first: {node} ({exchange})");
             Unready::new(status, "nodes", detail)
         }
-        (0, ..) => Unready::new(status, "shards", "the node has not found its place in the cluster yet"),
+        (0, ..) => Unready::new(status, "shards", "the node has not joined its cluster yet"),
         _ => {
             let detail = format!("{filling} of the {placed} shards placed here are still to be synchronised");
             Unready::new(status, "shards", detail)
@@ -308,10 +308,10 @@ pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer 
     let (parts, body) = request.into_parts();
     let (body, _held) = door.body(&parts.headers, body).await?;
     let Named { name } = serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad(format!("the body is {{\"name\": \"…\"}}: {error}")))?;
+        .map_err(|error| Problem::bad(format!("the body must be {{\"name\": \"…\"}}: {error}")))?;
     if wire::dist::node_name(name.as_bytes()).is_none() {
         return Err(Problem::bad(
-            "a node's name is name@host, of letters, digits, dots, dashes and underscores",
+            "a node's name must be name@host, of letters, digits, dots, dashes and underscores",
         ));
     }
     if door.status().await?.name == name {
@@ -323,14 +323,14 @@ pub(super) async fn add(State(door): State<Shared>, request: Request) -> Answer 
     Ok(accepted(&name, "connect"))
 }
 
-/// What a node that is to be removed is asked.
+/// How a node is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Removal {
-    /// This node hands over and goes.
+    /// It is this node: it hands over and ends.
     Leave,
-    /// Another one is asked to.
+    /// It is another node, which is asked to leave.
     LeaveOther,
-    /// It is down and not to be waited for any more.
+    /// It is down, and is forgotten.
     Forget,
 }
 

@@ -1,5 +1,4 @@
-//! Which other web sites' pages may use this node: those that `--http-cors` lists (Fetch standard, 3.2). None by
-//! default.
+//! Other web sites whose pages may use this node: those that `--http-cors` lists (Fetch standard, 3.2). Default: none.
 
 use axum::{
     extract::{Request, State},
@@ -14,11 +13,11 @@ use super::{Shared, methods};
 const SENT: &str =
     "authorization, content-type, idempotency-key, if-match, if-none-match, if-range, range, salp-consistency";
 
-/// Headers that a page may read, besides those that every page may.
+/// Headers that a page may read, besides those that every page may read.
 const READ: &str =
     "accept-ranges, allow, content-encoding, content-range, etag, location, retry-after, salp-expires-ms";
 
-/// For how many seconds a browser may remember the answer to a preflight.
+/// How long a browser may cache the answer to a preflight, in seconds.
 const MAX_AGE: &str = "600";
 
 /// The origins whose pages may use this node.
@@ -26,7 +25,7 @@ const MAX_AGE: &str = "600";
 pub(crate) struct Origins(Vec<String>);
 
 impl Origins {
-    /// `list` has origins such as `https://app.example`; `*` is every one.
+    /// `list` contains origins such as `https://app.example`. `*` stands for every origin.
     pub(crate) fn new(list: &[String]) -> Self {
         Self(list.to_vec())
     }
@@ -39,7 +38,7 @@ impl Origins {
     }
 }
 
-/// The middleware: answers the preflight of a page that may come, and lets it read the answers.
+/// The middleware: answers the preflight of an admitted page, and lets the page read the answers.
 pub(super) async fn share(State(door): State<Shared>, request: Request, next: Next) -> Response {
     let origins = &door.settings.origins;
     if origins.0.is_empty() {

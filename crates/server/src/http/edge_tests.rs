@@ -1,4 +1,4 @@
-//! What stands around the routes: hosts, origins, methods, framing, ranges, compression. Over real sockets.
+//! The layers around the routes: hosts, origins, methods, framing, ranges, compression. Over real sockets.
 
 use std::io::Read as _;
 
@@ -10,7 +10,8 @@ use super::{
     *,
 };
 
-/// What comes back for `data` until the connection ends: heads and bodies as they are on the wire.
+/// Everything that the node sends in answer to `data` until the connection ends: heads and bodies as they are on the
+/// wire.
 async fn raw(door: &Fixture, data: impl AsRef<[u8]>) -> String {
     let address = door.url.trim_start_matches("http://");
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -76,7 +77,7 @@ async fn what_the_library_refuses_is_a_problem_too() {
             "bad_request",
         ),
         ("*1\r\n$4\r\nPING\r\n\r\n".to_owned(), 400, "bad_request"),
-        // Refused by this crate, not by the library.
+        // This crate refuses it, not the HTTP library.
         (
             "GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(),
             400,
@@ -180,7 +181,7 @@ async fn each_resource_says_its_methods_in_one_way() {
         assert!(has("OPTIONS"), "{path}: {allow}");
         assert_eq!(has("HEAD"), has("GET"), "{path}: {allow}");
         for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "TRACE", "BREW"] {
-            // The path of a count is that of a key, too, which may end like it.
+            // The path of a count matches the route of a key too, since a key may end with `/incr`.
             let known = item.get(method.to_lowercase()).is_some() || path.ends_with("/incr") && has(method);
             assert_eq!(has(method), known, "{method} {path}: {allow}");
             if !known {

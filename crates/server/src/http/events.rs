@@ -1,6 +1,6 @@
-//! `GET /events`: what the node has to tell, as server-sent events (WHATWG HTML, 9.2).
+//! `GET /events`: the events of the node as server-sent events (WHATWG HTML, 9.2).
 //!
-//! A reader that is too slow loses events and is told how many; the node waits for nobody.
+//! A slow reader loses events and is told how many. The node never waits for a reader.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -24,10 +24,10 @@ use tokio::{
 use super::Shared;
 use crate::misfit;
 
-/// Events that wait for one slow connection before it starts losing some.
+/// Events that wait for one slow connection. Past it, events are lost.
 const QUEUE_MAX: usize = 64;
 
-/// Silence after which a comment is sent, so that nothing between us and the reader gives the connection up.
+/// A comment is sent after this silence, so that no proxy closes the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `GET /events`
@@ -37,7 +37,7 @@ pub(super) async fn stream(State(door): State<Shared>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
-        // A proxy in between is not to gather what should arrive at once.
+        // A proxy must not buffer the stream.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     (headers, Body::new(body)).into_response()
@@ -45,7 +45,8 @@ pub(super) async fn stream(State(door): State<Shared>) -> Response {
 
 /// Copies events until the reader or the node is gone.
 async fn copy(mut events: Receiver<Event>, mut closing: watch::Receiver<bool>, mut to: Sender<Bytes>) {
-    // The head of the response goes out with the first bytes; a reader wants to know at once that it is connected.
+    // The head of the response is sent with the first bytes. They are sent at once, so that the reader learns that it
+    // is connected.
     let mut frame = ": connected\n\n".to_owned();
     loop {
         if to.send_data(frame.into()).await.is_err() {
@@ -70,7 +71,7 @@ fn told(event: &Event) -> String {
     lines(kind, &data)
 }
 
-/// JSON has no line breaks outside of strings and none unescaped inside, so it is one `data` line.
+/// JSON text has no line breaks, since strings escape them. So it is one `data` line.
 fn lines(kind: &str, data: &Value) -> String {
     format!("event: {kind}\ndata: {data}\n\n")
 }

@@ -1,4 +1,4 @@
-//! `POST /form`: an operator says that the nodes which are missing are lost.
+//! `POST /form`: an operator declares that the missing nodes are lost.
 
 use axum::{
     extract::{Request, State},
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Answer, Shared, address::Query, json, problem::Problem};
 
-/// What was begun.
+/// What was done.
 #[derive(Debug, Serialize)]
 struct Begun<'a> {
     /// Nodes that were declared gone.

@@ -1,8 +1,8 @@
-//! A value as `SALP.GET` gives it, and how it looks over HTTP.
+//! A value as `SALP.GET` returns it, and its form over HTTP.
 //!
-//! Bytes are what they are. A term of Erlang has two representations, chosen by `Accept` (RFC 9110, 12.5.1): its
-//! external format for those who name `application/x-erlang-term`, Erlang syntax (`{a,1}`) for everybody else, who
-//! could not read the other.
+//! Bytes are sent unchanged. An Erlang term has two representations, chosen by `Accept` (RFC 9110, 12.5.1). Clients
+//! that name `application/x-erlang-term` get its external format. All other clients could not read that, and get Erlang
+//! syntax (`{a,1}`).
 
 use std::borrow::Cow;
 
@@ -17,27 +17,27 @@ use wire::{
 
 use super::problem::Problem;
 
-/// The content type of a value that was given none.
+/// The content type of a value that was written without one.
 const BYTES_TYPE: &[u8] = b"application/octet-stream";
 
 /// The content type of an Erlang term in external format.
 pub(super) const TERM_TYPE: &str = "application/x-erlang-term";
 
-/// The content type of one in Erlang syntax.
+/// The content type of an Erlang term in Erlang syntax.
 const TEXT_TYPE: &[u8] = b"text/plain; charset=utf-8";
 
-/// What a key holds.
+/// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held<'a> {
-    /// Bytes and the content type they came with, which is empty if there was none.
+    /// Bytes and the content type they were written with. It is empty if there was none.
     Bytes(&'a [u8], &'a [u8]),
     /// A term in external format.
     Term(&'a [u8]),
-    /// A number that is counted on, or that a BEAM wrote.
+    /// A counter, or an integer that a BEAM wrote.
     Integer(i64),
 }
 
-/// A key's value and what is known about it.
+/// A key's value and its metadata.
 #[derive(Debug, PartialEq)]
 pub(super) struct Found<'a> {
     pub(super) held: Held<'a>,
@@ -47,7 +47,7 @@ pub(super) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// Reads one value's tokens; `None` is a missing key.
+    /// Reads the tokens of one value. `None` is a missing key.
     pub(super) fn of(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Result<Option<Self>, Problem> {
         match tokens.next() {
             Some(Reply::Null) => return Ok(None),
@@ -74,7 +74,7 @@ impl<'a> Found<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// As it is for those who do not know terms.
+    /// The form for clients that do not know terms.
     pub(super) fn shown(self) -> Cow<'a, [u8]> {
         match self {
             Self::Bytes(bytes, _) => Cow::Borrowed(bytes),
@@ -86,7 +86,7 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// Its content type and bytes, for one who `takes_terms` or does not.
+    /// Its content type and bytes, for a client that takes terms or does not.
     pub(super) fn representation(self, takes_terms: bool) -> (&'a [u8], Cow<'a, [u8]>) {
         match self {
             Self::Bytes(bytes, b"") => (BYTES_TYPE, Cow::Borrowed(bytes)),
@@ -100,13 +100,14 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// It has more than one representation.
+    /// Whether it has more than one representation.
     pub(super) fn is_term(self) -> bool {
         !matches!(self, Self::Bytes(..))
     }
 }
 
-/// Whether a request asks for terms in external format: by name, since wildcards are sent by those who cannot read it.
+/// Whether a request asks for terms in external format. Only the name counts: clients that cannot read it send
+/// wildcards.
 pub(super) fn takes_terms(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::ACCEPT)

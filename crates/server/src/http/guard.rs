@@ -1,4 +1,4 @@
-//! Who may come in, and what a browser is told about what it gets.
+//! Which requests are admitted, and security headers for browsers.
 
 use axum::{
     extract::{Request, State},
@@ -15,11 +15,11 @@ use crate::{
     log::limit,
 };
 
-/// What tells nothing about data: the page without its figures, the API's description, and the probes of a supervisor
-/// that has no token.
+/// Paths that reveal no data: the page without its figures, the API's description, and the probes of a supervisor
+/// without a token.
 const OPEN: [&str; 4] = ["/", "/openapi.json", "/healthz", "/readyz"];
 
-/// Lets a request pass that shows the token, if there is one, and was not made by somebody else's web page.
+/// Admits a request if it has the token, if there is one, and does not come from another site's web page.
 pub(super) async fn admit(State(door): State<Shared>, request: Request, next: Next) -> Response {
     if crosses_sites(&request) && door.settings.origins.admitted(request.headers()).is_none() {
         let detail = "a page of another site may not write here";
@@ -28,7 +28,7 @@ pub(super) async fn admit(State(door): State<Shared>, request: Request, next: Ne
     }
     let admitted = match &door.settings.token {
         None => true,
-        // What a resource can do is no secret, and a browser that asks has no token with it.
+        // The methods of a resource are not secret, and a browser asks for them without a token.
         Some(_) if request.method() == Method::OPTIONS => true,
         Some(_) if OPEN.contains(&request.uri().path()) => true,
         Some(token) => match shows(token, &request) {
@@ -39,11 +39,12 @@ pub(super) async fn admit(State(door): State<Shared>, request: Request, next: Ne
     if admitted {
         next.run(request).await
     } else {
-        Problem::of(ErrorKind::NoAuth, "show the token as 'Authorization: Bearer …'").into_response()
+        Problem::of(ErrorKind::NoAuth, "send the token as 'Authorization: Bearer …'").into_response()
     }
 }
 
-/// Whether `request` shows the token. Refused unread if too many wrong ones came from the same machine of late.
+/// Whether `request` has the token. If too many wrong tokens came from the same machine lately, the request is refused
+/// unread.
 fn shows(token: &Password, request: &Request) -> Result<bool, Problem> {
     let Some(given) = bearer(request) else { return Ok(false) };
     let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
@@ -54,7 +55,7 @@ fn shows(token: &Password, request: &Request) -> Result<bool, Problem> {
                 StatusCode::TOO_MANY_REQUESTS,
                 "guesses",
                 "Too many wrong tokens",
-                "too many wrong tokens came from this address; no token from there is looked at for some seconds",
+                "too many wrong tokens came from this address; no token from there is checked for some seconds",
             )
         };
         return Err(problem.with_header(header::RETRY_AFTER, guesses::WINDOW.as_secs()));
@@ -63,7 +64,7 @@ fn shows(token: &Password, request: &Request) -> Result<bool, Problem> {
     if let Some(peer) = peer.filter(|_| !shows) {
         TOKENS.add(peer, 1);
         if limit::SECRET.allows() {
-            tracing::warn!(address = %peer, "an HTTP client showed a wrong token");
+            tracing::warn!(address = %peer, "an HTTP client sent a wrong token");
         }
     }
     Ok(shows)
@@ -75,9 +76,9 @@ fn bearer(request: &Request) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }
 
-/// A write that a browser says was begun by another site. Without this, any page that a developer visits could write to
-/// the node on the same machine, which has no token. Clients that are no browsers do not send these headers, and a
-/// browser sends only the second one to an address that is neither encrypted nor its own machine's.
+/// Whether a browser says that another site started this write. Without this check, any page that a developer visits
+/// could write to a node without a token on the same machine. Clients other than browsers do not send these headers. A
+/// browser sends only the second one to an address that is neither encrypted nor on its own machine.
 fn crosses_sites(request: &Request) -> bool {
     if [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()) {
         return false;
@@ -90,7 +91,7 @@ fn crosses_sites(request: &Request) -> bool {
     }
 }
 
-/// A node that stops closes a connection with its response: the client knows then, and asks another node.
+/// A stopping node closes a connection with its response, so the client asks another node.
 pub(super) async fn part(State(door): State<Shared>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if *door.closing.borrow() {
@@ -101,8 +102,8 @@ pub(super) async fn part(State(door): State<Shared>, request: Request, next: Nex
     response
 }
 
-/// Values come from anybody, with any content type: no browser is to guess another one, or to run one as a page of this
-/// origin. A handler that serves a page of ours has set its own policy.
+/// Values come from anyone, with any content type. No browser may guess another type, or run a value as a page of this
+/// origin. A handler of this node's own page has set its own policy.
 pub(super) async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -1,6 +1,6 @@
-//! Answers compressed for clients that ask for it (RFC 9110, 12.5.3): text and JSON of a kilobyte or more.
+//! Compresses answers for clients that ask for it (RFC 9110, 12.5.3): text and JSON of a kilobyte or more.
 //!
-//! What is compressed is the whole answer, in one piece, so a part of a value and a stream of events stay as they are.
+//! Only a whole answer in one piece is compressed. So a part of a value and a stream of events stay as they are.
 
 use std::io::Write as _;
 
@@ -17,13 +17,13 @@ use http_body_util::BodyExt as _;
 /// Smaller answers gain nothing.
 const BYTES_MIN: u64 = 1024;
 
-/// Larger answers would hold up this process for too long.
+/// Larger answers would take this process too long.
 const BYTES_MAX: u64 = 8 << 20;
 
-/// Larger answers are compressed on a thread of their own.
+/// Larger answers are compressed on another thread.
 const BYTES_AT_ONCE: usize = 32 << 10;
 
-/// What is put behind the version of a compressed value: it is another representation (RFC 9110, 8.8.3).
+/// Added to the version of a compressed value, since it is another representation (RFC 9110, 8.8.3).
 pub(super) const SUFFIX: &str = "-gzip";
 
 /// The middleware.
@@ -57,7 +57,7 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
     Response::from_parts(parts, Body::from(small))
 }
 
-/// Whether an answer gains by it: a whole one of known length, text or JSON.
+/// Whether an answer may be compressed: a whole one of known length, text or JSON.
 fn may_be(response: &Response) -> bool {
     let headers = response.headers();
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -74,7 +74,7 @@ fn is_text(kind: &str) -> bool {
     kind.starts_with("text/") || ["/json", "+json", "/xml", "+xml", "/javascript"].iter().any(ends_well)
 }
 
-/// Whether a request admits gzip. The most specific entry counts; none at all admits nothing but plain bytes.
+/// Whether a request accepts gzip. The most specific entry counts. Without an entry only plain bytes are accepted.
 fn admits(headers: &HeaderMap) -> bool {
     let entries = headers.get_all(header::ACCEPT_ENCODING).iter();
     let mut weights = [None, None];
@@ -97,7 +97,7 @@ fn admits(headers: &HeaderMap) -> bool {
     weights[0].or(weights[1]).unwrap_or(false)
 }
 
-/// `body` compressed; `None` if that makes it no smaller.
+/// `body` compressed. `None` if that is not smaller.
 async fn deflate(body: Bytes) -> Option<Vec<u8>> {
     let length = body.len();
     let work = move || {

@@ -1,12 +1,12 @@
-//! Whether a request was meant for this node, and framed and coded in a way that the node understands.
+//! Whether a request is for this node, and whether the node understands its framing and coding.
 //!
-//! A web page can make a browser connect to a node on the same machine or network under a name of the page's own site
-//! (DNS rebinding). The browser then takes the node for that site, and the page may read and write. So the name in
-//! `Host` must be one that this node is called by:
+//! A web page can make a browser connect to a node on the same machine or network under a host name of the page's own
+//! site (DNS rebinding). The browser then treats the node as that site, and the page may read and write. So the name in
+//! `Host` must be one of this node's names:
 //!
-//! - `localhost` and names below it, and any IP address: no site can be behind them in a browser,
+//! - `localhost` and names below it, and any IP address: in a browser these cannot belong to a site,
 //! - the host in the node's name,
-//! - what `--http-host` lists; `*` there switches the check off.
+//! - those that `--http-host` lists; `*` there switches the check off.
 
 use axum::{
     extract::{Request, State},
@@ -24,7 +24,7 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// `own` is the host in the node's name, `further` what the setting lists.
+    /// `own` is the host in the node's name. `further` comes from the setting.
     pub(crate) fn new(own: &str, further: &[String]) -> Self {
         let names = std::iter::once(own).chain(further.iter().map(String::as_str));
         Self {
@@ -42,7 +42,7 @@ impl Hosts {
     }
 }
 
-/// The middleware: refuses what was meant for another host, or is framed or coded in a way that is not understood.
+/// The middleware: refuses requests for another host, and those with unknown framing or coding.
 pub(super) async fn addressed(State(door): State<Shared>, request: Request, next: Next) -> Response {
     let version = request.version();
     let checked = host(request.uri(), version, request.headers())
@@ -57,43 +57,43 @@ pub(super) async fn addressed(State(door): State<Shared>, request: Request, next
     }
 }
 
-/// The host that a request is for (RFC 9112, 3.2 and 3.3). An address in absolute form counts before the header. Only
-/// HTTP/1.0 may leave it out.
+/// The host that a request is for (RFC 9112, 3.2 and 3.3). An address in absolute form takes precedence over the
+/// header. Only HTTP/1.0 may omit the host.
 fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut given = headers.get_all(header::HOST).iter();
     let bad = |detail: &str| Err(Problem::bad(detail));
     let header = match (given.next(), given.next()) {
         (None, _) if version < Version::HTTP_11 => None,
-        (None, _) => return bad("a request of HTTP/1.1 has the header Host"),
+        (None, _) => return bad("a request of HTTP/1.1 must have the header Host"),
         (Some(_), Some(_)) => return bad("the header Host is given twice"),
         (Some(host), None) => Some(host),
     };
     let parsed = header.map(|host| Authority::try_from(host.as_bytes()));
     let authority = match (uri.authority(), parsed) {
-        (_, Some(Err(_))) => return bad("the header Host is a name or an address, and maybe a port"),
+        (_, Some(Err(_))) => return bad("the header Host must be a name or an address, with an optional port"),
         (Some(authority), _) => authority.clone(),
         (None, Some(Ok(authority))) => authority,
         (None, None) => return Ok(None),
     };
     if authority.as_str().contains('@') {
-        return bad("the header Host is a name or an address, and maybe a port");
+        return bad("the header Host must be a name or an address, with an optional port");
     }
     Ok(Some(authority.host().to_owned()))
 }
 
 fn misdirected(host: &str) -> Problem {
     let host: String = host.chars().take(255).collect();
-    let detail = format!("this node is not called {host}; if it is, start it with --http-host {host} (SALP_HTTP_HOST)");
+    let detail = format!("{host} is not a name of this node; to allow it, start the node with --http-host {host} (SALP_HTTP_HOST)");
     Problem::refused(
         StatusCode::MISDIRECTED_REQUEST,
         "misdirected",
-        "Meant for another host",
+        "Request for another host",
         detail,
     )
 }
 
-/// Of the ways to frame and code a body, only chunks and plain bytes are understood. A value is the same bytes for
-/// Redis clients, BEAM nodes and HTTP, so no coding is kept with it.
+/// Refuses all framings and codings of a body except chunks and plain bytes. A value is the same bytes for Redis
+/// clients, BEAM nodes and HTTP, so no coding is stored with it.
 fn framed(headers: &HeaderMap) -> Result<(), Problem> {
     let is_other = |plain: &'static str| {
         move |value: &HeaderValue| {
@@ -103,7 +103,7 @@ fn framed(headers: &HeaderMap) -> Result<(), Problem> {
     };
     let has_other = |name, plain| headers.get_all(name).iter().any(is_other(plain));
     if has_other(header::TRANSFER_ENCODING, "chunked") {
-        let detail = "of transfer codings, only chunked is understood";
+        let detail = "the only supported transfer coding is chunked";
         let title = "Unknown transfer coding";
         return Err(Problem::refused(
             StatusCode::NOT_IMPLEMENTED,

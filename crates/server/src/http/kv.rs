@@ -23,11 +23,11 @@ use super::{
     range::{self, Wanted},
 };
 
-/// Keys that a page aims at, and the most it may be asked for.
+/// Default number of keys in a page, and the most that may be asked for.
 const PAGE_KEYS: usize = 100;
 const PAGE_KEYS_MAX: usize = 10_000;
 
-/// Steps of a scan for one page. A rare prefix gives short pages, even empty ones, rather than slow ones.
+/// Steps of a scan for one page. So a rare prefix gives short or empty pages rather than slow ones.
 const PAGE_STEPS_MAX: usize = 32;
 
 /// Reads the tokens of a `SALP.PUT`: whether the key is new, and its version.
@@ -45,7 +45,7 @@ pub(super) fn stored<'a>(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Result
     }
 }
 
-/// Reads the one integer that a reply is.
+/// Reads a reply that is one integer.
 pub(super) fn integer<'a>(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Result<i64, Problem> {
     match tokens.next() {
         Some(Reply::Int(number)) => Ok(number),
@@ -54,8 +54,8 @@ pub(super) fn integer<'a>(tokens: &mut impl Iterator<Item = Reply<'a>>) -> Resul
     }
 }
 
-/// Value and content type as the store takes them. A term has to be one, since a BEAM client will be given it as such;
-/// a binary term is the same value as its bytes.
+/// Value and content type as the store accepts them. A term must be valid, since a BEAM client will get it as a term. A
+/// binary term is the same value as its bytes.
 pub(super) fn checked_value(content_type: &[u8], value: Bytes) -> Result<(Vec<u8>, Bytes), Problem> {
     if !content_type.is_empty() && !is_media_type(content_type) {
         return Err(Problem::bad(
@@ -68,11 +68,11 @@ pub(super) fn checked_value(content_type: &[u8], value: Bytes) -> Result<(Vec<u8
     match etf::decode(&value) {
         Ok(Term::Binary(bytes)) => Ok((Vec::new(), bytes)),
         Ok(_) => Ok((content_type.to_vec(), value)),
-        Err(error) => Err(Problem::bad(format!("the body is no Erlang term: {error}"))),
+        Err(error) => Err(Problem::bad(format!("the body is not an Erlang term: {error}"))),
     }
 }
 
-/// Whether `kind` is `type/subtype` and maybe parameters (RFC 9110, 8.3.1). It will be sent as it is.
+/// Whether `kind` is `type/subtype` with optional parameters (RFC 9110, 8.3.1). It will be sent unchanged.
 fn is_media_type(kind: &[u8]) -> bool {
     let is_token = |part: &&[u8]| {
         let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
@@ -83,7 +83,7 @@ fn is_media_type(kind: &[u8]) -> bool {
     parts.len() == 2 && parts.iter().all(is_token) && kind.iter().all(|&byte| matches!(byte, b' '..=b'~'))
 }
 
-/// Arguments of `SALP.PUT` behind the value: when it expires.
+/// The arguments of `SALP.PUT` after the value: when it expires.
 pub(super) fn expiry(ttl: Option<&str>) -> Result<Vec<Vec<u8>>, Problem> {
     Ok(match ttl {
         None => Vec::new(),
@@ -91,8 +91,8 @@ pub(super) fn expiry(ttl: Option<&str>) -> Result<Vec<Vec<u8>>, Problem> {
     })
 }
 
-/// Whether a write is for a new key alone: `If-None-Match: *`, as `SET … NX`. Eventual keyspaces have no order of
-/// writes that other conditions could be checked against.
+/// Whether a write is for a new key only: `If-None-Match: *`, as `SET … NX`. An eventual keyspace has no order of
+/// writes against which other conditions could be checked.
 fn only_if_new(headers: &HeaderMap) -> Result<bool, Problem> {
     let mut conditions = headers.get_all(header::IF_NONE_MATCH).iter();
     let is_new = match (conditions.next(), conditions.next()) {
@@ -111,7 +111,7 @@ fn eventual() -> Problem {
     Problem::refused(StatusCode::CONFLICT, "eventual", "The keyspace is eventual", detail)
 }
 
-/// A write that takes no condition.
+/// Refuses conditions on a write.
 fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
     match only_if_new(headers)? {
         false => Ok(()),
@@ -119,7 +119,7 @@ fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// A refusal to count on what is no number, or on one that has no place for the sum.
+/// Refuses to count on a value that is not a number, or whose sum would overflow.
 pub(super) fn uncountable(problem: Problem) -> Problem {
     if problem.status != StatusCode::BAD_REQUEST {
         return problem;
@@ -140,7 +140,7 @@ fn names_version(given: &HeaderValue, version: &str) -> bool {
         .any(|tag| {
             let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
             let named = tag.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\""));
-            // Compressed or not: the value is the same.
+            // The value is the same, compressed or not.
             let named = named.map(|named| named.strip_suffix(gzip::SUFFIX.as_bytes()).unwrap_or(named));
             tag == b"*" || named == Some(version.as_bytes())
         })
@@ -150,7 +150,7 @@ fn etag(version: &str) -> HeaderValue {
     header_value(&format!("\"{version}\""))
 }
 
-/// Place and key of a request whose path is `/kv/{key}`, with `suffix` behind it.
+/// Place and key of a request whose path is `/kv/{key}` and `suffix`.
 fn place_and_key(door: &Door, request: &Request, suffix: &str) -> Result<(Place, Vec<u8>), Problem> {
     let (place, path) = door.place(request)?;
     let key = path.strip_prefix("/kv/").and_then(|rest| rest.strip_suffix(suffix));
@@ -158,14 +158,14 @@ fn place_and_key(door: &Door, request: &Request, suffix: &str) -> Result<(Place,
     Ok((place, key))
 }
 
-/// `GET /kv/{key}`, and `HEAD`, for which the body is left out further down.
+/// `GET /kv/{key}`, and `HEAD`, whose body is removed later.
 pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer {
     let (place, key) = place_and_key(&door, &request, "")?;
     Query::of(request.uri(), &[])?;
     let replies = door.ask_one(place, &[b"SALP.GET", &key]).await?;
     let found = Found::of(&mut replies.tokens())?.ok_or_else(Problem::no_key)?;
     let external = found.held.is_term() && takes_terms(request.headers());
-    // Two representations of one version are told apart (RFC 9110, 8.8.3).
+    // Two representations of one version have different tags (RFC 9110, 8.8.3).
     let version = format!("{}{}", found.version, if external { "-external" } else { "" });
     if let Some(given) = request.headers().get(header::IF_MATCH)
         && !names_version(given, &version)
@@ -211,7 +211,7 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
     if found.held.is_term() {
         headers.append(header::VARY, HeaderValue::from_static("accept"));
     }
-    // May be kept, but is to be asked for again: the next write may come at any moment.
+    // A cache must ask again each time, since the next write may come at any moment.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if let Some(deadline_ms) = found.deadline_ms {
         headers.insert("salp-expires-ms", deadline_ms.into());
@@ -220,7 +220,7 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
 }
 
 fn no_such_range(length: usize) -> Problem {
-    let detail = format!("the value has {length} bytes, and the range begins behind them");
+    let detail = format!("the value has {length} bytes, and the range begins after them");
     let status = StatusCode::RANGE_NOT_SATISFIABLE;
     let problem = Problem::refused(status, "no_range", "No such range", detail);
     problem.with_header(header::CONTENT_RANGE, header_value(&format!("bytes */{length}")))
@@ -298,10 +298,10 @@ struct Page {
     keys: Vec<String>,
     /// The other keys, percent-encoded.
     keys_encoded: Vec<String>,
-    /// Those of them that are terms of Erlang, in its syntax.
+    /// Keys among them that are Erlang terms, in Erlang syntax.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     terms: BTreeMap<String, String>,
-    /// Where to go on; nothing behind the last page.
+    /// The cursor of the next page. `None` on the last page.
     cursor: Option<String>,
 }
 
@@ -310,7 +310,7 @@ impl Page {
         self.keys.len() + self.keys_encoded.len()
     }
 
-    /// Takes in what one `SCAN` gave; returns its cursor.
+    /// Adds the keys of one `SCAN`. Returns its cursor.
     fn add(&mut self, replies: &Replies) -> Result<String, Problem> {
         let mut tokens = replies.tokens();
         let (Some(Reply::Array(2)), Some(cursor), Some(Reply::Array(count))) =
@@ -343,7 +343,7 @@ impl Page {
     }
 }
 
-/// The pattern that matches what begins with `prefix`.
+/// A pattern for keys that begin with `prefix`.
 fn begins_with(prefix: &[u8]) -> Vec<u8> {
     let mut pattern = Vec::with_capacity(prefix.len() + 1);
     for &byte in prefix {
@@ -362,13 +362,13 @@ pub(super) async fn list(State(door): State<Shared>, request: Request) -> Answer
     let query = Query::of(request.uri(), &["prefix", "cursor", "limit"])?;
     let limit = query.parse("limit", "a number of keys")?.unwrap_or(PAGE_KEYS);
     if !(1..=PAGE_KEYS_MAX).contains(&limit) {
-        return Err(Problem::bad(format!("'limit' is 1 to {PAGE_KEYS_MAX}")));
+        return Err(Problem::bad(format!("'limit' must be from 1 to {PAGE_KEYS_MAX}")));
     }
     let is_cursor = |text: &&[u8]| (1..=19).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     let mut cursor = match query.bytes("cursor") {
         None => "0".to_owned(),
         Some(text) if is_cursor(&text) => String::from_utf8_lossy(text).into_owned(),
-        Some(_) => return Err(Problem::bad("'cursor' is what the last page gave as its cursor")),
+        Some(_) => return Err(Problem::bad("'cursor' must be the cursor of the last page")),
     };
     let pattern = begins_with(query.bytes("prefix").unwrap_or_default());
     let mut page = Page::default();

@@ -1,9 +1,9 @@
-//! Accepts connections, at most so many at a time, and lets their requests end when the node stops.
+//! Accepts a bounded number of connections, and lets their requests end when the node stops.
 //!
-//! A connection that waits for its next request costs its client nothing, and would keep others out. So when all seats
-//! are taken the one that was silent for longest makes way for a new one. If none was silent for [`SILENT_MIN`], a new
-//! connection gets one of a few seats for probes: `/healthz`, `/readyz` and `/metrics` are answered, everything else is
-//! refused (503). There the oldest makes way, too.
+//! An idle connection costs its client nothing but would keep others out. So if all seats are taken, the connection
+//! that was silent for longest is closed for a new one. If none was silent for [`SILENT_MIN`], a new connection gets
+//! one of a few seats for probes: `/healthz`, `/readyz` and `/metrics` are answered, all other paths are refused (503).
+//! If these seats are taken too, the oldest of their connections is closed.
 
 use std::{
     collections::BTreeMap,
@@ -46,29 +46,29 @@ use super::{
 };
 use crate::{descriptors::PROBES, log::limit};
 
-/// Time in which the head of a request has to arrive; an idle connection is closed after it.
+/// Time limit for the head of a request. An idle connection is closed after it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The same for a connection on a seat for probes.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection that was silent for less does not make way.
+/// A connection that was silent for less is not closed for a new one.
 const SILENT_MIN: Duration = Duration::from_secs(1);
 
-/// Time that requests under way have left when the node stops. Event streams end with it.
+/// Time that requests under way have when the node stops. Event streams end at once.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause after an accept that failed, as it does when the process has no file descriptors left.
+/// Pause after a failed accept: the process may have no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a connection on a seat for probes may ask for.
+/// Paths that a connection on a seat for probes may ask for.
 const PROBE_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// From where a request came.
+/// The address a request came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
-/// What is known about one connection.
+/// The state of one connection.
 #[derive(Debug)]
 pub(super) struct Seat {
     opened: Instant,
@@ -76,9 +76,9 @@ pub(super) struct Seat {
     active_ms: AtomicU64,
     /// A request is being answered.
     is_busy: AtomicBool,
-    /// For probes alone.
+    /// Whether the seat is for probes only.
     is_spare: bool,
-    /// Rung when it has to make way.
+    /// Notified when the connection must be closed.
     leave: Notify,
 }
 
@@ -93,13 +93,13 @@ impl Seat {
         }
     }
 
-    /// Bytes went one way or the other.
+    /// Called when bytes were read or written.
     pub(super) fn touch(&self) {
         self.active_ms
             .store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Has the connection closed.
+    /// Closes the connection.
     pub(super) fn leave(&self) {
         self.leave.notify_one();
     }
@@ -110,12 +110,12 @@ impl Seat {
     }
 }
 
-/// All connections, by number in the order in which they came.
+/// All connections by number, in the order in which they came.
 #[derive(Debug, Default)]
 struct Seats(Mutex<(u64, BTreeMap<u64, Arc<Seat>>)>);
 
 impl Seats {
-    /// A seat for one more connection, and its number. Another one may have to make way.
+    /// A seat for a new connection, and its number. Another connection may be closed for it.
     fn take(&self, connections_max: usize) -> (u64, Arc<Seat>) {
         let mut locked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (numbers, seats) = &mut *locked;
@@ -149,7 +149,7 @@ impl Seats {
     }
 }
 
-/// Connections and what serves them.
+/// The connections, and the service behind them.
 pub(super) struct Listening {
     router: Router,
     connections_max: usize,
@@ -159,7 +159,7 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Serves `router`, at most `connections_max` connections at a time and some for probes.
+    /// Serves `router` on at most `connections_max` connections at a time, and some more for probes.
     pub(super) fn open(router: Router, connections_max: usize) -> Self {
         Self {
             router,
@@ -170,7 +170,7 @@ impl Listening {
         }
     }
 
-    /// Accepts connections until `stop` ends. Those that are there stay.
+    /// Accepts connections until `stop` ends. Existing connections stay open.
     pub(super) async fn until(mut self, listener: TcpListener, stop: impl Future<Output = ()>) -> Self {
         let mut stop = pin!(stop);
         loop {
@@ -193,7 +193,7 @@ impl Listening {
     }
 
     fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
-        // Answers are small and written at once; waiting to fill a segment only delays them.
+        // Answers are small and written at once. Waiting to fill a segment would only delay them.
         let _ = stream.set_nodelay(true);
         let (number, seat) = self.seats.take(self.connections_max);
         let (watcher, seats, router) = (self.graceful.watcher(), self.seats.clone(), self.router.clone());
@@ -214,7 +214,7 @@ impl Listening {
         while self.connections.join_next().await.is_some() {}
     }
 
-    /// Closes all connections, those at once that wait for no answer.
+    /// Closes all connections. Idle ones are closed at once.
     pub(super) async fn close(self) {
         let _ = time::timeout(DRAIN_TIMEOUT, self.graceful.shutdown()).await;
     }
@@ -222,7 +222,7 @@ impl Listening {
 
 type Served = Result<Response, std::convert::Infallible>;
 
-/// One connection of the library, on its seat.
+/// One connection of the HTTP library, on its seat.
 fn connection(
     stream: Stream,
     router: &Router,
@@ -260,7 +260,7 @@ fn connection(
 fn crowded() -> Response {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let detail =
-        "this node has as many HTTP connections as it may have; it answers /healthz, /readyz and /metrics alone";
+        "this node has as many HTTP connections as it may have; it answers only /healthz, /readyz and /metrics";
     let problem = Problem {
         retry: Retry::Safe,
         ..Problem::refused(status, "connections", "Too many connections", detail)
@@ -283,7 +283,7 @@ mod tests {
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
             leave.as_mut().poll(&mut context).is_ready()
         };
-        // None was silent for long: the next ones are for probes, of which the oldest makes way.
+        // None was silent for long enough: the next ones are for probes. The oldest of these is closed for a new one.
         let spare: Vec<_> = (0..=PROBES).map(|_| seats.take(3).1).collect();
         assert!(spare.iter().all(|seat| seat.is_spare));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Which methods each resource has: one list for `Allow`, `OPTIONS` and every refusal.
+//! The methods of each resource: one list for `Allow`, `OPTIONS` and every refusal.
 
 use axum::{
     extract::{MatchedPath, Request},
@@ -12,7 +12,7 @@ use super::{address, problem::Problem};
 /// Methods that some resource has.
 pub(super) const ALL: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
 
-/// The methods of the resource that `request` names; `None` if there is none at its address.
+/// The methods of the resource that `request` names. `None` if there is no resource at its address.
 pub(super) fn allowed(request: &Request) -> Option<&'static str> {
     let route = request.extensions().get::<MatchedPath>()?;
     Some(of_route(route.as_str(), request.uri().path()))
@@ -29,7 +29,7 @@ fn of_route(route: &str, path: &str) -> &'static str {
     }
 }
 
-/// The middleware: answers `OPTIONS`, and refuses what a resource does not have before anything else looks at it.
+/// The middleware: answers `OPTIONS`, and refuses methods that a resource does not have.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS && request.uri().path() == "*" {
         return (StatusCode::NO_CONTENT, [(header::ALLOW, ALL)]).into_response();
@@ -44,7 +44,7 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let method: String = request.method().as_str().chars().take(32).collect();
-    let detail = format!("{method} is not for this path, which takes {allowed}");
+    let detail = format!("this path does not support {method}; it supports {allowed}");
     Problem::refused(
         StatusCode::METHOD_NOT_ALLOWED,
         "no_method",

@@ -1,9 +1,9 @@
 //! `GET /metrics`: counters of this node, gauges of all nodes as seen from here, and how long HTTP requests took, in
 //! Prometheus's text format 0.0.4.
 //!
-//! Written by hand: nearly all figures are read from one [`Status`] at the moment of the scrape, so a registry would
-//! hold nothing. The histograms have fixed buckets, and a fixed number of rows: routes × methods × classes of status. A
-//! scraper that never comes costs nothing.
+//! Written without a metrics library: nearly all figures come from one [`Status`] at the moment of the scrape, so a
+//! registry would be empty. The histograms have fixed buckets and a fixed number of rows: routes × methods × classes of
+//! status. Without a scraper this costs nothing.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,7 @@ const BOUNDS_US: [u64; 14] = [
 /// How long requests took.
 #[derive(Clone, Debug, Default)]
 struct Histogram {
-    /// Requests within each bound and above the one before; the last: above all.
+    /// Requests within each bound and above the one before. The last: above all bounds.
     buckets: [u64; BOUNDS_US.len() + 1],
     sum_us: u64,
 }
@@ -55,7 +55,7 @@ type Kind = (&'static str, u16);
 
 type ByRoute = BTreeMap<String, BTreeMap<Kind, Histogram>>;
 
-/// The histograms by route.
+/// The histograms, by route.
 #[derive(Debug, Default)]
 pub(super) struct Timings {
     by_route: Mutex<ByRoute>,
@@ -89,7 +89,7 @@ pub(super) async fn observe(State(door): State<Shared>, request: Request, next: 
     response
 }
 
-/// A method's name; those that we do not know are one.
+/// A method's name. All unknown methods share one name.
 fn method(method: &Method) -> &'static str {
     let known = [
         Method::GET,
@@ -170,7 +170,7 @@ fn of_this_node(text: &mut Text, status: &Status) {
     );
     text.gauge(
         "salp_leaving",
-        "1 if this node hands over and goes.",
+        "1 if this node is handing over its data to leave.",
         u64::from(status.leaving),
     );
     text.family(
@@ -185,7 +185,8 @@ fn of_this_node(text: &mut Text, status: &Status) {
     );
 }
 
-/// What clients of this node asked. There are as many labels as commands and words of errors.
+/// Counters of the commands that clients of this node sent. The number of labels is bounded by the commands and the
+/// kinds of errors.
 fn of_the_commands(text: &mut Text, status: &Status) {
     const TIME: &str = "salp_command_duration_seconds";
     text.family(
@@ -241,7 +242,7 @@ fn of_the_buffers(text: &mut Text, budget: &Budget) {
     );
     text.gauge(
         "salp_buffer_bytes_max",
-        "Bytes that these may be.",
+        "Limit of these bytes.",
         budget.bytes_max() as u64,
     );
     let counted = [
@@ -290,7 +291,7 @@ fn of_the_tables(text: &mut Text, tables: &Tables) {
             "How often processes of the peer joined groups.",
             |peer| peer.joins,
         ),
-        ("salp_peer_global_names", "Names of global the peer told.", |peer| {
+        ("salp_peer_global_names", "Names of global the peer registered.", |peer| {
             peer.global_names
         }),
         (
@@ -320,7 +321,7 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
     );
     text.gauge(
         "salp_cluster_unavailable_shards",
-        "Shards nobody within reach serves.",
+        "Shards no node within reach serves.",
         status.unavailable,
     );
     type Flag = (&'static str, &'static str, fn(&NodeStatus) -> bool);
@@ -356,7 +357,7 @@ fn of_the_cluster(text: &mut Text, status: &Status) {
     text.family(
         "salp_node_stop_risk",
         "gauge",
-        "1 for why a node may not be stopped now.",
+        "1 for the reason why a node may not be stopped now.",
     );
     for node in &status.nodes {
         if let Some(risk) = &node.stop_risk {

@@ -1,7 +1,7 @@
-//! Problem details (RFC 9457): how every refusal and failure looks over HTTP.
+//! Problem details (RFC 9457): the form of every refusal and failure over HTTP.
 //!
-//! `type` is the name of the kind, the same word as the atom a BEAM client gets ([`ErrorKind::name`]). The member
-//! `retry` says whether asking again is `safe`, `unsafe` (it may have been done already) or `useless`.
+//! `type` is the name of the kind, the same word as the atom that a BEAM client gets ([`ErrorKind::name`]). The member
+//! `retry` says whether a retry is `safe`, `unsafe` (the request may have been executed already) or `useless`.
 
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -10,10 +10,10 @@ use axum::{
 use serde::Serialize;
 use wire::reply::{ErrorKind, Retry};
 
-/// Seconds after which a client may ask again what could not be served: a fail-over takes about as long.
+/// Seconds after which a client may retry a request that could not be served: a fail-over takes about as long.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Problem {
     #[serde(rename = "type")]
@@ -24,17 +24,17 @@ pub(crate) struct Problem {
     pub(crate) detail: String,
     #[serde(rename = "retry", serialize_with = "word")]
     pub(crate) retry: Retry,
-    /// A header that goes with it.
+    /// A header that is sent with it.
     #[serde(skip)]
     pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
-/// Set on a response that tells that nothing was done, so that a repeated request is to be done.
+/// Set on a response if nothing was done, so that a repeated request is executed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NothingDone;
 
 impl Problem {
-    /// A refusal that stays one when asked again.
+    /// A refusal that a retry does not change.
     pub(crate) fn refused(
         status: StatusCode,
         kind: &'static str,
@@ -51,52 +51,51 @@ impl Problem {
         }
     }
 
-    /// The same with a header, in place of one that every problem has.
+    /// The same with a header, which replaces the one that every problem has.
     pub(crate) fn with_header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
         self.header = Some(Box::new((name, value.into())));
         self
     }
 
-    /// A request that makes no sense as it is.
+    /// A malformed request.
     pub(crate) fn bad(detail: impl Into<String>) -> Self {
         Self::refused(StatusCode::BAD_REQUEST, "bad_request", "Malformed request", detail)
     }
 
-    /// No such key.
     pub(crate) fn no_key() -> Self {
         Self::refused(
             StatusCode::NOT_FOUND,
             "no_key",
             "No such key",
-            "the keyspace does not hold this key",
+            "the keyspace does not have this key",
         )
     }
 
-    /// A body above `bytes_max`.
+    /// The body is larger than `bytes_max`.
     pub(crate) fn too_large(bytes_max: usize) -> Self {
         let detail = format!("the body may have {bytes_max} bytes at most");
         Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Body too large", detail)
     }
 
-    /// The node stops and answers no more.
+    /// The node is stopping and does not answer.
     pub(crate) fn gone() -> Self {
         Self {
             kind: "stopped",
             title: "The node is stopping",
             status: StatusCode::SERVICE_UNAVAILABLE,
-            detail: "this node no longer answers; whether it did what was asked is unknown".into(),
+            detail: "this node is stopping and did not answer; the request may or may not have been executed".into(),
             retry: Retry::Unsafe,
             header: None,
         }
     }
 
-    /// The store answered in a form that this version does not know.
+    /// The store's reply has a form that this version does not know.
     pub(crate) fn unexpected() -> Self {
         Self {
             kind: "internal",
             title: "Internal error",
             status: StatusCode::INTERNAL_SERVER_ERROR,
-            detail: "the store gave an answer of an unexpected form".into(),
+            detail: "the store's answer has an unexpected form".into(),
             retry: Retry::Unsafe,
             header: None,
         }
@@ -131,7 +130,7 @@ fn describe(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::CrossSlot => (S::BAD_REQUEST, "Keys of different slots"),
         ErrorKind::Moved => (S::SERVICE_UNAVAILABLE, "Another node owns the key"),
         ErrorKind::TryAgain => (S::SERVICE_UNAVAILABLE, "The key is being moved"),
-        ErrorKind::ClusterDown => (S::SERVICE_UNAVAILABLE, "The cluster does not serve"),
+        ErrorKind::ClusterDown => (S::SERVICE_UNAVAILABLE, "The cluster does not serve requests"),
         ErrorKind::NoNodes => (S::SERVICE_UNAVAILABLE, "No live replica for this key"),
         ErrorKind::NoReplicas => (S::SERVICE_UNAVAILABLE, "Too few replicas to begin"),
         ErrorKind::NoQuorum => (S::GATEWAY_TIMEOUT, "Too few replicas confirmed"),
@@ -156,7 +155,7 @@ fn word<S: serde::Serializer>(retry: &Retry, to: S) -> Result<S::Ok, S::Error> {
     })
 }
 
-/// A problem and members of its kind alone.
+/// A problem with members of its kind.
 #[derive(Serialize)]
 struct Extended<'a, M> {
     #[serde(flatten)]
@@ -166,7 +165,7 @@ struct Extended<'a, M> {
 }
 
 impl Problem {
-    /// The response, with further members in its body. They are a struct.
+    /// The response, with further members in its body. `members` is a struct.
     pub(crate) fn respond_with(self, members: impl Serialize) -> Response {
         let problem = &self;
         let body = serde_json::to_vec(&Extended { problem, members });

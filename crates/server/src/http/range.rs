@@ -1,20 +1,20 @@
-//! Parts of a value (RFC 9110, 14): one range of bytes. A request for several is given the whole value, as the RFC
+//! Parts of a value (RFC 9110, 14): one range of bytes. A request for several ranges gets the whole value, as the RFC
 //! allows.
 
 use std::ops::Range;
 
 use axum::http::{HeaderMap, Method, header};
 
-/// What a request wants of a value.
+/// The part of a value that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Whole,
     Part(Range<usize>),
-    /// A range that begins behind the value's end.
+    /// A range that begins after the end of the value.
     Nothing,
 }
 
-/// What a request with `headers` wants of a value of `length` bytes that has the version `etag`.
+/// The part that a request with `headers` asks for, of a value of `length` bytes with the version `etag`.
 pub(super) fn wanted(method: &Method, headers: &HeaderMap, length: usize, etag: &str) -> Wanted {
     if method != Method::GET {
         return Wanted::Whole;
@@ -39,7 +39,7 @@ fn parse(text: &str, length: usize) -> Wanted {
     if !unit.trim().eq_ignore_ascii_case("bytes") || ![first, last].iter().all(|end| end.is_empty() || is_number(end)) {
         return Wanted::Whole;
     }
-    // A number above what fits lies behind the end of every value.
+    // A number that does not fit is after the end of every value.
     let number = |text: &str| text.parse().unwrap_or(usize::MAX);
     match (first.is_empty(), last.is_empty()) {
         (true, true) => Wanted::Whole,

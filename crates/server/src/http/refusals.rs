@@ -1,9 +1,10 @@
-//! Requests that the HTTP library refuses before a route sees them: no method, a malformed header, too many of them.
+//! Requests that the HTTP library refuses before a route sees them: without a method, with a malformed header or with
+//! too many headers.
 //!
-//! The library answers those with an empty body, and every error here is a problem (RFC 9457). So [`Stream`] stands
-//! between the library and the socket. It holds back what looks like such an answer for as long as the library runs;
-//! then [`run`] knows by the library's result whether it is one. If so, a problem is written in its place; if not, it
-//! is written as it is.
+//! The library answers them with an empty body, while every error of this node is a problem (RFC 9457). So [`Stream`]
+//! stands between the library and the socket. It holds back bytes that look like such an answer until the library
+//! returns. [`run`] then knows from the result whether it is one. If so, a problem is written instead; if not, the
+//! bytes are written unchanged.
 
 use std::{
     io::{self, IoSlice},
@@ -26,25 +27,25 @@ use super::{listener::Seat, problem::Problem};
 /// The library's answers are short.
 const REFUSAL_BYTES_MAX: usize = 256;
 
-/// After a refusal, what the client still sends is read for so long. A socket that is closed with unread bytes is
-/// reset, and its client may lose the answer.
+/// How long a client's bytes are still read after a refusal. Closing a socket with unread bytes resets it, and the
+/// client may lose the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A socket that two know: the library through [`Stream`], and [`run`].
+/// A socket shared by the library (through [`Stream`]) and [`run`].
 #[derive(Debug)]
 struct Shared {
     socket: TcpStream,
-    /// What may be a refusal of the library.
+    /// Bytes that may be a refusal of the library.
     held: Mutex<Vec<u8>>,
-    /// Hears of all that is read and written.
+    /// Notified of all reads and writes.
     seat: Arc<Seat>,
 }
 
-/// The socket as the library sees it. It is shut down by [`run`].
+/// The socket as the library sees it. [`run`] shuts it down.
 #[derive(Debug)]
 pub(super) struct Stream(Arc<Shared>);
 
-/// Serves one connection: `serve` makes the library's future, which is run to its end.
+/// Serves one connection. `serve` makes the library's future, which runs to its end.
 pub(super) async fn run<F>(socket: TcpStream, seat: Arc<Seat>, serve: impl FnOnce(Stream) -> F)
 where
     F: Future<Output = Result<(), hyper::Error>>,
@@ -57,7 +58,7 @@ where
     let ended = {
         let mut connection = pin!(serve(Stream(shared.clone())));
         std::future::poll_fn(|context| match connection.as_mut().poll(context) {
-            // The library waits for its client or a handler: it has refused nothing.
+            // The library waits for its client or a handler, so it has refused nothing.
             Poll::Pending => match shared.poll_release(context) {
                 Poll::Ready(Err(_)) => Poll::Ready(Ok(())),
                 _ => Poll::Pending,
@@ -72,7 +73,7 @@ where
         Some(error) => refusal(&held, error),
         None => held,
     };
-    // Whoever has gone does not read this; there is nobody to tell.
+    // The client may have gone.
     let _ = shared.send(&last).await;
     let _ = SockRef::from(&shared.socket).shutdown(std::net::Shutdown::Write);
     if refused.is_some() {
@@ -114,7 +115,7 @@ fn refusal(head: &[u8], error: &hyper::Error) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The line that says that the library's answer has no body.
+/// The line of the library's answer that says that it has no body.
 const EMPTY: &str = "content-length: 0";
 
 /// Whether `bytes` may be a refusal of the library.
@@ -126,7 +127,7 @@ fn may_be_refusal(bytes: &[u8]) -> bool {
 }
 
 impl Shared {
-    /// Writes what is held back: it was no refusal.
+    /// Writes the bytes held back: they were not a refusal.
     fn poll_release(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         while !held.is_empty() {
@@ -136,7 +137,7 @@ impl Shared {
         Poll::Ready(Ok(()))
     }
 
-    /// Does `write` once the socket takes something.
+    /// Calls `write` once the socket is writable.
     fn poll_try(
         &self,
         context: &mut Context<'_>,

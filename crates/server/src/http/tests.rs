@@ -1,4 +1,4 @@
-//! The door in front of a real node, over real sockets.
+//! The HTTP front end with a real node, over real sockets.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -45,7 +45,7 @@ impl Reply {
 }
 
 impl Fixture {
-    /// A node of its own with a door in front that has these settings.
+    /// Starts a node and an HTTP front end with these settings.
     pub(super) async fn open(change: impl FnOnce(&mut Settings)) -> Self {
         let node = Node::builder()
             .name("t@127.0.0.1")
@@ -374,7 +374,7 @@ async fn pages_give_all_keys() {
         wanted.insert(format!("p*{number}"));
     }
     door.send("PUT", "/kv/p%2A%ff", &[], "v").await;
-    // How many shards a step covers follows from how many keys there are, which is known once a second.
+    // How many shards a step covers depends on the number of keys, which is counted once a second.
     while door.get("/kv?limit=1").await.json()["cursor"].is_null() {
         tokio::task::yield_now().await;
     }
@@ -449,7 +449,7 @@ async fn a_repeated_write_is_answered_and_not_done_again() {
     assert_eq!(door.get("/kv/n").await.text(), "1");
     let other = door.send("POST", "/kv/m/incr", &once, "").await;
     assert_eq!((other.status, other.json()["type"].as_str()), (422, Some("key_reused")));
-    // Without a key, or with another one, it counts.
+    // Without a key, or with another one, it is counted.
     assert_eq!(
         door.send("POST", "/kv/n/incr", &[("idempotency-key", "k2")], "")
             .await
@@ -636,7 +636,7 @@ async fn the_specification_and_the_routes_agree() {
     let paths = specification["paths"].as_object().unwrap();
     let described: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
     let routes = routes();
-    // What is refused as not there yet is not described.
+    // Paths that are refused because they are not implemented yet are not described.
     let is_there = |path: &&str| !path.ends_with("/watch");
     assert_eq!(
         described,
@@ -652,7 +652,7 @@ async fn the_specification_and_the_routes_agree() {
             .replace("{name}", "u@h");
         for method in &methods {
             let described = described.get(method.as_str().to_lowercase()).is_some();
-            // To all other methods this is a key that ends with `/incr`.
+            // For all other methods this is a key that ends with `/incr`.
             if path.ends_with("/incr") && !described && *method != Method::PATCH {
                 continue;
             }

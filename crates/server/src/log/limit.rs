@@ -1,18 +1,18 @@
-//! [`Limit`]: bounds the log lines of one kind that others can cause as often as they like, such as handshakes that
-//! fail. Of a second's lines the first few are logged; one line then says how many more there were.
+//! [`Limit`]: bounds log lines of one kind that others can cause, such as failed handshakes. In each second the first
+//! few are logged. One line then says how many more there were.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Lines of one kind within [`WINDOW`]; further ones are counted and not logged.
+/// Most log lines of one kind within [`WINDOW`]. Further ones are only counted.
 const LINES_MAX: u64 = 10;
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
 
-/// What bounds the lines of one kind.
+/// Bounds the log lines of one kind.
 pub(crate) struct Limit {
-    /// What the first lines say, as the line about the others repeats it.
+    /// The text of these lines, which the line about the others repeats.
     what: &'static str,
     counted: Mutex<Counted>,
 }
@@ -20,9 +20,9 @@ pub(crate) struct Limit {
 struct Counted {
     /// When the window began.
     since: Option<Instant>,
-    /// Lines within it, those that were not logged among them.
+    /// Lines within it, including those that were not logged.
     lines: u64,
-    /// Lines that were not logged, until they are reported.
+    /// Lines that were not logged and not reported yet.
     more: u64,
 }
 
@@ -66,22 +66,22 @@ impl Limit {
 pub(crate) static HANDSHAKE: Limit = Limit::new("handshake failed");
 /// TLS with another node failed.
 pub(crate) static SECURE: Limit = Limit::new("no secure connection");
-/// A node of another cluster.
+/// A node of another cluster was refused.
 pub(crate) static REFUSED: Limit = Limit::new("node of another cluster refused");
 /// A node broke the protocol.
 pub(crate) static CUT: Limit = Limit::new("node cut off");
-/// The system has no socket for who calls.
+/// The system has no socket for a new connection.
 pub(crate) static ACCEPT: Limit = Limit::new("a connection could not be accepted");
 
-/// A client showed a wrong password or token.
-pub(crate) static SECRET: Limit = Limit::new("a client showed a wrong secret");
+/// A client sent a wrong password or token.
+pub(crate) static SECRET: Limit = Limit::new("a client sent a wrong secret");
 
 /// A client does not read its replies.
 pub(crate) static UNREAD: Limit = Limit::new("client cut off");
 /// The buffers are full.
-pub(crate) static NO_ROOM: Limit = Limit::new("request refused for want of room");
+pub(crate) static NO_ROOM: Limit = Limit::new("request refused because there is no room");
 
-/// Logs how many lines were left out. Called once in each [`WINDOW`].
+/// Logs how many lines were not logged. Called once in each [`WINDOW`].
 pub(super) fn report() {
     for limit in [&HANDSHAKE, &SECURE, &REFUSED, &CUT, &ACCEPT, &SECRET, &UNREAD, &NO_ROOM] {
         let lines = limit.take_more();

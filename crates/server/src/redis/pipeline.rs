@@ -1,31 +1,30 @@
-//! A pipeline that is larger than what is executed at once: the bytes that were read ahead of its replies, and how many
-//! requests are executed in one go.
+//! A pipeline that is larger than one go: the bytes read ahead, and the number of requests to execute in one go.
 
 use std::collections::VecDeque;
 
 /// Bytes read in one go.
 pub(super) const READ_BYTES_MAX: usize = 32 << 10;
-/// Bytes of replies that the requests executed in one go are to have.
+/// Bytes that the replies of one go should have.
 pub(super) const GO_BYTES: usize = 4 << 20;
-/// Requests in one go as long as nothing is known of their replies.
+/// Requests in the first go, when the size of replies is unknown.
 pub(super) const GO_FIRST: usize = 64;
-/// The fewest, if there is room.
+/// Fewest requests in one go, if there is room.
 pub(super) const GO_MIN: usize = 16;
 
-/// What was read while replies waited for the client.
+/// Bytes read while replies wait for the client.
 #[derive(Default)]
 pub(super) struct Ahead {
-    /// Each of [`READ_BYTES_MAX`] at most, so that what was executed is freed.
+    /// Each has at most [`READ_BYTES_MAX`], so executed bytes are freed.
     pub(super) pieces: VecDeque<Vec<u8>>,
     pub(super) bytes: usize,
     /// The client has ended its side.
     pub(super) ended: bool,
-    /// There was no room for all of it. What came since is dropped.
+    /// There was no room for all of it. Bytes that came since are dropped.
     pub(super) overflowed: bool,
 }
 
 impl Ahead {
-    /// Where to read to.
+    /// The piece to read into.
     pub(super) fn piece(&mut self) -> &mut Vec<u8> {
         if self.pieces.back().is_none_or(|piece| piece.len() == piece.capacity()) {
             self.pieces.push_back(Vec::with_capacity(READ_BYTES_MAX));
@@ -36,7 +35,7 @@ impl Ahead {
     /// Takes the oldest bytes.
     pub(super) fn take(&mut self) -> Option<Vec<u8>> {
         if self.bytes == 0 {
-            // A piece that nothing was read into.
+            // An empty piece.
             self.pieces.clear();
         }
         let piece = self.pieces.pop_front()?;
@@ -44,7 +43,7 @@ impl Ahead {
         Some(piece)
     }
 
-    /// Drops all of it, and what comes from now on.
+    /// Drops all of it, and all bytes that come from now on.
     pub(super) fn overflow(&mut self) {
         *self = Self {
             ended: self.ended,
@@ -54,21 +53,21 @@ impl Ahead {
     }
 }
 
-/// How large the replies of a client are, as far as is known.
+/// The size of a client's replies, as far as it is known.
 #[derive(Default)]
 pub(super) struct Goes {
-    /// Bytes of a reply in the last go; `None` before the first.
+    /// Bytes of a reply in the last go. `None` before the first.
     pub(super) usual: Option<usize>,
 }
 
 impl Goes {
-    /// So many requests had replies of so many bytes.
+    /// Records that `requests` requests had replies of `reply_bytes`.
     #[inline]
     pub(super) fn note(&mut self, requests: usize, reply_bytes: usize) {
         self.usual = Some(reply_bytes / requests.max(1));
     }
 
-    /// How many of so many requests are executed in one go, and what their replies will take.
+    /// How many of `requests` to execute in one go, and the expected bytes of their replies.
     #[inline]
     pub(super) fn next(&self, requests: usize) -> (usize, usize) {
         match self.usual {

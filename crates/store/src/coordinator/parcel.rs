@@ -255,7 +255,7 @@ impl Store {
         let mut failed = Replies::new();
         failed.error(
             ErrorKind::NoNodes,
-            "the node that was asked is lost, and a write behind this read may be done",
+            "the node that was asked is lost; a write after this read may have been executed",
         );
         let Some(run) = self.front.runs.get(sent.run) else {
             return;

@@ -173,7 +173,7 @@ impl Store {
         self.keeper.throw_away();
         self.time.started_ms = self.time.monotonic_ms;
         self.forming.untouched = self.time.hlc.last();
-        let text = "met its cluster: what this node formed without it is thrown away".into();
+        let text = "met its cluster: the data written here without it is dropped".into();
         self.out.notes.push(("thrown_away", text));
     }
 
@@ -202,13 +202,13 @@ impl Store {
             let peer = self.forming.who_waits(connected.iter());
             waited.push(match peer.and_then(|slot| self.cluster.peer(slot)) {
                 Some(peer) => format!("{}, which waits for others itself", peer.name),
-                None => "the word of all connected nodes".into(),
+                None => "an answer of all connected nodes".into(),
             });
         }
         Some(format!(
             "{unformed} shards have no holder within reach, and this node waits for {} before it begins them empty: \
-             start what is missing, or run `salp leave NODE` for a node that is lost for good, or `salp form \
-             --accept-loss` to begin without all that are missing",
+             start the missing nodes, or run `salp leave NODE` for a node that is lost for good, or `salp form \
+             --accept-loss` to begin without all missing nodes",
             waited.join(" and ")
         ))
     }
@@ -240,7 +240,7 @@ impl Store {
                 let awaited: Vec<&str> = self.cluster.awaited().collect();
                 let names = listed(&awaited);
                 let text = format!(
-                    "serves without {names}, as --form-after says; what is written now is thrown away when this node meets its cluster"
+                    "serves without {names}, as --form-after says; data written now is dropped when this node meets its cluster"
                 );
                 ("formed_provisionally", text)
             }
