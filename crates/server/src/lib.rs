@@ -73,8 +73,8 @@
 //! # }
 //! ```
 //!
-//! [`NodeKind`] and [`SpawnOptions`] are what `Context::nodes` and `Context::spawn_at` take: this process starts another
-//! one at each visible node and monitors it.
+//! [`NodeKind`] and [`SpawnOptions`] are what `Context::nodes` and `Context::spawn_at` take: this process starts
+//! another one at each visible node and monitors it.
 //!
 //! ```
 //! use salp::{Inbox, NodeKind, SpawnOptions, Term};

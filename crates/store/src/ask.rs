@@ -14,6 +14,7 @@ use crate::{
     quorum::Level,
     stop::StopRisk,
     tally::{Mix, Tally},
+    transaction::Transaction,
 };
 
 /// Which replies of a connection are sent (`CLIENT REPLY`).
@@ -81,9 +82,8 @@ pub struct Session {
     pub protocol: Protocol,
     /// Which replies are sent.
     pub silence: Silence,
-    /// Whether `MULTI` was refused, and neither `EXEC` nor `DISCARD` has come since. Until then no other request is
-    /// executed.
-    pub in_refused_multi: bool,
+    /// What it has queued since `MULTI`, and the keys that it watches.
+    pub transaction: Transaction,
     /// Whether the client has asked which node serves which slots (`CLUSTER SLOTS`). Then this node answers like a node
     /// of a Redis Cluster: some commands cover only the slots that are listed under this node.
     pub has_asked_for_map: bool,
@@ -106,7 +106,7 @@ impl Session {
             level: None,
             protocol: Protocol::Resp2,
             silence: Silence::Off,
-            in_refused_multi: false,
+            transaction: Transaction::default(),
             has_asked_for_map: false,
             quit: false,
             piecemeal: false,

@@ -13,7 +13,7 @@ use crate::{
     counters::Counters,
     object::{Value, integer},
     shard::Shard,
-    stamp::Hlc,
+    stamp::{Hlc, Stamp},
 };
 
 /// Format of a value: bytes as they are.
@@ -50,6 +50,9 @@ pub struct Call<'a> {
     pub shard: &'a mut Shard,
     pub(crate) counters: &'a mut Counters,
     pub(crate) hlc: &'a mut Hlc,
+    /// The stamp of all writes of a transaction. So of two transactions that had not seen each other, the same one is
+    /// shown for each key that both wrote.
+    pub(crate) stamp: Option<Stamp>,
     /// Collects what other replicas must receive; none if there is no other replica.
     pub(crate) delta: Option<&'a mut Vec<u8>>,
 }
@@ -59,6 +62,32 @@ impl<'a> Call<'a> {
     /// matters.
     pub fn arg(&self, index: usize) -> &'a [u8] {
         self.args.get(index).unwrap_or_default()
+    }
+
+    /// The same shard with another request. Its reply goes behind those written so far.
+    pub(crate) fn part<'b>(&'b mut self, args: Args<'b>) -> Call<'b> {
+        Call {
+            args,
+            replies: self.replies,
+            now_ms: self.now_ms,
+            wall_ahead_ms: self.wall_ahead_ms,
+            keyspace: self.keyspace,
+            config: self.config,
+            random: self.random,
+            shard: self.shard,
+            counters: self.counters,
+            hlc: self.hlc,
+            stamp: self.stamp,
+            delta: self.delta.as_deref_mut(),
+        }
+    }
+
+    /// The version of a key, which changes with every write; 0 if there is no such key.
+    pub(crate) fn version(&self, key: &[u8]) -> i64 {
+        match self.shard.view(key, self.now_ms) {
+            None => 0,
+            Some(_) => self.shard.version(key).unwrap_or(0).cast_signed(),
+        }
     }
 
     /// A time on the client's wall clock, in cluster time. The first and the last moments of 64 bits stay what they
@@ -92,16 +121,26 @@ impl<'a> Call<'a> {
         fits
     }
 
+    /// The stamp of the next write.
+    fn stamp(&mut self) -> Stamp {
+        self.stamp.unwrap_or_else(|| self.hlc.tick(self.now_ms))
+    }
+
+    /// Begins a transaction: the writes from here on have one stamp.
+    pub(crate) fn begin_transaction(&mut self) {
+        self.stamp = Some(self.hlc.tick(self.now_ms));
+    }
+
     /// Overwrites a key.
     pub fn put(&mut self, key: &[u8], format: u8, bytes: &[u8], expiry_ms: Option<u64>) {
-        let stamp = self.hlc.tick(self.now_ms);
+        let stamp = self.stamp();
         self.shard
             .put(key, format, bytes, expiry_ms, stamp, self.delta.as_deref_mut());
     }
 
     /// Removes a key. Returns false if there was none.
     pub fn delete(&mut self, key: &[u8]) -> bool {
-        let stamp = self.hlc.tick(self.now_ms);
+        let stamp = self.stamp();
         self.shard
             .delete(key, stamp, self.now_ms, self.delta.as_deref_mut())
             .is_some()
@@ -110,7 +149,7 @@ impl<'a> Call<'a> {
     /// Adds to a number and returns the sum; `Err` if the value is not a number, or the sum does not fit.
     pub fn count(&mut self, key: &[u8], by: i64) -> Result<i64, crate::shard::CountError> {
         self.drop_type(key);
-        let stamp = self.hlc.tick(self.now_ms);
+        let stamp = self.stamp();
         self.shard
             .count(key, by, stamp, self.now_ms, self.delta.as_deref_mut())
             .map(|(_, sum)| sum)
@@ -134,14 +173,14 @@ impl<'a> Call<'a> {
 
     /// Sets or removes the deadline of a key.
     pub fn touch(&mut self, key: &[u8], expiry_ms: Option<u64>) {
-        let stamp = self.hlc.tick(self.now_ms);
+        let stamp = self.stamp();
         self.shard
             .touch(key, expiry_ms, stamp, self.now_ms, self.delta.as_deref_mut());
     }
 
     /// Removes all keys of the shard.
     pub fn wipe(&mut self) {
-        let stamp = self.hlc.tick(self.now_ms);
+        let stamp = self.stamp();
         self.shard.wipe(stamp, self.delta.as_deref_mut());
     }
 }

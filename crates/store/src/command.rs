@@ -3,7 +3,10 @@
 //! A row says where a request runs ([`Run`]) and which of its arguments are keys ([`Keys`]). Other code does not refer
 //! to commands by name.
 
-use wire::{reply::Replies, request::Args};
+use wire::{
+    reply::Replies,
+    request::{Args, Batch},
+};
 
 use crate::{call::Call, commands, visit::Visit};
 
@@ -96,6 +99,8 @@ pub enum Access {
     Write,
     /// Changes the shard and may make it larger. Refused when memory is short.
     Grow,
+    /// Reads at the primary. The reply counts once all replicas have what the primary has read.
+    Watch,
 }
 
 /// How the replies to the parts of a request become one reply.
@@ -116,6 +121,8 @@ pub enum Fold {
     Random,
     /// For `SCAN` of this many keys: the parts are `[cursor, keys looked at, [key …]]` of consecutive shards.
     Scan(u64),
+    /// For `WATCH`: the parts are the versions of the keys. The session remembers them, and the reply is `OK`.
+    Watch,
 }
 
 /// Where a request runs.
@@ -127,14 +134,17 @@ pub enum Run {
     Each(&'static str, Fold),
     /// Once for every shard, by the row with this name, which takes the shard's number before the other arguments.
     Every(&'static str, Fold),
-    /// On a range of shards that the command chooses; see `commands::scan`.
-    Scan,
+    /// As parts that the command chooses at its client's own node. `None`: it has written the reply itself.
+    Plan(Option<Access>, fn(&mut Visit<'_>) -> Option<Parts>),
     /// At the client's own node.
     Here(fn(&mut Visit<'_>)),
     /// By a subcommand, which is the first argument. Each subcommand has a row named `command|subcommand`. The row
     /// `command|` is for the command without a subcommand.
     Family(&'static [Row]),
 }
+
+/// Requests that together answer one request, and how their replies become one.
+pub type Parts = (Batch, Fold);
 
 /// One command.
 #[derive(Debug)]
@@ -161,7 +171,7 @@ impl Row {
         match self.run {
             Run::Shard(access, _) => Some(access),
             Run::Each(part, _) | Run::Every(part, _) => find(part.as_bytes()).and_then(Row::access),
-            Run::Scan => Some(Access::Read),
+            Run::Plan(access, _) => access,
             Run::Here(_) | Run::Family(_) => None,
         }
     }
@@ -206,6 +216,30 @@ impl Row {
     /// Whether it is executed, and not queued, between `MULTI` and `EXEC`.
     pub fn runs_in_multi(&self) -> bool {
         matches!(self.name, "multi" | "exec" | "discard" | "watch" | "quit" | "reset")
+    }
+
+    /// Whether a transaction may contain it: it runs at the client's own node, or on keys.
+    pub fn may_be_queued(&self) -> bool {
+        match self.run {
+            Run::Here(_) => !matches!(self.name, "select" | "hello"),
+            Run::Shard(..) | Run::Each(..) => !matches!(self.keys, Keys::None | Keys::Shard | Keys::Slot),
+            Run::Every(..) | Run::Plan(..) | Run::Family(_) => false,
+        }
+    }
+
+    /// The requests, one for each key of `args`, that the row `part` executes.
+    pub(crate) fn split(&self, part: &str, args: Args<'_>) -> Batch {
+        let step = self.keys.step();
+        let mut batch = Batch::new();
+        let mut rest = args.skip(1);
+        let mut request: [&[u8]; 3] = [part.as_bytes(), b"", b""];
+        while let Some(key) = rest.get(0) {
+            request[1] = key;
+            request[2] = rest.get(1).unwrap_or_default();
+            batch.push(&request[..=step]);
+            rest = rest.skip(step);
+        }
+        batch
     }
 
     /// Whether only the store uses this row, as a part of another command.

@@ -22,13 +22,13 @@ mod server;
 mod settings;
 mod slow;
 mod string;
-mod transactions;
+pub(crate) mod transactions;
 
 use crate::command::{
-    Access::{Grow, Read, Write},
+    Access::{Grow, Read, Watch, Write},
     Arity::{AtLeast, Exactly},
     Fold, Keys, Row,
-    Run::{Each, Every, Family, Here, Scan, Shard},
+    Run::{Each, Every, Family, Here, Plan, Shard},
 };
 
 /// Rows, numbered from the first number on.
@@ -109,7 +109,7 @@ pub const ROWS: &[Row] = rows! {
         "randomkey" Exactly(1), None, Every("%randomkey", Fold::Random), "Returns a random key.";
         "rename" Exactly(3), Two, Shard(Grow, keys::rename), "Moves a value to another key of the slot.";
         "renamenx" Exactly(3), Two, Shard(Grow, keys::renamenx), "Moves a value to another key of the slot if that key does not exist.";
-        "scan" AtLeast(2), None, Scan, "Returns some keys, and the cursor for the next call.";
+        "scan" AtLeast(2), None, Plan(Some(Read), scan::plan), "Returns some keys, and the cursor for the next call.";
         "touch" AtLeast(2), All, Each("%exists", Fold::Sum), "Counts how many of the keys exist.";
         "ttl" Exactly(2), First, Shard(Read, expiry::ttl), "Returns the seconds until a key expires.";
         "type" Exactly(2), First, Shard(Read, keys::kind), "Returns the type of the value of a key.";
@@ -155,11 +155,16 @@ pub const ROWS: &[Row] = rows! {
         "readwrite" Exactly(1), None, Here(cluster::accepted), "Accepted without effect: every node answers for every key.";
     }
     "transactions" {
-        "discard" Exactly(1), None, Here(transactions::discard), "Ends the transaction of a refused MULTI.";
-        "exec" Exactly(1), None, Here(transactions::exec), "Refused. Ends the transaction of a refused MULTI.";
-        "multi" Exactly(1), None, Here(transactions::multi), "Refused, as are all commands until EXEC or DISCARD.";
-        "unwatch" Exactly(1), None, Here(transactions::unwatch), "Accepted without effect: no key is watched.";
-        "watch" AtLeast(2), All, Here(transactions::watch), "Refused: there are no transactions yet.";
+        "discard" Exactly(1), None, Here(transactions::discard), "Ends a transaction without executing it.";
+        "exec" Exactly(1), None, Plan(None, transactions::exec), "Executes the requests queued since MULTI, all at once.";
+        "multi" Exactly(1), None, Here(transactions::multi), "Starts a transaction: requests are queued until EXEC.";
+        "unwatch" Exactly(1), None, Here(transactions::unwatch), "Watches no key any more.";
+        "watch" AtLeast(2), All, Plan(None, transactions::watch), "Lets the next EXEC do nothing if one of the keys changes before it.";
+        "%exec.grow" Exactly(4), First, Shard(Grow, transactions::execute), "A transaction that may make the shard larger.";
+        "%exec.read" Exactly(4), First, Shard(Read, transactions::execute), "A transaction that only reads.";
+        "%exec.write" Exactly(4), First, Shard(Write, transactions::execute), "A transaction that writes, or depends on versions.";
+        "%reply" Exactly(2), None, Shard(Read, transactions::reply), "A reply in a transaction that is known already.";
+        "%watch" Exactly(2), First, Shard(Watch, transactions::version), "Returns the version of a key.";
     }
     "salp" {
         "salp.get" Exactly(2), First, Shard(Read, salp::get), "Returns value, content type, version and expiry of a key.";

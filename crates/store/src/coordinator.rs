@@ -16,6 +16,7 @@ mod notes;
 mod parcel;
 mod place;
 mod room;
+mod transaction;
 
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
@@ -31,12 +32,12 @@ use crate::{
     ask::{Ask, Session},
     call::Call,
     cluster::Seat,
-    command::{self, Access, Fold, Keys, Row},
-    commands::{self, cluster},
+    command::{self, Access, Fold, Keys, Parts, Row},
+    commands::{cluster, transactions::watched},
     message::{LEASE_MS, Message},
     outcome::{self, PIECE_BYTES, TOO_LARGE},
     peers::PeerSet,
-    quorum::Verdict,
+    quorum::{Level, Verdict},
     run::{Origin, Run, RunId},
     slices::{extra_ms, large_bytes_max},
     store::Store,
@@ -127,7 +128,15 @@ impl Store {
             match resolve(&run, args, &mut replies).map(|row| row.run) {
                 None => {}
                 Some(command::Run::Here(visit)) => self.visit(&mut run, visit, args, &mut replies),
-                Some(_) => replies.error(kind, text),
+                Some(command::Run::Plan(_, plan)) if run.ask.session.transaction.is_open() => {
+                    run.ask.session.transaction.fail();
+                    let parts = self.visit(&mut run, plan, args, &mut replies);
+                    debug_assert!(parts.is_none(), "a transaction that has failed is not executed");
+                }
+                Some(_) => {
+                    run.ask.session.transaction.fail();
+                    replies.error(kind, text);
+                }
             }
             run.ask.session.silence.hush(&mut replies, mark);
         }
@@ -214,6 +223,10 @@ impl Store {
             }
             self.request(id, run, args, index as u32, &mut replies);
             run.ask.session.silence.hush(&mut replies, mark);
+            if mem::take(&mut run.holds_back) && is_piecemeal {
+                self.hold_back(is_client, &mut requests, index + 1);
+                break;
+            }
         }
         run.is_last = is_last;
         self.dispatch(id, run, is_last);
@@ -232,7 +245,16 @@ impl Store {
     }
 
     fn request(&mut self, id: RunId, run: &mut Run, args: Args<'_>, index: u32, replies: &mut Replies) {
-        if let Some(row) = resolve(run, args, replies) {
+        let mark = replies.mark();
+        let row = resolve(run, args, replies);
+        if run.ask.session.transaction.is_open() && !row.is_some_and(Row::runs_in_multi) {
+            let session = &mut run.ask.session;
+            return match row {
+                Some(row) => transaction::queue(self, session, row, args, replies),
+                None => transaction::spoil(session, args, mark, replies),
+            };
+        }
+        if let Some(row) = row {
             if matches!(run.origin, Origin::Client) {
                 run.ask.mix.add(row);
             }
@@ -240,14 +262,15 @@ impl Store {
         }
     }
 
-    fn visit(&mut self, run: &mut Run, visit: fn(&mut Visit<'_>), args: Args<'_>, replies: &mut Replies) {
+    fn visit<T>(&mut self, run: &mut Run, visit: fn(&mut Visit<'_>) -> T, args: Args<'_>, replies: &mut Replies) -> T {
         visit(&mut Visit {
             store: self,
             session: &mut run.ask.session,
             client: &run.ask.client,
+            mix: &mut run.ask.mix,
             args,
             replies,
-        });
+        })
     }
 
     fn run_row(
@@ -284,7 +307,7 @@ impl Store {
                         let slot = replies.later();
                         park(run, shard, (slot, index), is_read);
                     }
-                    Some(Seat::Peer(peer)) if run.hops < HOPS_MAX => {
+                    Some(Seat::Peer(peer)) if run.way.hops < HOPS_MAX => {
                         let slot = replies.later();
                         put_into_parcel(run, peer, args, (slot, index), is_read);
                     }
@@ -303,9 +326,9 @@ impl Store {
             command::Run::Each(part, fold) => self.each(id, run, row, (part, fold), args, replies),
             command::Run::Every(part, fold) => self.every(id, run, row, (part, fold), args, replies),
             command::Run::Family(_) => unreachable!("a family is run through the rows of its members"),
-            command::Run::Scan => {
-                if let Some((batch, count)) = commands::scan::plan(self, &run.ask.session, args, replies) {
-                    self.parts(id, run, batch, Fold::Scan(count), replies);
+            command::Run::Plan(_, plan) => {
+                if let Some(parts) = self.visit(run, plan, args, replies) {
+                    self.parts(id, run, parts, replies);
                 }
             }
         }
@@ -347,9 +370,14 @@ impl Store {
             shard: &mut self.replicas[shard].shard,
             counters: &mut self.gauges.counters,
             hlc: &mut self.time.hlc,
+            stamp: None,
             delta: (!targets.is_empty()).then_some(&mut self.delta),
         });
-        if !self.delta.is_empty() {
+        if access == Access::Watch {
+            // An empty delta: its acknowledgement says that the replica has what was read.
+            self.send_delta(shard, targets);
+            run.wrote(mark, Level::All, targets, self.peers.silent);
+        } else if !self.delta.is_empty() {
             run.large.wrote |= self.send_delta(shard, targets);
             self.delta.clear();
             self.delta.shrink_to(DELTA_KEPT_BYTES_MAX);
@@ -393,16 +421,7 @@ impl Store {
         if row.writes() && !self.admits_each(run, row, args, replies) {
             return;
         }
-        let mut batch = Batch::new();
-        let mut rest = args.skip(1);
-        let mut request: [&[u8]; 3] = [part.as_bytes(), b"", b""];
-        while let Some(key) = rest.get(0) {
-            request[1] = key;
-            request[2] = rest.get(1).unwrap_or_default();
-            batch.push(&request[..=step]);
-            rest = rest.skip(step);
-        }
-        self.parts(id, run, batch, fold, replies);
+        self.parts(id, run, (row.split(part, args), fold), replies);
     }
 
     fn every(
@@ -426,7 +445,7 @@ impl Store {
                 push_part(&mut batch, part, number, args.skip(1));
             }
         }
-        self.parts(id, run, batch, fold, replies);
+        self.parts(id, run, (batch, fold), replies);
     }
 
     /// Whether a write of many keys can be executed completely, as far as this node knows before it begins. If not,
@@ -496,7 +515,7 @@ impl Store {
     }
 
     /// Runs the parts of one request as a batch of its own, and makes one reply from their replies.
-    fn parts(&mut self, id: RunId, run: &mut Run, batch: Batch, fold: Fold, replies: &mut Replies) {
+    fn parts(&mut self, id: RunId, run: &mut Run, (batch, fold): Parts, replies: &mut Replies) {
         // Parcels gathered before are sent first, since the parts may go to the same peers.
         self.dispatch(id, run, false);
         // The place is needed only if the parts are not answered at once. But the origin of their run needs one in any
@@ -505,12 +524,10 @@ impl Store {
         let ask = self.own_ask(run.ask.session.for_part(), batch);
         let origin = Origin::Part { of: id, slot, fold };
         let mut parts = Run::new(origin, ask, run.deadline_ms, run.wall_ahead_ms);
-        parts.hops = run.hops;
         parts.is_last = run.is_last;
         parts.written_elsewhere.clone_from(&run.written_elsewhere);
         parts.large.sent_to = run.large.sent_to;
-        parts.asker = run.asker;
-        parts.parked_until_ms = run.parked_until_ms;
+        parts.way = run.way;
         let parts_id = self.front.runs.reserve();
         self.execute(parts_id, &mut parts);
         run.written_elsewhere.clone_from(&parts.written_elsewhere);
@@ -518,9 +535,13 @@ impl Store {
         if parts.is_settled() {
             self.front.runs.release(parts_id);
             let reply = self.folded(fold, &parts);
+            if fold == Fold::Watch {
+                watched(run, &parts.ask.batch);
+            }
             replies.fill(slot, &reply);
         } else {
             run.open += 1;
+            run.holds_back |= fold == Fold::Watch;
             self.park(parts_id, parts);
         }
     }
@@ -616,6 +637,9 @@ impl Store {
             Origin::Part { of, slot, fold } => {
                 let reply = self.folded(fold, &run);
                 if let Some(parent) = self.front.runs.get(of) {
+                    if fold == Fold::Watch {
+                        watched(parent, &run.ask.batch);
+                    }
                     parent.ask.batch.replies.fill(slot, &reply);
                     parent.open -= 1;
                     self.settle(of);
@@ -713,10 +737,6 @@ impl Store {
 fn resolve(run: &Run, args: Args<'_>, replies: &mut Replies) -> Option<&'static Row> {
     let session = &run.ask.session;
     let found = command::find(&args[0]);
-    if session.in_refused_multi && !found.is_some_and(Row::runs_in_multi) {
-        replies.in_refused_multi();
-        return None;
-    }
     // Clients must not use the internal parts of commands.
     let is_client = matches!(run.origin, Origin::Client | Origin::Beam(_));
     let Some(mut row) = found.filter(|row| !(is_client && row.is_internal())) else {

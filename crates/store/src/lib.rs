@@ -61,6 +61,7 @@ pub mod tally;
 pub mod term;
 mod timekeeper;
 mod traffic;
+pub mod transaction;
 pub mod visit;
 pub mod wall;
 mod warm;

@@ -79,8 +79,6 @@ pub(crate) struct Run {
     pub origin: Origin,
     /// Its session and its batch. The client gets back the box that it sent.
     pub ask: Box<Ask>,
-    /// How often its requests were forwarded before.
-    pub hops: u8,
     /// The monotonic time, in milliseconds, by which it is answered.
     pub deadline_ms: u64,
     /// How many milliseconds the wall clock of the client's node is ahead of cluster time.
@@ -94,18 +92,29 @@ pub(crate) struct Run {
     pub parcels: Vec<Parcel>,
     /// Requests that wait until their shard is settled, by shard.
     pub parked: Vec<(usize, Parcel)>,
-    /// When waiting requests are refused; 0 if none has waited yet.
-    pub parked_until_ms: u64,
-    /// The slot and the life of the peer that forwarded it; `None` for a run of this node.
-    pub asker: Option<(usize, u64)>,
     /// Tokens of the parcels under way.
     pub sent: Vec<u64>,
     /// Shards with a write that another node executes or may execute. Later reads of these shards go to the same node.
     pub written_elsewhere: ShardSet,
     /// Number of parcels and parts that have not come back.
     pub open: u32,
+    /// A request needs the reply to this one: the requests behind it are executed after it is answered.
+    pub holds_back: bool,
+    /// How its requests came here.
+    pub way: Way,
     /// What is large about it.
     pub large: Large,
+}
+
+/// How the requests of a run came to this node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Way {
+    /// How often they were forwarded before.
+    pub hops: u8,
+    /// The slot and the life of the peer that forwarded them; `None` for requests of this node's clients.
+    pub asker: Option<(usize, u64)>,
+    /// When those that wait are refused; 0 if none has waited yet.
+    pub parked_until_ms: u64,
 }
 
 /// What is large about a run.
@@ -130,7 +139,6 @@ impl Run {
             origin,
             large,
             ask,
-            hops: 0,
             deadline_ms,
             wall_ahead_ms,
             is_last: true,
@@ -138,11 +146,11 @@ impl Run {
             awaited: PeerSet::EMPTY,
             parcels: Vec::new(),
             parked: Vec::new(),
-            parked_until_ms: 0,
-            asker: None,
             sent: Vec::new(),
             written_elsewhere: ShardSet::default(),
             open: 0,
+            holds_back: false,
+            way: Way::default(),
         }
     }
 

@@ -57,7 +57,7 @@ pub(crate) struct Request {
 }
 
 /// Requests in the order they were asked, and their replies. See the [module](self).
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Batch {
     /// The bytes that the arguments are ranges of. A reader appends the bytes from the socket.
     pub buffer: Vec<u8>,

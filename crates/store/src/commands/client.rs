@@ -170,7 +170,7 @@ fn line(session: &Session, now_ms: u64) -> String {
         seconds_since(session.shown.active_ms.max(session.shown.since_ms)),
         if session.shown.no_evict { "e" } else { "N" },
         session.keyspace,
-        if session.in_refused_multi { 0 } else { -1 },
+        session.transaction.queued().map_or(-1, |count| count as i64),
         if session.shown.command.is_empty() {
             "NULL"
         } else {

@@ -201,6 +201,7 @@ fn words(replies: &mut Replies, words: &[&str]) {
 fn flags(row: &Row) -> &'static [&'static str] {
     match (row.access(), row.run) {
         (Some(Access::Read), _) => &["readonly"],
+        (Some(Access::Watch), _) => &[],
         (Some(Access::Write), _) => &["write"],
         (Some(Access::Grow), _) => &["write", "denyoom"],
         (None, Run::Family(_)) => &[],
@@ -221,7 +222,7 @@ fn categories(row: &Row) -> Vec<&'static str> {
     match row.access() {
         Some(Access::Read) => categories.push("@read"),
         Some(Access::Write | Access::Grow) => categories.push("@write"),
-        None => {}
+        Some(Access::Watch) | None => {}
     }
     categories
 }

@@ -16,7 +16,7 @@ pub(crate) fn fold(fold: Fold, parts: &Replies, random: u64, out: &mut Replies) 
             let number = |first| if let Reply::Int(number) = first { number } else { 0 };
             out.int(firsts(parts).map(number).sum());
         }
-        Fold::Ok => out.ok(),
+        Fold::Ok | Fold::Watch => out.ok(),
         Fold::Array => {
             out.array(parts.count());
             out.append(parts);

@@ -11,18 +11,31 @@
 use alloc::{format, vec::Vec};
 use wire::{
     reply::{ErrorKind, Replies},
-    request::{Args, Batch},
+    request::Batch,
 };
 
 use super::{cluster, number::integer};
-use crate::{ask::Session, call::Call, slot::SLOTS, store::Store};
+use crate::{
+    call::Call,
+    command::{Fold, Parts},
+    slot::SLOTS,
+    store::Store,
+    visit::Visit,
+};
 
 /// Bits of the hash in a cursor.
 const HASH_BITS: u32 = 53 - SLOTS.trailing_zeros();
 const COUNT_DEFAULT: u64 = 10;
 
-/// The batch of parts for a `SCAN`, and how many keys it should look at; `None` if the reply is written already.
-pub(crate) fn plan(store: &Store, session: &Session, args: Args<'_>, replies: &mut Replies) -> Option<(Batch, u64)> {
+/// The parts of a `SCAN`; `None` if the reply is written already.
+pub(super) fn plan(visit: &mut Visit<'_>) -> Option<Parts> {
+    let Visit {
+        store,
+        session,
+        args,
+        replies,
+        ..
+    } = visit;
     let Some(cursor) = core::str::from_utf8(&args[1])
         .ok()
         .and_then(|text| text.parse::<u64>().ok())
@@ -85,7 +98,7 @@ pub(crate) fn plan(store: &Store, session: &Session, args: Args<'_>, replies: &m
         request.push(pattern);
         batch.push(&request);
     }
-    Some((batch, count))
+    Some((batch, Fold::Scan(count)))
 }
 
 /// The reply of a scan that has reached its end.

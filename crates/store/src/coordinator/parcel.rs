@@ -81,9 +81,9 @@ impl Store {
         };
         let ask = self.own_ask(session, batch);
         let mut run = Run::new(origin, ask, deadline_ms, forward.wall_ahead_ms);
-        run.hops = forward.hops;
-        run.parked_until_ms = self.time.to_monotonic_ms(forward.parked_until_ms);
-        run.asker = Some((slot, life));
+        run.way.hops = forward.hops;
+        run.way.parked_until_ms = self.time.to_monotonic_ms(forward.parked_until_ms);
+        run.way.asker = Some((slot, life));
         run.is_last = forward.is_last;
         if deadline_ms <= self.time.monotonic_ms {
             // Its client may have sent another write since, which it must not replace.
@@ -110,7 +110,7 @@ impl Store {
         }
         for (shard, parcel) in mem::take(&mut run.parked) {
             run.open += 1;
-            let until_ms = run.parked_until_ms;
+            let until_ms = run.way.parked_until_ms;
             self.park_requests(shard, Sent::of(id, parcel), until_ms, is_last);
         }
     }
@@ -123,10 +123,10 @@ impl Store {
         let requests = Bytes::from(mem::take(&mut parcel.requests));
         let message = Message::Forward(Forward {
             token,
-            hops: run.hops + 1,
+            hops: run.way.hops + 1,
             level: run.ask.session.level.unwrap_or(keyspace.level),
             until_ms: self.time.to_cluster_ms(run.deadline_ms),
-            parked_until_ms: self.time.to_cluster_ms(run.parked_until_ms),
+            parked_until_ms: self.time.to_cluster_ms(run.way.parked_until_ms),
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: parcel.keyspace,
             is_last,
@@ -135,7 +135,7 @@ impl Store {
         if outbox.is_large(requests.len()) {
             outbox.push_large(&message, requests.clone());
             run.large.sent_to.insert(parcel.peer);
-        } else if run.asker.is_some() || run.large.sent_to.contains(parcel.peer) {
+        } else if run.way.asker.is_some() || run.large.sent_to.contains(parcel.peer) {
             // What another node forwarded may follow a large parcel of the same batch, which is a run of its own here.
             outbox.push_behind(&message);
         } else {
@@ -247,7 +247,7 @@ impl Store {
             let text = "the node that executed this write is lost: it may or may not have taken effect";
             return self.fail(sent, ErrorKind::Timeout, text);
         }
-        let hops = run.hops + 1;
+        let hops = run.way.hops + 1;
         let slots = mem::take(&mut sent.slots);
         let (late, rest): (Vec<_>, Vec<_>) = slots
             .into_iter()
@@ -268,7 +268,7 @@ impl Store {
             return self.settle(sent.run);
         }
         sent.slots = rest;
-        self.ask_again(sent, |again| again.hops = hops);
+        self.ask_again(sent, |again| again.way.hops = hops);
     }
 
     /// Whether the run of a read, or a run that it is part of, may have sent a write on the same shard. A run that
@@ -294,7 +294,7 @@ impl Store {
     /// Starts requests again that waited for their shard. If they must wait again, they do so until `until_ms`.
     pub(crate) fn begin_parked(&mut self, sent: Sent, until_ms: u64, is_last: bool) {
         self.ask_again(sent, |again| {
-            (again.parked_until_ms, again.is_last) = (until_ms, is_last);
+            (again.way.parked_until_ms, again.is_last) = (until_ms, is_last);
         });
     }
 
@@ -319,7 +319,7 @@ impl Store {
             batch.push(&run.ask.batch.request(index as usize).iter().collect::<Vec<_>>());
         }
         let (deadline_ms, wall_ahead_ms) = (run.deadline_ms, run.wall_ahead_ms);
-        let (hops, asker) = (run.hops, run.asker);
+        let way = run.way;
         let written_elsewhere = run.written_elsewhere.clone();
         // Other parts of the same batch may have waited too, and may have been forwarded since.
         let mut sent_to = PeerSet::EMPTY;
@@ -331,8 +331,8 @@ impl Store {
             slots: sent.slots.into_iter().map(|(slot, _)| slot).collect(),
         };
         let mut again = Run::new(origin, self.own_ask(session, batch), deadline_ms, wall_ahead_ms);
-        again.hops = hops;
-        again.asker = asker;
+        again.way.hops = way.hops;
+        again.way.asker = way.asker;
         again.written_elsewhere = written_elsewhere;
         again.large.sent_to = sent_to;
         prepare(&mut again);

@@ -77,7 +77,7 @@ impl Store {
             && !self.awaits_delta(shard)
             && !run.written_elsewhere.contains(shard)
             // A forwarded read must stay at the primary: the peer may have sent it behind a write.
-            && run.asker.is_none()
+            && run.way.asker.is_none()
         {
             return Some(Seat::Me);
         }
@@ -92,7 +92,7 @@ impl Store {
         };
         self.cluster.route(shard).settled
             && run.parked.iter().all(|(other, _)| *other != shard)
-            && run.asker.is_none_or(agrees)
+            && run.way.asker.is_none_or(agrees)
     }
 
     pub(super) fn misplaced(&self, why: Misplaced, replies: &mut Replies) {

@@ -86,6 +86,19 @@ fn absolute_times_are_those_of_the_node_that_is_asked() {
     }
 }
 
+/// A transaction and its replies do not depend on which node has the keys, nor on whether others have copies.
+#[test]
+fn transactions_are_the_same_in_a_cluster() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands/transactions.txt");
+    let plain = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for settings in ["% nodes 3", "% nodes 5", "% nodes 3\n% min_acks 2"] {
+        let wanted = format!("{settings}\n{plain}");
+        if let Some(difference) = difference(&wanted, &script::run(&wanted)) {
+            panic!("transactions.txt with {settings}:{difference}");
+        }
+    }
+}
+
 /// A script that no test runs proves nothing.
 #[test]
 fn every_script_is_run() {

@@ -269,15 +269,6 @@ impl Replies {
         self.error(ErrorKind::Oom, "command not allowed when used memory > 'maxmemory'.");
     }
 
-    /// A command after a `MULTI` that was refused.
-    #[cold]
-    pub fn in_refused_multi(&mut self) {
-        self.error(
-            ErrorKind::Err,
-            "not executed: MULTI was refused on this connection; send EXEC, DISCARD or RESET to go on",
-        );
-    }
-
     /// A write that would reach fewer replicas than its keyspace demands.
     #[cold]
     pub fn no_replicas(&mut self) {
