@@ -175,6 +175,7 @@ async fn serve(shell: Shell, stream: TcpStream, options: Options, client: Client
         parser: Parser::new(),
         reading: Batch::new(),
         missing: 0,
+        queued: 0,
         ahead: Ahead::default(),
         large_since: None,
         goes: Goes::default(),
@@ -210,6 +211,8 @@ struct Connection {
     reading: Batch,
     /// Bytes that this request still needs at least.
     missing: usize,
+    /// Bytes of requests that are queued for a transaction.
+    queued: usize,
     ahead: Ahead,
     /// The time since which a large request is being read.
     large_since: Option<Instant>,
@@ -343,7 +346,7 @@ impl Connection {
 
     /// The bytes that it holds besides a batch under way.
     fn held(&self) -> usize {
-        self.reading.buffer.len() + self.ahead.bytes
+        self.reading.buffer.len() + self.ahead.bytes + self.queued
     }
 
     /// Waits until there is room for the request that is being read, if that is large. False if it waits too long.
@@ -560,6 +563,7 @@ impl Connection {
         }
         self.shell.core().give_batch(&mut ask.batch);
         let quit = ask.session.quit;
+        self.queued = ask.session.transaction.bytes();
         if was_known && !ask.session.authenticated {
             // After RESET, it has as long as a new client to send the password.
             self.since = Instant::now();
