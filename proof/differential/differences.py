@@ -152,7 +152,27 @@ INT, EMBSTR, RAW = b"$3\r\nint\r\n", b"$6\r\nembstr\r\n", b"$3\r\nraw\r\n"
 CHANGED_VALUES = {(INT, RAW), (INT, EMBSTR), (EMBSTR, RAW), (b":2147483647\r\n", b":1\r\n")}
 """What salp and redis-server say of the form."""
 
+REFUSED_INSIDE = Explained(
+    "refused inside MULTI",
+    "what concerns all keys, another keyspace or the version of RESP is refused inside MULTI; then EXEC answers EXECABORT",
+    lambda command, ours, theirs: (
+        _named(b"SELECT", b"HELLO", b"SCAN", b"KEYS", b"DBSIZE", b"RANDOMKEY", b"FLUSHALL", b"FLUSHDB")(command)
+        and ours.startswith(b"-ERR ")
+        and b" is not supported inside MULTI: " in ours
+        and theirs == b"+QUEUED\r\n"
+    ),
+)
+TRANSACTION_ACROSS_SLOTS = Explained(
+    "transactions across slots",
+    "the keys of a transaction, and those that are watched, need to be in one slot (docs/redis.md)",
+    lambda *_: False,
+    parts_ways=True,
+)
+"""Explains the reply to EXEC, if the keys are in several slots (`proof/differential/transactions.py`)."""
+
 EXPLAINED: tuple[Explained, ...] = (
+    REFUSED_INSIDE,
+    TRANSACTION_ACROSS_SLOTS,
     Explained(
         "across slots",
         "RENAME, RENAMENX, COPY and MSETNX need their keys in one slot (docs/redis.md)",
@@ -181,7 +201,7 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     Explained(
         "EXEC with arguments",
-        "no transaction is begun, so none is discarded: the number of arguments is wrong (docs/redis.md)",
+        "outside of a transaction none is discarded: the number of arguments is wrong (docs/redis.md)",
         lambda command, ours, theirs: (
             _named(b"EXEC")(command)
             and ours == b"-ERR wrong number of arguments for 'exec' command\r\n"

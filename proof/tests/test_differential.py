@@ -10,8 +10,9 @@ from proof import redis_server
 from proof.cluster import Cluster
 from proof.differential.differences import EXPLAINED, is_same
 from proof.differential.draw import Draw
-from proof.differential.pairs import Comparison, explanation
+from proof.differential.pairs import Comparison
 from proof.differential.raw import end_of, items
+from proof.differential.transactions import QUEUED, Queue, explanation
 
 
 class Replies(unittest.TestCase):
@@ -67,6 +68,43 @@ class Replies(unittest.TestCase):
         one, other = Draw(7), Draw(7)
         names = [one.command()[0] for _ in range(500)]
         self.assertEqual(names, [other.command()[0] for _ in range(500)])
+
+
+class Transactions(unittest.TestCase):
+    """Each test follows one transaction and judges the reply to its EXEC."""
+
+    def _judged(self, ours: bytes, theirs: bytes, *lines: str, refused: str = "") -> tuple[bool, list[str]]:
+        queue = Queue()
+        for line in lines:
+            reply = b"+OK\r\n" if line.startswith(("WATCH", "MULTI")) else QUEUED
+            queue.note(line.encode().split(), b"-ERR no\r\n" if line == refused else reply, reply)
+        right, rows = queue.judge([b"EXEC"], ours, theirs)
+        return right, [row.name for row in rows]
+
+    def test_each_item_is_judged_as_the_reply_to_its_command(self) -> None:
+        lines = ("MULTI", "TTL k", "STRLEN k")
+        ours, late, other = b"*2\r\n:100\r\n:4\r\n", b"*2\r\n:99\r\n:4\r\n", b"*2\r\n:100\r\n:5\r\n"
+        self.assertEqual(self._judged(ours, late, *lines), (True, []))
+        self.assertEqual(self._judged(ours, other, *lines), (False, []))
+        wait = self._judged(b"*1\r\n:2\r\n", b"*1\r\n:0\r\n", "MULTI", "WAIT 0 0")
+        self.assertEqual(wait, (True, ["WAIT counts replicas"]))
+
+    def test_only_keys_of_several_slots_are_refused(self) -> None:
+        ours, theirs = b"-CROSSSLOT Keys\r\n", b"*1\r\n:1\r\n"
+        self.assertTrue(self._judged(ours, theirs, "MULTI", "DEL {t}1 a")[0])
+        self.assertTrue(self._judged(ours, theirs, "WATCH a", "MULTI", "MSET {t}1 b {t}2 c")[0])
+        self.assertFalse(self._judged(ours, theirs, "WATCH {t}a", "MULTI", "MSET {t}1 b {t}2 c")[0])
+        self.assertFalse(self._judged(ours, theirs, "MULTI", "DEL {t}1 {t}2", "ECHO a", "OBJECT FREQ {t}1")[0])
+
+    def test_only_a_refused_request_aborts(self) -> None:
+        ours, theirs = b"-EXECABORT no\r\n", b"*1\r\n:1\r\n"
+        self.assertTrue(self._judged(ours, theirs, "MULTI", "DEL a", "DBSIZE", refused="DBSIZE")[0])
+        self.assertFalse(self._judged(ours, theirs, "MULTI", "DEL a")[0])
+
+    def test_a_change_that_is_not_seen_is_found(self) -> None:
+        for null in (b"*-1\r\n", b"_\r\n"):
+            self.assertFalse(self._judged(b"*1\r\n:1\r\n", null, "WATCH a", "MULTI", "DEL a")[0])
+            self.assertFalse(self._judged(null, b"*1\r\n:1\r\n", "WATCH a", "MULTI", "DEL a")[0])
 
 
 @unittest.skipIf(redis_server.unavailable(), "redis-server is not installed")
