@@ -11,8 +11,9 @@ requests, too: `old` answers reads with the value before the last, `future` with
 writes and says that they were refused; `refuse` refuses, `timeout` says that the outcome is unknown; `grant` grants
 locks that are held; `drop` acknowledges appends without storing them, `short` answers them with too small a length;
 `low` answers increments with 1. `sticky` answers every RANDOMKEY with one key, `wide` adds 2^53 to
-cursors. Of transactions, `blind` watches nothing, `tear` writes a part of some to another key, `void` acknowledges some
-without executing them, and `once` executes none and answers 1. With `amnesia` a node that was started again answers as if it were empty for a second.
+cursors. Of transactions, `blind` watches nothing, `tear` sets another key in some, `void` acknowledges some
+without executing them, and `once` executes none and answers 1. With `amnesia` a node that was started again answers as
+if it were empty for a second.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Session:
             case b"EXEC" if FAULT == "once":
                 self._client.call("DISCARD")
                 reply = b"*1\r\n:1\r\n"
-            case b"SET" | b"INCR" if self._queued is not None and strikes("tear"):
+            case b"SET" if self._queued is not None and strikes("tear"):
                 reply = answer_of(self._client, [command[0], command[1] + b"?", *command[2:]])
             case _:
                 reply = answer_of(self._client, command)
