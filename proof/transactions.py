@@ -241,7 +241,8 @@ class Groups:
         self._tally.reads += 1
         number = self._one(group, reply, where)
         if number is not None and number < floor and self._tally.exact:
-            self._tally.find(Fault.OLD, f"{group.members[0]!r} … are {number} (through {where}), acknowledged is {floor}")
+            example = f"{group.members[0]!r} … are {number} (through {where}), acknowledged is {floor}"
+            self._tally.find(Fault.OLD, example)
 
     def keys(self) -> Iterable[bytes]:
         """All keys."""

@@ -51,7 +51,7 @@ class Outcome:
     text: str = ""
     """The most frequent errors."""
     changed: int | None = None
-    """How many transactions were not executed because a watched key had changed; None if there were no transactions."""
+    """How many transactions were not executed because a watched key had changed; None without transactions."""
 
 
 def measured(library: Library, told: dict[str, Any], killed_at: float) -> Outcome:

@@ -154,7 +154,7 @@ CHANGED_VALUES = {(INT, RAW), (INT, EMBSTR), (EMBSTR, RAW), (b":2147483647\r\n",
 
 REFUSED_INSIDE = Explained(
     "refused inside MULTI",
-    "what concerns all keys, another keyspace or the version of RESP is refused inside MULTI; then EXEC answers EXECABORT",
+    "what concerns all keys, another keyspace or RESP is refused inside MULTI; then EXEC answers EXECABORT",
     lambda command, ours, theirs: (
         _named(b"SELECT", b"HELLO", b"SCAN", b"KEYS", b"DBSIZE", b"RANDOMKEY", b"FLUSHALL", b"FLUSHDB")(command)
         and ours.startswith(b"-ERR ")

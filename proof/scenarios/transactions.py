@@ -178,7 +178,8 @@ class Work:
                 if refused := next((value for value in found.values() if isinstance(value, ReplyError)), None):
                     self.tally.find(Fault.LOST, f"a GET in the end is refused through {door.name}: {refused}")
                     continue
-                book.settle({key: value for key, value in found.items() if not isinstance(value, ReplyError)}, door.name)
+                values = {key: value for key, value in found.items() if not isinstance(value, ReplyError)}
+                book.settle(values, door.name)
 
     def _run(self) -> None:
         try:
@@ -332,8 +333,10 @@ class Door:
         return replies
 
     async def execute(self, requests: Sequence[Sequence[Argument]], changes: bool = True) -> Reply:
-        """The reply to EXEC of a transaction. One that changes keys is counted. If the connection breaks, its outcome is
-        unknown."""
+        """The reply to EXEC of a transaction. If the connection breaks, the outcome is unknown.
+
+        Transactions that change keys are counted.
+        """
         replies = await self.ask([("MULTI",), *requests, ("EXEC",)])
         reply = replies[-1] if replies else ReplyError("TIMEOUT the connection broke")
         if changes:

@@ -1,4 +1,4 @@
-"""The books of transactions, and whole runs against the stand-in: a perfect cluster passes, planted faults are found."""
+"""The books of transactions, and runs against the stand-in: a perfect cluster passes, planted faults are found."""
 
 from __future__ import annotations
 
