@@ -91,7 +91,7 @@ async function nodeRedis() {
     },
     watch: (client, key) => client.watch(key),
     onOne: (client, words) => executed(filled(client.multi(), words)),
-    close: (client) => (client.destroy ? client.destroy() : client.disconnect().catch(() => {})),
+    close: (client) => (client.destroy ? client.destroy() : client.disconnect()),
   }
 }
 
@@ -107,8 +107,10 @@ function worker(kind, number) {
         client ??= await within(GIVE_UP_MS, kind.open(turn))
         return await within(GIVE_UP_MS, act(client))
       } catch (error) {
-        if (client) kind.close(client)
+        const failed = client
         client = undefined
+        // A client of node-redis 5 that is closed already cannot be closed.
+        if (failed) try { await kind.close(failed) } catch {}
         turn += 1
         throw error
       }
@@ -189,7 +191,7 @@ async function checkCounters(own) {
 
 const kind = await (name.startsWith('ioredis') ? ioredis() : nodeRedis())
 const workers = Array.from({ length: WORKERS }, (_, number) => worker(kind, number))
-const prefix = `${library} ${addresses[0].port}`
+const prefix = `${library} ${process.pid}`
 for (let i = 0; i < 20; i++) await workers[i % WORKERS].get(`{${prefix}:${i}}a`)
 console.log(JSON.stringify({ connected: true }))
 const ends = Date.now() + Number(seconds) * 1000

@@ -196,7 +196,7 @@ def main(library: str, listed: str, seconds: str) -> None:
     else:
         clients = [redis.Redis(host=host, port=port) for host, port in pairs]
         makers = [Addresses(clients) for _ in range(WORKERS)]
-    prefix = f"{library} {pairs[0][1]}"
+    prefix = f"{library} {os.getpid()}"
     for number in range(20):
         makers[0].use(lambda client, number=number: client.get(f"{{{prefix}:{number}}}a"))
     print(json.dumps({"connected": True}), flush=True)

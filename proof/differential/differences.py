@@ -168,11 +168,37 @@ TRANSACTION_ACROSS_SLOTS = Explained(
     lambda *_: False,
     parts_ways=True,
 )
-"""Explains the reply to EXEC, if the keys are in several slots (`proof/differential/transactions.py`)."""
+"""Explains the reply to EXEC, if the keys are in several slots."""
+PLAIN_TEXTS = Explained(
+    "plain texts in EXEC",
+    "with RESP3 the texts of INFO and CLIENT INFO have a format, which they lose in a transaction that has keys",
+    lambda _, ours, theirs: ours[:1] == b"$" and theirs[:1] == b"=",
+)
+"""This row and the next one explain items of the reply to EXEC."""
+REFERENCES = Explained(
+    "references of queued values",
+    "OBJECT REFCOUNT counts a value once; redis-server also counts the queue that has set it",
+    lambda command, ours, theirs: (
+        _verb(command) == b"OBJECT REFCOUNT" and ours == b":1\r\n" and theirs in (b":2\r\n", b":3\r\n")
+    ),
+)
+CAME_AND_WENT = Explained(
+    "keys that came and went",
+    "a watched key that was missing, was set and is missing again has not changed (docs/redis.md)",
+    lambda *_: False,
+    parts_ways=True,
+)
+"""Explains an EXEC that is executed, if both servers end it alike without watching this key."""
+PERSISTS_NOTHING = Explained(
+    "GETEX PERSIST of keys that never expire",
+    "it is a write, so a watched key has changed",
+    lambda *_: False,
+    parts_ways=True,
+)
+"""Explains an EXEC that is not executed, if both servers end it alike without these GETEX."""
 
 EXPLAINED: tuple[Explained, ...] = (
     REFUSED_INSIDE,
-    TRANSACTION_ACROSS_SLOTS,
     Explained(
         "across slots",
         "RENAME, RENAMENX, COPY and MSETNX need their keys in one slot (docs/redis.md)",
@@ -248,3 +274,11 @@ EXPLAINED: tuple[Explained, ...] = (
         ),
     ),
 )
+OF_TRANSACTIONS: tuple[Explained, ...] = (
+    TRANSACTION_ACROSS_SLOTS,
+    PLAIN_TEXTS,
+    REFERENCES,
+    CAME_AND_WENT,
+    PERSISTS_NOTHING,
+)
+"""Rows that explain only replies to EXEC (`proof/differential/transactions.py`)."""

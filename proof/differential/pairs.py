@@ -10,14 +10,14 @@ from contextlib import ExitStack
 from itertools import groupby
 
 from proof.cluster import Cluster
-from proof.differential.differences import REFUSED_INSIDE, Command
+from proof.differential.differences import CAME_AND_WENT, PERSISTS_NOTHING, REFUSED_INSIDE, Command, Explained
 from proof.differential.draw import Draw
 from proof.differential.raw import RawClient
-from proof.differential.transactions import QUEUED, Queue
+from proof.differential.transactions import NULLS, QUEUED, Queue
 
 BATCH_COMMANDS = 64
 CONNECTIONS_PER_NODE = 2
-TRANSACTIONS_SHARE = 0.3
+TRANSACTIONS_SHARE = 0.5
 """How many batches are a transaction."""
 MEANWHILE_COMMANDS = 4
 """Fewer than so many commands come through another connection between WATCH and MULTI."""
@@ -132,6 +132,8 @@ class Comparison:
             is_right, rows = pair.queue.judge(command, ours, theirs)
             parts_ways = any(row.parts_ways for row in rows) or (REFUSED_INSIDE in rows and theirs != QUEUED)
             pair.queue.note(command, ours, theirs)
+            if not is_right and (row := self._explained_watch(ours, theirs)):
+                is_right, rows, parts_ways = True, [row], True
             self.explained.update(row.name for row in rows)
             if not is_right:
                 self._find(ours, theirs)
@@ -168,10 +170,54 @@ class Comparison:
             size //= 2
         return history
 
-    def _still_differs(self, history: list[Sent]) -> bool:
+    def _explained_watch(self, ours: bytes, theirs: bytes) -> Explained | None:
+        """The row that explains why only one server has seen a watched key change."""
+        if (ours in NULLS) == (theirs in NULLS) or self._history[-1][1][0].upper() != b"EXEC":
+            return None
+        if theirs in NULLS:
+            return CAME_AND_WENT if self._came_and_went() else None
+        return PERSISTS_NOTHING if self._persists_nothing() else None
+
+    def _persists_nothing(self) -> bool:
+        """Whether the last EXEC ends alike at both servers if no GETEX before it removes a deadline."""
+        without = [
+            (number, [word for word in command if word.upper() != b"PERSIST"])
+            if command[0].upper() == b"GETEX"
+            else (number, command)
+            for number, command in self._history
+        ]
+        return without != self._history and not self._still_differs(without)
+
+    def _came_and_went(self) -> bool:
+        """Whether the last EXEC ends alike at both servers if keys are not watched that were missing at their WATCH, and
+        are missing now."""
+        last, _ = self._history[-1]
+        self._begin_again()
+        missing: set[bytes] = set()
+        for number, command in self._history[:-1]:
+            if number == last and command[0].upper() == b"WATCH":
+                missing |= {key for key in command[1:] if self._is_missing(key)}
+            self._pairs[number].send([command])
+        missing = {key for key in missing if self._is_missing(key)}
+        without = [
+            (number, [word for word in command if word not in missing])
+            if number == last and command[0].upper() == b"WATCH"
+            else (number, command)
+            for number, command in self._history
+        ]
+        return bool(missing) and not self._still_differs([sent for sent in without if sent[1] != [b"WATCH"]])
+
+    def _is_missing(self, key: bytes) -> bool:
+        with RawClient("127.0.0.1", self._redis_port) as client:
+            return client.ask("EXISTS", key) == b":0\r\n"
+
+    def _begin_again(self) -> None:
         for pair in self._pairs:
             pair.hello(2)
         self._empty_keys()
+
+    def _still_differs(self, history: list[Sent]) -> bool:
+        self._begin_again()
         is_right = True
         for number, sent in groupby(history, lambda sent: sent[0]):
             pair, commands = self._pairs[number], [command for _, command in sent]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from proof.differential.differences import (
     EXPLAINED,
+    PLAIN_TEXTS,
+    REFERENCES,
     REFUSED_INSIDE,
     TRANSACTION_ACROSS_SLOTS,
     Command,
@@ -98,16 +100,21 @@ class Queue:
 
     def _judge_items(self, ours: bytes, theirs: bytes) -> tuple[bool, list[Explained]]:
         assert self._queued is not None
-        mine, its, rows = items(ours), items(theirs), []
+        mine, its = items(ours), items(theirs)
+        rows: list[Explained] = []
         if mine is None or its is None or not len(mine) == len(its) == len(self._queued):
             return False, []
         for command, one, other in zip(self._queued, mine, its, strict=True):
             if is_same(command, one, other):
                 continue
-            row = explanation(command, one, other)
+            row = explanation(command, one, other) or next(
+                (row for row in (PLAIN_TEXTS, REFERENCES) if row.covers(command, one, other)), None
+            )
             if row is None:
                 return False, rows
             rows.append(row)
+            if row.parts_ways:
+                break
         return True, rows
 
     def _explained_end(self, ours: bytes, theirs: bytes) -> Explained | None:

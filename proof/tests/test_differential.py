@@ -8,7 +8,8 @@ from typing import cast
 
 from proof import redis_server
 from proof.cluster import Cluster
-from proof.differential.differences import EXPLAINED, is_same
+from proof.differential.__main__ import ROWS
+from proof.differential.differences import is_same
 from proof.differential.draw import Draw
 from proof.differential.pairs import Comparison
 from proof.differential.raw import end_of, items
@@ -62,7 +63,7 @@ class Replies(unittest.TestCase):
                 self.assertIsNone(self._row(command, ours, theirs), command)
 
     def test_rows_have_names_of_their_own(self) -> None:
-        self.assertEqual(len({row.name for row in EXPLAINED}), len(EXPLAINED))
+        self.assertEqual(len({row.name for row in ROWS}), len(ROWS))
 
     def test_a_seed_draws_the_same_commands(self) -> None:
         one, other = Draw(7), Draw(7)
