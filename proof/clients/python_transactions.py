@@ -187,11 +187,14 @@ def main(library: str, listed: str, seconds: str) -> None:
     """Connects, says so, works, and says what happened."""
     import redis
     import redis.cluster
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     pairs = [(host, int(port)) for host, _, port in (pair.partition(":") for pair in listed.split(","))]
     if library.endswith("cluster"):
         nodes = [redis.cluster.ClusterNode(host, port) for host, port in pairs]
-        client = redis.cluster.RedisCluster(startup_nodes=nodes)
+        # By default it sends MULTI to EXEC again after a lost connection, on a new connection that watches nothing.
+        client = redis.cluster.RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0))
         makers = [Addresses([client]) for _ in range(WORKERS)]
     else:
         clients = [redis.Redis(host=host, port=port) for host, port in pairs]

@@ -196,6 +196,13 @@ PERSISTS_NOTHING = Explained(
     parts_ways=True,
 )
 """Explains an EXEC that is not executed, if both servers end it alike without these GETEX."""
+NAMED_ALL_THE_SAME = Explained(
+    "CLIENT SETNAME in an EXEC that does nothing",
+    "commands of the connection are executed also if a watched key has changed (docs/redis.md)",
+    lambda *_: False,
+    parts_ways=True,
+)
+"""Counts EXECs that both servers answer alike, while the name of the connection may differ afterwards."""
 
 EXPLAINED: tuple[Explained, ...] = (
     REFUSED_INSIDE,
@@ -227,12 +234,13 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     Explained(
         "EXEC with arguments",
-        "outside of a transaction none is discarded: the number of arguments is wrong (docs/redis.md)",
+        "outside of a transaction none is discarded: the number of arguments is wrong, and keys stay watched",
         lambda command, ours, theirs: (
             _named(b"EXEC")(command)
             and ours == b"-ERR wrong number of arguments for 'exec' command\r\n"
             and theirs.startswith(b"-EXECABORT Transaction discarded because of: wrong number")
         ),
+        parts_ways=True,
     ),
     Explained(
         "WAIT counts replicas",
@@ -280,5 +288,6 @@ OF_TRANSACTIONS: tuple[Explained, ...] = (
     REFERENCES,
     CAME_AND_WENT,
     PERSISTS_NOTHING,
+    NAMED_ALL_THE_SAME,
 )
 """Rows that explain only replies to EXEC (`proof/differential/transactions.py`)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from proof.differential.differences import (
     EXPLAINED,
+    NAMED_ALL_THE_SAME,
     PLAIN_TEXTS,
     REFERENCES,
     REFUSED_INSIDE,
@@ -51,6 +52,10 @@ def slot_name(key: bytes) -> bytes:
     return key[begin + 1 : end] if begin >= 0 and end > begin + 1 else key
 
 
+def _sets_name(command: Command) -> bool:
+    return [word.upper() for word in command[:2]] == [b"CLIENT", b"SETNAME"]
+
+
 class Queue:
     """Follows the transactions of one pair of connections."""
 
@@ -74,7 +79,8 @@ class Queue:
         if is_exec and ours[:1] == theirs[:1] == b"*" and ours not in NULLS and theirs not in NULLS:
             return self._judge_items(ours, theirs)
         if is_same(command, ours, theirs):
-            return True, []
+            names = is_exec and ours in NULLS and any(_sets_name(queued) for queued in self._queued or ())
+            return True, [NAMED_ALL_THE_SAME] if names else []
         if is_exec and (row := self._explained_end(ours, theirs)):
             return True, [row]
         row = explanation(command, ours, theirs)
