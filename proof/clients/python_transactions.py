@@ -1,6 +1,6 @@
 """Transactions through redis-py: `python_transactions.py LIBRARY ADDRESSES SECONDS`, in the library's environment.
 
-Three threads share a client, or have one for each address. Each thread sets a pair of its own keys by one pipeline and
+Three threads have a client for each address, or a client of the cluster each. Each thread sets a pair of its own keys by one pipeline and
 reads it back by another one; and it increases counters that all threads share, by `client.transaction`, which uses
 WATCH. Prints what `python_program.py` prints, and how many transactions WATCH refused. `node_transactions.mjs` does
 the same in JavaScript.
@@ -25,7 +25,7 @@ TRIES = 20
 
 
 class Addresses:
-    """Clients of single addresses, of which one is used until it fails; or the one client of a cluster."""
+    """Clients of single addresses, of which one is used until it fails."""
 
     def __init__(self, clients: list[Any]) -> None:
         self._clients = clients
@@ -37,6 +37,24 @@ class Addresses:
             return act(self._clients[self._at])
         except Exception:
             self._at = (self._at + 1) % len(self._clients)
+            raise
+
+
+class Made(Addresses):
+    """A client of a cluster, which is made anew after an error."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__([None])
+        self._make = make
+
+    def use(self, act: Any) -> Any:
+        """Calls `act` with the client."""
+        if self._clients[0] is None:
+            self._clients[0] = self._make()
+        try:
+            return act(self._clients[0])
+        except Exception:
+            self._clients[0] = None
             raise
 
 
@@ -193,9 +211,13 @@ def main(library: str, listed: str, seconds: str) -> None:
     pairs = [(host, int(port)) for host, _, port in (pair.partition(":") for pair in listed.split(","))]
     if library.endswith("cluster"):
         nodes = [redis.cluster.ClusterNode(host, port) for host, port in pairs]
+
         # By default it sends MULTI to EXEC again after a lost connection, on a new connection that watches nothing.
-        client = redis.cluster.RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0))
-        makers = [Addresses([client]) for _ in range(WORKERS)]
+        # Without retries it does not read the map again.
+        def make() -> Any:
+            return redis.cluster.RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0))
+
+        makers: list[Addresses] = [Made(make) for _ in range(WORKERS)]
     else:
         clients = [redis.Redis(host=host, port=port) for host, port in pairs]
         makers = [Addresses(clients) for _ in range(WORKERS)]
