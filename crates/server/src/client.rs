@@ -160,7 +160,8 @@ impl Client {
             let status = response.status();
             let has_version = response.headers().contains_key(header::ETAG);
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| ClientError::Broken(format!("the answer of {} broke off: {error}", self.base)))?;
+            let body =
+                body.map_err(|error| ClientError::Broken(format!("the answer of {} broke off: {error}", self.base)))?;
             Ok(Answer {
                 status,
                 body: body.to_bytes(),

@@ -201,7 +201,10 @@ impl Handle {
 
     fn tell(&self, wish: Wish) {
         if let Err(mpsc::error::TrySendError::Full(wish)) = self.wishes.try_send(wish) {
-            tracing::warn!(?wish, "too many requests to add, forget or leave at a time; one was dropped");
+            tracing::warn!(
+                ?wish,
+                "too many requests to add, forget or leave at a time; one was dropped"
+            );
         }
     }
 }

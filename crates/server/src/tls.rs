@@ -123,7 +123,11 @@ impl Keeper {
                 }
                 Err(Unusable { setting, problem, mend }) => {
                     let problem = format!("--{setting}: {problem}");
-                    tracing::warn!(problem, mend, "changed certificates cannot be used; the old ones stay in use");
+                    tracing::warn!(
+                        problem,
+                        mend,
+                        "changed certificates cannot be used; the old ones stay in use"
+                    );
                 }
             }
         }
@@ -270,7 +274,10 @@ fn describe(fault: &CertificateError) -> (String, &'static str) {
         Fault::NotValidYet | Fault::NotValidYetContext { .. } => ("is not valid yet", "correct the clock, or wait"),
         Fault::UnknownIssuer => {
             let problem = format!("is not signed by a CA of --{CA}");
-            return (problem, "add the CA to that file, or the intermediate certificates to this one");
+            return (
+                problem,
+                "add the CA to that file, or the intermediate certificates to this one",
+            );
         }
         Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => (
             "is not for both servers and clients",

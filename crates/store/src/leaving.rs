@@ -169,7 +169,9 @@ impl Store {
         let since_ms = *self.leaving.alone_since_ms.get_or_insert(now_ms);
         if !self.cluster.members_away() || now_ms >= since_ms + AWAY_MS {
             let why = "no other node is connected that could take them over";
-            self.leaving.lost = self.held_keys().map(|keys| format!("{keys} are lost with this node: {why}"));
+            self.leaving.lost = self
+                .held_keys()
+                .map(|keys| format!("{keys} are lost with this node: {why}"));
             self.serve_out();
         } else if is_first && let Some(keys) = self.held_keys() {
             let seconds = AWAY_MS / 1000;
@@ -182,7 +184,8 @@ impl Store {
     fn hand_over_in_haste(&mut self) {
         if self.leaving.lost.is_none() {
             let keys = self.held_keys();
-            self.leaving.lost = keys.map(|keys| format!("{keys} were not handed over in time, and are lost with this node"));
+            self.leaving.lost =
+                keys.map(|keys| format!("{keys} were not handed over in time, and are lost with this node"));
         }
         for shard in 0..self.replicas.len() {
             if self.cluster.copy(shard) == Copy::Ready {

@@ -94,9 +94,7 @@ pub(super) async fn cluster(shown: &Shown) -> Result<(), Failure> {
 pub(super) async fn add(client: &Client, node: &str) -> Result<(), Failure> {
     let body = serde_json::json!({ "name": node }).to_string();
     succeed(client, Method::POST, "/nodes", body.into()).await?;
-    print(format!(
-        "connecting to {node}; `salp cluster` shows when it is up\n"
-    ))
+    print(format!("connecting to {node}; `salp cluster` shows when it is up\n"))
 }
 
 /// `salp leave NODE`

@@ -82,7 +82,7 @@ pub(crate) enum Remote {
         target: Target,
     },
     /// Have a node hand over its data and stop; a node that is down is forgotten
-        /// Full name of the node
+    /// Full name of the node
     Leave {
         /// Full name of the node
         node: String,

@@ -40,23 +40,19 @@ pub(crate) enum Kind {
 
 /// All settings of discovery except the kind.
 pub(crate) const DISCOVERY: &[Setting] = &[
-    one("discovery-interval", "TIME", "5s", "Time between two searches for nodes"),
+    one(
+        "discovery-interval",
+        "TIME",
+        "5s",
+        "Time between two searches for nodes",
+    ),
     many(
         "discovery-host",
         "HOST",
         "epmd: host whose EPMD is asked (repeatable); default: the host in --name",
     ),
-    one(
-        "discovery-prefix",
-        "TEXT",
-        "salp",
-        "epmd, hosts: prefix of node names",
-    ),
-    optional(
-        "discovery-file",
-        "FILE",
-        "hosts: file with one node or host per line",
-    ),
+    one("discovery-prefix", "TEXT", "salp", "epmd, hosts: prefix of node names"),
+    optional("discovery-file", "FILE", "hosts: file with one node or host per line"),
     optional("discovery-query", "NAME", "dns: the name to look up"),
     one("discovery-record", "a|srv", "a", "dns: the type of records to look up"),
     many(
@@ -97,7 +93,11 @@ pub(crate) const DISCOVERY: &[Setting] = &[
         "endpoints",
         "kubernetes: how pods are found: endpoints, pods or dns (a headless service)",
     ),
-    optional("discovery-service", "NAME", "kubernetes: name of the service of the nodes"),
+    optional(
+        "discovery-service",
+        "NAME",
+        "kubernetes: name of the service of the nodes",
+    ),
     optional(
         "discovery-selector",
         "LABELS",
@@ -482,7 +482,10 @@ fn kubernetes_port(text: &str) -> Parsed<kubernetes::Port> {
     }
     match label(text) {
         Ok(name) if name.len() <= 15 => Ok(kubernetes::Port::Named(name)),
-        _ => wrong(format!("{text:?} is not a port"), "give a number, or the name of a port"),
+        _ => wrong(
+            format!("{text:?} is not a port"),
+            "give a number, or the name of a port",
+        ),
     }
 }
 
@@ -512,8 +515,12 @@ fn group(text: &str) -> Parsed<SocketAddrV4> {
 }
 
 fn ipv4(text: &str) -> Parsed<Ipv4Addr> {
-    text.parse()
-        .or_else(|_| wrong(format!("{text:?} is not an IPv4 address"), "give the address of an interface"))
+    text.parse().or_else(|_| {
+        wrong(
+            format!("{text:?} is not an IPv4 address"),
+            "give the address of an interface",
+        )
+    })
 }
 
 /// Whether a URL means TLS, its host and its port.

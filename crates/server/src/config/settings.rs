@@ -94,12 +94,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "SECRET",
         "The cluster's secret itself, for tests only: other users of this machine can see it",
     ),
-    one(
-        "resp",
-        "ADDR",
-        "127.0.0.1:6379",
-        "Address for Redis clients, or off",
-    ),
+    one("resp", "ADDR", "127.0.0.1:6379", "Address for Redis clients, or off"),
     optional(
         "resp-password",
         "SECRET",
@@ -151,7 +146,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "static",
         "How nodes are found besides --join: static, epmd, hosts, dns, gossip or kubernetes",
     ),
-    optional("data-dir", "DIR", "Directory for data; without it data is only in memory"),
+    optional(
+        "data-dir",
+        "DIR",
+        "Directory for data; without it data is only in memory",
+    ),
     switch(
         "hidden",
         "Hide this node from the nodes() of a BEAM, and take no part in global",
@@ -161,8 +160,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "PORT",
         "Port of the Erlang port mapper (EPMD); default: ERL_EPMD_PORT, or 4369",
     ),
-    switch("no-epmd", "Neither ask nor run EPMD; then --join needs ports, or all nodes the same --dist-port"),
-    one("tick-time", "TIME", "5s", "A node that is silent for this time counts as down"),
+    switch(
+        "no-epmd",
+        "Neither ask nor run EPMD; then --join needs ports, or all nodes the same --dist-port",
+    ),
+    one(
+        "tick-time",
+        "TIME",
+        "5s",
+        "A node that is silent for this time counts as down",
+    ),
     one("replicas", "N", "3", "Copies of each shard; the same on all nodes"),
     one(
         "shards",
@@ -231,7 +238,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "Further module and process name of the store, for BEAM programs (repeatable); STYLE is server or messages, \
          ATOM is the answer for a missing key",
     ),
-    switch("insecure", "Allow ports open to other machines without password, token or TLS; for private networks only"),
+    switch(
+        "insecure",
+        "Allow ports open to other machines without password, token or TLS; for private networks only",
+    ),
 ];
 
 impl Setting {

@@ -425,14 +425,23 @@ fn what_is_wrong_with_discovery_is_said_at_the_start() {
         (
             "gossip",
             "group = '10.0.0.1'",
-            &["discovery.group in ", "salp.toml", "not a group address", "233.252.1.32:45893"][..],
+            &[
+                "discovery.group in ",
+                "salp.toml",
+                "not a group address",
+                "233.252.1.32:45893",
+            ][..],
         ),
         ("gossip", "interface = 'eth0'", &["not an IPv4 address"]),
         ("gossip", "ttl = 256", &["from 0 to 255"]),
         (
             "gossip",
             "query = 'a'",
-            &["discovery.query", "has no effect with discovery gossip", "discovery dns"],
+            &[
+                "discovery.query",
+                "has no effect with discovery gossip",
+                "discovery dns",
+            ],
         ),
         ("gossip", "grup = 'a'", &["did you mean discovery.group?"]),
         ("static", "interval = '1s'", &["discovery.interval", "has no effect"]),

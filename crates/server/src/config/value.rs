@@ -141,7 +141,10 @@ pub(super) fn path(text: &str) -> Parsed<PathBuf> {
 pub(super) fn number<T: FromStr + PartialOrd + Copy + Display>(text: &str, min: T, max: T) -> Parsed<T> {
     match text.parse() {
         Ok(number) if min <= number && number <= max => Ok(number),
-        _ => wrong(format!("must be from {min} to {max}, not {text:?}"), "give a whole number in this range"),
+        _ => wrong(
+            format!("must be from {min} to {max}, not {text:?}"),
+            "give a whole number in this range",
+        ),
     }
 }
 
@@ -212,7 +215,10 @@ pub(super) fn buffer_size(text: &str) -> Parsed<usize> {
 pub(super) fn value_size(text: &str) -> Parsed<usize> {
     match size(text)? {
         bytes @ 1..=0x400_0000 => Ok(bytes as usize),
-        _ => wrong(format!("must be from 1 byte to 64mb, not {text}"), "give a size in this range"),
+        _ => wrong(
+            format!("must be from 1 byte to 64mb, not {text}"),
+            "give a size in this range",
+        ),
     }
 }
 
@@ -272,8 +278,12 @@ pub(super) fn truth(text: &str) -> Parsed<bool> {
 
 /// How much is logged.
 pub(super) fn level(text: &str) -> Parsed<tracing::Level> {
-    text.parse()
-        .or_else(|_| wrong(format!("{text:?} is not a log level"), "use error, warn, info, debug or trace"))
+    text.parse().or_else(|_| {
+        wrong(
+            format!("{text:?} is not a log level"),
+            "use error, warn, info, debug or trace",
+        )
+    })
 }
 
 pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {

@@ -33,7 +33,11 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, Problem> {
         let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
         match (digit(rest.next()), digit(rest.next())) {
             (Some(high), Some(low)) => bytes.push((high << 4 | low) as u8),
-            _ => return Err(Problem::bad("'%' in an address must be followed by two hexadecimal digits")),
+            _ => {
+                return Err(Problem::bad(
+                    "'%' in an address must be followed by two hexadecimal digits",
+                ));
+            }
         }
     }
     Ok(bytes)

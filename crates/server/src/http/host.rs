@@ -83,7 +83,9 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<Strin
 
 fn misdirected(host: &str) -> Problem {
     let host: String = host.chars().take(255).collect();
-    let detail = format!("{host} is not a name of this node; to allow it, start the node with --http-host {host} (SALP_HTTP_HOST)");
+    let detail = format!(
+        "{host} is not a name of this node; to allow it, start the node with --http-host {host} (SALP_HTTP_HOST)"
+    );
     Problem::refused(
         StatusCode::MISDIRECTED_REQUEST,
         "misdirected",

@@ -291,9 +291,11 @@ fn of_the_tables(text: &mut Text, tables: &Tables) {
             "How often processes of the peer joined groups.",
             |peer| peer.joins,
         ),
-        ("salp_peer_global_names", "Names of global the peer registered.", |peer| {
-            peer.global_names
-        }),
+        (
+            "salp_peer_global_names",
+            "Names of global the peer registered.",
+            |peer| peer.global_names,
+        ),
         (
             "salp_peer_global_locks",
             "Locks of global the peer holds here.",
