@@ -24,6 +24,7 @@ const CORE: &[&str] = &[
     "bytes",
     "foldhash",
     "hashbrown",
+    "libm",
     "md-5",
     "memchr",
     "smallvec",

@@ -1,7 +1,7 @@
 //! The walls between the crates: who may import whom, and what may not come in.
 //!
 //! ```text
-//! wire ← node ← store ← { server, sim }        xtask and derive stand apart; server hands derive on
+//! { wire, lua } ← node ← store ← { server, sim }        xtask and derive stand apart; server hands derive on
 //! ```
 
 use toml::Value;
@@ -21,8 +21,9 @@ pub(crate) struct Room {
 
 pub(super) const HOUSE: &[Room] = &[
     room("wire", "crates/wire", &[], true),
+    room("lua", "crates/lua", &[], true),
     room("node", "crates/node", &["wire"], true),
-    room("store", "crates/store", &["wire", "node"], true),
+    room("store", "crates/store", &["wire", "lua", "node"], true),
     room("sim", "crates/sim", &["wire", "node", "store"], false),
     room("salp-derive", "crates/derive", &["wire"], false),
     room(
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_stranger_and_a_missing_crate_are_seen() {
-        let stranger = r#"workspace.members = ["crates/wire", "crates/node", "crates/store",
+        let stranger = r#"workspace.members = ["crates/wire", "crates/lua", "crates/node", "crates/store",
             "crates/sim", "crates/derive", "crates/server", "xtask", "crates/util"]"#;
         let fault = "Cargo.toml: crates/util: a new crate needs a decision record";
         check(members, "Cargo.toml", stranger, &[fault]);
