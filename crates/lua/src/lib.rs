@@ -44,5 +44,6 @@ mod vm;
 pub use fault::{Bound, Error, Limits, Position};
 pub use library::Library;
 pub use machine::{Call, Host, Loaded, Machine, NoHost, Raised};
+pub use number::write_general;
 pub use prototype::Chunk;
 pub use value::{ClosureId, NativeId, Str, TableId, ThreadId, Value};

@@ -2,6 +2,11 @@
 
 use alloc::{format, string::String, vec::Vec};
 
+/// Appends a number with so many significant digits, as `%.17g` does with 17.
+pub fn write_general(number: f64, digits: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(general(number, digits, false).as_bytes());
+}
+
 /// Whether a byte is white space in C.
 pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0B | 0x0C | b'\r')

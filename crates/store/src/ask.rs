@@ -10,11 +10,11 @@ use wire::{
 
 use crate::{
     ledger::Calls,
-    message::Vitals,
     quorum::Level,
     stop::StopRisk,
     tally::{Mix, Tally},
     transaction::Transaction,
+    vitals::Vitals,
 };
 
 /// Which replies of a connection are sent (`CLIENT REPLY`).

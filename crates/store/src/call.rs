@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     counters::Counters,
     object::{Value, integer},
+    scripts::Scripts,
     shard::Shard,
     stamp::{Hlc, Stamp},
 };
@@ -50,6 +51,9 @@ pub struct Call<'a> {
     pub shard: &'a mut Shard,
     pub(crate) counters: &'a mut Counters,
     pub(crate) hlc: &'a mut Hlc,
+    pub(crate) scripts: &'a mut Scripts,
+    /// Whether there is memory for what makes the shard larger.
+    pub(crate) may_grow: bool,
     /// The stamp of all writes of a transaction. So of two transactions that had not seen each other, the same one is
     /// shown for each key that both wrote.
     pub(crate) stamp: Option<Stamp>,
@@ -77,6 +81,8 @@ impl<'a> Call<'a> {
             shard: self.shard,
             counters: self.counters,
             hlc: self.hlc,
+            scripts: self.scripts,
+            may_grow: self.may_grow,
             stamp: self.stamp,
             delta: self.delta.as_deref_mut(),
         }

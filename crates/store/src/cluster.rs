@@ -22,10 +22,11 @@ use crate::{
     config::Config,
     dot::Writer,
     fence::Fences,
-    message::{Copy, Holding, Vitals},
+    message::{Copy, Holding},
     peers::{PEERS_MAX, PeerSet},
     ring::Ring,
     sight::Identity,
+    vitals::Vitals,
     wall::PeerWall,
 };
 

@@ -52,6 +52,8 @@ pub enum Keys {
     Pairs,
     /// The second argument; the first is a subcommand.
     Second,
+    /// As many arguments as the second one says, behind it.
+    Counted,
     /// No arguments, but the first one is the number of a shard.
     Shard,
     /// No arguments, but the second one, behind a subcommand, is the number of a slot.
@@ -62,7 +64,7 @@ impl Keys {
     /// First, last and step as in `COMMAND INFO`.
     pub fn spec(self) -> (i64, i64, i64) {
         match self {
-            Self::None | Self::Shard | Self::Slot => (0, 0, 0),
+            Self::None | Self::Counted | Self::Shard | Self::Slot => (0, 0, 0),
             Self::First => (1, 1, 1),
             Self::Two => (1, 2, 1),
             Self::All => (1, -1, 1),
@@ -85,9 +87,16 @@ impl Keys {
             Self::All => (1, usize::MAX, 1),
             Self::Pairs => (1, usize::MAX, 2),
             Self::Second => (2, 1, 1),
+            Self::Counted => (3, counted(args).unwrap_or(0), 1),
         };
         args.iter().skip(skip).step_by(step).take(take)
     }
+}
+
+/// How many keys a request says it has; `None` if that is not a number, or it has fewer arguments.
+fn counted(args: Args<'_>) -> Option<usize> {
+    let count = core::str::from_utf8(args.get(2)?).ok()?.parse::<usize>().ok()?;
+    (count <= args.len().saturating_sub(3)).then_some(count)
 }
 
 /// What a command does to a shard.
@@ -223,7 +232,8 @@ impl Row {
         match self.run {
             Run::Here(_) => !matches!(self.name, "select" | "hello"),
             Run::Shard(..) | Run::Each(..) => !matches!(self.keys, Keys::None | Keys::Shard | Keys::Slot),
-            Run::Every(..) | Run::Plan(..) | Run::Family(_) => false,
+            Run::Plan(..) => self.keys == Keys::Counted,
+            Run::Every(..) | Run::Family(_) => false,
         }
     }
 

@@ -16,8 +16,10 @@ mod info;
 mod keys;
 mod kill;
 mod memory;
+pub(crate) mod nested;
 mod number;
 mod salp;
+pub(crate) mod scripts;
 mod server;
 mod settings;
 mod slow;
@@ -60,7 +62,7 @@ const fn behind(rows: &[Row]) -> u16 {
 /// The rows of subcommands, family by family in the order of their numbers.
 pub(crate) fn families() -> impl Iterator<Item = &'static [Row]> {
     [
-        CLIENT, COMMAND, CONFIG, LATENCY, MEMORY, MODULE, OBJECT, SLOWLOG, CLUSTER,
+        CLIENT, COMMAND, CONFIG, LATENCY, MEMORY, MODULE, OBJECT, SLOWLOG, SCRIPT, CLUSTER,
     ]
     .into_iter()
 }
@@ -166,6 +168,17 @@ pub const ROWS: &[Row] = rows! {
         "%reply" Exactly(2), None, Shard(Read, transactions::reply), "A reply in a transaction that is known already.";
         "%watch" Exactly(2), First, Shard(Watch, transactions::version), "Returns the version of a key.";
     }
+    "scripting" {
+        "eval" AtLeast(3), Counted, Plan(Some(Write), scripts::eval), "Executes a Lua script.";
+        "eval_ro" AtLeast(3), Counted, Plan(Some(Read), scripts::eval_ro), "Executes a Lua script that only reads.";
+        "evalsha" AtLeast(3), Counted, Plan(Some(Write), scripts::evalsha), "Executes a Lua script that is known by its SHA-1.";
+        "evalsha_ro" AtLeast(3), Counted, Plan(Some(Read), scripts::evalsha_ro), "Executes a Lua script that only reads and is known by its SHA-1.";
+        "script" AtLeast(2), None, Family(SCRIPT), "Manages the Lua scripts that are known.";
+        "%eval" AtLeast(3), Counted, Shard(Write, scripts::execute), "A Lua script at its primary.";
+        "%eval_ro" AtLeast(3), Counted, Shard(Read, scripts::execute_ro), "A Lua script that only reads, at a replica.";
+        "%evalsha" AtLeast(3), Counted, Shard(Write, scripts::execute_sha), "A known Lua script at its primary.";
+        "%evalsha_ro" AtLeast(3), Counted, Shard(Read, scripts::execute_sha_ro), "A known Lua script that only reads, at a replica.";
+    }
     "salp" {
         "salp.get" Exactly(2), First, Shard(Read, salp::get), "Returns value, content type, version and expiry of a key.";
         "salp.put" AtLeast(4), First, Shard(Grow, salp::put), "Sets a key with a content type. Returns whether it is new, and its version.";
@@ -269,8 +282,21 @@ const SLOWLOG: &[Row] = rows! {
     }
 };
 
-const CLUSTER: &[Row] = rows! {
+const SCRIPT: &[Row] = rows! {
     behind(SLOWLOG);
+    "scripting" {
+        "script|debug" Exactly(3), None, Here(scripts::debug), "Refused, except for NO: there is no debugger.";
+        "script|exists" AtLeast(3), None, Here(scripts::exists), "Returns which scripts are known by their SHA-1.";
+        "script|flush" AtLeast(2), None, Here(scripts::flush), "Forgets all scripts, at all nodes.";
+        "script|help" Exactly(2), None, Here(describe::help), "Shows these lines.";
+        "script|kill" Exactly(2), None, Here(scripts::kill), "Answers that no script is running: scripts end by themselves.";
+        "script|load" Exactly(3), None, Here(scripts::load), "Remembers a script at all nodes, and returns its SHA-1.";
+        "script|show" Exactly(3), None, Here(scripts::show), "Returns the source of a script.";
+    }
+};
+
+const CLUSTER: &[Row] = rows! {
+    behind(SCRIPT);
     "cluster" {
         "cluster|countkeysinslot" Exactly(3), Slot, Shard(Read, cluster::countkeysinslot), "Counts the keys in a slot.";
         "cluster|getkeysinslot" Exactly(4), Slot, Shard(Read, cluster::getkeysinslot), "Returns keys in a slot, at most the given number.";

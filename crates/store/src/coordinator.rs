@@ -346,6 +346,7 @@ impl Store {
         let keyspace = &self.config.keyspaces[usize::from(run.ask.session.keyspace)];
         let level = run.ask.session.level.unwrap_or(keyspace.level);
         let mut targets = PeerSet::EMPTY;
+        let mut may_grow = access == Access::Grow;
         if access != Access::Read {
             targets = self.targets(shard);
             if !self.has_enough_copies(run, shard) {
@@ -355,6 +356,9 @@ impl Store {
                 && (!targets.intersection(self.peers.full).is_empty() || self.memory_is_short(args))
             {
                 return replies.out_of_memory();
+            }
+            if access == Access::Write {
+                may_grow = targets.intersection(self.peers.full).is_empty() && !self.memory_would_be_short(0);
             }
         }
         let mark = replies.mark();
@@ -370,6 +374,8 @@ impl Store {
             shard: &mut self.replicas[shard].shard,
             counters: &mut self.gauges.counters,
             hlc: &mut self.time.hlc,
+            scripts: &mut self.scripts,
+            may_grow,
             stamp: None,
             delta: (!targets.is_empty()).then_some(&mut self.delta),
         });

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use wire::etf::Pid;
 
-use crate::{ask::Measured, counters::Counters, message::Vitals, peers::PeerSet, records::Records};
+use crate::{ask::Measured, counters::Counters, peers::PeerSet, records::Records, vitals::Vitals};
 
 /// How long the status of the cluster waits for the figures of all peers.
 const INQUIRY_MS: u64 = 250;

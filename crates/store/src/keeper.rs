@@ -260,6 +260,8 @@ impl Store {
             | Message::Times(_)
             | Message::Keys(_)
             | Message::Ask
+            | Message::Script(_)
+            | Message::ScriptsGone
             | Message::Sight(_)
             | Message::Stand { .. }
             | Message::Relay { .. }

@@ -163,7 +163,10 @@ impl Ledger {
     pub(crate) fn errors(&self) -> Vec<(&'static str, u64)> {
         let mut words: Vec<(&'static str, u64)> = Vec::new();
         for kind in ErrorKind::ALL {
-            let word = kind.word().split(' ').next().unwrap_or_default();
+            let word = match kind {
+                ErrorKind::Custom => "SCRIPT",
+                _ => kind.word().split(' ').next().unwrap_or_default(),
+            };
             let count = self.errors[kind as usize];
             match words.iter_mut().find(|(known, _)| *known == word) {
                 Some((_, sum)) => *sum += count,
@@ -203,7 +206,10 @@ fn is_rejection(kind: ErrorKind) -> bool {
         | ErrorKind::NoProto
         | ErrorKind::ExecAbort
         | ErrorKind::NoQuorum
-        | ErrorKind::Timeout => false,
+        | ErrorKind::Timeout
+        | ErrorKind::NoScript
+        | ErrorKind::NotBusy
+        | ErrorKind::Custom => false,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     quorum::Level,
     sight::{Identity, Sight},
     stamp::Stamp,
+    vitals::Vitals,
 };
 
 /// Version of the frame and of its messages. The birth record refuses peers of another version.
@@ -87,43 +88,6 @@ impl Holding {
             was_ready: byte & 8 != 0,
         })
     }
-}
-
-/// The figures of a node: their names as all front ends have them, and what they count.
-macro_rules! vitals {
-    ($($name:ident $help:literal;)*) => {
-        /// What a node tells of itself each second, for `cluster`, `stats`, `/metrics`, `INFO` and the dashboard of any
-        /// node.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-        pub struct Vitals {
-            $(#[doc = $help] pub $name: u64,)*
-        }
-
-        impl Vitals {
-            fn fields(&mut self) -> impl Iterator<Item = &mut u64> {
-                [$(&mut self.$name),*].into_iter()
-            }
-
-            /// Their names, what they count, and their values.
-            pub fn named(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-                [$((stringify!($name), $help, self.$name)),*].into_iter()
-            }
-        }
-    };
-}
-
-// In the order in which they travel.
-vitals! {
-    keys_primary "Live keys of shards it is the primary of.";
-    keys_held "Live keys it holds.";
-    shards_primary "Shards it is the primary of.";
-    shards_replica "Shards placed on it.";
-    shards_held "Shards it holds, including those it is handing over.";
-    memory_bytes "Bytes of memory allocated by the process.";
-    ops_per_second "Requests of its clients per second.";
-    moves "Copies it still has to make or to hand over.";
-    behind "Shards in which its clock is known to differ from a peer's.";
-    is_full "1 if its memory limit is reached: primaries refuse writes that would make it grow.";
 }
 
 /// The clocks of a node. Sent each second, and as the first message on a new connection.
@@ -297,6 +261,10 @@ pub enum Message<'a> {
     Times(Times),
     /// Live keys of the shards that the sender is the primary of, for `/shards` of any node; read with [`key_counts`].
     Keys(&'a [u8]),
+    /// A script that the sender has got from a client.
+    Script(&'a [u8]),
+    /// The sender's client has asked all nodes to forget their scripts.
+    ScriptsGone,
     /// A request for [`Message::Keys`] and [`Message::Vitals`] as they are now.
     Ask,
     /// A request to hand over all copies and leave: somebody asked the sender to pass it on.
@@ -346,6 +314,8 @@ const ROLL: u8 = 40;
 const ACCEPT_LOSS: u8 = 41;
 const LARGE: u8 = 42;
 const SLICE: u8 = 43;
+const SCRIPT: u8 = 44;
+const SCRIPTS_GONE: u8 = 45;
 
 impl Message<'_> {
     /// Whether it may be sent before large messages that were there first. What may not says where the sender stands,
@@ -359,6 +329,8 @@ impl Message<'_> {
             | Self::Times(_)
             | Self::Keys(_)
             | Self::Ask
+            | Self::Script(_)
+            | Self::ScriptsGone
             | Self::Relay { .. }
             | Self::Large { .. }
             | Self::Slice(_) => true,
@@ -396,6 +368,7 @@ impl Message<'_> {
             Self::Forward(forward) => Some(forward.requests),
             Self::Outcome { replies, .. } => Some(replies),
             Self::Chunk { chunk, .. } => Some(chunk),
+            Self::Script(source) => Some(source),
             _ => None,
         }
     }
@@ -404,6 +377,7 @@ impl Message<'_> {
     pub(crate) fn encode_head(&self, out: &mut Vec<u8>) -> Option<&[u8]> {
         let body = self.body()?;
         match self {
+            Self::Script(_) => out.push(SCRIPT),
             Self::Delta { shard, .. } => {
                 out.push(DELTA);
                 put_varint(out, u64::from(*shard));
@@ -440,7 +414,7 @@ impl Message<'_> {
 
     fn encode_small(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Delta { .. } | Self::Forward(_) | Self::Outcome { .. } | Self::Chunk { .. } => {}
+            Self::Delta { .. } | Self::Forward(_) | Self::Outcome { .. } | Self::Chunk { .. } | Self::Script(_) => {}
             Self::Large { shard, bytes } => {
                 out.push(LARGE);
                 put_varint(out, shard.map_or(0, |shard| u64::from(shard) + 1));
@@ -496,6 +470,7 @@ impl Message<'_> {
             }
             Self::AcceptLoss => out.push(ACCEPT_LOSS),
             Self::Ask => out.push(ASK),
+            Self::ScriptsGone => out.push(SCRIPTS_GONE),
             Self::Keys(counts) => {
                 out.push(KEYS);
                 put_bytes(out, counts);
@@ -604,6 +579,8 @@ fn decode<'a>(input: &mut Reader<'a>) -> Result<Message<'a>, Malformed> {
         COMPARE => Message::Compare,
         CLOCKS_END => Message::ClocksEnd,
         LEAVE => Message::Leave,
+        SCRIPT => Message::Script(input.bytes()?),
+        SCRIPTS_GONE => Message::ScriptsGone,
         ROLL => Message::Roll(input.bytes()?),
         ACCEPT_LOSS => Message::AcceptLoss,
         LARGE => Message::Large {

@@ -6,9 +6,10 @@ use node::{Awaited, Member, Tables};
 use crate::{
     ask::{FormingStatus, NodeStatus, ShardStatus, Status},
     cluster::Seat,
-    message::{Copy, Vitals},
+    message::Copy,
     stop::Survey,
     store::Store,
+    vitals::Vitals,
 };
 
 impl Store {

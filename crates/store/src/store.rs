@@ -26,6 +26,7 @@ use crate::{
     outcome,
     peers::{PEERS_MAX, PeerSet},
     random::Random,
+    scripts::Scripts,
     shard::Shard,
     slices::{WAITING_MAX, large_bytes_max},
     timekeeper::Timekeeper,
@@ -64,6 +65,7 @@ pub struct Store {
 
     pub(crate) front: Front,
     pub(crate) beam: beam::Desk,
+    pub(crate) scripts: Scripts,
     pub(crate) peers: Peers,
 
     pub(crate) gauges: Gauges,
@@ -105,6 +107,7 @@ impl Store {
             leaving: Leaving::default(),
             front: Front::new(&config),
             beam: beam::Desk::default(),
+            scripts: Scripts::default(),
             peers: Peers::new(&config),
             gauges: Gauges::default(),
             out: Out::default(),
@@ -208,6 +211,14 @@ impl Store {
             },
             Message::Ask => {
                 self.tell_vitals(slot);
+                true
+            }
+            Message::Script(source) => {
+                self.scripts.learn(source);
+                true
+            }
+            Message::ScriptsGone => {
+                self.scripts.clear();
                 true
             }
             Message::Leave => {
@@ -323,6 +334,7 @@ impl Store {
         self.tell_holdings(change.joined);
         for slot in change.joined.iter() {
             self.introduce(slot);
+            self.tell_scripts(slot);
         }
         for slot in change.lost.iter() {
             self.abandon(slot);

@@ -27,6 +27,7 @@ const CORE: &[&str] = &[
     "libm",
     "md-5",
     "memchr",
+    "sha1",
     "smallvec",
     "xxhash-rust",
 ];

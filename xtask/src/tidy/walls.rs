@@ -89,6 +89,7 @@ const SIM_WORDS: &[Forbidden] = &[
 /// Where a float is a value that a client sent or asked for. Anywhere else in `node` and `store` it
 /// would decide something. `wire` carries floats and decides nothing.
 const FLOATS_ARE_VALUES: &[&str] = &[
+    "crates/store/src/scripts/",
     "crates/store/src/command",
     "crates/store/src/outcome",
     "crates/store/src/object",

@@ -11,7 +11,7 @@ use node::MemberState;
 use serde::{Deserialize, Serialize, Serializer};
 use store::{
     ask::{NodeStatus, Status},
-    message::Vitals,
+    vitals::Vitals,
 };
 use wire::reply::Retry;
 

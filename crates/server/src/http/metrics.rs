@@ -22,7 +22,7 @@ use node::{PeerTables, Tables};
 use store::{
     ask::{NodeStatus, Status},
     ledger::Calls,
-    message::Vitals,
+    vitals::Vitals,
 };
 
 use super::{Answer, Shared};

@@ -140,6 +140,9 @@ fn describe(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::Busy => (S::SERVICE_UNAVAILABLE, "Too many requests under way"),
         ErrorKind::Oom => (S::INSUFFICIENT_STORAGE, "The memory limit is reached"),
         ErrorKind::ReadOnly => (S::FORBIDDEN, "Reads only"),
+        ErrorKind::NoScript => (S::NOT_FOUND, "Unknown script"),
+        ErrorKind::NotBusy => (S::CONFLICT, "No script is running"),
+        ErrorKind::Custom => (S::BAD_REQUEST, "Error of a script"),
     }
 }
 

@@ -142,6 +142,8 @@ fn memory(store: &Store, _: &Session, out: &mut String) {
     line(out, format_args!("mem_fragmentation_ratio:{fragmentation}"));
     let spare = measured.resident_bytes.cast_signed() - measured.memory_bytes.cast_signed();
     line(out, format_args!("mem_fragmentation_bytes:{spare}"));
+    number(out, "number_of_cached_scripts", store.scripts.len() as u64);
+    number(out, "used_memory_scripts", store.scripts.bytes() as u64);
     number(out, "active_defrag_running", 0);
     number(out, "lazyfree_pending_objects", 0);
     let buffers = store.gauges.measured.buffers;

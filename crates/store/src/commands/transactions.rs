@@ -22,9 +22,10 @@ use wire::{
     request::{Args, Batch},
 };
 
+use super::nested;
 use crate::{
     call::Call,
-    command::{self, Access, Fold, Parts, Row, Run},
+    command::{self, Access, Fold, Parts, Run},
     message,
     outcome::{self, PIECE_BYTES},
     run, slot,
@@ -146,13 +147,20 @@ pub(super) fn exec(visit: &mut Visit<'_>) -> Option<Parts> {
     }
     let mut requests = Vec::new();
     for args in queue.requests.requests() {
-        let row = row_of(args);
+        let row = nested::row_of(args);
         row.inspect(|row| visit.mix.add(row));
         match row.map(|row| row.run) {
             Some(Run::Here(act)) => {
-                let reply = reply_here(visit, act, args);
+                let (_, reply) = reply_here(visit, act, args);
                 message::put_request(&mut requests, 2, [&b"%reply"[..], &reply].into_iter());
             }
+            Some(Run::Plan(_, plan)) => match reply_here(visit, plan, args) {
+                (Some((batch, _)), _) => {
+                    let args = batch.request(0);
+                    message::put_request(&mut requests, args.len(), args.iter());
+                }
+                (None, reply) => message::put_request(&mut requests, 2, [&b"%reply"[..], &reply].into_iter()),
+            },
             _ => message::put_request(&mut requests, args.len(), args.iter()),
         }
     }
@@ -161,37 +169,34 @@ pub(super) fn exec(visit: &mut Visit<'_>) -> Option<Parts> {
     Some((batch, Fold::First))
 }
 
-/// The first key of a queue.
+/// The first key of a queue. A script without keys may run on any shard, as if it had the empty key.
 fn first_key(queue: &Queue) -> Option<&[u8]> {
-    queue
-        .requests
+    let is_script = |args: Args<'_>| nested::row_of(args).is_some_and(|row| matches!(row.run, Run::Plan(..)));
+    let requests = &queue.requests;
+    let key = requests
         .requests()
-        .find_map(|args| row_of(args)?.keys.of(args).next())
+        .find_map(|args| nested::row_of(args)?.keys.of(args).next());
+    key.or_else(|| requests.requests().any(is_script).then_some(&b""[..]))
 }
 
 /// Executes a transaction without keys.
 fn exec_here(visit: &mut Visit<'_>, queue: &Queue) {
     visit.replies.array(queue.requests.len());
     for args in queue.requests.requests() {
-        if let Some(Run::Here(act)) = row_of(args).map(|row| row.run) {
+        if let Some(Run::Here(act)) = nested::row_of(args).map(|row| row.run) {
             act(&mut visit.part(args));
         }
     }
 }
 
-/// Executes one command at the client's own node. The encoded reply.
-fn reply_here(visit: &mut Visit<'_>, act: fn(&mut Visit<'_>), args: Args<'_>) -> Vec<u8> {
+/// Executes one command at the client's own node. Returns what it returns, and the encoded reply.
+fn reply_here<T>(visit: &mut Visit<'_>, act: fn(&mut Visit<'_>) -> T, args: Args<'_>) -> (T, Vec<u8>) {
     let outer = mem::take(visit.replies);
-    act(&mut visit.part(args));
+    let result = act(&mut visit.part(args));
     let reply = mem::replace(visit.replies, outer);
     let mut bytes = Vec::new();
     outcome::encode(&mut bytes, &reply);
-    bytes
-}
-
-/// The row of a request that was checked before.
-fn row_of(args: Args<'_>) -> Option<&'static Row> {
-    command::find(&args[0]).map(|row| row.member(args.get(1)).unwrap_or(row))
+    (result, bytes)
 }
 
 /// `%exec.… key watched requests`: an array of the replies, or a null array if a watched key has changed.
@@ -213,39 +218,14 @@ pub(super) fn execute(call: &mut Call<'_>) {
     call.replies.array(batch.len());
     for args in batch.requests() {
         let mark = call.replies.mark();
-        execute_one(call, args);
+        match nested::row_of(args) {
+            Some(row) => nested::run(call, row, args),
+            None => call.replies.syntax(),
+        }
         if call.replies.data_len() > call.config.value_bytes_max.max(PIECE_BYTES) {
             let text = "executed; the replies are too large together";
             call.replies.replace(mark, ErrorKind::Oom, text);
         }
-    }
-}
-
-fn execute_one(call: &mut Call<'_>, args: Args<'_>) {
-    let row = row_of(args).filter(|row| row.arity.admits(args.len()));
-    let bytes_max = call.config.value_bytes_max;
-    if row.is_some_and(Row::writes) && call.delta.as_ref().is_some_and(|delta| delta.len() > bytes_max) {
-        let text = format_args!("not executed: the transaction has written more than {bytes_max} bytes");
-        return call.replies.error(ErrorKind::Err, text);
-    }
-    match row.map(|row| (row, row.run)) {
-        Some((row, Run::Shard(_, act))) if !row.name.starts_with("%exec") => act(&mut call.part(args)),
-        Some((row, Run::Each(..))) if !(args.len() - 1).is_multiple_of(row.keys.step()) => {
-            call.replies.wrong_arity(row.name);
-        }
-        Some((row, Run::Each(part, fold))) => {
-            let parts = row.split(part, args);
-            let Some(Run::Shard(_, act)) = command::find(part.as_bytes()).map(|row| row.run) else {
-                return call.replies.syntax();
-            };
-            let outer = mem::take(call.replies);
-            for args in parts.requests() {
-                act(&mut call.part(args));
-            }
-            let replies = mem::replace(call.replies, outer);
-            command::fold(fold, &replies, call.random, call.replies);
-        }
-        _ => call.replies.syntax(),
     }
 }
 

@@ -46,6 +46,10 @@ impl Store {
             return Ok(base + self.shard_of(self.slot_of(args.get(1).unwrap_or_default())?));
         }
         let mut found = None;
+        if keys == Keys::Counted {
+            // A script without keys may run anywhere.
+            found = keys.of(args).next().is_none().then_some(0);
+        }
         for key in keys.of(args) {
             let slot = self.slot_of(key)?;
             if found.is_some_and(|other| other != slot) {

@@ -60,11 +60,17 @@ pub enum ErrorKind {
     Oom,
     /// A write where only reads are allowed.
     ReadOnly,
+    /// A script that is not known by its SHA-1: its source must be sent.
+    NoScript,
+    /// No script is running.
+    NotBusy,
+    /// An error that a script has made. Its text begins with a word of its own.
+    Custom,
 }
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Err,
         Self::WrongType,
         Self::NoAuth,
@@ -85,9 +91,13 @@ impl ErrorKind {
         Self::Busy,
         Self::Oom,
         Self::ReadOnly,
+        Self::NoScript,
+        Self::NotBusy,
+        Self::Custom,
     ];
 
-    /// The beginning of the text in RESP: Redis's word. If two kinds share that word, a word of our own follows it.
+    /// The beginning of the text in RESP: Redis's word; empty for [`ErrorKind::Custom`]. If two kinds share that word,
+    /// a word of our own follows it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Err => "ERR",
@@ -110,6 +120,9 @@ impl ErrorKind {
             Self::Busy => "BUSY",
             Self::Oom => "OOM",
             Self::ReadOnly => "READONLY",
+            Self::NoScript => "NOSCRIPT",
+            Self::NotBusy => "NOTBUSY",
+            Self::Custom => "",
         }
     }
 
@@ -136,6 +149,9 @@ impl ErrorKind {
             Self::Busy => "busy",
             Self::Oom => "oom",
             Self::ReadOnly => "read_only",
+            Self::NoScript => "no_script",
+            Self::NotBusy => "not_busy",
+            Self::Custom => "custom",
         }
     }
 
@@ -160,7 +176,10 @@ impl ErrorKind {
             | Self::NoProto
             | Self::ExecAbort
             | Self::CrossSlot
-            | Self::ReadOnly => Retry::Useless,
+            | Self::ReadOnly
+            | Self::NoScript
+            | Self::NotBusy
+            | Self::Custom => Retry::Useless,
         }
     }
 
@@ -168,6 +187,9 @@ impl ErrorKind {
     /// text that begins with no known word is an [`ErrorKind::Err`], unchanged.
     pub fn split(text: &str) -> (Self, &str) {
         let behind = |kind: Self| {
+            if kind == Self::Custom {
+                return None;
+            }
             let rest = text.strip_prefix(kind.word())?;
             if rest.is_empty() {
                 Some((kind, rest))
@@ -261,6 +283,12 @@ impl Replies {
     #[cold]
     pub fn cross_slot(&mut self) {
         self.error(ErrorKind::CrossSlot, "Keys in request don't hash to the same slot");
+    }
+
+    /// A script that is not known by its SHA-1.
+    #[cold]
+    pub fn no_script(&mut self) {
+        self.error(ErrorKind::NoScript, "No matching script. Please use EVAL.");
     }
 
     /// A write past the memory limit.

@@ -91,10 +91,10 @@ fn line(out: &mut Vec<u8>, tag: u8, text: &str) {
 fn error(out: &mut Vec<u8>, kind: ErrorKind, text: &str) {
     out.push(b'-');
     out.extend_from_slice(kind.word().as_bytes());
-    if !text.is_empty() {
+    if !text.is_empty() && !kind.word().is_empty() {
         out.push(b' ');
-        out.extend_from_slice(text.as_bytes());
     }
+    out.extend_from_slice(text.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
