@@ -241,6 +241,22 @@ impl Reader<'_> {
         mark.state != State::Acked || mark.cluster == self.cluster
     }
 
+    /// Whether the write of this request, at this level, and another acknowledged write on the same key were decided
+    /// one after the other: neither is lost, and the node that decided the later one knew the earlier one.
+    pub fn is_decided_with(&self, mark: &Mark, level: Level) -> bool {
+        if !mark.is_acked_by(self.cluster) || mark.orphan {
+            return false;
+        }
+        let from_us = mark.spot.asked_us.min(self.spot.asked_us);
+        let kept_all = |machine| self.together.kept_all_since(machine, from_us);
+        let common = self.spot.group & mark.spot.group;
+        let joint = self.together.any_kept_all_since(common, from_us)
+            && kept_all(self.spot.machine)
+            && kept_all(mark.spot.machine);
+        let is_kept = mark.level == Level::All && level == Level::All || self.together.is_still_since(from_us);
+        is_kept && (joint || self.together.is_whole_since(from_us))
+    }
+
     /// Whether nothing has moved since a write was asked for.
     fn is_still(&self, mark: &Mark) -> bool {
         self.together.is_still_since(mark.spot.asked_us)
