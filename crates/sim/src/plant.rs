@@ -283,15 +283,20 @@ impl Fuse {
     }
 }
 
+/// The name and the creation of a node.
+type Sender = (String, u32);
+/// The end of a delta, and its shard.
+type Rest = (u32, Vec<u8>);
+
 /// The process `salp`: a store that the simulator can inspect, with or without a planted bug.
 pub struct Tampered {
     store: Rc<RefCell<Store>>,
     plant: Option<Plant>,
     fuse: Rc<Fuse>,
     /// For two bugs: the next frame number by sender (if gaps are ignored), or a count of chunks (if chunks are lost).
-    expected: BTreeMap<(String, u32), u64>,
+    expected: BTreeMap<Sender, u64>,
     /// For one bug: the rest of torn transactions, by sender, with their shards.
-    torn: BTreeMap<(String, u32), Vec<(u32, Vec<u8>)>>,
+    torn: BTreeMap<Sender, Vec<Rest>>,
 }
 
 impl Tampered {
