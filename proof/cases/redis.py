@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from proof import redis_server
 from proof.cases import Case, Open, Skipped
 from proof.cluster import Cluster, Node, wait_for
+from proof.differential.raw import RawClient, items
 from proof.resp import Client, Reply, ReplyError, encode
 
 EXACT_MAX = 1 << 53
@@ -501,6 +502,32 @@ def _watched(cluster: Cluster) -> str:
     return ""
 
 
+def _large_exec(cluster: Cluster) -> str:
+    """One node. Replies that do not fit together are dropped one by one, and small ones behind them are kept."""
+    count, value = 12, b"w" * (15 << 20)
+    with Cluster(cluster.binary) as own:
+        own.grow(1)
+        with RawClient(own.nodes[0].host, own.nodes[0].resp_port) as client:
+            client.send([["SET", "{m}large", value], ["MULTI"], *[["GET", "{m}large"]] * count])
+            client.send([["INCR", "{m}n"], ["EXEC"]])
+            replies = items(client.receive(count + 4)[-1]) or []
+    shown = [reply[:20] for reply in replies]
+    whole = sum(len(reply) > len(value) for reply in replies)
+    dropped = sum(reply.startswith(b"-OOM ") for reply in replies)
+    return "" if whole >= 3 and whole + dropped == count and replies[-1] == b":1\r\n" else f"{shown}"
+
+
+def _many_replies(cluster: Cluster) -> str:
+    """The replies of a node about itself are limited, too."""
+    count = 2_000
+    with RawClient(cluster.nodes[0].host, cluster.nodes[0].resp_port) as client:
+        client.send([["MULTI"], *[["INFO", "everything"]] * count, ["GET", "many"], ["EXEC"]])
+        replies = items(client.receive(count + 3)[-1]) or []
+    shown = [reply[:30] for reply in (*replies[:1], *replies[-2:])]
+    is_right = replies[0][:1] == b"$" and replies[-2].startswith(b"-OOM not executed") and replies[-1] == b"$-1\r\n"
+    return "" if is_right else f"{shown}"
+
+
 def _across_slots(cluster: Cluster) -> str:
     with cluster.nodes[0].client() as client:
         client.call("SET", "from", 1)
@@ -615,6 +642,8 @@ REDIS: tuple[Case, ...] = (
     Case("multi-ends", "DISCARD and RESET end a transaction, nothing is executed", _multi_ends),
     Case("multi-again", "MULTI INCR EXEC, sent twice: the number is 2", _asked_again),
     Case("transactions", "MULTI SET INCR MGET EXEC, through each node: all replies in order", _transactions),
+    Case("large-exec", "MULTI, 12 GETs of 15 MiB, INCR, EXEC: values, then errors, then 1", _large_exec, own_nodes=True),
+    Case("many-replies", "MULTI, 2,000 times INFO, GET, EXEC: texts, then errors, then nil", _many_replies),
     Case("watched", "EXEC after a watched key was changed at another node: nil", _watched),
     Case("randomkey", "RANDOMKEY of 8 keys, 800 times at each node: each 50 to 160 times", _random_key),
     Case("scan-cursors", "SCAN COUNT 70 of 30,000 keys: cursors below 2^53, all keys", _cursors),

@@ -18,6 +18,7 @@ use crate::{
     cluster::World,
     fault::{Fault, Table},
     rules::{Reader, Sight, Spot},
+    workload::transactions::number_of,
 };
 
 /// `Ok`, or what is wrong.
@@ -261,6 +262,25 @@ pub fn holds(store: &Store, key: &str, number: usize, deleted: bool) -> bool {
     }
 }
 
+/// Whether every copy shows the same write for both keys of each pair, or nothing for both: a copy has all of a
+/// transaction or nothing of it, ready or not.
+pub fn pairs_are_whole(world: &World) -> Verdict {
+    let shadow = &world.workload.shadow;
+    for (_, store) in world.stores() {
+        for pair in world.workload.pairs() {
+            let [a, b] = pair.map(|key| shown(&store, shadow.name(key)).and_then(|value| number_of(&value)));
+            if a != b {
+                let (name, pair) = (&store.config().name, pair.map(|key| shadow.name(key)));
+                let copy = store.cluster().copy(shard_of(&store, pair[0]));
+                return Err(format!(
+                    "{name} has a part of a transaction, {copy:?}: {pair:?} show {a:?}, {b:?}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether every ready copy that the key's primary waits for holds write `number`. The primary waits for the copies of
 /// its peers, except for a peer that was silent for the write timeout and has not answered since. If two nodes act as
 /// primary, the check must succeed for one of them. If no node does, nothing is checked.
@@ -492,7 +512,7 @@ fn what_is_owed_is_there(world: &World) -> Verdict {
     };
     let sight = match world.plan.table {
         Table::First => Sight::Quiet(true),
-        Table::Second => Sight::Known(Reader {
+        Table::Second | Table::Third => Sight::Known(Reader {
             spot,
             cluster: world.clusters.main(),
             whole: true,

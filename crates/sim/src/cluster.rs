@@ -190,7 +190,7 @@ impl World {
                 base_us: 0,
                 paused_at_us: 0,
                 stood_us: 0,
-                file: identity::StateFile::new(plan.table == Table::Second && random.chance(plan.containers)),
+                file: identity::StateFile::new(plan.table != Table::First && random.chance(plan.containers)),
                 birth: Birth::default(),
                 last_life: 0,
                 outsider: outsider.is_some(),
@@ -343,6 +343,9 @@ impl World {
         self.look_at_copies(spread_us);
         self.regroups |= self.clusters.is_merging();
         self.check_deadlines();
+        if let Err(failure) = crate::check::pairs_are_whole(self) {
+            self.fail(failure);
+        }
         self.agenda.after(LOOK_US, Event::Look);
     }
 
@@ -662,7 +665,7 @@ impl World {
                 message: Message::Payload(Payload::Ask(ask)),
             } => {
                 if let Some(client) = self.client_of(at, life, &to) {
-                    self.answered(client, ask.batch.replies);
+                    self.answered_piece(client, ask);
                 } else if ask.batch.replies.tokens().any(|reply| matches!(reply, Reply::Ok)) {
                     self.machines[at].birth.holds = true;
                 }

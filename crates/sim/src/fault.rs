@@ -10,8 +10,10 @@ pub enum Table {
     /// The faults up to [`Fault::Swap`], and the requests of `workload.rs`. Replies are judged strictly only in a quiet
     /// world. Old seeds give the same runs as before.
     First,
-    /// All faults and requests. Replies are judged by `rules.rs`.
+    /// All faults, and the requests of `workload/load.rs` too. Replies are judged by `rules.rs`.
     Second,
+    /// The same, and transactions.
+    Third,
 }
 
 /// Every fault. To add one, add a variant here, its rate in [`Fault::every_ms`], and its arm in `cluster/strikes.rs`.
@@ -127,7 +129,7 @@ impl Fault {
 
     /// The faults of a table.
     fn of(table: Table) -> impl Iterator<Item = Self> {
-        let is_in = move |fault: &Self| table == Table::Second || *fault <= Self::Swap;
+        let is_in = move |fault: &Self| table != Table::First || *fault <= Self::Swap;
         Self::ALL.into_iter().filter(is_in)
     }
 
@@ -201,7 +203,8 @@ pub struct Plan {
     pub all_at_once: bool,
     /// The table that gives faults, requests and rules.
     pub table: Table,
-    /// Second table: this many of a thousand machines are containers without a volume, which lose the state file.
+    /// Second and third table: this many of a thousand machines are containers without a volume, which lose the state
+    /// file.
     pub containers: u64,
     /// The workload.
     pub load: Load,
@@ -272,7 +275,7 @@ impl Plan {
             table,
             containers: 0,
         };
-        if table == Table::Second {
+        if table != Table::First {
             plan.load.level = random.pick(&[Level::All, Level::All, Level::Quorum, Level::One]);
             plan.load.min_acks = random.pick(&[1, 1, 1, 2, 3]).min(u32::from(replicas));
             if random.chance(100) {

@@ -13,6 +13,7 @@
 //! sim --plants                                               whether each planted bug is caught
 //!
 //! --faults v1              the first fault table, with its requests and rules
+//! --faults v2              the second fault table: everything except for transactions
 //! --with twin,ring         these faults, and the faults that are drawn
 //! --only linkdown,ring     these faults instead of those that are drawn; none: no faults at all
 //! ```
@@ -76,7 +77,7 @@ const PLANT_SEEDS_MAX: u64 = 300;
 const PLANT_SECONDS: u64 = 30;
 
 const USAGE: &str = "usage: sim [SEED] [--seeds N] [--from SEED] [--seconds S] [--nodes N] [--jobs N] [-v]
-           [--faults v1|v2] [--with FAULT,…] [--only FAULT,…|none] [--plants]
+           [--faults v1|v2|v3] [--with FAULT,…] [--only FAULT,…|none] [--plants]
        sim --fresh [--minutes M]
        sim --regressions";
 
@@ -160,7 +161,7 @@ impl Options {
             nodes: None,
             jobs: thread::available_parallelism().map_or(1, |count| count.get() as u64),
             verbose: false,
-            table: Table::Second,
+            table: Table::Third,
             with: Vec::new(),
             only: None,
         };
@@ -184,6 +185,7 @@ impl Options {
                     options.table = match args.next()?.as_str() {
                         "v1" => Table::First,
                         "v2" => Table::Second,
+                        "v3" => Table::Third,
                         _ => return None,
                     }
                 }
@@ -208,7 +210,11 @@ impl Options {
     /// The options that a seed needs to be repeated.
     fn fixed(&self) -> String {
         let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
-        let table = if self.table == Table::First { " --faults v1" } else { "" };
+        let table = match self.table {
+            Table::First => " --faults v1",
+            Table::Second => " --faults v2",
+            Table::Third => "",
+        };
         let with = if self.with.is_empty() {
             String::new()
         } else {

@@ -18,6 +18,7 @@ use store::{
     delta::{Delta, Event},
     message::{self as frame, Copy, Frame, HEADER, Holding},
     slot,
+    stamp::Stamp,
     store::Store,
     table::Content,
 };
@@ -33,6 +34,8 @@ const CHUNK_ONE_IN: u64 = 2;
 const NOBODY: &[u8] = b"undefined";
 /// How much too early a counter is freed.
 const EARLY_MS: u64 = 1_000;
+/// How far apart the stamps of one transaction are, at most, if each of its writes has its own.
+const STAMPS_MS: u64 = 4_000;
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +105,19 @@ pub enum Plant {
     YieldsWithData,
     /// A connected node does not answer a probe of its name, and another node takes its place.
     TwinAccepted,
+    /// A replica gets the first write of a transaction in one message, and the others in the next one.
+    TornTransaction,
+    /// `EXEC` does not compare the versions of watched keys.
+    BlindExec,
+    /// The version that `WATCH` remembers is newer than what a read after `WATCH` shows.
+    LateWatch,
+    /// A replica gives each write of a transaction a stamp of its own.
+    StampEach,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::HastyAck,
         Self::EarlyClock,
         Self::ReusedDot,
@@ -139,14 +150,20 @@ impl Plant {
         Self::HollowShard,
         Self::YieldsWithData,
         Self::TwinAccepted,
+        Self::TornTransaction,
+        Self::BlindExec,
+        Self::LateWatch,
+        Self::StampEach,
     ];
 
     /// The table whose rules must catch the bug.
     pub fn table(self) -> Table {
         if (self as usize) < Self::ShortAppend as usize {
             Table::First
-        } else {
+        } else if (self as usize) < Self::TornTransaction as usize {
             Table::Second
+        } else {
+            Table::Third
         }
     }
 
@@ -188,8 +205,10 @@ impl Plant {
             Self::HollowShard => (&[Fault::Blind, Fault::Partition], 3),
             Self::YieldsWithData => (&[Fault::Stranger], 3),
             Self::TwinAccepted => (&[Fault::Twin], 3),
+            Self::TornTransaction | Self::BlindExec | Self::LateWatch => (&[], 3),
+            Self::StampEach => (&[Fault::Partition], 3),
         };
-        if self.table() == Table::Second {
+        if self.table() != Table::First {
             // No other fault strikes, so a failure shows this bug.
             plan.faults.clear();
             plan.skew_ms = 0;
@@ -264,13 +283,20 @@ impl Fuse {
     }
 }
 
+/// The name and the creation of a node.
+type Sender = (String, u32);
+/// The end of a delta, and its shard.
+type Rest = (u32, Vec<u8>);
+
 /// The process `salp`: a store that the simulator can inspect, with or without a planted bug.
 pub struct Tampered {
     store: Rc<RefCell<Store>>,
     plant: Option<Plant>,
     fuse: Rc<Fuse>,
     /// For two bugs: the next frame number by sender (if gaps are ignored), or a count of chunks (if chunks are lost).
-    expected: BTreeMap<(String, u32), u64>,
+    expected: BTreeMap<Sender, u64>,
+    /// For one bug: the rest of torn transactions, by sender, with their shards.
+    torn: BTreeMap<Sender, Vec<Rest>>,
 }
 
 impl Tampered {
@@ -281,6 +307,7 @@ impl Tampered {
             plant,
             fuse,
             expected: BTreeMap::new(),
+            torn: BTreeMap::new(),
         }
     }
 
@@ -292,7 +319,14 @@ impl Tampered {
         let mut out = bytes[..HEADER].to_vec();
         match self.plant {
             Some(Plant::IgnoredGap) => return self.close_gap(from, whole.number, bytes),
-            Some(plant @ (Plant::EarlyClock | Plant::ForgottenContext | Plant::FreedAlone | Plant::LostWipe)) => {
+            Some(Plant::TornTransaction) => self.tear(from, &mut whole, &mut out),
+            Some(
+                plant @ (Plant::EarlyClock
+                | Plant::ForgottenContext
+                | Plant::FreedAlone
+                | Plant::LostWipe
+                | Plant::StampEach),
+            ) => {
                 while let Some(Ok(message)) = whole.next() {
                     match message {
                         frame::Message::Delta { shard, delta } => {
@@ -360,11 +394,39 @@ impl Tampered {
                 | Plant::ForgottenJoin
                 | Plant::HollowShard
                 | Plant::YieldsWithData
-                | Plant::TwinAccepted,
+                | Plant::TwinAccepted
+                | Plant::BlindExec
+                | Plant::LateWatch,
             )
             | None => return vec![bytes.clone()],
         }
         vec![out.into()]
+    }
+
+    /// Puts off all but the first write of each delta, until the next frame of the same sender.
+    fn tear(&mut self, from: &Pid, whole: &mut Frame<'_>, out: &mut Vec<u8>) {
+        let rests = self
+            .torn
+            .entry((from.node.as_str().to_owned(), from.creation))
+            .or_default();
+        for (shard, delta) in std::mem::take(rests) {
+            frame::Message::Delta { shard, delta: &delta }.encode(out);
+        }
+        while let Some(Ok(message)) = whole.next() {
+            match message {
+                frame::Message::Delta { shard, delta } => {
+                    let mut reader = Reader::new(delta);
+                    let is_whole = delta.is_empty() || Delta::take(&mut reader).is_err() || reader.is_empty();
+                    let rest = if is_whole { &[] } else { reader.rest() };
+                    let delta = &delta[..delta.len() - rest.len()];
+                    frame::Message::Delta { shard, delta }.encode(out);
+                    if !rest.is_empty() {
+                        rests.push((shard, rest.to_vec()));
+                    }
+                }
+                other => other.encode(out),
+            }
+        }
     }
 
     /// Whether the chunk that has just arrived is lost.
@@ -500,6 +562,12 @@ impl Process<Payload> for Tampered {
 /// The requests as a store with this bug reads them.
 fn misread(plant: Plant, batch: &Batch) -> Batch {
     let mut read = Batch::new();
+    if plant == Plant::LateWatch && batch.len() > 1 && &batch.request(0)[0] == b"WATCH" {
+        for index in [1, 0].into_iter().chain(2..batch.len()) {
+            read.push(&batch.request(index).iter().collect::<Vec<_>>());
+        }
+        return read;
+    }
     for index in 0..batch.len() {
         let request = batch.request(index);
         let mut args: Vec<&[u8]> = request.iter().collect();
@@ -508,6 +576,7 @@ fn misread(plant: Plant, batch: &Batch) -> Batch {
             (Plant::LostAppend, b"APPEND") => args = vec![b"APPEND", b"elsewhere", args[2]],
             (Plant::FalsePersist, b"PERSIST") => args = vec![b"EXISTS", args[1]],
             (Plant::FalseExpire, b"PEXPIRE") => args = vec![b"EXISTS", args[1]],
+            (Plant::BlindExec, b"WATCH") => args = vec![b"UNWATCH"],
             (Plant::Fleeting, b"SET") if args[1].starts_with(b"x") => args.extend([&b"PX"[..], b"500"]),
             _ => {}
         }
@@ -529,6 +598,7 @@ fn spoil_deltas(plant: Plant, store: &Store, shard: usize, deltas: &[u8]) -> Vec
         let mut encoded = Vec::new();
         context.encode(&mut encoded);
         let head = &whole[..whole.len() - encoded.len()];
+        let is_first = whole.as_ptr() == deltas.as_ptr();
         let is_early = delta.dot.counter % EARLY_ONE_IN == 0;
         match (plant, delta.event) {
             (Plant::EarlyClock, Event::Write { .. }) if is_early => put_nothing(&mut out, &delta),
@@ -536,6 +606,11 @@ fn spoil_deltas(plant: Plant, store: &Store, shard: usize, deltas: &[u8]) -> Vec
             (Plant::ForgottenContext, _) => {
                 out.extend_from_slice(head);
                 out.push(0);
+            }
+            (Plant::StampEach, _) if !is_first => {
+                let later_ms = delta.dot.counter.wrapping_mul(7_919) % STAMPS_MS;
+                let stamp = Stamp::new(delta.stamp.ms() + later_ms, delta.stamp.count());
+                put_stamped(&mut out, whole, delta.stamp, stamp);
             }
             (Plant::FreedAlone, Event::Write { key, record })
                 if matches!(record.content, Content::Counter { .. }) && ends_soon(store, shard, key) =>
@@ -548,6 +623,20 @@ fn spoil_deltas(plant: Plant, store: &Store, shard: usize, deltas: &[u8]) -> Vec
         }
     }
     out
+}
+
+/// Appends a delta with another stamp.
+fn put_stamped(out: &mut Vec<u8>, mut delta: &[u8], old: Stamp, new: Stamp) {
+    let (old, new) = (old.0.to_le_bytes(), new.0.to_le_bytes());
+    while let Some((&first, rest)) = delta.split_first() {
+        if let Some(behind) = delta.strip_prefix(&old) {
+            out.extend_from_slice(&new);
+            delta = behind;
+        } else {
+            out.push(first);
+            delta = rest;
+        }
+    }
 }
 
 fn ends_soon(store: &Store, shard: usize, key: &[u8]) -> bool {

@@ -33,6 +33,16 @@
 //! | `INCRBY`, `DECRBY`, and `GET` of a counter | a sum of all increments that the request must know, plus any of the others |
 //! | a write | an acknowledgement is excluded if fewer nodes than `min_acks` were in reach for the whole detection time before |
 //!
+//! Transactions (the third table):
+//!
+//! | reply | allowed if |
+//! |---|---|
+//! | a reply within the reply to `EXEC` | it is allowed for the same request alone. Requests of one transaction are judged like requests of one batch |
+//! | `EXEC` with an error; `EXECABORT` after an error in place of `QUEUED`; `DISCARD` | always. Then all requests have this outcome |
+//! | both keys of a *pair*: two keys that only transactions write, and always both | the values are of the same transaction, or there is none. This has no exception: neither a partition nor a crash may tear a pair. So the checker compares the keys in every copy of every node too |
+//! | `EXEC` with a null array | a key was watched. Nothing was executed |
+//! | an `EXEC` that succeeds after `WATCH` and a `GET` of the only key that it writes | `GET` might show the same value when `EXEC` was sent, and no other `EXEC` has succeeded from that value. The latter holds for writes that were decided one after the other: from the earlier request on, both requests' nodes and a node of both groups have lost no node, or the world was whole. Below level `all`, nothing may have moved either |
+//!
 //! # Several clusters
 //!
 //! Every request and every write belongs to a cluster: the cluster of its node when it was answered. R1 to R3 apply
@@ -239,6 +249,22 @@ impl Reader<'_> {
     /// acknowledged.
     pub fn may_know(&self, mark: &Mark) -> bool {
         mark.state != State::Acked || mark.cluster == self.cluster
+    }
+
+    /// Whether the write of this request, at this level, and another acknowledged write on the same key were decided
+    /// one after the other: neither is lost, and the node that decided the later one knew the earlier one.
+    pub fn is_decided_with(&self, mark: &Mark, level: Level) -> bool {
+        if !mark.is_acked_by(self.cluster) || mark.orphan {
+            return false;
+        }
+        let from_us = mark.spot.asked_us.min(self.spot.asked_us);
+        let kept_all = |machine| self.together.kept_all_since(machine, from_us);
+        let common = self.spot.group & mark.spot.group;
+        let joint = self.together.any_kept_all_since(common, from_us)
+            && kept_all(self.spot.machine)
+            && kept_all(mark.spot.machine);
+        let is_kept = mark.level == Level::All && level == Level::All || self.together.is_still_since(from_us);
+        is_kept && (joint || self.together.is_whole_since(from_us))
     }
 
     /// Whether nothing has moved since a write was asked for.

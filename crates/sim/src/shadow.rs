@@ -95,6 +95,8 @@ struct Write {
     unknown_to: Vec<usize>,
     /// Length of the value, if it is known.
     bytes: Option<usize>,
+    /// The write whose value was the condition of this one; 0 if the condition was that there is no value.
+    base: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -255,6 +257,7 @@ impl Shadow {
             buried: false,
             unknown_to: Vec::new(),
             bytes: None,
+            base: None,
         });
         writes.len()
     }
@@ -352,6 +355,45 @@ impl Shadow {
         };
         let number = shown.map(|shown| shown.number);
         verdict.map_err(|why| format!("{} shows {number:?}: {why}; {}", owned.name, owned.history(read, sight)))
+    }
+
+    /// Judges the success of a write whose condition was that the key shows the write `base`, or nothing if that is 0.
+    /// The key may show that when the write is executed, and no other write has the same condition: one node decides
+    /// both, unless the nodes were apart.
+    pub fn is_based_on(
+        &mut self,
+        read: Read,
+        number: usize,
+        base: usize,
+        sight: &Sight<'_>,
+        now_us: u64,
+    ) -> Result<(), String> {
+        let owned = &mut self.owned[read.key];
+        owned.writes[number - 1].base = Some(base);
+        let owned = &self.owned[read.key];
+        let why = |why: String| {
+            format!(
+                "{number} of {} is based on {base}: {why}; {}",
+                owned.name,
+                owned.history(read, sight)
+            )
+        };
+        match base {
+            0 => self.may_be_absent(owned, read, sight, now_us),
+            _ => self.may_show(owned, read, base, sight, sight.asked_us(now_us)),
+        }
+        .map_err(why)?;
+        let Some(reader) = sight.reader() else { return Ok(()) };
+        let void = owned.void.of(reader.cluster);
+        let level = owned.writes[number - 1].mark.level;
+        let is_rival = |other: &usize| {
+            let write = &owned.writes[other - 1];
+            *other != number && *other > void && write.base == Some(base) && reader.is_decided_with(&write.mark, level)
+        };
+        match (1..=owned.writes.len()).find(is_rival) {
+            Some(other) => Err(why(format!("so is {other}"))),
+            None => Ok(()),
+        }
     }
 
     /// Judges a reply that implies that the key exists, or that it does not.

@@ -3,9 +3,11 @@
 //! A client uses one node and has one batch under way at a time. If that node dies, the client does not know the
 //! outcome of its batch, and goes to another node.
 //!
-//! This file has the requests of the first fault table. The second table has these and the requests in [`load`].
+//! This file has the requests of the first fault table. The second table has these and the requests in [`load`]. The
+//! third has these and the [`transactions`].
 
 mod load;
+pub mod transactions;
 
 use node::{Pid, Term};
 use store::{
@@ -17,7 +19,10 @@ use wire::{
     request::Batch,
 };
 
-use self::load::Deed;
+use self::{
+    load::Deed,
+    transactions::{Exec, Watched},
+};
 use crate::{
     fault::{Plan, Table},
     random::Random,
@@ -66,17 +71,52 @@ enum Op {
     Look {
         key: usize,
     },
+    Exec(Box<Exec>),
+    Watch {
+        key: usize,
+    },
+    /// A read of the watched key.
+    Glance(Read),
+}
+
+impl Op {
+    /// How many requests it is.
+    fn requests(&self) -> usize {
+        match self {
+            Self::Exec(exec) => exec.requests(),
+            _ => 1,
+        }
+    }
 }
 
 /// A batch under way.
 #[derive(Debug)]
 pub struct Asked {
+    client: usize,
     ops: Vec<Op>,
     level: Level,
     /// Where and when the batch was sent.
     pub spot: Spot,
     /// How long the node had been paused by then, in microseconds.
     pub stood_us: u64,
+    /// When the last piece of the batch was sent.
+    pub sent_us: u64,
+    /// The replies to the pieces before.
+    pub replies: Replies,
+}
+
+impl Asked {
+    fn new(client: usize, ops: Vec<Op>, level: Level, spot: Spot, stood_us: u64) -> Self {
+        Self {
+            client,
+            ops,
+            level,
+            spot,
+            stood_us,
+            sent_us: spot.asked_us,
+            replies: Replies::new(),
+        }
+    }
 }
 
 /// The node that a client uses.
@@ -104,6 +144,10 @@ pub struct Client {
     /// The keys for requests that read and write at once, and the number of the client's own counter.
     exact: Vec<usize>,
     counter: usize,
+    /// The key that it watches.
+    watched: Option<Watched>,
+    /// The session of its last batch.
+    pub session: Option<Session>,
 }
 
 /// What a client sends to a node.
@@ -128,6 +172,7 @@ pub struct Workload {
     table: Table,
     /// The shared keys, which all clients write.
     shared: Vec<usize>,
+    keys: transactions::Keys,
     batches: u64,
     /// The level of the keyspaces, and how many copies a write needs.
     level: Level,
@@ -177,13 +222,19 @@ impl Workload {
         if plan.keyspaces > 1 {
             clients[0].flushed = (0..FLUSHED).map(|key| shadow.new_key(format!("w:{key}"))).collect();
         }
-        let shared = if plan.table == Table::Second {
+        let shared = if plan.table != Table::First {
             load::new_keys(&mut clients, &mut shadow)
         } else {
             Vec::new()
         };
+        let keys = if plan.table == Table::Third {
+            transactions::Keys::new(&clients, &mut shadow)
+        } else {
+            transactions::Keys::default()
+        };
         Self {
             clients,
+            keys,
             shadow,
             random,
             batch_max: plan.load.batch_max,
@@ -207,7 +258,7 @@ impl Workload {
         self.batches += 1;
         spot.batch = self.batches;
         self.shadow.spot = spot;
-        if self.table == Table::Second && self.random.chance(load::CALLS) {
+        if self.table != Table::First && !self.is_watching(client) && self.random.chance(load::CALLS) {
             return self.call(client, spot, stood_us).map(Question::Call);
         }
         let level = self.random.pick(&[
@@ -219,27 +270,27 @@ impl Workload {
             Level::One,
         ]);
         let mut batch = Batch::new();
-        let count = self.random.between(1, self.batch_max);
-        let flushes = !self.clients[client].flushed.is_empty() && self.random.chance(200);
-        let op = if flushes { Self::op_in_second } else { Self::op };
-        let ops = (0..count)
-            .map(|_| op(self, client, spot.asked_us, &mut batch))
-            .collect();
-        let place = self.clients[client].place.clone()?;
-        let mut session = Session::new(client as u64 + 1, true);
-        session.keyspace = u16::from(flushes);
-        session.level = Some(if self.hasty { Level::One } else { level });
-        self.clients[client].asked = Some(Asked {
-            ops,
-            level,
-            spot,
-            stood_us,
+        let guarded = self.guarded(client, spot.asked_us, &mut batch);
+        let mut session = self.session(client);
+        let ops = guarded.unwrap_or_else(|| {
+            let count = self.random.between(1, self.batch_max);
+            let flushes = !self.clients[client].flushed.is_empty() && self.random.chance(200);
+            session.keyspace = u16::from(flushes);
+            let op = if flushes { Self::op_in_second } else { Self::op };
+            let op = |_| op(self, client, spot.asked_us, &mut batch);
+            (0..count).map(op).collect()
         });
+        let place = self.clients[client].place.clone()?;
+        session.level = Some(if self.hasty { Level::One } else { level });
+        self.clients[client].asked = Some(Asked::new(client, ops, level, spot, stood_us));
         Some(Question::Batch(Box::new(Ask::new(place.pid, session, batch))))
     }
 
     fn op(&mut self, client: usize, now_us: u64, batch: &mut Batch) -> Op {
-        if self.table == Table::Second && self.random.chance(load::DEEDS) {
+        if let Some(op) = self.transaction(client, now_us, batch) {
+            return op;
+        }
+        if self.table != Table::First && self.random.chance(load::DEEDS) {
             return self.deed(client, now_us, batch);
         }
         match self.random.below(100) {
@@ -338,7 +389,7 @@ impl Workload {
                     upto: entry.len(),
                 }
             }
-            dice if self.table == Table::Second => self.deed_on_shared(dice, now_us, batch),
+            dice if self.table != Table::First => self.deed_on_shared(dice, now_us, batch),
             dice => self.contend(client, dice, batch),
         }
     }
@@ -459,7 +510,7 @@ impl Workload {
         let Some(asked) = self.clients[client].asked.take() else {
             return Err(format!("client {client} is answered without having asked"));
         };
-        if !replies.is_complete() || replies.count() != asked.ops.len() {
+        if !replies.is_complete() || replies.count() != asked.ops.iter().map(Op::requests).sum::<usize>() {
             return Err(format!("client {client} got {replies:?} for {:?}", asked.ops));
         }
         let mut tokens = replies.tokens();
@@ -479,9 +530,14 @@ impl Workload {
         else {
             return Vec::new();
         };
-        let pairs = asked.ops.iter().flat_map(|op| match op {
+        asked.ops.iter().flat_map(|op| self.written_by(op)).collect()
+    }
+
+    fn written_by(&self, op: &Op) -> Vec<(usize, usize)> {
+        match op {
             Op::Write { key, number } | Op::Append { key, number, .. } => vec![(*key, *number)],
             Op::WriteMany(pairs) => pairs.clone(),
+            Op::Exec(exec) => self.written_in(exec),
             // On a shared key, the write of another client may be the later one.
             Op::Deed(deed) => deed
                 .sets()
@@ -489,8 +545,7 @@ impl Workload {
                 .filter(|(key, _)| !self.shared.contains(key))
                 .collect(),
             _ => Vec::new(),
-        });
-        pairs.collect()
+        }
     }
 
     /// The node of a client died.
@@ -501,6 +556,15 @@ impl Workload {
         for op in &asked.ops {
             self.settle(op, State::Unknown, &asked, &Sight::Quiet(false), now_us);
         }
+        self.reconnects(client);
+    }
+
+    fn noted(&mut self, state: State) {
+        self.outcomes[match state {
+            State::Acked | State::Pending => 0,
+            State::Refused => 1,
+            State::Unknown => 2,
+        }] += 1;
     }
 
     fn judge(
@@ -512,6 +576,9 @@ impl Workload {
         now_us: u64,
     ) -> Result<(), String> {
         let reply = tokens.next().ok_or("a reply is missing")?;
+        if let Op::Exec(exec) = op {
+            return self.judge_exec(exec, reply, tokens, asked, sight, now_us);
+        }
         let state = match reply {
             Reply::Error(kind, text) => match kind.retry() {
                 // A request that writes several keys may have written some of them, unless the whole batch was refused.
@@ -525,12 +592,13 @@ impl Workload {
             _ if matches!(op, Op::Deed(deed) if deed.is_denied(reply)) => State::Refused,
             _ => State::Acked,
         };
-        self.outcomes[match state {
-            State::Acked | State::Pending => 0,
-            State::Refused => 1,
-            State::Unknown => 2,
-        }] += 1;
+        self.noted(state);
         self.settle(op, state, asked, sight, now_us);
+        match op {
+            Op::Watch { key } => self.watches(asked.client, *key, state == State::Acked),
+            Op::Glance(_) => self.glanced(asked.client, reply),
+            _ => {}
+        }
         if let (Op::Deed(deed), false) = (op, matches!(reply, Reply::Error(..))) {
             return self.judge_deed(deed, reply, tokens, sight, now_us);
         }
@@ -540,7 +608,7 @@ impl Workload {
         self.has_enough_copies(op, sight)?;
         let unexpected = || Err(format!("{op:?} is answered {reply:?}"));
         match (op, reply) {
-            (Op::Read(read), _) => self.judge_read(*read, reply, asked, sight, now_us),
+            (Op::Read(read) | Op::Glance(read), _) => self.judge_read(*read, reply, asked, sight, now_us),
             (Op::ReadMany(reads), Reply::Array(count)) if count == reads.len() => {
                 for read in reads {
                     let reply = tokens.next().ok_or("a reply is missing")?;
@@ -560,6 +628,7 @@ impl Workload {
             (Op::Look { key }, Reply::Null) => self.shadow.contended_shown(*key, None),
             (Op::Look { key }, Reply::Bulk(bytes)) => self.shadow.contended_shown(*key, Some(&text(bytes))),
             (Op::Write { .. } | Op::WriteMany(_) | Op::Contend { .. }, Reply::Ok | Reply::Int(0 | 1)) => Ok(()),
+            (Op::WriteMany(_), Reply::Int(2)) | (Op::Watch { .. }, Reply::Ok) => Ok(()),
             (Op::Touch { .. } | Op::TouchCounter, Reply::Int(0 | 1)) => Ok(()),
             (Op::Append { bytes, .. }, Reply::Int(length)) if length >= *bytes as i64 => Ok(()),
             (Op::Count { counter, by, add }, Reply::Int(sum)) if matches!(sight, Sight::Known(_)) => {
@@ -632,6 +701,7 @@ impl Workload {
     fn has_enough_copies(&self, op: &Op, sight: &Sight<'_>) -> Result<(), String> {
         let writes = match op {
             Op::Read(_) | Op::ReadMany(_) | Op::Sum { .. } | Op::Look { .. } => false,
+            Op::Watch { .. } | Op::Glance(_) | Op::Exec(_) => false,
             Op::Deed(deed) => deed.writes(),
             Op::Write { .. }
             | Op::WriteMany(_)
@@ -693,7 +763,10 @@ impl Workload {
                 key,
                 value: Some(value),
             } => self.shadow.contended_write(*key, value, state),
-            Op::TouchCounter
+            Op::Exec(exec) => self.settle_exec(exec, state, asked, sight, now_us),
+            Op::Watch { .. }
+            | Op::Glance(_)
+            | Op::TouchCounter
             | Op::Contend { value: None, .. }
             | Op::Read(_)
             | Op::ReadMany(_)

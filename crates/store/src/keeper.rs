@@ -30,7 +30,7 @@ use crate::{
     message::{self, Copy, Message},
     outbox::Outbox,
     peers::{PEERS_MAX, PeerSet},
-    shard::{Intake, Shard},
+    shard::{Intake, Parts, Shard},
     slices::Arrivals,
     store::Store,
 };
@@ -93,6 +93,8 @@ struct Fill {
     then: PeerSet,
     /// The number of the current stream, and what has arrived of it.
     intake: Option<(u64, Intake)>,
+    /// The parts that the current source has sent, if it sends what is missed key by key.
+    parts: Parts,
     heard_ms: u64,
     /// Whether the copy becomes ready when the fill is done.
     makes_ready: bool,

@@ -31,7 +31,7 @@ mod tests;
 
 use alloc::vec::Vec;
 
-pub use self::entropy::{Missing, Part, Parted};
+pub use self::entropy::{Missing, Part, Parted, Parts};
 use self::stream::Feed;
 pub use self::stream::{Chunk, Intake, Intaken};
 use crate::clock::{Clock, ClockBytes, Span, encode_span};

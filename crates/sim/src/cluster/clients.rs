@@ -1,7 +1,10 @@
 //! The clients at work: which node they use, what they send, and how answers are judged.
 
 use node::{Address, Atom, Input, Message, Pid};
-use store::{ask::Payload, store::NAME};
+use store::{
+    ask::{Ask, Payload},
+    store::NAME,
+};
 use wire::reply::Replies;
 
 use super::{Event, SLACK_US, World, links::LATE_US_MAX, sight};
@@ -28,7 +31,7 @@ impl World {
         let think_us = 1 + self.random.below(self.plan.load.think_us);
         let running: Vec<usize> = running.into_iter().filter(|at| !self.machines[*at].outsider).collect();
         let place = self.workload.clients[client].place.clone();
-        let second = self.plan.table == Table::Second;
+        let second = self.plan.table != Table::First;
         let leaves = if second { MOVES } else { 10 };
         let stays =
             place.is_some_and(|place| self.life(place.machine, place.life).is_some()) && !self.random.chance(leaves);
@@ -44,6 +47,7 @@ impl World {
             if let Some(life) = &mut self.machines[at].life {
                 let pid = life.node.adopt();
                 life.clients.push((pid.clone(), client));
+                self.workload.reconnects(client);
                 self.workload.clients[client].place = Some(Place {
                     machine: at,
                     life: life.number,
@@ -68,14 +72,31 @@ impl World {
                 Message::Term { from: Some(pid), term }
             }
         };
-        self.give(
-            machine,
-            life,
-            Input::Message {
-                to: Address::Name(Atom::new(NAME)),
-                message,
-            },
-        );
+        self.give_to_store(machine, life, message);
+    }
+
+    fn give_to_store(&mut self, machine: usize, life: u64, message: Message<Payload>) {
+        let to = Address::Name(Atom::new(NAME));
+        self.give(machine, life, Input::Message { to, message });
+    }
+
+    /// A node has answered the batch of a client, or the first part of it. The client asks for the rest at once.
+    pub(super) fn answered_piece(&mut self, client: usize, mut ask: Box<Ask>) {
+        let now_us = self.now_us();
+        let entry = &mut self.workload.clients[client];
+        let (Some(asked), Some(place)) = (&mut entry.asked, &entry.place) else {
+            return self.answered(client, ask.batch.replies);
+        };
+        asked.replies.append(&ask.batch.replies);
+        if ask.batch.resume() {
+            asked.sent_us = now_us;
+            let (machine, life) = (place.machine, place.life);
+            self.say(|| format!("client {client} goes on with {:?}", ask.batch));
+            return self.give_to_store(machine, life, Message::Payload(Payload::Ask(ask)));
+        }
+        let replies = std::mem::take(&mut asked.replies);
+        entry.session = Some(ask.session);
+        self.answered(client, replies);
     }
 
     /// The client behind this pid of a node.
@@ -164,7 +185,7 @@ impl World {
                 continue;
             };
             let stood_us = self.stood_us(place.machine) - asked.stood_us;
-            if now_us - asked.spot.asked_us > deadline_us + stood_us {
+            if now_us - asked.sent_us > deadline_us + stood_us {
                 let name = self.machines[place.machine].name.as_str();
                 let failure = format!(
                     "client {client} at {name} waits since {} ms: {asked:?}",

@@ -236,7 +236,7 @@ impl World {
         self.tally.identity[1] += 1;
         let life = self.machines[at].last_life;
         let has_written = self.machines[at].birth.holds || self.workload.shadow.has_written(before.cluster, life);
-        if self.plan.table == Table::Second && has_written {
+        if self.plan.table != Table::First && has_written {
             let name = self.machines[at].name.clone();
             self.fail(format!(
                 "{} throws away what it has acknowledged as cluster {:?}",

@@ -22,7 +22,7 @@ pub fn of<'a>(
 ) -> Sight<'a> {
     match table {
         Table::First => Sight::Quiet(quiet.since(spot.asked_us)),
-        Table::Second => {
+        Table::Second | Table::Third => {
             let together = clusters.together(cluster);
             Sight::Known(Reader {
                 spot,
@@ -78,7 +78,7 @@ impl World {
 
     /// The cluster of the node on a machine. The first table does not distinguish clusters.
     pub fn cluster_of(&self, at: usize) -> Option<ClusterId> {
-        let is_told_apart = self.plan.table == Table::Second;
+        let is_told_apart = self.plan.table != Table::First;
         self.standing(at).cluster.filter(|_| is_told_apart)
     }
 
@@ -87,7 +87,7 @@ impl World {
     pub fn counts_in(&self, at: usize, cluster: Option<ClusterId>) -> bool {
         let (machine, standing) = (&self.machines[at], self.standing(at));
         let is_outside = machine.outsider && !(standing.cluster == cluster && standing.is_bound());
-        let is_apart = self.plan.table == Table::Second && standing.is_apart_from(cluster);
+        let is_apart = self.plan.table != Table::First && standing.is_apart_from(cluster);
         machine.life.is_some() && !is_outside && !is_apart
     }
 

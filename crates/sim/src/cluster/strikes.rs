@@ -323,7 +323,7 @@ impl World {
 
     fn jump(&mut self, at: usize) -> bool {
         let mut far_ms = self.random.pick(&[100, 5_000, 3_600_000]);
-        if self.plan.table == Table::Second && self.random.chance(200) {
+        if self.plan.table != Table::First && self.random.chance(200) {
             far_ms = 3 * DAY_MS;
         }
         let jump_ms = self.random.below(2 * far_ms + 1).cast_signed() - far_ms.cast_signed();

@@ -20,6 +20,7 @@ impl Plant {
             Self::WrongLength => &["length"],
             Self::TornRange => &["range"],
             Self::LostCount => &["count"],
+            Self::LateWatch if acts.first() == Some(&"watch") => return first_two_swapped(&replies),
             _ => return replies,
         };
         let (mut out, mut tokens) = (Replies::new(), replies.tokens());
@@ -52,6 +53,18 @@ impl Plant {
         }
         Some(out)
     }
+}
+
+/// The replies with the first two in the other order.
+fn first_two_swapped(replies: &Replies) -> Replies {
+    let (mut out, mut second, mut tokens) = (Replies::new(), Replies::new(), replies.tokens());
+    second.append_value(&mut tokens);
+    out.append_value(&mut tokens);
+    out.append(&second);
+    while tokens.clone().next().is_some() {
+        out.append_value(&mut tokens);
+    }
+    out
 }
 
 /// Changes a call so that all values go to the same key.

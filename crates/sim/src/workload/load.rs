@@ -32,6 +32,10 @@ const SHARED: usize = 4;
 /// This many of a thousand requests of this file use a shared key.
 const ON_SHARED: u64 = 300;
 
+/// What the dice show for these requests.
+const GETSET: u64 = 36;
+const DEL: u64 = 66;
+
 /// Allowed reasons for the refusal of a call; any other reason is a bug.
 const KINDS: [ErrorKind; 9] = [
     ErrorKind::NoNodes,
@@ -155,7 +159,7 @@ impl Workload {
     }
 
     /// Increments or reads the client's own counter.
-    fn count(&mut self, client: usize, dice: u64, batch: &mut Batch) -> Op {
+    pub(super) fn count(&mut self, client: usize, dice: u64, batch: &mut Batch) -> Op {
         let counter = self.clients[client].counter;
         let name = self.shadow.counters[counter].name.clone();
         let size = self.random.between(1, 9) as i64;
@@ -173,7 +177,7 @@ impl Workload {
         Op::Count { counter, by, add }
     }
 
-    fn deed_on(&mut self, key: usize, dice: u64, now_us: u64, batch: &mut Batch) -> Op {
+    pub(super) fn deed_on(&mut self, key: usize, dice: u64, now_us: u64, batch: &mut Batch) -> Op {
         let read = self.shadow.read(key, now_us);
         let kind = match dice {
             ..60 => Some(Kind::Set),
@@ -253,6 +257,16 @@ impl Workload {
         Op::Deed(Deed { act, read, number })
     }
 
+    /// `GETSET` of a key.
+    pub(super) fn swap(&mut self, key: usize, now_us: u64, batch: &mut Batch) -> Op {
+        self.deed_on(key, GETSET, now_us, batch)
+    }
+
+    /// `DEL` of a key, whose reply counts it.
+    pub(super) fn delete(&mut self, key: usize, now_us: u64, batch: &mut Batch) -> Op {
+        self.deed_on(key, DEL, now_us, batch)
+    }
+
     // Calls of BEAM processes
 
     /// The call that a client makes as a BEAM process.
@@ -298,12 +312,7 @@ impl Workload {
                 ("get", vec![name], self.show(key, spot.asked_us, Act::Show))
             }
         };
-        self.clients[client].asked = Some(Asked {
-            ops: vec![op],
-            level: self.level,
-            spot,
-            stood_us,
-        });
+        self.clients[client].asked = Some(Asked::new(client, vec![op], self.level, spot, stood_us));
         let mut request = vec![Term::atom(verb)];
         request.extend(rest);
         let from = Term::tuple([Term::Pid(pid), Term::Int(spot.batch.cast_signed())]);
@@ -342,6 +351,7 @@ impl Workload {
         let ops = self.clients[client].asked.iter().flat_map(|asked| &asked.ops);
         let word = |op: &Op| match op {
             Op::Count { .. } => "count",
+            Op::Watch { .. } => "watch",
             Op::Deed(deed) => match deed.act {
                 Act::PutNew => "new",
                 Act::Swap => "swap",

@@ -18,7 +18,7 @@ use alloc::{format, vec::Vec};
 use core::mem;
 
 use wire::{
-    reply::{ErrorKind, Reply},
+    reply::{ErrorKind, Replies, Reply},
     request::{Args, Batch},
 };
 
@@ -32,6 +32,9 @@ use crate::{
     transaction::{Queue, WATCHED_MAX, Watched},
     visit::Visit,
 };
+
+/// The error for requests that would make more replies than a transaction may have.
+const NOT_EXECUTED: &str = "not executed: the replies of the transaction are too large together";
 
 /// `MULTI`
 pub(super) fn multi(visit: &mut Visit<'_>) {
@@ -146,20 +149,22 @@ pub(super) fn exec(visit: &mut Visit<'_>) -> Option<Parts> {
         message::put_request(&mut versions, 2, [&*watched.key, &version].into_iter());
     }
     let mut requests = Vec::new();
+    let mut made_bytes = 0;
     for args in queue.requests.requests() {
         let row = nested::row_of(args);
         row.inspect(|row| visit.mix.add(row));
         match row.map(|row| row.run) {
             Some(Run::Here(act)) => {
-                let (_, reply) = reply_here(visit, act, args);
+                let mut reply = Vec::new();
+                outcome::encode(&mut reply, &run_here(visit, act, args, &mut made_bytes));
                 message::put_request(&mut requests, 2, [&b"%reply"[..], &reply].into_iter());
             }
-            Some(Run::Plan(_, plan)) => match reply_here(visit, plan, args) {
-                (Some((batch, _)), _) => {
+            Some(Run::Plan(_, plan)) => match planned(visit, plan, args) {
+                Ok(batch) => {
                     let args = batch.request(0);
                     message::put_request(&mut requests, args.len(), args.iter());
                 }
-                (None, reply) => message::put_request(&mut requests, 2, [&b"%reply"[..], &reply].into_iter()),
+                Err(reply) => message::put_request(&mut requests, 2, [&b"%reply"[..], &reply].into_iter()),
             },
             _ => message::put_request(&mut requests, args.len(), args.iter()),
         }
@@ -182,21 +187,42 @@ fn first_key(queue: &Queue) -> Option<&[u8]> {
 /// Executes a transaction without keys.
 fn exec_here(visit: &mut Visit<'_>, queue: &Queue) {
     visit.replies.array(queue.requests.len());
+    let mut made_bytes = 0;
     for args in queue.requests.requests() {
         if let Some(Run::Here(act)) = nested::row_of(args).map(|row| row.run) {
-            act(&mut visit.part(args));
+            let reply = run_here(visit, act, args, &mut made_bytes);
+            visit.replies.append(&reply);
         }
     }
 }
 
-/// Executes one command at the client's own node. Returns what it returns, and the encoded reply.
-fn reply_here<T>(visit: &mut Visit<'_>, act: fn(&mut Visit<'_>) -> T, args: Args<'_>) -> (T, Vec<u8>) {
+/// Executes one command at the client's own node, unless the replies to earlier ones have more than [`PIECE_BYTES`].
+fn run_here(visit: &mut Visit<'_>, act: fn(&mut Visit<'_>), args: Args<'_>, made_bytes: &mut usize) -> Replies {
+    let mut reply = Replies::new();
+    if *made_bytes > PIECE_BYTES {
+        reply.error(ErrorKind::Oom, NOT_EXECUTED);
+        return reply;
+    }
+    mem::swap(visit.replies, &mut reply);
+    act(&mut visit.part(args));
+    mem::swap(visit.replies, &mut reply);
+    *made_bytes += reply.data_len();
+    reply
+}
+
+/// The one request that a command of a plan becomes; the error is its encoded reply, if it has one already.
+fn planned(visit: &mut Visit<'_>, plan: fn(&mut Visit<'_>) -> Option<Parts>, args: Args<'_>) -> Result<Batch, Vec<u8>> {
     let outer = mem::take(visit.replies);
-    let result = act(&mut visit.part(args));
+    let parts = plan(&mut visit.part(args));
     let reply = mem::replace(visit.replies, outer);
-    let mut bytes = Vec::new();
-    outcome::encode(&mut bytes, &reply);
-    (result, bytes)
+    match parts {
+        Some((batch, _)) => Ok(batch),
+        None => {
+            let mut bytes = Vec::new();
+            outcome::encode(&mut bytes, &reply);
+            Err(bytes)
+        }
+    }
 }
 
 /// `%exec.… key watched requests`: an array of the replies, or a null array if a watched key has changed.
@@ -216,16 +242,33 @@ pub(super) fn execute(call: &mut Call<'_>) {
     }
     call.begin_transaction();
     call.replies.array(batch.len());
+    let bytes_max = call.config.value_bytes_max.max(PIECE_BYTES);
+    let mut made_bytes = 0;
+    let mut reply = Replies::new();
     for args in batch.requests() {
-        let mark = call.replies.mark();
+        // What a write replies with is mostly small. `%reply` is executed already.
+        let is_read = nested::row_of(args).is_some_and(|row| !row.writes() && !row.is_internal());
+        let enough_bytes = if is_read { bytes_max } else { 4 * bytes_max };
+        if made_bytes > enough_bytes {
+            call.replies.error(ErrorKind::Oom, NOT_EXECUTED);
+            continue;
+        }
+        // A reply that is too large is dropped at once, before the next one is made.
+        mem::swap(call.replies, &mut reply);
         match nested::row_of(args) {
             Some(row) => nested::run(call, row, args),
             None => call.replies.syntax(),
         }
-        if call.replies.data_len() > call.config.value_bytes_max.max(PIECE_BYTES) {
+        mem::swap(call.replies, &mut reply);
+        made_bytes += reply.data_len();
+        let is_small = reply.data_len() <= NOT_EXECUTED.len();
+        if !is_small && call.replies.data_len() + reply.data_len() > bytes_max {
             let text = "executed; the replies are too large together";
-            call.replies.replace(mark, ErrorKind::Oom, text);
+            call.replies.error(ErrorKind::Oom, text);
+        } else {
+            call.replies.append(&reply);
         }
+        reply.clear();
     }
 }
 

@@ -9,12 +9,17 @@ use crate::{
     codec::Reader,
     message::{Copy, Kind, Message},
     peers::PeerSet,
-    shard::{Chunk, Intake, Intaken, Missing, Parted},
+    shard::{Chunk, Intake, Intaken, Missing, Parted, Parts},
     store::Store,
 };
 
 impl Store {
     // Sending
+
+    /// About the size of a chunk. It travels whole, so it is not longer than a slice.
+    fn chunk_bytes(&self) -> usize {
+        CHUNK_BYTES.min(self.config.slice_bytes)
+    }
 
     /// A peer requests the dots of a shard that it lacks. They are sent when there is room.
     pub(super) fn pulled(&mut self, slot: usize, shard: usize, any: bool, clock: &[u8]) -> bool {
@@ -35,6 +40,7 @@ impl Store {
         if copy == Copy::Absent || copy == Copy::Filling && !pull.any {
             return self.peers[slot].outbox.push(&Message::Refusal { shard: shard as u32 });
         }
+        let chunk_bytes = self.chunk_bytes();
         let replica = &mut self.replicas[shard];
         if self.cluster.copy_at(Seat::Peer(slot), shard) != Copy::Ready {
             replica.followers.insert(slot);
@@ -43,7 +49,7 @@ impl Store {
         let kind = match replica.shard.missing(&pull.clock) {
             Missing::None => Kind::Nothing,
             Missing::Part(mut part) => {
-                part.encode(CHUNK_BYTES, &mut chunk);
+                part.encode(chunk_bytes, &mut chunk);
                 if part.is_empty() { Kind::Rest } else { Kind::Part }
             }
             Missing::Whole => return self.open_stream(slot, shard),
@@ -87,8 +93,9 @@ impl Store {
         };
         stream.owed -= 1;
         let (to, of) = (stream.to, stream.of);
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
-        let made = self.replicas[of].shard.next_chunk(number, CHUNK_BYTES, &mut chunk);
+        let chunk_bytes = self.chunk_bytes();
+        let mut chunk = Vec::with_capacity(chunk_bytes + chunk_bytes / 8);
+        let made = self.replicas[of].shard.next_chunk(number, chunk_bytes, &mut chunk);
         if made.is_some() {
             self.gauges.counters.chunks_sent += 1;
             self.peers[to].outbox.push(&Message::Chunk {
@@ -116,6 +123,7 @@ impl Store {
             given: PeerSet::EMPTY,
             then,
             intake: None,
+            parts: Parts::default(),
             heard_ms: self.time.monotonic_ms,
             makes_ready,
         });
@@ -178,7 +186,7 @@ impl Store {
         let Some(fill) = &mut replica.fill else { return };
         fill.intake = None;
         let mut clock = Vec::new();
-        replica.shard.clock().encode(&mut clock);
+        fill.parts.joined(&replica.shard).encode(&mut clock);
         let any = !fill.makes_ready || !fill.given.is_empty() || self.cluster.route(shard).primary.is_none();
         self.peers[fill.source].outbox.push(&Message::Pull {
             shard: shard as u32,
@@ -197,13 +205,12 @@ impl Store {
             return true;
         };
         fill.heard_ms = self.time.monotonic_ms;
-        let mut reader = Reader::new(bytes);
         self.gauges.counters.chunks_merged += 1;
         self.gauges.counters.chunk_bytes += bytes.len() as u64;
         match kind {
-            Kind::Nothing => self.filled(shard),
-            Kind::Part | Kind::Rest => match replica.shard.receive_part(&mut reader) {
-                Ok(Parted::Merged(_)) if kind == Kind::Rest => self.filled(shard),
+            Kind::Nothing => return self.merge_parts(shard),
+            Kind::Part | Kind::Rest => match fill.parts.keep(&replica.shard, bytes) {
+                Ok(Parted::Merged(_)) if kind == Kind::Rest => return self.merge_parts(shard),
                 Ok(Parted::Merged(_) | Parted::Strange) => self.pull(shard),
                 Err(_) => return false,
             },
@@ -211,6 +218,8 @@ impl Store {
                 let Ok(stream) = Reader::new(bytes).u64() else {
                     return false;
                 };
+                // The stream has all of the shard.
+                fill.parts = Parts::default();
                 // Later streams of a peer have higher numbers. For an earlier stream, only chunks already under way
                 // still arrive.
                 let (_, intake) = match &mut fill.intake {
@@ -218,7 +227,7 @@ impl Store {
                     Some(intake) if intake.0 == stream => intake,
                     none_or_earlier => none_or_earlier.insert((stream, Intake::new(stream))),
                 };
-                match intake.receive(&mut reader) {
+                match intake.receive(&mut Reader::new(bytes)) {
                     Ok(Intaken::More) => {
                         self.peers[slot].outbox.push(&Message::More {
                             shard: shard as u32,
@@ -237,6 +246,17 @@ impl Store {
             }
         }
         true
+    }
+
+    /// The source has sent the last part. Returns false if a part is malformed.
+    fn merge_parts(&mut self, shard: usize) -> bool {
+        let replica = &mut self.replicas[shard];
+        let parts = replica.fill.as_mut().map(|fill| core::mem::take(&mut fill.parts));
+        let is_merged = parts.unwrap_or_default().merge(&mut replica.shard).is_ok();
+        if is_merged {
+            self.filled(shard);
+        }
+        is_merged
     }
 
     /// Everything that the source had is merged.

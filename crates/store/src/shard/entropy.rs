@@ -7,6 +7,10 @@
 //! Each entry has the content of a key, and the dots that the key has seen (`seen` and its own context), all at one
 //! instant. It also lists all dots about this key that the peer lacks. The main law: those dots, and no others, enter
 //! the peer's clock. That is correct only for a peer whose clock covers `presumed`, so any other peer ignores the part.
+//!
+//! If the keys need several parts, the peer keeps them until the last one has come, and merges them at once
+//! ([`Parts`]): one part may have one write of a transaction and not the others. The clock with which the peer
+//! requests the next part has the dots of the parts that it keeps.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -41,10 +45,49 @@ pub struct Part<'a> {
 /// The result of receiving a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parted {
-    /// It was merged. It had this many keys.
+    /// It was merged, or kept. It has this many keys.
     Merged(usize),
-    /// It was made for a replica that had seen more, and was ignored.
+    /// It was made for a replica that had seen more, and is ignored.
     Strange,
+}
+
+/// Parts that have arrived, and are not merged yet.
+#[derive(Debug, Default)]
+pub struct Parts {
+    parts: Vec<Vec<u8>>,
+    /// The dots that enter the clock with them.
+    dots: Clock,
+}
+
+impl Parts {
+    /// Keeps a part for `shard`. A malformed or strange part is dropped.
+    pub fn keep(&mut self, shard: &Shard, part: &[u8]) -> Result<Parted, Malformed> {
+        let (presumed, _, entries) = take_part(&mut Reader::new(part))?;
+        if !presumed.is_covered_by(&self.joined(shard)) {
+            return Ok(Parted::Strange);
+        }
+        let count = entries.len();
+        for dot in entries.into_iter().flat_map(|(_, dots)| dots) {
+            self.dots.insert(dot);
+        }
+        self.parts.push(part.to_vec());
+        Ok(Parted::Merged(count))
+    }
+
+    /// The clock that `shard` has once these parts are merged.
+    pub fn joined(&self, shard: &Shard) -> Clock {
+        let mut clock = shard.clock.clone();
+        clock.join(&self.dots);
+        clock
+    }
+
+    /// Merges all parts, in the order in which they came. The last one of what the shard lacks must be among them.
+    pub fn merge(self, shard: &mut Shard) -> Result<(), Malformed> {
+        for part in self.parts {
+            shard.receive_part(&mut Reader::new(&part))?;
+        }
+        Ok(())
+    }
 }
 
 impl Shard {
@@ -70,16 +113,7 @@ impl Shard {
 
     /// Takes one part from `reader` and merges it. A malformed or strange part changes nothing.
     pub fn receive_part(&mut self, reader: &mut Reader<'_>) -> Result<Parted, Malformed> {
-        let presumed = ClockBytes::take(reader)?;
-        let seen = Clock::decode(reader)?;
-        let mut entries = Vec::new();
-        loop {
-            match reader.u8()? {
-                ENTRY => entries.push(take_missing(reader, &presumed, &seen)?),
-                END => break,
-                _ => return Err(Malformed("unknown tag in a part")),
-            }
-        }
+        let (presumed, seen, entries) = take_part(reader)?;
         if !presumed.is_covered_by(&self.clock) {
             return Ok(Parted::Strange);
         }
@@ -137,6 +171,23 @@ impl Part<'_> {
             }
         }
         out.push(END);
+    }
+}
+
+/// Keys with the missing dots about them.
+type Entries<'a> = Vec<(Entry<'a>, Vec<Dot>)>;
+
+/// Takes a whole part from `reader`: what it presumes, what its sender has seen, and the entries.
+fn take_part<'a>(reader: &mut Reader<'a>) -> Result<(ClockBytes<'a>, Clock, Entries<'a>), Malformed> {
+    let presumed = ClockBytes::take(reader)?;
+    let seen = Clock::decode(reader)?;
+    let mut entries = Vec::new();
+    loop {
+        match reader.u8()? {
+            ENTRY => entries.push(take_missing(reader, &presumed, &seen)?),
+            END => return Ok((presumed, seen, entries)),
+            _ => return Err(Malformed("unknown tag in a part")),
+        }
     }
 }
 
