@@ -386,3 +386,35 @@ fn agree(ops: &[Op], mut tokens: Tokens<'_>) -> Result<(), String> {
         "{ops:?} shows a part of a transaction: {shown:?}, counts {counts:?}"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::reply::Replies;
+
+    use super::*;
+
+    fn agrees(ops: &[Op], write: impl Fn(&mut Replies)) -> bool {
+        let mut replies = Replies::new();
+        write(&mut replies);
+        agree(ops, replies.tokens()).is_ok()
+    }
+
+    #[test]
+    fn replies_that_show_a_part_of_a_transaction_do_not_agree() {
+        let single = [Op::TouchCounter, Op::TouchCounter];
+        let shows = |a: &'static [u8], b: &'static [u8]| {
+            agrees(&single, |replies| {
+                replies.bulk(a);
+                replies.bulk(b);
+            })
+        };
+        assert!(shows(b"{p}a#7#..", b"{p}b#7#") && !shows(b"{p}a#7#", b"{p}b#8#"));
+        let one_is_absent = |replies: &mut Replies| {
+            replies.bulk(b"{p}a#7#");
+            replies.null();
+        };
+        assert!(!agrees(&single, one_is_absent));
+        let deletes = |count| agrees(&[Op::WriteMany(Vec::new())], |replies| replies.int(count));
+        assert!(deletes(0) && deletes(2) && !deletes(1));
+    }
+}
