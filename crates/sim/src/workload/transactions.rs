@@ -6,9 +6,9 @@
 //! - A *pair* is two keys of one slot. Only transactions write them, and each writes both with the same number, or
 //!   deletes both. So whatever fails, both keys show the same number or nothing: in every reply that has both, and in
 //!   every copy at every look of the checker. A pair belongs to one client, or all clients write it.
-//! - A *guarded* key is written by all clients, and only in this way: `WATCH`, `GET`, then a `SET` in a transaction. The
-//!   transaction is sent in the same batch or in the next one, through the same session. If it succeeds, its write is
-//!   *based* on the value that `GET` showed.
+//! - A *guarded* key is written by all clients, and only in this way: `WATCH`, `GET`, then a `SET` in a transaction.
+//!   The transaction is sent in the same batch or in the next one, through the same session. If it succeeds, its write
+//!   is *based* on the value that `GET` showed.
 
 use store::ask::Session;
 use wire::{
