@@ -203,7 +203,7 @@ pub struct Plan {
     pub all_at_once: bool,
     /// The table that gives faults, requests and rules.
     pub table: Table,
-    /// Second and third table: this many of a thousand machines are containers without a volume, which lose the state
+    /// Not in the first table: this many of a thousand machines are containers without a volume, and lose the state
     /// file.
     pub containers: u64,
     /// The workload.

@@ -1012,6 +1012,49 @@ mod tests {
         assert!(!explains(&shadow, Some(1), &reader) && !explains(&shadow, Some(2), &reader));
     }
 
+    /// Whether two writes of the nodes on these machines, both under way at the same time, may succeed with the same
+    /// condition.
+    fn may_share_a_base(together: &Together, machines: [usize; 2]) -> bool {
+        let mut shadow = waiting();
+        shadow.new_key("k".into());
+        write(&mut shadow, Kind::Set, State::Acked, &sight(together, 1, 10));
+        let read = shadow.read(0, 0);
+        let under_way = machines.map(|machine| {
+            let sight = sight(together, machine, 70);
+            if let Sight::Known(reader) = &sight {
+                shadow.spot = reader.spot;
+            }
+            (shadow.begin(0, Kind::Set), sight)
+        });
+        let verdicts = under_way.map(|(number, sight)| {
+            shadow.end(0, number, State::Acked, Level::All, &sight, LONG_US + 80);
+            shadow.is_based_on(read, number, 1, &sight, LONG_US + 80).is_ok()
+        });
+        assert!(verdicts[0], "the first one succeeds");
+        verdicts[1]
+    }
+
+    #[test]
+    fn one_node_decides_all_writes_with_the_same_condition() {
+        let (whole, cut) = (together(false), together(true));
+        assert!(!may_share_a_base(&whole, [1, 2]));
+        assert!(!may_share_a_base(&cut, [1, 2]), "they are on the same side");
+        assert!(may_share_a_base(&cut, [0, 1]), "each side decides");
+    }
+
+    #[test]
+    fn a_write_whose_condition_was_overwritten_does_not_succeed() {
+        let mut shadow = waiting();
+        shadow.new_key("k".into());
+        let whole = together(false);
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&whole, 1, 10));
+        write(&mut shadow, Kind::Set, State::Acked, &sight(&whole, 1, 20));
+        let (read, later) = (shadow.read(0, 0), sight(&whole, 2, 30));
+        write(&mut shadow, Kind::Set, State::Acked, &later);
+        let mut is_based_on = |base| shadow.is_based_on(read, 3, base, &later, LONG_US + 40).is_ok();
+        assert!(is_based_on(2) && !is_based_on(1) && !is_based_on(0));
+    }
+
     #[test]
     fn replies_that_imply_a_value_are_judged_too() {
         let mut shadow = waiting();

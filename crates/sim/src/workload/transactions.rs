@@ -5,10 +5,10 @@
 //!   of all of them. Some transactions end with `DISCARD`: then none of the requests was executed.
 //! - A *pair* is two keys of one slot. Only transactions write them, and each writes both with the same number, or
 //!   deletes both. So whatever fails, both keys show the same number or nothing: in every reply that has both, and in
-//!   every copy at every look of the checker. A pair belongs to one client, or all clients write it. - A *guarded* key
-//!   is written by all clients, and only in this way: `WATCH`, `GET`, then a `SET` in a transaction. The transaction
-//!   is sent in the same batch or in the next one, through the same session. If it succeeds, its write is *based* on
-//!   the value that `GET` showed.
+//!   every copy at every look of the checker. A pair belongs to one client, or all clients write it.
+//! - A *guarded* key is written by all clients, and only in this way: `WATCH`, `GET`, then a `SET` in a transaction.
+//!   The transaction is sent in the same batch or in the next one, through the same session. If it succeeds, its write
+//!   is *based* on the value that `GET` showed.
 
 use store::ask::Session;
 use wire::{
@@ -385,4 +385,36 @@ fn agree(ops: &[Op], mut tokens: Tokens<'_>) -> Result<(), String> {
     Err(format!(
         "{ops:?} shows a part of a transaction: {shown:?}, counts {counts:?}"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::reply::Replies;
+
+    use super::*;
+
+    fn agrees(ops: &[Op], write: impl Fn(&mut Replies)) -> bool {
+        let mut replies = Replies::new();
+        write(&mut replies);
+        agree(ops, replies.tokens()).is_ok()
+    }
+
+    #[test]
+    fn replies_that_show_a_part_of_a_transaction_do_not_agree() {
+        let single = [Op::TouchCounter, Op::TouchCounter];
+        let shows = |a: &'static [u8], b: &'static [u8]| {
+            agrees(&single, |replies| {
+                replies.bulk(a);
+                replies.bulk(b);
+            })
+        };
+        assert!(shows(b"{p}a#7#..", b"{p}b#7#") && !shows(b"{p}a#7#", b"{p}b#8#"));
+        let one_is_absent = |replies: &mut Replies| {
+            replies.bulk(b"{p}a#7#");
+            replies.null();
+        };
+        assert!(!agrees(&single, one_is_absent));
+        let deletes = |count| agrees(&[Op::WriteMany(Vec::new())], |replies| replies.int(count));
+        assert!(deletes(0) && deletes(2) && !deletes(1));
+    }
 }

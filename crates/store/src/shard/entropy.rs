@@ -6,11 +6,11 @@
 //!
 //! Each entry has the content of a key, and the dots that the key has seen (`seen` and its own context), all at one
 //! instant. It also lists all dots about this key that the peer lacks. The main law: those dots, and no others, enter
-//! the peer's clock. That is correct only for a peer whose clock covers `presumed`, so any other peer ignores the part.
+//! the peer's clock. That is correct only for a peer whose clock covers `presumed`. Any other peer ignores the part.
 //!
-//! If the keys need several parts, the peer keeps them until the last one has come, and merges them at once
-//! ([`Parts`]): one part may have one write of a transaction and not the others. The clock with which the peer
-//! requests the next part has the dots of the parts that it keeps.
+//! If the keys need several parts, the peer keeps them until the last one has come and merges them at once ([`Parts`]):
+//! one part may have one write of a transaction and not the others. The clock with which the peer requests the next
+//! part has the dots of the parts that it keeps.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
