@@ -1,4 +1,5 @@
-//! Lua values. A value is small and `Copy`; what is large lives in the arenas of a machine, and a value holds its handle.
+//! Lua values. A value is small and `Copy`; what is large lives in the arenas of a machine, and a value holds its
+//! handle.
 
 /// A string of a machine: its place, and the hash that tables use.
 ///
