@@ -2,7 +2,7 @@
 
 use std::{env, fs, io::Write as _, process::ExitCode};
 
-use lua::{Call, Chunk, Error, Host, Limits, Machine, Raised, Value};
+use lua::{Call, Chunk, Error, Host, Library, Limits, Machine, Raised, Value};
 
 struct Printer;
 
@@ -61,6 +61,9 @@ fn run(machine: &mut Machine, source: &[u8], path: &str) -> Result<(), Error> {
     let print = machine.host_function(0)?;
     let globals = machine.globals();
     machine.set_field(globals, b"print", print)?;
+    for library in [Library::Bit, Library::Cjson, Library::Cmsgpack, Library::Struct] {
+        machine.open(library)?;
+    }
     let chunk = Chunk::compile(source, format!("@{path}").as_bytes())?;
     let function = machine.load(&chunk)?;
     machine.run(&mut Printer, machine.loaded(function), &[])?;

@@ -109,7 +109,7 @@ impl Instruction {
         matches!(self.op, Equal | Less | LessEqual | Test | TestSet | ForIn)
     }
 
-    /// Whether the instruction sets R(a) alone.
+    /// Whether the instruction sets R(a) alone. PUC Lua counts `Test` among them, so names are lost behind it.
     pub(crate) fn sets_a(self) -> bool {
         use Op::{
             Add, Closure, Concat, Div, ForLoop, ForPrepare, GetField, GetGlobal, GetTable, GetUpvalue, Length,
@@ -136,6 +136,7 @@ impl Instruction {
                 | Not
                 | Length
                 | Concat
+                | Op::Test
                 | TestSet
                 | Op::Call
                 | Op::TailCall

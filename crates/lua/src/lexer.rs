@@ -137,9 +137,9 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Takes the current character if it is one of `set`.
+    /// Takes the current character if it is one of `set`. As in PUC Lua, the character 0 is in every set.
     fn take(&mut self, set: &[u8]) -> bool {
-        let is_in_set = self.current().is_some_and(|byte| set.contains(&byte));
+        let is_in_set = self.current().is_some_and(|byte| byte == 0 || set.contains(&byte));
         if is_in_set {
             self.save_and_advance();
         }
@@ -151,6 +151,8 @@ impl<'a> Lexer<'a> {
             Near::Nothing => None,
             Near::Buffer => Some(self.buffered()),
             Near::End => Some(b"<eof>".to_vec()),
+            // PUC Lua takes the character 0 for no token.
+            Near::Token(Token::Char(0)) => None,
             Near::Token(token) => Some(self.token_text(token)),
         };
         let mut message = message.to_vec();

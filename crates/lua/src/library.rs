@@ -2,12 +2,15 @@
 
 mod base;
 mod bit;
+pub(crate) mod cjson;
+mod cmsgpack;
 mod coroutine;
 mod math;
 mod os;
 mod pattern;
 mod protect;
 mod string;
+mod structs;
 mod table;
 
 use alloc::vec::Vec;
@@ -29,6 +32,12 @@ use crate::{
 pub enum Library {
     /// Operations on 32 bits: `bit`.
     Bit,
+    /// JSON: `cjson`.
+    Cjson,
+    /// MessagePack: `cmsgpack`.
+    Cmsgpack,
+    /// Values to bytes: `struct`.
+    Struct,
 }
 
 /// Puts the libraries of Lua into the globals.
@@ -45,6 +54,9 @@ pub(crate) fn open_standard(machine: &mut Machine) -> Outcome<()> {
 pub(crate) fn open(machine: &mut Machine, library: Library) -> Outcome<()> {
     match library {
         Library::Bit => bit::open(machine),
+        Library::Cjson => cjson::open(machine),
+        Library::Cmsgpack => cmsgpack::open(machine),
+        Library::Struct => structs::open(machine),
     }
 }
 

@@ -90,6 +90,7 @@ pub struct Machine {
     /// A buffer for text that becomes a string.
     pub(crate) scratch: Vec<u8>,
     pub(crate) random: library::Random,
+    pub(crate) cjson: library::cjson::Settings,
     /// `next`, and what `ipairs` iterates with: the interpreter steps by itself.
     pub(crate) steppers: [NativeId; 2],
 }
@@ -126,6 +127,7 @@ impl Machine {
             pinned: Vec::new(),
             scratch: Vec::new(),
             random: library::Random::new(),
+            cjson: library::cjson::Settings::default(),
             steppers: [NativeId(u32::MAX); 2],
         };
         library::open_standard(&mut machine)?;
@@ -174,6 +176,7 @@ impl Machine {
     pub fn run(&mut self, host: &mut dyn Host, function: Value, args: &[Value]) -> Result<Vec<Value>, Error> {
         self.heap.meter.refill(&self.limits);
         self.random = library::Random::new();
+        self.cjson = library::cjson::Settings::default();
         self.levels = 0;
         let mut vm = Vm {
             machine: self,

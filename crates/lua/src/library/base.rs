@@ -64,7 +64,7 @@ fn assert(vm: &mut Vm<'_>, args: Args) -> Outcome<usize> {
         let message = vm.check_string(args, 1)?;
         vm.c_text(message).to_vec()
     };
-    Err(vm.error(&text))
+    Err(vm.library_error(&text))
 }
 
 fn collectgarbage(vm: &mut Vm<'_>, args: Args) -> Outcome<usize> {
@@ -303,7 +303,7 @@ fn tostring(vm: &mut Vm<'_>, args: Args) -> Outcome<usize> {
         Value::Light(0) => text.extend_from_slice(b"userdata: (nil)"),
         Value::Table(id) => text = address("table", id.0),
         Value::Closure(id) => text = address("function", id.0),
-        Value::Native(id) => text = address("function: builtin", id.0),
+        Value::Native(id) => text = address("function", id.0 | 1 << 30),
         Value::Thread(id) => text = address("thread", id.0),
         Value::Light(id) => text = address("userdata", id),
     }

@@ -38,13 +38,13 @@ pub(super) fn open(machine: &mut Machine) -> Outcome<()> {
         "math",
         &[
             ("abs", |vm, args| one(vm, args, f64::abs)),
-            ("acos", |vm, args| one(vm, args, libm::acos)),
-            ("asin", |vm, args| one(vm, args, libm::asin)),
+            ("acos", |vm, args| one(vm, args, with_nan(libm::acos, f64::NAN))),
+            ("asin", |vm, args| one(vm, args, with_nan(libm::asin, f64::NAN))),
             ("atan", |vm, args| one(vm, args, libm::atan)),
             ("atan2", |vm, args| two(vm, args, libm::atan2)),
             ("ceil", |vm, args| one(vm, args, libm::ceil)),
             ("cos", |vm, args| one(vm, args, libm::cos)),
-            ("cosh", |vm, args| one(vm, args, libm::cosh)),
+            ("cosh", |vm, args| one(vm, args, with_nan(libm::cosh, -f64::NAN))),
             ("deg", |vm, args| one(vm, args, |x| x / (core::f64::consts::PI / 180.0))),
             ("exp", |vm, args| one(vm, args, libm::exp)),
             ("floor", |vm, args| one(vm, args, floor)),
@@ -52,7 +52,7 @@ pub(super) fn open(machine: &mut Machine) -> Outcome<()> {
             ("frexp", frexp),
             ("ldexp", ldexp),
             ("log", |vm, args| one(vm, args, libm::log)),
-            ("log10", |vm, args| one(vm, args, libm::log10)),
+            ("log10", |vm, args| one(vm, args, with_nan(libm::log10, f64::NAN))),
             ("max", |vm, args| extreme(vm, args, |x, best| x > best)),
             ("min", |vm, args| extreme(vm, args, |x, best| x < best)),
             ("mod", |vm, args| two(vm, args, libm::fmod)),
@@ -62,8 +62,8 @@ pub(super) fn open(machine: &mut Machine) -> Outcome<()> {
             ("random", random),
             ("randomseed", randomseed),
             ("sin", |vm, args| one(vm, args, libm::sin)),
-            ("sinh", |vm, args| one(vm, args, libm::sinh)),
-            ("sqrt", |vm, args| one(vm, args, libm::sqrt)),
+            ("sinh", |vm, args| one(vm, args, with_nan(libm::sinh, -f64::NAN))),
+            ("sqrt", |vm, args| one(vm, args, with_nan(libm::sqrt, -f64::NAN))),
             ("tan", |vm, args| one(vm, args, libm::tan)),
             ("tanh", |vm, args| one(vm, args, libm::tanh)),
         ],
@@ -73,6 +73,18 @@ pub(super) fn open(machine: &mut Machine) -> Outcome<()> {
     heap.set_field(table, b"huge", Value::Number(f64::INFINITY))
 }
 
+/// A function with the NaN that the C library gives outside the domain: its sign shows as text.
+fn with_nan(function: impl Fn(f64) -> f64, outside: f64) -> impl Fn(f64) -> f64 {
+    move |x| {
+        let y = function(x);
+        match (x.is_nan(), y.is_nan()) {
+            (true, _) => x,
+            (false, true) => outside,
+            (false, false) => y,
+        }
+    }
+}
+
 #[inline]
 fn one(vm: &mut Vm<'_>, args: Args, function: impl Fn(f64) -> f64) -> Outcome<usize> {
     let x = vm.check_number(args, 0)?;
@@ -80,7 +92,9 @@ fn one(vm: &mut Vm<'_>, args: Args, function: impl Fn(f64) -> f64) -> Outcome<us
 }
 
 fn two(vm: &mut Vm<'_>, args: Args, function: impl Fn(f64, f64) -> f64) -> Outcome<usize> {
-    let (x, y) = (vm.check_number(args, 0)?, vm.check_number(args, 1)?);
+    // C compilers evaluate the last argument first, and so the error names it.
+    let y = vm.check_number(args, 1)?;
+    let x = vm.check_number(args, 0)?;
     vm.result(Value::Number(function(x, y)))
 }
 
@@ -108,8 +122,8 @@ fn frexp(vm: &mut Vm<'_>, args: Args) -> Outcome<usize> {
 }
 
 fn ldexp(vm: &mut Vm<'_>, args: Args) -> Outcome<usize> {
-    let x = vm.check_number(args, 0)?;
     let exponent = vm.check_integer(args, 1)? as i32;
+    let x = vm.check_number(args, 0)?;
     vm.result(Value::Number(libm::scalbn(x, exponent)))
 }
 

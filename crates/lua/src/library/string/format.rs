@@ -100,7 +100,13 @@ fn scan(text: &[u8]) -> Result<(Spec, &[u8]), &'static str> {
 fn convert(vm: &mut Vm<'_>, args: Args, index: usize, letter: u8, spec: Spec, out: &mut Vec<u8>) -> Outcome<()> {
     match letter {
         b'c' => {
-            let code = to_integer(vm.check_number(args, index)?) as u8;
+            let number = vm.check_number(args, index)?;
+            // What is no 32-bit integer becomes the lowest one, whose last byte is 0.
+            let code = if number.abs() < 2_147_483_648.0 {
+                number as i32 as u8
+            } else {
+                0
+            };
             // C ends the text at a byte 0, and so with it.
             let padding = spec.width.saturating_sub(1);
             if spec.left {
