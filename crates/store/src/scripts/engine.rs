@@ -124,7 +124,9 @@ impl Engine {
 }
 
 fn prepare(machine: &mut Machine) -> Result<(), Raised> {
-    machine.open(Library::Bit)?;
+    for library in [Library::Bit, Library::Cjson, Library::Cmsgpack, Library::Struct] {
+        machine.open(library)?;
+    }
     let redis = machine.new_table(0, FUNCTIONS.len() + NUMBERS.len() + 1)?;
     for (number, (name, _)) in FUNCTIONS.iter().enumerate() {
         let function = machine.host_function(number as u32)?;
