@@ -167,8 +167,9 @@ pub const ROWS: &[Row] = rows! {
         "%watch" Exactly(2), First, Shard(Watch, transactions::version), "Returns the version of a key.";
     }
     "salp" {
+        "salp.del" AtLeast(2), First, Shard(Write, salp::del), "Deletes a key, if it has a given version.";
         "salp.get" Exactly(2), First, Shard(Read, salp::get), "Returns value, content type, version and expiry of a key.";
-        "salp.put" AtLeast(4), First, Shard(Grow, salp::put), "Sets a key with a content type. Returns whether it is new, and its version.";
+        "salp.put" AtLeast(4), First, Shard(Grow, salp::put), "Sets a key with a content type, if it has a given version. Returns whether it is new, and its version.";
     }
 };
 
