@@ -45,6 +45,10 @@ enum Shape {
     Number,
     /// `{ok, Ms}`, `{ok, infinity}` or `error`.
     Ttl,
+    /// The version of a `SALP.GET`: `{ok, Version}` or `error`.
+    Version,
+    /// The version of a `SALP.PUT`: `{ok, Version}` or `{error, changed}`.
+    Swap,
 }
 
 /// The caller, and the form of its answer.
@@ -114,7 +118,7 @@ impl Store {
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
                 let deadline_ms = self.deadline_ms(batch.buffer.len());
                 let shard = usize::from(slot::shard(slot::slot(&args[1]), self.config.shards));
-                let writes = matches!(shape, Shape::Done | Shape::Number).then_some(shard);
+                let writes = matches!(shape, Shape::Done | Shape::Number | Shape::Swap).then_some(shard);
                 let origin = Origin::Beam(Box::new(Caller { from, shape, writes }));
                 let ask = self.own_ask(Session::new(0, true), batch);
                 let mut run = Run::new(origin, ask, deadline_ms, self.time.wall.ahead_ms());
@@ -138,7 +142,8 @@ impl Store {
     }
 }
 
-/// The request for `{get, K}`, `{put, K, V}`, `{put, K, V, Options}`, `{delete, K}`, `{incr, K, N}` or `{ttl, K}`.
+/// The request for `{get, K}`, `{put, K, V}`, `{put, K, V, Options}`, `{delete, K}`, `{incr, K, N}`, `{ttl, K}`,
+/// `{version, K}`, `{cas, K, Version, V}` or `{cas, K, Version, V, Options}`.
 fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
     let parts = term.as_tuple()?;
     let verb = parts.first()?.as_atom()?.as_str();
@@ -147,16 +152,17 @@ fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
         ("put", [key, value]) => (put(key, value), Shape::Done),
         ("put", [key, value, options]) => {
             let mut args = put(key, value);
-            for option in options.as_list()? {
-                match option.as_tuple()? {
-                    [name, time] if name.is_atom("ttl") && time.is_atom("infinity") => {}
-                    [name, time] if name.is_atom("ttl") => {
-                        args.extend([b"PX".to_vec(), format!("{}", time.as_int()?).into_bytes()]);
-                    }
-                    _ => return None,
-                }
-            }
+            args.extend(options_of(options)?);
             (args, Shape::Done)
+        }
+        ("version", [key]) => (alloc::vec![b"SALP.GET".to_vec(), term::key_of(key)], Shape::Version),
+        ("cas", [key, version, value, options @ ..]) if options.len() <= 1 => {
+            let mut args = put(key, value);
+            for options in options {
+                args.extend(options_of(options)?);
+            }
+            args.extend(condition_of(version)?);
+            (args, Shape::Swap)
         }
         ("ttl", [key]) => (alloc::vec![b"PTTL".to_vec(), term::key_of(key)], Shape::Ttl),
         ("delete", [key]) => (alloc::vec![b"DEL".to_vec(), term::key_of(key)], Shape::Done),
@@ -166,6 +172,30 @@ fn request_of(term: &Term) -> Option<(Vec<Vec<u8>>, Shape)> {
         }
         _ => return None,
     })
+}
+
+/// The arguments for the options of a `put`.
+fn options_of(options: &Term) -> Option<Vec<Vec<u8>>> {
+    let mut args = Vec::new();
+    for option in options.as_list()? {
+        match option.as_tuple()? {
+            [name, time] if name.is_atom("ttl") && time.is_atom("infinity") => {}
+            [name, time] if name.is_atom("ttl") => {
+                args.extend([b"PX".to_vec(), format!("{}", time.as_int()?).into_bytes()]);
+            }
+            _ => return None,
+        }
+    }
+    Some(args)
+}
+
+/// The arguments for the version that a key must have: a binary, as `{version, K}` returns it, or `none` for a key that
+/// must not exist.
+fn condition_of(version: &Term) -> Option<Vec<Vec<u8>>> {
+    if version.is_atom("none") {
+        return Some(alloc::vec![b"NX".to_vec()]);
+    }
+    Some(alloc::vec![b"IFEQ".to_vec(), version.as_binary()?.to_vec()])
 }
 
 fn put(key: &Term, value: &Term) -> Vec<Vec<u8>> {
@@ -193,7 +223,11 @@ pub(crate) fn answer(ctx: &mut Context<'_, Payload>, caller: &Caller, replies: &
             }
             _ => error(Term::atom("internal")),
         },
-        (Shape::Get, _) => Term::atom("error"),
+        (Shape::Get | Shape::Version, Some(Reply::Null)) => Term::atom("error"),
+        (Shape::Version, Some(Reply::Array(4))) => version(tokens.nth(2)),
+        (Shape::Swap, Some(Reply::Array(2))) => version(tokens.nth(1)),
+        (Shape::Swap, Some(Reply::Null)) => error(Term::atom("changed")),
+        (Shape::Get | Shape::Version | Shape::Swap, _) => error(Term::atom("internal")),
         // Redis's numbers: -2 means no key, -1 a key that does not expire.
         (Shape::Ttl, Some(Reply::Int(-2))) => Term::atom("error"),
         (Shape::Ttl, Some(Reply::Int(-1))) => Term::tuple([Term::atom("ok"), Term::atom("infinity")]),
@@ -202,6 +236,14 @@ pub(crate) fn answer(ctx: &mut Context<'_, Payload>, caller: &Caller, replies: &
         (Shape::Done, _) => Term::atom("ok"),
     };
     ctx.reply(from, term);
+}
+
+/// `{ok, Version}`
+fn version(token: Option<Reply<'_>>) -> Term {
+    match token {
+        Some(Reply::Bulk(version)) => Term::tuple([Term::atom("ok"), Term::Binary(Bytes::copy_from_slice(version))]),
+        _ => error(Term::atom("internal")),
+    }
 }
 
 fn value_of(value: &[u8], kind: &[u8]) -> Term {

@@ -180,8 +180,9 @@ pub const ROWS: &[Row] = rows! {
         "%evalsha_ro" AtLeast(3), Counted, Shard(Read, scripts::execute_sha_ro), "A known Lua script that only reads, at a replica.";
     }
     "salp" {
+        "salp.del" AtLeast(2), First, Shard(Write, salp::del), "Deletes a key, if it has a given version.";
         "salp.get" Exactly(2), First, Shard(Read, salp::get), "Returns value, content type, version and expiry of a key.";
-        "salp.put" AtLeast(4), First, Shard(Grow, salp::put), "Sets a key with a content type. Returns whether it is new, and its version.";
+        "salp.put" AtLeast(4), First, Shard(Grow, salp::put), "Sets a key with a content type, if it has a given version. Returns whether it is new, and its version.";
     }
 };
 

@@ -70,6 +70,41 @@ fn the_empty_binary_is_the_empty_key() {
 }
 
 #[test]
+fn a_compare_and_set_is_done_at_the_version_only() {
+    let mut net = cluster();
+    let version = |key: &str| tuple([Term::atom("version"), Term::binary(key)]);
+    let cas = |key: &str, version: Term, value: i64| {
+        Term::tuple([Term::atom("cas"), Term::binary(key), version, Term::Int(value)])
+    };
+    let changed = tuple([Term::atom("error"), Term::atom("changed")]);
+    assert_eq!(net.call("a", NAME, version("k")), Term::atom("error"));
+    let first = net.call("a", NAME, cas("k", Term::atom("none"), 1));
+    assert_eq!(net.call("b", NAME, version("k")), first);
+    assert_eq!(net.call("b", NAME, cas("k", Term::atom("none"), 2)), changed);
+    let first = first.as_tuple().unwrap()[1].clone();
+    let second = net.call("c", NAME, cas("k", first.clone(), 2));
+    assert!(second.as_tuple().unwrap()[0].is_atom("ok"), "{second}");
+    for name in ["a", "b", "c"] {
+        assert_eq!(net.call(name, NAME, cas("k", first.clone(), 3)), changed, "{name}");
+        assert_eq!(net.call(name, NAME, get(Term::binary("k"))), ok(Term::Int(2)), "{name}");
+    }
+    let badarg = tuple([Term::atom("error"), Term::atom("badarg")]);
+    assert_eq!(net.call("a", NAME, cas("k", Term::Int(1), 3)), badarg);
+    let options = Term::list(vec![tuple([Term::atom("ttl"), Term::Int(60_000)])]);
+    let request = |version: Term| {
+        Term::tuple([
+            Term::atom("cas"),
+            Term::binary("t"),
+            version,
+            Term::Int(1),
+            options.clone(),
+        ])
+    };
+    assert!(net.call("a", NAME, request(Term::atom("none"))).as_tuple().is_some());
+    assert_ne!(net.ask("b", "PTTL t"), "-1");
+}
+
+#[test]
 fn a_term_reads_back_as_it_was_written() {
     let mut net = cluster();
     for (value, shown) in [

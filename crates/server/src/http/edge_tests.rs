@@ -378,21 +378,61 @@ async fn a_write_for_new_keys_alone_does_not_replace() {
     );
     door.send("DELETE", "/kv/a", &[], "").await;
     assert_eq!(door.send("PUT", "/ks/default/kv/a", &[new], "3").await.status, 201);
-    for conditions in [
-        &[("if-none-match", "\"1\"")][..],
-        &[("if-match", "*")],
-        &[new, ("if-match", "\"1\"")],
-        &[new, new],
+    for (conditions, status) in [
+        (&[("if-none-match", "\"1\"")][..], 400),
+        (&[new, ("if-match", "*")], 412),
+        (&[new, new], 400),
     ] {
         assert_eq!(
             door.send("PUT", "/kv/a", conditions, "4").await.status,
-            409,
+            status,
             "{conditions:?}"
         );
     }
     let condition = [new];
     let race = super::tests::futures(8, || door.send("PUT", "/kv/race", &condition, "v")).await;
     assert_eq!(race.iter().filter(|reply| reply.status == 201).count(), 1);
+}
+
+#[tokio::test]
+async fn a_write_with_a_version_is_done_at_that_version_only() {
+    let door = Fixture::open(|_| ()).await;
+    let put = door.send("PUT", "/kv/a", &[], "1").await;
+    let first = put.header("etag").to_owned();
+    for method in ["PUT", "DELETE"] {
+        for condition in ["\"0123456789abcdef\"", &format!("W/{first}"), "\"other\""] {
+            let refused = door.send(method, "/kv/a", &[("if-match", condition)], "2").await;
+            assert_eq!(refused.status, 412, "{method} {condition}");
+        }
+        let missing = door.send(method, "/kv/missing", &[("if-match", "*")], "2").await;
+        assert_eq!(missing.status, 412, "{method}");
+    }
+    assert_eq!(door.get("/kv/a").await.text(), "1");
+    let second = door.send("PUT", "/kv/a", &[("if-match", &first)], "2").await;
+    assert_eq!(second.status, 204);
+    let second = second.header("etag").to_owned();
+    assert_ne!(first, second);
+    assert_eq!(
+        door.send("PUT", "/kv/a", &[("if-match", &first)], "3").await.status,
+        412
+    );
+    assert_eq!(
+        door.send("DELETE", "/kv/a", &[("if-match", &first)], "").await.status,
+        412
+    );
+    assert_eq!(door.send("PUT", "/kv/a", &[("if-match", "*")], "3").await.status, 204);
+    let third = door.get("/kv/a").await.header("etag").to_owned();
+    let compressed = third.replace('"', "");
+    let compressed = format!("\"{compressed}-gzip\"");
+    let condition = [("if-match", compressed.as_str())];
+    assert_eq!(door.send("DELETE", "/kv/a", &condition, "").await.status, 204);
+    assert_eq!(door.send("DELETE", "/kv/a", &condition, "").await.status, 412);
+    door.send("PUT", "/kv/race", &[], "0").await;
+    let tag = door.get("/kv/race").await.header("etag").to_owned();
+    let condition = [("if-match", tag.as_str())];
+    let race = super::tests::futures(8, || door.send("PUT", "/kv/race", &condition, "v")).await;
+    assert_eq!(race.iter().filter(|reply| reply.status == 204).count(), 1);
+    assert_eq!(race.iter().filter(|reply| reply.status == 412).count(), 7);
 }
 
 #[tokio::test]

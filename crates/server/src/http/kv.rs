@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::{
     body::Bytes,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::IntoResponse,
 };
 use serde::Serialize;
@@ -26,6 +26,9 @@ use super::{
 /// Default number of keys in a page, and the most that may be asked for.
 const PAGE_KEYS: usize = 100;
 const PAGE_KEYS_MAX: usize = 10_000;
+
+/// What stands behind the version in the tag of a term in external format.
+const EXTERNAL: &str = "-external";
 
 /// Steps of a scan for one page. So a rare prefix gives short or empty pages rather than slow ones.
 const PAGE_STEPS_MAX: usize = 32;
@@ -91,31 +94,95 @@ pub(super) fn expiry(ttl: Option<&str>) -> Result<Vec<Vec<u8>>, Problem> {
     })
 }
 
-/// Whether a write is for a new key only: `If-None-Match: *`, as `SET … NX`. An eventual keyspace has no order of
-/// writes against which other conditions could be checked.
-fn only_if_new(headers: &HeaderMap) -> Result<bool, Problem> {
-    let mut conditions = headers.get_all(header::IF_NONE_MATCH).iter();
-    let is_new = match (conditions.next(), conditions.next()) {
-        (Some(condition), None) => condition.as_bytes().trim_ascii() == b"*",
-        _ => false,
-    };
-    if headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH) && !is_new {
-        return Err(eventual());
+/// The condition of a write (RFC 9110, 13.1), which the primary of the key checks.
+enum Condition {
+    None,
+    /// `If-None-Match: *`: the key is new.
+    New,
+    /// `If-Match: *`: the key exists.
+    Exists,
+    /// `If-Match: "VERSION"`.
+    Version(String),
+}
+
+impl Condition {
+    /// The condition of a `PUT` or `DELETE`.
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let (matches, others) = (
+            only(headers, &header::IF_MATCH)?,
+            only(headers, &header::IF_NONE_MATCH)?,
+        );
+        match (matches, others) {
+            (None, None) => Ok(Self::None),
+            (None, Some(b"*")) => Ok(Self::New),
+            (Some(b"*"), None) => Ok(Self::Exists),
+            (Some(tag), None) => Ok(Self::Version(version_of(tag)?)),
+            // A key that has a version is not new.
+            (Some(_), Some(b"*")) => Ok(Self::Version(NO_VERSION.to_owned())),
+            (_, Some(_)) => Err(Problem::bad("If-None-Match is *, for a key that must not exist")),
+        }
     }
-    Ok(is_new)
+
+    /// The arguments that say so to the store.
+    fn args(&self) -> Vec<&[u8]> {
+        match self {
+            Self::None => Vec::new(),
+            Self::New => vec![b"NX"],
+            Self::Exists => vec![b"XX"],
+            Self::Version(version) => vec![b"IFEQ", version.as_bytes()],
+        }
+    }
+
+    /// Why a write is refused whose condition does not hold.
+    fn failed(&self) -> Problem {
+        let (kind, title, detail) = match self {
+            Self::New => (
+                "key_exists",
+                "The key exists",
+                "If-None-Match: * writes new keys only, and the keyspace holds this one",
+            ),
+            Self::None | Self::Exists | Self::Version(_) => (
+                "other_version",
+                "The key has another version",
+                "If-Match names a version that the key does not have: read it again",
+            ),
+        };
+        Problem::refused(StatusCode::PRECONDITION_FAILED, kind, title, detail)
+    }
 }
 
-fn eventual() -> Problem {
-    let detail =
-        "compare-and-set needs a strong keyspace; this one is eventual, and has If-None-Match: * for PUT alone";
-    Problem::refused(StatusCode::CONFLICT, "eventual", "The keyspace is eventual", detail)
+/// The only value of a header; an error if it comes twice.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(_), Some(_)) => Err(Problem::bad(format!("{name} comes more than once"))),
+        (value, _) => Ok(value.map(|value| value.as_bytes().trim_ascii())),
+    }
 }
 
-/// Refuses conditions on a write.
+/// A version that no key has.
+const NO_VERSION: &str = "0";
+
+/// The version in an entity tag, whichever representation of the value it is the tag of. A weak tag names no version,
+/// since `If-Match` compares strongly; nor does a tag that salp has not made.
+fn version_of(tag: &[u8]) -> Result<String, Problem> {
+    let is_one = |named: &&[u8]| !named.contains(&b'"');
+    let weak = tag.strip_prefix(b"W/");
+    let named = weak.unwrap_or(tag).strip_prefix(b"\"");
+    let named = named.and_then(|named| named.strip_suffix(b"\"")).filter(is_one);
+    let named = named.ok_or_else(|| Problem::bad("If-Match has one entity tag in quotes, or *"))?;
+    let named = named.strip_suffix(gzip::SUFFIX.as_bytes()).unwrap_or(named);
+    let named = named.strip_suffix(EXTERNAL.as_bytes()).unwrap_or(named);
+    let is_ours = weak.is_none() && named.len() == 16 && named.iter().all(u8::is_ascii_hexdigit);
+    let version = is_ours.then(|| String::from_utf8_lossy(named).into_owned());
+    Ok(version.unwrap_or_else(|| NO_VERSION.to_owned()))
+}
+
+/// Refuses conditions on a request that has none.
 fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
-    match only_if_new(headers)? {
-        false => Ok(()),
-        true => Err(eventual()),
+    match Condition::of(headers)? {
+        Condition::None => Ok(()),
+        _ => Err(Problem::bad("this request takes neither If-Match nor If-None-Match")),
     }
 }
 
@@ -166,7 +233,7 @@ pub(super) async fn get(State(door): State<Shared>, request: Request) -> Answer 
     let found = Found::of(&mut replies.tokens())?.ok_or_else(Problem::no_key)?;
     let external = found.held.is_term() && takes_terms(request.headers());
     // Two representations of one version have different tags (RFC 9110, 8.8.3).
-    let version = format!("{}{}", found.version, if external { "-external" } else { "" });
+    let version = format!("{}{}", found.version, if external { EXTERNAL } else { "" });
     if let Some(given) = request.headers().get(header::IF_MATCH)
         && !names_version(given, &version)
     {
@@ -229,7 +296,7 @@ fn no_such_range(length: usize) -> Problem {
 /// `PUT /kv/{key}?ttl=60s`
 pub(super) async fn put(State(door): State<Shared>, request: Request) -> Answer {
     let (place, key) = place_and_key(&door, &request, "")?;
-    let only_new = only_if_new(request.headers())?;
+    let condition = Condition::of(request.headers())?;
     let query = Query::of(request.uri(), &["ttl"])?;
     let ttl: Option<String> = query.parse("ttl", "a time such as 60s")?;
     let expiry = expiry(ttl.as_deref())?;
@@ -242,14 +309,10 @@ pub(super) async fn put(State(door): State<Shared>, request: Request) -> Answer 
     let (content_type, value) = checked_value(content_type, body)?;
     let mut args: Vec<&[u8]> = vec![b"SALP.PUT", &key, &content_type, &value];
     args.extend(expiry.iter().map(Vec::as_slice));
-    if only_new {
-        args.push(b"NX");
-    }
+    args.extend(condition.args());
     let replies = door.ask_one(place, &args).await?;
-    if only_new && matches!(replies.tokens().next(), Some(Reply::Null)) {
-        let (status, title) = (StatusCode::PRECONDITION_FAILED, "The key exists");
-        let detail = "If-None-Match: * writes new keys only, and the keyspace holds this one";
-        return Err(Problem::refused(status, "key_exists", title, detail));
+    if matches!(replies.tokens().next(), Some(Reply::Null)) {
+        return Err(condition.failed());
     }
     let (new, version) = stored(&mut replies.tokens())?;
     let status = if new {
@@ -263,9 +326,17 @@ pub(super) async fn put(State(door): State<Shared>, request: Request) -> Answer 
 /// `DELETE /kv/{key}`
 pub(super) async fn delete(State(door): State<Shared>, request: Request) -> Answer {
     let (place, key) = place_and_key(&door, &request, "")?;
-    unconditional(request.headers())?;
+    let condition = Condition::of(request.headers())?;
+    if matches!(condition, Condition::New) {
+        return Err(Problem::bad("DELETE takes If-Match, not If-None-Match"));
+    }
     Query::of(request.uri(), &[])?;
-    let replies = door.ask_one(place, &[b"DEL", &key]).await?;
+    let mut args: Vec<&[u8]> = vec![b"SALP.DEL", &key];
+    args.extend(condition.args());
+    let replies = door.ask_one(place, &args).await?;
+    if matches!(replies.tokens().next(), Some(Reply::Null)) {
+        return Err(condition.failed());
+    }
     match integer(&mut replies.tokens())? {
         0 => Err(Problem::no_key()),
         _ => Ok(StatusCode::NO_CONTENT.into_response()),

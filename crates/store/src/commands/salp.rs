@@ -51,26 +51,74 @@ pub(super) fn get(call: &mut Call<'_>) {
     call.replies.int(expires);
 }
 
-/// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms] [NX]`: `[1 if the key is new, version]`. Null if the
-/// key exists and `NX` was given. An empty content type means raw bytes.
+/// When a conditional write is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Condition {
+    /// Always.
+    #[default]
+    None,
+    /// `NX`: there is no such key.
+    New,
+    /// `XX`: the key exists.
+    Exists,
+    /// `IFEQ version`: the key exists and has this version.
+    Version(i64),
+}
+
+impl Condition {
+    /// The condition that `word` begins, and how many arguments it takes; `None` if there is none.
+    fn parse(word: &[u8], next: Option<&[u8]>) -> Option<(Self, usize)> {
+        match word.to_ascii_lowercase().as_slice() {
+            b"nx" => Some((Self::New, 1)),
+            b"xx" => Some((Self::Exists, 1)),
+            b"ifeq" => {
+                let digits = core::str::from_utf8(next?).ok()?;
+                let version = u64::from_str_radix(digits, 16).ok()?;
+                Some((Self::Version(version.cast_signed()), 2))
+            }
+            _ => None,
+        }
+    }
+
+    fn holds(self, call: &Call<'_>, key: &[u8]) -> bool {
+        let exists = || call.shard.view(key, call.now_ms).is_some();
+        match self {
+            Self::None => true,
+            Self::New => !exists(),
+            Self::Exists => exists(),
+            Self::Version(version) => exists() && call.version(key) == version,
+        }
+    }
+}
+
+/// `SALP.PUT key content-type value [EX s|PX ms|EXAT s|PXAT ms] [NX|XX|IFEQ version]`: `[1 if the key is new,
+/// version]`. Null if the condition does not hold. An empty content type means raw bytes.
 pub(super) fn put(call: &mut Call<'_>) {
     let (key, kind, value) = (call.arg(1), call.arg(2), call.arg(3));
-    let last = call.args.len() - 1;
-    let only_new = last >= 4 && call.arg(last).eq_ignore_ascii_case(b"nx");
-    let count = call.args.len() - usize::from(only_new);
-    let deadline = match (call.args.get(4), call.args.get(5)) {
-        _ if count == 4 => None,
-        (Some(unit), Some(time)) if count == 6 => {
-            let Some(base) = expiry::Base::of(&unit.to_ascii_lowercase()) else {
-                return call.replies.syntax();
-            };
-            match expiry::deadline(call, base, time, "salp.put") {
-                None => return,
-                deadline => deadline,
+    let (mut time, mut condition) = (None, Condition::None);
+    let mut rest = call.args.skip(4);
+    while let Some(word) = rest.get(0) {
+        let unit = expiry::Base::of(&word.to_ascii_lowercase());
+        let taken = match (unit, Condition::parse(word, rest.get(1)), rest.get(1)) {
+            (Some(base), _, Some(text)) if time.is_none() => {
+                time = Some((base, text));
+                2
             }
+            (None, Some((given, taken)), _) if condition == Condition::None => {
+                condition = given;
+                taken
+            }
+            _ => return call.replies.syntax(),
+        };
+        rest = rest.skip(taken);
+    }
+    let mut deadline = None;
+    if let Some((base, text)) = time {
+        deadline = expiry::deadline(call, base, text, "salp.put");
+        if deadline.is_none() {
+            return;
         }
-        _ => return call.replies.syntax(),
-    };
+    }
     if kind.len() > TYPE_BYTES_MAX {
         return call.replies.error(
             ErrorKind::Err,
@@ -80,10 +128,10 @@ pub(super) fn put(call: &mut Call<'_>) {
     if !call.admits(value.len()) {
         return;
     }
-    let new = call.shard.view(key, call.now_ms).is_none();
-    if only_new && !new {
+    if !condition.holds(call, key) {
         return call.replies.null();
     }
+    let new = call.shard.view(key, call.now_ms).is_none();
     if kind.is_empty() {
         call.put(key, RAW, value, deadline);
     } else if kind == TERM_TYPE.as_bytes() {
@@ -102,4 +150,21 @@ pub(super) fn put(call: &mut Call<'_>) {
     call.replies.array(2);
     call.replies.int(i64::from(new));
     call.replies.bulk(alloc::format!("{version:016x}").as_bytes());
+}
+
+/// `SALP.DEL key [XX|IFEQ version]`: 1, or 0 if there is no such key. Null if the condition does not hold.
+pub(super) fn del(call: &mut Call<'_>) {
+    let condition = match call.args.get(2) {
+        None => Condition::None,
+        Some(word) => match Condition::parse(word, call.args.get(3)) {
+            Some((condition, taken)) if condition != Condition::New && call.args.len() == 2 + taken => condition,
+            _ => return call.replies.syntax(),
+        },
+    };
+    let key = call.arg(1);
+    if !condition.holds(call, key) {
+        return call.replies.null();
+    }
+    let is_deleted = call.delete(key);
+    call.replies.int(i64::from(is_deleted));
 }
