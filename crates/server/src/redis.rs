@@ -6,6 +6,8 @@
 //! - One batch of a connection is under way at a time.
 //! - All bytes that a connection holds while it waits are in its [`Claim`] on the node's [`Budget`].
 //! - A large request is read only once there is room for all of it. A client that waits too long for room is refused.
+//! - A request beyond the limits on its size is answered with an error. Its bytes are read and dropped, and the client
+//!   goes on.
 //! - A client may write a whole pipeline before it reads. While replies wait for it, its requests are read ahead as far
 //!   as there is room. Further bytes are read and dropped, so that the client gets to reading. It then finds the
 //!   replies to all executed requests, an error, and the end of the connection.
@@ -40,7 +42,7 @@ use tokio::{
 use wire::{
     reply::{ErrorKind, Protocol, Replies, Reply},
     request::{Args, Batch},
-    resp::{self, Limits, Parser},
+    resp::{self, Limits, Parser, TooLarge},
 };
 
 use self::pipeline::{Ahead, Goes, READ_BYTES_MAX};
@@ -302,11 +304,11 @@ impl Connection {
             }
         };
         self.missing = progress.missing;
-        if self.reading.is_empty() {
+        if self.reading.is_empty() && progress.refused.is_none() {
             self.shell.core().give_unused(&mut self.reading);
             return Ok(After::Read);
         }
-        let quit = self.execute().await?;
+        let quit = !self.reading.is_empty() && self.execute().await?;
         if self.ahead.overflowed && !quit {
             self.refuse(
                 "more requests were sent while replies waited to be read than this node holds for a client (max-buffers): \
@@ -315,11 +317,25 @@ impl Connection {
             .await?;
             return Ok(After::Refuse);
         }
-        Ok(match (quit, progress.blocked) {
+        if let Some(why) = progress.refused
+            && !quit
+        {
+            self.refuse_one(why).await?;
+        }
+        Ok(match (quit, progress.blocked || progress.refused.is_some()) {
             (true, _) => After::Close,
             (false, true) => After::Parse,
             (false, false) => After::Read,
         })
+    }
+
+    /// Answers a request that is too large. The parser skips its bytes.
+    async fn refuse_one(&mut self, why: TooLarge) -> io::Result<()> {
+        let mut replies = Replies::new();
+        if let Some(ask) = &mut self.ask {
+            ask.session.refuse(why, &mut replies);
+        }
+        self.tell(&replies).await
     }
 
     fn is_known(&self) -> bool {
