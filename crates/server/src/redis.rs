@@ -563,7 +563,9 @@ impl Connection {
             if let Some(address) = guesses_from {
                 count_wrong(address, &ask.batch.replies);
             }
-            self.goes.note(ask.batch.len(), ask.batch.replies.data_len());
+            if !lacks_room(&ask.batch.replies) {
+                self.goes.note(ask.batch.len(), ask.batch.replies.data_len());
+            }
             let unsent = self.answer(&ask.batch.replies)?;
             if !unsent.is_empty() {
                 // The encoded replies replace them, so they are held only once.
@@ -737,6 +739,12 @@ fn secrets(batch: &Batch) -> u32 {
         is(0, b"auth") || is(0, b"hello") && (2..args.len()).any(|index| is(index, b"auth"))
     };
     batch.requests().filter(shows).count() as u32
+}
+
+/// Whether the errors in `replies` stand for larger replies, so that their size says nothing about those to come.
+fn lacks_room(replies: &Replies) -> bool {
+    let is_oom = |reply: Reply<'_>| matches!(reply, Reply::Error(ErrorKind::Oom, _));
+    replies.may_have_errors() && replies.tokens().any(is_oom)
 }
 
 /// Counts the wrong passwords in `replies`.
