@@ -98,9 +98,8 @@ FAULTS = (
     "power-loss",
 )
 """What `faults` runs: partitions and restarts, with all kinds of partition unless `--kinds` names some."""
-NOT_IN_ALL = ("one-link", "restart-each-alone", "buffers")
-"""`all` runs shorter forms of the first two: one kind of `partitions`, and `isolated-restart`. `buffers` still fails
-one check: the node that is asked grows by up to 500 MiB, since replies on their way through it are counted late."""
+NOT_IN_ALL = ("one-link", "restart-each-alone")
+"""`all` runs shorter forms of these: one kind of `partitions`, and `isolated-restart`."""
 UNDER_LOAD = ("kill", "pause", "term", "rolling")
 """Scenarios that end with a comparison, so that `--planted-loss` can test it."""
 

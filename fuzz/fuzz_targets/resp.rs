@@ -18,10 +18,14 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let size = usize::from(*size).max(1);
-    let limits = if known % 2 == 0 {
-        Limits::default()
-    } else {
-        Limits::BEFORE_AUTH
+    let limits = match known % 3 {
+        0 => Limits::default(),
+        1 => Limits::BEFORE_AUTH,
+        // Short enough that inputs have requests to skip.
+        _ => Limits {
+            bulk_bytes_max: 16,
+            ..Limits::default()
+        },
     };
     let whole = parse(stream, stream.len().max(1), &limits);
     let cut = parse(stream, size, &limits);
@@ -64,11 +68,12 @@ fn parse(stream: &[u8], size: usize, limits: &Limits) -> (Vec<Vec<Vec<u8>>>, Opt
             let mut next = Batch::new();
             match parsed {
                 Err(error) => return (requests, Some(error)),
-                Ok(_) if batch.is_empty() => break,
                 Ok(progress) => {
-                    parser.split_tail(&mut batch, &mut next);
-                    batch = next;
-                    if !progress.blocked {
+                    if !batch.is_empty() {
+                        parser.split_tail(&mut batch, &mut next);
+                        batch = next;
+                    }
+                    if !progress.blocked && progress.refused.is_none() {
                         break;
                     }
                 }

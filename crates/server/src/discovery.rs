@@ -12,7 +12,7 @@
 //! - A look that fails changes nothing: the nodes found before stay found.
 
 mod api;
-mod datagram;
+pub(crate) mod datagram;
 pub(crate) mod dns;
 pub(crate) mod epmd;
 pub(crate) mod gossip;

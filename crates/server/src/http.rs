@@ -12,9 +12,9 @@
 //!
 //! To add a route: a line in [`routes`] and an entry in `http/openapi.json`. A test compares the two.
 
-mod address;
+pub(crate) mod address;
 mod answers;
-mod batch;
+pub(crate) mod batch;
 mod buffers;
 mod cluster;
 mod cors;
@@ -31,7 +31,7 @@ mod listener;
 mod methods;
 mod metrics;
 mod problem;
-mod range;
+pub(crate) mod range;
 mod refusals;
 #[cfg(test)]
 mod tests;

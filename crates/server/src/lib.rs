@@ -116,6 +116,9 @@ mod dist;
 mod duration;
 mod epmd;
 mod functions;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guesses;
 pub mod handle;
 mod http;

@@ -6,6 +6,8 @@
 //! - One batch of a connection is under way at a time.
 //! - All bytes that a connection holds while it waits are in its [`Claim`] on the node's [`Budget`].
 //! - A large request is read only once there is room for all of it. A client that waits too long for room is refused.
+//! - A request beyond the limits on its size is answered with an error. Its bytes are read and dropped, and the client
+//!   goes on.
 //! - A client may write a whole pipeline before it reads. While replies wait for it, its requests are read ahead as far
 //!   as there is room. Further bytes are read and dropped, so that the client gets to reading. It then finds the
 //!   replies to all executed requests, an error, and the end of the connection.
@@ -40,7 +42,7 @@ use tokio::{
 use wire::{
     reply::{ErrorKind, Protocol, Replies, Reply},
     request::{Args, Batch},
-    resp::{self, Limits, Parser},
+    resp::{self, Limits, Parser, TooLarge},
 };
 
 use self::pipeline::{Ahead, Goes, READ_BYTES_MAX};
@@ -305,11 +307,11 @@ impl Connection {
             }
         };
         self.missing = progress.missing;
-        if self.reading.is_empty() {
+        if self.reading.is_empty() && progress.refused.is_none() {
             self.shell.core().give_unused(&mut self.reading);
             return Ok(After::Read);
         }
-        let quit = self.execute().await?;
+        let quit = !self.reading.is_empty() && self.execute().await?;
         if self.ahead.overflowed && !quit {
             self.refuse(
                 "more requests were sent while replies waited to be read than this node holds for a client (max-buffers): \
@@ -318,11 +320,25 @@ impl Connection {
             .await?;
             return Ok(After::Refuse);
         }
-        Ok(match (quit, progress.blocked) {
+        if let Some(why) = progress.refused
+            && !quit
+        {
+            self.refuse_one(why).await?;
+        }
+        Ok(match (quit, progress.blocked || progress.refused.is_some()) {
             (true, _) => After::Close,
             (false, true) => After::Parse,
             (false, false) => After::Read,
         })
+    }
+
+    /// Answers a request that is too large. The parser skips its bytes.
+    async fn refuse_one(&mut self, why: TooLarge) -> io::Result<()> {
+        let mut replies = Replies::new();
+        if let Some(ask) = &mut self.ask {
+            ask.session.refuse(why, &mut replies);
+        }
+        self.tell(&replies).await
     }
 
     fn is_known(&self) -> bool {
@@ -550,7 +566,9 @@ impl Connection {
             if let Some(address) = guesses_from {
                 count_wrong(address, &ask.batch.replies);
             }
-            self.goes.note(ask.batch.len(), ask.batch.replies.data_len());
+            if !lacks_room(&ask.batch.replies) {
+                self.goes.note(ask.batch.len(), ask.batch.replies.data_len());
+            }
             let unsent = self.answer(&ask.batch.replies)?;
             if !unsent.is_empty() {
                 // The encoded replies replace them, so they are held only once.
@@ -725,6 +743,12 @@ fn secrets(batch: &Batch) -> u32 {
         is(0, b"auth") || is(0, b"hello") && (2..args.len()).any(|index| is(index, b"auth"))
     };
     batch.requests().filter(shows).count() as u32
+}
+
+/// Whether the errors in `replies` stand for larger replies, so that their size says nothing about those to come.
+fn lacks_room(replies: &Replies) -> bool {
+    let is_oom = |reply: Reply<'_>| matches!(reply, Reply::Error(ErrorKind::Oom, _));
+    replies.may_have_errors() && replies.tokens().any(is_oom)
 }
 
 /// Counts the wrong passwords in `replies`.

@@ -1,10 +1,11 @@
 //! The messages between the store and the front ends of its node.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use core::fmt;
 use node::{Awaited, Member, Tables};
 use wire::{
     etf::{Atom, Pid},
-    reply::{Mark, Protocol, Replies},
+    reply::{ErrorKind, Mark, Protocol, Replies},
     request::Batch,
 };
 
@@ -112,6 +113,13 @@ impl Session {
             piecemeal: false,
             shown: Shown::default(),
         }
+    }
+
+    /// Answers a request of which the front end kept nothing, because it is too large.
+    pub fn refuse(&mut self, error: impl fmt::Display, replies: &mut Replies) {
+        let mark = replies.mark();
+        replies.error(ErrorKind::Err, error);
+        self.silence.hush(replies, mark);
     }
 
     /// The session for the parts of a request: the same keyspace and level, and otherwise new.

@@ -11,7 +11,7 @@ mod connection;
 mod describe;
 mod expiry;
 mod float;
-mod glob;
+pub mod glob;
 mod info;
 mod keys;
 mod kill;

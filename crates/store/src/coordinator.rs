@@ -27,7 +27,10 @@ use wire::{
 };
 
 pub(crate) use self::parcel::Sent;
-use self::parcel::{gather, park, put_into_parcel};
+use self::{
+    parcel::{gather, park, put_into_parcel},
+    room::GATHER_SMALL_BYTES,
+};
 use crate::{
     ask::{Ask, Session},
     call::Call,
@@ -191,14 +194,20 @@ impl Store {
         let mut replies = mem::take(&mut requests.replies);
         let (is_last, is_piecemeal) = (run.is_last, run.is_piecemeal());
         let is_client = matches!(run.origin, Origin::Client);
-        let piece_bytes = match run.origin {
+        let mut piece_bytes = match run.origin {
             Origin::Peer { slot, .. } => self.peers[slot].backlog.piece_bytes(),
             _ => PIECE_BYTES,
         };
+        let mut is_large = false;
         for index in 0..requests.len() {
             run.is_last = is_last && index + 1 == requests.len();
             if index % GROUP == 0 {
                 self.warm_requests(&requests, index, run.ask.session.keyspace);
+            }
+            if !is_large && is_piecemeal && replies.data_len() > GATHER_SMALL_BYTES {
+                // The replies of other runs are counted once at most, and not for small replies.
+                is_large = true;
+                piece_bytes = self.piece_room(piece_bytes);
             }
             if replies.data_len() > piece_bytes && index > 0 {
                 if is_piecemeal {
@@ -221,7 +230,15 @@ impl Store {
                 self.hold_back(is_client, &mut requests, index);
                 break;
             }
+            let then = (replies.checkpoint(), replies.data_len());
             self.request(id, run, args, index as u32, &mut replies);
+            if self.takes_back(run, args, &mut replies, then) {
+                if is_piecemeal && index > 0 {
+                    self.hold_back(is_client, &mut requests, index);
+                    break;
+                }
+                replies.error(ErrorKind::Oom, TOO_LARGE);
+            }
             run.ask.session.silence.hush(&mut replies, mark);
             if mem::take(&mut run.holds_back) && is_piecemeal {
                 self.hold_back(is_client, &mut requests, index + 1);

@@ -304,6 +304,11 @@ impl Runs {
         self.places.iter().filter_map(|(_, run)| run.as_deref())
     }
 
+    /// Bytes of the replies that all runs have so far.
+    pub(crate) fn reply_bytes(&self) -> usize {
+        self.iter().map(|run| run.ask.batch.replies.data_len()).sum()
+    }
+
     /// How many runs are under way.
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()

@@ -4,7 +4,7 @@
 mod net;
 
 use net::Net;
-use store::{config::Config, slot};
+use store::{ask::Session, config::Config, slot};
 
 const MIB: usize = 1 << 20;
 
@@ -73,4 +73,37 @@ fn batches_share_the_room_for_replies_of_other_nodes_and_small_replies_pass() {
         "V | V | V",
         "there is room again"
     );
+}
+
+#[test]
+fn batches_that_wait_hold_their_share_of_replies_together() {
+    let mut net = Net::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        let mut config: Config = net::config(name, if name == "a" { &[] } else { &["a"] });
+        config.buffer_bytes_max = 16 * MIB;
+        net.start_with(config);
+    }
+    net.heal();
+    let mute = keys_of(&mut net, "c", false, "a", 1).remove(0);
+    let key = keys_of(&mut net, "a", false, "c", 1).remove(0);
+    let value = "v".repeat(MIB);
+    assert_eq!(net.ask("a", &format!("SET {key} {value}")), "OK");
+    net.stop("c");
+    let requests = [format!("GET {mute}"), format!("GET {key}"), format!("GET {key}")];
+    let requests = requests.each_ref().map(String::as_str);
+    let mut session = Session::new(0, true);
+    session.piecemeal = true;
+    let waits: Vec<u64> = (0..20).map(|_| net.begin_as("a", session.clone(), &requests)).collect();
+    net.run_ms(500);
+    let alone = net.begin_as("a", session.clone(), &requests[1..]);
+    assert_eq!(net.wait("a", alone, 5), value, "what waits for nothing is answered");
+    let pair = format!("MGET {key} {key}");
+    assert_eq!(net.ask("a", &pair), "!oom", "its replies do not come in pieces");
+    net.resume("c");
+    let replies: Vec<String> = waits.into_iter().map(|id| net.wait("a", id, 10_000)).collect();
+    let values = |reply: &String| reply.split(" | ").filter(|reply| **reply == value).count();
+    let held: usize = replies.iter().map(values).sum();
+    assert!((1..=3).contains(&held), "{held} MiB were held, 3/16 are 3 MiB");
+    let refused = replies.iter().find(|reply| reply.contains('!'));
+    assert_eq!(refused, None, "the rest is put off, and not refused");
 }

@@ -126,6 +126,15 @@ impl Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(u32);
 
+/// How much was written at some time: see [`Replies::rewind`].
+#[derive(Clone, Copy, Debug)]
+pub struct Checkpoint {
+    items: usize,
+    moved: usize,
+    data: usize,
+    open: u32,
+}
+
 /// A range of `data` or of `moved`.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -165,6 +174,13 @@ enum Item {
 }
 
 const _: () = assert!(size_of::<Item>() == 16, "the arena moves at two words per value");
+
+impl Item {
+    /// Whether the place is still to be filled.
+    fn is_open(&self) -> bool {
+        matches!(self, Item::Later | Item::LaterUnsent | Item::LaterGap)
+    }
+}
 
 /// Replies in request order. See the [module](self).
 #[derive(Clone, Default)]
@@ -310,6 +326,29 @@ impl Replies {
         Mark(self.items.len() as u32)
     }
 
+    /// What was written so far, for [`Replies::rewind`].
+    #[inline]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            items: self.items.len(),
+            moved: self.moved.len(),
+            data: self.data.len(),
+            open: self.open,
+        }
+    }
+
+    /// Takes back all replies that were written since `then`. Returns false, and changes nothing, if places were kept
+    /// or filled since: what comes for them must not be lost.
+    pub fn rewind(&mut self, then: Checkpoint) -> bool {
+        let is_free = self.open == then.open && !self.items[then.items..].iter().any(Item::is_open);
+        if is_free {
+            self.items.truncate(then.items);
+            self.moved.truncate(then.moved);
+            self.data.truncate(then.data);
+        }
+        is_free
+    }
+
     /// Keeps a place for one value that comes later.
     pub fn later(&mut self) -> Slot {
         let slot = Slot(self.items.len() as u32);
@@ -351,7 +390,7 @@ impl Replies {
             Some(_) => self.error_item(kind, text),
         };
         for item in &mut self.items[start..end] {
-            self.open -= u32::from(matches!(item, Item::Later | Item::LaterUnsent | Item::LaterGap));
+            self.open -= u32::from(item.is_open());
             *item = Item::Gap;
         }
         self.items[start] = error;

@@ -6,7 +6,8 @@
 //!
 //! Bytes from outside may be hostile. The decoders accept any bytes, limit depth and size, and allocate memory for
 //! bytes that have arrived, not for a length that was announced. Malformed bytes are a [`ProtocolError`] with Redis's
-//! own text; the connection gets this answer and is closed.
+//! own text; the connection gets this answer and is closed. A request that is only too large is skipped: its client
+//! gets an error and goes on.
 //!
 //! Source: *Redis serialization protocol specification*, and `networking.c` of Redis 7 for what the specification
 //! leaves open.
@@ -20,4 +21,4 @@ mod tests;
 
 pub use crate::reply::Protocol;
 pub use encode::encode;
-pub use parser::{Limits, Parser, Progress, ProtocolError};
+pub use parser::{Limits, Parser, Progress, ProtocolError, SKIPPED_BYTES_MAX, TooLarge};

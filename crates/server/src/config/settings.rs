@@ -363,13 +363,17 @@ impl Settings {
             };
             settings.replace(setting, &setting.texts(&text), &Source::Environment);
         }
+        settings.take_flags(flags);
+        Ok(settings)
+    }
+
+    fn take_flags(&mut self, flags: &[(&'static str, Vec<String>)]) {
         for (name, values) in flags {
             if let Some(setting) = Setting::find(name) {
                 let texts: Vec<&str> = values.iter().map(String::as_str).collect();
-                settings.replace(setting, &texts, &Source::Flag);
+                self.replace(setting, &texts, &Source::Flag);
             }
         }
-        Ok(settings)
     }
 
     /// Sets one setting from the program that embeds the node.
@@ -423,7 +427,27 @@ impl Settings {
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(ConfigError::new(path.display(), error, "name a file that can be read")),
         };
-        let table: toml::Table = toml::from_str(&text).map_err(|error| {
+        self.take_text(path, &text)
+    }
+
+    /// The settings of a file with this text, and these flags.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn of_text(path: &Path, text: &str, flags: &[(&'static str, Vec<String>)]) -> Result<Self, ConfigError> {
+        let mut settings = Self::default();
+        settings.take_text(path, text)?;
+        settings.take_flags(flags);
+        Ok(settings)
+    }
+
+    /// Makes a setting as if it had not been given.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.given.remove(name);
+    }
+
+    fn take_text(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let fault = |problem: String| ConfigError::new(path.display(), problem, "correct the file, or name another");
+        let table: toml::Table = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
             fault(format!(
                 "line {line}: {}",

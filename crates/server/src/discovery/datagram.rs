@@ -29,11 +29,11 @@ const TAG_BYTES: usize = 32;
 /// Bytes before the name.
 const HEAD_BYTES: usize = 17;
 /// Bytes of the longest datagram: a name has at most 255.
-pub(super) const DATAGRAM_BYTES_MAX: usize = HEAD_BYTES + 255 + TAG_BYTES;
+pub(crate) const DATAGRAM_BYTES_MAX: usize = HEAD_BYTES + 255 + TAG_BYTES;
 
 /// What a datagram is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A node is up.
     Beat,
     /// A node is up, and asks the others to send a beat soon.
@@ -42,16 +42,16 @@ pub(super) enum Kind {
 
 /// One datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Datagram {
-    pub(super) kind: Kind,
+pub(crate) struct Datagram {
+    pub(crate) kind: Kind,
     /// When it was sent, in milliseconds of Unix time.
-    pub(super) sent_ms: u64,
-    pub(super) sender: Found,
+    pub(crate) sent_ms: u64,
+    pub(crate) sender: Found,
 }
 
 /// Why bytes are not a datagram of this cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DatagramError {
+pub(crate) enum DatagramError {
     /// They begin with other bytes, or are of another version.
     Foreign,
     /// They are too short or too long, or contain no name.
@@ -62,15 +62,15 @@ pub(super) enum DatagramError {
 
 /// Seals and opens datagrams.
 #[derive(Clone)]
-pub(super) struct Seal(Hmac<Sha256>);
+pub(crate) struct Seal(Hmac<Sha256>);
 
 impl Seal {
-    pub(super) fn new(cookie: &Cookie) -> Self {
+    pub(crate) fn new(cookie: &Cookie) -> Self {
         let key = keyed(cookie.secret()).chain_update(LABEL).finalize().into_bytes();
         Self(keyed(&key))
     }
 
-    pub(super) fn seal(&self, datagram: &Datagram) -> Vec<u8> {
+    pub(crate) fn seal(&self, datagram: &Datagram) -> Vec<u8> {
         let name = datagram.sender.node.as_str().as_bytes();
         let mut bytes = Vec::with_capacity(HEAD_BYTES + name.len() + TAG_BYTES);
         bytes.extend(MAGIC);
@@ -89,11 +89,20 @@ impl Seal {
         bytes
     }
 
+    /// Seals any bytes behind magic and version.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn over(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut sealed = [MAGIC, &[VERSION][..], bytes].concat();
+        let tag = self.0.clone().chain_update(&sealed).finalize().into_bytes();
+        sealed.extend(tag);
+        sealed
+    }
+
     /// Parses and verifies the datagram in `bytes`.
     ///
     /// # Errors
     /// It is malformed, or not of this cluster.
-    pub(super) fn open(&self, bytes: &[u8]) -> Result<Datagram, DatagramError> {
+    pub(crate) fn open(&self, bytes: &[u8]) -> Result<Datagram, DatagramError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(DatagramError::Foreign)?;
         if rest.first() != Some(&VERSION) {
             return Err(DatagramError::Foreign);

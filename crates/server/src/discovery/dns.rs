@@ -37,6 +37,8 @@ pub(crate) enum Record {
 
 #[cfg(feature = "dns")]
 pub(crate) use resolver::Dns;
+#[cfg(all(feature = "dns", feature = "fuzzing"))]
+pub(crate) use resolver::found_in;
 
 #[cfg(feature = "dns")]
 mod resolver {
@@ -132,6 +134,23 @@ mod resolver {
                 _ => Trouble::refused(self, error.to_string()),
             }
         }
+    }
+
+    /// The nodes in an answer of a name server.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn found_in(bytes: &[u8]) -> Vec<Found> {
+        let query = Query {
+            name: "salp".into(),
+            record: Record::Srv,
+            basename: "salp".into(),
+            port: Some(9100),
+            servers: Vec::new(),
+        };
+        let Ok(message) = hickory_resolver::proto::op::Message::from_vec(bytes) else {
+            return Vec::new();
+        };
+        let records = message.answers.iter().take(FOUND_MAX);
+        records.filter_map(|record| query.node(&record.data)).collect()
     }
 
     impl fmt::Display for Query {

@@ -33,9 +33,9 @@ pub(crate) struct HostsFile {
 
 /// The contents of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Listed {
-    nodes: Vec<Found>,
-    hosts: Vec<String>,
+pub(crate) struct Listed {
+    pub(crate) nodes: Vec<Found>,
+    pub(crate) hosts: Vec<String>,
 }
 
 impl HostsFile {
@@ -87,7 +87,8 @@ impl Strategy for HostsFile {
     }
 }
 
-fn understand(text: &str) -> Result<Listed, String> {
+/// Parses the text of the file.
+pub(crate) fn understand(text: &str) -> Result<Listed, String> {
     let mut listed = Listed::default();
     for (index, line) in text.lines().enumerate() {
         let line = line.split(['#', '%']).next().unwrap_or_default().trim();

@@ -203,6 +203,41 @@ impl Settings {
     }
 }
 
+/// The nodes in an answer of the API, read in each mode and with each kind of name.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn found_in(body: &[u8]) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (host, port) in [
+        (Host::Ip, Port::Number(9100)),
+        (Host::Hostname, Port::Named("dist".into())),
+    ] {
+        let settings = Settings {
+            mode: Mode::Pods,
+            namespace: "space".into(),
+            service: None,
+            selector: None,
+            basename: "salp".into(),
+            host,
+            port: Some(port),
+            domain: "cluster.local".into(),
+            api: Address {
+                tls: false,
+                host: String::new(),
+                port: 0,
+                token: PathBuf::new(),
+                authority: PathBuf::new(),
+            },
+        };
+        if let Ok(slices) = serde_json::from_slice::<List<Slice>>(body) {
+            found.extend(slices.items.iter().flat_map(|slice| settings.nodes_of_slice(slice)));
+        }
+        if let Ok(pods) = serde_json::from_slice::<List<Pod>>(body) {
+            found.extend(pods.items.iter().filter_map(|pod| settings.node_of_pod(pod)));
+        }
+    }
+    found
+}
+
 /// All items of a list, page by page.
 async fn list<T: for<'a> Deserialize<'a>>(api: &Api, path: &str, selector: &str) -> Result<Vec<T>, Trouble> {
     let mut items = Vec::new();

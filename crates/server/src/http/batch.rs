@@ -208,6 +208,22 @@ pub(super) async fn execute(State(door): State<Shared>, request: Request) -> Ans
     Ok(json(StatusCode::OK, &outcomes))
 }
 
+/// Reads a body as far as it needs no node.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn check(body: &[u8]) {
+    let Ok(Operations(operations)) = serde_json::from_slice(body) else {
+        return;
+    };
+    assert!(operations.len() <= OPERATIONS_MAX);
+    for operation in operations {
+        if operation.check_members().is_ok() {
+            let _ = bytes("key", operation.key.as_ref(), operation.key_encoded.as_ref());
+            let _ = bytes("value", operation.value.as_ref(), operation.value_encoded.as_ref());
+            let _ = kv::expiry(operation.ttl.as_ref().map(|ttl| &*ttl.0));
+        }
+    }
+}
+
 impl Operation<'_> {
     /// Appends the request for this operation.
     fn push(&self, door: &Door, batch: &mut Batch) -> Result<(), Problem> {

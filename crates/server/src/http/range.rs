@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Method, header};
 
 /// The part of a value that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     Whole,
     Part(Range<usize>),
     /// A range that begins after the end of the value.
@@ -15,7 +15,7 @@ pub(super) enum Wanted {
 }
 
 /// The part that a request with `headers` asks for, of a value of `length` bytes with the version `etag`.
-pub(super) fn wanted(method: &Method, headers: &HeaderMap, length: usize, etag: &str) -> Wanted {
+pub(crate) fn wanted(method: &Method, headers: &HeaderMap, length: usize, etag: &str) -> Wanted {
     if method != Method::GET {
         return Wanted::Whole;
     }

@@ -3,7 +3,7 @@
 /// Whether the whole `text` matches `pattern`. Takes at most length of pattern times length of text steps. After a
 /// mismatch only the last `*` is tried with more characters. That is enough, since an earlier `*` could not lead to
 /// another result.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {

@@ -1,11 +1,20 @@
 //! How many bytes replies may gather here, and whether there is memory for what a write stores.
 
-use wire::{reply::Replies, request::Args};
+use wire::{
+    reply::{Checkpoint, Replies},
+    request::Args,
+};
 
-use crate::{run::RunId, store::Store};
+use crate::{
+    command::{self, Access},
+    run::{Run, RunId},
+    store::Store,
+};
 
-/// Replies of a peer of more bytes than these are gathered only if there is room for them among those of all runs.
-const GATHER_SMALL_BYTES: usize = 64 << 10;
+/// Replies of more bytes than these are gathered only if there is room for them among those of all runs.
+pub(super) const GATHER_SMALL_BYTES: usize = 64 << 10;
+/// A run may take this part of the room that is left for the replies it has itself while it waits for others.
+const RUN_PART: usize = 8;
 
 impl Store {
     /// Bytes of replies that one request of many keys, or the requests of a pipeline that others answer, may gather. A
@@ -26,12 +35,45 @@ impl Store {
         if replies.data_len() <= GATHER_SMALL_BYTES {
             return of_run;
         }
-        let all: usize = self.front.runs.iter().map(|run| run.ask.batch.replies.data_len()).sum();
+        let all = self.front.runs.reply_bytes();
         if all == own {
             of_run
         } else {
-            (self.config.buffer_bytes_max / 16 * 3).saturating_sub(all)
+            self.gather_share().saturating_sub(all)
         }
+    }
+
+    /// Bytes of replies that all runs may gather, unless there is only one.
+    fn gather_share(&self) -> usize {
+        self.config.buffer_bytes_max / 16 * 3
+    }
+
+    /// Bytes of replies from which on a run that begins now executes no further request, so that the replies of all
+    /// runs stay within their share.
+    pub(super) fn piece_room(&self, piece_bytes: usize) -> usize {
+        let left = self.gather_share().saturating_sub(self.front.runs.reply_bytes());
+        (left / RUN_PART).clamp(GATHER_SMALL_BYTES, piece_bytes)
+    }
+
+    /// Takes back the replies since `then` if they are those of a read, and too large to be held until other requests
+    /// of the run are answered. Replies that do not come in pieces may always have to wait.
+    pub(super) fn takes_back(
+        &self,
+        run: &Run,
+        args: Args<'_>,
+        replies: &mut Replies,
+        (then, before): (Checkpoint, usize),
+    ) -> bool {
+        if replies.data_len() - before <= GATHER_SMALL_BYTES {
+            return false;
+        }
+        let waits = !run.is_piecemeal() || !run.parcels.is_empty() || !run.parked.is_empty() || !run.is_settled();
+        let others = self.front.runs.reply_bytes();
+        waits
+            && others > 0
+            && others + replies.data_len() > self.gather_share()
+            && command::find(&args[0]).is_some_and(|row| row.access() == Some(Access::Read))
+            && replies.rewind(then)
     }
 
     /// Memory is measured once a second. Until the next measurement, all bytes that clients send count as stored.

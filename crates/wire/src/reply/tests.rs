@@ -366,3 +366,21 @@ proptest! {
         prop_assert!(replies.tokens().eq(expected.tokens()), "{replies:?} is not {expected:?}");
     }
 }
+
+#[test]
+fn replies_are_taken_back_as_if_they_had_never_been_written() {
+    let mut replies = Replies::new();
+    let slot = replies.later();
+    replies.bulk(b"kept");
+    let then = replies.checkpoint();
+    replies.array(2);
+    replies.bulk(b"value");
+    let inner = replies.later();
+    assert!(!replies.rewind(then), "a place is open");
+    replies.fill(inner, &of(|reply| reply.bulk(b"moved")));
+    assert!(replies.rewind(then));
+    replies.int(7);
+    replies.fill(slot, &of(|reply| reply.bulk(b"late")));
+    let expected = [Reply::Bulk(b"late"), Reply::Bulk(b"kept"), Reply::Int(7)];
+    assert!(replies.tokens().eq(expected) && replies.data_len() == 8);
+}

@@ -11,7 +11,8 @@
 //! - `start <= at <= buffer.len()`, and the requests of the batch end at or before `start`;
 //! - if a request is unfinished, `args_left > 0` or `start == at`;
 //! - a batch without complete requests begins with the unfinished one: skipped bytes are dropped, so an endless stream
-//!   of empty lines takes no memory.
+//!   of empty lines takes no memory;
+//! - a request that is refused for its size has no arguments in the batch. Its bytes are dropped as they come.
 
 use super::inline;
 use crate::{
@@ -21,7 +22,13 @@ use crate::{
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Limits on the size of a request. A larger one is a [`ProtocolError`].
+/// Largest argument, in bytes, that is skipped if it is beyond the limits. A longer one is a [`ProtocolError`], as in
+/// Redis.
+pub const SKIPPED_BYTES_MAX: usize = 512 << 20;
+/// So many bytes of a skipped argument are asked for at once: none of them is kept.
+const SKIP_STEP_BYTES: usize = 16 << 10;
+
+/// Limits on the size of a request. A larger one is [`Progress::refused`], or a [`ProtocolError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Arguments of one request, the name included.
@@ -82,8 +89,6 @@ pub enum ProtocolError {
     ExpectedBulk(u8),
     /// The length of an argument that is malformed, too large, or not the length of the bytes behind it.
     InvalidBulkLength,
-    /// An argument of more bytes than this limit.
-    TooLargeArgument(usize),
     /// Too large an argument before authentication.
     UnauthenticatedBulkLength,
     /// All arguments together are too large.
@@ -109,12 +114,6 @@ impl fmt::Display for ProtocolError {
                 return write!(f, "expected '$', got '{}'", char::from(*got));
             }
             Self::InvalidBulkLength => "invalid bulk length",
-            Self::TooLargeArgument(most) => {
-                return write!(
-                    f,
-                    "invalid bulk length: an argument has {most} bytes at most (max_value)"
-                );
-            }
             Self::UnauthenticatedBulkLength => "unauthenticated bulk length",
             Self::TooBigRequest => "too big request",
             Self::Http => "this is HTTP, for which there is another port",
@@ -123,6 +122,24 @@ impl fmt::Display for ProtocolError {
 }
 
 impl core::error::Error for ProtocolError {}
+
+/// Why a request is not executed although its bytes are RESP. The next requests are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooLarge {
+    /// An argument has more bytes than this limit.
+    Argument(usize),
+    /// The request has more bytes than this limit.
+    Request(usize),
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument(most) => write!(f, "an argument exceeds the maximum of {most} bytes (max_value)"),
+            Self::Request(most) => write!(f, "the request exceeds the maximum of {most} bytes (max_buffers)"),
+        }
+    }
+}
 
 /// How far the parser got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +152,9 @@ pub struct Progress {
     /// The next request is too large for a client that is not authenticated. Execute the requests before it, then parse
     /// again, even if no more bytes have come.
     pub blocked: bool,
+    /// The next request is refused for its size. Execute the requests before it, answer it with this error, then parse
+    /// again, even if no more bytes have come.
+    pub refused: Option<TooLarge>,
 }
 
 /// The parser's state for one connection. It belongs to the [`Batch`] that is being read into.
@@ -148,6 +168,17 @@ pub struct Parser {
     searched: usize,
     /// Arguments that the unfinished request still lacks; 0 before its first line is complete.
     args_left: usize,
+    /// Set while the unfinished request is skipped: bytes of its current argument that have not come.
+    skipping: Option<Skipping>,
+}
+
+/// How far a refused request is skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Skipping {
+    /// Its next argument begins.
+    Header,
+    /// So many bytes of an argument are left, and the line end behind them.
+    Argument(usize),
 }
 
 /// Why parsing stopped.
@@ -159,6 +190,8 @@ enum Stop {
         error: ProtocolError,
         unauthenticated: bool,
     },
+    /// This request is skipped from here on.
+    Skips(TooLarge),
 }
 
 impl From<ProtocolError> for Stop {
@@ -195,18 +228,23 @@ impl Parser {
             batch.buffer.drain(..self.start);
             self.rebase(&mut batch.args);
         }
+        let progress = Progress {
+            requests,
+            missing: 0,
+            blocked: false,
+            refused: None,
+        };
         match stop {
-            Stop::Missing(missing) => Ok(Progress {
-                requests,
-                missing,
-                blocked: false,
+            Stop::Missing(missing) => Ok(Progress { missing, ..progress }),
+            Stop::Skips(why) => Ok(Progress {
+                refused: Some(why),
+                ..progress
             }),
             Stop::Refused {
                 unauthenticated: true, ..
             } if requests > 0 => Ok(Progress {
-                requests,
-                missing: 0,
                 blocked: true,
+                ..progress
             }),
             Stop::Refused { error, .. } => Err(error),
         }
@@ -251,7 +289,13 @@ impl Parser {
         );
         loop {
             if let Err(stop) = self.request(buffer, args, limits) {
-                return self.bounded(stop, buffer.len(), limits);
+                let stop = self.bounded(stop, buffer.len(), limits);
+                if matches!(stop, Stop::Skips(_)) {
+                    args.truncate(first);
+                    self.skipping = Some(Skipping::Header);
+                    self.start = self.at;
+                }
+                return stop;
             }
             self.start = self.at;
             if args.len() > first {
@@ -270,7 +314,47 @@ impl Parser {
         if self.args_left == 0 {
             self.begin(buffer, args, limits)?;
         }
+        if self.skipping.is_some() {
+            return self.skip(buffer, limits);
+        }
         self.arguments(buffer, args, limits)
+    }
+
+    /// Skips the arguments that a refused request still lacks.
+    #[cold]
+    fn skip(&mut self, buffer: &[u8], limits: &Limits) -> Result<(), Stop> {
+        while self.args_left > 0 {
+            let left = match self.skipping {
+                Some(Skipping::Argument(left)) => left,
+                Some(Skipping::Header) | None => {
+                    let (start, len) = self.bulk_header(buffer, limits)?;
+                    if len > SKIPPED_BYTES_MAX {
+                        return Err(ProtocolError::InvalidBulkLength.into());
+                    }
+                    self.at = start;
+                    len
+                }
+            };
+            let here = left.min(buffer.len() - self.at);
+            self.at += here;
+            self.start = self.at;
+            self.skipping = Some(Skipping::Argument(left - here));
+            match buffer.get(self.at..self.at + 2) {
+                None => {
+                    return Err(Stop::Missing(
+                        (left - here).min(SKIP_STEP_BYTES) + 2 - (buffer.len() - self.at),
+                    ));
+                }
+                Some(b"\r\n") => {}
+                Some(_) => return Err(ProtocolError::InvalidBulkLength.into()),
+            }
+            self.at += 2;
+            self.start = self.at;
+            self.args_left -= 1;
+            self.skipping = Some(Skipping::Header);
+        }
+        self.skipping = None;
+        Ok(())
     }
 
     /// Reads the line that begins a request: the number of arguments, or a whole inline request.
@@ -300,10 +384,11 @@ impl Parser {
                 // An array without elements and a null array are not requests, and not errors.
                 let count = usize::try_from(count).unwrap_or(0);
                 if count > limits.args_max {
-                    return Err(limits.refuse(
-                        ProtocolError::TooManyArguments(limits.args_max),
-                        ProtocolError::UnauthenticatedMultibulkLength,
-                    ));
+                    return Err(if limits.authenticated {
+                        ProtocolError::TooManyArguments(limits.args_max).into()
+                    } else {
+                        limits.refuse(ProtocolError::UnauthenticatedMultibulkLength)
+                    });
                 }
                 self.at = line.next;
                 self.args_left = count;
@@ -322,10 +407,11 @@ impl Parser {
                 _ => self.bulk_header(buffer, limits)?,
             };
             if len > limits.bulk_bytes_max {
-                return Err(limits.refuse(
-                    ProtocolError::TooLargeArgument(limits.bulk_bytes_max),
-                    ProtocolError::UnauthenticatedBulkLength,
-                ));
+                return Err(match limits.authenticated {
+                    true if len <= SKIPPED_BYTES_MAX => Stop::Skips(TooLarge::Argument(limits.bulk_bytes_max)),
+                    true => ProtocolError::InvalidBulkLength.into(),
+                    false => limits.refuse(ProtocolError::UnauthenticatedBulkLength),
+                });
             }
             let end = start + len;
             match buffer.get(end..end + 2) {
@@ -416,8 +502,14 @@ impl Parser {
     /// Refuses an unfinished request whose whole size is too large.
     fn bounded(&self, stop: Stop, len: usize, limits: &Limits) -> Stop {
         match stop {
-            Stop::Missing(missing) if len - self.start + missing > limits.request_bytes_max => {
-                limits.refuse(ProtocolError::TooBigRequest, ProtocolError::TooBigRequest)
+            Stop::Missing(missing)
+                if self.skipping.is_none() && len - self.start + missing > limits.request_bytes_max =>
+            {
+                if limits.authenticated && self.args_left > 0 {
+                    Stop::Skips(TooLarge::Request(limits.request_bytes_max))
+                } else {
+                    limits.refuse(ProtocolError::TooBigRequest)
+                }
             }
             stop => stop,
         }
@@ -425,13 +517,8 @@ impl Parser {
 }
 
 impl Limits {
-    /// The error for a request beyond these limits.
-    fn refuse(&self, authenticated: ProtocolError, unauthenticated: ProtocolError) -> Stop {
-        let error = if self.authenticated {
-            authenticated
-        } else {
-            unauthenticated
-        };
+    /// Refuses a request beyond these limits. If the client is not authenticated, it waits for those before it.
+    fn refuse(&self, error: ProtocolError) -> Stop {
         Stop::Refused {
             error,
             unauthenticated: !self.authenticated,

@@ -21,25 +21,42 @@ const LIMITS: Limits = Limits {
 
 /// Parses `stream` as it arrives in `pieces`, like a connection: complete requests are taken away at once.
 fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Outcome {
+    let (requests, refused, error) = parse_all(pieces, limits);
+    assert!(refused.is_empty(), "{refused:?}");
+    (requests, error)
+}
+
+/// The same, with the requests that are too large: each with the number of requests before it.
+fn parse_all<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    limits: &Limits,
+) -> (Requests, Vec<(usize, TooLarge)>, Option<ProtocolError>) {
     let mut parser = Parser::new();
     let mut batch = Batch::new();
-    let mut requests = Vec::new();
+    let (mut requests, mut refusals) = (Requests::new(), Vec::new());
     for piece in pieces {
         batch.buffer.extend_from_slice(piece);
-        let parsed = parser.parse(&mut batch, limits);
-        let taken = batch.requests().map(|args| args.iter().map(<[u8]>::to_vec).collect());
-        requests.extend(taken);
-        match parsed {
-            Err(error) => return (requests, Some(error)),
-            Ok(progress) => assert_eq!(progress.requests, batch.len()),
-        }
-        if !batch.is_empty() {
-            let mut next = Batch::new();
-            parser.split_tail(&mut batch, &mut next);
-            batch = next;
+        loop {
+            let parsed = parser.parse(&mut batch, limits);
+            let taken = batch.requests().map(|args| args.iter().map(<[u8]>::to_vec).collect());
+            requests.extend(taken);
+            let refused = match parsed {
+                Err(error) => return (requests, refusals, Some(error)),
+                Ok(progress) => {
+                    assert_eq!(progress.requests, batch.len());
+                    progress.refused
+                }
+            };
+            if !batch.is_empty() {
+                let mut next = Batch::new();
+                parser.split_tail(&mut batch, &mut next);
+                batch = next;
+            }
+            let Some(why) = refused else { break };
+            refusals.push((requests.len(), why));
         }
     }
-    (requests, None)
+    (requests, refusals, None)
 }
 
 fn parse(stream: &[u8]) -> Outcome {
@@ -130,10 +147,7 @@ fn protocol_errors_have_the_texts_of_redis() {
         ("*1\r\n$x\r\n", "invalid bulk length"),
         ("*1\r\n$\r\n", "invalid bulk length"),
         ("*1\r\n$007\r\n", "invalid bulk length"),
-        (
-            "*1\r\n$67108865\r\n",
-            "invalid bulk length: an argument has 67108864 bytes at most (max_value)",
-        ),
+        ("*1\r\n$536870913\r\n", "invalid bulk length"),
         ("*1\r\n$4294967296\r\n", "invalid bulk length"),
         ("*1\r\n$1\r\nabc", "invalid bulk length"),
         ("*1\r\n$1\rx", "invalid bulk length"),
@@ -165,19 +179,69 @@ fn a_request_at_the_limit_is_accepted() {
     assert_eq!(parse((line.clone() + "\n").as_bytes()), (words(&[&[&line]]), None));
 }
 
+/// Limits that short streams exceed.
+const SHORT: Limits = Limits {
+    bulk_bytes_max: 50,
+    request_bytes_max: 100,
+    ..LIMITS
+};
+
+const ARGUMENT: TooLarge = TooLarge::Argument(50);
+const REQUEST: TooLarge = TooLarge::Request(100);
+
 #[test]
-fn the_whole_size_of_a_request_is_limited() {
-    let limits = Limits {
-        request_bytes_max: 100,
-        ..LIMITS
-    };
-    let error = Some(ProtocolError::TooBigRequest);
-    assert_eq!(
-        parse_pieces([&b"*2\r\n$3\r\nSET\r\n$90\r\n"[..]], &limits),
-        (vec![], error)
-    );
-    let many = [b"*100\r\n".to_vec(), b"$1\r\na\r\n".repeat(14)].concat();
-    assert_eq!(parse_pieces(many.chunks(7), &limits), (vec![], error));
+fn a_request_that_is_too_large_is_skipped() {
+    let ping = || vec![b"PING".to_vec()];
+    let set = |bytes| vec![b"SET".to_vec(), vec![b'v'; bytes], b"EX".to_vec(), b"1".to_vec()];
+    let many = vec![vec![b'a'; 8]; 14];
+    for (stream, refusals) in [
+        (vec![ping(), set(51), ping()], vec![(1, ARGUMENT)]),
+        (
+            vec![ping(), set(51), set(20_000), ping()],
+            vec![(1, ARGUMENT), (1, ARGUMENT)],
+        ),
+        (
+            vec![vec![vec![b'a'; 60]; 3], ping(), many, ping()],
+            vec![(0, ARGUMENT), (1, REQUEST)],
+        ),
+        (vec![vec![vec![b'a'; 50]; 3], ping()], vec![(0, REQUEST)]),
+    ] {
+        let bytes = write(&stream);
+        let expected: Requests = stream.into_iter().filter(|request| *request == ping()).collect();
+        for size in [1, 2, 3, 7, 50] {
+            let (requests, refused, error) = parse_all(bytes.chunks(size), &SHORT);
+            assert_eq!((requests, error), (expected.clone(), None), "{size}");
+            assert_eq!(refused, refusals, "{size}");
+        }
+    }
+}
+
+#[test]
+fn the_bytes_of_a_skipped_request_are_not_kept() {
+    let (mut parser, mut batch) = (Parser::new(), Batch::new());
+    batch
+        .buffer
+        .extend_from_slice(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\n");
+    let progress = parser.parse(&mut batch, &SHORT).unwrap();
+    assert_eq!((progress.refused, batch.len()), (Some(TooLarge::Argument(50)), 0));
+    for _ in 0..1000 {
+        batch.buffer.extend_from_slice(&[b'v'; 1000]);
+        let progress = parser.parse(&mut batch, &SHORT).unwrap();
+        assert!(progress.refused.is_none() && batch.buffer.is_empty());
+        assert!((1..20_000).contains(&progress.missing), "{}", progress.missing);
+    }
+    batch.buffer.extend_from_slice(b"\r\nPING\r\n");
+    assert_eq!(parser.parse(&mut batch, &SHORT).unwrap().requests, 1);
+}
+
+#[test]
+fn a_skipped_request_with_a_wrong_length_is_a_protocol_error() {
+    for stream in ["*2\r\n$51\r\n", "*2\r\n$60\r\n"] {
+        let stream = [stream.as_bytes(), &[b'a'; 55], b"\r\n$1\r\na\r\n*1\r\n$4\r\nPING\r\n"].concat();
+        let (requests, _, error) = parse_all(stream.chunks(5), &SHORT);
+        assert!(requests.is_empty());
+        assert_eq!(error, Some(ProtocolError::InvalidBulkLength));
+    }
 }
 
 #[test]
