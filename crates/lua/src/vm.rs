@@ -1,8 +1,8 @@
 //! Calls: how functions in Lua and in Rust begin and end.
 //!
 //! A call of a Lua function by a Lua function is a [`Frame`] more on the stack of the thread, and no call in Rust.
-//! Where Rust calls Lua (metamethods, `pcall`, `sort`, coroutines, iterators), the interpreter runs once more inside itself;
-//! [`Limits::levels_max`](crate::Limits) bounds how often.
+//! Where Rust calls Lua (metamethods, `pcall`, `sort`, coroutines, iterators), the interpreter runs once more inside
+//! itself; [`Limits::levels_max`](crate::Limits) bounds how often.
 
 mod coroutine;
 mod errors;
