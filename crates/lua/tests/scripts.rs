@@ -3,7 +3,7 @@
 //! `tests/scripts/NAME.out` is what PUC Lua 5.1 prints for `NAME.lua` (`lua5.1 - <NAME.lua >NAME.out`), and for
 //! `redis.lua` what Redis 7 returns (`redis-cli --raw eval "$(cat redis.lua)" 0`).
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use lua::{Call, Chunk, Error, Host, Library, Limits, Machine, Raised, Value};
 

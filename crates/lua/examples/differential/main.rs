@@ -25,7 +25,7 @@ const SHOWN_MAX: u32 = 10;
 const SECONDS_MAX: &str = "5";
 const TIMED_OUT: i32 = 124;
 /// A wrong function, for `--plant`.
-const PLANTED: &[u8] = b"string.upper = string.lower; ";
+const PLANTED: &[u8] = b"string.find = string.match; ";
 
 struct Options {
     lua: String,
