@@ -2,114 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Prints any value, deep tables by content in the order of `pairs`.
-const PRELUDE: &str = r##"
-local function show(v, d)
-  d = d or 0
-  local t = type(v)
-  if t == "string" then return (string.format("%q", v):gsub("0x%x%x%x%x%x%x%x%x+", "ADDRESS")) end
-  if t == "table" then
-    if d > 3 then return "{...}" end
-    local parts = {"#", tostring(#v)}
-    for k, x in pairs(v) do parts[#parts + 1] = show(k, d + 1) .. "=" .. show(x, d + 1) end
-    return "{" .. table.concat(parts, " ") .. "}"
-  end
-  if t == "number" or t == "boolean" or t == "nil" then return tostring(v) end
-  return t
-end
-local function out(...)
-  local parts = {}
-  for i = 1, select("#", ...) do parts[i] = show((select(i, ...))) end
-  print(table.concat(parts, "\t"))
-end
-local function try(f, ...) out(pcall(f, ...)) end
-"##;
-
-const NAMES: &[&str] = &["a", "b", "c", "d", "e"];
-const FIELDS: &[&str] = &[
-    "x",
-    "y",
-    "name",
-    "n",
-    "items",
-    "k1",
-    "k2",
-    "long_field_name_of_more_than_32_characters",
-];
-const STRINGS: &[&str] = &[
-    "\"\"",
-    "\"a\"",
-    "\"abc\"",
-    "\"hello world\"",
-    "\"10\"",
-    "\"0x1F\"",
-    "\" 5 \"",
-    "\"1e2\"",
-    "\"a,b;c d\"",
-    "\"%d+\"",
-    "\"x\\0y\"",
-    "'key=val'",
-    "[[long\nline]]",
-    "\"\\255\\1\"",
-    "\"3.7abc\"",
-    "\"-7\"",
-    "\"THE (quick) fox\"",
-    "\"nan\"",
-    "\"inf\"",
-    "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\"",
-];
-const NUMBERS: &[&str] = &[
-    "0",
-    "1",
-    "2",
-    "3",
-    "7",
-    "10",
-    "-1",
-    "-2",
-    "0.5",
-    "1.5",
-    "-0.25",
-    "1e10",
-    "1e15",
-    "123456789012",
-    "2^31",
-    "2^53",
-    "1e100",
-    "1e-5",
-    "255",
-    "256",
-    "65536",
-    "0x7F",
-    "1e300*1e10",
-    "3.14159265358979",
-    "100",
-    "-3.7",
-    "4294967296",
-];
-const PATTERN_PARTS: &[&str] = &[
-    "a", "b", ".", "%a", "%d", "%s", "%w", "%p", "%u", "%l", "%x", "%c", "%z", "%A", "%D", "[abc]", "[^abc]", "[a-z]",
-    "[%d_]", "[]]", "[^]]", "[a-]", "%%", "%.", "()", "(a)", "(.-)", "(%w+)", "(%a*)", "%b()", "%f[%a]", "%1", "^",
-    "$", "x*", "x+", "x-", "x?", ".*", ".-", ".+", "(", ")", "[", "%", "l", "o", " ", "(()", "%b", "%f", "[a-z", "[%",
-];
-const TEXTS: &[&str] = &[
-    "hello world",
-    "THE (quick) fox",
-    "a,b,,c",
-    "key = value",
-    "  trim me  ",
-    "",
-    "abcabcabc",
-    "x=1, y=22, zzz=333",
-    "aXbXc",
-    "f(a(b)c)d",
-    "line1\\nline2",
-    "2024-01-15",
-    "[tag]",
-    "100%",
-    "a\\0b\\0c",
-    "_under_score9",
-];
+use crate::words::{self, FIELDS, NAMES, NUMBERS, PATTERN_PARTS, PRELUDE, STRINGS, TEXTS};
 
 pub(crate) fn program(seed: u64) -> String {
     let mut generator = Generator {
@@ -378,38 +271,7 @@ impl Generator {
                 self.line(&text);
             }
             14 => {
-                let error = self.pick(&[
-                    "error({code = 7})",
-                    "error('plain', 0)",
-                    "error('here')",
-                    "error('above', 2)",
-                    "error()",
-                    "error(nil)",
-                    "assert(false)",
-                    "assert(nil, 'told')",
-                    "local z z.x = 1",
-                    "undefined_name()",
-                    "b.c.d = 1",
-                    "c:missing()",
-                    "return d + 1",
-                    "return c .. 'x'",
-                    "return a < b",
-                    "return {} < {}",
-                    "return #a",
-                    "return -b",
-                    "for i = 1, 'x' do end",
-                    "string.rep()",
-                    "('x'):rep({})",
-                    "setmetatable(1, 2)",
-                    "ipairs()",
-                    "c[nil] = 1",
-                    "math.floor('x')",
-                    "table.concat({{}})",
-                    "return 1 + nil",
-                    "local t = {} t.x.y.z = 1",
-                    "a()()",
-                    "c.x()",
-                ]);
+                let error = self.pick(words::ERRORS);
                 let text = format!("try(function() {error} end)");
                 self.line(&text);
             }
@@ -641,38 +503,7 @@ impl Generator {
             self.line(&line);
         }
         for _ in 0..8 {
-            let operation = self.pick(&[
-                "t + 1",
-                "1 - t",
-                "t * u",
-                "t / 'x'",
-                "t % 2",
-                "2 ^ t",
-                "-t",
-                "t .. 'x'",
-                "'x' .. t .. u",
-                "1 .. t",
-                "t == u",
-                "t ~= u",
-                "t < u",
-                "t <= u",
-                "t > u",
-                "t < 1",
-                "t >= u",
-                "t(1, 2)",
-                "#t",
-                "t.x",
-                "t.z",
-                "t[99]",
-                "u.x",
-                "t + u",
-                "{} + {}",
-                "t.z.w",
-                "tostring(t)",
-                "rawget(t, 'z')",
-                "rawequal(t, u)",
-                "getmetatable(t) == m",
-            ]);
+            let operation = self.pick(words::OPERATIONS);
             let line = format!("try(function() return {operation} end)");
             self.line(&line);
         }
@@ -680,17 +511,7 @@ impl Generator {
     }
 
     fn coroutines(&mut self) {
-        let body = self.pick(&[
-            "local x = coroutine.yield(a) out('got', x) local y, z = coroutine.yield(x, a) return y, z, 'end'",
-            "for i = 1, 3 do a = coroutine.yield(i, a) end error('done ' .. tostring(a))",
-            "out(coroutine.status(co)) local ok, e = pcall(coroutine.yield, 1) out(ok, e) return 5",
-            "return coroutine.yield(coroutine.yield(a))",
-            "for v in coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end) do coroutine.yield(v * 2) end",
-            "local t = setmetatable({}, {__index = function(t, k) return coroutine.yield(k) end}) return t.x",
-            "table.sort({3, 2, 1}, function(a, b) coroutine.yield(a) return a < b end)",
-            "error({code = 1})", "local x <const> = 1", "out(coroutine.resume(co)) return coroutine.running() == co",
-            "string.gsub('abc', '.', function(c) coroutine.yield(c) end)", "a.b.c = 1",
-        ]);
+        let body = self.pick(words::COROUTINES);
         let line = format!(
             "try(function() local co co = coroutine.create(loadstring([==[local out, co = ... ; return function(a) {body} end]==])(out, co))"
         );
@@ -710,53 +531,7 @@ impl Generator {
     /// Programs with a token too many, too few, or changed.
     fn syntax(&mut self) {
         for _ in 0..8 {
-            let source = self.pick(&[
-                "local a = 1 return a + 2",
-                "if x then return 1 else return 2 end",
-                "for i = 1, 10 do break end",
-                "return {1, 2, x = 3, [4] = 5}",
-                "local function f(a, ...) return ... end return f(1, 2)",
-                "while true do break end return 1",
-                "repeat local x = 1 until x == 1 return 2",
-                "a.b.c = 1",
-                "return ('x'):rep(3)",
-                "return function(a, b) return a, b end",
-                "x = 1; y = 2; return x .. y",
-                "goto = 1 return goto",
-                "local a <const> = 1",
-                "return 'abc",
-                "return [[abc",
-                "return 1e",
-                "return 0x",
-                "--[[ comment",
-                "return \"\\300\"",
-                "f\n(1)",
-                "return 3 .. 4",
-                "for k, v in pairs({}) do end",
-                "return not nil == true",
-                "local t = {} function t.a.b:c() return self end",
-                "return -2 ^ 2",
-                "return 2 ^ -1",
-                "do end end",
-                "break",
-                "return ...",
-                "function f() return ... end",
-                "return #'abc' + -1",
-                "a, b = 1",
-                "a() = 1",
-                "(a) = 1",
-                "(a).b = 1",
-                "local a.b = 1",
-                "return return",
-                "x = = 1",
-                "x = }",
-                "return 1,",
-                "return a b",
-                "@",
-                "return ~1",
-                "return 1 ~ 2",
-                "return a ~= b",
-            ]);
+            let source = self.pick(words::SOURCES);
             let mut tokens: Vec<&str> = source.split_inclusive([' ', '(', ')', ',']).collect();
             match self.below(4) {
                 0 => {
@@ -794,72 +569,7 @@ impl Generator {
 
     fn library(&mut self) {
         for _ in 0..10 {
-            let name = self.pick(&[
-                "string.sub",
-                "string.rep",
-                "string.byte",
-                "string.char",
-                "string.upper",
-                "string.len",
-                "math.floor",
-                "math.ceil",
-                "math.abs",
-                "math.fmod",
-                "math.max",
-                "math.min",
-                "math.sqrt",
-                "math.frexp",
-                "math.ldexp",
-                "math.modf",
-                "math.pow",
-                "math.deg",
-                "math.log10",
-                "select",
-                "unpack",
-                "tonumber",
-                "tostring",
-                "type",
-                "rawget",
-                "rawset",
-                "rawequal",
-                "next",
-                "ipairs",
-                "pairs",
-                "setmetatable",
-                "getmetatable",
-                "assert",
-                "error",
-                "pcall",
-                "xpcall",
-                "table.concat",
-                "table.insert",
-                "table.remove",
-                "table.maxn",
-                "table.getn",
-                "table.foreach",
-                "table.foreachi",
-                "table.setn",
-                "table.sort",
-                "string.format",
-                "string.find",
-                "string.match",
-                "string.gsub",
-                "string.gmatch",
-                "coroutine.create",
-                "coroutine.resume",
-                "coroutine.status",
-                "coroutine.wrap",
-                "coroutine.yield",
-                "loadstring",
-                "load",
-                "string.reverse",
-                "string.lower",
-                "math.exp",
-                "math.log",
-                "math.sin",
-                "math.atan2",
-                "collectgarbage",
-            ]);
+            let name = self.pick(words::FUNCTIONS);
             let mut args = String::new();
             for _ in 0..self.below(4) {
                 let arg = match self.below(6) {

@@ -139,14 +139,19 @@ fn pack_table(vm: &mut Vm<'_>, table: TableId, depth: usize, out: &mut Vec<u8>) 
     Ok(())
 }
 
-/// Whether the keys are 1 to n (or strings that say so), and how many there are.
+/// Whether the keys are 1 to n, and how many there are.
 fn shape(vm: &Vm<'_>, table: TableId) -> (bool, usize) {
     let heap = &vm.machine.heap;
     let (mut count, mut max, mut is_array) = (0, 0, true);
     let mut place = 0;
     while let Some((found, key, _)) = heap.table(table).first_from(place, &heap.meter) {
-        match vm.to_number(key).and_then(as_index) {
-            Some(index) if index > 0 => max = max.max(index as usize),
+        match key {
+            Value::Number(number)
+                if let Some(index) = as_index(number)
+                    && index > 0 =>
+            {
+                max = max.max(index as usize);
+            }
             _ => is_array = false,
         }
         count += 1;
@@ -251,7 +256,8 @@ impl Reader<'_> {
             0xCC => f64::from(self.byte(vm)?),
             0xCD => f64::from(self.short(vm)?),
             0xCE => f64::from(self.long(vm)?),
-            0xCF => u64::from_be_bytes(self.take(vm)?) as f64,
+            // Redis reads unsigned integers of 64 bits as signed ones.
+            0xCF => i64::from_be_bytes(self.take(vm)?) as f64,
             0xD0 => f64::from(self.byte(vm)? as i8),
             0xD1 => f64::from(self.short(vm)? as i16),
             0xD2 => f64::from(self.long(vm)? as i32),

@@ -1,0 +1,5 @@
+print(pcall(setmetatable,1,2)) print(pcall(setmetatable,{},1)) print(pcall(setmetatable,setmetatable({},{__metatable=1}),{})) print(getmetatable("").__index==string, getmetatable(setmetatable({},{__metatable=5})))
+print(select('#',1,nil,nil), pcall(select,0), select(-1,1,2,3)) print(pcall(select,-5,1))
+print(unpack({1,2,3},2)) print(unpack({1,2,3},2,5)) print(pcall(unpack,{},1,1e8))
+print(rawequal({}, {}), pcall(rawget,1,1), pcall(rawset,{},nil,1))
+print(pcall(next,{},1)) print(pcall(ipairs)) print(pcall(error,"x",0)) print(pcall(error,"x",2)) print(pcall(assert,false)) print(pcall(assert,nil,"m")) print(pcall(assert)) print(assert(1,2,3))
