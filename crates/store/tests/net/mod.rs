@@ -17,7 +17,6 @@ use store::{
     ask::{Ask, Payload, Session, Status},
     config::{Config, Keyspace},
     facade::{self, Face},
-    quorum::Level,
     store::{NAME, Store},
 };
 use wire::{
@@ -30,15 +29,10 @@ pub const SHARDS: u16 = 64;
 
 /// A store's settings in these tests: two keyspaces of 64 shards, three replicas.
 pub fn config(name: &str, join: &[&str]) -> Config {
-    let keyspace = |name: &str| Keyspace {
-        name: name.into(),
-        level: Level::All,
-        min_acks: 1,
-    };
     Config {
         name: full(name),
         shards: SHARDS,
-        keyspaces: vec![keyspace("default"), keyspace("second")],
+        keyspaces: ["default", "second"].map(Keyspace::named).to_vec(),
         join: join.iter().map(|name| full(name)).collect(),
         ..Config::default()
     }
