@@ -707,8 +707,8 @@ mod tests {
 
     use super::*;
 
-    fn cluster(config: Config) -> Cluster {
-        Cluster::new(&config, Arc::new(Layout::new(&config)))
+    fn cluster(config: &Config) -> Cluster {
+        Cluster::new(config, Arc::new(Layout::new(config)))
     }
 
     /// The members with these numbers, all up, without the node itself.
@@ -725,7 +725,7 @@ mod tests {
 
     #[test]
     fn a_member_without_a_slot_is_reported_once_and_gets_the_next_free_one() {
-        let mut cluster = cluster(Config {
+        let mut cluster = cluster(&Config {
             name: "n000@h".into(),
             ..Config::default()
         });
@@ -755,7 +755,7 @@ mod tests {
         };
         // A node of a cluster of three. Both peers have reported that their copy is not ready any more.
         let connected = |number: usize| {
-            let mut cluster = cluster(Config {
+            let mut cluster = cluster(&Config {
                 name: format!("n{number:03}@h"),
                 creation: 4,
                 shards: 1,
