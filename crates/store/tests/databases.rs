@@ -58,7 +58,7 @@ fn databases_have_one_shard_each_and_their_primaries_are_on_all_nodes() {
     assert_eq!(status.shards.len(), usize::from(SHARDS + DATABASES - 1));
     for name in ["a", "b", "c"] {
         let primaries = (1..DATABASES).filter(|database| primary(&status, *database) == name);
-        assert!(primaries.count() >= 3, "{name} is the primary of too few databases");
+        assert!(primaries.count() > 0, "{name} is the primary of no database");
     }
 }
 
@@ -150,6 +150,7 @@ fn a_shard_without_a_copy_is_named_with_its_keyspace() {
         .find(|database| primary(&status, *database) == "b")
         .unwrap();
     net.kill("b");
+    net.run_ms(1_000);
     let mut session = store::ask::Session::new(0, true);
     session.keyspace = database;
     let id = net.begin_as("a", session, &["SET x 1"]);

@@ -99,6 +99,22 @@ fn transactions_are_the_same_in_a_cluster() {
     }
 }
 
+/// Nor do commands of several keys in keyspaces with other rules for their slots.
+#[test]
+fn keyspaces_are_the_same_in_a_cluster() {
+    for name in ["databases", "prefixes"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/commands")
+            .join(name)
+            .with_extension("txt");
+        let plain = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let wanted = format!("% nodes 3\n{plain}");
+        if let Some(difference) = difference(&wanted, &script::run(&wanted)) {
+            panic!("{name}.txt with three nodes:{difference}");
+        }
+    }
+}
+
 /// A script that no test runs proves nothing.
 #[test]
 fn every_script_is_run() {
