@@ -49,6 +49,7 @@ from proof.scenarios.restarts import (
 from proof.scenarios.shells import shells
 from proof.scenarios.shells_apart import shells_apart
 from proof.scenarios.shells_rust import shells_rust
+from proof.scenarios.transactions import transactions
 
 SCENARIOS: dict[str, Callable[[Run], None]] = {
     "beam": beam,
@@ -81,6 +82,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "restart-each-alone": restart_each_alone,
     "hang-up": hang_up,
     "large": large,
+    "transactions": transactions,
 }
 FAULTS = (
     "partitions",

@@ -215,21 +215,28 @@ class AsyncClient:
 
     async def call(self, *command: Argument, deadline_s: float = DEADLINE_S) -> Reply:
         """One request, one reply. Raises `ReplyError`, `DeadlineExceeded` or `OSError`."""
-        try:
-            async with asyncio.timeout(deadline_s):
-                self._writer.write(encode(command))
-                await self._writer.drain()
-                reply = await self._reply()
-        except TimeoutError as error:
-            raise DeadlineExceeded(str(command[0])) from error
+        (reply,) = await self.pipeline([command], deadline_s)
         if isinstance(reply, ReplyError):
             raise reply
         return reply
 
-    async def _reply(self) -> Reply:
-        while not (replies := self._decoder.replies(1)):
-            data = await self._reader.read(READ_BYTES)
-            if not data:
-                raise ConnectionResetError("closed by the server")
-            self._decoder.feed(data)
-        return replies[0]
+    async def pipeline(self, commands: Sequence[Sequence[Argument]], deadline_s: float = DEADLINE_S) -> list[Reply]:
+        """Sends all commands at once and returns their replies in order, errors as values."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                self._writer.write(b"".join(map(encode, commands)))
+                await self._writer.drain()
+                return await self._replies(len(commands))
+        except TimeoutError as error:
+            raise DeadlineExceeded(str(commands[0][0])) from error
+
+    async def _replies(self, count: int) -> list[Reply]:
+        replies: list[Reply] = []
+        while len(replies) < count:
+            replies += self._decoder.replies(count - len(replies))
+            if len(replies) < count:
+                data = await self._reader.read(READ_BYTES)
+                if not data:
+                    raise ConnectionResetError("closed by the server")
+                self._decoder.feed(data)
+        return replies

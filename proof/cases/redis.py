@@ -77,7 +77,7 @@ def _multi(cluster: Cluster) -> str:
     with cluster.nodes[0].client() as client:
         client.call("SET", "tx", "0")
         for replies in (_asked(client, *requests), [_asked(client, request)[0] for request in requests]):
-            if not all(_is_error(reply) for reply in replies[:-1]):
+            if replies[:3] != [b"OK", b"QUEUED", b"QUEUED"] or not all(_is_error(reply) for reply in replies[3:6]):
                 return f"{replies!r}"
             if not _is_error(replies[5], "EXECABORT") or replies[6] != b"0":
                 return f"{replies!r}"
@@ -86,14 +86,13 @@ def _multi(cluster: Cluster) -> str:
 
 def _multi_ends(cluster: Cluster) -> str:
     with cluster.nodes[0].client() as client:
+        client.call("SET", "ends", "0")
         for end, wanted in (("DISCARD", b"OK"), ("RESET", b"RESET")):
-            replies = _asked(client, "MULTI", "PING", end, "PING")
-            if not _is_error(replies[1]) or replies[2:] != [wanted, b"PONG"]:
+            replies = _asked(client, "MULTI", "INCR ends", end, "PING", "GET ends")
+            if replies != [b"OK", b"QUEUED", wanted, b"PONG", b"0"]:
                 return f"{end}: {replies!r}"
-        if not _is_error(_asked(client, "EXEC")[0], "ERR EXEC without MULTI"):
-            return "EXEC without MULTI is accepted"
-        if not _is_error(_asked(client, "WATCH tx")[0]):
-            return "WATCH is accepted"
+            if not _is_error(_asked(client, "EXEC")[0], "ERR EXEC without MULTI"):
+                return f"EXEC after {end} is accepted"
     return ""
 
 
@@ -468,20 +467,38 @@ def _families(cluster: Cluster) -> str:
 
 
 def _transactions(cluster: Cluster) -> str:
-    with cluster.nodes[0].client() as client:
-        replies = _asked(client, "MULTI", "SET tx 1", "EXEC")
-        return "" if replies == [b"OK", b"QUEUED", [b"OK"]] else f"{[str(reply)[:60] for reply in replies]}"
+    """Through each node, whichever is the primary."""
+    for node in cluster.nodes:
+        with node.client() as client:
+            replies = _asked(client, "MULTI", "SET {tx}a 1", "INCR {tx}a", "MGET {tx}a {tx}none", "EXEC")
+            if replies != [b"OK", b"QUEUED", b"QUEUED", b"QUEUED", [b"OK", 2, [b"2", None]]]:
+                return f"{node.name}: {[str(reply)[:60] for reply in replies]}"
+    return ""
 
 
 def _asked_again(cluster: Cluster) -> str:
-    """A library sends a transaction, sees an error, and sends it again."""
+    """A library sends a transaction, and sends it again."""
     with cluster.nodes[0].client() as client:
         client.call("SET", "again", 0)
-        for _ in range(2):
-            if not _is_error(_asked(client, "MULTI", "INCR again", "EXEC")[-1], "EXECABORT"):
-                return "EXEC is not refused"
+        for count in (1, 2):
+            reply = _asked(client, "MULTI", "INCR again", "EXEC")[-1]
+            if reply != [count]:
+                return f"EXEC number {count} is answered {reply!r}"
         got = client.call("GET", "again")
-    return "" if got == b"0" else f"the number is {got!r}"
+    return "" if got == b"2" else f"the number is {got!r}"
+
+
+def _watched(cluster: Cluster) -> str:
+    """The key is changed through another node than the one at which it is watched."""
+    with cluster.nodes[0].client() as client, cluster.nodes[1].client() as other:
+        for change, wanted in (("GET watched", [b"OK"]), ("SET watched 2", None), ("EXPIRE watched 100", None)):
+            client.call("SET", "watched", "1")
+            _asked(client, "WATCH watched")
+            _asked(other, change)
+            reply = _asked(client, "MULTI", "SET watched 3", "EXEC")[-1]
+            if reply != wanted:
+                return f"after {change}, EXEC is answered {reply!r}"
+    return ""
 
 
 def _across_slots(cluster: Cluster) -> str:
@@ -594,15 +611,11 @@ REDIS: tuple[Case, ...] = (
     Case("error-in-array", "MGET, EXISTS, TOUCH with a key of 70,000 bytes: one error", _error_in_array),
     Case("error-for-all", "MGET while a shard has no live replica: one error", _error_for_all, own_nodes=True),
     Case("half-done", "MSET, DEL, FLUSHALL that are refused change nothing", _half_done),
-    Case("multi", "MULTI is refused, and so is all up to EXEC; EXEC: EXECABORT", _multi),
-    Case("multi-ends", "DISCARD and RESET end a refused MULTI", _multi_ends),
-    Case("multi-again", "MULTI INCR EXEC, sent twice: the number is 0", _asked_again),
-    Case(
-        "transactions",
-        "MULTI SET EXEC: OK QUEUED [OK]",
-        _transactions,
-        Open("there are no transactions yet", "ERR"),
-    ),
+    Case("multi", "EXEC after a request that cannot be queued: EXECABORT, nothing is executed", _multi),
+    Case("multi-ends", "DISCARD and RESET end a transaction, nothing is executed", _multi_ends),
+    Case("multi-again", "MULTI INCR EXEC, sent twice: the number is 2", _asked_again),
+    Case("transactions", "MULTI SET INCR MGET EXEC, through each node: all replies in order", _transactions),
+    Case("watched", "EXEC after a watched key was changed at another node: nil", _watched),
     Case("randomkey", "RANDOMKEY of 8 keys, 800 times at each node: each 50 to 160 times", _random_key),
     Case("scan-cursors", "SCAN COUNT 70 of 30,000 keys: cursors below 2^53, all keys", _cursors),
     Case("scan-count", "SCAN 0 COUNT 10 just after a load of 30,000 keys: at most 20 keys", _scan_count),

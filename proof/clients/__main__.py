@@ -3,6 +3,7 @@
     python3 -m proof.clients                        all libraries
     python3 -m proof.clients --only ioredis,glide   those whose names contain one of these words
     python3 -m proof.clients --folder DIR           keeps the installed libraries there for the next run
+    python3 -m proof.clients --transactions         has them execute transactions
 
 Needs the registries of pip and npm. Exits with 1 if an answer was wrong, or if a library does not recover in time.
 """
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proof.clients.libraries import LIBRARIES, Library, command, install
+from proof.clients.libraries import LIBRARIES, WITH_TRANSACTIONS, Library, command, install
 from proof.cluster import Timeout, wait_for
 from proof.run import Run
 
@@ -49,12 +50,15 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
     text: str = ""
     """The most frequent errors."""
+    changed: int | None = None
+    """How many transactions were not executed because a watched key had changed; None without transactions."""
 
 
 def measured(library: Library, told: dict[str, Any], killed_at: float) -> Outcome:
     """Works out what the program of a library told. Times are seconds of the wall clock."""
     successes, errors = told["successes"], told["errors"]
     outcome = Outcome(library, successes=len(successes), errors=len(errors), wrong=told["wrong"])
+    outcome.changed = told.get("changed")
     outcome.text = ", ".join(f"{count} × {text[:WORDS_SHOWN]}" for text, count in told["texts"])
     later = [moment for moment in successes if moment > killed_at]
     before = [moment for moment in successes if moment <= killed_at]
@@ -69,9 +73,9 @@ def measured(library: Library, told: dict[str, Any], killed_at: float) -> Outcom
 class Program:
     """The running program of one library."""
 
-    def __init__(self, library: Library, folder: Path, addresses: str) -> None:
+    def __init__(self, library: Library, folder: Path, addresses: str, transactions: bool) -> None:
         self.library = library
-        words, where = command(library, folder, addresses, BEFORE_S + AFTER_S)
+        words, where = command(library, folder, addresses, BEFORE_S + AFTER_S, transactions)
         self._process = subprocess.Popen(
             words, cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -109,13 +113,13 @@ class Program:
         self._lines += (line for line in self._process.stdout if line.startswith("{"))
 
 
-def kill_under(run: Run, libraries: Sequence[Library], folder: Path) -> list[Outcome]:
+def kill_under(run: Run, libraries: Sequence[Library], folder: Path, transactions: bool = False) -> list[Outcome]:
     """Has some libraries work at once, and kills the node that they use first."""
     outcomes = []
     with run.cluster(3) as cluster:
         victim, *others = cluster.nodes[1], cluster.nodes[0], cluster.nodes[2]
         addresses = ",".join(f"{node.host}:{node.resp_port}" for node in (victim, *others))
-        programs = [Program(library, folder, addresses) for library in libraries]
+        programs = [Program(library, folder, addresses, transactions) for library in libraries]
         try:
             wait_for("the libraries to connect", lambda: all(p.is_connected() for p in programs), CONNECT_S)
             time.sleep(BEFORE_S)
@@ -135,12 +139,16 @@ def kill_under(run: Run, libraries: Sequence[Library], folder: Path) -> list[Out
 def judge(run: Run, outcomes: Sequence[Outcome]) -> None:
     """Prints the table and checks each row."""
     width = max((len(outcome.library.shown) for outcome in outcomes), default=0)
-    print(f"\n{'library':<{width}}     gap s  recovered s  answers  errors  wrong  errors, the most frequent first")
+    print(
+        f"\n{'library':<{width}}     gap s  recovered s  answers  refused by WATCH  errors  wrong"
+        "  errors, the most frequent first"
+    )
     for outcome in outcomes:
         recovered = "never" if outcome.recovered_s is None else f"{outcome.recovered_s:.2f}"
         print(
             f"{outcome.library.shown:<{width}}  {outcome.gap_s:8.2f}  {recovered:>11}  {outcome.successes:7}"
-            f"  {outcome.errors:6}  {len(outcome.wrong):5}  {outcome.text}"
+            f"  {'-' if outcome.changed is None else outcome.changed:>16}  {outcome.errors:6}  {len(outcome.wrong):5}"
+            f"  {outcome.text}"
         )
     print(flush=True)
     for outcome in outcomes:
@@ -161,6 +169,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--salp", type=Path, default=Path("target/release/salp"), help="the binary")
     parser.add_argument("--only", default="", help="words of the names, separated by commas")
     parser.add_argument("--folder", type=Path, help="where the libraries are installed; default: a temporary folder")
+    parser.add_argument("--transactions", action="store_true", help="transactions of the libraries that have them")
     parser.add_argument("--at-once", type=int, default=4, help="libraries that share one cluster and one kill")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
@@ -168,7 +177,8 @@ def main(arguments: list[str]) -> int:
         print(f"{options.salp} is missing: run `cargo build --release` first", file=sys.stderr)
         return 2
     words = options.only.split(",")
-    libraries = [library for library in LIBRARIES if any(word in library.shown for word in words)]
+    among = WITH_TRANSACTIONS if options.transactions else LIBRARIES
+    libraries = [library for library in among if any(word in library.shown for word in words)]
     run = Run(binary=options.salp.resolve())
     with tempfile.TemporaryDirectory(prefix="salp-clients-") as temporary:
         folder = options.folder or Path(temporary)
@@ -177,7 +187,7 @@ def main(arguments: list[str]) -> int:
         outcomes = []
         for at in range(0, len(libraries), options.at_once):
             try:
-                outcomes += kill_under(run, libraries[at : at + options.at_once], folder.resolve())
+                outcomes += kill_under(run, libraries[at : at + options.at_once], folder.resolve(), options.transactions)
             except Timeout as error:
                 run.report.check("all libraries connect", False, str(error))
     judge(run, outcomes)

@@ -57,6 +57,14 @@ def _libraries() -> list[Library]:
 
 
 LIBRARIES = _libraries()
+WITH_TRANSACTIONS = [
+    library
+    for library in LIBRARIES
+    if library.shown.startswith(("redis-py", "ioredis", "node-redis"))
+    and "asyncio" not in library.shown
+    and library.shown != "redis-py 5.3.1 cluster"
+]
+"""Those whose transactions are tried. redis-py 5 has none in cluster mode."""
 
 
 def install(folder: Path) -> list[str]:
@@ -82,12 +90,15 @@ def install(folder: Path) -> list[str]:
     return missing
 
 
-def command(library: Library, folder: Path, addresses: str, seconds: float) -> tuple[list[str], Path]:
+def command(
+    library: Library, folder: Path, addresses: str, seconds: float, transactions: bool = False
+) -> tuple[list[str], Path]:
     """What runs the program of a library, and where."""
     arguments = [library.argument, addresses, str(seconds)]
+    program = "transactions" if transactions else "program"
     if library.environment == "npm":
-        return ["node", str(FOLDER / "node_program.mjs"), *arguments], folder / "npm"
-    return [str(_python(folder, library.environment)), str(FOLDER / "python_program.py"), *arguments], folder
+        return ["node", str(FOLDER / f"node_{program}.mjs"), *arguments], folder / "npm"
+    return [str(_python(folder, library.environment)), str(FOLDER / f"python_{program}.py"), *arguments], folder
 
 
 def _python(folder: Path, environment: str) -> Path:

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from proof import redis_server
-from proof.differential.differences import EXPLAINED
+from proof.differential.differences import EXPLAINED, OF_TRANSACTIONS
 from proof.differential.pairs import Comparison
 from proof.run import Run
 
@@ -28,6 +28,7 @@ LONG_RUN = 200_000
 QUICK = ("--slowlog-log-slower-than", "-1")
 """salp logs nothing as slow, and a busy machine makes anything slow."""
 STEP_COMMANDS = 50_000
+ROWS = (*EXPLAINED, *OF_TRANSACTIONS)
 
 
 def compare(run: Run, nodes: int, commands: int, seed: int, seconds: float) -> None:
@@ -54,11 +55,11 @@ def compare(run: Run, nodes: int, commands: int, seed: int, seconds: float) -> N
 
 def _tell(run: Run, nodes: int, compared: int, explained: Counter[str], unexplained: list[str]) -> None:
     run.report.count("replies compared", compared)
-    for row in EXPLAINED:
+    for row in ROWS:
         run.report.count(f"explained: {row.name}", explained[row.name])
     run.report.count("not explained", len(unexplained))
     run.report.table(f"beside redis-server, {nodes} nodes, seed {run.seed}")
-    never = [row.name for row in EXPLAINED if not explained[row.name] and row.nodes_min <= nodes]
+    never = [row.name for row in ROWS if not explained[row.name] and row.nodes_min <= nodes]
     if compared >= LONG_RUN and never:
         run.report.step(f"never occurred, so perhaps to be removed: {', '.join(never)}")
     run.report.check_none("every difference is explained", unexplained)

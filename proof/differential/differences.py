@@ -152,7 +152,60 @@ INT, EMBSTR, RAW = b"$3\r\nint\r\n", b"$6\r\nembstr\r\n", b"$3\r\nraw\r\n"
 CHANGED_VALUES = {(INT, RAW), (INT, EMBSTR), (EMBSTR, RAW), (b":2147483647\r\n", b":1\r\n")}
 """What salp and redis-server say of the form."""
 
+REFUSED_INSIDE = Explained(
+    "refused inside MULTI",
+    "what concerns all keys, another keyspace or RESP is refused inside MULTI; then EXEC answers EXECABORT",
+    lambda command, ours, theirs: (
+        _named(b"SELECT", b"HELLO", b"SCAN", b"KEYS", b"DBSIZE", b"RANDOMKEY", b"FLUSHALL", b"FLUSHDB")(command)
+        and ours.startswith(b"-ERR ")
+        and b" is not supported inside MULTI: " in ours
+        and theirs == b"+QUEUED\r\n"
+    ),
+)
+TRANSACTION_ACROSS_SLOTS = Explained(
+    "transactions across slots",
+    "the keys of a transaction, and those that are watched, need to be in one slot (docs/redis.md)",
+    lambda *_: False,
+    parts_ways=True,
+)
+"""Explains the reply to EXEC, if the keys are in several slots."""
+PLAIN_TEXTS = Explained(
+    "plain texts in EXEC",
+    "with RESP3 the texts of INFO and CLIENT INFO have a format, which they lose in a transaction that has keys",
+    lambda _, ours, theirs: ours[:1] == b"$" and theirs[:1] == b"=",
+)
+"""This row and the next one explain items of the reply to EXEC."""
+REFERENCES = Explained(
+    "references of queued values",
+    "OBJECT REFCOUNT counts a value once; redis-server also counts the queue that has set it",
+    lambda command, ours, theirs: (
+        _verb(command) == b"OBJECT REFCOUNT" and ours == b":1\r\n" and theirs in (b":2\r\n", b":3\r\n")
+    ),
+)
+CAME_AND_WENT = Explained(
+    "keys that came and went",
+    "a watched key that was missing, was set and is missing again has not changed (docs/redis.md)",
+    lambda *_: False,
+    parts_ways=True,
+)
+"""Explains an EXEC that is executed, if both servers end it alike without watching this key."""
+PERSISTS_NOTHING = Explained(
+    "GETEX PERSIST of keys that never expire",
+    "it is a write, so a watched key has changed",
+    lambda *_: False,
+    parts_ways=True,
+)
+"""Explains an EXEC that is not executed, if both servers end it alike without these GETEX."""
+NAMED_ALL_THE_SAME = Explained(
+    "CLIENT SETNAME in an EXEC that does nothing",
+    "commands of the connection are executed also if a watched key has changed (docs/redis.md)",
+    lambda *_: False,
+    parts_ways=True,
+)
+"""Counts EXECs that both servers answer alike, while the name of the connection may differ afterwards."""
+
 EXPLAINED: tuple[Explained, ...] = (
+    REFUSED_INSIDE,
     Explained(
         "across slots",
         "RENAME, RENAMENX, COPY and MSETNX need their keys in one slot (docs/redis.md)",
@@ -181,12 +234,13 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     Explained(
         "EXEC with arguments",
-        "no transaction is begun, so none is discarded: the number of arguments is wrong (docs/redis.md)",
+        "outside of a transaction none is discarded: the number of arguments is wrong, and keys stay watched",
         lambda command, ours, theirs: (
             _named(b"EXEC")(command)
             and ours == b"-ERR wrong number of arguments for 'exec' command\r\n"
             and theirs.startswith(b"-EXECABORT Transaction discarded because of: wrong number")
         ),
+        parts_ways=True,
     ),
     Explained(
         "WAIT counts replicas",
@@ -218,3 +272,12 @@ EXPLAINED: tuple[Explained, ...] = (
         ),
     ),
 )
+OF_TRANSACTIONS: tuple[Explained, ...] = (
+    TRANSACTION_ACROSS_SLOTS,
+    PLAIN_TEXTS,
+    REFERENCES,
+    CAME_AND_WENT,
+    PERSISTS_NOTHING,
+    NAMED_ALL_THE_SAME,
+)
+"""Rows that explain only replies to EXEC (`proof/differential/transactions.py`)."""

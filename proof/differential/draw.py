@@ -48,7 +48,8 @@ FIXED = {
         CONFIG GET appendonly, CONFIG GET save, CONFIG GET databases, CONFIG SET nosuch 1, COMMAND COUNT,
         COMMAND GETKEYS GET k, COMMAND GETKEYS MSET a 1 b 2, COMMAND GETKEYS PING, COMMAND INFO nosuch,
         COMMAND LIST FILTERBY PATTERN getr*, CLIENT INFO, CLIENT GETREDIR, CLIENT NO-EVICT ON, CLIENT REPLY ON,
-        CLIENT NOSUCH, RESET, UNWATCH, DISCARD, EXEC, AUTH x, AUTH nobody x, HELLO, HELLO 4, HELLO x, HELLO 2 NOSUCH,
+        CLIENT NOSUCH, RESET, UNWATCH, DISCARD, EXEC,
+        EXEC x, DISCARD x, MULTI x, WATCH, AUTH x, AUTH nobody x, HELLO, HELLO 4, HELLO x, HELLO 2 NOSUCH,
         SELECT 1, SELECT -1, nosuch, GET, OBJECT NOSUCH a
     """,
     0.15: """
@@ -58,11 +59,17 @@ FIXED = {
         FLUSHALL SYNC, FLUSHALL ASYNC
     """,
     0.05: """
-        INFO
+        INFO, MULTI
     """,
 }
 """Commands without anything to draw, by how often they come."""
 MISTAKE_SHARE = 0.06
+MISTAKE_SHARE_INSIDE = 0.02
+"""A mistake that is seen before EXEC leaves nothing else of a transaction to compare."""
+TAGGED = [key for key in KEYS if key.startswith(b"{t}")]
+NOT_INSIDE = frozenset((b"SELECT", b"HELLO", b"SCAN", b"KEYS", b"DBSIZE", b"RANDOMKEY", b"FLUSHALL", b"FLUSHDB"))
+"""salp refuses them inside MULTI, so most transactions are drawn without them."""
+INSIDE_COMMANDS = 12
 
 
 class Draw:
@@ -73,17 +80,44 @@ class Draw:
         kinds = self._kinds()
         self._makers = [make for make, _ in kinds]
         self._weights = [weight for _, weight in kinds]
+        self._pool: Sequence[bytes] = KEYS
+        self._mistake_share = MISTAKE_SHARE
 
     def command(self) -> Command:
         """The next command."""
         rng = self._rng
         (make,) = rng.choices(self._makers, self._weights)
         command = [word if isinstance(word, bytes) else str(word).encode() for word in make()]
-        if rng.random() < MISTAKE_SHARE and command[0] not in NO_MISTAKES:
+        if rng.random() < self._mistake_share and command[0] not in NO_MISTAKES:
             self._spoil(command)
         if rng.random() < 0.1:
             command[0] = command[0].lower()
         return command
+
+    def commands(self, count: int, tagged: bool = False) -> list[Command]:
+        """The next commands; if `tagged`, on keys of one slot."""
+        self._pool = TAGGED if tagged else KEYS
+        drawn = [self.command() for _ in range(count)]
+        self._pool = KEYS
+        return drawn
+
+    def transaction(self) -> tuple[list[Command], list[Command]]:
+        """What comes before a transaction, and the transaction, mostly on keys of one slot."""
+        rng = self._rng
+        self._pool = TAGGED if rng.random() < 0.95 else KEYS
+        self._mistake_share = MISTAKE_SHARE_INSIDE
+        before = [[b"WATCH", *self._keys(2)] for _ in range(rng.choice((0, 1, 1, 2)))]
+        before += [self.command() for _ in range(rng.choice((0, 0, 1, 2)))]
+        inside = [self.command() for _ in range(rng.randrange(INSIDE_COMMANDS))]
+        if rng.random() < 0.9:
+            inside = [command for command in inside if command[0].upper() not in NOT_INSIDE]
+        if rng.random() < 0.1:
+            other = rng.choice(([b"MULTI"], [b"WATCH", self._key()], [b"UNWATCH"]))
+            inside.insert(rng.randrange(len(inside) + 1), other)
+        end = rng.choice((b"EXEC", b"EXEC", b"EXEC", b"EXEC", b"EXEC", b"EXEC", b"exec", b"DISCARD", b"RESET"))
+        after = [self.command() for _ in range(rng.randrange(4))]
+        self._pool, self._mistake_share = KEYS, MISTAKE_SHARE
+        return before, [[b"MULTI"], *inside, [end], *after]
 
     def _spoil(self, command: Command) -> None:
         """One word too many, too few, or another one."""
@@ -99,7 +133,7 @@ class Draw:
     # Words
 
     def _key(self) -> bytes:
-        return self._rng.choice(KEYS)
+        return self._rng.choice(self._pool)
 
     def _value(self) -> bytes:
         return self._rng.choice(VALUES)
@@ -169,11 +203,11 @@ class Draw:
 
     def _tagged_pairs(self) -> list[bytes]:
         """Mostly of one slot."""
-        keys = KEYS[:6] if self._rng.random() < 0.9 else KEYS
+        keys = KEYS[:6] if self._rng.random() < 0.9 else self._pool
         return [word for _ in range(self._rng.randrange(1, 4)) for word in (self._rng.choice(keys), self._value())]
 
     def _two_keys(self) -> list[bytes]:
-        keys = KEYS[:6] if self._rng.random() < 0.9 else KEYS
+        keys = KEYS[:6] if self._rng.random() < 0.9 else self._pool
         return [self._rng.choice(keys), self._rng.choice(keys)]
 
     def _copy(self) -> list[bytes]:
@@ -223,6 +257,7 @@ class Draw:
             (lambda: [b"INCRBYFLOAT", key(), choice(FRACTIONS)], 3),
             (lambda: [choice((b"DEL", b"UNLINK", b"EXISTS", b"TOUCH")), *self._keys()], 5),
             (lambda: [b"TYPE", key()], 1),
+            (lambda: [b"WATCH", *self._keys(2)], 0.5),
             (lambda: [choice((b"RENAME", b"RENAMENX")), *self._two_keys()], 2),
             (lambda: [b"KEYS", choice(PATTERNS)], 1),
             (lambda: [choice((b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME")), key()], 6),

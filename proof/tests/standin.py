@@ -11,7 +11,9 @@ requests, too: `old` answers reads with the value before the last, `future` with
 writes and says that they were refused; `refuse` refuses, `timeout` says that the outcome is unknown; `grant` grants
 locks that are held; `drop` acknowledges appends without storing them, `short` answers them with too small a length;
 `low` answers increments with 1. `sticky` answers every RANDOMKEY with one key, `wide` adds 2^53 to
-cursors. With `amnesia` a node that was started again answers as if it were empty for a second.
+cursors. Of transactions, `blind` watches nothing, `tear` sets another key in some, `void` acknowledges some
+without executing them, and `once` executes none and answers 1. With `amnesia` a node that was started again answers as
+if it were empty for a second.
 """
 
 from __future__ import annotations
@@ -70,7 +72,39 @@ def answer_of(client: Client, command: list[bytes]) -> bytes:
     if (lie := lie_of(client, name, command)) is not None:
         return lie
     (reply,) = client.pipeline([command])
-    return b"+OK\r\n" if name == b"SET" else encode_reply(reply)
+    return b"+OK\r\n" if reply == b"OK" else encode_reply(reply)
+
+
+class Session:
+    """One connection: which requests of a transaction are queued, and the lies about transactions."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._queued: list[bytes] | None = None
+
+    def answer(self, command: list[bytes]) -> bytes:
+        """The reply to one request, as bytes for the wire."""
+        name = command[0].upper()
+        match name:
+            case b"WATCH" if FAULT == "blind":
+                return b"+OK\r\n"
+            case b"EXEC" if self._queued == [b"SET"] and strikes("void"):
+                self._client.call("DISCARD")
+                reply = b"*1\r\n+OK\r\n"
+            case b"EXEC" if FAULT == "once":
+                self._client.call("DISCARD")
+                reply = b"*1\r\n:1\r\n"
+            case b"SET" if self._queued is not None and strikes("tear"):
+                reply = answer_of(self._client, [command[0], command[1] + b"?", *command[2:]])
+            case _:
+                reply = answer_of(self._client, command)
+        if name == b"MULTI":
+            self._queued = []
+        elif name in (b"EXEC", b"DISCARD", b"RESET"):
+            self._queued = None
+        elif self._queued is not None:
+            self._queued.append(name)
+        return reply
 
 
 def lie_of(client: Client, name: bytes, command: list[bytes]) -> bytes | None:
@@ -141,12 +175,13 @@ class RespHandler(StreamRequestHandler):
     def handle(self) -> None:
         decoder = Decoder()
         with hub() as client:
+            session = Session(client)
             while data := self.connection.recv(1 << 16):
                 decoder.feed(data)
                 for command in decoder.replies(1 << 20):
                     assert isinstance(command, list), "only arrays of bulk strings are understood"
                     words = [word for word in command if isinstance(word, bytes)]
-                    self.connection.sendall(answer_of(client, words))
+                    self.connection.sendall(session.answer(words))
 
 
 class HttpHandler(BaseHTTPRequestHandler):

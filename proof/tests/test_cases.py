@@ -87,9 +87,13 @@ class Planted(WithHub):
         self.assertEqual(self._fault("scan-cursors", ""), "")
         self.assertIn("a cursor is 9007", self._fault("scan-cursors", "wide"))
 
-    def test_transactions_that_are_executed_are_found(self) -> None:
-        """The stand-in has transactions, which is another answer than the documented one."""
-        self.assertIn("EXEC is not refused", self._fault("multi-again", ""))
+    def test_a_transaction_that_counts_once_when_sent_twice_is_found(self) -> None:
+        self.assertEqual(self._fault("multi-again", ""), "")
+        self.assertIn("EXEC number 2", self._fault("multi-again", "once"))
+
+    def test_a_watched_key_that_is_not_watched_is_found(self) -> None:
+        self.assertEqual(self._fault("watched", ""), "")
+        self.assertIn("after SET watched 2", self._fault("watched", "blind"))
 
 
 if __name__ == "__main__":

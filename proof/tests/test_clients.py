@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import threading
+import time
 import unittest
 from typing import Any
 from unittest import mock
 
-from proof.clients import python_program
+from proof.clients import python_program, python_transactions
 from proof.clients.__main__ import Outcome, judge, measured
 from proof.clients.libraries import LIBRARIES
 from proof.run import Run
@@ -65,6 +67,88 @@ class Working(unittest.TestCase):
         told = self._told("unknown")
         self.assertEqual(told["wrong"], [])
         self.assertTrue(told["errors"])
+
+
+class Keys:
+    """A server in the process with the transactions of redis-py, which may lie."""
+
+    def __init__(self, lie: str = "") -> None:
+        self.values: dict[str, int] = {}
+        self.lie = lie
+        self.lock = threading.Lock()
+
+    def get(self, key: str) -> int | None:
+        """One request."""
+        return self.values.get(key)
+
+    def pipeline(self, transaction: bool) -> Pipe:
+        """A transaction."""
+        assert transaction
+        return Pipe(self)
+
+    def transaction(self, step: Any, key: str) -> None:
+        """A transaction that is repeated until the key does not change meanwhile."""
+        while True:
+            pipe, before = Pipe(self), self.values.get(key)
+            pipe.get = self.get  # type: ignore[method-assign, assignment]
+            step(pipe)
+            time.sleep(0.0002)
+            with self.lock:
+                if self.values.get(key) == before or self.lie == "blind":
+                    return None if self.lie == "void" else pipe.apply()
+
+
+class Pipe:
+    """Requests that are executed together."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._queued: list[tuple[str, int | None]] = []
+
+    def multi(self) -> None:
+        """Nothing is executed from now on."""
+
+    def set(self, key: str, value: int) -> None:
+        """Queues a write."""
+        self._queued.append((key, value))
+
+    def get(self, key: str) -> None:
+        """Queues a read."""
+        self._queued.append((key, None))
+
+    def execute(self) -> list[Any]:
+        """Executes all."""
+        with self._keys.lock:
+            return self.apply()
+
+    def apply(self) -> list[Any]:
+        """Executes all, with the lock."""
+        replies: list[Any] = []
+        for at, (key, value) in enumerate(self._queued):
+            if value is not None and not (self._keys.lie == "torn" and at and value > 5):
+                self._keys.values[key] = value
+            replies.append(self._keys.values.get(key) if value is None else True)
+        return replies
+
+
+class Transactions(unittest.TestCase):
+    """Each test has the program of redis-py work on a made-up server."""
+
+    def _told(self, lie: str) -> dict[str, Any]:
+        keys = Keys(lie)
+        makers = [python_transactions.Addresses([keys]) for _ in range(3)]
+        with mock.patch.object(python_transactions, "PAUSE_S", 0):
+            return python_transactions.work(makers, "p", 0.3)
+
+    def test_a_server_that_keeps_all_is_right(self) -> None:
+        told = self._told("")
+        self.assertEqual((told["wrong"], told["errors"]), ([], []))
+        self.assertGreater(len(told["successes"]), 50)
+        self.assertGreater(told["changed"], 0)
+
+    def test_lies_are_wrong_answers(self) -> None:
+        for lie, text in (("torn", "a and "), ("blind", "two transactions set"), ("void", "two transactions set")):
+            self.assertIn(text, "; ".join(self._told(lie)["wrong"]), lie)
 
 
 class Measuring(unittest.TestCase):

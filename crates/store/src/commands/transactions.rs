@@ -230,6 +230,9 @@ fn execute_one(call: &mut Call<'_>, args: Args<'_>) {
     }
     match row.map(|row| (row, row.run)) {
         Some((row, Run::Shard(_, act))) if !row.name.starts_with("%exec") => act(&mut call.part(args)),
+        Some((row, Run::Each(..))) if !(args.len() - 1).is_multiple_of(row.keys.step()) => {
+            call.replies.wrong_arity(row.name);
+        }
         Some((row, Run::Each(part, fold))) => {
             let parts = row.split(part, args);
             let Some(Run::Shard(_, act)) = command::find(part.as_bytes()).map(|row| row.run) else {
