@@ -115,7 +115,8 @@ impl Builder {
         self.setting("hidden", if hidden { "true" } else { "false" })
     }
 
-    /// Number of shards of each keyspace, unless all its keys have one slot: a power of two. It cannot be changed while the cluster lives. Default: 1,024.
+    /// Number of shards of each keyspace, unless all its keys have one slot: a power of two. It cannot be changed while
+    /// the cluster lives. Default: 1,024.
     #[must_use]
     pub fn shards(self, shards: u16) -> Self {
         self.setting("shards", &shards.to_string())

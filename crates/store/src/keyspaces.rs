@@ -1,4 +1,5 @@
-//! Where the keys of each keyspace are: from a key to its slot and its shard, and from a shard to its place in the ring.
+//! Where the keys of each keyspace are: from a key to its slot and its shard, and from a shard to its place in the
+//! ring.
 //!
 //! ```text
 //! keyspace    slots         shards          places in a ring of 1,024

@@ -181,8 +181,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "databases",
         "N",
         "16",
-        "Numbered databases (SELECT), if salp.toml has no [[keyspace]]: 0 has many shards, each other has one shard; the \
-         same on all nodes, and fixed for the life of a cluster",
+        "Numbered databases (SELECT), if salp.toml has no [[keyspace]]: 0 has many shards, each other has one; the same \
+         on all nodes, and fixed for the life of a cluster",
     ),
     one("workers", "N", "1", "Threads that execute requests"),
     one(

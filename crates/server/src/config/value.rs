@@ -350,7 +350,7 @@ fn slots(value: &toml::Value) -> Parsed<Slots> {
         None => wrong(
             format!("slots cannot be {value}"),
             format!(
-                "write slots = \"hash\", slots = \"one\", or slots = {{ prefix = N }} with a number N of segments from 1 to \
+                "write slots = \"hash\", slots = \"one\", or slots = {{ prefix = N }} with N segments, from 1 to \
                  {SEGMENTS_MAX}"
             ),
         ),

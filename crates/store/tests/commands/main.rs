@@ -63,8 +63,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    string number keys expiry scan connection client password errors command config server info keyspaces databases prefixes
-    limits cluster cluster_of_three salp transactions wall_clocks kill slow
+    string number keys expiry scan connection client password errors command config server info keyspaces databases
+    prefixes limits cluster cluster_of_three salp transactions wall_clocks kill slow
 }
 
 /// These commands use the time of the client's node, whichever node executes them and whatever the wall clocks of other

@@ -287,15 +287,18 @@ impl Net {
 
     /// The text of the first error among the replies to a batch.
     pub fn error_text(&self, name: &str, id: u64) -> String {
-        let is_it = |(_, message): &&(Pid, Message<Payload>)| matches!(message, Message::Payload(Payload::Ask(ask)) if ask.session.id == id);
-        let Some((_, Message::Payload(Payload::Ask(ask)))) = self.lan.delivered(&atom(name)).iter().find(is_it) else {
-            return String::new();
+        let replies = |(_, message): &(Pid, Message<Payload>)| match message {
+            Message::Payload(Payload::Ask(ask)) if ask.session.id == id => Some(ask.batch.replies.clone()),
+            _ => None,
         };
         let text = |reply: Reply<'_>| match reply {
             Reply::Error(_, text) => Some(text.to_owned()),
             _ => None,
         };
-        ask.batch.replies.tokens().find_map(text).unwrap_or_default()
+        let replies = self.lan.delivered(&atom(name)).iter().find_map(replies);
+        replies
+            .and_then(|replies| replies.tokens().find_map(text))
+            .unwrap_or_default()
     }
 
     /// Executes a batch, which may take at most 5 s.
