@@ -317,10 +317,10 @@ mod tests {
 
     #[test]
     fn keyspaces_are_shown_with_their_shards() {
-        let of = |keyspaces: &[&str], slots: &[&str]| {
+        let of = |names: &[&str], slots: &[&str]| {
             let cluster = serde_json::json!({
                 "nodes": [], "shards": 64, "replicas": 3, "healed": true, "moves": 0, "unavailable_shards": 0,
-                "keyspaces": keyspaces, "slots": slots,
+                "keyspaces": names, "slots": slots,
             });
             keyspaces(&serde_json::from_value(cluster).unwrap())
         };

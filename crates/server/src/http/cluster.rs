@@ -10,7 +10,7 @@ use axum::{
 use node::MemberState;
 use serde::{Deserialize, Serialize, Serializer};
 use store::{
-    ask::{NodeStatus, Status},
+    ask::{NodeStatus, ShardStatus, Status},
     message::Vitals,
 };
 use wire::reply::Retry;
@@ -384,7 +384,6 @@ pub(super) async fn remove(State(door): State<Shared>, request: Request) -> Answ
 mod tests {
     use super::*;
     use node::Member;
-    use store::ask::ShardStatus;
     use wire::etf::Atom;
 
     fn status(states: &[(&str, MemberState)]) -> Status {
