@@ -256,16 +256,6 @@ EXPLAINED: tuple[Explained, ...] = (
         lambda command, ours, _: _named(b"SCAN")(command) and command[1] == b"" and ours == b"-ERR invalid cursor\r\n",
     ),
     Explained(
-        "copies to other databases",
-        "COPY with DB is answered as in cluster mode (docs/redis.md)",
-        lambda command, ours, theirs: (
-            _named(b"COPY")(command)
-            and ours
-            in (b"-ERR Copying to another database is not allowed in cluster mode\r\n", b"-ERR syntax error\r\n")
-            and theirs == b"-ERR DB index is out of range\r\n"
-        ),
-    ),
-    Explained(
         "the empty key and **",
         "any text matches two stars; redis-server denies that of the empty one, though a single star matches it",
         lambda command, ours, theirs: (

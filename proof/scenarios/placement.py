@@ -13,8 +13,8 @@ KEY_SHARE_TOLERANCE = 0.10
 SHARD_SHARE_TOLERANCE = 0.05
 MOVE_TOLERANCE = 0.02
 
-Table = dict[int, frozenset[str]]
-"""The replicas of each shard."""
+Table = dict[tuple[str, int], frozenset[str]]
+"""The replicas of each shard, by keyspace and number."""
 
 
 def placement(run: Run) -> None:
@@ -46,7 +46,8 @@ def _url(node: Node) -> str:
 
 
 def _table(node: Node) -> Table:
-    return {shard["shard"]: frozenset(shard["replicas"]) for shard in node.ask("/shards")}
+    shards = node.ask("/shards")
+    return {(shard["keyspace"], shard["shard"]): frozenset(shard["replicas"]) for shard in shards}
 
 
 def _check_sums(run: Run, cluster: Cluster, door: Node) -> None:

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::quorum::Level;
+use store::{keyspaces::Slots, quorum::Level};
 
 use crate::{
     config::{ConfigError, settings::Setting},
@@ -30,7 +30,7 @@ impl Builder {
         self
     }
 
-    /// Adds a keyspace. The first call replaces the keyspace `default`. A write waits as `level` says, and needs
+    /// Adds a keyspace. The first call replaces the numbered databases. A write waits as `level` says, and needs
     /// `min_acks` copies within reach.
     #[must_use]
     pub fn keyspace(mut self, name: &str, level: Level, min_acks: u32) -> Self {
@@ -49,6 +49,40 @@ impl Builder {
             .get_or_insert_with(|| ("the program".into(), Vec::new()));
         tables.push(toml::Value::Table(table));
         self
+    }
+
+    /// How the keys of a keyspace, which was added before, come to their slots.
+    #[must_use]
+    pub fn slots(mut self, keyspace: &str, slots: Slots) -> Self {
+        let value = match slots {
+            Slots::Hash | Slots::One => slots.to_string().into(),
+            Slots::Prefix(segments) => {
+                let mut table = toml::Table::new();
+                table.insert("prefix".into(), i64::from(segments).into());
+                toml::Value::Table(table)
+            }
+        };
+        let tables = self.settings.keyspaces.iter_mut().flat_map(|(_, tables)| tables);
+        let mut tables = tables.filter_map(toml::Value::as_table_mut);
+        let is_it = |table: &&mut toml::Table| table.get("name").and_then(toml::Value::as_str) == Some(keyspace);
+        match tables.find(is_it) {
+            Some(table) => {
+                table.insert("slots".into(), value);
+            }
+            None => {
+                let problem = format_args!("there is no {keyspace}");
+                let fault = ConfigError::new("slots", problem, "add the keyspace first");
+                self.fault.get_or_insert(fault);
+            }
+        }
+        self
+    }
+
+    /// Number of numbered databases, if no keyspace is added: `default` with many shards, and `1`, `2` and so on, with
+    /// one shard each. It cannot be changed while the cluster lives. Default: 16.
+    #[must_use]
+    pub fn databases(self, count: u16) -> Self {
+        self.setting("databases", &count.to_string())
     }
 
     /// The file with the cluster's secret, instead of `~/.erlang.cookie`. If it does not exist, it is created.
@@ -81,7 +115,8 @@ impl Builder {
         self.setting("hidden", if hidden { "true" } else { "false" })
     }
 
-    /// Number of shards of each keyspace, a power of two. It cannot be changed while the cluster lives. Default: 1,024.
+    /// Number of shards of each keyspace, unless all its keys have one slot: a power of two. It cannot be changed while
+    /// the cluster lives. Default: 1,024.
     #[must_use]
     pub fn shards(self, shards: u16) -> Self {
         self.setting("shards", &shards.to_string())
@@ -162,7 +197,10 @@ mod tests {
             .hidden(true)
             .setting("max-clients", "77")
             .keyspace("carts", Level::Quorum, 2)
-            .keyspace("sessions", Level::One, 1);
+            .keyspace("sessions", Level::One, 1)
+            .slots("sessions", Slots::One)
+            .keyspace("jobs", Level::All, 1)
+            .slots("jobs", Slots::Prefix(2));
         let config = Config::resolve(&builder.settings).unwrap();
         assert_eq!(
             (config.shards, config.memory_bytes_max, config.clients_max),
@@ -180,8 +218,19 @@ mod tests {
         let keyspaces = config
             .keyspaces
             .iter()
-            .map(|keyspace| (&*keyspace.name, keyspace.level, keyspace.min_acks));
-        let wanted = [("carts", Level::Quorum, 2), ("sessions", Level::One, 1)];
+            .map(|keyspace| (&*keyspace.name, keyspace.level, keyspace.min_acks, keyspace.slots));
+        let wanted = [
+            ("carts", Level::Quorum, 2, Slots::Hash),
+            ("sessions", Level::One, 1, Slots::One),
+            ("jobs", Level::All, 1, Slots::Prefix(2)),
+        ];
         assert!(keyspaces.eq(wanted));
+        let builder = Node::builder().slots("jobs", Slots::One);
+        assert_eq!(
+            builder.fault.unwrap().to_string(),
+            "slots: there is no jobs; add the keyspace first"
+        );
+        let builder = Node::builder().cookie("a_secret_of_this_cluster").databases(3);
+        assert_eq!(Config::resolve(&builder.settings).unwrap().keyspaces.len(), 3);
     }
 }

@@ -27,6 +27,7 @@ use store::{
     config::{Keyspace, Password},
     facade::Face,
     forming,
+    keyspaces::Slots,
     quorum::Level,
 };
 
@@ -130,8 +131,10 @@ pub(crate) struct Config {
 /// even one of lower-case letters alone cannot be guessed.
 const SECRET_BYTES_MIN: usize = 16;
 
-/// Most keyspaces: each needs a table of shards.
-const KEYSPACES_MAX: usize = 16;
+/// Most keyspaces.
+const KEYSPACES_MAX: usize = 256;
+/// Most keyspaces with many shards.
+const WITH_SHARDS_MAX: usize = 16;
 
 impl Config {
     /// Parses and checks `settings`. Reads the cookie file, and creates it if it is missing.
@@ -416,9 +419,14 @@ impl Reading<'_> {
     }
 
     fn keyspaces(&self, replicas: u8) -> Result<Vec<Keyspace>, ConfigError> {
+        let databases = self.one("databases", |text| value::number(text, 1, KEYSPACES_MAX))?;
         let Some((path, tables)) = &self.0.keyspaces else {
-            return Ok(store::config::Config::default().keyspaces);
+            return Ok(Keyspace::databases(databases));
         };
+        if self.0.source("databases") != Source::Default {
+            let problem = format!("the keyspaces are listed in {}, which numbers them", path.display());
+            return Err(self.error("databases", problem, "leave this setting out, or every [[keyspace]]"));
+        }
         let mut keyspaces: Vec<Keyspace> = Vec::new();
         for (index, table) in tables.iter().enumerate() {
             let fault = |problem: String, mend: &str| {
@@ -429,9 +437,15 @@ impl Reading<'_> {
                 )
             };
             if index >= KEYSPACES_MAX {
-                return Err(fault("is one too many".into(), "have at most 16 keyspaces"));
+                let problem = format!("is one too many: there may be {KEYSPACES_MAX}");
+                return Err(fault(problem, "have fewer keyspaces"));
             }
             let keyspace = value::keyspace(table).map_err(|(problem, mend)| fault(problem, &mend))?;
+            let have_shards = keyspaces.iter().filter(|other| other.slots != Slots::One).count();
+            if keyspace.slots != Slots::One && have_shards >= WITH_SHARDS_MAX {
+                let problem = format!("is one too many: there may be {WITH_SHARDS_MAX} with many shards");
+                return Err(fault(problem, "give some of them slots = \"one\""));
+            }
             if keyspaces.iter().any(|other| other.name == keyspace.name) {
                 return Err(fault(
                     format!("the name {} is used twice", keyspace.name),

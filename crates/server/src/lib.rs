@@ -154,7 +154,7 @@ pub use node::{
 pub use process::{Context, Inbox, Message, named, remote};
 pub use running::{Builder, Node};
 pub use salp_derive::{FromTerm, ToTerm};
-pub use store::{ask::Payload, quorum::Level};
+pub use store::{ask::Payload, keyspaces::Slots, quorum::Level};
 pub use wire::etf::{self, FromTerm, ToTerm};
 pub use wire::reply::{ErrorKind, Retry};
 pub use wire::request::Batch;

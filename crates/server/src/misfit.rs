@@ -55,6 +55,10 @@ fn settings(node: &Atom, ours: &[u8], theirs: &[u8]) -> ConfigError {
             "[[keyspace]]".to_owned(),
             "give all nodes of a cluster the same keyspaces in the same order in salp.toml",
         ),
+        "databases" => (
+            "--databases".to_owned(),
+            "give all nodes of a cluster the same value, or the same [[keyspace]] tables",
+        ),
         setting => (format!("--{setting}"), "give all nodes of a cluster the same value"),
     };
     let problem = format!("is {mine} here and {its} at {}", node.as_str());
@@ -76,7 +80,10 @@ fn clusters(node: &Atom, ours: ClusterId, theirs: ClusterId, state: Option<&Path
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::config::{Config, Keyspace};
+    use store::{
+        config::{Config, Keyspace},
+        keyspaces::Slots,
+    };
 
     fn refused(mismatch: Mismatch, is_fatal: bool) -> Event {
         Event::PeerRefused {
@@ -113,11 +120,60 @@ mod tests {
         other.shards = 64;
         check(other, "--shards: is 1024 here and 64 at b@h; give");
         let mut other = base.clone();
-        other.keyspaces.push(Keyspace {
-            name: "carts".into(),
-            ..base.keyspaces[0].clone()
-        });
+        other.keyspaces.push(Keyspace::named("carts"));
         check(other, "[[keyspace]]: is default here and default, carts at b@h; give");
+    }
+
+    #[test]
+    fn databases_and_rules_for_slots_that_differ_are_named() {
+        let with = |keyspaces: &[Keyspace]| Config {
+            keyspaces: keyspaces.to_vec(),
+            ..Config::default()
+        };
+        let jobs = |slots| {
+            let jobs = Keyspace {
+                slots,
+                ..Keyspace::named("jobs")
+            };
+            with(&[Keyspace::named("default"), jobs])
+        };
+        let databases = |count| with(&Keyspace::databases(count));
+        let check = |ours: &Config, theirs: &Config, wanted: &str| {
+            let mismatch = Mismatch::Birth {
+                ours: ours.birth(),
+                theirs: theirs.birth(),
+            };
+            let line = line(&refused(mismatch, true));
+            assert!(line.starts_with(wanted), "{line}");
+        };
+        let fix = "give all nodes of a cluster the same";
+        let wanted = format!("--databases: is 16 here and 4 at b@h; {fix} value");
+        check(&databases(16), &databases(4), &wanted);
+        let wanted = format!("--databases: is 1 here and 16 at b@h; {fix} value");
+        check(&databases(1), &databases(16), &wanted);
+        let (one, hash, prefix) = (jobs(Slots::One), jobs(Slots::Hash), jobs(Slots::Prefix(2)));
+        let wanted = format!("[[keyspace]]: is default, jobs (one) here and default, jobs at b@h; {fix} keyspaces");
+        check(&one, &hash, &wanted);
+        check(
+            &prefix,
+            &one,
+            "[[keyspace]]: is default, jobs (prefix 2) here and default, jobs (one) at b@h; give",
+        );
+        check(
+            &prefix,
+            &jobs(Slots::Prefix(3)),
+            "[[keyspace]]: is default, jobs (prefix 2) here and default, jobs (pre",
+        );
+        check(
+            &databases(16),
+            &one,
+            "[[keyspace]]: is 16 databases here and default, jobs (one) at b@h; give",
+        );
+        check(
+            &one,
+            &databases(1),
+            "[[keyspace]]: is default, jobs (one) here and default at b@h; give",
+        );
     }
 
     #[test]

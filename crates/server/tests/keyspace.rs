@@ -60,7 +60,8 @@ async fn what_has_stopped_leaves_its_addresses() {
 async fn refusals_say_why() {
     let node = start("refuses@127.0.0.1").await;
     let wrong = node.store("moon").unwrap_err().to_string();
-    assert_eq!(wrong, "keyspace: there is no moon; the settings have default");
+    let start = "keyspace: there is no moon; the settings have default, 1, 2, ";
+    assert!(wrong.starts_with(start), "{wrong}");
     let store = node.store("default").unwrap();
     store.set("word", "moo").await.unwrap();
     let refused = store.incr("word", 1).await.unwrap_err();

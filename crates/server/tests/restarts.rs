@@ -253,7 +253,7 @@ fn a_node_that_reaches_nobody_it_is_to_join_serves_nothing_and_says_for_whom_it_
         .unwrap();
     let said = String::from_utf8(formed.stdout).unwrap();
     assert!(
-        said.starts_with("declared gone: b@127.0.0.1; 64 shards begin empty"),
+        said.starts_with("declared gone: b@127.0.0.1; 79 shards begin empty"),
         "{said}"
     );
     a.wait_ready();
@@ -279,7 +279,15 @@ fn other_settings_or_another_cluster_end_a_node_that_starts() {
         .run_with_keyspaces();
     assert_eq!(code, Some(2), "{said}");
     assert!(
-        said.contains("[[keyspace]]: is default, second here and default at a@127.0.0.1"),
+        said.contains("[[keyspace]]: is default, jobs (prefix 2) here and 16 databases at a@127.0.0.1"),
+        "{said}"
+    );
+    let (code, said) = place
+        .node("b", &[&join[..], &["--databases", "4"]].concat())
+        .run_to_its_end();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("--databases: is 4 here and 16 at a@127.0.0.1; give all nodes"),
         "{said}"
     );
 
@@ -303,7 +311,7 @@ fn other_settings_or_another_cluster_end_a_node_that_starts() {
 
 impl Salp {
     fn run_with_keyspaces(&self) -> (Option<i32>, String) {
-        let two = "[[keyspace]]\nname = \"default\"\n[[keyspace]]\nname = \"second\"\n";
+        let two = "[[keyspace]]\nname = \"default\"\n[[keyspace]]\nname = \"jobs\"\nslots = { prefix = 2 }\n";
         fs::write(self.state.join("two.toml"), two).unwrap();
         self.run_to_its_end()
     }

@@ -432,9 +432,9 @@ impl World {
             self.plan.load.min_acks
         };
         let keyspace = |number: u16| store::config::Keyspace {
-            name: format!("k{number}"),
             level: self.plan.load.level,
             min_acks,
+            ..store::config::Keyspace::named(&format!("k{number}"))
         };
         let writer = if self.plant == Some(Plant::ReusedDot) {
             5

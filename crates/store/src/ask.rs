@@ -10,6 +10,7 @@ use wire::{
 };
 
 use crate::{
+    config::Keyspace,
     ledger::Calls,
     quorum::Level,
     stop::StopRisk,
@@ -271,6 +272,10 @@ pub struct NodeStatus {
 /// One shard in a [`Status`].
 #[derive(Clone, Debug)]
 pub struct ShardStatus {
+    /// The number of its keyspace.
+    pub keyspace: u16,
+    /// Its number in its keyspace.
+    pub number: usize,
     /// Names of its replicas in ring order.
     pub replicas: Vec<String>,
     /// Names of the nodes with a ready copy.
@@ -308,12 +313,12 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// All shards of all keyspaces, keyspace by keyspace.
     pub shards: Vec<ShardStatus>,
-    /// Shards of one keyspace.
+    /// Shards of a keyspace, unless all its keys have one slot.
     pub ring_shards: u16,
     /// Copies of each shard.
     pub replicas: u8,
-    /// Names of the keyspaces.
-    pub keyspaces: Vec<String>,
+    /// The keyspaces, by number.
+    pub keyspaces: Vec<Keyspace>,
     /// Whether every shard has all its copies (one on each node, if there are fewer nodes than replicas), no copy is
     /// moving, and no clocks are known to differ.
     pub healed: bool,

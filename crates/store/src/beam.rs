@@ -24,7 +24,6 @@ use crate::{
     call::TERM_TYPE,
     peers::PeerSet,
     run::{Origin, Run},
-    slot,
     store::Store,
     term,
 };
@@ -117,10 +116,11 @@ impl Store {
                 let mut batch = Batch::new();
                 batch.push(&args.iter().map(Vec::as_slice).collect::<Vec<_>>());
                 let deadline_ms = self.deadline_ms(batch.buffer.len());
-                let shard = usize::from(slot::shard(slot::slot(&args[1]), self.config.shards));
+                let session = Session::new(0, true);
+                let shard = self.layout.span(session.keyspace).shard_of(&args[1]);
                 let writes = matches!(shape, Shape::Done | Shape::Number | Shape::Swap).then_some(shard);
                 let origin = Origin::Beam(Box::new(Caller { from, shape, writes }));
-                let ask = self.own_ask(Session::new(0, true), batch);
+                let ask = self.own_ask(session, batch);
                 let mut run = Run::new(origin, ask, deadline_ms, self.time.wall.ahead_ms());
                 if self.beam.writes.0.contains_key(&shard) {
                     run.written_elsewhere.insert(shard);

@@ -11,6 +11,7 @@ use wire::{
 use crate::{
     config::Config,
     counters::Counters,
+    keyspaces::Span,
     object::{Value, integer},
     scripts::Scripts,
     shard::Shard,
@@ -43,6 +44,8 @@ pub struct Call<'a> {
     pub wall_ahead_ms: i64,
     /// The number of the keyspace.
     pub keyspace: u16,
+    /// The slots and shards of the keyspace.
+    pub span: &'a Span,
     /// The limits.
     pub config: &'a Config,
     /// A random number, for commands that choose at random.
@@ -76,6 +79,7 @@ impl<'a> Call<'a> {
             now_ms: self.now_ms,
             wall_ahead_ms: self.wall_ahead_ms,
             keyspace: self.keyspace,
+            span: self.span,
             config: self.config,
             random: self.random,
             shard: self.shard,

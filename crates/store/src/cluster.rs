@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     dot::Writer,
     fence::Fences,
+    keyspaces::Layout,
     message::{Copy, Holding},
     peers::{PEERS_MAX, PeerSet},
     ring::Ring,
@@ -186,8 +187,8 @@ pub struct Cluster {
     view: View,
     fences: Fences,
     replicas: u8,
-    /// Shards of one keyspace; the placement is the same in all keyspaces.
-    ring_shards: u16,
+    /// The places of the shards in the ring.
+    layout: Arc<Layout>,
     leaving: bool,
     named: Named,
     members: Arc<[Member]>,
@@ -206,9 +207,9 @@ pub struct Cluster {
 
 impl Cluster {
     /// A node without peers and without copies.
-    pub fn new(config: &Config) -> Self {
-        let (name, ring_shards, replicas) = (config.name.as_str(), config.shards, config.replicas);
-        let shards = config.shards_total();
+    pub fn new(config: &Config, layout: Arc<Layout>) -> Self {
+        let (name, replicas) = (config.name.as_str(), config.replicas);
+        let shards = layout.shards();
         let mut cluster = Self {
             view: View::new(Identity {
                 name: name.into(),
@@ -222,7 +223,8 @@ impl Cluster {
                 dispensable: Vec::new(),
             },
             replicas,
-            ring_shards,
+            ring: Ring::new(&[name], config.shards, replicas),
+            layout,
             leaving: false,
             members: Arc::from([]),
             peers: Vec::new(),
@@ -230,7 +232,6 @@ impl Cluster {
             absent: Vec::new(),
             turned_away: Vec::new(),
             copies: vec![Copy::Absent; shards],
-            ring: Ring::new(&[name], ring_shards, replicas),
             seats: vec![Seat::Me],
             routes: vec![Route::default(); shards],
             rerouted: false,
@@ -342,9 +343,8 @@ impl Cluster {
 
     /// The replicas of `shard` in ring order.
     pub fn order(&self, shard: usize) -> impl Iterator<Item = Seat> {
-        let ring_shard = (shard % usize::from(self.ring_shards)) as u16;
         self.ring
-            .replicas(ring_shard)
+            .replicas(self.layout.ring_shard(shard))
             .iter()
             .map(|index| self.seats[usize::from(index.0)])
     }
@@ -635,7 +635,7 @@ impl Cluster {
         let seats = seated.iter().map(|(_, seat)| *seat).collect();
         let names: Vec<&str> = seated.iter().map(|(name, _)| *name).collect();
         if !self.ring.nodes().eq(names.iter().copied()) {
-            self.ring = Ring::new(&names, self.ring_shards, self.replicas);
+            self.ring = Ring::new(&names, self.ring.shards(), self.replicas);
         }
         self.seats = seats;
         self.reroute();
@@ -708,6 +708,10 @@ mod tests {
 
     use super::*;
 
+    fn cluster(config: &Config) -> Cluster {
+        Cluster::new(config, Arc::new(Layout::new(config)))
+    }
+
     /// The members with these numbers, all up, without the node itself.
     fn members(numbers: impl IntoIterator<Item = usize>) -> Arc<[Member]> {
         let up = |number: usize| Member {
@@ -722,7 +726,7 @@ mod tests {
 
     #[test]
     fn a_member_without_a_slot_is_reported_once_and_gets_the_next_free_one() {
-        let mut cluster = Cluster::new(&Config {
+        let mut cluster = cluster(&Config {
             name: "n000@h".into(),
             ..Config::default()
         });
@@ -752,7 +756,7 @@ mod tests {
         };
         // A node of a cluster of three. Both peers have reported that their copy is not ready any more.
         let connected = |number: usize| {
-            let mut cluster = Cluster::new(&Config {
+            let mut cluster = cluster(&Config {
                 name: format!("n{number:03}@h"),
                 creation: 4,
                 shards: 1,

@@ -1,6 +1,7 @@
 //! The settings of a store.
 
 use alloc::{
+    format,
     string::{String, ToString},
     vec::Vec,
 };
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use crate::{
     codec::{Reader, put_bytes, put_varint},
     forming,
+    keyspaces::Slots,
     message::VERSION,
     quorum::Level,
 };
@@ -22,6 +24,31 @@ pub struct Keyspace {
     pub level: Level,
     /// Copies that must be reachable before a write begins, the primary's included.
     pub min_acks: u32,
+    /// How its keys come to their slots.
+    pub slots: Slots,
+}
+
+impl Keyspace {
+    /// A keyspace of this name with the usual settings.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            level: Level::All,
+            min_acks: 1,
+            slots: Slots::Hash,
+        }
+    }
+
+    /// The numbered databases of a program that knows Redis: `default`, then `1`, `2` and so on, each of one shard.
+    pub fn databases(count: usize) -> Vec<Self> {
+        let numbered = |number: usize| Self {
+            slots: Slots::One,
+            ..Self::named(&number.to_string())
+        };
+        let mut all = alloc::vec![Self::named("default")];
+        all.extend((1..count).map(numbered));
+        all
+    }
 }
 
 /// Settings of one node's store.
@@ -32,7 +59,8 @@ pub struct Config {
     pub name: String,
     /// The creation of the node. Name and creation identify the writer of a write.
     pub creation: u32,
-    /// Shards of a keyspace: a power of two up to 16384, fixed when the cluster is formed.
+    /// Shards of a keyspace, unless all its keys have one slot: a power of two up to 16384, fixed when the cluster is
+    /// formed.
     pub shards: u16,
     /// Copies of each shard.
     pub replicas: u8,
@@ -121,11 +149,7 @@ impl Default for Config {
             creation: 4,
             shards: 1024,
             replicas: 3,
-            keyspaces: alloc::vec![Keyspace {
-                name: "default".into(),
-                level: Level::All,
-                min_acks: 1
-            }],
+            keyspaces: Keyspace::databases(1),
             join: Vec::new(),
             forming: forming::Settings::default(),
             refill_after_ms: 3_000,
@@ -153,20 +177,16 @@ impl Config {
         put_bytes(&mut record, b"xxh3 bounded-hrw crc16");
         for keyspace in &self.keyspaces {
             put_bytes(&mut record, keyspace.name.as_bytes());
+            put_varint(&mut record, keyspace.slots.code());
         }
         Bytes::from(record)
-    }
-
-    /// Shards of all keyspaces.
-    pub fn shards_total(&self) -> usize {
-        usize::from(self.shards) * self.keyspaces.len()
     }
 }
 
 /// A setting that differs between two birth records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// `version`, `shards`, `replicas`, `placement` or `keyspaces`.
+    /// `version`, `shards`, `replicas`, `placement`, `keyspaces`, or `databases` if both nodes have numbered ones.
     pub setting: &'static str,
     /// Its value in the first record, for people.
     pub ours: String,
@@ -178,7 +198,21 @@ pub struct Difference {
 pub fn birth_difference(ours: &[u8], theirs: &[u8]) -> Option<Difference> {
     let (ours, theirs) = (birth_settings(ours)?, birth_settings(theirs)?);
     let mut pairs = ours.into_iter().zip(theirs);
-    pairs.find_map(|((setting, ours), (_, theirs))| (ours != theirs).then_some(Difference { setting, ours, theirs }))
+    let ((setting, ours), (other, theirs)) = pairs.find(|(ours, theirs)| ours != theirs)?;
+    if setting == other {
+        return Some(Difference { setting, ours, theirs });
+    }
+    // Only one of the two has numbered databases.
+    let named = |setting: &str, text: String| match (setting, text.as_str()) {
+        ("databases", "1") => "default".into(),
+        ("databases", count) => format!("{count} databases"),
+        _ => text,
+    };
+    Some(Difference {
+        setting: "keyspaces",
+        ours: named(setting, ours),
+        theirs: named(other, theirs),
+    })
 }
 
 /// The settings in a record. For a record of another version, only the version.
@@ -192,10 +226,26 @@ fn birth_settings(record: &[u8]) -> Option<Vec<(&'static str, String)>> {
     settings.push(("shards", input.varint().ok()?.to_string()));
     settings.push(("replicas", input.varint().ok()?.to_string()));
     settings.push(("placement", String::from_utf8_lossy(input.bytes().ok()?).into_owned()));
-    let mut names = Vec::new();
+    let mut keyspaces = Vec::new();
     while !input.is_empty() {
-        names.push(String::from_utf8_lossy(input.bytes().ok()?).into_owned());
+        let name = String::from_utf8_lossy(input.bytes().ok()?).into_owned();
+        keyspaces.push((name, Slots::of_code(input.varint().ok()?)?));
     }
-    settings.push(("keyspaces", names.join(", ")));
+    settings.push(describe(&keyspaces));
     Some(settings)
+}
+
+/// The keyspaces in a record, for people: how many numbered databases, or the names and how keys come to their slots.
+fn describe(keyspaces: &[(String, Slots)]) -> (&'static str, String) {
+    let databases = Keyspace::databases(keyspaces.len());
+    let databases = databases.into_iter().map(|database| (database.name, database.slots));
+    if databases.eq(keyspaces.iter().cloned()) {
+        return ("databases", keyspaces.len().to_string());
+    }
+    let shown = |(name, slots): &(String, Slots)| match slots {
+        Slots::Hash => name.clone(),
+        slots => format!("{name} ({slots})"),
+    };
+    let shown: Vec<String> = keyspaces.iter().map(shown).collect();
+    ("keyspaces", shown.join(", "))
 }

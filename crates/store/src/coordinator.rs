@@ -386,6 +386,7 @@ impl Store {
             now_ms: self.time.now_ms,
             wall_ahead_ms: run.wall_ahead_ms,
             keyspace: run.ask.session.keyspace,
+            span: self.layout.span(run.ask.session.keyspace),
             config: &self.config,
             random: self.random.next(),
             shard: &mut self.replicas[shard].shard,
@@ -456,15 +457,14 @@ impl Store {
         args: Args<'_>,
         replies: &mut Replies,
     ) {
-        let shards = usize::from(self.config.shards);
-        let base = usize::from(run.ask.session.keyspace) * shards;
-        if row.writes() && !(base..base + shards).all(|shard| self.admits_write(run, shard, replies)) {
+        let shards = self.layout.span(run.ask.session.keyspace).shards();
+        if row.writes() && !shards.clone().all(|shard| self.admits_write(run, shard, replies)) {
             return;
         }
         let is_partial = run.ask.session.has_asked_for_map && !row.writes();
         let mut batch = Batch::new();
-        for number in 0..shards {
-            if !is_partial || cluster::is_listed_here(self, base + number) {
+        for (number, shard) in shards.enumerate() {
+            if !is_partial || cluster::is_listed_here(self, shard) {
                 push_part(&mut batch, part, number, args.skip(1));
             }
         }
@@ -486,15 +486,15 @@ impl Store {
             replies.value_too_large(self.config.value_bytes_max);
             return false;
         }
-        let base = usize::from(run.ask.session.keyspace) * usize::from(self.config.shards);
+        let keyspace = run.ask.session.keyspace;
         for key in row.keys.of(args) {
-            match self.slot_of(key) {
+            match self.slot_of(keyspace, key) {
                 Err(why) => {
                     self.misplaced(why, replies);
                     return false;
                 }
                 Ok(slot) => {
-                    if !self.admits_write(run, base + self.shard_of(slot), replies) {
+                    if !self.admits_write(run, self.layout.span(keyspace).shard(slot), replies) {
                         return false;
                     }
                 }
@@ -748,10 +748,10 @@ impl Store {
 
     fn no_nodes(&mut self, shard: usize, replies: &mut Replies) {
         self.gauges.counters.no_nodes += 1;
-        let ring_shard = shard % usize::from(self.config.shards);
+        let shard = self.name_of(shard);
         replies.error(
             ErrorKind::NoNodes,
-            format_args!("no live replica of shard {ring_shard}; `salp cluster` shows which nodes are missing"),
+            format_args!("no live replica of {shard}; `salp cluster` shows which nodes are missing"),
         );
     }
 }

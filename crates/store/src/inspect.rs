@@ -3,7 +3,9 @@
 
 use node::Identity;
 
-use crate::{cluster::Cluster, config::Config, counters::Counters, due::Awaited, shard::Shard, store::Store};
+use crate::{
+    cluster::Cluster, config::Config, counters::Counters, due::Awaited, keyspaces::Layout, shard::Shard, store::Store,
+};
 
 /// How much work of each kind waits. All numbers are 0 in a store at rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +40,11 @@ impl Store {
     /// The cluster of this node; none before the membership has reported it.
     pub fn identity(&self) -> Option<&Identity> {
         self.forming.identity()
+    }
+
+    /// Where the keys of each keyspace are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// This node's copy of a shard. `shard` counts through all keyspaces.

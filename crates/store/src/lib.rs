@@ -29,6 +29,7 @@ mod front;
 mod gauges;
 pub mod inspect;
 mod keeper;
+pub mod keyspaces;
 mod leaving;
 pub mod ledger;
 pub mod message;

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Version of the frame and of its messages. The birth record refuses peers of another version.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 /// Longest host name (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 /// Bytes before the messages of a frame.

@@ -93,9 +93,9 @@ impl Store {
         });
         for (shard, waiting) in late {
             self.gauges.counters.no_nodes += waiting.requests.count() as u64;
-            let ring_shard = shard % usize::from(self.config.shards);
+            let shard = self.name_of(shard);
             let text = alloc::format!(
-                "the replicas of shard {ring_shard} are being compared after nodes were lost or met; nothing was done"
+                "the replicas of {shard} are being compared after nodes were lost or met; nothing was done"
             );
             self.refuse_parcel(waiting.requests, &text);
         }

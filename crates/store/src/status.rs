@@ -1,6 +1,6 @@
 //! The cluster as one node sees it, put together on request.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 use node::{Awaited, Member, Tables};
 
 use crate::{
@@ -71,7 +71,6 @@ impl Store {
         let survey = Survey {
             members: &members,
             shards: &shards,
-            per_keyspace: usize::from(self.config.shards),
             keyspaces: &self.config.keyspaces,
             replicas: usize::from(self.cluster.replicas()),
             wanted,
@@ -95,12 +94,7 @@ impl Store {
             shards,
             ring_shards: self.config.shards,
             replicas: self.config.replicas,
-            keyspaces: self
-                .config
-                .keyspaces
-                .iter()
-                .map(|keyspace| keyspace.name.clone())
-                .collect(),
+            keyspaces: self.config.keyspaces.clone(),
             healed,
             moves,
             unavailable,
@@ -151,6 +145,17 @@ impl Store {
         }
     }
 
+    /// A shard for people: its number in its keyspace, which is named if it is not the default one.
+    pub(crate) fn name_of(&self, shard: usize) -> String {
+        match self.layout.place(shard) {
+            (0, number) => format!("shard {number}"),
+            (keyspace, number) => {
+                let keyspace = &self.config.keyspaces[usize::from(keyspace)].name;
+                format!("shard {number} of keyspace {keyspace}")
+            }
+        }
+    }
+
     fn shard_status(&self, shard: usize) -> ShardStatus {
         let name = |seat: Seat| match seat {
             Seat::Me => self.config.name.clone(),
@@ -170,7 +175,10 @@ impl Store {
             ready.push(self.config.name.clone());
         }
         ready.sort_unstable();
+        let (keyspace, number) = self.layout.place(shard);
         ShardStatus {
+            keyspace,
+            number,
             replicas: self.cluster.order(shard).map(name).collect(),
             ready,
             primary: self.cluster.route(shard).primary.map(name),

@@ -108,8 +108,6 @@ impl fmt::Display for StopRisk {
 pub(crate) struct Survey<'a> {
     pub(crate) members: &'a [&'a Member],
     pub(crate) shards: &'a [ShardStatus],
-    /// Shards of one keyspace.
-    pub(crate) per_keyspace: usize,
     /// The keyspaces, by number.
     pub(crate) keyspaces: &'a [Keyspace],
     /// How many copies each shard should have.
@@ -163,9 +161,8 @@ impl Survey<'_> {
             });
         }
         let is_short = |(number, keyspace): &(usize, &Keyspace)| {
-            let first = number * self.per_keyspace;
-            let its = self.shards.iter().skip(first).take(self.per_keyspace);
-            places_left < keyspace.min_acks as usize && its.into_iter().any(|shard| has_part(&shard))
+            let has_part = |shard: &ShardStatus| usize::from(shard.keyspace) == *number && has_part(&shard);
+            places_left < keyspace.min_acks as usize && self.shards.iter().any(has_part)
         };
         let (_, keyspace) = self.keyspaces.iter().enumerate().find(is_short)?;
         Some(StopRisk::FewNodes {
@@ -201,7 +198,6 @@ mod tests {
     use node::Atom;
 
     use super::*;
-    use crate::quorum::Level;
 
     /// Nodes `a`, `b` …, in the state behind the colon (`b:suspect`), or `up`.
     fn members(text: &str) -> Vec<Member> {
@@ -231,6 +227,8 @@ mod tests {
         let (replicas, ready) = text.split_once('/').unwrap_or((text, text));
         let names = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
         ShardStatus {
+            keyspace: 0,
+            number: 0,
             replicas: names(replicas),
             ready: names(ready),
             primary: None,
@@ -264,14 +262,12 @@ mod tests {
         let seats = members.iter().filter(|member| away(member).is_none()).count();
         let shards: Vec<ShardStatus> = case.shards.split_whitespace().map(shard).collect();
         let keyspaces = [Keyspace {
-            name: "default".into(),
-            level: Level::All,
             min_acks: case.min_acks,
+            ..Keyspace::named("default")
         }];
         let survey = Survey {
             members: &members.iter().collect::<Vec<_>>(),
             shards: &shards,
-            per_keyspace: shards.len(),
             keyspaces: &keyspaces,
             replicas: case.replicas,
             wanted: case.replicas.min(seats),

@@ -6,7 +6,7 @@
 //! - The frames of a peer are numbered. A gap closes the connection (see [`message`]).
 //! - Time is read once per message, so everything that one message causes has the same time.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, sync::Arc, vec::Vec};
 use node::{Context, Event, MembersCommand, Process};
 use wire::etf::{Atom, Pid, Term};
 
@@ -20,6 +20,7 @@ use crate::{
     front::Front,
     gauges::Gauges,
     keeper::Replica,
+    keyspaces::Layout,
     leaving::Leaving,
     message::{self, Frame, Message},
     outbox::Head,
@@ -52,6 +53,8 @@ const OUTBOX_BYTES_MAX: usize = 256 << 20;
 /// One node's share of the store.
 pub struct Store {
     pub(crate) config: Config,
+    /// Where the keys of each keyspace are.
+    pub(crate) layout: Arc<Layout>,
     pub(crate) time: Timekeeper,
     pub(crate) random: Random,
     /// The writer in the dots of this node.
@@ -94,13 +97,14 @@ impl core::fmt::Debug for Store {
 impl Store {
     /// The store of a node that has no data yet. `seed` is for its random choices.
     pub fn new(config: Config, seed: u64) -> Self {
-        let shards = config.shards_total();
+        let layout = Arc::new(Layout::new(&config));
+        let shards = layout.shards();
         let writer = Writer::of(&config.name, config.creation);
         Self {
             time: Timekeeper::default(),
             random: Random::new(seed),
             writer,
-            cluster: Cluster::new(&config),
+            cluster: Cluster::new(&config, layout.clone()),
             replicas: (0..shards).map(|_| Replica::new(Shard::new(writer, 0))).collect(),
             keeper: crate::keeper::Keeper::new(shards),
             forming: Forming::new(config.forming),
@@ -112,6 +116,7 @@ impl Store {
             gauges: Gauges::default(),
             out: Out::default(),
             delta: Vec::new(),
+            layout,
             config,
         }
     }
@@ -296,7 +301,7 @@ impl Store {
         peers.any(|arrivals| arrivals.await_delta(shard))
     }
 
-    fn members(&mut self, members: alloc::sync::Arc<[node::Member]>) {
+    fn members(&mut self, members: Arc<[node::Member]>) {
         let change = self.cluster.update(members);
         let has_lost = !change.lost.is_empty();
         self.changed(&change);

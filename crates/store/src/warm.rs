@@ -16,7 +16,6 @@ use crate::{
     delta::Delta,
     message::{Frame, Message},
     objects::Objects,
-    slot,
     store::Store,
     table,
 };
@@ -45,14 +44,11 @@ impl Store {
     /// each is taken for a key of this keyspace.
     #[inline(never)]
     pub(crate) fn warm_requests(&self, batch: &Batch, first: usize, keyspace: u16) {
-        let base = usize::from(keyspace) * usize::from(self.config.shards);
+        let span = self.layout.span(keyspace);
         let mut places = Places::default();
         for index in first..batch.len().min(first + GROUP) {
             if let Some(key) = batch.request(index).get(1) {
-                places.push(
-                    base + usize::from(slot::shard(slot::slot(key), self.config.shards)),
-                    key,
-                );
+                places.push(span.shard_of(key), key);
             }
         }
         self.warm(&places);

@@ -53,6 +53,7 @@ struct Cluster {
     moves: u64,
     unavailable_shards: u64,
     keyspaces: Vec<String>,
+    slots: Vec<String>,
     #[serde(default)]
     cluster: Option<String>,
     #[serde(default)]
@@ -195,13 +196,8 @@ fn render_cluster(cluster: &Cluster) -> String {
         ]);
     }
     let mut text = table.render();
-    let _ = writeln!(
-        text,
-        "\nkeyspaces  {} ({} shards, {} replicas)",
-        cluster.keyspaces.join(", "),
-        cluster.shards,
-        cluster.replicas
-    );
+    let _ = writeln!(text, "\nkeyspaces  {}", keyspaces(cluster));
+    let _ = writeln!(text, "replicas   {}", cluster.replicas);
     let _ = match (cluster.healed, cluster.unavailable_shards) {
         (true, _) => match (cluster.copies(), cluster.replicas) {
             (copies, wanted) if copies < wanted => {
@@ -233,6 +229,38 @@ fn render_cluster(cluster: &Cluster) -> String {
         let _ = writeln!(text, "waiting    {waiting}");
     }
     text
+}
+
+/// The keyspaces with their shards: neighbours with the same rule for slots are shown together.
+fn keyspaces(cluster: &Cluster) -> String {
+    let pairs: Vec<(&String, &String)> = cluster.keyspaces.iter().zip(&cluster.slots).collect();
+    let shown = |same: &[(&String, &String)]| {
+        let each = if same.len() > 1 { " each" } else { "" };
+        let shards = match same[0].1.as_str() {
+            "hash" => format!("{} shards{each}", cluster.shards),
+            "one" => format!("one shard{each}"),
+            rule => format!("{} shards{each}, {rule}", cluster.shards),
+        };
+        format!(
+            "{} ({shards})",
+            names(same.iter().map(|(name, _)| name.as_str()).collect())
+        )
+    };
+    let groups = pairs.chunk_by(|one, other| one.1 == other.1).map(shown);
+    groups.collect::<Vec<_>>().join(", ")
+}
+
+/// Names in one text. Of more than two numbers in sequence, the first and the last are shown.
+fn names(names: Vec<&str>) -> String {
+    let first = names[0].parse::<usize>();
+    let is_sequence = first.is_ok_and(|first| {
+        let mut numbers = names.iter().enumerate();
+        numbers.all(|(index, name)| name.parse() == Ok(first + index))
+    });
+    match &names[..] {
+        [first, _, .., last] if is_sequence => format!("{first} to {last}"),
+        _ => names.join(", "),
+    }
 }
 
 #[cfg(test)]
@@ -267,7 +295,7 @@ mod tests {
         let with_moves = |nodes: &[&str], healed: bool, unavailable: u64, moves: u64| {
             let rest = format!(
                 r#""name":"a@h","shards":1024,"replicas":3,"healed":{healed},"moves":{moves},"unavailable_shards":{unavailable},
-                "keyspaces":["default"],"leaving":false"#
+                "keyspaces":["default"],"slots":["hash"],"leaving":false"#
             );
             render_cluster(&serde_json::from_str(&format!(r#"{{"nodes":[{}],{rest}}}"#, nodes.join(","))).unwrap())
         };
@@ -285,5 +313,33 @@ mod tests {
         );
         assert!(of(&[NODE, &risky], true, 0).contains("  no: add a node\n"));
         assert!(of(&three, false, 2).contains("2 shards are unavailable"));
+    }
+
+    #[test]
+    fn keyspaces_are_shown_with_their_shards() {
+        let of = |names: &[&str], slots: &[&str]| {
+            let cluster = serde_json::json!({
+                "nodes": [], "shards": 64, "replicas": 3, "healed": true, "moves": 0, "unavailable_shards": 0,
+                "keyspaces": names, "slots": slots,
+            });
+            keyspaces(&serde_json::from_value(cluster).unwrap())
+        };
+        assert_eq!(of(&["default"], &["hash"]), "default (64 shards)");
+        let (numbered, ones) = (["default", "1", "2", "3"], ["hash", "one", "one", "one"]);
+        assert_eq!(of(&numbered, &ones), "default (64 shards), 1 to 3 (one shard each)");
+        assert_eq!(
+            of(&numbered[..3], &ones[..3]),
+            "default (64 shards), 1, 2 (one shard each)"
+        );
+        let named = of(&["a", "jobs", "mail", "z"], &["hash", "one", "prefix 2", "prefix 2"]);
+        assert_eq!(
+            named,
+            "a (64 shards), jobs (one shard), mail, z (64 shards each, prefix 2)"
+        );
+        assert_eq!(
+            of(&["1a", "7", "9", "10"], &["one"; 4]),
+            "1a, 7, 9, 10 (one shard each)"
+        );
+        assert_eq!(of(&["7", "9", "10"], &["one"; 3]), "7, 9, 10 (one shard each)");
     }
 }

@@ -177,6 +177,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "1024",
         "Shards of each keyspace, a power of two; the same on all nodes, and fixed for the life of a cluster",
     ),
+    one(
+        "databases",
+        "N",
+        "16",
+        "Numbered databases (SELECT), if salp.toml has no [[keyspace]]: 0 has many shards, each other has one; the same \
+         on all nodes, and fixed for the life of a cluster",
+    ),
     one("workers", "N", "1", "Threads that execute requests"),
     one(
         "max-memory",

@@ -11,7 +11,7 @@ use crate::{
     discovery::{dns, epmd, kubernetes},
     test_dir::TestDir,
 };
-use store::quorum::Level;
+use store::{keyspaces::Slots, quorum::Level};
 
 /// Resolves flags, variables and a file. A cookie is given, so no cookie file is read or created.
 fn resolve(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str>) -> Result<Config, ConfigError> {
@@ -117,6 +117,10 @@ fn texts_mean_what_they_say() {
         name = "carts"
         level = "quorum"
         min_acks = 2
+        slots = "one"
+        [[keyspace]]
+        name = "jobs"
+        slots = { prefix = 2 }
     "#;
     let config = resolve(&[], &[], Some(file)).unwrap();
     assert_eq!(config.name.as_str(), "db1@10.0.0.7");
@@ -138,6 +142,37 @@ fn texts_mean_what_they_say() {
         (carts.name.as_str(), carts.level, carts.min_acks),
         ("carts", Level::Quorum, 2)
     );
+    let slots: Vec<Slots> = config.keyspaces.iter().map(|keyspace| keyspace.slots).collect();
+    assert_eq!(slots, [Slots::Hash, Slots::One, Slots::Prefix(2)]);
+}
+
+#[test]
+fn without_keyspaces_there_are_numbered_databases() {
+    let databases = |flags: &[(&str, &str)]| resolve(flags, &[], None).unwrap().keyspaces;
+    let all = databases(&[]);
+    let shown: Vec<String> = all.iter().map(|one| format!("{} {}", one.name, one.slots)).collect();
+    assert_eq!(shown.len(), 16);
+    assert_eq!([&*shown[0], &shown[1], &shown[15]], ["default hash", "1 one", "15 one"]);
+    for (count, last) in [("1", "default"), ("4", "3"), ("256", "255")] {
+        let all = databases(&[("databases", count)]);
+        let name = all.last().map(|keyspace| &*keyspace.name);
+        assert_eq!((all.len().to_string().as_str(), name), (count, Some(last)));
+    }
+}
+
+#[test]
+fn the_file_may_have_16_keyspaces_with_many_shards_and_256_in_all() {
+    let table = |number: usize, slots: &str| format!("[[keyspace]]\nname = 'k{number}'\nslots = {slots}\n");
+    let file = |hashed: usize, of_one: usize| {
+        let hashed = (0..hashed).map(|number| table(number, "'hash'"));
+        let of_one = (0..of_one).map(|number| table(100 + number, "'one'"));
+        hashed.chain(of_one).collect::<String>()
+    };
+    let config = resolve(&[], &[], Some(&file(16, 240))).unwrap();
+    assert_eq!(config.keyspaces.len(), 256);
+    let wanted = ["keyspace 17 in ", "one too many", "slots = \"one\""];
+    check_error(&[], &[], Some(&file(17, 0)), &wanted);
+    check_error(&[], &[], Some(&file(16, 241)), &["keyspace 257 in ", "one too many"]);
 }
 
 #[test]
@@ -225,6 +260,44 @@ fn the_place_is_where_the_value_came_from() {
     ] {
         check_error(&[], &[], Some(table), &["keyspace", part]);
     }
+}
+
+#[test]
+fn a_rule_for_slots_that_does_not_exist_is_refused_with_the_rules_that_do() {
+    for value in [
+        "'two'",
+        "2",
+        "{ prefix = 0 }",
+        "{ prefix = 17 }",
+        "{ prefix = 258 }",
+        "{ prefix = '2' }",
+        "{}",
+    ] {
+        let file = format!("[[keyspace]]\nname = 'a'\nslots = {value}");
+        check_error(
+            &[],
+            &[],
+            Some(&file),
+            &["keyspace 1 in", "slots cannot be", "slots = { prefix = N }"],
+        );
+    }
+    let two = "[[keyspace]]\nname = 'a'\nslots = { prefix = 1, segments = 2 }";
+    check_error(&[], &[], Some(two), &["slots cannot be", "segments"]);
+}
+
+#[test]
+fn databases_are_numbered_by_their_number_or_by_the_file() {
+    for (flags, variables) in [(&[("databases", "4")][..], &[][..]), (&[], &[("SALP_DATABASES", "4")])] {
+        let place = if flags.is_empty() {
+            "SALP_DATABASES"
+        } else {
+            "--databases"
+        };
+        let parts = [place, "salp.toml", "leave this setting out"];
+        check_error(flags, variables, Some("[[keyspace]]\nname = 'a'"), &parts);
+    }
+    check_error(&[("databases", "0")], &[], None, &["--databases", "from 1 to 256"]);
+    check_error(&[("databases", "257")], &[], None, &["--databases", "from 1 to 256"]);
 }
 
 #[test]

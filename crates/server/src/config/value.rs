@@ -12,7 +12,10 @@ use std::{
 
 use axum::http::{Uri, uri::Authority};
 use node::Atom;
-use store::config::{Keyspace, Password};
+use store::{
+    config::{Keyspace, Password},
+    keyspaces::{SEGMENTS_MAX, Slots},
+};
 
 use super::{Join, LogFormat};
 use crate::duration;
@@ -299,11 +302,7 @@ pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
     let Some(table) = table.as_table() else {
         return wrong("is not a table", "write [[keyspace]]");
     };
-    let mut keyspace = Keyspace {
-        name: String::new(),
-        level: store::quorum::Level::All,
-        min_acks: 1,
-    };
+    let mut keyspace = Keyspace::named("");
     for (key, value) in table {
         match (key.as_str(), value) {
             ("name", toml::Value::String(name)) => keyspace.name.clone_from(name),
@@ -312,12 +311,13 @@ pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
                 None => return wrong(format!("{text:?} is not a level"), "use one, quorum or all"),
             },
             ("min_acks", toml::Value::Integer(number @ 1..=15)) => keyspace.min_acks = *number as u32,
+            ("slots", value) => keyspace.slots = slots(value)?,
             ("name" | "level", _) => return wrong(format!("{key} is not a string"), "put it in quotes"),
             ("min_acks", _) => return wrong("min_acks must be from 1 to 15", "give a whole number in this range"),
             _ => {
                 return wrong(
                     format!("{key} is not a setting of a keyspace"),
-                    "use name, level and min_acks",
+                    "use name, level, min_acks and slots",
                 );
             }
         }
@@ -329,4 +329,30 @@ pub(super) fn keyspace(table: &toml::Value) -> Parsed<Keyspace> {
         return wrong(format!("{:?} is not a name for a keyspace", keyspace.name), mend);
     }
     Ok(keyspace)
+}
+
+/// How the keys of a keyspace come to their slots: `"hash"`, `"one"`, or `{ prefix = 2 }`.
+fn slots(value: &toml::Value) -> Parsed<Slots> {
+    let prefix = |table: &toml::Table| match table.get("prefix") {
+        Some(toml::Value::Integer(segments)) if table.len() == 1 => u8::try_from(*segments).ok(),
+        _ => None,
+    };
+    let slots = match value {
+        toml::Value::String(rule) if rule == "hash" => Some(Slots::Hash),
+        toml::Value::String(rule) if rule == "one" => Some(Slots::One),
+        toml::Value::Table(table) => prefix(table)
+            .filter(|segments| (1..=SEGMENTS_MAX).contains(segments))
+            .map(Slots::Prefix),
+        _ => None,
+    };
+    match slots {
+        Some(slots) => Ok(slots),
+        None => wrong(
+            format!("slots cannot be {value}"),
+            format!(
+                "write slots = \"hash\", slots = \"one\", or slots = {{ prefix = N }} with N segments, from 1 to \
+                 {SEGMENTS_MAX}"
+            ),
+        ),
+    }
 }

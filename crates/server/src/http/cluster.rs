@@ -10,7 +10,7 @@ use axum::{
 use node::MemberState;
 use serde::{Deserialize, Serialize, Serializer};
 use store::{
-    ask::{NodeStatus, Status},
+    ask::{NodeStatus, ShardStatus, Status},
     vitals::Vitals,
 };
 use wire::reply::Retry;
@@ -69,7 +69,9 @@ struct ClusterView<'a> {
     healed: bool,
     moves: u64,
     unavailable_shards: u64,
-    keyspaces: &'a [String],
+    keyspaces: Vec<&'a str>,
+    /// How the keys of each keyspace come to their slots.
+    slots: Vec<String>,
     leaving: bool,
     /// The id of the cluster, once one is formed.
     cluster: Option<&'a str>,
@@ -113,7 +115,12 @@ pub(super) async fn cluster(State(door): State<Shared>) -> Answer {
         healed: status.healed,
         moves: status.moves,
         unavailable_shards: status.unavailable,
-        keyspaces: &status.keyspaces,
+        keyspaces: status.keyspaces.iter().map(|keyspace| &*keyspace.name).collect(),
+        slots: status
+            .keyspaces
+            .iter()
+            .map(|keyspace| keyspace.slots.to_string())
+            .collect(),
         leaving: status.leaving,
         cluster: status.forming.cluster.as_deref(),
         waiting: status.forming.waiting.as_deref(),
@@ -169,10 +176,10 @@ pub(super) async fn stats(State(door): State<Shared>) -> Answer {
 /// `GET /shards`
 pub(super) async fn shards(State(door): State<Shared>) -> Answer {
     let status = door.status().await?;
-    let per_keyspace = usize::from(status.ring_shards).max(1);
-    let views = status.shards.iter().enumerate().map(|(index, shard)| ShardView {
-        shard: index % per_keyspace,
-        keyspace: status.keyspaces.get(index / per_keyspace).map_or("", String::as_str),
+    let keyspace = |shard: &ShardStatus| status.keyspaces.get(usize::from(shard.keyspace));
+    let views = status.shards.iter().map(|shard| ShardView {
+        shard: shard.number,
+        keyspace: keyspace(shard).map_or("", |keyspace| &keyspace.name),
         replicas: &shard.replicas,
         ready: &shard.ready,
         primary: shard.primary.as_deref(),
@@ -377,7 +384,6 @@ pub(super) async fn remove(State(door): State<Shared>, request: Request) -> Answ
 mod tests {
     use super::*;
     use node::Member;
-    use store::ask::ShardStatus;
     use wire::etf::Atom;
 
     fn status(states: &[(&str, MemberState)]) -> Status {
@@ -401,7 +407,7 @@ mod tests {
             shards: Vec::new(),
             ring_shards: 2,
             replicas: 3,
-            keyspaces: vec!["default".into()],
+            keyspaces: store::config::Keyspace::databases(1),
             healed: true,
             moves: 0,
             unavailable: 0,
@@ -441,6 +447,8 @@ mod tests {
         let mut status = status(&[]);
         status.ready = false;
         let shard = ShardStatus {
+            keyspace: 0,
+            number: 0,
             replicas: vec!["a@h".into()],
             ready: vec!["a@h".into()],
             primary: None,
@@ -479,6 +487,8 @@ mod tests {
         status.ready = false;
         assert!(why(&status).unwrap().1.contains("its place"));
         let shard = |ready: &[&str]| ShardStatus {
+            keyspace: 0,
+            number: 0,
             replicas: vec!["a@h".into(), "b@h".into()],
             ready: ready.iter().map(|name| (*name).into()).collect(),
             primary: None,

@@ -52,6 +52,7 @@ impl Fixture {
             .cookie("c")
             .epmd(false)
             .replicas(1)
+            .databases(3)
             .start()
             .await
             .unwrap();
@@ -61,7 +62,7 @@ impl Fixture {
             token: None,
             hosts: Hosts::new("t.example", &[]),
             origins: Origins::default(),
-            keyspaces: vec!["default".into()],
+            keyspaces: ["default", "1", "2"].map(String::from).into(),
             value_bytes_max: 1000,
             key_bytes_max: 100,
             connections_max: 100,
@@ -533,8 +534,9 @@ async fn the_cluster_is_shown() {
     );
     assert_eq!(
         (&cluster["keyspaces"], &cluster["leaving"]),
-        (&json!(["default"]), &json!(false))
+        (&json!(["default", "1", "2"]), &json!(false))
     );
+    assert_eq!(cluster["slots"], json!(["hash", "one", "one"]));
     let node = &cluster["nodes"][0];
     assert_eq!(
         (&node["name"], &node["state"], &node["connected"]),
@@ -544,7 +546,7 @@ async fn the_cluster_is_shown() {
     assert_eq!(node["safe_to_stop"], false);
     let risk = node["stop_risk"].as_str().unwrap();
     assert!(
-        risk.starts_with("it has the only replica in sync of 1024 shards"),
+        risk.starts_with("it has the only replica in sync of 1026 shards"),
         "{risk}"
     );
     let ready = door.get("/readyz").await;
@@ -553,8 +555,10 @@ async fn the_cluster_is_shown() {
     let shards = door.get("/shards").await.json();
     assert_eq!(
         (shards.as_array().unwrap().len(), &shards[7]["shard"]),
-        (1024, &json!(7))
+        (1026, &json!(7))
     );
+    let last = (&shards[1025]["keyspace"], &shards[1025]["shard"]);
+    assert_eq!(last, (&json!("2"), &json!(0)));
     assert_eq!(
         (&shards[7]["keyspace"], &shards[7]["primary"]),
         (&json!("default"), &json!("t@127.0.0.1"))

@@ -727,11 +727,13 @@ mod tests {
 
     #[test]
     fn a_peer_that_is_connected_again_keeps_a_slot_when_its_relay_loses_its_way() {
-        let mut cluster = Cluster::new(&crate::config::Config {
+        let config = crate::config::Config {
             name: "a@h".into(),
             shards: 1,
             ..crate::config::Config::default()
-        });
+        };
+        let layout = crate::keyspaces::Layout::new(&config);
+        let mut cluster = Cluster::new(&config, alloc::sync::Arc::new(layout));
         let members = |b, d| [member("b@h", b, b == MemberState::Up), member("d@h", d, true)].into();
         let holding = crate::message::Holding {
             copy: Copy::Ready,

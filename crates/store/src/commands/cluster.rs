@@ -18,13 +18,7 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::number::integer;
 use crate::{
-    ask::Session,
-    call::Call,
-    cluster::Seat,
-    message::Copy,
-    shard::Shard,
-    slot::{SLOTS, slot},
-    store::Store,
+    ask::Session, call::Call, cluster::Seat, keyspaces::Span, message::Copy, shard::Shard, slot::SLOTS, store::Store,
     visit::Visit,
 };
 
@@ -55,7 +49,8 @@ pub(super) fn myid(visit: &mut Visit<'_>) {
 
 /// `CLUSTER KEYSLOT key`
 pub(super) fn keyslot(visit: &mut Visit<'_>) {
-    visit.replies.int(i64::from(slot(visit.arg(2))));
+    let span = visit.store.layout.span(visit.session.keyspace);
+    visit.replies.int(i64::from(span.slot(visit.arg(2))));
 }
 
 /// `CLUSTER SLOTS`
@@ -209,11 +204,11 @@ pub(super) fn info(visit: &mut Visit<'_>) {
     visit.replies.verbatim(b"txt", text.as_bytes());
 }
 
-fn keys_in_slot(shard: &Shard, now_ms: u64, wanted: u16) -> impl Iterator<Item = &[u8]> {
+fn keys_in_slot(shard: &Shard, now_ms: u64, span: Span, wanted: u16) -> impl Iterator<Item = &[u8]> {
     let (keys, _) = shard.scan(0, usize::MAX, now_ms);
     keys.into_iter()
         .map(|(key, _)| key)
-        .filter(move |key| slot(key) == wanted)
+        .filter(move |key| span.slot(key) == wanted)
 }
 
 fn wanted_slot(number: i64) -> Option<u16> {
@@ -228,7 +223,7 @@ pub(super) fn countkeysinslot(call: &mut Call<'_>) {
     match wanted_slot(number) {
         None => call.replies.error(ErrorKind::Err, "Invalid slot"),
         Some(slot) => {
-            let count = keys_in_slot(call.shard, call.now_ms, slot).count();
+            let count = keys_in_slot(call.shard, call.now_ms, *call.span, slot).count();
             call.replies.int(count as i64);
         }
     }
@@ -242,7 +237,9 @@ pub(super) fn getkeysinslot(call: &mut Call<'_>) {
     let (Some(slot), Ok(count)) = (wanted_slot(number), usize::try_from(count)) else {
         return call.replies.error(ErrorKind::Err, "Invalid slot or number of keys");
     };
-    let keys: Vec<&[u8]> = keys_in_slot(call.shard, call.now_ms, slot).take(count).collect();
+    let keys: Vec<&[u8]> = keys_in_slot(call.shard, call.now_ms, *call.span, slot)
+        .take(count)
+        .collect();
     call.replies.array(keys.len());
     for key in keys {
         call.replies.bulk(key);
@@ -318,12 +315,10 @@ pub(crate) fn is_listed_here(store: &Store, shard: usize) -> bool {
 }
 
 fn ranges(store: &Store, keyspace: u16) -> Vec<Range> {
-    let shards = store.config.shards;
-    let served = (0..shards).filter_map(|shard| {
-        let number = usize::from(keyspace) * usize::from(shards) + usize::from(shard);
-        Some((shard, seats(store, number)?))
-    });
-    merge(served, SLOTS / shards)
+    let span = store.layout.span(keyspace);
+    let served = (0..).zip(span.shards());
+    let served = served.filter_map(|(number, shard)| Some((number, seats(store, shard)?)));
+    merge(served, span.slots_per_shard())
 }
 
 /// The nodes of a shard that accept Redis clients: the primary, then the other ready replicas, in an order that is the

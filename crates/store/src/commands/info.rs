@@ -277,9 +277,8 @@ fn cluster(_: &Store, _: &Session, out: &mut String) {
 }
 
 fn keyspace(store: &Store, session: &Session, out: &mut String) {
-    let shards = usize::from(store.config.shards);
-    for index in 0..store.config.keyspaces.len() {
-        let all = index * shards..(index + 1) * shards;
+    for (index, _) in (0..).zip(&store.config.keyspaces) {
+        let all = store.layout.span(index).shards();
         let meant = all.filter(|&shard| !session.has_asked_for_map || is_listed_here(store, shard));
         let (keys, expires) = meant.fold((0, 0), |(keys, expires), shard| {
             let expiring = store.replicas[shard].shard.expiring() as u64;

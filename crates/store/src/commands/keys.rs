@@ -75,12 +75,9 @@ pub(super) fn renamenx(call: &mut Call<'_>) {
     }
 }
 
-/// Number of databases that Redis has by default.
-const DATABASES: usize = 16;
-
 /// `COPY source destination [DB number] [REPLACE]`, within the keyspace
 pub(super) fn copy(call: &mut Call<'_>) {
-    let databases = call.config.keyspaces.len().max(DATABASES);
+    let databases = call.config.keyspaces.len();
     let (mut replace, mut database) = (false, usize::from(call.keyspace));
     let mut rest = call.args.skip(3);
     while let Some(word) = rest.get(0) {

@@ -71,7 +71,8 @@ pub(super) fn plan(visit: &mut Visit<'_>) -> Option<Parts> {
         }
         rest = rest.skip(2);
     }
-    let shards = u64::from(store.config.shards);
+    let all = store.layout.span(session.keyspace).shards();
+    let shards = all.len() as u64;
     let (shard, hash) = (
         cursor >> HASH_BITS,
         (cursor & ((1 << HASH_BITS) - 1)) << (64 - HASH_BITS),
@@ -80,9 +81,8 @@ pub(super) fn plan(visit: &mut Visit<'_>) -> Option<Parts> {
         nothing(replies);
         return None;
     }
-    let base = u64::from(session.keyspace) * shards;
     let is_meant =
-        |number: &u64| !session.has_asked_for_map || cluster::is_listed_here(store, (base + number) as usize);
+        |number: &u64| !session.has_asked_for_map || cluster::is_listed_here(store, all.start + *number as usize);
     let width = (count.saturating_mul(shards) / keys(store, session.keyspace).max(1)).max(1);
     let mut numbers = (shard..shards).filter(is_meant).take(width as usize).peekable();
     if numbers.peek().is_none() {
@@ -110,8 +110,7 @@ fn nothing(replies: &mut Replies) {
 
 /// About how many keys a keyspace has: the sum of what all nodes last reported, or the keys here if they are more.
 fn keys(store: &Store, keyspace: u16) -> u64 {
-    let shards = usize::from(store.config.shards);
-    let here = &store.replicas[usize::from(keyspace) * shards..][..shards];
+    let here = &store.replicas[store.layout.span(keyspace).shards()];
     let here = here.iter().map(|replica| replica.shard.len() as u64).sum();
     store.keys_in_cluster().max(here)
 }
@@ -136,7 +135,7 @@ pub(super) fn scan(call: &mut Call<'_>) {
     };
     let cursor = match next {
         Some(hash) => shard << HASH_BITS | hash >> step,
-        None if shard + 1 < u64::from(call.config.shards) => (shard + 1) << HASH_BITS,
+        None if shard + 1 < call.span.shards().len() as u64 => (shard + 1) << HASH_BITS,
         None => 0,
     };
     let looked = if next.is_some() { wanted } else { keys.len() as u64 };

@@ -43,14 +43,11 @@ pub(super) fn wait(visit: &mut Visit<'_>) {
             .error(ErrorKind::Err, "timeout is not an integer or out of range"),
         (_, Some(..=-1)) => visit.replies.error(ErrorKind::Err, "timeout is negative"),
         _ => {
-            let keyspace = usize::from(visit.session.keyspace);
-            let level = visit
-                .session
-                .level
-                .unwrap_or(visit.store.config.keyspaces[keyspace].level);
-            let shards = usize::from(visit.store.config.shards);
-            let held =
-                (keyspace * shards..(keyspace + 1) * shards).map(|shard| held_elsewhere(visit.store, shard, level));
+            let keyspace = visit.session.keyspace;
+            let usual = visit.store.config.keyspaces[usize::from(keyspace)].level;
+            let level = visit.session.level.unwrap_or(usual);
+            let shards = visit.store.layout.span(keyspace).shards();
+            let held = shards.map(|shard| held_elsewhere(visit.store, shard, level));
             let held = held.min().unwrap_or(0);
             visit.replies.int(held as i64);
         }

@@ -28,7 +28,7 @@ use crate::{
     command::{self, Access, Fold, Parts, Run},
     message,
     outcome::{self, PIECE_BYTES},
-    run, slot,
+    run,
     transaction::{Queue, WATCHED_MAX, Watched},
     visit::Visit,
 };
@@ -118,15 +118,15 @@ pub(super) fn exec(visit: &mut Visit<'_>) -> Option<Parts> {
         visit.replies.error(ErrorKind::ExecAbort, text);
         return None;
     }
-    let is_apart = |watched: &Watched| {
-        watched.keyspace != visit.session.keyspace || queue.slot.is_some_and(|slot| slot != slot::slot(&watched.key))
-    };
-    let watches_apart = watched.iter().any(is_apart)
-        || watched
-            .windows(2)
-            .any(|two| slot::slot(&two[0].key) != slot::slot(&two[1].key));
-    if queue.crosses_slots || watches_apart {
-        let text = "Keys in transaction don't hash to the same slot; write the common part of their names in braces";
+    let keyspace = visit.session.keyspace;
+    let span = visit.store.layout.span(keyspace);
+    let slot = queue
+        .slot
+        .or_else(|| watched.first().map(|watched| span.slot(&watched.key)));
+    let is_apart = |watched: &Watched| watched.keyspace != keyspace || slot != Some(span.slot(&watched.key));
+    if queue.crosses_slots || watched.iter().any(is_apart) {
+        let text = "Keys in transaction don't hash to the same slot; write the common part of their names in braces, \
+                    or use a keyspace with slots = \"one\"";
         visit.replies.error(ErrorKind::CrossSlot, text);
         return None;
     }

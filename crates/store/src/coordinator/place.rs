@@ -9,7 +9,7 @@ use crate::{
     cluster::Seat,
     command::{Access, Keys},
     run::Run,
-    slot,
+    slot::SLOTS,
     store::Store,
 };
 
@@ -24,14 +24,13 @@ pub(super) enum Misplaced {
 impl Store {
     /// The shard that all keys of a request belong to.
     pub(super) fn locate(&self, keys: Keys, args: Args<'_>, keyspace: u16) -> Result<usize, Misplaced> {
-        let base = usize::from(keyspace) * usize::from(self.config.shards);
+        let span = self.layout.span(keyspace);
         if keys == Keys::Shard {
             let number = core::str::from_utf8(&args[1])
                 .ok()
                 .and_then(|text| text.parse::<usize>().ok());
             return number
-                .filter(|&number| number < usize::from(self.config.shards))
-                .map(|number| base + number)
+                .and_then(|number| span.numbered(number))
                 .ok_or(Misplaced::NoShard);
         }
         if keys == Keys::Slot {
@@ -39,11 +38,10 @@ impl Store {
             let slot = core::str::from_utf8(&args[2])
                 .ok()
                 .and_then(|text| text.parse::<u16>().ok());
-            let slot = slot.filter(|&slot| slot < slot::SLOTS).unwrap_or(0);
-            return Ok(base + self.shard_of(slot));
+            return Ok(span.shard(slot.filter(|&slot| slot < SLOTS).unwrap_or(0)));
         }
         if keys == Keys::First {
-            return Ok(base + self.shard_of(self.slot_of(args.get(1).unwrap_or_default())?));
+            return Ok(span.shard(self.slot_of(keyspace, args.get(1).unwrap_or_default())?));
         }
         let mut found = None;
         if keys == Keys::Counted {
@@ -51,25 +49,21 @@ impl Store {
             found = keys.of(args).next().is_none().then_some(0);
         }
         for key in keys.of(args) {
-            let slot = self.slot_of(key)?;
+            let slot = self.slot_of(keyspace, key)?;
             if found.is_some_and(|other| other != slot) {
                 return Err(Misplaced::CrossSlot);
             }
             found = Some(slot);
         }
-        Ok(base + self.shard_of(found.ok_or(Misplaced::NoShard)?))
+        Ok(span.shard(found.ok_or(Misplaced::NoShard)?))
     }
 
-    pub(super) fn slot_of(&self, key: &[u8]) -> Result<u16, Misplaced> {
+    /// The slot of a key of this keyspace.
+    pub(super) fn slot_of(&self, keyspace: u16, key: &[u8]) -> Result<u16, Misplaced> {
         if key.len() > self.config.key_bytes_max {
             return Err(Misplaced::KeyTooLong);
         }
-        Ok(slot::slot(key))
-    }
-
-    /// The shard of a slot, within its keyspace.
-    pub(super) fn shard_of(&self, slot: u16) -> usize {
-        usize::from(slot::shard(slot, self.config.shards))
+        Ok(self.layout.span(keyspace).slot(key))
     }
 
     /// Which node executes a request on `shard` now.

@@ -40,7 +40,8 @@ pub(super) fn queue(store: &Store, session: &mut Session, row: &Row, args: Args<
         );
         return replies.error(ErrorKind::Err, text);
     }
-    let slots: Result<Vec<u16>, Misplaced> = row.keys.of(args).map(|key| store.slot_of(key)).collect();
+    let slot_of = |key| store.slot_of(session.keyspace, key);
+    let slots: Result<Vec<u16>, Misplaced> = row.keys.of(args).map(slot_of).collect();
     match slots {
         Err(why) => {
             session.transaction.fail();

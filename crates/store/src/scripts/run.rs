@@ -22,7 +22,6 @@ use crate::{
     call::{Call, stored},
     command::{Access, Keys, Row, Run as Runs},
     commands::nested,
-    slot,
 };
 
 /// The version of Redis that scripts are told.
@@ -34,7 +33,7 @@ type Before = Option<(u8, Vec<u8>, Option<u64>)>;
 /// A script under way.
 struct Run<'c, 'a> {
     call: &'c mut Call<'a>,
-    /// The slot of its keys; `None` if it has declared none.
+    /// The slot of its keys; `None` if it may use none.
     slot: Option<u16>,
     only_reads: bool,
     protocol: Protocol,
@@ -48,7 +47,10 @@ pub(crate) fn run(call: &mut Call<'_>, sha: &Sha, program: &Program, only_reads:
     let rest: Vec<&[u8]> = call.args.skip(3 + keys.len()).iter().collect();
     call.begin_transaction();
     let mut run = Run {
-        slot: keys.first().map(|key| slot::slot(key)),
+        slot: match keys.first() {
+            Some(key) => Some(call.span.slot(key)),
+            None => call.span.has_one_slot().then_some(0),
+        },
         only_reads: only_reads || program.only_reads,
         protocol: Protocol::Resp2,
         before: BTreeMap::new(),
@@ -185,7 +187,7 @@ impl Run<'_, '_> {
             let text = "command not allowed when used memory > 'maxmemory'.";
             return Err((ErrorKind::Oom, Cow::Borrowed(text)));
         }
-        if row.keys.of(args).any(|key| self.slot != Some(slot::slot(key))) {
+        if row.keys.of(args).any(|key| self.slot != Some(self.call.span.slot(key))) {
             return refused("Script attempted to access a key of another slot than those of KEYS");
         }
         Ok(Some(row))

@@ -63,8 +63,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    string number keys expiry scan connection client password errors command config server info keyspaces limits
-    cluster cluster_of_three salp transactions scripting wall_clocks kill slow
+    string number keys expiry scan connection client password errors command config server info keyspaces databases
+    prefixes limits cluster cluster_of_three salp transactions scripting wall_clocks kill slow
 }
 
 /// These commands use the time of the client's node, whichever node executes them and whatever the wall clocks of other
@@ -95,6 +95,22 @@ fn transactions_are_the_same_in_a_cluster() {
         let wanted = format!("{settings}\n{plain}");
         if let Some(difference) = difference(&wanted, &script::run(&wanted)) {
             panic!("transactions.txt with {settings}:{difference}");
+        }
+    }
+}
+
+/// Nor do commands of several keys in keyspaces with other rules for their slots.
+#[test]
+fn keyspaces_are_the_same_in_a_cluster() {
+    for name in ["databases", "prefixes"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/commands")
+            .join(name)
+            .with_extension("txt");
+        let plain = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let wanted = format!("% nodes 3\n{plain}");
+        if let Some(difference) = difference(&wanted, &script::run(&wanted)) {
+            panic!("{name}.txt with three nodes:{difference}");
         }
     }
 }

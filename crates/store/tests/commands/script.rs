@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use store::{
     ask::{Buffers, Measured, Payload, Session},
     config::{Config, Keyspace, Password},
-    quorum::Level,
+    keyspaces::Slots,
 };
 use wire::{
     request::Batch,
@@ -44,12 +44,8 @@ impl Stage {
                 }
                 "shards" => config.shards = number() as u16,
                 "password" => config.password = Some(Password::new(value.into())),
+                "databases" => config.keyspaces = Keyspace::databases(number() as usize),
                 "keyspaces" => {
-                    let keyspace = |name: &str| Keyspace {
-                        name: name.into(),
-                        level: Level::All,
-                        min_acks: 1,
-                    };
                     config.keyspaces = value.split(' ').map(keyspace).collect();
                 }
                 "min_acks" => config.keyspaces[0].min_acks = number() as u32,
@@ -163,6 +159,20 @@ pub(crate) fn run(script: &str) -> String {
         }
     }
     printed
+}
+
+/// The keyspace of a word: its name, and behind `=` the rule for its slots: `hash`, `one`, or the segments of a prefix.
+fn keyspace(word: &str) -> Keyspace {
+    let (name, rule) = word.split_once('=').unwrap_or((word, "hash"));
+    let slots = match rule {
+        "hash" => Slots::Hash,
+        "one" => Slots::One,
+        segments => Slots::Prefix(segments.parse().expect("a number of segments")),
+    };
+    Keyspace {
+        slots,
+        ..Keyspace::named(name)
+    }
 }
 
 /// The connection and the words of a line, if it is a request.

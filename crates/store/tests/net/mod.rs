@@ -17,7 +17,6 @@ use store::{
     ask::{Ask, Payload, Session, Status},
     config::{Config, Keyspace},
     facade::{self, Face},
-    quorum::Level,
     store::{NAME, Store},
 };
 use wire::{
@@ -30,15 +29,10 @@ pub const SHARDS: u16 = 64;
 
 /// A store's settings in these tests: two keyspaces of 64 shards, three replicas.
 pub fn config(name: &str, join: &[&str]) -> Config {
-    let keyspace = |name: &str| Keyspace {
-        name: name.into(),
-        level: Level::All,
-        min_acks: 1,
-    };
     Config {
         name: full(name),
         shards: SHARDS,
-        keyspaces: vec![keyspace("default"), keyspace("second")],
+        keyspaces: ["default", "second"].map(Keyspace::named).to_vec(),
         join: join.iter().map(|name| full(name)).collect(),
         ..Config::default()
     }
@@ -289,6 +283,22 @@ impl Net {
         assert!(ask.batch.replies.is_complete());
         assert_eq!(ask.batch.replies.count(), ask.batch.len(), "each request has one reply");
         Some(show(&ask.batch.replies))
+    }
+
+    /// The text of the first error among the replies to a batch.
+    pub fn error_text(&self, name: &str, id: u64) -> String {
+        let replies = |(_, message): &(Pid, Message<Payload>)| match message {
+            Message::Payload(Payload::Ask(ask)) if ask.session.id == id => Some(ask.batch.replies.clone()),
+            _ => None,
+        };
+        let text = |reply: Reply<'_>| match reply {
+            Reply::Error(_, text) => Some(text.to_owned()),
+            _ => None,
+        };
+        let replies = self.lan.delivered(&atom(name)).iter().find_map(replies);
+        replies
+            .and_then(|replies| replies.tokens().find_map(text))
+            .unwrap_or_default()
     }
 
     /// Executes a batch, which may take at most 5 s.
