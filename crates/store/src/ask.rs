@@ -119,6 +119,7 @@ impl Session {
     /// Answers a request of which the front end kept nothing, because it is too large.
     pub fn refuse(&mut self, error: impl fmt::Display, replies: &mut Replies) {
         let mark = replies.mark();
+        self.transaction.fail();
         replies.error(ErrorKind::Err, error);
         self.silence.hush(replies, mark);
     }

@@ -108,7 +108,7 @@ impl Store {
             return;
         }
         match request_of(&request) {
-            Some(_) if self.beam.runs >= RUNS_MAX => match from {
+            Some(_) if self.front.beam.runs >= RUNS_MAX => match from {
                 Some(from) => ctx.reply(&from, error(reason(ErrorKind::Busy))),
                 None => self.gauges.counters.casts_dropped += 1,
             },
@@ -122,15 +122,15 @@ impl Store {
                 let origin = Origin::Beam(Box::new(Caller { from, shape, writes }));
                 let ask = self.own_ask(session, batch);
                 let mut run = Run::new(origin, ask, deadline_ms, self.time.wall.ahead_ms());
-                if self.beam.writes.0.contains_key(&shard) {
+                if self.front.beam.writes.0.contains_key(&shard) {
                     run.written_elsewhere.insert(shard);
                     // Nor does it overtake what may be under way there in slices.
                     run.large.sent_to = PeerSet::ALL;
                 }
                 if writes.is_some() {
-                    self.beam.writes.begin(shard);
+                    self.front.beam.writes.begin(shard);
                 }
-                self.beam.runs += 1;
+                self.front.beam.runs += 1;
                 self.admit(run);
             }
             None => {

@@ -677,8 +677,11 @@ impl Store {
                 }
             }
             Origin::Beam(caller) => {
-                self.beam.runs -= 1;
-                self.beam.answers.push((caller, mem::take(&mut run.ask.batch.replies)));
+                self.front.beam.runs -= 1;
+                self.front
+                    .beam
+                    .answers
+                    .push((caller, mem::take(&mut run.ask.batch.replies)));
             }
         }
     }

@@ -9,6 +9,7 @@ use wire::{
 
 use crate::{
     ask::{Ask, Session},
+    beam::Desk,
     config::Config,
     coordinator::Sent,
     due::{Awaited, Due},
@@ -25,6 +26,8 @@ pub(crate) struct Front {
     pub runs: Runs,
     /// For each peer: the runs that wait until it has merged something.
     pub awaited: Vec<Awaited>,
+    /// Requests of BEAM processes.
+    pub beam: Desk,
     /// Parcels that peers execute, by token.
     pub sent: HashMap<u64, Sent, foldhash::fast::FixedState>,
     pub next_token: u64,
@@ -57,6 +60,7 @@ impl Front {
             clients: HashMap::default(),
             runs: Runs::default(),
             awaited: (0..PEERS_MAX).map(|_| Awaited::default()).collect(),
+            beam: Desk::default(),
             sent: HashMap::default(),
             next_token: 1,
             parked: Parked::default(),

@@ -272,7 +272,7 @@ impl Store {
             + self.front.held.len()
             + self.front.parked.len()
             + self.front.answers.len()
-            + self.beam.answers.len();
+            + self.front.beam.answers.len();
         let is_sent = |slot: usize| self.peers[slot].backlog.has_no_replies() && self.peers[slot].outbox.is_empty();
         waits == 0 && self.cluster.peers().all(|(slot, _)| is_sent(slot))
     }

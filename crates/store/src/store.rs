@@ -67,7 +67,6 @@ pub struct Store {
     pub(crate) leaving: Leaving,
 
     pub(crate) front: Front,
-    pub(crate) beam: beam::Desk,
     pub(crate) scripts: Scripts,
     pub(crate) peers: Peers,
 
@@ -110,7 +109,6 @@ impl Store {
             forming: Forming::new(config.forming),
             leaving: Leaving::default(),
             front: Front::new(&config),
-            beam: beam::Desk::default(),
             scripts: Scripts::default(),
             peers: Peers::new(&config),
             gauges: Gauges::default(),
@@ -497,15 +495,15 @@ impl Store {
             let client = ask.client.clone();
             ctx.tell(&client, Payload::Ask(ask));
         }
-        let usual = self.beam.answers.is_empty() && self.out.commands.is_empty() && self.out.notes.is_empty();
+        let usual = self.front.beam.answers.is_empty() && self.out.commands.is_empty() && self.out.notes.is_empty();
         if !usual || !self.out.kills.is_empty() || !self.peers.broken.is_empty() || !self.peers.given_up.is_empty() {
             self.carry_out_rest(ctx);
         }
     }
 
     fn carry_out_rest(&mut self, ctx: &mut Context<'_, Payload>) {
-        for (caller, replies) in self.beam.answers.drain(..) {
-            self.beam.writes.end(&caller);
+        for (caller, replies) in self.front.beam.answers.drain(..) {
+            self.front.beam.writes.end(&caller);
             beam::answer(ctx, &caller, &replies);
         }
         for (shell, ids) in self.out.kills.drain(..) {

@@ -243,7 +243,7 @@ fn keyspaces(cluster: &Cluster) -> String {
         };
         format!(
             "{} ({shards})",
-            names(same.iter().map(|(name, _)| name.as_str()).collect())
+            names(&same.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())
         )
     };
     let groups = pairs.chunk_by(|one, other| one.1 == other.1).map(shown);
@@ -251,13 +251,13 @@ fn keyspaces(cluster: &Cluster) -> String {
 }
 
 /// Names in one text. Of more than two numbers in sequence, the first and the last are shown.
-fn names(names: Vec<&str>) -> String {
+fn names(names: &[&str]) -> String {
     let first = names[0].parse::<usize>();
     let is_sequence = first.is_ok_and(|first| {
         let mut numbers = names.iter().enumerate();
         numbers.all(|(index, name)| name.parse() == Ok(first + index))
     });
-    match &names[..] {
+    match names {
         [first, _, .., last] if is_sequence => format!("{first} to {last}"),
         _ => names.join(", "),
     }
