@@ -189,13 +189,6 @@ CAME_AND_WENT = Explained(
     parts_ways=True,
 )
 """Explains an EXEC that is executed, if both servers end it alike without watching this key."""
-PERSISTS_NOTHING = Explained(
-    "GETEX PERSIST of keys that never expire",
-    "it is a write, so a watched key has changed",
-    lambda *_: False,
-    parts_ways=True,
-)
-"""Explains an EXEC that is not executed, if both servers end it alike without these GETEX."""
 NAMED_ALL_THE_SAME = Explained(
     "CLIENT SETNAME in an EXEC that does nothing",
     "commands of the connection are executed also if a watched key has changed (docs/redis.md)",
@@ -277,7 +270,6 @@ OF_TRANSACTIONS: tuple[Explained, ...] = (
     PLAIN_TEXTS,
     REFERENCES,
     CAME_AND_WENT,
-    PERSISTS_NOTHING,
     NAMED_ALL_THE_SAME,
 )
 """Rows that explain only replies to EXEC (`proof/differential/transactions.py`)."""

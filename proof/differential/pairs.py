@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from itertools import groupby
 
 from proof.cluster import Cluster
-from proof.differential.differences import CAME_AND_WENT, PERSISTS_NOTHING, REFUSED_INSIDE, Command, Explained
+from proof.differential.differences import CAME_AND_WENT, REFUSED_INSIDE, Command, Explained
 from proof.differential.draw import Draw
 from proof.differential.raw import RawClient
 from proof.differential.transactions import NULLS, QUEUED, Queue
@@ -176,17 +176,7 @@ class Comparison:
             return None
         if theirs in NULLS:
             return CAME_AND_WENT if self._came_and_went() else None
-        return PERSISTS_NOTHING if self._persists_nothing() else None
-
-    def _persists_nothing(self) -> bool:
-        """Whether the last EXEC ends alike at both servers if no GETEX before it removes a deadline."""
-        without = [
-            (number, [word for word in command if word.upper() != b"PERSIST"])
-            if command[0].upper() == b"GETEX"
-            else (number, command)
-            for number, command in self._history
-        ]
-        return without != self._history and not self._still_differs(without)
+        return None
 
     def _came_and_went(self) -> bool:
         """Whether the last EXEC ends alike at both servers if keys are not watched that were missing at their WATCH, and

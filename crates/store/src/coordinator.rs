@@ -671,7 +671,7 @@ impl Store {
             Origin::Again { of, slots } => {
                 let room = self.gather_room(of, &run.ask.batch.replies);
                 if let Some(parent) = self.front.runs.get(of) {
-                    gather(parent, slots, &run.ask.batch.replies, room);
+                    gather(parent, slots, &run.ask.batch.replies, room, false);
                     parent.open -= 1;
                     self.settle(of);
                 }

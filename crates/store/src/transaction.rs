@@ -49,6 +49,8 @@ pub(crate) struct Queue {
 pub struct Transaction {
     queue: Option<Box<Queue>>,
     watched: Vec<Watched>,
+    /// A `WATCH` failed: the next `EXEC` executes nothing.
+    watch_failed: bool,
 }
 
 impl Transaction {
@@ -75,13 +77,14 @@ impl Transaction {
             slot: None,
             crosses_slots: false,
             access: Access::Read,
-            failed: false,
+            failed: self.watch_failed,
         }));
     }
 
     /// Ends the transaction and forgets the watched keys. Returns both; `None` if there is no transaction.
     pub(crate) fn close(&mut self) -> Option<(Box<Queue>, Vec<Watched>)> {
         let queue = self.queue.take()?;
+        self.watch_failed = false;
         Some((queue, mem::take(&mut self.watched)))
     }
 
@@ -121,6 +124,11 @@ impl Transaction {
         }
     }
 
+    /// A `WATCH` failed, so its keys are not watched.
+    pub(crate) fn fail_watch(&mut self) {
+        self.watch_failed = true;
+    }
+
     /// How many keys are watched.
     pub(crate) fn watched(&self) -> usize {
         self.watched.len()
@@ -129,5 +137,6 @@ impl Transaction {
     /// `UNWATCH`
     pub(crate) fn unwatch(&mut self) {
         self.watched = Vec::new();
+        self.watch_failed = false;
     }
 }

@@ -181,9 +181,11 @@ pub(super) fn getex(call: &mut Call<'_>) {
         }
     }
     let key = call.arg(1);
-    if call.shard.view(key, call.now_ms).is_none() {
+    let Some(view) = call.shard.view(key, call.now_ms) else {
         return get(call);
-    }
+    };
+    // A key that does not expire is not written.
+    let writes = time.is_some() || persists && view.expiry_ms.is_some();
     let mut deadline = None;
     if let Some((base, time)) = time {
         deadline = expiry::deadline(call, base, time, "getex");
@@ -192,7 +194,7 @@ pub(super) fn getex(call: &mut Call<'_>) {
         }
     }
     get(call);
-    if time.is_some() || persists {
+    if writes {
         call.touch(key, deadline);
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn version(call: &mut Call<'_>) {
 }
 
 /// Remembers the versions of watched keys, which are the replies to the `parts` of a `WATCH`. After an error, no key of
-/// them is watched.
+/// them is watched, and the next `EXEC` executes nothing: it may be in the same pipeline.
 pub(crate) fn watched(run: &mut run::Run, parts: &Batch) {
     let keyspace = run.ask.session.keyspace;
     let versions: Option<Vec<i64>> = parts
@@ -101,7 +101,10 @@ pub(crate) fn watched(run: &mut run::Run, parts: &Batch) {
             }
         })
         .collect();
-    for (args, version) in parts.requests().zip(versions.unwrap_or_default()) {
+    let Some(versions) = versions else {
+        return run.ask.session.transaction.fail_watch();
+    };
+    for (args, version) in parts.requests().zip(versions) {
         let key = args[1].into();
         run.ask.session.transaction.watch(Watched { keyspace, key, version });
     }

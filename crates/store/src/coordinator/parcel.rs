@@ -167,7 +167,13 @@ impl Store {
         let Some(run) = self.front.runs.get(sent.run) else {
             return true;
         };
-        let all = gather(run, sent.slots.drain(..count).map(|(slot, _)| slot), replies, room);
+        let all = gather(
+            run,
+            sent.slots.drain(..count).map(|(slot, _)| slot),
+            replies,
+            room,
+            sent.reads_only,
+        );
         if follows {
             self.front.sent.insert(token, sent);
             return true;
@@ -381,9 +387,23 @@ pub(super) fn put_into_parcel(run: &mut Run, peer: usize, args: Args<'_>, place:
     parcel.reads_only &= read;
 }
 
+/// The error in place of a large reply to a request that may have written.
+const OUTCOME_TOO_LARGE: &str = "executed, but the reply is too large to be gathered (max-buffers)";
+
 /// Puts replies into places of a run. Returns false if they have more bytes than `room`: then large replies become
-/// errors until the rest fits. Small replies are kept; replies to writes are small.
-pub(super) fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, replies: &Replies, room: usize) -> bool {
+/// errors until the rest fits. Small replies are kept. `reads_only`: the requests can be repeated.
+pub(super) fn gather(
+    run: &mut Run,
+    slots: impl IntoIterator<Item = Slot>,
+    replies: &Replies,
+    room: usize,
+    reads_only: bool,
+) -> bool {
+    let (kind, text) = if reads_only {
+        (ErrorKind::Oom, TOO_LARGE)
+    } else {
+        (ErrorKind::Timeout, OUTCOME_TOO_LARGE)
+    };
     let gathered = &mut run.ask.batch.replies;
     if replies.data_len() <= room {
         gathered.fill_each(slots, replies);
@@ -394,10 +414,10 @@ pub(super) fn gather(run: &mut Run, slots: impl IntoIterator<Item = Slot>, repli
     for slot in slots {
         let mut reply = Replies::new();
         reply.append_value(&mut tokens);
-        let is_small = reply.data_len() <= TOO_LARGE.len();
+        let is_small = reply.data_len() <= text.len();
         if gathered.data_len() + reply.data_len() > bytes_max && !is_small {
             reply.clear();
-            reply.error(ErrorKind::Oom, TOO_LARGE);
+            reply.error(kind, text);
         }
         gathered.fill(slot, &reply);
     }
