@@ -28,6 +28,8 @@ pub struct ThreadId(pub(crate) u32);
 
 /// Any Lua value. A handle is valid for the machine that made it, until that machine starts its next run.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
+// Every payload is at the same place, so that a value is copied as two words.
+#[repr(C, u32)]
 pub enum Value {
     /// `nil`
     #[default]

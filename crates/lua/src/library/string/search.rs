@@ -155,21 +155,21 @@ pub(super) fn gsub(vm: &mut Vm<'_>, args: Args) -> Outcome<usize> {
     let mut count = 0;
     let mut at = 0;
     while count < count_max {
-        let found = vm.search(text, pattern, at, usize::from(is_anchored), true)?;
-        let mut end = at;
-        if let Some(found) = found {
-            count += 1;
-            end = found.end;
-            add_replacement(vm, args, text, &found, &mut out)?;
-            vm.machine.heap.meter.has_room(out.len())?;
-        }
-        if end > at {
-            at = end;
-        } else if at < length {
+        let Some(found) = vm.search(text, pattern, at, usize::from(is_anchored), is_anchored)? else {
+            break;
+        };
+        count += 1;
+        out.extend_from_slice(&vm.bytes(text)[at..found.start]);
+        add_replacement(vm, args, text, &found, &mut out)?;
+        vm.machine.heap.meter.has_room(out.len())?;
+        at = found.end;
+        if found.end == found.start {
+            // Behind an empty match one byte stays, so that the next match is another one.
+            if at == length {
+                break;
+            }
             out.push(vm.bytes(text)[at]);
             at += 1;
-        } else {
-            break;
         }
         if is_anchored {
             break;
