@@ -312,7 +312,7 @@ async fn refusals_say_what_to_do_and_pass() {
     server.change(|world| world.status = None);
     assert_eq!(kubernetes.look().await.unwrap().len(), 1);
     server.change(|world| drop(world.pages.insert("endpointslices", vec![json!("no list")])));
-    check_trouble(&mut kubernetes, "no Kubernetes API").await;
+    check_trouble(&mut kubernetes, "not a Kubernetes API").await;
     let endless = vec![json!([]); 20];
     server.change(|world| drop(world.pages.insert("endpointslices", endless)));
     check_trouble(&mut kubernetes, "more than 8000 items").await;

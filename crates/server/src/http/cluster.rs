@@ -485,7 +485,7 @@ mod tests {
         let why = |status: &Status| unready(status).map(|unready| (unready.reason, unready.detail));
         assert_eq!(why(&status), None);
         status.ready = false;
-        assert!(why(&status).unwrap().1.contains("its place"));
+        assert!(why(&status).unwrap().1.contains("has not joined"));
         let shard = |ready: &[&str]| ShardStatus {
             keyspace: 0,
             number: 0,

@@ -86,31 +86,24 @@ fn absolute_times_are_those_of_the_node_that_is_asked() {
     }
 }
 
-/// A transaction and its replies do not depend on which node has the keys, nor on whether others have copies.
+/// The replies to transactions and Lua scripts do not depend on which node has the keys, nor on whether others have
+/// copies. The same holds for commands of several keys in keyspaces with other rules for their slots.
 #[test]
-fn transactions_are_the_same_in_a_cluster() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands/transactions.txt");
-    let plain = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    for settings in ["% nodes 3", "% nodes 5", "% nodes 3\n% min_acks 2"] {
-        let wanted = format!("{settings}\n{plain}");
-        if let Some(difference) = difference(&wanted, &script::run(&wanted)) {
-            panic!("transactions.txt with {settings}:{difference}");
-        }
-    }
-}
-
-/// Nor do commands of several keys in keyspaces with other rules for their slots.
-#[test]
-fn keyspaces_are_the_same_in_a_cluster() {
-    for name in ["databases", "prefixes"] {
+fn what_is_done_at_one_stroke_is_the_same_in_a_cluster() {
+    for name in ["transactions", "scripting", "databases", "prefixes"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/commands")
             .join(name)
             .with_extension("txt");
         let plain = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let wanted = format!("% nodes 3\n{plain}");
-        if let Some(difference) = difference(&wanted, &script::run(&wanted)) {
-            panic!("{name}.txt with three nodes:{difference}");
+        // On five nodes, what INFO shows of keys elsewhere may be a second old.
+        let shows_keys = name == "databases";
+        let settings = ["% nodes 3", "% nodes 3\n% min_acks 2", "% nodes 5"];
+        for settings in &settings[..if shows_keys { 2 } else { 3 }] {
+            let wanted = format!("{settings}\n{plain}");
+            if let Some(difference) = difference(&wanted, &script::run(&wanted)) {
+                panic!("{name}.txt with {settings}:{difference}");
+            }
         }
     }
 }
