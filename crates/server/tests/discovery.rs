@@ -110,9 +110,9 @@ async fn a_range_gives_the_first_port_that_is_free() {
 #[tokio::test]
 async fn a_wrong_setting_of_discovery_is_refused_at_the_start() {
     for (kind, key, text, part) in [
-        ("gossip", "group", "everybody", "no group"),
+        ("gossip", "group", "everybody", "not a group address"),
         ("gossip", "volume", "11", "discovery.volume: is not a setting"),
-        ("telepathy", "interval", "1s", "no kind of discovery"),
+        ("telepathy", "interval", "1s", "not a kind of discovery"),
     ] {
         let error = builder("a@127.0.0.1")
             .discovery(kind, &[(key, text)])
