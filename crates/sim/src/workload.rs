@@ -146,6 +146,8 @@ pub struct Client {
     counter: usize,
     /// The key that it watches.
     watched: Option<Watched>,
+    /// A `WATCH` of this batch failed: the `EXEC` behind it must be refused.
+    watch_failed: bool,
     /// The session of its last batch.
     pub session: Option<Session>,
 }

@@ -178,7 +178,7 @@ fn the_file_may_have_16_keyspaces_with_many_shards_and_256_in_all() {
 #[test]
 fn errors_name_the_setting_its_place_and_the_mend() {
     for (name, text, parts) in [
-        ("name", "salp", &["--name", "not a host", "salp@127.0.0.1"][..]),
+        ("name", "salp", &["--name", "has no host", "salp@127.0.0.1"][..]),
         ("name", "a@b@c", &["more than one @"]),
         ("name", "å@h", &["--name", "letters"]),
         ("join", "a@h.x:0", &["--join", "not a port"]),

@@ -10,6 +10,8 @@
 //!   The transaction is sent in the same batch or in the next one, through the same session. If it succeeds, its write
 //!   is *based* on the value that `GET` showed.
 
+use std::mem;
+
 use store::ask::Session;
 use wire::{
     reply::{ErrorKind, Reply, Retry, Tokens},
@@ -121,6 +123,7 @@ impl Workload {
         let kept = entry.session.take().filter(|_| entry.watched.is_some());
         let mut session = kept.unwrap_or_else(|| Session::new(client as u64 + 1, true));
         session.piecemeal = is_piecemeal;
+        entry.watch_failed = false;
         session
     }
 
@@ -278,6 +281,7 @@ impl Workload {
     /// `WATCH` is answered.
     pub(super) fn watches(&mut self, client: usize, key: usize, is_done: bool) {
         self.clients[client].watched = is_done.then_some(Watched { key, base: None });
+        self.clients[client].watch_failed |= !is_done;
     }
 
     /// A `GET` behind `WATCH` is answered.
@@ -322,12 +326,16 @@ impl Workload {
         }
         // `EXEC` ends the watch in any case.
         let watched = self.clients[asked.client].watched.take();
+        // After a `WATCH` that failed, the next transaction is refused.
+        let is_spoiled = mem::take(&mut self.clients[asked.client].watch_failed);
         let state = match tokens.next() {
             Some(Reply::Ok) if exec.is_discarded => State::Refused,
             other if exec.is_discarded => return unexpected(other),
-            Some(Reply::Error(ErrorKind::ExecAbort, _)) if !is_queued => State::Refused,
+            Some(Reply::Error(ErrorKind::ExecAbort, _)) if !is_queued || is_spoiled => State::Refused,
             Some(Reply::Error(kind, _)) if kind.retry() == Retry::Safe => State::Refused,
             Some(Reply::Error(kind, _)) if kind.retry() == Retry::Unsafe => State::Unknown,
+            // So no write is based on a value that is not watched.
+            other @ Some(Reply::Array(_)) if is_spoiled => return unexpected(other),
             Some(Reply::NullArray) if is_queued && watched.is_some() => State::Refused,
             Some(Reply::Array(count)) if is_queued && count == exec.ops.len() => State::Acked,
             other => return unexpected(other),
