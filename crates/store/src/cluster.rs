@@ -392,7 +392,7 @@ impl Cluster {
         self.named.dispensable.iter().any(|other| other == name)
     }
 
-    /// Notes which members nobody in reach is connected to, if every shard is served without them.
+    /// Notes the members that no node in reach is connected to, if every shard is served without them.
     pub fn note_dispensable(&mut self) {
         let is_reached = |name: &&str| self.view.members().iter().any(|member| member.node.name == *name);
         let unreached = || self.away().filter(|name| !is_reached(name));

@@ -128,10 +128,12 @@ impl Store {
                 replies.no_reply();
                 continue;
             }
-            match resolve(&run, args, &mut replies).map(|row| row.run) {
-                None => {}
-                Some(command::Run::Here(visit)) => self.visit(&mut run, visit, args, &mut replies),
-                Some(command::Run::Plan(_, plan)) if run.ask.session.transaction.is_open() => {
+            let row = resolve(&run, args, &mut replies);
+            let is_queued = run.ask.session.transaction.is_open() && !row.is_some_and(Row::runs_in_multi);
+            match row.map(|row| row.run) {
+                None => run.ask.session.transaction.fail(),
+                Some(command::Run::Here(visit)) if !is_queued => self.visit(&mut run, visit, args, &mut replies),
+                Some(command::Run::Plan(_, plan)) if run.ask.session.transaction.is_open() && !is_queued => {
                     run.ask.session.transaction.fail();
                     let parts = self.visit(&mut run, plan, args, &mut replies);
                     debug_assert!(parts.is_none(), "a transaction that has failed is not executed");

@@ -25,7 +25,7 @@ use core::fmt;
 /// Largest argument, in bytes, that is skipped if it is beyond the limits. A longer one is a [`ProtocolError`], as in
 /// Redis.
 pub const SKIPPED_BYTES_MAX: usize = 512 << 20;
-/// So many bytes of a skipped argument are asked for at once: none of them is kept.
+/// Bytes of a skipped argument that are asked for at once. They are not kept.
 const SKIP_STEP_BYTES: usize = 16 << 10;
 
 /// Limits on the size of a request. A larger one is [`Progress::refused`], or a [`ProtocolError`].

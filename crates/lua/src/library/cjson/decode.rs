@@ -225,7 +225,7 @@ impl Reader<'_> {
         Token::Error("invalid token")
     }
 
-    /// Whether a number is none of JSON: hexadecimal, infinite, NaN, with zeros or a plus before it.
+    /// Whether JSON does not allow this number: hexadecimal, infinite, NaN, with zeros or a plus before it.
     fn is_invalid_number(&self) -> bool {
         let minus = usize::from(self.ahead(0) == b'-');
         match self.ahead(minus) {
